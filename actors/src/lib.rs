@@ -1,0 +1,1 @@
+//! One supervised actor for every component of the run book.

@@ -1,0 +1,3 @@
+//! The operator's and the detection engineer's tool.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tables, queues and topics on one replicated log.

@@ -1,0 +1,1 @@
+//! Packs of detections and the engines that evaluate them.

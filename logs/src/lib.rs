@@ -1,0 +1,1 @@
+//! Log types: bytes in, classified events out.
