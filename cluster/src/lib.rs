@@ -1,1 +1,3 @@
-//! Tables, queues and topics on one replicated log.
+//! Tables, queues and topics on one replicated log: the substrate. It knows nothing of security, Python, logs or AWS.
+
+pub mod state;

@@ -1,0 +1,88 @@
+//! Attributes of tables, queues and topics are state: what apply does must not depend on the build that applies it.
+
+use std::collections::BTreeSet;
+
+use panther_proto::v1::{Code, Declare, Done, TableSpec, reply};
+
+use super::keys::{KeyBuilder, kind};
+use super::limits::{NAME_BYTES, stop};
+use super::{FORMAT, Stop, Tx};
+
+pub(super) const TABLE: u8 = b't';
+pub(super) const QUEUE: u8 = b'q';
+pub(super) const TOPIC: u8 = b'p';
+
+pub(super) fn prefix(what: u8) -> Vec<u8> {
+    KeyBuilder::new(kind::DECLARED).byte(what).done()
+}
+
+fn key(what: u8, name: &str) -> Vec<u8> {
+    KeyBuilder::new(kind::DECLARED).byte(what).text(name).done()
+}
+
+/// Takes over declarations; those that are not named stay. A version below the one in force is refused, so that an
+/// older node cannot undo what a newer one declared; the version in force may be declared again and changes nothing.
+pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Stop> {
+    let in_force = tx.globals_mut().declared;
+    if declare.version < in_force {
+        return Err(stop(Code::Invalid, format!("declarations of version {} are older than version {in_force} in force", declare.version)));
+    }
+    if declare.version == in_force {
+        return Ok(reply::Kind::Done(Done::default()));
+    }
+    check(tx, declare)?;
+    for table in &declare.tables {
+        if let Some(old) = tx.read::<TableSpec>(&key(TABLE, &table.name))?
+            && old.indexes != table.indexes
+            && !tx.scan_prefix(&KeyBuilder::new(kind::ROW).text(&table.name).done(), 1)?.is_empty()
+        {
+            return Err(stop(Code::Invalid, format!("the indexes of table {} cannot change while it holds rows", table.name)));
+        }
+        tx.write(key(TABLE, &table.name), table);
+    }
+    for queue in &declare.queues {
+        tx.write(key(QUEUE, &queue.name), queue);
+    }
+    for topic in &declare.topics {
+        tx.write(key(TOPIC, &topic.name), topic);
+    }
+    tx.globals_mut().declared = declare.version;
+    tx.set_declared();
+    Ok(reply::Kind::Done(Done::default()))
+}
+
+fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
+    let queues: BTreeSet<&str> = declare.queues.iter().map(|queue| queue.name.as_str()).chain(tx.queue_names().map(String::as_str)).collect();
+    let names = declare.tables.iter().map(|table| &table.name).chain(declare.queues.iter().map(|queue| &queue.name)).chain(declare.topics.iter().map(|topic| &topic.name));
+    for name in names {
+        if name.is_empty() || name.len() > NAME_BYTES {
+            return Err(stop(Code::Invalid, format!("the name {name:?} is empty or longer than {NAME_BYTES} bytes")));
+        }
+    }
+    for queue in &declare.queues {
+        if queue.dead_letter && !queue.dlq.is_empty() {
+            return Err(stop(Code::Invalid, format!("{} is a dead letter queue and has none of its own", queue.name)));
+        }
+        if !queue.dlq.is_empty() && !queues.contains(queue.dlq.as_str()) {
+            return Err(stop(Code::UnknownName, format!("queue {} names {} as its dead letter queue, which is not declared", queue.name, queue.dlq)));
+        }
+    }
+    let fed = declare.tables.iter().filter_map(|table| table.feed.as_ref()).map(|feed| &feed.queue);
+    let subscribed = declare.topics.iter().flat_map(|topic| &topic.subscriptions).map(|subscription| &subscription.queue);
+    for queue in fed.chain(subscribed) {
+        if !queues.contains(queue.as_str()) {
+            return Err(stop(Code::UnknownName, format!("queue {queue} is fed or subscribed, but not declared")));
+        }
+    }
+    Ok(())
+}
+
+/// Raises the format; the leader proposes this once every node can apply it.
+pub(super) fn raise_format(tx: &mut Tx<'_>, format: u32) -> Result<reply::Kind, Stop> {
+    if format > FORMAT {
+        return Err(stop(Code::BadFormat, format!("format {format} is above {FORMAT}, the newest that this build applies")));
+    }
+    let globals = tx.globals_mut();
+    globals.format = globals.format.max(format);
+    Ok(reply::Kind::Done(Done::default()))
+}

@@ -1,0 +1,99 @@
+//! The one index of everything that time will change. The state has no timers: a receive or the leader's tick carries a
+//! time, and what is due by then happens.
+
+use panther_proto::v1::{Moved, reply};
+
+use super::keys::{KeyBuilder, KeyReader, kind};
+use super::{Stop, Tx, queues, requests, tables};
+
+/// What happens when its time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A hidden message (in flight, delayed, backing off) may be received.
+    Visible,
+    /// A deduplication id is forgotten.
+    Dedup,
+    /// A remembered answer is forgotten.
+    Request,
+    /// A row is removed.
+    Row,
+}
+
+impl Kind {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Visible => b'v',
+            Self::Dedup => b'd',
+            Self::Request => b'r',
+            Self::Row => b't',
+        }
+    }
+}
+
+/// The key of a due thing; the caller adds what names it.
+pub(super) fn key(time_ms: u64, what: Kind) -> KeyBuilder {
+    KeyBuilder::new(kind::DUE).number(time_ms).byte(what.byte())
+}
+
+/// Key of a hidden message's return.
+pub(super) fn visible(time_ms: u64, queue: &str, seq: u64) -> Vec<u8> {
+    key(time_ms, Kind::Visible).text(queue).number(seq).done()
+}
+
+/// Bounds of everything that is due at `now`.
+#[must_use]
+pub fn range(now: u64) -> (Vec<u8>, Vec<u8>) {
+    (vec![kind::DUE], KeyBuilder::new(kind::DUE).number(now.saturating_add(1)).done())
+}
+
+/// Lets up to `max` due things happen; true if nothing more is due.
+pub(super) fn advance(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> {
+    let (from, to) = range(tx.now());
+    let found = tx.scan(&from, &to, max)?;
+    let finished = found.len() < max;
+    for (key, _) in &found {
+        let mut reader = KeyReader::new(key);
+        let (time, what) = (reader.number(), reader.byte());
+        match (time, what) {
+            (Some(_), Some(b'v')) => {
+                if let (Some(queue), Some(seq)) = (reader.text(), reader.number()) {
+                    queues::finish::time_out(tx, &queue, seq)?;
+                }
+            }
+            (Some(_), Some(b'd')) => {
+                if let (Some(queue), Some(id)) = (reader.text(), reader.text()) {
+                    tx.remove(super::keys::dedup(&queue, &id));
+                }
+            }
+            (Some(_), Some(b'r')) => {
+                if let Some(id) = reader.text() {
+                    requests::forget(tx, &id);
+                }
+            }
+            (Some(_), Some(b't')) => {
+                if let (Some(table), Some(row)) = (reader.text(), reader.row_key()) {
+                    tables::expire(tx, &table, &row)?;
+                }
+            }
+            _ => {}
+        }
+        tx.remove(key.to_vec());
+    }
+    Ok((u32::try_from(found.len()).unwrap_or(u32::MAX), finished))
+}
+
+/// The leader's tick: due things first, then messages whose retention ran out.
+pub(super) fn tick(tx: &mut Tx<'_>, max: u32) -> Result<reply::Kind, Stop> {
+    let max = max.clamp(1, 500) as usize;
+    let (mut count, mut finished) = advance(tx, max)?;
+    for name in tx.queue_names() {
+        if count as usize >= max {
+            finished = false;
+            break;
+        }
+        let (expired, done) = queues::redrive::expire(tx, name, max - count as usize)?;
+        count += expired;
+        finished &= done;
+    }
+    Ok(reply::Kind::Moved(Moved { count, finished }))
+}

@@ -1,0 +1,55 @@
+//! A feed is a queue that a table fills: one record per change of a row, written by the command that changed it.
+//!
+//! A record is in the group of its row, so that one record per row is in flight, in order. While a record waits, a
+//! further change of the row with the same coalescing key replaces its new image and keeps the old one.
+
+use panther_proto::v1::{FeedRecord, FeedSpec, Key, Row, Send, Value, value};
+use prost::Message;
+
+use super::keys::KeyBuilder;
+use super::{Stop, Tx, queues};
+
+/// Writes the record of one change.
+pub(super) fn record(tx: &mut Tx<'_>, feed: &FeedSpec, table: &str, key: &Key, old: Option<&Row>, new: Option<&Row>) -> Result<(), Stop> {
+    let group = text_of(&KeyBuilder::new(b'g').row_key(key).done());
+    let mut coalesce = KeyBuilder::new(b'k').row_key(key);
+    for attribute in &feed.coalesce_by {
+        let held = new.or(old).and_then(|row| row.attributes.get(attribute)).cloned().unwrap_or_default();
+        if !coalesce.value(&held) {
+            coalesce = coalesce.byte(0);
+        }
+    }
+    let record = FeedRecord { table: table.to_owned(), key: Some(key.clone()), old: old.cloned(), new: new.cloned() };
+    let send = Send {
+        body: record.encode_to_vec().into(),
+        group,
+        coalesce_key: text_of(&coalesce.done()),
+        trace_id: new.or(old).and_then(trace_of).unwrap_or_default(),
+        ..Send::default()
+    };
+    queues::send::run(tx, &feed.queue, &send)?;
+    Ok(())
+}
+
+/// A waiting record takes the newer record's image and keeps its own old one.
+pub(super) fn merge(waiting: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+    let waiting = FeedRecord::decode(waiting).ok()?;
+    let newer = FeedRecord::decode(newer).ok()?;
+    Some(FeedRecord { old: waiting.old, ..newer }.encode_to_vec())
+}
+
+fn trace_of(row: &Row) -> Option<String> {
+    match row.attributes.get("traceId") {
+        Some(Value { kind: Some(value::Kind::Text(text)) }) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Keys are bytes, groups are text: hexadecimal keeps them apart without loss.
+fn text_of(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

@@ -1,0 +1,100 @@
+//! Bounds on what one command may carry, checked at the door and again in apply.
+
+use panther_proto::v1::{Code, Command, Refused, RowChange, Send, command};
+use prost::Message as _;
+
+use super::Stop;
+
+/// Bytes of one command in its encoded form.
+pub const COMMAND_BYTES: usize = 1 << 20;
+/// Rows and messages that one command may touch.
+pub const COMMAND_ITEMS: usize = 1_000;
+/// Bytes of a message's body and attributes (that of the original's queues).
+pub const MESSAGE_BYTES: usize = 256 << 10;
+/// Bytes of a row (that of the original's tables).
+pub const ROW_BYTES: usize = 400 << 10;
+/// Bytes of each part of a row's key.
+pub const KEY_BYTES: usize = 2 << 10;
+/// Longest name of a table, queue, topic, attribute or group.
+pub const NAME_BYTES: usize = 255;
+/// How long an answer to a request from outside is remembered, and how old such a request may be.
+pub const REQUEST_MS: u64 = 10 * 60 * 1000;
+/// Most messages of one receive.
+pub const RECEIVE_MAX: u32 = 100;
+/// Longest time for which a message may be hidden: 12 hours, as in the original.
+pub const VISIBILITY_MS: u64 = 12 * 3600 * 1000;
+/// Longest delay of a message: 15 minutes, as in the original.
+pub const DELAY_MS: u64 = 15 * 60 * 1000;
+
+/// A refusal with its reason.
+#[must_use]
+pub fn refused(code: Code, reason: impl Into<String>) -> Refused {
+    Refused { code: code as i32, reason: reason.into() }
+}
+
+/// Checks a command's sizes without looking at state; the door calls this before it proposes.
+///
+/// # Errors
+/// The refusal that apply would give.
+pub fn check(command: &Command) -> Result<(), Refused> {
+    let bytes = command.encoded_len();
+    if bytes > COMMAND_BYTES {
+        return Err(refused(Code::TooLarge, format!("the command has {bytes} bytes; at most {COMMAND_BYTES} are allowed: split it")));
+    }
+    if let Some(command::Kind::Transact(transact)) = &command.kind {
+        let items = transact.changes.len() + transact.sends.len();
+        if items > COMMAND_ITEMS {
+            return Err(refused(Code::TooLarge, format!("the command touches {items} items; at most {COMMAND_ITEMS} are allowed: go in steps")));
+        }
+        for send in &transact.sends {
+            check_send(send)?;
+        }
+        for change in &transact.changes {
+            check_change(change)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_send(send: &Send) -> Result<(), Refused> {
+    let bytes = send.body.len() + send.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if bytes > MESSAGE_BYTES {
+        return Err(refused(
+            Code::TooLarge,
+            format!("a message has {bytes} bytes; at most {MESSAGE_BYTES} are allowed: put its content into the object store and send its name"),
+        ));
+    }
+    for name in [&send.dedup_id, &send.coalesce_key, &send.turn, &send.group, &send.trace_id] {
+        if name.len() > KEY_BYTES {
+            return Err(refused(Code::TooLarge, format!("a message's deduplication id, key, turn, group or trace id is longer than {KEY_BYTES} bytes")));
+        }
+    }
+    if send.delay_ms > DELAY_MS {
+        return Err(refused(Code::Invalid, format!("a delay of {} ms is longer than {DELAY_MS} ms", send.delay_ms)));
+    }
+    Ok(())
+}
+
+fn check_change(change: &RowChange) -> Result<(), Refused> {
+    let Some(key) = &change.key else {
+        return Err(refused(Code::Invalid, format!("a change of table {} names no key", change.table)));
+    };
+    if key.hash.is_empty() {
+        return Err(refused(Code::Invalid, format!("a change of table {} has an empty hash key", change.table)));
+    }
+    if key.tenant.len() > NAME_BYTES || key.hash.len() > KEY_BYTES || key.range.len() > KEY_BYTES {
+        return Err(refused(Code::TooLarge, format!("a key of table {} is longer than {KEY_BYTES} bytes", change.table)));
+    }
+    if change.delete && (!change.updates.is_empty() || change.replace) {
+        return Err(refused(Code::Invalid, format!("a change of table {} both deletes and updates a row", change.table)));
+    }
+    if change.updates.iter().any(|update| update.attribute.is_empty() || update.attribute.len() > NAME_BYTES) {
+        return Err(refused(Code::Invalid, format!("an update of table {} names no attribute, or one longer than {NAME_BYTES} bytes", change.table)));
+    }
+    Ok(())
+}
+
+/// The same as a stop, for use in apply.
+pub(super) fn stop(code: Code, reason: impl Into<String>) -> Stop {
+    Stop::Refused(refused(code, reason))
+}

@@ -1,0 +1,237 @@
+//! Applies entries: each command in turn, caught if it panics, its writes merged and hashed if it succeeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use panther_proto::v1::{Code, Command, Entry, QueueCounts, QueueSpec, Reply, TableSpec, TopicSpec, command, reply};
+use prost::Message;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::limits::{self, refused};
+use super::tx::{Effects, Stop, Tx};
+use super::view::{Base, Writes};
+use super::{FORMAT, declare, due, keys, queues, sessions, transact};
+
+/// What belongs to the whole state.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Globals {
+    /// Cluster time: never goes back.
+    #[prost(uint64, tag = "1")]
+    pub clock_ms: u64,
+    /// The format in force.
+    #[prost(uint32, tag = "2")]
+    pub format: u32,
+    /// Messages that were given an id.
+    #[prost(uint64, tag = "3")]
+    pub messages: u64,
+    /// Version of the declarations in force.
+    #[prost(uint64, tag = "4")]
+    pub declared: u64,
+    /// Running hash of all writes: equal on replicas that applied the same commands.
+    #[prost(uint64, tag = "5")]
+    pub hash: u64,
+}
+
+/// Decoded state that nearly every command needs; always derivable from the store.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    pub(super) globals: Globals,
+    pub(super) tables: BTreeMap<String, Arc<TableSpec>>,
+    pub(super) queues: BTreeMap<String, Arc<QueueSpec>>,
+    pub(super) topics: BTreeMap<String, Arc<TopicSpec>>,
+    pub(super) counts: BTreeMap<String, QueueCounts>,
+}
+
+impl Cache {
+    fn load(base: &dyn Base, over: &Writes) -> io::Result<Self> {
+        let scan = |prefix: &[u8]| super::view::scan_layers(base, &[over], prefix, &keys::after(prefix), usize::MAX, false);
+        let decode_error = |error| io::Error::new(io::ErrorKind::InvalidData, format!("stored declarations do not decode: {error}"));
+        let mut cache = Self::default();
+        for (_, value) in scan(&keys::globals())? {
+            cache.globals = Globals::decode(value).map_err(decode_error)?;
+        }
+        for (_, value) in scan(&declare::prefix(declare::TABLE))? {
+            let spec = TableSpec::decode(value).map_err(decode_error)?;
+            cache.tables.insert(spec.name.clone(), Arc::new(spec));
+        }
+        for (_, value) in scan(&declare::prefix(declare::QUEUE))? {
+            let spec = QueueSpec::decode(value).map_err(decode_error)?;
+            cache.queues.insert(spec.name.clone(), Arc::new(spec));
+        }
+        for (_, value) in scan(&declare::prefix(declare::TOPIC))? {
+            let spec = TopicSpec::decode(value).map_err(decode_error)?;
+            cache.topics.insert(spec.name.clone(), Arc::new(spec));
+        }
+        for name in cache.queues.keys() {
+            for (_, value) in scan(&keys::counts(name))? {
+                cache.counts.insert(name.clone(), QueueCounts::decode(value).map_err(decode_error)?);
+            }
+        }
+        Ok(cache)
+    }
+}
+
+/// What came of an entry.
+#[derive(Debug)]
+pub struct Applied {
+    /// One answer per command.
+    pub replies: Vec<Reply>,
+    /// What the store must keep.
+    pub writes: Writes,
+    /// Queues in which something became receivable.
+    pub woke: BTreeSet<String>,
+}
+
+/// The state and what is needed to change it.
+pub struct Machine {
+    cache: Cache,
+}
+
+impl Machine {
+    /// Takes up the state that a store holds.
+    ///
+    /// # Errors
+    /// The store cannot be read or holds what this build does not understand.
+    pub fn open(base: &dyn Base) -> io::Result<Self> {
+        Ok(Self { cache: Cache::load(base, &Writes::new())? })
+    }
+
+    /// Clock, format and hash as of the last entry.
+    #[must_use]
+    pub fn globals(&self) -> &Globals {
+        &self.cache.globals
+    }
+
+    /// Applies one entry. The caller stores the writes before it applies the next.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the entry needs a newer format: a fault of this node, after which the machine must
+    /// be opened anew.
+    pub fn apply(&mut self, base: &dyn Base, entry: &Entry) -> io::Result<Applied> {
+        if entry.format > FORMAT {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("an entry needs format {}, this build applies up to {FORMAT}: upgrade this node", entry.format),
+            ));
+        }
+        let mut applied = Applied { replies: Vec::with_capacity(entry.commands.len()), writes: Writes::new(), woke: BTreeSet::new() };
+        if entry.time_ms > self.cache.globals.clock_ms {
+            let mut globals = self.cache.globals.clone();
+            globals.clock_ms = entry.time_ms;
+            self.commit(base, &mut applied, Effects { globals, ..Effects::default() })?;
+        }
+        for command in &entry.commands {
+            let reply = self.command(base, &mut applied, command)?;
+            applied.replies.push(reply);
+        }
+        Ok(applied)
+    }
+
+    fn command(&mut self, base: &dyn Base, applied: &mut Applied, command: &Command) -> io::Result<Reply> {
+        let mut tx = Tx::new(base, &applied.writes, &self.cache);
+        // A panic is a refused command: it happens on every replica alike, and leaves nothing behind.
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut tx, command)));
+        let kind = match outcome {
+            Ok(Ok(kind)) => {
+                let effects = tx.into_effects();
+                self.commit(base, applied, effects)?;
+                kind
+            }
+            Ok(Err(Stop::Refused(refused))) => reply::Kind::Refused(refused),
+            Ok(Err(Stop::Conflict(conflict))) => reply::Kind::Conflict(conflict),
+            Ok(Err(Stop::Store(error))) => return Err(error),
+            Err(panic) => {
+                let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                tracing::error!(what, "apply panicked; the command is refused");
+                reply::Kind::Refused(refused(Code::Fault, format!("a defect in apply refused the command: {what}")))
+            }
+        };
+        Ok(Reply { kind: Some(kind) })
+    }
+
+    /// Makes a command's effects part of the entry: merged, hashed, and seen by the next command.
+    fn commit(&mut self, base: &dyn Base, applied: &mut Applied, mut effects: Effects) -> io::Result<()> {
+        for (name, counts) in &effects.counts {
+            effects.own.insert(keys::counts(name), Some(counts.encode_to_vec().into()));
+        }
+        let mut hash = Xxh3::with_seed(self.cache.globals.hash);
+        for (key, value) in &effects.own {
+            hash.update(&(key.len() as u64).to_le_bytes());
+            hash.update(key);
+            let value = value.as_deref();
+            hash.update(&value.map_or(u64::MAX, |value| value.len() as u64).to_le_bytes());
+            hash.update(value.unwrap_or_default());
+        }
+        if effects.own.is_empty() && effects.globals == self.cache.globals {
+            return Ok(());
+        }
+        effects.globals.hash = 0;
+        hash.update(&effects.globals.encode_to_vec());
+        effects.globals.hash = hash.digest();
+        effects.own.insert(keys::globals(), Some(effects.globals.encode_to_vec().into()));
+        applied.writes.append(&mut effects.own);
+        applied.woke.append(&mut effects.woke);
+        if effects.declared {
+            self.cache = Cache::load(base, &applied.writes)?;
+        } else {
+            self.cache.globals = effects.globals;
+            self.cache.counts.append(&mut effects.counts);
+        }
+        Ok(())
+    }
+}
+
+fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
+    limits::check(command).map_err(Stop::Refused)?;
+    match &command.kind {
+        Some(command::Kind::Transact(transact)) => transact::run(tx, transact),
+        Some(command::Kind::Receive(receive)) => queues::receive::run(tx, receive),
+        Some(command::Kind::Extend(extend)) => queues::finish::extend(tx, extend),
+        Some(command::Kind::GiveBack(give_back)) => queues::finish::give_back(tx, give_back),
+        Some(command::Kind::OpenSession(open)) => sessions::open(tx, open),
+        Some(command::Kind::EndSession(end)) => sessions::end(tx, end),
+        Some(command::Kind::Purge(purge)) => queues::redrive::purge(tx, purge),
+        Some(command::Kind::Requeue(requeue)) => queues::redrive::requeue(tx, requeue),
+        Some(command::Kind::Tick(tick)) => due::tick(tx, tick.max),
+        Some(command::Kind::Declare(declare)) => declare::run(tx, declare),
+        Some(command::Kind::RaiseFormat(raise)) => declare::raise_format(tx, raise.format),
+        None => Err(limits::stop(Code::BadFormat, "the command is of a kind that this build does not know")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::view::MemoryBase;
+
+    #[test]
+    fn an_entry_of_a_newer_format_stops_the_node_and_is_not_skipped() {
+        let base = MemoryBase::default();
+        let mut machine = Machine::open(&base).unwrap();
+        let error = machine.apply(&base, &Entry { format: FORMAT + 1, ..Entry::default() }).unwrap_err();
+        assert!(error.to_string().contains("upgrade this node"), "{error}");
+    }
+
+    #[test]
+    fn cluster_time_never_goes_back_and_is_kept_even_if_nothing_else_happens() {
+        let mut base = MemoryBase::default();
+        let mut machine = Machine::open(&base).unwrap();
+        for (time, expected) in [(50, 50), (20, 50), (60, 60)] {
+            let applied = machine.apply(&base, &Entry { time_ms: time, ..Entry::default() }).unwrap();
+            base.store(&applied.writes);
+            assert_eq!(machine.globals().clock_ms, expected);
+            assert_eq!(Machine::open(&base).unwrap().globals(), machine.globals());
+        }
+    }
+
+    #[test]
+    fn a_refused_command_leaves_nothing_behind() {
+        let base = MemoryBase::default();
+        let mut machine = Machine::open(&base).unwrap();
+        let applied = machine.apply(&base, &Entry { commands: vec![Command { kind: None }], ..Entry::default() }).unwrap();
+        assert!(matches!(applied.replies[0].kind, Some(reply::Kind::Refused(_))));
+        assert!(applied.writes.is_empty());
+    }
+}

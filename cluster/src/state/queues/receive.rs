@@ -1,0 +1,162 @@
+//! A receive is a command, so that a message which kills its node is counted.
+//!
+//! A suspect (its last holder's session ended) runs alone: while a session holds one it gets nothing else, and it gets
+//! one only when it holds nothing. So the death of a node points at one message, and drags no neighbour along.
+
+use panther_proto::v1::{Code, Message, QueueSpec, Receive, Received, StoredBody, StoredHead, StoredSession, reply};
+
+use crate::state::keys::KeyReader;
+use crate::state::limits::{RECEIVE_MAX, VISIBILITY_MS, stop};
+use crate::state::{Stop, Tx, due, keys, sessions};
+
+/// Due things that a receive lets happen before it looks.
+const DUE_FIRST: usize = 16;
+/// Sources that one receive looks at.
+const TURNS_MAX: usize = 256;
+
+pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply::Kind, Stop> {
+    let spec = tx.queue(&receive.queue)?;
+    let mut session = sessions::require(tx, receive.session)?;
+    if receive.visibility_ms > VISIBILITY_MS {
+        return Err(stop(Code::Invalid, format!("a visibility of {} ms is longer than 12 hours", receive.visibility_ms)));
+    }
+    due::advance(tx, DUE_FIRST)?;
+    let visible_at = tx.now().saturating_add(if receive.visibility_ms == 0 { spec.visibility_ms } else { receive.visibility_ms }.max(1));
+    let max = receive.max.clamp(1, RECEIVE_MAX) as usize;
+    let mut messages = Vec::new();
+    for seq in choose(tx, &spec, &session, max)? {
+        if let Some(message) = take(tx, &spec.name, seq, receive.session, visible_at)? {
+            session.alone |= message.suspect;
+            session.holds += 1;
+            messages.push(message);
+        }
+    }
+    if !messages.is_empty() {
+        tx.write(keys::session(receive.session), &session);
+        if tx.counts(&spec.name).waiting > 0 {
+            tx.wake(&spec.name);
+        }
+    }
+    Ok(reply::Kind::Received(Received { messages, time_ms: tx.now() }))
+}
+
+/// Sequence numbers of what may be handed out.
+fn choose(tx: &mut Tx<'_>, spec: &QueueSpec, session: &StoredSession, max: usize) -> Result<Vec<u64>, Stop> {
+    if session.alone {
+        return Ok(Vec::new());
+    }
+    // Suspects anywhere come first: the session runs empty, then takes one.
+    let suspects_wait = tx.queue_names().any(|name| tx.counts(name).suspects > 0);
+    if suspects_wait {
+        if session.holds > 0 || tx.counts(&spec.name).suspects == 0 {
+            return Ok(Vec::new());
+        }
+        let prefix = keys::KeyBuilder::new(keys::kind::SUSPECT).text(&spec.name).done();
+        return Ok(tx.scan_prefix(&prefix, 1)?.iter().filter_map(|(key, _)| seq_of(key)).collect());
+    }
+    if spec.fair { in_turn(tx, spec, max) } else { in_line(tx, spec, max) }
+}
+
+fn in_line(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, Stop> {
+    let from = tx.counts(&spec.name).ready_from;
+    let found = tx.scan(&keys::ready(&spec.name, "", from), &keys::ready(&spec.name, "", u64::MAX), max)?;
+    let seqs: Vec<u64> = found.iter().filter_map(|(key, _)| seq_of(key)).collect();
+    // Nothing ready lies below: the next look need not step over what was taken.
+    let counts = tx.counts_mut(&spec.name);
+    counts.ready_from = seqs.last().map_or(counts.next_seq, |last| last + 1);
+    Ok(seqs)
+}
+
+/// One message of each source after the other, beginning behind the one that was served last.
+fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, Stop> {
+    let last = tx.counts(&spec.name).last_turn;
+    // Per turn, the next sequence number to look at.
+    let mut turns: Vec<(String, u64)> = turns_from(tx, &spec.name, &last)?.into_iter().map(|turn| (turn, 0)).collect();
+    let mut seqs = Vec::new();
+    while seqs.len() < max && !turns.is_empty() {
+        let mut left = Vec::with_capacity(turns.len());
+        for (turn, from) in turns {
+            if seqs.len() == max {
+                break;
+            }
+            let found = tx.scan(&keys::ready(&spec.name, &turn, from), &keys::ready(&spec.name, &turn, u64::MAX), 1)?;
+            if let Some(seq) = found.first().and_then(|(key, _)| seq_of(key)) {
+                seqs.push(seq);
+                tx.counts_mut(&spec.name).last_turn.clone_from(&turn);
+                left.push((turn, seq + 1));
+            }
+        }
+        turns = left;
+    }
+    Ok(seqs)
+}
+
+/// Turns with something ready: those behind `last` first, then the others.
+fn turns_from(tx: &Tx<'_>, queue: &str, last: &str) -> Result<Vec<String>, Stop> {
+    let all = || keys::KeyBuilder::new(keys::kind::READY).text(queue);
+    let (start, middle, end) = (all().done(), keys::after(&all().text(last).done()), keys::after(&all().done()));
+    let mut turns = Vec::new();
+    for (mut from, to) in [(middle.clone(), end), (start, middle)] {
+        while turns.len() < TURNS_MAX {
+            let found = tx.scan(&from, &to, 1)?;
+            let Some(turn) = found.first().and_then(|(key, _)| turn_of(key)) else { break };
+            from = keys::after(&all().text(&turn).done());
+            turns.push(turn);
+        }
+    }
+    Ok(turns)
+}
+
+fn turn_of(key: &[u8]) -> Option<String> {
+    let mut reader = KeyReader::new(key);
+    reader.text()?;
+    reader.text()
+}
+
+fn take(tx: &mut Tx<'_>, queue: &str, seq: u64, session: u64, visible_at: u64) -> Result<Option<Message>, Stop> {
+    let Some(mut head) = super::head(tx, queue, seq)? else { return Ok(None) };
+    let Some(body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else { return Ok(None) };
+    super::unready(tx, queue, seq, &head)?;
+    head.receives += 1;
+    head.receive += 1;
+    head.session = session;
+    head.hidden_until_ms = visible_at;
+    head.received_ms = tx.now();
+    let counts = tx.counts_mut(queue);
+    counts.waiting = counts.waiting.saturating_sub(1);
+    counts.in_flight += 1;
+    tx.write(keys::head(queue, seq), &head);
+    tx.put(due::visible(visible_at, queue, seq), bytes::Bytes::new());
+    tx.put(keys::held(session, queue, seq), bytes::Bytes::new());
+    Ok(Some(message(queue, seq, &head, body)))
+}
+
+fn seq_of(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// A message as its receiver and the operator see it.
+#[must_use]
+pub fn message(queue: &str, seq: u64, head: &StoredHead, body: StoredBody) -> Message {
+    Message {
+        id: body.id,
+        queue: queue.to_owned(),
+        body: body.body,
+        attributes: body.attributes,
+        receipt: (head.session != 0).then(|| panther_proto::v1::Receipt { queue: queue.to_owned(), seq, receive: head.receive, session: head.session }),
+        receives: head.receives,
+        failures: head.failures,
+        sent_ms: head.sent_ms,
+        trace_id: body.trace_id,
+        seq,
+        last_error: head.last_error.clone(),
+        in_flight: head.session != 0,
+        turn: body.turn,
+        group: body.group,
+        visible_at_ms: head.hidden_until_ms,
+        received_ms: head.received_ms,
+        origin: body.origin,
+        lonely_deaths: head.lonely_deaths,
+        suspect: head.suspect,
+    }
+}

@@ -1,0 +1,109 @@
+//! What an operator or time does to waiting messages: requeue, purge, expiry. Each goes in steps.
+
+use panther_proto::v1::{Code, Moved, Purge, Requeue, StoredBody, StoredHead, reply};
+use prost::Message;
+
+use crate::state::limits::stop;
+use crate::state::{Pair, Stop, Tx, keys};
+
+/// Messages that one step looks at.
+const STEP: usize = 500;
+/// Bytes that one step may write.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Removes messages that nobody holds, up to the sequence number that was the newest at the start.
+pub(in crate::state) fn purge(tx: &mut Tx<'_>, purge: &Purge) -> Result<reply::Kind, Stop> {
+    tx.queue(&purge.queue)?;
+    let max = (purge.max as usize).clamp(1, STEP);
+    let found = heads(tx, &purge.queue, purge.upto)?;
+    let mut count = 0;
+    let mut finished = true;
+    for (seq, head) in found {
+        if super::in_flight(&head) {
+            continue;
+        }
+        if count == max {
+            finished = false;
+            break;
+        }
+        super::finish::erase(tx, &purge.queue, seq, &head)?;
+        tx.counts_mut(&purge.queue).purged += 1;
+        count += 1;
+    }
+    Ok(moved(count, finished))
+}
+
+/// Moves messages that nobody holds to another queue: id, attributes and trace stay, counts are zeroed, retention starts
+/// anew.
+pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<reply::Kind, Stop> {
+    let (from, to) = (tx.queue(&requeue.from)?, tx.queue(&requeue.to)?);
+    if from.name == to.name {
+        return Err(stop(Code::Invalid, format!("{} cannot be requeued onto itself", from.name)));
+    }
+    let max = (requeue.max as usize).clamp(1, STEP);
+    let found = heads(tx, &from.name, requeue.upto)?;
+    let (mut count, mut bytes, mut finished) = (0, 0, true);
+    for (seq, head) in found {
+        if super::in_flight(&head) {
+            continue;
+        }
+        if count == max || bytes >= STEP_BYTES {
+            finished = false;
+            break;
+        }
+        let Some(body) = tx.read::<StoredBody>(&keys::body(&from.name, seq))? else { continue };
+        if !requeue.message_id.is_empty() && body.id != requeue.message_id {
+            continue;
+        }
+        super::finish::erase(tx, &from.name, seq, &head)?;
+        tx.counts_mut(&from.name).moved_out += 1;
+        tx.counts_mut(&to.name).accepted += 1;
+        super::send::enqueue(tx, &to.name, &body, StoredHead::default())?;
+        count += 1;
+        bytes += head.bytes;
+    }
+    Ok(moved(count, finished))
+}
+
+/// Removes messages whose retention ran out; how many, and whether that was all.
+pub(in crate::state) fn expire(tx: &mut Tx<'_>, queue: &str, max: usize) -> Result<(u32, bool), Stop> {
+    let spec = tx.queue(queue)?;
+    if spec.retention_ms == 0 {
+        return Ok((0, true));
+    }
+    let prefix = keys::KeyBuilder::new(keys::kind::HEAD).text(queue).done();
+    let mut count = 0;
+    // Sequence numbers follow arrival, so the first that is young enough ends the search.
+    for (seq, head) in decode(tx.scan_prefix(&prefix, max)?)? {
+        if head.sent_ms.saturating_add(spec.retention_ms) > tx.now() {
+            return Ok((count, true));
+        }
+        if !super::in_flight(&head) {
+            super::finish::erase(tx, queue, seq, &head)?;
+            tx.counts_mut(queue).expired += 1;
+            count += 1;
+        }
+    }
+    Ok((count, count == 0))
+}
+
+fn heads(tx: &Tx<'_>, queue: &str, upto: u64) -> Result<Vec<(u64, StoredHead)>, Stop> {
+    let upto = if upto == 0 { u64::MAX } else { upto.saturating_add(1) };
+    decode(tx.scan(&keys::head(queue, 0), &keys::head(queue, upto), STEP * 4)?)
+}
+
+fn decode(pairs: Vec<Pair>) -> Result<Vec<(u64, StoredHead)>, Stop> {
+    pairs
+        .into_iter()
+        .filter_map(|(key, value)| key.last_chunk::<8>().map(|seq| (u64::from_be_bytes(*seq), value)))
+        .map(|(seq, value)| {
+            StoredHead::decode(value)
+                .map(|head| (seq, head))
+                .map_err(|error| Stop::Store(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("a message's head does not decode: {error}"))))
+        })
+        .collect()
+}
+
+fn moved(count: usize, finished: bool) -> reply::Kind {
+    reply::Kind::Moved(Moved { count: u32::try_from(count).unwrap_or(u32::MAX), finished })
+}

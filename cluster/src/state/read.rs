@@ -1,0 +1,261 @@
+//! What is read beside commands: rows, index ranges, messages, counts. Nothing here changes state.
+
+use std::io;
+
+use panther_proto::v1::{IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Row, StoredBody, StoredHead, TableSpec, TopicSpec, Value};
+use prost::Message;
+
+use super::keys::{self, KeyBuilder, KeyReader, kind};
+use super::{Base, Globals, declare, queues, tables};
+
+/// A row with its key.
+pub type KeyedRow = (Key, Row);
+
+/// Which rows of a table are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// The table.
+    pub table: String,
+    /// Tenant whose rows are wanted.
+    pub tenant: String,
+    /// Index to follow; empty = the primary key.
+    pub index: String,
+    /// The hash value: of the index, or (as text) of the primary key; `None` = all rows of the table.
+    pub hash: Option<Value>,
+    /// Least range value, inclusive.
+    pub from: Option<Value>,
+    /// Range value that ends the range, exclusive.
+    pub to: Option<Value>,
+    /// Most rows.
+    pub limit: usize,
+    /// From the end.
+    pub descending: bool,
+    /// Where the page before ended.
+    pub after: Option<Vec<u8>>,
+}
+
+/// Rows and where the next page starts, if there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<KeyedRow>,
+    /// The cursor to continue behind; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+fn invalid(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what.into())
+}
+
+fn decode<M: Message + Default>(bytes: bytes::Bytes) -> io::Result<M> {
+    M::decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("stored state does not decode: {error}")))
+}
+
+fn read<M: Message + Default>(base: &dyn Base, key: &[u8]) -> io::Result<Option<M>> {
+    base.get(key)?.map(decode).transpose()
+}
+
+/// Clock, format, hash.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn globals(base: &dyn Base) -> io::Result<Globals> {
+    Ok(read(base, &keys::globals())?.unwrap_or_default())
+}
+
+fn specs<M: Message + Default>(base: &dyn Base, what: u8) -> io::Result<Vec<M>> {
+    let prefix = declare::prefix(what);
+    base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)?.into_iter().map(|(_, value)| decode(value)).collect()
+}
+
+/// All declared tables.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn tables(base: &dyn Base) -> io::Result<Vec<TableSpec>> {
+    specs(base, declare::TABLE)
+}
+
+/// All declared queues.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn queues(base: &dyn Base) -> io::Result<Vec<QueueSpec>> {
+    specs(base, declare::QUEUE)
+}
+
+/// All declared topics.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn topics(base: &dyn Base) -> io::Result<Vec<TopicSpec>> {
+    specs(base, declare::TOPIC)
+}
+
+fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
+    read(base, &KeyBuilder::new(kind::DECLARED).byte(declare::TABLE).text(name).done())?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no table {name}")))
+}
+
+/// One row; expired ones are hidden.
+///
+/// # Errors
+/// The store cannot be read, or there is no such table.
+pub fn row(base: &dyn Base, table_name: &str, key: &Key) -> io::Result<Option<Row>> {
+    let spec = table(base, table_name)?;
+    let now = globals(base)?.clock_ms;
+    Ok(read::<Row>(base, &keys::row(table_name, key))?.filter(|row| !tables::expired(&spec, row, now)))
+}
+
+/// A page of rows.
+///
+/// # Errors
+/// The store cannot be read; there is no such table or index; a bound does not compare.
+pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
+    let spec = table(base, &query.table)?;
+    let now = globals(base)?.clock_ms;
+    let index = if query.index.is_empty() {
+        None
+    } else {
+        Some(spec.indexes.iter().find(|index| index.name == query.index).ok_or_else(|| invalid(format!("table {} has no index {}", query.table, query.index)))?)
+    };
+    let (mut low, mut high) = bounds(query, index)?;
+    if let Some(after) = &query.after {
+        if query.descending {
+            high = after.clone().min(high);
+        } else {
+            let mut next = after.clone();
+            next.push(0);
+            low = next.max(low);
+        }
+    }
+    let limit = query.limit.clamp(1, 10_000);
+    let mut page = Page::default();
+    let found = base.scan(&low, &high, limit, query.descending)?;
+    if found.len() == limit {
+        page.next = found.last().map(|(key, _)| key.to_vec());
+    }
+    for (key, value) in found {
+        let (row_key, row) = match index {
+            Some(index) => {
+                let Some(row_key) = tables::index::row_key(&key, index) else { continue };
+                let Some(row) = read::<Row>(base, &keys::row(&query.table, &row_key))? else { continue };
+                (row_key, row)
+            }
+            None => {
+                let mut reader = KeyReader::new(&key);
+                let (Some(_), Some(row_key)) = (reader.text(), reader.row_key()) else { continue };
+                (row_key, decode(value)?)
+            }
+        };
+        if !tables::expired(&spec, &row, now) {
+            page.rows.push((row_key, row));
+        }
+    }
+    Ok(page)
+}
+
+fn bounds(query: &Query, index: Option<&IndexSpec>) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut prefix = match index {
+        Some(index) => tables::index::prefix(&query.table, &index.name, &query.tenant),
+        None => KeyBuilder::new(kind::ROW).text(&query.table),
+    };
+    let Some(hash) = &query.hash else {
+        if index.is_none() && !query.tenant.is_empty() {
+            prefix = prefix.text(&query.tenant);
+        }
+        let prefix = prefix.done();
+        return Ok((prefix.clone(), keys::after(&prefix)));
+    };
+    if index.is_some() {
+        if !prefix.value(hash) {
+            return Err(invalid("the hash value of a query must be a number, text or bytes"));
+        }
+    } else {
+        let Some(panther_proto::v1::value::Kind::Text(text)) = &hash.kind else { return Err(invalid("the hash key of a table is text")) };
+        prefix = prefix.text(&query.tenant).text(text);
+    }
+    let bound = |value: &Option<Value>| -> io::Result<Option<Vec<u8>>> {
+        let Some(value) = value else { return Ok(None) };
+        let mut key = prefix.clone();
+        match (&value.kind, index) {
+            (Some(panther_proto::v1::value::Kind::Text(text)), None) => key = key.text(text),
+            (_, Some(index)) if !index.range.is_empty() && key.value(value) => {}
+            _ => return Err(invalid("a bound of a query does not compare with the range key")),
+        }
+        Ok(Some(key.done()))
+    };
+    let all = prefix.clone().done();
+    Ok((bound(&query.from)?.unwrap_or_else(|| all.clone()), bound(&query.to)?.unwrap_or_else(|| keys::after(&all))))
+}
+
+/// A queue's counters.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn counts(base: &dyn Base, queue: &str) -> io::Result<QueueCounts> {
+    Ok(read(base, &keys::counts(queue))?.unwrap_or_default())
+}
+
+/// When the oldest message of a queue arrived, if it holds one.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn oldest_ms(base: &dyn Base, queue: &str) -> io::Result<Option<u64>> {
+    let found = base.scan(&keys::head(queue, 0), &keys::head(queue, u64::MAX), 1, false)?;
+    found.into_iter().next().map(|(_, value)| decode::<StoredHead>(value).map(|head| head.sent_ms)).transpose()
+}
+
+/// Messages behind a sequence number, without receiving them.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn peek(base: &dyn Base, queue: &str, after: u64, limit: usize) -> io::Result<Vec<QueueMessage>> {
+    let found = base.scan(&keys::head(queue, after.saturating_add(1)), &keys::head(queue, u64::MAX), limit.clamp(1, 1_000), false)?;
+    let mut messages = Vec::with_capacity(found.len());
+    for (key, value) in found {
+        let Some(seq) = key.last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)) else { continue };
+        let Some(body) = read::<StoredBody>(base, &keys::body(queue, seq))? else { continue };
+        messages.push(queues::receive::message(queue, seq, &decode(value)?, body));
+    }
+    Ok(messages)
+}
+
+/// True if a receive of this queue could hand something out at `now`.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn may_receive(base: &dyn Base, queue: &str, now_ms: u64) -> io::Result<bool> {
+    let counts = counts(base, queue)?;
+    if counts.suspects > 0 {
+        return Ok(true);
+    }
+    if counts.waiting > 0 {
+        let prefix = KeyBuilder::new(kind::READY).text(queue).done();
+        let from = keys::ready(queue, "", counts.ready_from);
+        if !base.scan(&from.max(prefix.clone()), &keys::after(&prefix), 1, false)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    let _ = now_ms;
+    Ok(false)
+}
+
+/// True if a tick at `now` would change something.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn anything_due(base: &dyn Base, now_ms: u64) -> io::Result<bool> {
+    let (from, to) = super::due::range(now_ms);
+    if !base.scan(&from, &to, 1, false)?.is_empty() {
+        return Ok(true);
+    }
+    for queue in queues(base)? {
+        if queue.retention_ms > 0
+            && let Some(oldest) = oldest_ms(base, &queue.name)?
+            && oldest.saturating_add(queue.retention_ms) <= now_ms
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,37 @@
+//! Conditions, changes and sends that take effect together or not at all; with a receipt they also end a message.
+
+use panther_proto::v1::{Code, Done, Transact, reply, send};
+
+use super::limits::stop;
+use super::{Stop, Tx, queues, requests, tables, topics};
+
+pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, Stop> {
+    if !transact.request_id.is_empty()
+        && let Some(answer) = requests::remembered(tx, &transact.request_id, transact.request_time_ms)?
+    {
+        return Ok(answer);
+    }
+    if let Some(receipt) = &transact.done {
+        queues::finish::done(tx, receipt)?;
+    }
+    // Every condition is of the state before the command, so that the order of changes does not matter.
+    for change in &transact.changes {
+        tables::check(tx, change)?;
+    }
+    for change in &transact.changes {
+        tables::change(tx, change)?;
+    }
+    let mut message_ids = Vec::with_capacity(transact.sends.len());
+    for send in &transact.sends {
+        message_ids.push(match &send.to {
+            Some(send::To::Queue(queue)) => queues::send::run(tx, queue, send)?,
+            Some(send::To::Topic(topic)) => topics::publish(tx, topic, send)?,
+            None => return Err(stop(Code::Invalid, "a send names neither a queue nor a topic")),
+        });
+    }
+    let kind = reply::Kind::Done(Done { message_ids });
+    if !transact.request_id.is_empty() {
+        requests::remember(tx, &transact.request_id, transact.request_time_ms, &kind);
+    }
+    Ok(kind)
+}

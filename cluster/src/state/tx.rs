@@ -1,0 +1,193 @@
+//! One command at work: it reads through the writes of the commands before it and keeps its own apart until it succeeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use panther_proto::v1::{Code, Conflict, Key, QueueCounts, QueueSpec, Refused, TableSpec, TopicSpec};
+use prost::Message;
+
+use super::machine::{Cache, Globals};
+use super::view::{self, Base, Pair, Writes};
+use super::{keys, limits};
+
+/// Why a command ended without effect.
+#[derive(Debug)]
+pub enum Stop {
+    /// It can never succeed as it is.
+    Refused(Refused),
+    /// A condition no longer holds: read again and plan again.
+    Conflict(Conflict),
+    /// The store cannot be read: a fault of this node, not of the command.
+    Store(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The view of one command.
+pub struct Tx<'a> {
+    base: &'a dyn Base,
+    earlier: &'a Writes,
+    cache: &'a Cache,
+    effects: Effects,
+}
+
+/// What a command leaves behind if it succeeds.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Its writes.
+    pub(super) own: Writes,
+    /// Counters that it changed.
+    pub(super) counts: BTreeMap<String, QueueCounts>,
+    /// Clock, format and counters of the whole state as it leaves them.
+    pub(super) globals: Globals,
+    /// Queues in which something became receivable.
+    pub(super) woke: BTreeSet<String>,
+    /// Declarations changed: the cache is read anew.
+    pub(super) declared: bool,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(base: &'a dyn Base, earlier: &'a Writes, cache: &'a Cache) -> Self {
+        Self { base, earlier, cache, effects: Effects { globals: cache.globals.clone(), ..Effects::default() } }
+    }
+
+    pub(super) fn into_effects(self) -> Effects {
+        self.effects
+    }
+
+    /// Clock, format and counters of the whole state, to change.
+    pub(super) fn globals_mut(&mut self) -> &mut Globals {
+        &mut self.effects.globals
+    }
+
+    /// Declarations were written: they hold from the next command on.
+    pub(super) fn set_declared(&mut self) {
+        self.effects.declared = true;
+    }
+
+    /// Cluster time in milliseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.effects.globals.clock_ms
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Stop::Store`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Stop> {
+        if let Some(value) = self.effects.own.get(key).or_else(|| self.earlier.get(key)) {
+            return Ok(value.clone());
+        }
+        Ok(self.base.get(key)?)
+    }
+
+    /// The decoded message under a key.
+    ///
+    /// # Errors
+    /// [`Stop::Store`], also for bytes that do not decode.
+    pub fn read<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, Stop> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some(bytes) => M::decode(bytes).map(Some).map_err(|error| {
+                Stop::Store(io::Error::new(io::ErrorKind::InvalidData, format!("state under a key of kind {:?} does not decode: {error}", key.first().map(|kind| *kind as char))))
+            }),
+        }
+    }
+
+    /// The first `limit` pairs with `from <= key < to`.
+    ///
+    /// # Errors
+    /// [`Stop::Store`].
+    pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, Stop> {
+        Ok(view::scan_layers(self.base, &[&self.effects.own, self.earlier], from, to, limit, false)?)
+    }
+
+    /// The first `limit` pairs whose key starts with `prefix`.
+    ///
+    /// # Errors
+    /// [`Stop::Store`].
+    pub fn scan_prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, Stop> {
+        self.scan(prefix, &keys::after(prefix), limit)
+    }
+
+    /// Writes a value.
+    pub fn put(&mut self, key: Vec<u8>, value: Bytes) {
+        self.effects.own.insert(key, Some(value));
+    }
+
+    /// Writes an encoded message.
+    pub fn write<M: Message>(&mut self, key: Vec<u8>, value: &M) {
+        self.put(key, value.encode_to_vec().into());
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: Vec<u8>) {
+        self.effects.own.insert(key, None);
+    }
+
+    /// A declared queue.
+    ///
+    /// # Errors
+    /// Refused if there is none of that name.
+    pub fn queue(&self, name: &str) -> Result<Arc<QueueSpec>, Stop> {
+        self.cache.queues.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no queue {name}")))
+    }
+
+    /// A declared table.
+    ///
+    /// # Errors
+    /// Refused if there is none of that name.
+    pub fn table(&self, name: &str) -> Result<Arc<TableSpec>, Stop> {
+        self.cache.tables.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no table {name}")))
+    }
+
+    /// A declared topic.
+    ///
+    /// # Errors
+    /// Refused if there is none of that name.
+    pub fn topic(&self, name: &str) -> Result<Arc<TopicSpec>, Stop> {
+        self.cache.topics.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no topic {name}")))
+    }
+
+    /// Names of all declared queues, in order.
+    pub fn queue_names(&self) -> impl Iterator<Item = &'a String> + use<'a> {
+        self.cache.queues.keys()
+    }
+
+    /// A queue's counters, to read.
+    #[must_use]
+    pub fn counts(&self, queue: &str) -> QueueCounts {
+        self.effects.counts.get(queue).or_else(|| self.cache.counts.get(queue)).cloned().unwrap_or_default()
+    }
+
+    /// A queue's counters, to change.
+    pub fn counts_mut(&mut self, queue: &str) -> &mut QueueCounts {
+        let cache = self.cache;
+        self.effects.counts.entry(queue.to_owned()).or_insert_with(|| cache.counts.get(queue).cloned().unwrap_or_default())
+    }
+
+    /// Something in this queue became receivable.
+    pub fn wake(&mut self, queue: &str) {
+        if !self.effects.woke.contains(queue) {
+            self.effects.woke.insert(queue.to_owned());
+        }
+    }
+
+    /// The next id of a message.
+    pub fn next_message_id(&mut self) -> String {
+        self.effects.globals.messages += 1;
+        format!("{:016x}", self.effects.globals.messages)
+    }
+
+    /// A conflict on a row.
+    pub(super) fn conflict(table: &str, key: &Key, attribute: &str, what: impl Into<String>) -> Stop {
+        Stop::Conflict(Conflict { table: table.to_owned(), key: Some(key.clone()), attribute: attribute.to_owned(), what: what.into() })
+    }
+}
