@@ -1,3 +1,7 @@
 //! Tables, queues and topics on one replicated log: the substrate. It knows nothing of security, Python, logs or AWS.
 
+pub mod door;
+pub mod log;
+pub mod raft;
 pub mod state;
+pub mod storage;

@@ -140,7 +140,7 @@ impl Machine {
                 kind
             }
             Ok(Err(Stop::Refused(refused))) => reply::Kind::Refused(refused),
-            Ok(Err(Stop::Conflict(conflict))) => reply::Kind::Conflict(conflict),
+            Ok(Err(Stop::Conflict(conflict))) => reply::Kind::Conflict(*conflict),
             Ok(Err(Stop::Store(error))) => return Err(error),
             Err(panic) => {
                 let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

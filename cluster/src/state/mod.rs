@@ -29,7 +29,7 @@ mod view;
 
 pub use machine::{Applied, Globals, Machine};
 pub use tx::{Stop, Tx};
-pub use view::{Base, MemoryBase, Pair, Writes};
+pub use view::{Base, MemoryBase, Pair, Writes, scan_layers};
 
 /// The newest format that this build can apply; an entry that names a higher one stops the node.
 pub const FORMAT: u32 = 1;

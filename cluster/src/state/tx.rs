@@ -18,7 +18,7 @@ pub enum Stop {
     /// It can never succeed as it is.
     Refused(Refused),
     /// A condition no longer holds: read again and plan again.
-    Conflict(Conflict),
+    Conflict(Box<Conflict>),
     /// The store cannot be read: a fault of this node, not of the command.
     Store(io::Error),
 }
@@ -188,6 +188,6 @@ impl<'a> Tx<'a> {
 
     /// A conflict on a row.
     pub(super) fn conflict(table: &str, key: &Key, attribute: &str, what: impl Into<String>) -> Stop {
-        Stop::Conflict(Conflict { table: table.to_owned(), key: Some(key.clone()), attribute: attribute.to_owned(), what: what.into() })
+        Stop::Conflict(Box::new(Conflict { table: table.to_owned(), key: Some(key.clone()), attribute: attribute.to_owned(), what: what.into() }))
     }
 }

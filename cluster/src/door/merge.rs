@@ -1,0 +1,78 @@
+//! Many callers' commands become few entries: what waits goes into the next one, by bytes.
+
+use std::sync::Arc;
+
+use panther_proto::v1::{Command, Entry, Reply};
+use prost::Message;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::DoorError;
+use super::clock::ClusterClock;
+use crate::raft::Group;
+use crate::state::FORMAT;
+
+/// Bytes of commands after which an entry is closed.
+const ENTRY_BYTES: usize = 256 << 10;
+/// Commands after which an entry is closed.
+const ENTRY_COMMANDS: usize = 256;
+/// Entries that are on their way at the same time.
+const IN_FLIGHT: usize = 16;
+/// Commands that may wait; admission keeps their number lower.
+const WAITING: usize = 16_384;
+
+type Waiting = (Command, oneshot::Sender<Result<Reply, DoorError>>);
+
+pub(super) struct Merger {
+    commands: mpsc::Sender<Waiting>,
+}
+
+impl Merger {
+    pub(super) fn start(group: Group, clock: Arc<ClusterClock>) -> (Self, JoinHandle<()>) {
+        let (commands, receiver) = mpsc::channel(WAITING);
+        (Self { commands }, tokio::spawn(run(group, clock, receiver)))
+    }
+
+    pub(super) async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
+        let stopped = || DoorError::Unavailable("the node is stopping".to_owned());
+        let (sender, receiver) = oneshot::channel();
+        self.commands.send((command, sender)).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver<Waiting>) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+    while let Some(first) = waiting.recv().await {
+        // While all places are taken more commands gather here, so entries grow with the load.
+        let Ok(place) = in_flight.clone().acquire_owned().await else { return };
+        let mut bytes = first.0.encoded_len();
+        let (mut commands, mut callers) = (vec![first.0], vec![first.1]);
+        while commands.len() < ENTRY_COMMANDS
+            && bytes < ENTRY_BYTES
+            && let Ok((command, caller)) = waiting.try_recv()
+        {
+            bytes += command.encoded_len();
+            commands.push(command);
+            callers.push(caller);
+        }
+        let entry = Entry { group: 1, format: FORMAT, time_ms: clock.now_ms(), commands };
+        let group = group.clone();
+        tokio::spawn(async move {
+            let answer = group.propose(&entry).await;
+            drop(place);
+            match answer {
+                Ok(replies) => {
+                    for (caller, reply) in callers.into_iter().zip(replies) {
+                        let _ = caller.send(Ok(reply)); // a caller may have given up waiting
+                    }
+                }
+                Err(error) => {
+                    for caller in callers {
+                        let _ = caller.send(Err(DoorError::Unavailable(error.to_string())));
+                    }
+                }
+            }
+        });
+    }
+}

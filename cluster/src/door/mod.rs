@@ -1,0 +1,440 @@
+//! What callers use: commands, receives that wait, linearizable reads. A door checks sizes, admits no more than it can
+//! hold, merges commands into entries, and says `Busy` with a time instead of growing.
+//!
+//! * [`admission`]: bounds in commands and bytes
+//! * [`clock`]: the leader's cluster time
+//! * [`merge`]: many callers' commands into few entries
+//! * [`parking`]: receivers that wait at an empty queue cost nothing
+//! * [`change`]: how callers write changes and conditions
+
+mod admission;
+pub mod change;
+pub mod clock;
+mod merge;
+mod parking;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use panther_proto::v1::{
+    Code, Command, Conflict, Done, EndSession, Extend, GiveBack, Key, Message, Moved, OpenSession, Purge, QueueCounts, Receipt, Receive, Received, Refused, Reply, Requeue, Row, Tick, Transact,
+    command, reply,
+};
+use tokio::time::Instant;
+
+use crate::raft::{AfterApply, Group, GroupSettings, ProposeError};
+use crate::state::limits;
+use crate::state::read::{self, Page, Query};
+use crate::storage::StateStore;
+use admission::Admission;
+use clock::ClusterClock;
+use merge::Merger;
+use parking::Parking;
+
+/// How long a command may take from the door to its answer.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a call through the door had no answer of the kind that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The command can never succeed as it is.
+    #[error("refused ({code:?}): {reason}", code = Code::try_from(.0.code).unwrap_or(Code::Invalid), reason = .0.reason)]
+    Refused(Refused),
+    /// A condition no longer holds: read again, plan again.
+    #[error("conflict on table {}, attribute {:?}: {}", .0.table, .0.attribute, .0.what)]
+    Conflict(Box<Conflict>),
+    /// The door is full.
+    #[error("the node is busy; try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Another node leads, or none does.
+    #[error("{0}")]
+    Unavailable(String),
+    /// No answer came in time; the command may still take effect.
+    #[error("no answer within {} ms; the command may still take effect", after.as_millis())]
+    Deadline {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The state cannot be read here.
+    #[error("the state cannot be read: {0}")]
+    Store(#[from] io::Error),
+}
+
+impl DoorError {
+    /// True for a fault of this node or of the cluster, which says nothing of the message that was being handled.
+    #[must_use]
+    pub fn is_fault_of_node(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_))
+    }
+
+    /// The refusal's code, if it is one.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refused) => Code::try_from(refused.code).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProposeError> for DoorError {
+    fn from(error: ProposeError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// How a door runs.
+#[derive(Debug, Clone)]
+pub struct DoorSettings {
+    /// The group behind it.
+    pub group: GroupSettings,
+    /// Commands that may wait for an answer.
+    pub max_commands: usize,
+    /// Bytes of commands that may wait.
+    pub max_bytes: usize,
+    /// How often the leader looks for what is due.
+    pub tick: Duration,
+}
+
+impl Default for DoorSettings {
+    fn default() -> Self {
+        Self { group: GroupSettings::default(), max_commands: 10_000, max_bytes: 64 << 20, tick: Duration::from_millis(250) }
+    }
+}
+
+/// A door to the cluster; clones share it.
+#[derive(Clone)]
+pub struct Door {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    group: Group,
+    merger: Merger,
+    admission: Admission,
+    parking: Arc<Parking>,
+    clock: Arc<ClusterClock>,
+    session: AtomicU64,
+    node: u64,
+    tasks: parking_lot::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Door {
+    /// Opens the data below `folder`, takes part in its group, and opens this run's session, which gives back what an
+    /// earlier run of the node held.
+    ///
+    /// # Errors
+    /// The data cannot be read, or no leader was found in time.
+    pub async fn open(folder: &std::path::Path, node: u64, session: u64, settings: DoorSettings) -> Result<Self, DoorError> {
+        let parking = Arc::new(Parking::default());
+        let after: AfterApply = {
+            let parking = parking.clone();
+            Arc::new(move |woke| parking.wake(woke))
+        };
+        let group = Group::start(folder, node, settings.group.clone(), after).await?;
+        group.wait_ready(Duration::from_secs(60)).await?;
+        let clock = Arc::new(ClusterClock::starting_at(read::globals(group.store())?.clock_ms));
+        let (merger, merging) = Merger::start(group.clone(), clock.clone());
+        let inner = Inner {
+            group,
+            merger,
+            admission: Admission::new(settings.max_commands, settings.max_bytes),
+            parking,
+            clock,
+            session: AtomicU64::new(session),
+            node,
+            tasks: parking_lot::Mutex::new(vec![merging]),
+        };
+        let door = Self { inner: Arc::new(inner) };
+        door.open_session(session).await?;
+        let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
+        door.inner.tasks.lock().push(ticking);
+        Ok(door)
+    }
+
+    async fn open_session(&self, session: u64) -> Result<(), DoorError> {
+        loop {
+            let moved = self.moved(command::Kind::OpenSession(OpenSession { node: self.inner.node, session })).await?;
+            if moved.count > 0 {
+                tracing::info!(count = moved.count, "messages that the node's last run held were given back");
+            }
+            if moved.finished {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stops: the session ends, so that what is held can be received elsewhere; then the group stops.
+    ///
+    /// # Errors
+    /// The disk does not take what is in memory.
+    pub async fn close(&self) -> Result<(), DoorError> {
+        let session = self.inner.session.load(Ordering::Relaxed);
+        let ended = self.moved(command::Kind::EndSession(EndSession { node: self.inner.node, session })).await;
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the session could not be ended; it ends when the node opens its next one");
+        }
+        for task in self.inner.tasks.lock().drain(..) {
+            task.abort();
+        }
+        Ok(self.inner.group.stop().await?)
+    }
+
+    /// This node's number.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.inner.node
+    }
+
+    /// This run's session.
+    #[must_use]
+    pub fn session(&self) -> u64 {
+        self.inner.session.load(Ordering::Relaxed)
+    }
+
+    /// The group behind the door.
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.inner.group
+    }
+
+    /// Cluster time now, as the leader would stamp it.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
+    }
+
+    /// What is wrong with this node's clock, if something is.
+    #[must_use]
+    pub fn clock_fault(&self) -> Option<String> {
+        self.inner.clock.fault()
+    }
+
+    /// Hands in one command and waits for its answer.
+    ///
+    /// # Errors
+    /// The door is full, there is no leader, or no answer came in time. A refusal or conflict is an answer.
+    pub async fn execute(&self, kind: command::Kind) -> Result<reply::Kind, DoorError> {
+        let command = Command { kind: Some(kind) };
+        limits::check(&command).map_err(DoorError::Refused)?;
+        let _admitted = self.inner.admission.admit(&command)?;
+        let Reply { kind } = tokio::time::timeout(DEADLINE, self.inner.merger.submit(command)).await.map_err(|_| DoorError::Deadline { after: DEADLINE })??;
+        kind.ok_or_else(|| DoorError::Unavailable("the answer is of a kind that this build does not know".to_owned()))
+    }
+
+    async fn moved(&self, kind: command::Kind) -> Result<Moved, DoorError> {
+        match self.execute(kind).await? {
+            reply::Kind::Moved(moved) => Ok(moved),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Carries out conditions, changes and sends together; with a receipt, that message is done.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn transact(&self, transact: Transact) -> Result<Done, DoorError> {
+        match self.execute(command::Kind::Transact(transact)).await? {
+            reply::Kind::Done(done) => Ok(done),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Receives up to `max` messages, waiting up to `wait` for the first.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn receive(&self, queue: &str, max: u32, wait: Duration) -> Result<Received, DoorError> {
+        let until = Instant::now() + wait;
+        loop {
+            let parked = self.inner.parking.park(queue);
+            if read::may_receive(self.store(), queue, self.now_ms())? {
+                let receive = Receive { queue: queue.to_owned(), session: self.session(), max, visibility_ms: 0 };
+                match self.execute(command::Kind::Receive(receive)).await? {
+                    reply::Kind::Received(received) if !received.messages.is_empty() => return Ok(received),
+                    reply::Kind::Received(_) => {}
+                    other => return Err(unexpected(other)),
+                }
+            }
+            if tokio::time::timeout_at(until, parked.notified()).await.is_err() {
+                return Ok(Received { messages: Vec::new(), time_ms: self.now_ms() });
+            }
+        }
+    }
+
+    /// Hides a received message for longer.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says; a stale receipt is refused.
+    pub async fn extend(&self, receipt: Receipt, visibility: Duration) -> Result<(), DoorError> {
+        let visibility_ms = u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX);
+        match self.execute(command::Kind::Extend(Extend { receipt: Some(receipt), visibility_ms })).await? {
+            reply::Kind::Done(_) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Puts a received message back.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says; a stale receipt is refused.
+    pub async fn give_back(&self, give_back: GiveBack) -> Result<(), DoorError> {
+        match self.execute(command::Kind::GiveBack(give_back)).await? {
+            reply::Kind::Done(_) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Removes what waits in a queue, up to the newest message at the start; how many.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
+        let upto = self.counts(queue).await?.next_seq;
+        let step = || command::Kind::Purge(Purge { queue: queue.to_owned(), upto: upto.max(1), max: 500 });
+        self.in_steps(step).await
+    }
+
+    /// Moves what waits in one queue to another, up to the newest message at the start; how many.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn requeue(&self, from: &str, to: &str, message_id: &str, limit: Option<u64>) -> Result<u64, DoorError> {
+        let upto = self.counts(from).await?.next_seq.max(1);
+        let max = limit.map_or(500, |limit| u32::try_from(limit).unwrap_or(500).min(500));
+        let step = || command::Kind::Requeue(Requeue { from: from.to_owned(), to: to.to_owned(), upto, max, message_id: message_id.to_owned() });
+        if limit.is_some_and(|limit| limit <= 500) {
+            return Ok(u64::from(self.moved(step()).await?.count));
+        }
+        self.in_steps(step).await
+    }
+
+    async fn in_steps(&self, step: impl Fn() -> command::Kind) -> Result<u64, DoorError> {
+        let mut count = 0;
+        loop {
+            let moved = self.moved(step()).await?;
+            count += u64::from(moved.count);
+            if moved.finished || moved.count == 0 {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// One row, as of a moment after this call began.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn get(&self, table: &str, key: &Key) -> Result<Option<Row>, DoorError> {
+        let (table, key) = (table.to_owned(), key.clone());
+        self.read(move |store| read::row(store, &table, &key)).await
+    }
+
+    /// A page of rows.
+    ///
+    /// # Errors
+    /// There is no leader, no such table or index, or the state cannot be read.
+    pub async fn query(&self, query: Query) -> Result<Page, DoorError> {
+        self.read(move |store| read::query(store, &query)).await
+    }
+
+    /// All rows of a query, page by page. For tables that are small by nature (sources, outputs, detections).
+    ///
+    /// # Errors
+    /// As [`Door::query`].
+    pub async fn query_all(&self, mut query: Query) -> Result<Vec<read::KeyedRow>, DoorError> {
+        query.limit = 1_000;
+        let mut rows = Vec::new();
+        loop {
+            let page = self.query(query.clone()).await?;
+            rows.extend(page.rows);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// Messages behind a sequence number, without receiving them.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn peek(&self, queue: &str, after: u64, limit: usize) -> Result<Vec<Message>, DoorError> {
+        let queue = queue.to_owned();
+        self.read(move |store| read::peek(store, &queue, after, limit)).await
+    }
+
+    /// A queue's counters.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn counts(&self, queue: &str) -> Result<QueueCounts, DoorError> {
+        let queue = queue.to_owned();
+        self.read(move |store| read::counts(store, &queue)).await
+    }
+
+    /// Counters of all queues, and when each one's oldest message arrived.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn all_counts(&self) -> Result<BTreeMap<String, (QueueCounts, Option<u64>)>, DoorError> {
+        self.read(|store| {
+            let mut all = BTreeMap::new();
+            for queue in read::queues(store)? {
+                all.insert(queue.name.clone(), (read::counts(store, &queue.name)?, read::oldest_ms(store, &queue.name)?));
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Reads the state as of a moment after this call began, off the async threads.
+    ///
+    /// # Errors
+    /// There is no leader, or `read` fails.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&StateStore) -> io::Result<T> + Send + 'static) -> Result<T, DoorError> {
+        tokio::time::timeout(DEADLINE, self.inner.group.read_index()).await.map_err(|_| DoorError::Deadline { after: DEADLINE })??;
+        let store = self.store().clone();
+        Ok(tokio::task::spawn_blocking(move || read(&store)).await.map_err(io::Error::other)??)
+    }
+
+    fn store(&self) -> &StateStore {
+        self.inner.group.store()
+    }
+}
+
+fn unexpected(reply: reply::Kind) -> DoorError {
+    match reply {
+        reply::Kind::Refused(refused) => DoorError::Refused(refused),
+        reply::Kind::Conflict(conflict) => DoorError::Conflict(Box::new(conflict)),
+        other => DoorError::Unavailable(format!("an answer of another kind came: {other:?}")),
+    }
+}
+
+/// The leader's tick: proposed only if something is due.
+async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let store = inner.group.store().clone();
+        let now = inner.clock.now_ms();
+        let due = tokio::task::spawn_blocking(move || read::anything_due(&store, now)).await;
+        match due {
+            Ok(Ok(true)) => {
+                if let Err(error) = inner.merger.submit(Command { kind: Some(command::Kind::Tick(Tick { max: 200 })) }).await {
+                    tracing::debug!(%error, "a tick was not applied; the next one tries again");
+                }
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what is due cannot be read"),
+            Err(_) => return,
+        }
+    }
+}

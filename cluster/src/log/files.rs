@@ -1,0 +1,248 @@
+//! The few file operations that the log needs, behind a trait, so that tests can lose what was not synced.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A folder of files.
+pub trait Files: Send + Sync + 'static {
+    /// Names of the files in the folder, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Creates a file of `bytes` zeroes; it and its name are durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be made, or there is one of that name.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// One file.
+pub trait LogFile: Send + Sync {
+    /// Its length.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads exactly `into`.
+    ///
+    /// # Errors
+    /// The file cannot be read or ends before.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// The file cannot be written, for instance because the disk is full.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// What was written survives a power cut once this has returned.
+    ///
+    /// # Errors
+    /// The disk does not take it; what it holds is then unknown.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Files of the operating system.
+#[derive(Debug)]
+pub struct DiskFiles {
+    folder: PathBuf,
+}
+
+impl DiskFiles {
+    /// The files of a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        if let Some(parent) = folder.parent() {
+            sync_folder(parent)?;
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// The folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+impl Files for DiskFiles {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.folder.join(name))?;
+        // Space is taken now, so that a full disk shows here and a sync later need not write metadata.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        file.sync_all()?;
+        sync_folder(&self.folder)?;
+        Ok(Arc::new(DiskFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(DiskFile(OpenOptions::new().read(true).write(true).open(self.folder.join(name))?)))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.folder.join(name))?;
+        sync_folder(&self.folder)
+    }
+}
+
+struct DiskFile(File);
+
+impl LogFile for DiskFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Files in memory that forget, at [`MemoryFiles::lose_power`], what was not synced.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFiles {
+    files: Arc<Mutex<BTreeMap<String, Arc<MemoryFile>>>>,
+}
+
+impl MemoryFiles {
+    /// Drops unsynced writes of every file; of the last one, `torn` bytes that were not synced stay.
+    pub fn lose_power(&self, torn: usize) {
+        for file in lock(&self.files).values() {
+            let mut content = lock(&file.0);
+            let Content { now, durable, unsynced } = &mut *content;
+            for (at, bytes) in unsynced.drain(..).take(1) {
+                let keep = torn.min(bytes.len());
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                if let Some(place) = durable.get_mut(at..at + keep) {
+                    place.copy_from_slice(&bytes[..keep]);
+                }
+            }
+            now.clone_from(durable);
+        }
+    }
+
+    /// Flips one byte of a file.
+    pub fn flip(&self, name: &str, at: usize) {
+        if let Some(file) = lock(&self.files).get(name) {
+            let mut content = lock(&file.0);
+            content.now[at] ^= 0x55;
+            content.durable[at] ^= 0x55;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Files for MemoryFiles {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(lock(&self.files).keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>> {
+        let zeroes = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?];
+        let file = Arc::new(MemoryFile(Mutex::new(Content { now: zeroes.clone(), durable: zeroes, unsynced: Vec::new() })));
+        match lock(&self.files).insert(name.to_owned(), file.clone()) {
+            None => Ok(file),
+            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        match lock(&self.files).get(name) {
+            Some(file) => Ok(file.clone()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        lock(&self.files).remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile(Mutex<Content>);
+
+#[derive(Debug)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<(u64, Vec<u8>)>,
+}
+
+impl LogFile for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).now.len() as u64)
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        let at = usize::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let content = lock(&self.0);
+        let from = content.now.get(at..at + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut content = lock(&self.0);
+        let start = usize::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let end = start + bytes.len();
+        if content.now.len() < end {
+            content.now.resize(end, 0);
+            content.durable.resize(end, 0);
+        }
+        content.now[start..end].copy_from_slice(bytes);
+        content.unsynced.push((at, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut content = lock(&self.0);
+        content.durable = content.now.clone();
+        content.unsynced.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! Votes and entries on disk: an append-only log of preallocated segments, synced once for many callers.
+//!
+//! One thread writes. Everything that waits for it goes to disk in one write and one sync, then every caller is told.
+//! A vote and an entry keep the order in which they came. On open a torn tail (of the last batch, which nobody was told
+//! of) is cut; anything else that does not check is refused, because it was acknowledged.
+
+mod files;
+mod record;
+mod segments;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use panther_proto::v1::{LogPosition, StoredVote};
+use parking_lot::{Mutex, RwLock};
+
+pub use files::{DiskFiles, Files, LogFile, MemoryFiles, sync_folder};
+use record::Record;
+
+/// Told once what was handed over is durable, or that it is not.
+pub type Told = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// An entry's position and encoded payload.
+pub type LogEntry = (LogPosition, Bytes);
+
+/// Operations that may wait for the writer.
+const WAITING: usize = 1_024;
+
+/// Sizes of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSettings {
+    /// Bytes of a segment, taken from the disk when it is made.
+    pub segment_bytes: u64,
+    /// Bytes of the newest entries kept in memory.
+    pub cache_bytes: usize,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, cache_bytes: 16 << 20 }
+    }
+}
+
+/// What a log holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogState {
+    /// Up to where entries are gone.
+    pub purged: Option<LogPosition>,
+    /// The last entry, or where the purge ended if there is none.
+    pub last: Option<LogPosition>,
+    /// The vote that was given last.
+    pub vote: Option<StoredVote>,
+    /// Up to where entries were known to be committed.
+    pub committed: Option<LogPosition>,
+}
+
+/// Where an entry lies.
+#[derive(Clone)]
+struct Place {
+    file: Arc<dyn LogFile>,
+    at: u64,
+}
+
+struct Slot {
+    position: LogPosition,
+    bytes: usize,
+    cached: Option<Bytes>,
+    place: Option<Place>,
+}
+
+/// What readers see; it runs ahead of the disk by what the writer has not synced.
+#[derive(Default)]
+struct Index {
+    entries: BTreeMap<u64, Slot>,
+    purged: Option<LogPosition>,
+    vote: Option<StoredVote>,
+    committed: Option<LogPosition>,
+    cached_bytes: usize,
+    /// Entries below are not cached.
+    cached_from: u64,
+}
+
+impl Index {
+    fn insert(&mut self, slot: Slot) {
+        self.cached_bytes += slot.cached.as_ref().map_or(0, Bytes::len);
+        let index = slot.position.index;
+        if let Some(old) = self.entries.insert(index, slot) {
+            self.cached_bytes -= old.cached.as_ref().map_or(0, Bytes::len);
+        }
+        self.cached_from = self.cached_from.min(index);
+    }
+
+    fn drop_slot(&mut self, slot: &Slot) {
+        self.cached_bytes -= slot.cached.as_ref().map_or(0, Bytes::len);
+    }
+
+    fn truncate(&mut self, after: Option<u64>) {
+        let void = self.entries.split_off(&after.map_or(0, |after| after + 1));
+        for slot in void.values() {
+            self.drop_slot(slot);
+        }
+    }
+
+    fn purge(&mut self, upto: LogPosition) {
+        let kept = self.entries.split_off(&(upto.index + 1));
+        for slot in std::mem::replace(&mut self.entries, kept).values() {
+            self.drop_slot(slot);
+        }
+        self.purged = Some(upto);
+    }
+
+    /// Forgets the oldest cached payloads that are on disk.
+    fn trim_cache(&mut self, bytes: usize) {
+        let mut freed = 0;
+        let mut from = self.cached_from;
+        for (index, slot) in self.entries.range_mut(self.cached_from..) {
+            if self.cached_bytes - freed <= bytes || slot.place.is_none() {
+                break;
+            }
+            freed += slot.cached.take().map_or(0, |cached| cached.len());
+            from = index + 1;
+        }
+        self.cached_bytes -= freed;
+        self.cached_from = from;
+    }
+}
+
+/// A handle on the log; clones share it.
+#[derive(Clone)]
+pub struct Log {
+    index: Arc<RwLock<Index>>,
+    settings: LogSettings,
+    writer: Arc<Writer>,
+}
+
+struct Writer {
+    operations: Mutex<Option<SyncSender<writer::Operation>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.operations.lock().take();
+        if let Some(thread) = self.thread.lock().take() {
+            // The writer ends once its channel is empty and closed; a panic in it was reported by its callers' errors.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Log {
+    /// Opens a log, cuts a torn tail and reads what it holds.
+    ///
+    /// # Errors
+    /// The files cannot be read, or something that was acknowledged has changed.
+    pub fn open(files: Arc<dyn Files>, settings: LogSettings) -> io::Result<Self> {
+        let (index, segments) = segments::recover(files, settings.segment_bytes)?;
+        let index = Arc::new(RwLock::new(index));
+        let (sender, receiver) = sync_channel(WAITING);
+        let thread = {
+            let index = index.clone();
+            std::thread::Builder::new().name("log-writer".into()).spawn(move || writer::run(segments, &receiver, &index, settings))?
+        };
+        let writer = Writer { operations: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };
+        Ok(Self { index, settings, writer: Arc::new(writer) })
+    }
+
+    /// What the log holds.
+    #[must_use]
+    pub fn state(&self) -> LogState {
+        let index = self.index.read();
+        LogState {
+            purged: index.purged,
+            last: index.entries.last_key_value().map(|(_, slot)| slot.position).or(index.purged),
+            vote: index.vote,
+            committed: index.committed,
+        }
+    }
+
+    /// Bytes of entries that were not purged.
+    #[must_use]
+    pub fn entry_bytes(&self) -> u64 {
+        self.index.read().entries.values().map(|slot| slot.bytes as u64).sum()
+    }
+
+    /// Appends entries: readable at once, durable when told so.
+    pub fn append(&self, entries: Vec<LogEntry>, told: Told) {
+        {
+            let mut index = self.index.write();
+            for (position, payload) in &entries {
+                index.insert(Slot { position: *position, bytes: payload.len(), cached: Some(payload.clone()), place: None });
+            }
+            index.trim_cache(self.settings.cache_bytes);
+        }
+        self.hand_over(entries.into_iter().map(|(position, payload)| Record::Entry(position, payload)).collect(), true, told);
+    }
+
+    /// Keeps a vote.
+    pub fn save_vote(&self, vote: StoredVote, told: Told) {
+        self.index.write().vote = Some(vote);
+        self.hand_over(vec![Record::Vote(vote)], true, told);
+    }
+
+    /// Drops entries behind an index (`None`: all).
+    pub fn truncate(&self, after: Option<u64>, told: Told) {
+        self.index.write().truncate(after);
+        self.hand_over(vec![Record::Truncate(after)], true, told);
+    }
+
+    /// Drops entries up to a position.
+    pub fn purge(&self, upto: LogPosition, told: Told) {
+        self.index.write().purge(upto);
+        self.hand_over(vec![Record::Purge(upto)], true, told);
+    }
+
+    /// Notes what is committed; it goes to disk with the next thing that is synced.
+    pub fn save_committed(&self, at: LogPosition) {
+        self.index.write().committed = Some(at);
+        self.hand_over(vec![Record::Committed(at)], false, Box::new(|_| ()));
+    }
+
+    fn hand_over(&self, records: Vec<Record>, sync: bool, told: Told) {
+        let sender = self.writer.operations.lock().clone();
+        let operation = writer::Operation { records, sync, told };
+        let refused = match sender {
+            Some(sender) => sender.send(operation).err().map(|error| error.0),
+            None => Some(operation),
+        };
+        if let Some(operation) = refused {
+            (operation.told)(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's writer has ended")));
+        }
+    }
+
+    /// Entries of a range whose payload is in memory; `None` if one must be read from disk.
+    #[must_use]
+    pub fn cached(&self, range: Range<u64>) -> Option<Vec<LogEntry>> {
+        let index = self.index.read();
+        index.entries.range(range).map(|(_, slot)| slot.cached.clone().map(|payload| (slot.position, payload))).collect()
+    }
+
+    /// Entries of a range, from memory or disk; it ends early past `max_bytes`, but gives one entry at least.
+    ///
+    /// # Errors
+    /// An entry cannot be read.
+    pub fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        {
+            let index = self.index.read();
+            for (_, slot) in index.entries.range(range) {
+                if bytes > 0 && bytes + slot.bytes > max_bytes {
+                    break;
+                }
+                bytes += slot.bytes;
+                found.push((slot.position, slot.bytes, slot.cached.clone(), slot.place.clone()));
+            }
+        }
+        found
+            .into_iter()
+            .map(|(position, length, cached, place)| match (cached, place) {
+                (Some(payload), _) => Ok((position, payload)),
+                (None, Some(place)) => {
+                    let mut payload = vec![0; length];
+                    place.file.read_at(&mut payload, place.at)?;
+                    Ok((position, payload.into()))
+                }
+                (None, None) => Err(io::Error::other(format!("entry {} is neither in memory nor on disk", position.index))),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

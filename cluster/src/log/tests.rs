@@ -1,0 +1,165 @@
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALL: LogSettings = LogSettings { segment_bytes: 512, cache_bytes: 200 };
+
+fn position(term: u64, index: u64) -> LogPosition {
+    LogPosition { term, node: 1, index }
+}
+
+fn payload(term: u64, index: u64) -> Bytes {
+    Bytes::from(format!("entry {index} of term {term}, with some weight to fill segments"))
+}
+
+fn wait(run: impl FnOnce(Told)) -> io::Result<()> {
+    let (sender, receiver) = channel();
+    run(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap()
+}
+
+fn append(log: &Log, term: u64, indexes: Range<u64>) {
+    let entries = indexes.map(|index| (position(term, index), payload(term, index))).collect();
+    wait(|told| log.append(entries, told)).unwrap();
+}
+
+fn contents(log: &Log) -> Vec<LogEntry> {
+    log.read(0..u64::MAX, usize::MAX).unwrap()
+}
+
+#[test]
+fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
+    for torn in [0, 1, 7, 40, 1_000] {
+        let files = MemoryFiles::default();
+        let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+        wait(|told| log.save_vote(StoredVote { term: 3, node: 1, committed: true }, told)).unwrap();
+        append(&log, 3, 0..20);
+        let before = contents(&log);
+        drop(log);
+        // A write that nobody was told of.
+        let file = files.open(&files.list().unwrap()[0]).unwrap();
+        let mut record = bytes::BytesMut::new();
+        Record::Entry(position(3, 20), payload(3, 20)).encode(3, &mut record);
+        let end = {
+            let mut content = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+            file.read_at(&mut content, 0).unwrap();
+            content.iter().rposition(|&byte| byte != 0).unwrap() + 1
+        };
+        file.write_at(&record, end as u64).unwrap();
+        files.lose_power(torn);
+        let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+        let after = contents(&log);
+        assert!(after == before || (torn == 1_000 && after.len() == 21), "torn {torn}: {} entries", after.len());
+        assert_eq!(log.state().vote, Some(StoredVote { term: 3, node: 1, committed: true }));
+        append(&log, 4, after.len() as u64..30);
+        drop(log);
+        let log = Log::open(Arc::new(files), LogSettings::default()).unwrap();
+        assert_eq!(contents(&log).len(), 30);
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_an_acknowledged_part_is_refused_and_named() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    for index in 0..5 {
+        append(&log, 1, index..index + 1);
+    }
+    drop(log);
+    let name = files.list().unwrap()[0].clone();
+    files.flip(&name, 30);
+    let error = Log::open(Arc::new(files), LogSettings::default()).err().expect("refused");
+    assert!(error.to_string().contains("damaged") && error.to_string().contains(&name), "{error}");
+}
+
+#[test]
+fn purged_segments_go_and_votes_outlive_them() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    wait(|told| log.save_vote(StoredVote { term: 9, node: 2, committed: false }, told)).unwrap();
+    for index in 0..100 {
+        append(&log, 1, index..index + 1);
+    }
+    let before = files.list().unwrap().len();
+    wait(|told| log.purge(position(1, 90), told)).unwrap();
+    assert!(files.list().unwrap().len() < before / 3, "{} of {before} segments are left", files.list().unwrap().len());
+    drop(log);
+    let log = Log::open(Arc::new(files), SMALL).unwrap();
+    assert_eq!(log.state().vote, Some(StoredVote { term: 9, node: 2, committed: false }));
+    assert_eq!(log.state().purged, Some(position(1, 90)));
+    assert_eq!(contents(&log).len(), 9);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u64),
+    Truncate(u64),
+    Purge(u64),
+    Vote(u64),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u64..6).prop_map(Step::Append),
+        1 => (0_u64..8).prop_map(Step::Truncate),
+        1 => (0_u64..8).prop_map(Step::Purge),
+        1 => any::<u64>().prop_map(Step::Vote),
+        2 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_log_holds_what_a_list_would_through_any_steps_and_restarts(steps in prop::collection::vec(step(), 1..40)) {
+        let files = MemoryFiles::default();
+        let mut log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+        let mut model: Vec<LogEntry> = Vec::new();
+        let (mut next, mut term, mut vote, mut purged) = (0, 1, None, None);
+        for step in steps {
+            match step {
+                Step::Append(count) => {
+                    append(&log, term, next..next + count);
+                    model.extend((next..next + count).map(|index| (position(term, index), payload(term, index))));
+                    next += count;
+                }
+                Step::Truncate(count) => {
+                    let keep = model.len().saturating_sub(usize::try_from(count).unwrap());
+                    model.truncate(keep);
+                    let after = model.last().map(|(at, _)| at.index).or(purged.map(|at: LogPosition| at.index));
+                    wait(|told| log.truncate(after, told)).unwrap();
+                    next = after.map_or(0, |after| after + 1);
+                    term += 1;
+                }
+                Step::Purge(count) => {
+                    let count = usize::try_from(count).unwrap().min(model.len());
+                    if count > 0 {
+                        let upto = model[count - 1].0;
+                        model.drain(..count);
+                        purged = Some(upto);
+                        wait(|told| log.purge(upto, told)).unwrap();
+                    }
+                }
+                Step::Vote(term) => {
+                    let given = StoredVote { term, node: 1, committed: false };
+                    vote = Some(given);
+                    wait(|told| log.save_vote(given, told)).unwrap();
+                }
+                Step::Reopen => {
+                    drop(log);
+                    files.lose_power(0);
+                    log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+                }
+            }
+            prop_assert_eq!(contents(&log), model.clone());
+            let state = log.state();
+            prop_assert_eq!(state.vote, vote);
+            prop_assert_eq!(state.purged, purged);
+            prop_assert_eq!(state.last, model.last().map(|(at, _)| *at).or(purged));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! openraft's state machine interface: one thread applies, so that nothing blocks an async thread and entries keep their
+//! order.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use futures::{Stream, StreamExt};
+use openraft::EntryPayload;
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
+use panther_proto::v1::Entry;
+use prost::Message;
+use tokio::sync::oneshot;
+
+use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
+use crate::state::Machine;
+use crate::storage::{AppliedAt, SnapshotFile, StateStore};
+
+/// Told, after each entry, in which queues something became receivable.
+pub type AfterApply = Arc<dyn Fn(&BTreeSet<String>) + Send + Sync>;
+
+/// Entries that are handed to the thread at once.
+const CHUNK: usize = 64;
+
+type Answers = io::Result<Vec<Replies>>;
+
+enum Job {
+    Apply(Vec<RaftEntry>, oneshot::Sender<Answers>),
+    Install(SnapshotFile, oneshot::Sender<io::Result<()>>),
+}
+
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    store: StateStore,
+    jobs: SyncSender<Job>,
+}
+
+impl StateMachine {
+    pub(crate) fn start(store: StateStore, after: AfterApply) -> io::Result<Self> {
+        let (jobs, receiver) = sync_channel(4);
+        let machine = Machine::open(&store)?;
+        let worker = Worker { store: store.clone(), machine, after };
+        std::thread::Builder::new().name("apply".into()).spawn(move || worker.run(&receiver))?;
+        Ok(Self { store, jobs })
+    }
+
+    async fn hand_over<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+        let ended = || io::Error::other("the thread that applies entries has ended");
+        let (sender, receiver) = oneshot::channel();
+        self.jobs.try_send(job(sender)).map_err(|_| ended())?;
+        receiver.await.map_err(|_| ended())?
+    }
+}
+
+struct Worker {
+    store: StateStore,
+    machine: Machine,
+    after: AfterApply,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Apply(entries, answer) => {
+                    let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
+                    let _ = answer.send(result); // openraft may be shutting down
+                }
+                Job::Install(file, answer) => {
+                    let result = self.store.install(&file).and_then(|()| {
+                        self.machine = Machine::open(&self.store)?;
+                        Ok(())
+                    });
+                    let _ = answer.send(result);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, entry: RaftEntry) -> io::Result<Replies> {
+        let at = types::position(&entry.log_id);
+        let mut applied = AppliedAt { last: Some(at), ..self.store.applied() };
+        let mut replies = Replies::default();
+        let mut writes = crate::state::Writes::new();
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Membership(membership) => applied.membership = Some(types::proto_membership(Some(at), &membership)),
+            EntryPayload::Normal(proposal) => {
+                let commands = Entry::decode(proposal.0).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} does not decode: {error}", at.index)))?;
+                let done = self.machine.apply(&self.store, &commands)?;
+                (replies.0, writes) = (done.replies, done.writes);
+                self.store.store(writes, applied);
+                if !done.woke.is_empty() {
+                    (self.after)(&done.woke);
+                }
+                return Ok(replies);
+            }
+        }
+        self.store.store(std::mem::take(&mut writes), applied);
+        Ok(replies)
+    }
+}
+
+fn meta(file: &SnapshotFile) -> io::Result<SnapshotMetaOf<Types>> {
+    Ok(SnapshotMeta { last_log_id: file.header.last.as_ref().map(types::log_id), last_membership: types::membership(file.header.membership.as_ref())? })
+}
+
+impl RaftSnapshotBuilder<Types> for StateMachine {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
+        let store = self.store.clone();
+        let file = tokio::task::spawn_blocking(move || store.take_snapshot()).await.map_err(io::Error::other)??;
+        tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
+        Ok(Snapshot { meta: meta(&file)?, snapshot: file })
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.store.applied();
+        Ok((applied.last.as_ref().map(types::log_id), types::membership(applied.membership.as_ref())?))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
+    {
+        let mut chunks = entries.ready_chunks(CHUNK);
+        while let Some(chunk) = chunks.next().await {
+            let mut batch = Vec::with_capacity(chunk.len());
+            let mut responders: Vec<Option<ApplyResponder<Types>>> = Vec::with_capacity(chunk.len());
+            for item in chunk {
+                let (entry, responder) = item?;
+                batch.push(entry);
+                responders.push(responder);
+            }
+            let answers = self.hand_over(|answer| Job::Apply(batch, answer)).await?;
+            for (responder, replies) in responders.into_iter().zip(answers) {
+                if let Some(responder) = responder {
+                    responder.send(replies);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _meta: &SnapshotMetaOf<Types>, snapshot: SnapshotFile) -> io::Result<()> {
+        self.hand_over(|answer| Job::Install(snapshot, answer)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
+        let root = self.store.root().to_owned();
+        let newest = tokio::task::spawn_blocking(move || SnapshotFile::newest(&root)).await.map_err(io::Error::other)??;
+        newest.map(|file| Ok(Snapshot { meta: meta(&file)?, snapshot: file })).transpose()
+    }
+}

@@ -1,0 +1,17 @@
+//! Every openraft call stands here, so that an upgrade of its alphas touches one folder.
+//!
+//! * [`types`]: the types that openraft is given, and their form in the log
+//! * [`log_store`]: openraft's log interface over [`crate::log`]
+//! * [`apply`]: openraft's state machine interface over [`crate::state`] and [`crate::storage`], on one thread
+//! * [`group`]: a running group: propose, read index, snapshots, leadership
+
+mod apply;
+mod group;
+mod log_store;
+mod network;
+#[cfg(test)]
+mod suite;
+mod types;
+
+pub use apply::AfterApply;
+pub use group::{Group, GroupSettings, GroupStatus, ProposeError};

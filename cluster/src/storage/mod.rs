@@ -1,0 +1,16 @@
+//! Where applied state lies: newest writes in memory, the rest in sled, and snapshot files from which both can be rebuilt.
+//!
+//! sled's flush is no fsync on Linux, so nothing here is trusted to survive a power cut: the log and the newest snapshot
+//! file are. That makes writing cheap: applied writes gather in memory and go to sled in large batches, each with the
+//! position up to which it is complete, so that what was sent and done in between never reaches the disk.
+//!
+//! * [`store`]: the layers and their writer thread
+//! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
+//! * [`snapshot`]: files that hold a whole state
+
+mod items;
+pub mod snapshot;
+mod store;
+
+pub use snapshot::SnapshotFile;
+pub use store::{AppliedAt, StateStore, StoreSettings};

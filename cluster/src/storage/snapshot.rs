@@ -1,0 +1,218 @@
+//! A file that holds a whole state: items in key order, then what was written while they were read, then a header and a
+//! hash of everything. A later item replaces an earlier one of the same key.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use panther_proto::v1::SnapshotHeader;
+use prost::Message;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::AppliedAt;
+use crate::log::sync_folder;
+
+const MAGIC: &[u8; 8] = b"PCSNAP1\n";
+const ENDING: &str = ".snapshot";
+/// In the place of a value's length: the key is removed.
+const REMOVED: u32 = u32::MAX;
+/// In the place of a key's length: the header follows.
+const END: u32 = u32::MAX;
+/// Longest key or value that is believed.
+const LONGEST: u32 = 256 << 20;
+/// Behind the header: its length, then the hash.
+const FOOTER: i64 = 24;
+
+/// A finished snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub header: SnapshotHeader,
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {} is damaged: {what}", path.display()))
+}
+
+pub(super) struct Writer {
+    root: PathBuf,
+    temporary: PathBuf,
+    out: BufWriter<File>,
+    hash: Xxh3,
+    items: u64,
+}
+
+impl Writer {
+    pub(super) fn create(root: &Path) -> io::Result<Self> {
+        let temporary = root.join("snapshot.new");
+        let mut writer = Self { root: root.to_owned(), out: BufWriter::with_capacity(1 << 20, File::create(&temporary)?), temporary, hash: Xxh3::new(), items: 0 };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.out.write_all(bytes)
+    }
+
+    pub(super) fn item(&mut self, key: &[u8], value: Option<&Bytes>) -> io::Result<()> {
+        let length = |length: usize| u32::try_from(length).ok().filter(|length| *length < LONGEST).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a value is too long for a snapshot"));
+        self.write(&length(key.len())?.to_le_bytes())?;
+        self.write(&value.map_or(Ok(REMOVED), |value| length(value.len()))?.to_le_bytes())?;
+        self.write(key)?;
+        self.write(value.map_or(&[][..], |value| value))?;
+        self.items += 1;
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, applied: &AppliedAt, running_hash: u64, format: u32) -> io::Result<SnapshotFile> {
+        let header = SnapshotHeader {
+            last: applied.last,
+            membership: applied.membership.clone(),
+            running_hash: running_hash.to_be_bytes().to_vec().into(),
+            format,
+            items: self.items,
+        };
+        let encoded = header.encode_to_vec();
+        self.write(&END.to_le_bytes())?;
+        self.write(&encoded)?;
+        self.write(&(encoded.len() as u64).to_le_bytes())?;
+        let digest = self.hash.digest128().to_le_bytes();
+        self.out.write_all(&digest)?;
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        make_current(&self.root, &self.temporary, header)
+    }
+}
+
+/// Gives a finished file its name in `root`, durably, and removes older ones.
+fn make_current(root: &Path, temporary: &Path, header: SnapshotHeader) -> io::Result<SnapshotFile> {
+    let at = header.last.unwrap_or_default();
+    let path = root.join(format!("{:016x}-{:016x}{ENDING}", at.index, at.term));
+    std::fs::rename(temporary, &path)?;
+    sync_folder(root)?;
+    for other in list(root)?.into_iter().filter(|other| *other != path) {
+        std::fs::remove_file(other)?;
+    }
+    Ok(SnapshotFile { path, header })
+}
+
+fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(ENDING) {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+impl SnapshotFile {
+    /// The newest snapshot in a folder, if there is one.
+    ///
+    /// # Errors
+    /// The folder or the file's end cannot be read.
+    pub fn newest(root: &Path) -> io::Result<Option<Self>> {
+        match list(root)?.pop() {
+            None => Ok(None),
+            Some(path) => Self::open(path).map(Some),
+        }
+    }
+
+    /// Reads a snapshot's header; its items are checked by [`SnapshotFile::read`].
+    ///
+    /// # Errors
+    /// The file cannot be read or is no snapshot.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let mut file = File::open(&path)?;
+        let length = file.metadata()?.len();
+        if length < MAGIC.len() as u64 + FOOTER.unsigned_abs() {
+            return Err(damaged(&path, "it is too short"));
+        }
+        file.seek(SeekFrom::End(-FOOTER))?;
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes)?;
+        let header_length = i64::from_le_bytes(bytes);
+        if header_length < 0 || header_length.unsigned_abs() > length {
+            return Err(damaged(&path, "its header's length makes no sense"));
+        }
+        file.seek(SeekFrom::End(-FOOTER - header_length))?;
+        let mut encoded = vec![0; usize::try_from(header_length).unwrap_or_default()];
+        file.read_exact(&mut encoded)?;
+        let header = SnapshotHeader::decode(&encoded[..]).map_err(|_| damaged(&path, "its header does not decode"))?;
+        Ok(Self { path, header })
+    }
+
+    /// Makes this the newest snapshot of a folder, if it is not there already.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub fn keep_in(&self, root: &Path) -> io::Result<Self> {
+        if self.path.parent() == Some(root) {
+            return Ok(self.clone());
+        }
+        let temporary = root.join("snapshot.new");
+        std::fs::copy(&self.path, &temporary)?;
+        File::open(&temporary)?.sync_all()?;
+        make_current(root, &temporary, self.header.clone())
+    }
+
+    /// Hands every item to `take`, in the file's order, and checks the whole against its hash.
+    ///
+    /// # Errors
+    /// The file cannot be read or does not check; or `take` says so.
+    pub fn read(&self, mut take: impl FnMut(Vec<u8>, Option<Bytes>) -> io::Result<()>) -> io::Result<SnapshotHeader> {
+        let mut reader = Checked { inner: BufReader::with_capacity(1 << 20, File::open(&self.path)?), hash: Xxh3::new() };
+        let damaged = |what: &str| damaged(&self.path, what);
+        if reader.bytes(MAGIC.len())? != MAGIC {
+            return Err(damaged("it does not start as a snapshot"));
+        }
+        loop {
+            let key_length = reader.number()?;
+            if key_length == END {
+                break;
+            }
+            let value_length = reader.number()?;
+            if key_length > LONGEST || (value_length > LONGEST && value_length != REMOVED) {
+                return Err(damaged("a length makes no sense"));
+            }
+            let key = reader.bytes(key_length as usize)?;
+            let value = if value_length == REMOVED { None } else { Some(Bytes::from(reader.bytes(value_length as usize)?)) };
+            take(key, value)?;
+        }
+        let encoded = reader.bytes(self.header.encoded_len())?;
+        let header = SnapshotHeader::decode(&encoded[..]).map_err(|_| damaged("its header does not decode"))?;
+        reader.bytes(8)?;
+        let expected = reader.hash.digest128().to_le_bytes();
+        let mut digest = [0; 16];
+        reader.inner.read_exact(&mut digest)?;
+        if digest != expected {
+            return Err(damaged("its hash does not match"));
+        }
+        Ok(header)
+    }
+}
+
+struct Checked {
+    inner: BufReader<File>,
+    hash: Xxh3,
+}
+
+impl Checked {
+    fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.inner.read_exact(&mut bytes)?;
+        self.hash.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn number(&mut self) -> io::Result<u32> {
+        let bytes = self.bytes(4)?;
+        Ok(u32::from_le_bytes(*bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?))
+    }
+}

@@ -1,0 +1,6 @@
+//! Promises of the substrate, tried through its doors on a real folder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod door;
+mod queues;
