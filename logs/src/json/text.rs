@@ -17,6 +17,14 @@ impl<'a> Str<'a> {
         Self { raw, escaped }
     }
 
+    /// A text that needs no escapes, such as a number's.
+    pub(crate) fn plain(raw: &'a str) -> Self {
+        Self {
+            raw,
+            escaped: false,
+        }
+    }
+
     /// The text between the quotes, escapes and all.
     pub(crate) fn raw(&self) -> &'a str {
         self.raw

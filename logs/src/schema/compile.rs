@@ -11,6 +11,8 @@ use crate::{indicators::Scanner, time::TimeFormat};
 
 /// How deep a schema may nest, references followed.
 const MAX_NESTING: usize = 64;
+/// The same in levels of YAML: an object is a mapping and its list of fields.
+const YAML_DEPTH: usize = 2 * MAX_NESTING + 16;
 /// Required fields of one object: what the check keeps in one word.
 const MAX_REQUIRED: usize = 128;
 /// What a log type may be called, in bytes.
@@ -21,11 +23,13 @@ const MAX_NAME: usize = 255;
 /// # Errors
 /// The first problem found, with the field that has it.
 pub(crate) fn compile(yaml: &str) -> Result<Schema, SchemaError> {
-    let file: SchemaFile = serde_saphyr::from_str(yaml).map_err(|error| SchemaError {
-        schema: declared_name(yaml),
-        path: String::new(),
-        problem: format!("cannot be read: {error}"),
-    })?;
+    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: YAML_DEPTH }, with_snippet: false };
+    let file: SchemaFile =
+        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| SchemaError {
+            schema: declared_name(yaml),
+            path: String::new(),
+            problem: format!("cannot be read: {error}"),
+        })?;
     let mut compiler = Compiler {
         definitions: &file.definitions,
         done: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Field, ObjectType, ValueType};
 use crate::{
     indicators::{Indicators, extract_aws},
-    json::{Document, Node, Rewrite},
+    json::{Document, Node, Rewrite, Str},
     time::Timestamp,
 };
 
@@ -128,21 +128,23 @@ fn value<'a>(
 ) -> Result<(), Mismatch> {
     let node = document.node(at);
     match of {
-        ValueType::String(string) => match node {
-            Node::String(text) => {
-                if !string.allowed.allows(&text.decoded()) {
-                    return Err(Mismatch::new(format!(
-                        "`{}` is not an allowed value",
-                        shortened(&text.decoded())
-                    )));
-                }
-                findings.indicators.scan(&string.scanners, text);
-                Ok(())
+        ValueType::String(string) => {
+            let text = match node {
+                Node::String(text) => text,
+                // vendors change ids from text to number and back; the value stays as it came
+                Node::Number(text) => Str::plain(text),
+                Node::Bool(_) => return Ok(()),
+                _ => return Err(unexpected("a string", node)),
+            };
+            if !string.allowed.allows(&text.decoded()) {
+                return Err(Mismatch::new(format!(
+                    "`{}` is not an allowed value",
+                    shortened(&text.decoded())
+                )));
             }
-            // vendors change ids from text to number and back; the value stays as it came
-            Node::Number(_) | Node::Bool(_) => Ok(()),
-            _ => Err(unexpected("a string", node)),
-        },
+            findings.indicators.scan(&string.scanners, text);
+            Ok(())
+        }
         ValueType::Integer => numeric("an integer", node, is_integer),
         ValueType::Float => numeric("a number", node, |text| {
             text.parse::<f64>().is_ok_and(f64::is_finite)
