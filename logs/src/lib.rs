@@ -1,1 +1,30 @@
 //! Log types: bytes in, classified events out.
+//!
+//! The way of a log file through this library:
+//!
+//! 1. [`ObjectReader`] takes an object's bytes apart into [`Record`]s: lines, or the elements of a JSON array.
+//! 2. A [`Classifier`], one for each object, tries the log types of its source on each record until one takes it.
+//! 3. What it takes becomes an [`Event`]: the record as it came, declared timestamps in one form, standard fields and indicators added.
+//!    What nobody takes comes back with every log type's reason. Nothing is dropped: of each record a caller learns which of the three
+//!    ways of [`Outcome`] it went.
+//!
+//! A log type is a schema in YAML: those built in stand in `schemas/`, others are added by [`LogTypes::with_schema`].
+//! The library does no I/O of its own and has no clock: bytes and parse time are handed in.
+
+mod classify;
+mod event;
+mod indicators;
+mod json;
+mod log_types;
+mod object;
+mod parser;
+mod schema;
+mod time;
+
+pub use classify::{Classifier, ClassifierError, Outcome, Rejection, Tally};
+pub use event::{Event, EventContext};
+pub use log_types::{LogType, LogTypes};
+pub use object::{Defect, Limits, ObjectError, ObjectReader, Record};
+pub use parser::Filter;
+pub use schema::SchemaError;
+pub use time::Timestamp;

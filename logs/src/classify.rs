@@ -1,0 +1,341 @@
+//! Classification: of the log types that a source may send, which one is this record?
+//!
+//! Log types are tried in the order of their penalties: one that fails gets one more, one that succeeds has none. So the type of the record
+//! before is tried first, and equal penalties leave the order in which the source lists its types.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use thiserror::Error;
+
+use crate::{
+    event::{self, Event, EventContext},
+    json::{Document, Node, Reader},
+    log_types::{LogType, LogTypes},
+    object::Record,
+    parser::{Filter, Line, Reading, State},
+    schema::{Findings, match_record},
+};
+
+/// How deep a record's JSON may be nested.
+const MAX_DEPTH: usize = 128;
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A log type took it: one event, or several that it held.
+    Events(Vec<Event>),
+    /// Nobody took it; it belongs into quarantine, with the reasons.
+    Unclassified {
+        /// Each log type's reason, or the one reason for which none was tried.
+        reasons: Vec<Rejection>,
+    },
+    /// It carries no event and is none's loss.
+    Skipped(Filter),
+}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The log type that refused it; none where the record itself is unreadable.
+    pub log_type: Option<Arc<str>>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why there can be no classifier.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClassifierError {
+    /// The source lists no log type.
+    #[error("no log type is given to classify records by")]
+    NoLogTypes,
+    /// A log type that does not exist.
+    #[error("there is no log type `{name}`")]
+    UnknownLogType {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What went through a classifier. `records` = `classified` + `filtered` + `unclassified`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Records received.
+    pub records: u64,
+    /// Bytes of those records.
+    pub bytes: u64,
+    /// Records that became events.
+    pub classified: u64,
+    /// Events that they became.
+    pub events: u64,
+    /// Blank, header and comment lines.
+    pub filtered: u64,
+    /// Records that nobody took.
+    pub unclassified: u64,
+}
+
+/// Classifies the records of one object. What it learns (penalties, header lines) holds for that object only.
+#[derive(Debug)]
+pub struct Classifier {
+    entries: Vec<Entry>,
+    tally: Tally,
+    reader: Reader,
+    scratch: Scratch,
+}
+
+#[derive(Debug)]
+struct Entry {
+    log_type: Arc<LogType>,
+    state: State,
+    penalty: u64,
+}
+
+/// Working memory kept from record to record; empty between them.
+#[derive(Debug, Default)]
+struct Scratch {
+    nodes: Vec<Node<'static>>,
+    written_nodes: Vec<Node<'static>>,
+    findings: Findings<'static>,
+    written_findings: Findings<'static>,
+    written: Vec<String>,
+}
+
+impl Classifier {
+    /// For the log types that a source lists, in its order; names given twice count once.
+    ///
+    /// # Errors
+    /// A name that `known` does not have, or no name at all.
+    pub fn new(known: &LogTypes, log_types: &[impl AsRef<str>]) -> Result<Self, ClassifierError> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(log_types.len());
+        for name in log_types.iter().map(AsRef::as_ref) {
+            let log_type = known
+                .get(name)
+                .ok_or_else(|| ClassifierError::UnknownLogType { name: name.into() })?;
+            if !entries
+                .iter()
+                .any(|entry| Arc::ptr_eq(&entry.log_type, log_type))
+            {
+                entries.push(Entry {
+                    log_type: Arc::clone(log_type),
+                    state: State::default(),
+                    penalty: 1,
+                });
+            }
+        }
+        if entries.is_empty() {
+            return Err(ClassifierError::NoLogTypes);
+        }
+        Ok(Self {
+            entries,
+            tally: Tally::default(),
+            reader: Reader::new(MAX_DEPTH),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// What went through so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Finds the log type of a record and makes its events.
+    pub fn classify(&mut self, record: &Record, context: &EventContext) -> Outcome {
+        let outcome = match record.text() {
+            Ok(text) => {
+                let text = text.trim();
+                if text.is_empty() {
+                    Outcome::Skipped(Filter::Blank)
+                } else {
+                    // a parser's fault is one record's matter
+                    catch_unwind(AssertUnwindSafe(|| {
+                        self.classify_text(text, record.number, context)
+                    }))
+                    .unwrap_or_else(|_| {
+                        unreadable("a parser failed on it; this is a fault of the program".into())
+                    })
+                }
+            }
+            Err(defect) => unreadable(defect.to_string()),
+        };
+        self.tally.records += 1;
+        self.tally.bytes += record.raw.len() as u64;
+        match &outcome {
+            Outcome::Events(events) => {
+                self.tally.classified += 1;
+                self.tally.events += events.len() as u64;
+            }
+            Outcome::Unclassified { .. } => self.tally.unclassified += 1,
+            Outcome::Skipped(_) => self.tally.filtered += 1,
+        }
+        outcome
+    }
+
+    fn classify_text(&mut self, text: &str, number: u64, context: &EventContext) -> Outcome {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut nodes = recycled(scratch.nodes);
+        let mut findings = scratch.findings.recycled();
+        let mut json_problem = String::new();
+        let is_json = if text.starts_with('{') {
+            match self.reader.read(text, &mut nodes) {
+                Ok(()) => true,
+                Err(error) => {
+                    json_problem = error.to_string();
+                    false
+                }
+            }
+        } else {
+            json_problem.push_str("is no JSON object");
+            false
+        };
+        let document = Document::new(&nodes);
+        let line = Line {
+            text,
+            json: if is_json {
+                Ok(document)
+            } else {
+                Err(&json_problem)
+            },
+        };
+
+        let mut taken = None;
+        let mut filtered = None;
+        let mut rejections = Vec::new();
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            let log_type = &entry.log_type;
+            scratch.written.clear();
+            findings.clear();
+            let events = match log_type.parser.read(
+                &line,
+                &log_type.schema.root,
+                &mut entry.state,
+                &mut scratch.written,
+            ) {
+                Ok(Reading::AsItIs) => {
+                    match_record(&log_type.schema.root, document, 0, &mut findings)
+                        .map(|()| {
+                            vec![event::build(
+                                log_type.name(),
+                                document,
+                                0,
+                                &mut findings,
+                                context,
+                                number,
+                                0,
+                            )]
+                        })
+                        .map_err(|mismatch| mismatch.to_string())
+                }
+                Ok(Reading::Written) => {
+                    let mut written = Written {
+                        reader: &mut self.reader,
+                        nodes: &mut scratch.written_nodes,
+                        findings: &mut scratch.written_findings,
+                    };
+                    written.events(&scratch.written, log_type, context, number)
+                }
+                Ok(Reading::Filtered(filter)) => {
+                    filtered = filtered.or(Some((index, filter)));
+                    continue;
+                }
+                Err(reason) => Err(reason),
+            };
+            match events {
+                Ok(events) => {
+                    taken = Some((index, events));
+                    break;
+                }
+                Err(reason) => {
+                    entry.penalty += 1;
+                    rejections.push(Rejection {
+                        log_type: Some(Arc::clone(log_type.name())),
+                        reason,
+                    });
+                }
+            }
+        }
+        let outcome = match (taken, filtered) {
+            (Some((index, events)), _) => {
+                if let Some(entry) = self.entries.get_mut(index) {
+                    entry.penalty = 0;
+                }
+                Outcome::Events(events)
+            }
+            (None, Some((index, filter))) => {
+                if let Some(entry) = self.entries.get_mut(index) {
+                    entry.state.accept_filtered();
+                }
+                Outcome::Skipped(filter)
+            }
+            (None, None) => Outcome::Unclassified {
+                reasons: std::mem::take(&mut rejections),
+            },
+        };
+        if !self.entries.is_sorted_by_key(|entry| entry.penalty) {
+            self.entries.sort_by_key(|entry| entry.penalty);
+        }
+        scratch.findings = findings.recycled();
+        scratch.nodes = recycled(nodes);
+        self.scratch = scratch;
+        outcome
+    }
+}
+
+/// Makes events of the JSON that a parser wrote.
+struct Written<'s> {
+    reader: &'s mut Reader,
+    nodes: &'s mut Vec<Node<'static>>,
+    findings: &'s mut Findings<'static>,
+}
+
+impl Written<'_> {
+    /// The events of all `texts`, or the reason of the first that is none: a record is taken whole or not at all.
+    fn events(
+        &mut self,
+        texts: &[String],
+        log_type: &LogType,
+        context: &EventContext,
+        number: u64,
+    ) -> Result<Vec<Event>, String> {
+        let mut nodes = recycled(std::mem::take(self.nodes));
+        let mut findings = std::mem::take(self.findings).recycled();
+        let mut events = Vec::with_capacity(texts.len());
+        for (sub, text) in (0..).zip(texts) {
+            findings.clear();
+            self.reader
+                .read(text, &mut nodes)
+                .map_err(|error| error.to_string())?;
+            let document = Document::new(&nodes);
+            match_record(&log_type.schema.root, document, 0, &mut findings)
+                .map_err(|mismatch| mismatch.to_string())?;
+            events.push(event::build(
+                log_type.name(),
+                document,
+                0,
+                &mut findings,
+                context,
+                number,
+                sub,
+            ));
+        }
+        *self.nodes = recycled(nodes);
+        *self.findings = findings.recycled();
+        Ok(events)
+    }
+}
+
+fn unreadable(reason: String) -> Outcome {
+    Outcome::Unclassified {
+        reasons: vec![Rejection {
+            log_type: None,
+            reason,
+        }],
+    }
+}
+
+/// The emptied vector for nodes of another text: collecting in place keeps the allocation.
+fn recycled<'b>(mut nodes: Vec<Node<'_>>) -> Vec<Node<'b>> {
+    nodes.clear();
+    nodes.into_iter().map(|_| Node::Null).collect()
+}

@@ -1,0 +1,200 @@
+//! Events: a classified record with its standard fields, as one line of JSON.
+
+use std::{fmt::Write, sync::Arc};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    json::{Document, push_quoted},
+    schema::Findings,
+    time::Timestamp,
+};
+
+/// What an event tells of where it came from. One for each object that is read.
+#[derive(Debug, Clone)]
+pub struct EventContext {
+    parse_time: Timestamp,
+    /// `,"p_parse_time":…,"p_source_id":…,"p_source_label":…`, the same for every event of the object.
+    origin: String,
+    /// What row ids of the object begin with.
+    object: String,
+}
+
+impl EventContext {
+    /// `object_id` names the object for good: the same object read again gives the same row ids.
+    /// `parse_time` is the caller's clock; this library has none.
+    pub fn new(
+        source_id: &str,
+        source_label: &str,
+        object_id: &str,
+        parse_time: Timestamp,
+    ) -> Self {
+        let mut origin = format!(",\"p_parse_time\":\"{parse_time}\",\"p_source_id\":");
+        push_quoted(source_id, &mut origin);
+        origin.push_str(",\"p_source_label\":");
+        push_quoted(source_label, &mut origin);
+        let digest = Sha256::digest(object_id.as_bytes());
+        let object = digest
+            .iter()
+            .take(12)
+            .fold(String::with_capacity(24), |mut hex, byte| {
+                // writing to a string cannot fail
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            });
+        Self {
+            parse_time,
+            origin,
+            object,
+        }
+    }
+
+    /// The time that stands in for an event's own where it has none.
+    pub fn parse_time(&self) -> Timestamp {
+        self.parse_time
+    }
+
+    /// The id of an event: 24 hexadecimal digits for the object (of the SHA-256 of its id), 12 for the record and 8 for the event within it.
+    /// Unique within an object by construction, equal on every reading, and in the order of the object's records.
+    pub fn row_id(&self, record: u64, sub: u32) -> String {
+        let mut id = String::with_capacity(44);
+        id.push_str(&self.object);
+        hex(record, 12, &mut id);
+        hex(u64::from(sub), 8, &mut id);
+        id
+    }
+}
+
+fn hex(number: u64, digits: u32, out: &mut String) {
+    for digit in (0..digits).rev() {
+        out.push(char::from_digit((number >> (4 * digit)) as u32 & 15, 16).unwrap_or('0'));
+    }
+}
+
+/// A classified record, or one of several that a record held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The log type that took the record.
+    pub log_type: Arc<str>,
+    /// The event's own time, or the parse time where it tells none.
+    pub event_time: Timestamp,
+    /// See [`EventContext::row_id`].
+    pub row_id: String,
+    /// The event in UTF-8: one JSON object on one line, without a line end. Fields stand as they came, with declared timestamps in the form
+    /// `YYYY-MM-DD HH:MM:SS.fffffffff`; the standard fields follow.
+    pub json: Vec<u8>,
+}
+
+/// Names that an event's standard fields have, and that later steps add. A record's own fields of these names are left out of its event:
+/// whoever writes a log line must not be able to tell where it came from or what it was found to be.
+const RESERVED: [&str; 18] = [
+    "p_log_type",
+    "p_row_id",
+    "p_event_time",
+    "p_parse_time",
+    "p_source_id",
+    "p_source_label",
+    "p_source_file",
+    "p_schema_version",
+    "p_rule_id",
+    "p_rule_tags",
+    "p_rule_reports",
+    "p_rule_error",
+    "p_alert_id",
+    "p_alert_creation_time",
+    "p_alert_update_time",
+    "p_alert_context",
+    "p_enrichment",
+    "p_udm",
+];
+
+/// Whether a field name belongs to the standard fields.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with("p_") && (name.starts_with("p_any_") || RESERVED.contains(&name))
+}
+
+/// Makes the event of the object at `at`.
+pub(crate) fn build(
+    log_type: &Arc<str>,
+    document: Document<'_, '_>,
+    at: usize,
+    findings: &mut Findings<'_>,
+    context: &EventContext,
+    record: u64,
+    sub: u32,
+) -> Event {
+    let event_time = findings.event_time().unwrap_or(context.parse_time);
+    let row_id = context.row_id(record, sub);
+    let mut json = String::with_capacity(1024);
+    if document
+        .members(at)
+        .any(|(key, _)| is_reserved(&key.decoded()))
+    {
+        write_unreserved(document, at, findings, &mut json);
+    } else {
+        document.write(at, &findings.rewrites, &mut json);
+        json.pop();
+    }
+    if json.len() > 1 {
+        json.push(',');
+    }
+    json.push_str("\"p_log_type\":\"");
+    json.push_str(log_type);
+    json.push_str("\",\"p_row_id\":\"");
+    json.push_str(&row_id);
+    json.push_str("\",\"p_event_time\":\"");
+    event_time.write(&mut json);
+    json.push('"');
+    json.push_str(&context.origin);
+    findings.indicators.write(&mut json);
+    json.push('}');
+    Event {
+        log_type: Arc::clone(log_type),
+        event_time,
+        row_id,
+        json: json.into_bytes(),
+    }
+}
+
+/// The object without its closing bracket and without fields of reserved names.
+fn write_unreserved(
+    document: Document<'_, '_>,
+    at: usize,
+    findings: &Findings<'_>,
+    json: &mut String,
+) {
+    json.push('{');
+    for (key, value) in document
+        .members(at)
+        .filter(|(key, _)| !is_reserved(&key.decoded()))
+    {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push('"');
+        json.push_str(key.raw());
+        json.push_str("\":");
+        document.write(value, &findings.rewrites, json);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_ids_tell_object_record_and_place() {
+        let context = EventContext::new("s", "l", "object", Timestamp::EPOCH);
+        let id = context.row_id(258, 3);
+        assert_eq!(id.len(), 44);
+        assert!(id.ends_with("00000000010200000003"));
+        assert_eq!(
+            id,
+            EventContext::new("other", "x", "object", Timestamp::EPOCH).row_id(258, 3)
+        );
+        assert_ne!(
+            id,
+            EventContext::new("s", "l", "object2", Timestamp::EPOCH).row_id(258, 3)
+        );
+    }
+}

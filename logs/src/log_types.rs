@@ -1,0 +1,142 @@
+//! The log types there are: those built in, and those that users add.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    parser::Parser,
+    schema::{Schema, SchemaError, compile},
+};
+
+/// The schemas built in, one file each.
+const BUILTIN: &[&str] = &[
+    include_str!("../schemas/AWS.ALB.yml"),
+    include_str!("../schemas/AWS.CloudTrail.yml"),
+    include_str!("../schemas/AWS.GuardDuty.yml"),
+    include_str!("../schemas/AWS.S3ServerAccess.yml"),
+    include_str!("../schemas/AWS.VPCFlow.yml"),
+    include_str!("../schemas/GCP.AuditLog.yml"),
+    include_str!("../schemas/GSuite.ActivityEvent.yml"),
+    include_str!("../schemas/GitHub.Audit.yml"),
+    include_str!("../schemas/Nginx.Access.yml"),
+    include_str!("../schemas/Okta.SystemLog.yml"),
+    include_str!("../schemas/Syslog.RFC5424.yml"),
+    include_str!("../schemas/Zeek.DNS.yml"),
+];
+
+/// A log type: a schema and the parser that goes with it.
+#[derive(Debug)]
+pub struct LogType {
+    pub(crate) schema: Schema,
+    pub(crate) parser: Parser,
+    builtin: bool,
+}
+
+impl LogType {
+    fn read(yaml: &str, builtin: bool) -> Result<Self, SchemaError> {
+        let schema = compile(yaml)?;
+        let problem = |(path, problem)| SchemaError {
+            schema: schema.name.to_string(),
+            path,
+            problem,
+        };
+        let parser = Parser::compile(schema.parser.as_ref(), &schema.root).map_err(problem)?;
+        if parser.is_native() && !builtin {
+            return Err(problem((
+                "parser.native".into(),
+                "only the log types built in can have a native parser".into(),
+            )));
+        }
+        Ok(Self {
+            schema,
+            parser,
+            builtin,
+        })
+    }
+
+    /// Its name, such as `AWS.CloudTrail`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.schema.name
+    }
+
+    /// What it is, in its author's words.
+    pub fn description(&self) -> &str {
+        &self.schema.description
+    }
+
+    /// Where its format is documented; empty if nothing is told.
+    pub fn reference(&self) -> &str {
+        &self.schema.reference
+    }
+
+    /// Whether it is built in.
+    pub fn is_builtin(&self) -> bool {
+        self.builtin
+    }
+}
+
+/// A set of log types. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LogTypes {
+    types: BTreeMap<Arc<str>, Arc<LogType>>,
+}
+
+impl LogTypes {
+    /// The log types built in.
+    #[expect(
+        clippy::expect_used,
+        reason = "the schemas are part of the program, and a test reads each of them"
+    )]
+    pub fn builtin() -> Self {
+        let types = BUILTIN
+            .iter()
+            .map(|yaml| LogType::read(yaml, true).expect("a schema built in is valid"));
+        Self {
+            types: types
+                .map(|log_type| (Arc::clone(log_type.name()), Arc::new(log_type)))
+                .collect(),
+        }
+    }
+
+    /// Names in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.types.keys()
+    }
+
+    /// The log type of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<LogType>> {
+        self.types.get(name)
+    }
+
+    /// These log types and the one that `yaml` declares, which takes the place of a user's earlier one of that name.
+    ///
+    /// # Errors
+    /// What is wrong with the schema; a name that a log type built in has is taken.
+    pub fn with_schema(mut self, yaml: &str) -> Result<Self, SchemaError> {
+        let log_type = LogType::read(yaml, false)?;
+        let name = Arc::clone(log_type.name());
+        if self.types.get(&name).is_some_and(|known| known.builtin) {
+            return Err(SchemaError {
+                schema: name.to_string(),
+                path: "schema".into(),
+                problem: "the name belongs to a log type built in".into(),
+            });
+        }
+        self.types.insert(name, Arc::new(log_type));
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_built_in_is_valid() {
+        for yaml in BUILTIN {
+            if let Err(error) = LogType::read(yaml, true) {
+                panic!("{error}");
+            }
+        }
+        assert_eq!(LogTypes::builtin().names().count(), BUILTIN.len());
+    }
+}

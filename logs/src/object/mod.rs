@@ -1,0 +1,190 @@
+//! Objects and their records: what an object's bytes are, found out from the bytes themselves, and how they come apart.
+//!
+//! [`source`] undoes compression and holds the limits on bytes, [`split`] finds where records end.
+
+mod source;
+mod split;
+
+use std::io::{self, Read};
+
+pub use split::ObjectReader;
+use thiserror::Error;
+
+/// What of an object is read at most. The defaults are far above what logs are and far below what harms a node.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one record (a line or an array element). A longer one is skipped to its end and only its head is kept.
+    pub record_bytes: usize,
+    /// Bytes kept of a record that is too long.
+    pub head_bytes: usize,
+    /// Bytes of an object, decompressed.
+    pub object_bytes: u64,
+    /// Decompressed bytes for each compressed byte, once [`Limits::ratio_from_bytes`] are decompressed. Logs that repeat themselves reach
+    /// 100; a gzip bomb has 1,000.
+    pub ratio: u64,
+    /// Decompressed bytes from which on the ratio is held against its limit.
+    pub ratio_from_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            record_bytes: 8 << 20,
+            head_bytes: 64 << 10,
+            object_bytes: 4 << 30,
+            ratio: 300,
+            ratio_from_bytes: 64 << 20,
+        }
+    }
+}
+
+/// One record of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which record of the object it is, from 1: its line or array element.
+    pub number: u64,
+    /// Its bytes, without line end; only the head of one that was too long.
+    pub raw: Vec<u8>,
+    /// What is wrong with it before any log type has seen it.
+    pub defect: Option<Defect>,
+}
+
+/// Why a record cannot be read at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Defect {
+    /// Longer than [`Limits::record_bytes`].
+    #[error("is {bytes} bytes long, more than the limit of {limit}; its head is kept")]
+    TooLong {
+        /// How long it is.
+        bytes: u64,
+        /// What the limit was.
+        limit: u64,
+    },
+    /// Its end is missing.
+    #[error("ends in the middle of a JSON value")]
+    Cut,
+    /// Holds a NUL byte.
+    #[error("holds a NUL byte at byte {offset}")]
+    Nul {
+        /// Where in the record.
+        offset: usize,
+    },
+    /// Is not UTF-8.
+    #[error("is not UTF-8 from byte {offset} on")]
+    NotUtf8 {
+        /// Where in the record.
+        offset: usize,
+    },
+}
+
+impl Record {
+    /// The record's text.
+    ///
+    /// # Errors
+    /// Its defect, found before or now.
+    pub fn text(&self) -> Result<&str, Defect> {
+        if let Some(defect) = self.defect {
+            return Err(defect);
+        }
+        if let Some(offset) = memchr::memchr(0, &self.raw) {
+            return Err(Defect::Nul { offset });
+        }
+        std::str::from_utf8(&self.raw).map_err(|error| Defect::NotUtf8 {
+            offset: error.valid_up_to(),
+        })
+    }
+}
+
+/// Why an object cannot be read, or cannot be read to its end. Records before the error were given out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// Nothing in it.
+    #[error("{object} is empty")]
+    Empty {
+        /// The object's name.
+        object: String,
+    },
+    /// Neither gzip nor text.
+    #[error("{object} is neither gzip nor text: {found}")]
+    NotText {
+        /// The object's name.
+        object: String,
+        /// What it seems to be.
+        found: &'static str,
+    },
+    /// The gzip stream stops before its end.
+    #[error(
+        "{object} is truncated: its gzip stream ends after {bytes} decompressed bytes without its trailer; upload the whole file again"
+    )]
+    TruncatedGzip {
+        /// The object's name.
+        object: String,
+        /// What could be decompressed.
+        bytes: u64,
+    },
+    /// The gzip stream is damaged.
+    #[error(
+        "{object} is damaged: its gzip stream is invalid after {bytes} decompressed bytes: {cause}"
+    )]
+    CorruptGzip {
+        /// The object's name.
+        object: String,
+        /// What could be decompressed.
+        bytes: u64,
+        /// What the decoder says.
+        cause: String,
+    },
+    /// Decompresses beyond the ratio.
+    #[error(
+        "{object} decompresses to more than {limit} times its size ({bytes} bytes so far): taken for a gzip bomb"
+    )]
+    GzipBomb {
+        /// The object's name.
+        object: String,
+        /// What had been decompressed.
+        bytes: u64,
+        /// The limit on the ratio.
+        limit: u64,
+    },
+    /// Larger than an object may be.
+    #[error("{object} has more than {limit} bytes when decompressed; split it into smaller files")]
+    TooLarge {
+        /// The object's name.
+        object: String,
+        /// The limit on bytes.
+        limit: u64,
+    },
+    /// A JSON array without its end.
+    #[error("{object} ends within a JSON array, after record {record}: the file is truncated")]
+    UnclosedArray {
+        /// The object's name.
+        object: String,
+        /// The last record given out.
+        record: u64,
+    },
+    /// What holds the object failed.
+    #[error("{object} cannot be read: {cause}")]
+    Read {
+        /// The object's name.
+        object: String,
+        /// The reader's error.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl ObjectError {
+    /// Whether the fault is where the object is stored, not in the object: trying again may help.
+    pub fn is_read_failure(&self) -> bool {
+        matches!(self, Self::Read { .. })
+    }
+}
+
+impl<R: Read> Iterator for ObjectReader<R> {
+    type Item = Result<Record, ObjectError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_record().transpose()
+    }
+}

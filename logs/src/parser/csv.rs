@@ -1,0 +1,196 @@
+//! Delimited lines, with quotes read leniently: a quote ends a field only where a delimiter or the line's end follows.
+
+use std::borrow::Cow;
+
+use super::{
+    Filter, Learned, Reading, State,
+    row::{Row, RowOptions},
+};
+use crate::schema::{CsvFile, ObjectType};
+
+/// The compiled `csv` parser.
+#[derive(Debug)]
+pub(crate) struct Csv {
+    delimiter: char,
+    has_header: bool,
+    columns: Vec<String>,
+    skip_prefix: Option<String>,
+    options: RowOptions,
+}
+
+impl Csv {
+    pub(super) fn compile(file: &CsvFile) -> Result<Self, (&'static str, String)> {
+        let delimiter = file.delimiter.as_deref().unwrap_or(",");
+        let mut chars = delimiter.chars();
+        let (Some(delimiter), None) = (chars.next(), chars.next()) else {
+            return Err(("delimiter", format!("`{delimiter}` is not one character")));
+        };
+        if delimiter == '"' {
+            return Err(("delimiter", "a quote cannot be the delimiter".into()));
+        }
+        if file.columns.is_empty() && !file.has_header {
+            return Err((
+                "columns",
+                "needed where no header gives them (hasHeader: true)".into(),
+            ));
+        }
+        Ok(Self {
+            delimiter,
+            has_header: file.has_header,
+            columns: file.columns.clone(),
+            skip_prefix: file.skip_prefix.clone(),
+            options: RowOptions::compile(&file.empty_values, file.trim_space, &file.expand_fields)?,
+        })
+    }
+
+    pub(super) fn read(
+        &self,
+        line: &str,
+        root: &ObjectType,
+        state: &mut State,
+        out: &mut Vec<String>,
+    ) -> Result<Reading, String> {
+        if let Some(filter) = state.filter(line, 0, self.skip_prefix.as_deref()) {
+            return Ok(Reading::Filtered(filter));
+        }
+        let values = split(line, self.delimiter);
+        if self.has_header {
+            if !self.columns.is_empty() {
+                if !state.header_seen {
+                    count(&values, self.columns.len())?;
+                    state.pending = Some(Learned::HeaderSeen);
+                    return Ok(Reading::Filtered(Filter::Header));
+                }
+            } else if state.header.is_none() {
+                let names: Vec<String> = values
+                    .iter()
+                    .map(|value| value.trim().to_string())
+                    .collect();
+                // any line could be taken for a header; one that names no field of the schema is none
+                if !names.iter().any(|name| root.field(name).is_some()) {
+                    return Err(
+                        "the first line names none of the schema's fields, so it is no header"
+                            .into(),
+                    );
+                }
+                state.pending = Some(Learned::Header(names));
+                return Ok(Reading::Filtered(Filter::Header));
+            }
+        }
+        let columns = state
+            .header
+            .as_ref()
+            .filter(|_| self.columns.is_empty())
+            .unwrap_or(&self.columns);
+        count(&values, columns.len())?;
+        let row: Row<'_> = columns
+            .iter()
+            .map(String::as_str)
+            .zip(values)
+            .filter(|(name, _)| !name.is_empty())
+            .collect();
+        out.push(self.options.write(&row, root));
+        Ok(Reading::Written)
+    }
+}
+
+fn count(values: &[Cow<'_, str>], expected: usize) -> Result<(), String> {
+    if values.len() == expected {
+        return Ok(());
+    }
+    Err(format!("has {} columns, not {expected}", values.len()))
+}
+
+/// The values of a line.
+pub(super) fn split(line: &str, delimiter: char) -> Vec<Cow<'_, str>> {
+    let mut values = Vec::with_capacity(32);
+    let mut rest = line;
+    loop {
+        let (value, after) = match rest.strip_prefix('"') {
+            Some(quoted) => unquote(quoted, delimiter),
+            None => match rest.split_once(delimiter) {
+                Some((value, after)) => (Cow::Borrowed(value), Some(after)),
+                None => (Cow::Borrowed(rest), None),
+            },
+        };
+        values.push(value);
+        match after {
+            Some(after) => rest = after,
+            None => return values,
+        }
+    }
+}
+
+/// The value behind an opening quote, and the text behind the delimiter after it. Without closing quote the rest of the line is the value.
+fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>) {
+    let mut from = 0;
+    while let Some(at) = text
+        .get(from..)
+        .and_then(|rest| rest.find('"'))
+        .map(|at| from + at)
+    {
+        let after = text.get(at + 1..).unwrap_or_default();
+        if after.starts_with('"') {
+            from = at + 2;
+            continue;
+        }
+        let value = text.get(..at).unwrap_or_default();
+        if after.is_empty() {
+            return (single(value), None);
+        }
+        if let Some(after) = after.strip_prefix(delimiter) {
+            return (single(value), Some(after));
+        }
+        from = at + 1;
+    }
+    (single(text), None)
+}
+
+/// Doubled quotes stand for one.
+fn single(value: &str) -> Cow<'_, str> {
+    if value.contains("\"\"") {
+        Cow::Owned(value.replace("\"\"", "\""))
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotes_are_read_leniently() {
+        for (line, expected) in [
+            ("a,b,c", vec!["a", "b", "c"]),
+            ("", vec![""]),
+            (",", vec!["", ""]),
+            ("\"a,b\",c", vec!["a,b", "c"]),
+            ("\"a\"\"b\",c", vec!["a\"b", "c"]),
+            ("\"\",c", vec!["", "c"]),
+            ("a\"b,c", vec!["a\"b", "c"]),
+            ("\"GET /?q=\"x\" HTTP\",c", vec!["GET /?q=\"x\" HTTP", "c"]),
+            ("\"open,c", vec!["open,c"]),
+            ("\"a\",", vec!["a", ""]),
+        ] {
+            assert_eq!(split(line, ','), expected, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_quoted_comes_back(values in prop::collection::vec("[a-z,\" \u{e9}]{0,8}", 1..6)) {
+            let line: Vec<String> = values.iter().map(|value| format!("\"{}\"", value.replace('"', "\"\""))).collect();
+            let line = line.join(",");
+            prop_assert_eq!(split(&line, ','), values);
+        }
+
+        #[test]
+        fn nothing_panics(line in any::<String>()) {
+            split(&line, ' ');
+            split(&line, '\u{e9}');
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Parsers for forms that the schema language cannot tell. Each only takes a record apart; types, times and indicators are the schema's.
+
+mod alb;
+mod gsuite;
+mod s3_access;
+mod syslog;
+mod vpc_flow;
+
+use super::{Line, Reading, State};
+use crate::schema::ObjectType;
+
+/// The native parsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Native {
+    Alb,
+    GsuiteActivity,
+    S3ServerAccess,
+    Syslog5424,
+    VpcFlow,
+}
+
+const NAMES: [(&str, Native); 5] = [
+    ("AWS.ALB", Native::Alb),
+    ("AWS.S3ServerAccess", Native::S3ServerAccess),
+    ("AWS.VPCFlow", Native::VpcFlow),
+    ("GSuite.ActivityEvent", Native::GsuiteActivity),
+    ("Syslog.RFC5424", Native::Syslog5424),
+];
+
+impl Native {
+    pub(super) fn named(name: &str) -> Result<Self, String> {
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, native)| *native)
+            .ok_or_else(|| {
+                let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+                format!("`{name}` is not known: use {}", known.join(", "))
+            })
+    }
+
+    pub(super) fn read(
+        self,
+        line: &Line<'_, '_>,
+        root: &ObjectType,
+        state: &mut State,
+        out: &mut Vec<String>,
+    ) -> Result<Reading, String> {
+        match self {
+            Self::Alb => alb::read(line.text, root, out),
+            Self::GsuiteActivity => gsuite::read(line, out),
+            Self::S3ServerAccess => s3_access::read(line.text, root, out),
+            Self::Syslog5424 => syslog::read(line.text, root, out),
+            Self::VpcFlow => vpc_flow::read(line.text, root, state, out),
+        }
+    }
+}
+
+/// A text's place as an object field, where `-` stands for nothing.
+fn push(name: &str, text: &str, root: &ObjectType, out: &mut String) {
+    if text != "-" {
+        super::row::push_field(name, text, root, out);
+    }
+}

@@ -1,0 +1,383 @@
+//! From a schema file to its checked form: references followed, names proved unlike, patterns read. Every error names its field.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Allowed, Field, ObjectType, Schema, SchemaError, StringType, ValueType,
+    file::{SchemaFile, ValidateFile, ValueFile},
+    names::Names,
+};
+use crate::{indicators::Scanner, time::TimeFormat};
+
+/// How deep a schema may nest, references followed.
+const MAX_NESTING: usize = 64;
+/// The same in levels of YAML: an object is a mapping and its list of fields.
+const YAML_DEPTH: usize = 2 * MAX_NESTING + 16;
+/// Required fields of one object: what the check keeps in one word.
+const MAX_REQUIRED: usize = 128;
+/// What a log type may be called, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Reads and checks a schema.
+///
+/// # Errors
+/// The first problem found, with the field that has it.
+pub(crate) fn compile(yaml: &str) -> Result<Schema, SchemaError> {
+    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: YAML_DEPTH }, with_snippet: false };
+    let file: SchemaFile =
+        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| SchemaError {
+            schema: declared_name(yaml),
+            path: String::new(),
+            problem: format!("cannot be read: {error}"),
+        })?;
+    let mut compiler = Compiler {
+        definitions: &file.definitions,
+        done: BTreeMap::new(),
+        following: Vec::new(),
+        candidates: 0,
+    };
+    compile_file(&file, &mut compiler).map_err(|Problem { path, problem }| SchemaError {
+        schema: file.schema.clone(),
+        path: path.join("."),
+        problem,
+    })
+}
+
+/// The name in a file that cannot be read as a whole.
+fn declared_name(yaml: &str) -> String {
+    let name = yaml
+        .lines()
+        .find_map(|line| line.strip_prefix("schema:"))
+        .unwrap_or("?");
+    name.trim().trim_matches(['"', '\'']).into()
+}
+
+fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result<Schema, Problem> {
+    if file.version != 0 {
+        return Err(Problem::at(
+            "version",
+            format!("version {} is not known: only 0 is", file.version),
+        ));
+    }
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if file.schema.is_empty() || file.schema.len() > MAX_NAME || !file.schema.bytes().all(named) {
+        return Err(Problem::at(
+            "schema",
+            format!("a log type's name is 1 to {MAX_NAME} letters, digits, `.`, `_` or `-`"),
+        ));
+    }
+    if let Some(parser) = &file.parser {
+        let given = [
+            parser.csv.is_some(),
+            parser.fastmatch.is_some(),
+            parser.regex.is_some(),
+            parser.native.is_some(),
+        ];
+        if given.iter().filter(|given| **given).count() != 1 {
+            return Err(Problem::at(
+                "parser",
+                "must be exactly one of csv, fastmatch, regex and native",
+            ));
+        }
+    }
+    if file.fields.is_empty() {
+        return Err(Problem::at("fields", "there must be at least one"));
+    }
+    // every definition is compiled, so that an unused one is no hiding place for an error
+    for name in file.definitions.keys() {
+        compiler.reference(name, 0)?;
+    }
+    let (root, _) = compiler
+        .object(&file.fields, 0)
+        .map_err(|problem| problem.under("fields"))?;
+    Ok(Schema {
+        name: file.schema.as_str().into(),
+        description: file.description.clone(),
+        reference: file.reference_url.clone(),
+        root,
+        parser: file.parser.clone(),
+    })
+}
+
+/// A problem and the way to it.
+struct Problem {
+    path: Vec<String>,
+    problem: String,
+}
+
+impl Problem {
+    fn here(problem: impl Into<String>) -> Self {
+        Self {
+            path: Vec::new(),
+            problem: problem.into(),
+        }
+    }
+
+    fn at(name: &str, problem: impl Into<String>) -> Self {
+        Self::here(problem).under(name)
+    }
+
+    fn under(mut self, name: &str) -> Self {
+        self.path.insert(0, name.into());
+        self
+    }
+}
+
+struct Compiler<'f> {
+    definitions: &'f BTreeMap<String, ValueFile>,
+    /// Definitions already compiled, with the depth below them; each is shared by all who refer to it.
+    done: BTreeMap<&'f str, (Arc<ValueType>, usize)>,
+    following: Vec<&'f str>,
+    candidates: u32,
+}
+
+impl<'f> Compiler<'f> {
+    /// An object type, and how many levels are below it.
+    fn object(
+        &mut self,
+        files: &'f [ValueFile],
+        depth: usize,
+    ) -> Result<(ObjectType, usize), Problem> {
+        let mut below = 0;
+        let mut fields: Vec<Field> = Vec::with_capacity(files.len());
+        let mut required = 0u128;
+        let mut count = 0;
+        for file in files {
+            let Some(name) = file.name.as_deref().filter(|name| !name.is_empty()) else {
+                return Err(Problem::here("a field has no name"));
+            };
+            if let Some(other) = fields
+                .iter()
+                .find(|other| other.name.to_lowercase() == name.to_lowercase())
+            {
+                return Err(Problem::at(
+                    name,
+                    format!("the name differs from `{}` at most in case", other.name),
+                ));
+            }
+            if crate::event::is_reserved(name) {
+                return Err(Problem::at(
+                    name,
+                    "the name is one of the standard fields that every event gets",
+                ));
+            }
+            let (value, levels) = self
+                .value(file, depth)
+                .map_err(|problem| problem.under(name))?;
+            below = below.max(levels);
+            let mut bit = 0;
+            if file.required {
+                if count == MAX_REQUIRED {
+                    return Err(Problem::at(
+                        name,
+                        format!("more than {MAX_REQUIRED} required fields in one object"),
+                    ));
+                }
+                bit = 1 << count;
+                count += 1;
+                required |= bit;
+            }
+            fields.push(Field {
+                name: name.into(),
+                value,
+                required: bit,
+            });
+        }
+        let names = Names::new(
+            fields
+                .iter()
+                .map(|field| &*field.name)
+                .collect::<Vec<_>>()
+                .into_iter(),
+        );
+        Ok((
+            ObjectType {
+                fields,
+                names,
+                required,
+            },
+            below,
+        ))
+    }
+
+    /// A type, and how many levels are below it.
+    fn value(
+        &mut self,
+        file: &'f ValueFile,
+        depth: usize,
+    ) -> Result<(Arc<ValueType>, usize), Problem> {
+        if depth > MAX_NESTING {
+            return Err(Problem::here(format!("nested deeper than {MAX_NESTING}")));
+        }
+        self.check_options(file)?;
+        let mut below = 0;
+        let value = match file.kind.as_str() {
+            "string" => ValueType::String(StringType {
+                scanners: scanners(&file.indicators)?,
+                allowed: allowed(file.validate.as_ref())?,
+            }),
+            "int" | "smallint" | "bigint" => ValueType::Integer,
+            "float" => ValueType::Float,
+            "boolean" => ValueType::Boolean,
+            "timestamp" => {
+                let Some(format) = &file.time_format else {
+                    return Err(Problem::at("timeFormat", "a timestamp needs one"));
+                };
+                let format = TimeFormat::named(format)
+                    .map_err(|problem| Problem::at("timeFormat", problem))?;
+                let candidate = file.is_event_time.then(|| {
+                    self.candidates += 1;
+                    self.candidates
+                });
+                ValueType::Timestamp { format, candidate }
+            }
+            "object" => match file.fields.as_deref() {
+                Some(fields) if !fields.is_empty() => {
+                    let (object, levels) = self
+                        .object(fields, depth + 1)
+                        .map_err(|problem| problem.under("fields"))?;
+                    below = levels + 1;
+                    ValueType::Object(object)
+                }
+                _ => {
+                    return Err(Problem::at(
+                        "fields",
+                        "an object needs at least one; for an object of unknown shape use `type: json`",
+                    ));
+                }
+            },
+            "array" => match &file.element {
+                Some(element) if element.name.is_some() => {
+                    return Err(Problem::at("element", "an element has no name"));
+                }
+                Some(element) => {
+                    let (element, levels) = self
+                        .value(element, depth + 1)
+                        .map_err(|problem| problem.under("element"))?;
+                    below = levels + 1;
+                    ValueType::Array(element)
+                }
+                None => return Err(Problem::at("element", "an array needs one")),
+            },
+            "json" => match file.indicators.as_slice() {
+                [] => ValueType::Json { aws: false },
+                [one] if one == "aws" => ValueType::Json { aws: true },
+                _ => {
+                    return Err(Problem::at(
+                        "indicators",
+                        "a json field takes only `aws`, the extractor for AWS payloads",
+                    ));
+                }
+            },
+            "ref" => match file.target.as_deref() {
+                Some(target) => return self.reference(target, depth),
+                None => return Err(Problem::at("target", "a ref needs one")),
+            },
+            other => {
+                return Err(Problem::at(
+                    "type",
+                    format!(
+                        "`{other}` is no type: use string, int, smallint, bigint, float, boolean, timestamp, object, array, json or ref"
+                    ),
+                ));
+            }
+        };
+        Ok((Arc::new(value), below))
+    }
+
+    /// Refuses options that the type does not have, which would otherwise be believed to work.
+    fn check_options(&self, file: &ValueFile) -> Result<(), Problem> {
+        let kind = file.kind.as_str();
+        let only = |given: bool, option: &str, kinds: &[&str]| {
+            if given && !kinds.contains(&kind) {
+                return Err(Problem::at(
+                    option,
+                    format!("a field of type {kind} has none"),
+                ));
+            }
+            Ok(())
+        };
+        only(file.fields.is_some(), "fields", &["object"])?;
+        only(file.element.is_some(), "element", &["array"])?;
+        only(file.target.is_some(), "target", &["ref"])?;
+        only(file.time_format.is_some(), "timeFormat", &["timestamp"])?;
+        only(file.is_event_time, "isEventTime", &["timestamp"])?;
+        only(
+            !file.indicators.is_empty(),
+            "indicators",
+            &["string", "json"],
+        )?;
+        only(file.validate.is_some(), "validate", &["string"])
+    }
+
+    fn reference(
+        &mut self,
+        target: &str,
+        depth: usize,
+    ) -> Result<(Arc<ValueType>, usize), Problem> {
+        let definitions: &'f BTreeMap<String, ValueFile> = self.definitions;
+        let Some((name, file)) = definitions.get_key_value(target) else {
+            return Err(Problem::at(
+                "target",
+                format!("`{target}` is not among the definitions"),
+            ));
+        };
+        if let Some((done, below)) = self.done.get(name.as_str()) {
+            if depth + below > MAX_NESTING {
+                return Err(Problem::here(format!("nested deeper than {MAX_NESTING}")));
+            }
+            return Ok((Arc::clone(done), *below));
+        }
+        if self.following.contains(&name.as_str()) {
+            return Err(Problem::at(
+                "definitions",
+                format!(
+                    "`{target}` refers to itself by way of {}",
+                    self.following.join(", ")
+                ),
+            ));
+        }
+        self.following.push(name);
+        let value = self
+            .value(file, depth)
+            .map_err(|problem| problem.under(target).under("definitions"));
+        self.following.pop();
+        let (value, below) = value?;
+        self.done.insert(name, (Arc::clone(&value), below));
+        Ok((value, below))
+    }
+}
+
+fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {
+    names
+        .iter()
+        .map(|name| {
+            Scanner::named(name).ok_or_else(|| {
+                Problem::at(
+                    "indicators",
+                    format!("`{name}` is not known: use {}", Scanner::names()),
+                )
+            })
+        })
+        .collect()
+}
+
+fn allowed(file: Option<&ValidateFile>) -> Result<Allowed, Problem> {
+    let Some(file) = file else {
+        return Ok(Allowed::All);
+    };
+    Ok(
+        match (
+            file.allow.is_empty(),
+            file.deny.is_empty(),
+            file.ends_with.is_empty(),
+        ) {
+            (false, _, _) => Allowed::Only(file.allow.clone()),
+            (true, false, _) => Allowed::Not(file.deny.clone()),
+            (true, true, false) => Allowed::Ending(file.ends_with.clone()),
+            (true, true, true) => {
+                return Err(Problem::at("validate", "give allow, deny or endsWith"));
+            }
+        },
+    )
+}

@@ -1,0 +1,111 @@
+//! A schema as its author writes it, in YAML.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct SchemaFile {
+    #[serde(default)]
+    pub(super) version: u32,
+    pub(super) schema: String,
+    #[serde(default)]
+    pub(super) description: String,
+    #[serde(default, rename = "referenceURL")]
+    pub(super) reference_url: String,
+    /// Accepted since current uploads carry it; unknown fields are kept here in any case.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read to be accepted")]
+    pub(super) field_discovery_enabled: bool,
+    pub(super) parser: Option<ParserFile>,
+    #[serde(default)]
+    pub(super) definitions: BTreeMap<String, ValueFile>,
+    pub(super) fields: Vec<ValueFile>,
+}
+
+/// A field, an array's element, or a definition: the same, but that only a field has a name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ValueFile {
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(default)]
+    #[allow(dead_code, reason = "for the reader of the file")]
+    pub(super) description: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) fields: Option<Vec<ValueFile>>,
+    pub(super) element: Option<Box<ValueFile>>,
+    pub(super) target: Option<String>,
+    pub(super) time_format: Option<String>,
+    #[serde(default)]
+    pub(super) is_event_time: bool,
+    #[serde(default)]
+    pub(super) indicators: Vec<String>,
+    pub(super) validate: Option<ValidateFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ValidateFile {
+    #[serde(default)]
+    pub(super) allow: Vec<String>,
+    #[serde(default)]
+    pub(super) deny: Vec<String>,
+    /// Endings of which the text must have one: for names that begin with what differs from customer to customer.
+    #[serde(default)]
+    pub(super) ends_with: Vec<String>,
+}
+
+/// How lines become fields where they are not JSON. Exactly one is given.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ParserFile {
+    pub(crate) csv: Option<CsvFile>,
+    pub(crate) fastmatch: Option<PatternFile>,
+    pub(crate) regex: Option<PatternFile>,
+    pub(crate) native: Option<NativeFile>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CsvFile {
+    pub(crate) delimiter: Option<String>,
+    #[serde(default)]
+    pub(crate) has_header: bool,
+    #[serde(default)]
+    pub(crate) columns: Vec<String>,
+    #[serde(default)]
+    pub(crate) trim_space: bool,
+    pub(crate) skip_prefix: Option<String>,
+    #[serde(default)]
+    pub(crate) empty_values: Vec<String>,
+    #[serde(default)]
+    pub(crate) expand_fields: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PatternFile {
+    #[serde(rename = "match")]
+    pub(crate) patterns: Vec<String>,
+    #[serde(default)]
+    pub(crate) pattern_definitions: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) skip_lines: u64,
+    pub(crate) skip_prefix: Option<String>,
+    #[serde(default)]
+    pub(crate) empty_values: Vec<String>,
+    #[serde(default)]
+    pub(crate) expand_fields: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) trim_space: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NativeFile {
+    pub(crate) name: String,
+}

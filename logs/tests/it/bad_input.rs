@@ -1,0 +1,300 @@
+//! Bad input: each kind says what happened, and none harms its neighbours.
+
+use std::io::{self, Read};
+
+use panther_logs::{Defect, Filter, Limits, ObjectError, ObjectReader, Outcome};
+
+use crate::{classifier, context, gzip, read, read_with, reasons, record, texts};
+
+const GOOD: &str = r#"{"ts":1591367999.5,"uid":"C1","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":53,"proto":"udp"}"#;
+
+/// Whether each record of `bytes` becomes an event.
+fn outcomes(bytes: &[u8], limits: Limits) -> (Vec<bool>, Vec<String>) {
+    let mut classifier = classifier(&["Zeek.DNS"]);
+    let (records, error) = read_with(bytes, limits);
+    assert!(error.is_none(), "{error:?}");
+    let mut why = Vec::new();
+    let good = records
+        .iter()
+        .map(|record| match classifier.classify(record, &context()) {
+            Outcome::Events(_) => true,
+            outcome => {
+                why.extend(reasons(outcome));
+                false
+            }
+        })
+        .collect();
+    let tally = classifier.tally();
+    assert_eq!(
+        tally.records,
+        tally.classified + tally.filtered + tally.unclassified
+    );
+    (good, why)
+}
+
+#[test]
+fn an_empty_object() {
+    assert!(matches!(read(b"").1, Some(ObjectError::Empty { .. })));
+    assert!(matches!(
+        read(&gzip(b"")).1,
+        Some(ObjectError::Empty { .. })
+    ));
+}
+
+#[test]
+fn neither_gzip_nor_text() {
+    let noise: Vec<u8> = (0..5_000u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    for (bytes, found) in [
+        (noise.as_slice(), "binary data"),
+        (b"PK\x03\x04rest", "zip"),
+        (b"\x28\xb5\x2f\xfdrest", "zstd"),
+        (b"PAR1rest", "Parquet"),
+        (
+            "\u{feff}text"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>()
+                .as_slice(),
+            "UTF-16",
+        ),
+    ] {
+        let (records, error) = read(bytes);
+        assert!(records.is_empty());
+        let error = error.unwrap();
+        assert!(
+            matches!(error, ObjectError::NotText { .. }) && error.to_string().contains(found),
+            "{error}"
+        );
+    }
+    let error = ObjectReader::new("logs.json.gz", noise.as_slice(), Limits::default())
+        .next()
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("though its name ends in .gz"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_truncated_gzip_gives_what_came_before_and_says_so() {
+    let lines: String = (0..20_000)
+        .map(|number| format!("line {number} {}\n", number * 7_919 % 10_007))
+        .collect();
+    let bytes = gzip(lines.as_bytes());
+    for cut in [bytes.len() - 1, bytes.len() - 8, bytes.len() / 2] {
+        let (records, error) = read(&bytes[..cut]);
+        assert!(
+            matches!(error, Some(ObjectError::TruncatedGzip { .. })),
+            "{error:?}"
+        );
+        assert!(records.len() > 1_000, "{} of {cut}", records.len());
+        let (last, whole) = records.split_last().unwrap();
+        assert!(
+            whole
+                .iter()
+                .zip(lines.lines())
+                .all(|(record, line)| record.raw == line.as_bytes() && record.defect.is_none())
+        );
+        assert!(
+            last.defect == Some(Defect::Cut)
+                || last.raw == lines.lines().nth(whole.len()).unwrap().as_bytes()
+        );
+    }
+    let (records, error) = read(&bytes[..5]);
+    assert!(
+        records.is_empty() && matches!(error, Some(ObjectError::TruncatedGzip { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_damaged_gzip_is_told_from_a_truncated_one() {
+    let mut bytes = gzip("some text to compress\n".repeat(10_000).as_bytes());
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    assert!(matches!(
+        read(&bytes).1,
+        Some(ObjectError::CorruptGzip { .. })
+    ));
+}
+
+#[test]
+fn a_gzip_bomb_is_stopped_by_its_ratio_and_by_its_size() {
+    let bomb = gzip(&vec![b'a'; 20 << 20]);
+    let ratio = Limits {
+        ratio_from_bytes: 1 << 20,
+        ratio: 100,
+        ..Limits::default()
+    };
+    let (_, error) = read_with(&bomb, ratio);
+    assert!(
+        matches!(error, Some(ObjectError::GzipBomb { bytes, .. }) if bytes < 10 << 20),
+        "{error:?}"
+    );
+    let size = Limits {
+        object_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let (_, error) = read_with(&bomb, size);
+    assert!(
+        matches!(error, Some(ObjectError::TooLarge { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_line_of_100_mb_is_passed_over_and_its_head_kept() {
+    let line = "x".repeat(100 << 20);
+    let bytes = format!("{GOOD}\n{line}\n{GOOD}\n");
+    let (records, error) = read(bytes.as_bytes());
+    assert!(error.is_none());
+    assert_eq!(records.len(), 3);
+    assert_eq!(
+        records[1].defect,
+        Some(Defect::TooLong {
+            bytes: 100 << 20,
+            limit: 8 << 20
+        })
+    );
+    assert_eq!(records[1].raw.len(), 64 << 10);
+    assert!(records[1].raw.capacity() <= 128 << 10);
+    assert_eq!(texts(&records)[2], GOOD);
+}
+
+#[test]
+fn elements_that_are_too_long_are_passed_over() {
+    let limits = Limits {
+        record_bytes: 1_000,
+        head_bytes: 100,
+        ..Limits::default()
+    };
+    let bytes = format!(
+        "{{\"Records\":[{GOOD},{{\"a\":\"{}\"}},{GOOD}]}}",
+        "x".repeat(200_000)
+    );
+    let (good, why) = outcomes(bytes.as_bytes(), limits);
+    assert_eq!(good, [true, false, true]);
+    assert!(why[0].contains("more than the limit of 1000"), "{why:?}");
+}
+
+#[test]
+fn nul_bytes_and_wrong_utf8_harm_their_own_line() {
+    let mut bytes = format!("{GOOD}\n{{\"uid\":\"a\0b\"}}\n").into_bytes();
+    bytes.extend_from_slice(b"{\"uid\":\"\xff\xfe\"}\n");
+    bytes.extend_from_slice(GOOD.as_bytes());
+    let (good, why) = outcomes(&bytes, Limits::default());
+    assert_eq!(good, [true, false, false, true]);
+    assert!(
+        why[0].contains("NUL byte at byte 9") && why[1].contains("not UTF-8 from byte 8"),
+        "{why:?}"
+    );
+}
+
+#[test]
+fn json_10_000_deep_overflows_nothing() {
+    let deep = format!("{{\"uid\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let bytes = format!("{GOOD}\n{deep}\n{{\"Records\":[{deep},{GOOD}]}}\n");
+    let (good, why) = outcomes(bytes.as_bytes(), Limits::default());
+    assert_eq!(good, [true, false, false, true]);
+    assert!(
+        why.iter().all(|why| why.contains("nested deeper than 128")),
+        "{why:?}"
+    );
+}
+
+#[test]
+fn an_array_without_end() {
+    let (records, error) = read(br#"{"Records":[{"a":1},{"b":2}"#);
+    assert_eq!(records.len(), 2);
+    assert!(
+        matches!(error, Some(ObjectError::UnclosedArray { record: 2, .. })),
+        "{error:?}"
+    );
+    let (records, error) = read(br#"{"Records":[{"a":1},{"b":"#);
+    assert_eq!(records[1].defect, Some(Defect::Cut));
+    assert!(error.is_none() || matches!(error, Some(ObjectError::UnclosedArray { .. })));
+}
+
+#[test]
+fn brackets_that_nothing_opened_do_not_stop_the_reader() {
+    for text in [
+        "[{\"a\":1}}]]]\nnext\n",
+        "{\"Records\":[}{\"a\":1}]}\nnext\n",
+        "[{]\nnext",
+        "}\n]\nnext",
+    ] {
+        let (records, _) = read(text.as_bytes());
+        assert!(records.len() < 10, "{text}");
+    }
+}
+
+#[test]
+fn a_failing_store_is_no_fault_of_the_object() {
+    struct Failing;
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the store is away"))
+        }
+    }
+    let good = gzip(b"one\n");
+    let half = good[..good.len() / 2].chain(Failing);
+    let error = ObjectReader::new("object", half, Limits::default())
+        .last()
+        .unwrap()
+        .unwrap_err();
+    assert!(error.is_read_failure(), "{error}");
+    assert!(!read(&good[..5]).1.unwrap().is_read_failure());
+}
+
+#[test]
+fn blank_lines_are_counted() {
+    let mut classifier = classifier(&["Zeek.DNS"]);
+    assert_eq!(
+        classifier.classify(&record(1, "  \t"), &context()),
+        Outcome::Skipped(Filter::Blank)
+    );
+    assert_eq!(classifier.tally().filtered, 1);
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    use proptest::prelude::*;
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..400),
+        "[\\[\\]{}\",:\\\\ \nRecords1a]{0,200}".prop_map(String::into_bytes),
+        "(\\{\"Records\":\\[)?[\\[\\]{}\",:\\\\ \n1a]{0,100}".prop_map(String::into_bytes),
+    ];
+    runner
+        .run(&bytes, |bytes| {
+            let mut classifier = classifier(&[
+                "AWS.ALB",
+                "AWS.CloudTrail",
+                "AWS.S3ServerAccess",
+                "AWS.VPCFlow",
+                "GSuite.ActivityEvent",
+                "Nginx.Access",
+                "Syslog.RFC5424",
+            ]);
+            for bytes in [bytes.clone(), gzip(&bytes)] {
+                let (records, _) = read(&bytes);
+                prop_assert!(records.len() <= bytes.len() + 200);
+                for record in records {
+                    if let Outcome::Unclassified { reasons } =
+                        classifier.classify(&record, &context())
+                    {
+                        prop_assert!(
+                            reasons.iter().all(|rejection| !rejection
+                                .reason
+                                .contains("fault of the program"))
+                        );
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

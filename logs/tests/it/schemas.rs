@@ -1,0 +1,298 @@
+//! Schemas that users write: what they can say, and how their errors are told.
+
+use panther_logs::{Classifier, LogTypes, Outcome};
+use serde_json::json;
+
+use crate::{context, events, reasons, record};
+
+fn error(yaml: &str) -> String {
+    LogTypes::builtin()
+        .with_schema(yaml)
+        .unwrap_err()
+        .to_string()
+}
+
+fn classify(yaml: &str, lines: &[&str]) -> Outcome {
+    let known = LogTypes::default()
+        .with_schema(yaml)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<String> = known.names().map(|name| name.to_string()).collect();
+    let mut classifier = Classifier::new(&known, &names).unwrap();
+    let (last, before) = lines.split_last().unwrap();
+    for line in before {
+        classifier.classify(&record(1, line), &context());
+    }
+    classifier.classify(&record(2, last), &context())
+}
+
+#[test]
+fn every_type_takes_its_values_and_refuses_others() {
+    let yaml = r#"
+version: 0
+schema: Custom.Types
+description: All of them.
+referenceURL: https://example.com
+fieldDiscoveryEnabled: true
+definitions:
+  person:
+    type: object
+    fields:
+      - name: email
+        type: string
+        required: true
+        indicators: [email, username]
+fields:
+  - {name: s, type: string, validate: {deny: [bad]}}
+  - {name: i, type: int}
+  - {name: b, type: bigint}
+  - {name: f, type: float}
+  - {name: t, type: boolean}
+  - {name: when, type: timestamp, timeFormat: "%d.%m.%Y %H:%M"}
+  - {name: who, type: ref, target: person}
+  - {name: all, type: array, element: {type: ref, target: person}}
+  - {name: j, type: json}
+"#;
+    for good in [
+        json!({"s": "x"}),
+        json!({"s": 1}),
+        json!({"s": null, "i": null, "who": null, "when": null}),
+        json!({"i": 5, "b": "99999999999", "f": "1.5"}),
+        json!({"i": 1e3, "f": 7}),
+        json!({"t": true}),
+        json!({"t": "FALSE"}),
+        json!({"when": "24.11.2026 08:00"}),
+        json!({"when": "", "i": ""}),
+        json!({"who": {"email": "a@b", "more": 1}}),
+        json!({"all": [{"email": "a@b"}, null]}),
+        json!({"j": [1, {}]}),
+        json!({"unknown": {"a": [1]}}),
+        json!({}),
+    ] {
+        assert!(
+            matches!(classify(yaml, &[&good.to_string()]), Outcome::Events(_)),
+            "{good}"
+        );
+    }
+    for (bad, reason) in [
+        (json!({"s": "bad"}), "s: `bad` is not an allowed value"),
+        (json!({"s": {}}), "s: expected a string, found object"),
+        (json!({"i": 1.5}), "i: expected an integer, found `1.5`"),
+        (json!({"i": "x"}), "i: expected an integer, found `x`"),
+        (json!({"f": true}), "f: expected a number, found boolean"),
+        (json!({"t": "maybe"}), "t: expected a boolean, found string"),
+        (
+            json!({"when": "2026-11-24"}),
+            "when: `2026-11-24` is no timestamp of the declared format",
+        ),
+        (json!({"who": {}}), "who.email: is required and missing"),
+        (json!({"who": []}), "who: expected an object, found array"),
+        (
+            json!({"all": [{"email": "a@b"}, {}]}),
+            "all[1].email: is required and missing",
+        ),
+        (json!({"all": {}}), "all: expected an array, found object"),
+        (json!([]), "is no JSON object"),
+    ] {
+        assert_eq!(reasons(classify(yaml, &[&bad.to_string()])), [reason]);
+    }
+    let event = &events(classify(
+        yaml,
+        &[r#"{"who":{"email":"b@x"},"all":[{"email":"a@x"},{"email":"b@x"}]}"#],
+    ))[0];
+    assert_eq!(event["p_any_emails"], json!(["a@x", "b@x"]));
+    assert_eq!(event["p_any_usernames"], json!(["a@x", "b@x"]));
+}
+
+#[test]
+fn csv_in_its_ways() {
+    let fields = "[{name: id, type: int, required: true}, {name: ok, type: boolean}, {name: data, type: json}, {name: both, type: string}]";
+    let columns = format!(
+        "{{schema: Custom.Csv, parser: {{csv: {{delimiter: ';', columns: [id, ok, data, extra, ''], emptyValues: ['-'], trimSpace: true, expandFields: {{both: '%{{id}}/%{{extra}}'}}}}}}, fields: {fields}}}"
+    );
+    let event = &events(classify(&columns, &[r#"007; true;"{""a"":1}";x;ignored"#]))[0];
+    assert_eq!(
+        (
+            &event["id"],
+            &event["ok"],
+            &event["data"],
+            &event["extra"],
+            &event["both"]
+        ),
+        (
+            &json!(7),
+            &json!(true),
+            &json!({"a": 1}),
+            &json!("x"),
+            &json!("007/x")
+        )
+    );
+    assert!(event.get("").is_none());
+    let event = &events(classify(&columns, &["1;-;[oops;-;"]))[0];
+    assert!(event.get("ok").is_none() && event.get("extra").is_none());
+    assert_eq!(event["data"], "[oops");
+    assert_eq!(
+        reasons(classify(&columns, &["1;2"])),
+        ["has 2 columns, not 5"]
+    );
+    assert_eq!(
+        reasons(classify(&columns, &["x;;;;"])),
+        ["id: expected an integer, found `x`"]
+    );
+
+    let header = format!(
+        "{{schema: Custom.Csv, parser: {{csv: {{hasHeader: true, skipPrefix: '#'}}}}, fields: {fields}}}"
+    );
+    let event = &events(classify(&header, &["# made by hand", "other,id", "x,3"]))[0];
+    assert_eq!((&event["id"], &event["other"]), (&json!(3), &json!("x")));
+    assert!(reasons(classify(&header, &["one,two"]))[0].contains("no header"));
+
+    let renamed = format!(
+        "{{schema: Custom.Csv, parser: {{csv: {{hasHeader: true, columns: [id, ok]}}}}, fields: {fields}}}"
+    );
+    let event = &events(classify(&renamed, &["Number,Fine", "3,false"]))[0];
+    assert_eq!((&event["id"], &event["ok"]), (&json!(3), &json!(false)));
+}
+
+#[test]
+fn regex_with_patterns() {
+    let yaml = r#"
+schema: Custom.Regex
+parser:
+  regex:
+    patternDefinitions:
+      LEVEL: "INFO|WARN"
+    match:
+      - '^%{TIMESTAMP_ISO8601:time} \[%{LEVEL:level}\] '
+      - '(?P<host>\S+) %{IP:client.ip}(?: took %{NUMBER:ms}ms)?$'
+    emptyValues: [none]
+fields:
+  - {name: time, type: timestamp, timeFormat: rfc3339, isEventTime: true, required: true}
+  - {name: level, type: string}
+  - {name: client.ip, type: string, indicators: [ip]}
+  - {name: ms, type: float}
+"#;
+    let event = &events(classify(
+        yaml,
+        &["2026-01-02T03:04:05Z [WARN] none 10.0.0.1 took 1.50ms"],
+    ))[0];
+    assert_eq!(
+        (
+            &event["time"],
+            &event["level"],
+            &event["client.ip"],
+            &event["ms"]
+        ),
+        (
+            &json!("2026-01-02 03:04:05.000000000"),
+            &json!("WARN"),
+            &json!("10.0.0.1"),
+            &json!(1.5)
+        )
+    );
+    assert!(event.get("host").is_none());
+    assert_eq!(event["p_any_ip_addresses"], json!(["10.0.0.1"]));
+    assert!(
+        events(classify(yaml, &["2026-01-02T03:04:05Z [INFO] h 10.0.0.1"]))[0]
+            .get("ms")
+            .is_none()
+    );
+    assert_eq!(
+        reasons(classify(
+            yaml,
+            &["2026-01-02T03:04:05Z [INFO] h 10.0.0.1 and more"]
+        )),
+        ["does not fit the regular expression"]
+    );
+}
+
+#[test]
+fn fastmatch_tries_its_patterns_in_order() {
+    let yaml = r#"{schema: Custom.Fast, parser: {fastmatch: {match: ["%{a}|%{b}|%{c}", "%{a}|%{b}"]}}, fields: [{name: a, type: string}]}"#;
+    assert_eq!(events(classify(yaml, &["1|2|3"]))[0]["c"], "3");
+    assert!(events(classify(yaml, &["1|2"]))[0].get("c").is_none());
+    assert_eq!(
+        reasons(classify(yaml, &["1"])),
+        ["lacks the `|` after field `a`; lacks the `|` after field `a`"]
+    );
+}
+
+#[test]
+fn errors_name_the_field_and_the_remedy() {
+    let one = |field: &str| format!("{{schema: Custom.X, fields: [{field}]}}");
+    let mut deep = String::from("{type: string}");
+    for _ in 0..70 {
+        deep = format!("{{type: array, element: {deep}}}");
+    }
+    for (yaml, expected) in [
+        (one("{name: a, type: strin}"), "schema Custom.X: fields.a.type: `strin` is no type"),
+        (one("{name: a, type: timestamp}"), "fields.a.timeFormat: a timestamp needs one"),
+        (one("{name: a, type: timestamp, timeFormat: iso}"), "fields.a.timeFormat: `iso` is no time format"),
+        (one("{name: a, type: object, fields: [{name: b, type: array}]}"), "fields.a.fields.b.element: an array needs one"),
+        (one("{name: a, type: object}"), "fields.a.fields: an object needs at least one"),
+        (one("{name: a, type: string, indicators: [ipp]}"), "fields.a.indicators: `ipp` is not known"),
+        (one("{name: a, type: int, indicators: [ip]}"), "fields.a.indicators: a field of type int has none"),
+        (one("{name: a, type: string}, {name: A, type: string}"), "fields.A: the name differs from `a` at most in case"),
+        (one("{name: p_row_id, type: string}"), "fields.p_row_id: the name is one of the standard fields"),
+        (one("{name: a, type: ref, target: b}"), "fields.a.target: `b` is not among the definitions"),
+        (one("{name: a, type: string, validate: {}}"), "fields.a.validate: give allow"),
+        (one("{type: string}"), "fields: a field has no name"),
+        (one(""), "fields: there must be at least one"),
+        ("{schema: Custom.X, definitions: {a: {type: ref, target: b}, b: {type: ref, target: a}}, fields: [{name: x, type: ref, target: a}]}".into(), "refers to itself by way of a, b"),
+        ("{schema: 'Custom X', fields: [{name: a, type: string}]}".into(), "schema: a log type's name is"),
+        ("{schema: AWS.CloudTrail, fields: [{name: a, type: string}]}".into(), "belongs to a log type built in"),
+        ("{version: 1, schema: Custom.X, fields: [{name: a, type: string}]}".into(), "version: version 1 is not known"),
+        ("schema: Custom.X\nfields:\n  - name: a\n    type: string\n    requird: true\n".into(), "schema Custom.X: cannot be read:"),
+        ("schema: Custom.X\nfields: [\n".into(), "cannot be read"),
+        ("".into(), "schema ?: cannot be read"),
+        ("{schema: Custom.X, parser: {}, fields: [{name: a, type: string}]}".into(), "parser: must be exactly one of"),
+        ("{schema: Custom.X, parser: {csv: {}}, fields: [{name: a, type: string}]}".into(), "parser.csv.columns: needed"),
+        ("{schema: Custom.X, parser: {csv: {delimiter: ab, hasHeader: true}}, fields: [{name: a, type: string}]}".into(), "parser.csv.delimiter: `ab` is not one character"),
+        ("{schema: Custom.X, parser: {regex: {match: ['(']}}, fields: [{name: a, type: string}]}".into(), "parser.regex.match: is no regular expression"),
+        ("{schema: Custom.X, parser: {regex: {match: ['%{NOPE:a}']}}, fields: [{name: a, type: string}]}".into(), "parser.regex.match: the pattern `NOPE` is not known"),
+        ("{schema: Custom.X, parser: {regex: {match: ['(?P<b>.*)']}}, fields: [{name: a, type: string}]}".into(), "captures none of the schema's fields"),
+        ("{schema: Custom.X, parser: {fastmatch: {match: ['%{a}%{b}']}}, fields: [{name: a, type: string}]}".into(), "parser.fastmatch.match: `%{a}%{b}`: nothing stands between"),
+        ("{schema: Custom.X, parser: {native: {name: AWS.ALB}}, fields: [{name: a, type: string}]}".into(), "parser.native: only the log types built in"),
+        (format!("{{schema: Custom.X, fields: [{{name: a, type: array, element: {deep}}}]}}"), "nested deeper than 64"),
+    ] {
+        let error = error(&yaml);
+        assert!(error.contains(expected), "{yaml}\n  gives {error}\n  not   {expected}");
+    }
+}
+
+#[test]
+fn definitions_that_double_each_other_do_not_grow() {
+    let mut definitions = String::from("d60: {type: string}");
+    for number in 0..60 {
+        definitions.push_str(&format!(
+            ", d{number}: {{type: object, fields: [{{name: a, type: ref, target: d{next}}}, {{name: b, type: ref, target: d{next}}}]}}",
+            next = number + 1
+        ));
+    }
+    let yaml = format!(
+        "{{schema: Custom.Doubling, definitions: {{{definitions}}}, fields: [{{name: x, type: ref, target: d0}}]}}"
+    );
+    assert!(matches!(
+        classify(&yaml, &[r#"{"x":{"a":{"b":{}}}}"#]),
+        Outcome::Events(_)
+    ));
+}
+
+#[test]
+fn a_users_schema_can_be_replaced() {
+    let first = LogTypes::builtin()
+        .with_schema("{schema: Custom.X, fields: [{name: a, type: int}]}")
+        .unwrap();
+    let second = first
+        .clone()
+        .with_schema("{schema: Custom.X, fields: [{name: a, type: string}]}")
+        .unwrap();
+    let taken = |known: &LogTypes| {
+        matches!(
+            Classifier::new(known, &["Custom.X"])
+                .unwrap()
+                .classify(&record(1, r#"{"a":"x"}"#), &context()),
+            Outcome::Events(_)
+        )
+    };
+    assert!(!taken(&first) && taken(&second));
+}
