@@ -13,5 +13,6 @@
 
 pub mod alerting;
 pub mod engine;
+pub mod guard;
 pub mod pack;
 mod python;
