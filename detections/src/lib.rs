@@ -16,3 +16,4 @@ pub mod engine;
 pub mod guard;
 pub mod pack;
 mod python;
+pub mod testing;
