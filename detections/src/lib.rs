@@ -1,1 +1,19 @@
-//! Packs of detections and the engines that evaluate them.
+//! Packs of detections and the engines that evaluate them: events and a pack in, verdicts out.
+//!
+//! - [`pack`] reads a folder or zip in panther-analysis's format, checks it as a whole and says what
+//!   of it is not evaluated.
+//! - [`engine`] runs a pack's Python in worker processes; a rule that hangs, exits or dies harms that
+//!   rule only.
+//! - [`guard`] decides, before Python is called, which rules an event cannot match.
+//! - [`alerting`] turns matches into alerts: deduplication, threshold, severity, routing, as pure
+//!   functions.
+//! - [`testing`] runs the unit tests that a pack brings with it.
+//!
+//! The crate knows no queue, table, actor or node.
+
+pub mod alerting;
+pub mod engine;
+pub mod guard;
+pub mod pack;
+mod python;
+pub mod testing;

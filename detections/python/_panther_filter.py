@@ -1,0 +1,5 @@
+"""Inline filters."""
+
+
+def build(filters):
+    return None

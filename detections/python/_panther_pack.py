@@ -1,0 +1,210 @@
+"""Loading a pack: globals, data models, detections, each by itself.
+
+A file's top level is somebody's program: it may fail, exit, hang or kill the process. So the pack is
+first loaded in a child that reports which file it is at; a file that takes the child down is marked,
+and another child goes on behind it. What passed is then loaded here.
+"""
+
+import importlib
+import json
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import types
+
+import _panther_detection
+import _panther_filter
+import _panther_limits
+import _panther_simple
+from panther_core.data_model import DataModel
+
+LOAD_LIMIT_MS = 5000  # for one file
+LOAD_MEMORY = 2 << 30  # bytes of address space while loading
+_TIMED_OUT = 71  # exit code of a child in which a file passed its time
+_AT = struct.Struct("<Id")  # item number, since when (monotonic)
+
+
+class LoadDied(BaseException):
+    """A file that took the loading process down."""
+
+
+class Pack:
+    """What the layer's manifest names, loaded. `errors` are by (sort, key)."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        with open(os.path.join(layer, "manifest.json"), encoding="utf-8") as file:
+            self.manifest = json.load(file)
+        self.version = self.manifest.get("version")
+        self.detections = {}
+        self.models = {}
+        self.errors = {}
+        self._items = [
+            *(("global", spec["id"], spec) for spec in self.manifest.get("globals", ())),
+            *(("model", spec["id"], spec) for spec in self.manifest.get("data_models", ())),
+            *(("detection", spec["index"], spec) for spec in self.manifest.get("detections", ())),
+        ]
+        self._code = {}
+
+    def load(self):
+        """Load all, first in children. Never raises for what a file does."""
+        sys.path.insert(0, os.path.join(self.layer, "globals"))
+        self._compile()
+        doomed = self._rehearse()
+        for number, (sort, key, _spec) in enumerate(self._items):
+            if number in doomed:
+                self.errors[sort, key] = _panther_detection.describe(LoadDied(doomed[number]))
+                if sort == "global":
+                    _block_module(key, doomed[number])
+        watch = _panther_limits.Watch(LOAD_LIMIT_MS)
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (LOAD_MEMORY, hard))
+        watch.start()
+        try:
+            for number, item in enumerate(self._items):
+                if number not in doomed:
+                    self._load_item(item, watch)
+        finally:
+            watch.stop()
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        self._code.clear()
+
+    def _compile(self):
+        """Compile every file once, for the rehearsal and for here."""
+        for sort, key, spec in self._items:
+            if spec.get("path") is None or sort == "global":
+                continue
+            path = os.path.join(self.layer, spec["path"])
+            try:
+                with open(path, "rb") as file:
+                    source = file.read()
+                self._code[sort, key] = compile(source, path, "exec", dont_inherit=True), path
+            except Exception as error:  # pylint: disable=broad-exception-caught
+                self.errors[sort, key] = _panther_detection.describe(error)
+
+    def _rehearse(self):
+        """Load in children until one gets through. Gives the items that must be left out."""
+        doomed = {}
+        with mmap.mmap(-1, _AT.size) as at:
+            start = 0
+            while start < len(self._items):
+                at[:] = _AT.pack(start, time.monotonic())
+                child = os.fork()
+                if child == 0:
+                    self._rehearse_in_child(at, doomed, start)
+                status = _wait(child, at)
+                if status == 0:
+                    break
+                number = _AT.unpack(at[:])[0]
+                if number >= len(self._items):
+                    break
+                doomed[number] = _epitaph(status)
+                start = number + 1
+        return doomed
+
+    def _rehearse_in_child(self, at, doomed, start):
+        # From the first item on again, as later files import earlier ones; the time of what has
+        # passed once is not counted against it.
+        leave = os._exit
+        try:
+            _panther_limits.forbid_processes_and_threads()
+            _panther_limits.apply(memory_bytes=LOAD_MEMORY, files=256)
+            watch = _panther_limits.Watch(LOAD_LIMIT_MS)
+            watch.start()
+            for number, item in enumerate(self._items):
+                if number in doomed or number < start and item[0] == "detection":
+                    continue
+                at[:] = _AT.pack(number, time.monotonic())
+                self._load_item(item, watch)
+                if self.errors.get(item[:2], {}).get("type") == "DetectionTimeout":
+                    leave(_TIMED_OUT)
+            watch.stop()
+            leave(0)
+        finally:
+            leave(70)
+
+    def _load_item(self, item, watch):
+        sort, key, spec = item
+        if (sort, key) in self.errors:
+            return
+        try:
+            watch.call(self._load_one, item)
+        except BaseException as error:  # pylint: disable=broad-exception-caught
+            self.errors[sort, key] = _panther_detection.describe(error)
+            if sort == "global":
+                sys.modules.pop(key, None)
+
+    def _load_one(self, item):
+        sort, key, spec = item
+        if sort == "global":
+            importlib.import_module(key)
+        elif sort == "model":
+            module = self._execute(sort, key, f"data_model_{len(self.models):04}")
+            model = DataModel(key, spec.get("mappings", ()), module)
+            if spec.get("enabled", True):
+                self.models[spec["log_type"]] = model
+            if module is not None:
+                _note_module(model, module)
+        else:
+            if spec.get("simple") is not None:
+                namespace = _panther_simple.functions(spec["simple"])
+            else:
+                namespace = vars(self._execute(sort, key, f"detection_{key:04}"))
+            inline_filter = _panther_filter.build(spec.get("inline_filters"))
+            self.detections[key] = _panther_detection.Detection(spec, namespace, inline_filter)
+
+    def _execute(self, sort, key, name):
+        code, path = self._code.get((sort, key), (None, None))
+        if code is None:
+            return None
+        module = types.ModuleType(name)
+        module.__file__ = path
+        sys.modules[name] = module
+        exec(code, module.__dict__)  # pylint: disable=exec-used
+        return module
+
+
+def _note_module(model, module):
+    model.module = module
+
+
+def _block_module(name, why):
+    """Importing `name` fails at once, for the files that need it."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted, _path=None, _target=None):
+            if wanted == name:
+                raise ImportError(f"global [{name}] is left out: {why}")
+
+    sys.meta_path.insert(0, Finder)
+
+
+def _wait(child, at):
+    """The child's wait status; one that stays at a file for three times its limit is killed."""
+    pause = 0.001
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        since = _AT.unpack(at[:])[1]
+        if time.monotonic() - since > 3 * LOAD_LIMIT_MS / 1000:
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1]
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+
+
+def _epitaph(status):
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _TIMED_OUT:
+        return f"loading the file timed out after {LOAD_LIMIT_MS} ms"
+    if os.WIFEXITED(status):
+        return f"loading the file ended the process (exit {os.WEXITSTATUS(status)})"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGKILL:
+        return f"loading the file took more than {3 * LOAD_LIMIT_MS} ms or was killed"
+    return f"loading the file killed the process (signal {number})"

@@ -1,0 +1,79 @@
+"""Frames between host and runner: u32 length, one byte of kind, payload (J = JSON, B = raw bytes)."""
+
+import json
+import socket
+import struct
+
+MAX_FRAME = 64 << 20
+
+_HEAD = struct.Struct(">IB")
+_JSON, _BYTES = ord("J"), ord("B")
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+
+
+class Closed(Exception):
+    """The host closed the connection: it is gone, or wants this process gone."""
+
+
+class ProtocolError(Exception):
+    """A frame that is not one, or a message that does not belong here."""
+
+
+class Connection:
+    """One connected stream socket to the host."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.connect(path)
+
+    def fileno(self):
+        return self._socket.fileno()
+
+    def close(self):
+        self._socket.close()
+
+    def send(self, message):
+        """Send one JSON message. A message that is too big for a frame raises ProtocolError."""
+        payload = _encode(message).encode("ascii")
+        if len(payload) >= MAX_FRAME:
+            raise ProtocolError(f"message of {len(payload)} bytes is bigger than a frame may be")
+        try:
+            self._socket.sendall(_HEAD.pack(len(payload) + 1, _JSON) + payload)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise Closed() from error
+
+    def receive(self):
+        """Wait for one JSON message."""
+        kind, payload = self._frame()
+        if kind != _JSON:
+            raise ProtocolError("bytes without a message before them")
+        message = json.loads(payload)
+        if not isinstance(message, dict):
+            raise ProtocolError("a message must be an object")
+        return message
+
+    def receive_bytes(self):
+        """Wait for the raw bytes that belong to the message before."""
+        kind, payload = self._frame()
+        if kind != _BYTES:
+            raise ProtocolError("a message where bytes were due")
+        return payload
+
+    def _frame(self):
+        length, kind = _HEAD.unpack(self._exactly(_HEAD.size))
+        if not 1 <= length <= MAX_FRAME:
+            raise ProtocolError(f"a frame of {length} bytes")
+        return kind, self._exactly(length - 1)
+
+    def _exactly(self, size):
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            try:
+                count = self._socket.recv_into(rest, len(rest))
+            except ConnectionResetError as error:
+                raise Closed() from error
+            if count == 0:
+                raise Closed()
+            rest = rest[count:]
+        return data

@@ -1,0 +1,218 @@
+"""A worker: takes batches and tests from the host, runs detections, sends what they gave."""
+
+import gc
+import json
+import mmap
+import os
+import time
+
+import _panther_detection
+import _panther_limits
+import _panther_store
+from panther_core import PantherEvent
+
+IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
+MAX_RESULTS_BYTES = 32 << 20
+
+_describe = _panther_detection.describe
+
+
+class Progress:
+    """The 16 bytes that tell the host where a worker is, should it not be able to tell any more:
+    batch, event, detection, state, each u32 little-endian."""
+
+    def __init__(self, path):
+        with open(path, "r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 16)
+        # a cast writes in the machine's own order, which is little-endian wherever we run
+        self.cells = memoryview(self._map).cast("I")
+
+
+class Worker:
+    """Runs until the host closes the connection."""
+
+    def __init__(self, connection, pack, limits, progress):
+        self._connection = connection
+        self._pack = pack
+        self._cells = progress.cells
+        self._watch = _panther_limits.Watch(limits["rule_ms"])
+        self._store = _panther_store.current
+        self._store._ask = self._ask_row
+
+    def run(self):
+        connection = self._connection
+        while True:
+            message = connection.receive()
+            op = message.get("op")
+            if op == "batch":
+                self._batch(message, connection.receive_bytes())
+            elif op == "test":
+                self._test(message, connection.receive_bytes())
+            elif op == "quit":
+                return
+
+    def _ask_row(self, key):
+        self._connection.send({"op": "kv_get", "key": key})
+        reply = self._connection.receive()
+        if reply.get("op") != "kv":
+            raise RuntimeError("the host did not answer a read of the key-value store")
+        return reply.get("row")
+
+    def _batch(self, message, body):
+        cells, store, send = self._cells, self._store, self._connection.send
+        batch = message["id"]
+        started = time.perf_counter_ns()
+        store.begin(message.get("now") or 0.0)
+        cells[0] = batch & 0xFFFFFFFF
+        body = memoryview(body)
+        at = 0
+        self._watch.start()
+        try:
+            for number, event in enumerate(message["events"]):
+                end = at + event["len"]
+                if event["rules"]:
+                    cells[3] = LOADING
+                    cells[1] = number
+                    results = self._event(event, body[at:end])
+                    ops = store.take_ops()
+                    if results or ops:
+                        self._send_event(batch, number, results, ops)
+                at = end
+        finally:
+            self._watch.stop()
+            cells[3] = IDLE
+        micros = (time.perf_counter_ns() - started) // 1000
+        send({"op": "done", "batch": batch, "micros": micros})
+
+    def _send_event(self, batch, number, results, ops):
+        message = {"op": "event", "batch": batch, "i": number, "results": results, "kv": ops}
+        self._connection.send(message)
+
+    def _event(self, event, text):
+        """Results of one event's detections, in the order of the host's list."""
+        cells, watch = self._cells, self._watch
+        call, detections, errors = watch.call, self._pack.detections, self._pack.errors
+        results = []
+        rules = event["rules"]
+        try:
+            plain = json.loads(str(text, "utf-8"))
+            view = PantherEvent(plain, self._pack.models.get(event["log_type"]))
+            unmodelled = None
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            found = _describe(error)
+            return [{"rule": index, "error": found} for index in rules]
+        for index in rules:
+            cells[2] = index
+            cells[3] = IN_RULE
+            detection = detections.get(index)
+            if detection is None:
+                error = errors.get(("detection", index)) or _describe(
+                    KeyError(f"no detection {index} in this pack")
+                )
+                results.append({"rule": index, "error": error})
+                continue
+            kind = detection.kind
+            if kind == "RULE":
+                subject = view
+            elif kind == "POLICY":
+                subject = json.loads(str(text, "utf-8"))  # a plain dict, its own: it may change it
+            else:
+                if unmodelled is None:
+                    unmodelled = PantherEvent(plain, None)
+                subject = unmodelled
+            try:
+                verdict = detection.verdict(subject, call)
+            except BaseException as error:  # pylint: disable=broad-exception-caught
+                results.append({"rule": index, "error": _describe(error)})
+                continue
+            if kind == "POLICY":
+                results.append({"rule": index, "policy": verdict})
+            elif verdict:
+                cells[3] = IN_FUNCTION
+                results.append({"rule": index, "match": detection.match(subject, call)})
+        return results
+
+    def _test(self, message, body):
+        body = memoryview(body)
+        at = 0
+        index = message["detection"]
+        detection = self._pack.detections.get(index)
+        self._cells[0] = message["id"] & 0xFFFFFFFF
+        self._cells[2] = index
+        self._store.begin(message.get("now") or time.time())
+        results = []
+        self._watch.start()
+        try:
+            for number, test in enumerate(message["tests"]):
+                text = body[at : at + test["len"]]
+                at += test["len"]
+                self._cells[1] = number
+                self._cells[3] = IN_RULE
+                if detection is None:
+                    error = self._pack.errors.get(("detection", index)) or _describe(
+                        KeyError(f"no detection {index} in this pack")
+                    )
+                    result = {"output": None, "error": error, "functions": {}}
+                else:
+                    try:
+                        result = self._one_test(detection, test, text)
+                    except Exception as error:  # pylint: disable=broad-exception-caught
+                        result = {"output": None, "error": _describe(error), "functions": {}}
+                results.append({"name": test["name"], **result})
+        finally:
+            self._watch.stop()
+            self._cells[3] = IDLE
+        self._store.take_ops()
+        self._connection.send({"op": "tested", "id": message["id"], "results": results})
+
+    def _one_test(self, detection, test, text):
+        subject = json.loads(str(text, "utf-8"))
+        if detection.kind != "POLICY":
+            model = None
+            if detection.kind == "RULE":
+                # the event's own field alone says which data model a test uses
+                log_type = subject.get("p_log_type") or ""
+                model = self._pack.models.get(log_type) if isinstance(log_type, str) else None
+            subject = PantherEvent(subject, model)
+        mocks = {
+            mock["objectName"]: mock["returnValue"]
+            for mock in test.get("mocks") or ()
+            if "objectName" in mock and "returnValue" in mock
+        }
+        if not mocks:
+            return detection.test(subject, self._watch.call)
+        from unittest.mock import MagicMock
+
+        namespace = detection.namespace
+        missing = [name for name in mocks if name not in namespace]
+        if missing:
+            raise AttributeError(f"detection [{detection.id}] does not have the attribute {missing[0]!r}")
+        kept = {name: namespace[name] for name in mocks}
+        namespace.update({name: MagicMock(return_value=value) for name, value in mocks.items()})
+        try:
+            return detection.test(subject, self._watch.call)
+        finally:
+            namespace.update(kept)
+
+
+def run(path, token, number, pack, message):
+    """The forked worker's whole life."""
+    from _panther_wire import Closed, Connection
+
+    gc.enable()
+    gc.set_threshold(20_000, 20, 50)
+    limits = message.get("limits") or {}
+    progress = Progress(message["progress"])
+    connection = Connection(path)
+    connection.send({"op": "hello", "role": "worker", "token": token, "pid": os.getpid(), "worker": number})
+    _panther_limits.forbid_processes_and_threads()
+    _panther_limits.apply(
+        memory_bytes=limits.get("memory_bytes"),
+        cpu_seconds=limits.get("cpu_seconds"),
+        files=limits.get("files"),
+        processes=limits.get("processes"),
+    )
+    try:
+        Worker(connection, pack, {"rule_ms": limits.get("rule_ms") or 1000}, progress).run()
+    except Closed:
+        pass

@@ -1,0 +1,1 @@
+"""Helpers that detections may import, written for this engine over its own key-value store."""

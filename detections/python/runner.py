@@ -1,0 +1,122 @@
+"""Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN`.
+
+This process is the template: it loads a pack once, tells the host what came of it, and forks workers,
+which have the pack at once and each speak to the host themselves. Standard library only.
+"""
+
+import argparse
+import gc
+import os
+import signal
+import sys
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import _panther_limits  # noqa: E402
+import _panther_pack  # noqa: E402
+import _panther_worker  # noqa: E402
+from _panther_wire import Closed, Connection  # noqa: E402
+
+MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself fails
+
+
+def loaded_message(pack):
+    """What the template tells the host once the pack is loaded."""
+    from _panther_guard import guard_of
+
+    detections = []
+    for spec in pack.manifest.get("detections", ()):
+        index = spec["index"]
+        detection = pack.detections.get(index)
+        guard, note = guard_of(pack, detection) if detection else (True, "not loaded")
+        detections.append(
+            {
+                "index": index,
+                "functions": detection.functions() if detection else [],
+                "error": pack.errors.get(("detection", index)),
+                "guard": guard,
+                "guard_note": note,
+            }
+        )
+
+    def outcome(sort, specs):
+        return [{"id": spec["id"], "error": pack.errors.get((sort, spec["id"]))} for spec in specs]
+
+    return {
+        "op": "loaded",
+        "python": "{}.{}.{}".format(*sys.version_info[:3]),
+        "detections": detections,
+        "data_models": outcome("model", pack.manifest.get("data_models", ())),
+        "globals": outcome("global", pack.manifest.get("globals", ())),
+    }
+
+
+def serve(connection, pack, arguments):
+    """Fork a worker for each `fork` until the host closes or says `quit`."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel clears away dead workers
+    while True:
+        message = connection.receive()
+        op = message.get("op")
+        if op == "quit":
+            return
+        if op != "fork":
+            continue
+        gc.collect()
+        gc.freeze()
+        if os.fork() == 0:
+            code = 70
+            try:
+                connection.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _panther_worker.run(
+                    arguments.socket, arguments.token, message["worker"], pack, message
+                )
+                code = 0
+            except BaseException:  # pylint: disable=broad-exception-caught
+                last_words(arguments)
+            finally:
+                leave(code)
+
+
+def last_words(arguments):
+    """The runner's own failure, in bounded length, on the stderr that it was started with."""
+    text = traceback.format_exc()[-MAX_LAST_WORDS:]
+    try:
+        os.write(arguments.stderr, text.encode("utf-8", "replace"))
+    except OSError:
+        pass
+
+
+leave = os._exit
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--layer", required=True)
+    parser.add_argument("--token", required=True)
+    arguments = parser.parse_args()
+    arguments.stderr = _panther_limits.silence()
+    code = 70
+    try:
+        gc.disable()
+        connection = Connection(arguments.socket)
+        connection.send(
+            {"op": "hello", "role": "template", "token": arguments.token, "pid": os.getpid(), "worker": None}
+        )
+        pack = _panther_pack.Pack(arguments.layer)
+        pack.load()
+        connection.send(loaded_message(pack))
+        serve(connection, pack, arguments)
+        code = 0
+    except Closed:
+        code = 0
+    except BaseException:  # pylint: disable=broad-exception-caught
+        last_words(arguments)
+    finally:
+        leave(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+//! One evaluation: events cut into chunks, each chunk run to its end whatever its rules do to the workers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+
+use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
+use super::wire::{EventResults, RuleResult};
+use super::worker::{Continue, Ended, Job, Loss, Store};
+use super::{Engine, EngineFault, KeyValueView, RuleError};
+
+/// Workers that may end in a row without having begun what they were given.
+const UNEXPLAINED_LOSSES: u32 = 3;
+
+pub(super) async fn evaluate(
+    engine: &Engine,
+    events: &[EventInput],
+    now: f64,
+    view: &dyn KeyValueView,
+) -> Result<Evaluation, EngineFault> {
+    let strikes = Strikes::new(engine.settings.strikes);
+    let mut results: Vec<Evaluation> = futures::stream::iter(chunks_of(engine, events))
+        .map(|range| chunk(engine, events, range, now, view, &strikes))
+        .buffered(engine.pool.size())
+        .try_collect()
+        .await?;
+    let mut evaluation = Evaluation::default();
+    for part in &mut results {
+        evaluation.verdicts.append(&mut part.verdicts);
+        evaluation.effects.append(&mut part.effects);
+        evaluation.statistics.add(part.statistics);
+    }
+    evaluation
+        .verdicts
+        .sort_by_key(|verdict| (verdict.event, verdict.detection));
+    evaluation.effects.sort_by_key(|effects| effects.event);
+    evaluation.suspended = strikes
+        .out()
+        .into_iter()
+        .map(|rule| rule as usize)
+        .collect();
+    Ok(evaluation)
+}
+
+impl Statistics {
+    fn add(&mut self, other: Self) {
+        self.pairs += other.pairs;
+        self.pairs_called += other.pairs_called;
+        self.events_called += other.events_called;
+        self.python_micros += other.python_micros;
+        self.workers_lost += other.workers_lost;
+    }
+}
+
+/// Ranges of events, each within the bounds of a batch.
+fn chunks_of(engine: &Engine, events: &[EventInput]) -> Vec<std::ops::Range<usize>> {
+    let (most_events, most_bytes) = (engine.settings.batch_events, engine.settings.batch_bytes);
+    // Few events are spread over all workers rather than given to one.
+    let most_events = most_events
+        .min(events.len().div_ceil(engine.pool.size()))
+        .max(1);
+    let mut ranges = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, event) in events.iter().enumerate() {
+        if place > start && (place - start >= most_events || bytes + event.json.len() > most_bytes)
+        {
+            ranges.push(start..place);
+            (start, bytes) = (place, 0);
+        }
+        bytes += event.json.len();
+    }
+    if start < events.len() {
+        ranges.push(start..events.len());
+    }
+    ranges
+}
+
+/// What a chunk has come to so far.
+#[derive(Default)]
+struct Progress {
+    evaluation: Evaluation,
+    /// Jobs that are behind it.
+    done: usize,
+}
+
+async fn chunk(
+    engine: &Engine,
+    events: &[EventInput],
+    range: std::ops::Range<usize>,
+    now: f64,
+    view: &dyn KeyValueView,
+    strikes: &Strikes,
+) -> Result<Evaluation, EngineFault> {
+    let mut progress = Progress::default();
+    let mut jobs = plan(engine, events, range, &mut progress.evaluation);
+    let mut store = Store::new(view, engine.settings.rule_time);
+    let mut unexplained = 0;
+    loop {
+        strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
+        while jobs
+            .get(progress.done)
+            .is_some_and(|job| job.rules.is_empty())
+        {
+            progress.done += 1;
+        }
+        if progress.done >= jobs.len() {
+            return Ok(progress.evaluation);
+        }
+        // Jobs may have lost their last rule; the worker skips them.
+        let mut lease = engine.pool.lease().await?;
+        let begun = progress.done;
+        let take = |results: EventResults| progress.take(&jobs, begun, results, strikes);
+        let ended = lease
+            .worker()
+            .batch(&jobs[begun..], now, &mut store, take)
+            .await;
+        match ended {
+            Ok(micros) => {
+                progress.evaluation.statistics.python_micros += micros;
+                lease.give_back();
+                return Ok(progress.evaluation);
+            }
+            Err(Ended::Cut) => {}
+            Err(Ended::Fault(fault)) => return Err(fault),
+            Err(Ended::Lost(loss)) => {
+                drop(lease);
+                progress.evaluation.statistics.workers_lost += 1;
+                if progress.blame(&mut jobs, begun, &loss, strikes, engine.settings.rule_time) {
+                    unexplained = 0;
+                } else {
+                    unexplained += 1;
+                    bear(unexplained, &loss)?;
+                }
+            }
+        }
+    }
+}
+
+/// The pairs that Python has to look at. Rules that did not load get their errors here.
+fn plan(
+    engine: &Engine,
+    events: &[EventInput],
+    range: std::ops::Range<usize>,
+    evaluation: &mut Evaluation,
+) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for event in range {
+        let input = &events[event];
+        evaluation.statistics.pairs += engine.index.rules(&input.log_type) as u64;
+        let mut rules = engine.index.candidates(&input.log_type, &input.json);
+        if !engine.broken.is_empty() {
+            rules.retain(|rule| match engine.broken.get(rule) {
+                Some(error) => {
+                    evaluation
+                        .verdicts
+                        .push(failed(event, *rule, error.clone()));
+                    false
+                }
+                None => true,
+            });
+        }
+        if rules.is_empty() {
+            continue;
+        }
+        evaluation.statistics.pairs_called += rules.len() as u64;
+        evaluation.statistics.events_called += 1;
+        jobs.push(Job {
+            event,
+            log_type: input.log_type.clone(),
+            json: input.json.clone(),
+            rules,
+        });
+    }
+    jobs
+}
+
+impl Progress {
+    /// Keeps what came of one event.
+    fn take(
+        &mut self,
+        jobs: &[Job],
+        begun: usize,
+        results: EventResults,
+        strikes: &Strikes,
+    ) -> Continue {
+        let place = begun + results.i as usize;
+        let Some(job) = jobs.get(place).filter(|_| place >= self.done) else {
+            return Continue::Yes;
+        };
+        self.done = place + 1;
+        let mut proceed = Continue::Yes;
+        for RuleResult {
+            rule,
+            matched,
+            error,
+        } in results.results
+        {
+            let outcome = match (matched, error) {
+                _ if !job.rules.contains(&rule) => continue,
+                (Some(outputs), None) => Outcome::Matched(outputs),
+                (_, Some(error)) => {
+                    if error.kind == TIMEOUT && strikes.strike(rule) {
+                        proceed = Continue::No;
+                    }
+                    Outcome::Failed(error)
+                }
+                (None, None) => continue,
+            };
+            self.evaluation.verdicts.push(Verdict {
+                event: job.event,
+                detection: rule as usize,
+                outcome,
+            });
+        }
+        if !results.kv.is_empty() {
+            self.evaluation.effects.push(Effects {
+                event: job.event,
+                changes: results.kv,
+            });
+        }
+        proceed
+    }
+
+    /// Gives the pair at which a worker was lost its rule error and goes on behind it; false if the worker was at no pair that is still open.
+    fn blame(
+        &mut self,
+        jobs: &mut [Job],
+        begun: usize,
+        loss: &Loss,
+        strikes: &Strikes,
+        rule_time: Duration,
+    ) -> bool {
+        let Some(place) = loss
+            .at
+            .map(|at| begun + at as usize)
+            .filter(|place| *place >= self.done)
+        else {
+            return false;
+        };
+        let Some(job) = jobs.get_mut(place) else {
+            return false;
+        };
+        let blamed = match loss.rule {
+            Some(rule) if job.rules.contains(&rule) => vec![rule],
+            Some(_) => return false,
+            // It died over the event's JSON, which is the same for all.
+            None => job.rules.clone(),
+        };
+        self.done = place;
+        for rule in blamed {
+            strikes.strike(rule);
+            job.rules.retain(|other| *other != rule);
+            self.evaluation
+                .verdicts
+                .push(failed(job.event, rule, loss_error(loss, rule_time)));
+        }
+        true
+    }
+}
+
+/// Class of the errors of a rule that passed its time, whoever noticed it.
+const TIMEOUT: &str = "DetectionTimeout";
+
+fn failed(event: usize, rule: u32, error: RuleError) -> Verdict {
+    Verdict {
+        event,
+        detection: rule as usize,
+        outcome: Outcome::Failed(Box::new(error)),
+    }
+}
+
+/// The rule error for a pair that took its worker with it.
+pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
+    let (kind, message) = if loss.timed_out {
+        (
+            TIMEOUT,
+            format!(
+                "timed out after {} ms: {}",
+                rule_time.as_millis(),
+                loss.reason
+            ),
+        )
+    } else {
+        (
+            "WorkerDied",
+            format!("the detection took its worker down: {}", loss.reason),
+        )
+    };
+    RuleError {
+        kind: kind.to_owned(),
+        title: format!("{kind}({message:?})"),
+        message,
+        trace: String::new(),
+    }
+}
+
+/// A fault once workers have ended too often without having begun.
+pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
+    tracing::warn!(
+        losses,
+        reason = loss.reason,
+        "a worker ended outside any detection"
+    );
+    if losses < UNEXPLAINED_LOSSES {
+        return Ok(());
+    }
+    Err(EngineFault::WorkersEnd {
+        count: losses,
+        reason: loss.reason.clone(),
+    })
+}
+
+/// How often each rule has cost a worker or its whole time in this evaluation.
+struct Strikes {
+    limit: u32,
+    counts: Mutex<HashMap<u32, u32>>,
+}
+
+impl Strikes {
+    fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            counts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Counts one; true if the rule is out.
+    fn strike(&self, rule: u32) -> bool {
+        let mut counts = self.counts.lock();
+        let count = counts.entry(rule).or_default();
+        *count += 1;
+        *count >= self.limit
+    }
+
+    fn out(&self) -> BTreeSet<u32> {
+        let counts = self.counts.lock();
+        counts
+            .iter()
+            .filter(|(_, count)| **count >= self.limit)
+            .map(|(rule, _)| *rule)
+            .collect()
+    }
+
+    /// Takes the rules that are out from the jobs and gives each of their pairs its error.
+    fn apply(&self, jobs: &mut [Job], evaluation: &mut Evaluation) {
+        let out = self.out();
+        if out.is_empty() {
+            return;
+        }
+        for job in jobs {
+            let event = job.event;
+            job.rules.retain(|rule| {
+                if out.contains(rule) {
+                    evaluation
+                        .verdicts
+                        .push(failed(event, *rule, suspended(self.limit)));
+                }
+                !out.contains(rule)
+            });
+        }
+    }
+}
+
+fn suspended(limit: u32) -> RuleError {
+    let message = format!(
+        "not run on this event: the rule ended its worker or ran out of time {limit} times in this batch"
+    );
+    RuleError {
+        kind: "DetectionSuspended".to_owned(),
+        title: format!("DetectionSuspended({message:?})"),
+        message,
+        trace: String::new(),
+    }
+}

@@ -1,0 +1,264 @@
+//! Runs a pack's detections over events.
+//!
+//! Python runs in worker processes forked from one template that has loaded the pack. An event goes to Python only for those rules whose guard it
+//! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
+//! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
+
+mod evaluate;
+mod host;
+mod layer;
+mod pool;
+mod settings;
+mod verdict;
+mod wire;
+mod worker;
+
+use std::time::SystemTime;
+
+pub use settings::{EngineFault, EngineSettings};
+pub use verdict::{
+    Change, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow, KeyValueView,
+    Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
+};
+pub use wire::{Tested, TestedFunction};
+
+use crate::guard::{Guard, Index};
+use crate::pack::{DetectionKind, Pack, Test};
+use pool::Pool;
+use worker::{Ended, Store};
+
+/// A running engine for one version of a pack.
+///
+/// Dropping it kills its processes; [`Engine::stop`] ends them in order.
+#[derive(Debug)]
+pub struct Engine {
+    settings: EngineSettings,
+    version: String,
+    pool: Pool,
+    index: Index,
+    load: LoadReport,
+    /// By detection index: why it did not load. Each of its events gives this error.
+    broken: std::collections::BTreeMap<u32, RuleError>,
+}
+
+/// What came of loading a pack's Python.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadReport {
+    /// Version of the interpreter.
+    pub python: String,
+    /// The detections that were loaded or should have been, ascending by index.
+    pub detections: Vec<LoadedDetection>,
+    /// Globals that failed, by id.
+    pub failed_globals: Vec<(String, RuleError)>,
+    /// Data models that failed, by id.
+    pub failed_data_models: Vec<(String, RuleError)>,
+}
+
+/// What came of loading one detection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedDetection {
+    /// Place in the pack's detections.
+    pub index: usize,
+    /// Functions that it defines.
+    pub functions: Vec<String>,
+    /// Why it did not load, if it did not.
+    pub error: Option<RuleError>,
+    /// What must hold for the rule to be called.
+    pub guard: Guard,
+    /// What the guard's derivation had to say, such as why there is none.
+    pub guard_note: String,
+}
+
+impl Engine {
+    /// Starts Python, loads the pack and proves that a worker can be forked.
+    ///
+    /// A detection that fails to load is no fault: it is in [`Engine::load_report`], and each event of its log types gives its error.
+    ///
+    /// # Errors
+    /// What is wrong with the node: no Python, no writable folder, a pack that does not load in time.
+    pub async fn start(settings: EngineSettings, pack: &Pack) -> Result<Self, EngineFault> {
+        let settings = EngineSettings {
+            workers: settings.workers.max(1),
+            batch_events: settings.batch_events.max(1),
+            strikes: settings.strikes.max(1),
+            ..settings
+        };
+        let load_disabled = settings.load_disabled;
+        let content = layer::content(pack, |detection| {
+            load_disabled || (detection.enabled && detection.unevaluated.is_none())
+        });
+        let (host, loaded) = host::Host::start(&settings, content).await?;
+        let load = report(loaded);
+        let broken = load
+            .detections
+            .iter()
+            .filter_map(|loaded| Some((u32::try_from(loaded.index).ok()?, loaded.error.clone()?)))
+            .collect();
+        // A detection that did not load gives its error for every event, so it has no guard.
+        let guards: Vec<(u32, &[String], Guard)> = load
+            .detections
+            .iter()
+            .filter_map(|loaded| {
+                let detection = pack.detections.get(loaded.index)?;
+                let runs = detection.kind == DetectionKind::Rule
+                    && detection.enabled
+                    && detection.unevaluated.is_none();
+                let guard = match loaded.error {
+                    Some(_) => Guard::Always,
+                    None => loaded.guard.clone(),
+                };
+                runs.then_some((
+                    u32::try_from(loaded.index).ok()?,
+                    detection.log_types.as_slice(),
+                    guard,
+                ))
+            })
+            .collect();
+        let index = Index::new(
+            guards
+                .iter()
+                .map(|(rule, types, guard)| (*rule, *types, guard)),
+        );
+        let pool = Pool::new(host, settings.workers);
+        pool.prove().await?;
+        Ok(Self {
+            version: pack.version.clone(),
+            settings,
+            pool,
+            index,
+            load,
+            broken,
+        })
+    }
+
+    /// The pack's version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What came of loading.
+    #[must_use]
+    pub fn load_report(&self) -> &LoadReport {
+        &self.load
+    }
+
+    /// How many rules look at events of this log type.
+    #[must_use]
+    pub fn rules(&self, log_type: &str) -> usize {
+        self.index.rules(log_type)
+    }
+
+    /// Evaluates the rules of each event's log type. `now` is what rules and their stored state take for the present.
+    ///
+    /// May be called several times at once; the calls share the workers. Dropping the future abandons the work.
+    ///
+    /// # Errors
+    /// Faults of the node. Nothing is to be kept of the call then; the same events may be given again.
+    pub async fn evaluate(
+        &self,
+        events: &[EventInput],
+        now: SystemTime,
+        view: &dyn KeyValueView,
+    ) -> Result<Evaluation, EngineFault> {
+        evaluate::evaluate(self, events, unix_seconds(now), view).await
+    }
+
+    /// Runs unit tests of one detection, in their order. The key-value store is empty for them.
+    ///
+    /// A test that ends its worker or passes its time has that as its error, and the others are run again without it.
+    ///
+    /// # Errors
+    /// Faults of the node.
+    pub async fn test(
+        &self,
+        detection: usize,
+        tests: &[Test],
+        now: SystemTime,
+    ) -> Result<Vec<Tested>, EngineFault> {
+        let index = u32::try_from(detection).unwrap_or(u32::MAX);
+        let mut results: Vec<Option<Tested>> = vec![None; tests.len()];
+        let mut unexplained = 0;
+        loop {
+            let open: Vec<usize> = (0..tests.len())
+                .filter(|place| results[*place].is_none())
+                .collect();
+            let batch: Vec<&Test> = open.iter().map(|place| &tests[*place]).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let mut lease = self.pool.lease().await?;
+            let mut store = Store::new(&EmptyView, self.settings.rule_time);
+            match lease
+                .worker()
+                .tests(index, &batch, unix_seconds(now), &mut store)
+                .await
+            {
+                Ok(tested) => {
+                    lease.give_back();
+                    for (place, tested) in open.into_iter().zip(tested) {
+                        results[place] = Some(tested);
+                    }
+                    break;
+                }
+                Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
+                    Some(place) => {
+                        let error = evaluate::loss_error(&loss, self.settings.rule_time);
+                        results[*place] = Some(Tested {
+                            name: tests[*place].name.clone(),
+                            output: None,
+                            error: Some(error),
+                            functions: std::collections::BTreeMap::new(),
+                        });
+                    }
+                    None => {
+                        unexplained += 1;
+                        evaluate::bear(unexplained, &loss)?;
+                    }
+                },
+                Err(Ended::Cut) => {}
+                Err(Ended::Fault(fault)) => return Err(fault),
+            }
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Ends all processes in order and removes the engine's folder. Evaluations under way fail with [`EngineFault::Stopped`].
+    pub async fn stop(&self) {
+        self.pool.stop().await;
+    }
+}
+
+fn report(loaded: wire::Loaded) -> LoadReport {
+    let failed = |named: Vec<wire::LoadedNamed>| {
+        named
+            .into_iter()
+            .filter_map(|named| Some((named.id, named.error?)))
+            .collect()
+    };
+    let mut detections: Vec<LoadedDetection> = loaded
+        .detections
+        .into_iter()
+        .map(|item| LoadedDetection {
+            index: item.index as usize,
+            functions: item.functions,
+            error: item.error,
+            guard: Guard::from_json(&item.guard),
+            guard_note: item.guard_note,
+        })
+        .collect();
+    detections.sort_by_key(|detection| detection.index);
+    LoadReport {
+        python: loaded.python,
+        detections,
+        failed_globals: failed(loaded.globals),
+        failed_data_models: failed(loaded.data_models),
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Workers at rest, and how many may work at once.
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::EngineFault;
+use super::host::Host;
+use super::worker::Worker;
+
+/// Forks workers as they are needed, up to a number, and keeps them for the next batch.
+#[derive(Debug)]
+pub(super) struct Pool {
+    host: Host,
+    permits: Semaphore,
+    idle: Mutex<Vec<Worker>>,
+    size: usize,
+}
+
+/// The right to use one worker. Dropped without [`Lease::give_back`], it kills the worker: what was in the middle of a batch cannot be used again.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    worker: Worker,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(super) fn new(host: Host, size: usize) -> Self {
+        Self {
+            host,
+            permits: Semaphore::new(size),
+            idle: Mutex::new(Vec::with_capacity(size)),
+            size,
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Forks one worker and keeps it.
+    pub(super) async fn prove(&self) -> Result<(), EngineFault> {
+        self.lease().await?.give_back();
+        Ok(())
+    }
+
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, EngineFault> {
+        let permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| EngineFault::Stopped)?;
+        let idle = self.idle.lock().pop();
+        let worker = match idle {
+            Some(worker) => worker,
+            None => self.host.fork().await?,
+        };
+        Ok(Lease {
+            pool: self,
+            worker,
+            _permit: permit,
+        })
+    }
+
+    pub(super) async fn stop(&self) {
+        self.permits.close();
+        self.idle.lock().clear();
+        self.host.stop().await;
+    }
+}
+
+impl Lease<'_> {
+    pub(super) fn worker(&mut self) -> &mut Worker {
+        &mut self.worker
+    }
+
+    pub(super) fn give_back(self) {
+        if !self.pool.permits.is_closed() {
+            self.pool.idle.lock().push(self.worker);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Frames and messages between the host and its Python processes.
+//!
+//! A frame is a big-endian u32 length, one byte of kind (`J` for one JSON object, `B` for bytes that belong to the message before) and its payload.
+
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::{KeyValueChange, KeyValueRow, Outputs, RuleError};
+
+/// Largest frame, in bytes.
+const MAX_FRAME: usize = 64 << 20;
+const JSON: u8 = b'J';
+const BYTES: u8 = b'B';
+
+/// Why nothing more is to be had from a peer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("it broke the protocol: {0}")]
+    Protocol(String),
+}
+
+/// A connection to a Python process.
+#[derive(Debug)]
+pub(super) struct Wire {
+    framed: Framed<UnixStream, LengthDelimitedCodec>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        let codec = LengthDelimitedCodec::builder()
+            .length_field_length(4)
+            .max_frame_length(MAX_FRAME)
+            .new_codec();
+        Self {
+            framed: Framed::new(stream, codec),
+        }
+    }
+
+    pub(super) async fn send(&mut self, message: &impl Serialize) -> Result<(), WireError> {
+        self.framed.send(json_frame(message)?).await.map_err(closed)
+    }
+
+    /// Sends a message and the bytes that belong to it.
+    pub(super) async fn send_with(
+        &mut self,
+        message: &impl Serialize,
+        body: Body,
+    ) -> Result<(), WireError> {
+        self.framed
+            .feed(json_frame(message)?)
+            .await
+            .map_err(closed)?;
+        self.framed.send(body.frame.freeze()).await.map_err(closed)
+    }
+
+    /// The next message. May be dropped and called again without losing a byte.
+    pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> Result<T, WireError> {
+        let frame = match self.framed.next().await {
+            None => return Err(WireError::Closed),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(WireError::Protocol(error.to_string()));
+            }
+            Some(Err(error)) => return Err(closed(error)),
+        };
+        match frame.split_first() {
+            Some((&JSON, payload)) => serde_json::from_slice(payload)
+                .map_err(|error| WireError::Protocol(error.to_string())),
+            _ => Err(WireError::Protocol("a frame that is no message".to_owned())),
+        }
+    }
+}
+
+fn closed(error: io::Error) -> WireError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::UnexpectedEof => WireError::Closed,
+        _ => WireError::Io(error),
+    }
+}
+
+fn json_frame(message: &impl Serialize) -> Result<Bytes, WireError> {
+    let mut frame = BytesMut::with_capacity(256).writer();
+    frame.get_mut().put_u8(JSON);
+    serde_json::to_writer(&mut frame, message)
+        .map_err(|error| WireError::Protocol(error.to_string()))?;
+    Ok(frame.into_inner().freeze())
+}
+
+/// Bytes that follow a message.
+#[derive(Debug)]
+pub(super) struct Body {
+    frame: BytesMut,
+}
+
+impl Body {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        let mut frame = BytesMut::with_capacity(bytes + 1);
+        frame.put_u8(BYTES);
+        Self { frame }
+    }
+
+    pub(super) fn push(&mut self, part: &[u8]) {
+        self.frame.put_slice(part);
+    }
+}
+
+/// What the Python side says.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(super) enum FromPython {
+    Hello(Hello),
+    Loaded(Box<Loaded>),
+    Event(EventResults),
+    Done { batch: u32, micros: u64 },
+    Tested { id: u32, results: Vec<Tested> },
+    KvGet { key: String },
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Hello {
+    pub(super) role: Role,
+    pub(super) token: String,
+    #[serde(default)]
+    pub(super) worker: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    Template,
+    Worker,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Loaded {
+    pub(super) python: String,
+    pub(super) detections: Vec<LoadedItem>,
+    #[serde(default)]
+    pub(super) data_models: Vec<LoadedNamed>,
+    #[serde(default)]
+    pub(super) globals: Vec<LoadedNamed>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LoadedItem {
+    pub(super) index: u32,
+    #[serde(default)]
+    pub(super) functions: Vec<String>,
+    #[serde(default)]
+    pub(super) error: Option<RuleError>,
+    #[serde(default)]
+    pub(super) guard: Value,
+    #[serde(default)]
+    pub(super) guard_note: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LoadedNamed {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) error: Option<RuleError>,
+}
+
+/// What came of one event of a batch.
+#[derive(Debug, Deserialize)]
+pub(super) struct EventResults {
+    pub(super) batch: u32,
+    /// Its number in the batch.
+    pub(super) i: u32,
+    pub(super) results: Vec<RuleResult>,
+    #[serde(default)]
+    pub(super) kv: Vec<KeyValueChange>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RuleResult {
+    pub(super) rule: u32,
+    #[serde(default, rename = "match")]
+    pub(super) matched: Option<Box<Outputs>>,
+    #[serde(default)]
+    pub(super) error: Option<Box<RuleError>>,
+}
+
+/// What came of one unit test, function by function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Name of the test.
+    pub name: String,
+    /// What `rule()` or `policy()` returned.
+    pub output: Option<bool>,
+    /// What it raised instead.
+    pub error: Option<RuleError>,
+    /// The other functions that the detection defines, and `dedup`.
+    #[serde(default)]
+    pub functions: std::collections::BTreeMap<String, TestedFunction>,
+}
+
+/// What one function gave on a test.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TestedFunction {
+    /// Its value; `alert_context` as JSON text.
+    pub output: Value,
+    /// What it raised.
+    pub error: Option<RuleError>,
+}
+
+/// What the host says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(super) enum ToPython<'a> {
+    Fork {
+        worker: u32,
+        progress: &'a str,
+        limits: Limits,
+    },
+    Quit,
+    Batch {
+        id: u32,
+        now: f64,
+        events: Vec<BatchEvent<'a>>,
+    },
+    Test {
+        id: u32,
+        detection: u32,
+        now: f64,
+        tests: Vec<BatchTest<'a>>,
+    },
+    Kv {
+        key: &'a str,
+        row: Option<KeyValueRow>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Limits {
+    pub(super) memory_bytes: u64,
+    pub(super) rule_ms: u64,
+    pub(super) cpu_seconds: Option<u64>,
+    pub(super) files: u64,
+    pub(super) processes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BatchEvent<'a> {
+    pub(super) log_type: &'a str,
+    pub(super) len: usize,
+    pub(super) rules: &'a [u32],
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BatchTest<'a> {
+    pub(super) name: &'a str,
+    pub(super) mocks: &'a [crate::pack::Mock],
+    pub(super) len: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn frames_are_as_the_protocol_says() {
+        let (host, mut peer) = UnixStream::pair().unwrap();
+        let mut wire = Wire::new(host);
+        let mut body = Body::with_capacity(3);
+        body.push(b"ab");
+        body.push(b"c");
+        wire.send_with(&json!({"x": 1}), body).await.unwrap();
+        let mut sent = [0; 20];
+        peer.read_exact(&mut sent).await.unwrap();
+        assert_eq!(&sent, b"\0\0\0\x08J{\"x\":1}\0\0\0\x04Babc");
+    }
+
+    #[tokio::test]
+    async fn a_message_may_come_in_pieces_and_a_wait_for_it_may_be_dropped() {
+        let (host, mut peer) = UnixStream::pair().unwrap();
+        let mut wire = Wire::new(host);
+        let frame = b"\0\0\0\x1bJ{\"op\":\"kv_get\",\"key\":\"some\"}";
+        let mut frame = frame.to_vec();
+        frame[3] = u8::try_from(frame.len() - 4).unwrap();
+        peer.write_all(&frame[..7]).await.unwrap();
+        let early = tokio::time::timeout(
+            std::time::Duration::from_millis(20),
+            wire.receive::<FromPython>(),
+        )
+        .await;
+        assert!(early.is_err());
+        peer.write_all(&frame[7..]).await.unwrap();
+        assert!(matches!(wire.receive().await, Ok(FromPython::KvGet { key }) if key == "some"));
+        drop(peer);
+        assert!(matches!(
+            wire.receive::<FromPython>().await,
+            Err(WireError::Closed)
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_is_refused() {
+        for bytes in [
+            &b"\xff\xff\xff\xffJ"[..],
+            b"\0\0\0\x02Bx",
+            b"\0\0\0\x03J{}",
+            b"\0\0\0\0",
+            b"\0\0\0\x02J\xff",
+        ] {
+            let (host, mut peer) = UnixStream::pair().unwrap();
+            let mut wire = Wire::new(host);
+            peer.write_all(bytes).await.unwrap();
+            let refused = wire.receive::<FromPython>().await;
+            assert!(
+                matches!(refused, Err(WireError::Protocol(_))),
+                "{refused:?}"
+            );
+        }
+    }
+}

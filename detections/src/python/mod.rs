@@ -1,0 +1,3 @@
+//! The Python side of the engine, carried inside the binary.
+
+pub(crate) mod sources;

@@ -1,0 +1,139 @@
+//! The unit tests of a pack.
+
+use panther_detections::testing::{self, Options};
+
+use crate::support::{Files, now, settings};
+
+const TESTS: &str = "\
+Tests:
+  - Name: it matches
+    ExpectedResult: true
+    Log: {n: 1}
+  - Name: it does not match
+    ExpectedResult: false
+    Log: {n: 2}
+";
+
+async fn report(files: &Files, options: &Options) -> testing::Report {
+    testing::run(&files.pack(), settings(), options, now())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_test_passes_if_the_rule_says_what_it_expects_and_nothing_fails() {
+    let files = Files::default()
+        .rule_with("good", TESTS, "def rule(event):\n    return event['n'] == 1\ndef title(event):\n    return 'a title'\n")
+        .rule_with("wrong", TESTS, "def rule(event):\n    return False\n")
+        // Its title fails for the event that it takes, and for the other one, where it does not matter.
+        .rule_with("title", TESTS, "def rule(event):\n    return event['n'] == 1\ndef title(event):\n    return 1\n")
+        .rule_with("dies", TESTS, "import os\ndef rule(event):\n    if event['n'] == 1:\n        os._exit(1)\n    return False\n")
+        .rule_with("broken", TESTS, "def rule(event:\n");
+    let report = report(&files, &Options::default()).await;
+    let passed = |id: &str| {
+        let detection = report
+            .detections
+            .iter()
+            .find(|detection| detection.id == id)
+            .unwrap();
+        detection
+            .tests
+            .iter()
+            .map(|test| test.passed)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(passed("good"), [true, true]);
+    assert_eq!(passed("wrong"), [false, true]);
+    assert_eq!(passed("title"), [false, true]);
+    assert_eq!(passed("dies"), [false, true]);
+    assert_eq!(passed("broken"), [false, false]);
+    let summary = report.summary();
+    assert_eq!(
+        (
+            summary.tests_passed,
+            summary.tests_failed,
+            summary.passed,
+            summary.failed
+        ),
+        (5, 5, 1, 4)
+    );
+    let shown = report.to_string();
+    for line in [
+        "good\n\t[PASS] it matches\n\t\t[PASS] [rule] true\n",
+        "\t\t[PASS] [title] a title\n",
+        "wrong (wrong.yml)\n\t\tit matches: expected true, got false\n",
+        "Tests: 5 passed, 5 failed",
+        "did not load: SyntaxError",
+        "WorkerDied",
+    ] {
+        assert!(shown.contains(line), "{line:?} is not in\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn mocks_hold_for_their_test_only_and_the_log_type_chooses_the_model() {
+    let tests = "\
+Tests:
+  - Name: mocked
+    ExpectedResult: true
+    Mocks: [{objectName: lookup, returnValue: alice}]
+    Log: {user: alice}
+  - Name: not mocked
+    ExpectedResult: false
+    Log: {user: alice}
+  - Name: with its model
+    ExpectedResult: true
+    Mocks: [{objectName: lookup, returnValue: bob}]
+    Log: {name: bob, p_log_type: T}
+";
+    let files = Files::default()
+        .file("model.yml", "AnalysisType: datamodel\nDataModelID: M\nLogTypes: [T]\nMappings: [{Name: user, Path: name}]\n")
+        .rule_with("mocks", tests, "def lookup():\n    return 'nobody'\ndef rule(event):\n    return event.udm('user') == lookup()\n");
+    let report = report(&files, &Options::default()).await;
+    assert!(report.passed(), "{report}");
+}
+
+#[tokio::test]
+async fn filters_and_the_minimum_of_tests_are_kept() {
+    let one = "Tests: [{Name: t, ExpectedResult: true, Log: {n: 1}}]\n";
+    let files = Files::default()
+        .rule_with(
+            "one",
+            &format!("{one}Tags: [x]\n"),
+            "def rule(event):\n    return True\n",
+        )
+        .rule_with(
+            "two",
+            &format!("{TESTS}Enabled: false\n"),
+            "def rule(event):\n    return event['n'] == 1\n",
+        );
+    let options = Options {
+        minimum_tests: 2,
+        ..Options::default()
+    };
+    let all = report(&files, &options).await;
+    assert_eq!(
+        all.detections[0].lacking.as_deref(),
+        Some("1 tests; at least 2 are required")
+    );
+    assert!(all.detections[1].passed());
+    for (filter, expected) in [
+        ("Tags=x", vec!["one"]),
+        ("Tags!=x", vec!["two"]),
+        ("RuleID=one,two", vec!["one", "two"]),
+        ("Enabled=false", vec!["two"]),
+    ] {
+        let options = Options {
+            filters: vec![filter.parse().unwrap()],
+            ..Options::default()
+        };
+        let report = report(&files, &options).await;
+        let ids: Vec<_> = report
+            .detections
+            .iter()
+            .map(|detection| detection.id.as_str())
+            .collect();
+        assert_eq!(ids, expected, "{filter}");
+        assert_eq!(report.left_out, 2 - expected.len());
+    }
+}
