@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: &[&str] = &["proto/panther/v1/state.proto"];
+const FILES: &[&str] = &["proto/panther/v1/state.proto", "proto/panther/v1/api.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

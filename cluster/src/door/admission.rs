@@ -18,18 +18,30 @@ pub(super) struct Admission {
 }
 
 /// Held while a command waits.
-pub(super) struct Admitted(#[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit, #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit);
+pub(super) struct Admitted(
+    #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit,
+);
 
 impl Admission {
     pub(super) fn new(commands: usize, bytes: usize) -> Self {
-        Self { commands: Arc::new(Semaphore::new(commands)), bytes: Arc::new(Semaphore::new(bytes)) }
+        Self {
+            commands: Arc::new(Semaphore::new(commands)),
+            bytes: Arc::new(Semaphore::new(bytes)),
+        }
     }
 
     pub(super) fn admit(&self, command: &Command) -> Result<Admitted, DoorError> {
-        let busy = |_| DoorError::Busy { retry_after: RETRY_AFTER };
+        let busy = |_| DoorError::Busy {
+            retry_after: RETRY_AFTER,
+        };
         let bytes = u32::try_from(command.encoded_len()).unwrap_or(u32::MAX);
         let place = self.commands.clone().try_acquire_owned().map_err(busy)?;
-        let room = self.bytes.clone().try_acquire_many_owned(bytes).map_err(busy)?;
+        let room = self
+            .bytes
+            .clone()
+            .try_acquire_many_owned(bytes)
+            .map_err(busy)?;
         Ok(Admitted(place, room))
     }
 }
@@ -42,7 +54,10 @@ mod tests {
     fn a_full_door_turns_away_and_has_room_again_once_an_answer_is_out() {
         let admission = Admission::new(1, 1_000);
         let first = admission.admit(&Command::default()).unwrap();
-        assert!(matches!(admission.admit(&Command::default()), Err(DoorError::Busy { .. })));
+        assert!(matches!(
+            admission.admit(&Command::default()),
+            Err(DoorError::Busy { .. })
+        ));
         drop(first);
         assert!(admission.admit(&Command::default()).is_ok());
     }

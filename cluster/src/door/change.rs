@@ -2,18 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use panther_proto::v1::{Append, Condition, Key, Row, RowChange, Send, TextSet, Update, Value, condition, send, update, value};
+use panther_proto::v1::{
+    Append, Condition, Key, Row, RowChange, Send, TextSet, Update, Value, condition, send, update,
+    value,
+};
 
 /// A key without a range part.
 #[must_use]
 pub fn key(hash: impl Into<String>) -> Key {
-    Key { hash: hash.into(), ..Key::default() }
+    Key {
+        hash: hash.into(),
+        ..Key::default()
+    }
 }
 
 /// A key with a range part.
 #[must_use]
 pub fn key_range(hash: impl Into<String>, range: impl Into<String>) -> Key {
-    Key { hash: hash.into(), range: range.into(), ..Key::default() }
+    Key {
+        hash: hash.into(),
+        range: range.into(),
+        ..Key::default()
+    }
 }
 
 /// What can be stored in an attribute.
@@ -64,7 +74,9 @@ pub fn set(items: impl IntoIterator<Item = String>) -> TextSet {
 /// Json as an opaque value.
 #[must_use]
 pub fn json(text: impl Into<String>) -> Value {
-    Value { kind: Some(value::Kind::Json(text.into())) }
+    Value {
+        kind: Some(value::Kind::Json(text.into())),
+    }
 }
 
 /// A change of one row, built up step by step.
@@ -75,23 +87,40 @@ impl Change {
     /// Changes a row's attributes; a row that is not there is made.
     #[must_use]
     pub fn update(table: &str, key: Key) -> Self {
-        Self(RowChange { table: table.to_owned(), key: Some(key), ..RowChange::default() })
+        Self(RowChange {
+            table: table.to_owned(),
+            key: Some(key),
+            ..RowChange::default()
+        })
     }
 
     /// Replaces a row as a whole.
     #[must_use]
     pub fn put(table: &str, key: Key) -> Self {
-        Self(RowChange { table: table.to_owned(), key: Some(key), replace: true, ..RowChange::default() })
+        Self(RowChange {
+            table: table.to_owned(),
+            key: Some(key),
+            replace: true,
+            ..RowChange::default()
+        })
     }
 
     /// Removes a row.
     #[must_use]
     pub fn delete(table: &str, key: Key) -> Self {
-        Self(RowChange { table: table.to_owned(), key: Some(key), delete: true, ..RowChange::default() })
+        Self(RowChange {
+            table: table.to_owned(),
+            key: Some(key),
+            delete: true,
+            ..RowChange::default()
+        })
     }
 
     fn condition(mut self, attribute: &str, test: condition::Test) -> Self {
-        self.0.conditions.push(Condition { attribute: attribute.to_owned(), test: Some(test) });
+        self.0.conditions.push(Condition {
+            attribute: attribute.to_owned(),
+            test: Some(test),
+        });
         self
     }
 
@@ -126,7 +155,10 @@ impl Change {
     }
 
     fn change(mut self, attribute: &str, change: update::Change) -> Self {
-        self.0.updates.push(Update { attribute: attribute.to_owned(), change: Some(change) });
+        self.0.updates.push(Update {
+            attribute: attribute.to_owned(),
+            change: Some(change),
+        });
         self
     }
 
@@ -178,7 +210,13 @@ impl Change {
     /// Appends to a list, whose oldest items beyond `bound` fall out.
     #[must_use]
     pub fn append(self, attribute: &str, item: Value, bound: u32) -> Self {
-        self.change(attribute, update::Change::Append(Append { item: Some(item), bound }))
+        self.change(
+            attribute,
+            update::Change::Append(Append {
+                item: Some(item),
+                bound,
+            }),
+        )
     }
 
     /// The wire form.
@@ -191,13 +229,26 @@ impl Change {
 /// A message to a queue.
 #[must_use]
 pub fn to_queue(queue: &str, body: impl Into<bytes::Bytes>) -> Send {
-    Send { to: Some(send::To::Queue(queue.to_owned())), body: body.into(), ..Send::default() }
+    Send {
+        to: Some(send::To::Queue(queue.to_owned())),
+        body: body.into(),
+        ..Send::default()
+    }
 }
 
 /// A message to a topic.
 #[must_use]
-pub fn to_topic(topic: &str, body: impl Into<bytes::Bytes>, attributes: BTreeMap<String, String>) -> Send {
-    Send { to: Some(send::To::Topic(topic.to_owned())), body: body.into(), attributes, ..Send::default() }
+pub fn to_topic(
+    topic: &str,
+    body: impl Into<bytes::Bytes>,
+    attributes: BTreeMap<String, String>,
+) -> Send {
+    Send {
+        to: Some(send::To::Topic(topic.to_owned())),
+        body: body.into(),
+        attributes,
+        ..Send::default()
+    }
 }
 
 /// Reads attributes of a row by kind; one of another kind counts as absent.
@@ -239,7 +290,11 @@ impl RowExt for Row {
     }
 
     fn items(&self, attribute: &str) -> &[String] {
-        match self.attributes.get(attribute).and_then(|value| value.kind.as_ref()) {
+        match self
+            .attributes
+            .get(attribute)
+            .and_then(|value| value.kind.as_ref())
+        {
             Some(value::Kind::Set(set)) => &set.items,
             _ => &[],
         }

@@ -25,13 +25,19 @@ pub struct SystemTimeSource {
 
 impl Default for SystemTimeSource {
     fn default() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
 impl TimeSource for SystemTimeSource {
     fn wall_ms(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            })
     }
 
     fn monotonic(&self) -> Duration {
@@ -62,8 +68,16 @@ impl ClusterClock {
     /// The same with a source of the caller's.
     #[must_use]
     pub fn with_source(state_ms: u64, source: Box<dyn TimeSource>) -> Self {
-        let state = State { time_ms: state_ms.max(source.wall_ms()), at: source.monotonic(), ahead_since: None, fault: None };
-        Self { source, state: Mutex::new(state) }
+        let state = State {
+            time_ms: state_ms.max(source.wall_ms()),
+            at: source.monotonic(),
+            ahead_since: None,
+            fault: None,
+        };
+        Self {
+            source,
+            state: Mutex::new(state),
+        }
     }
 
     /// Cluster time in milliseconds since 1970.
@@ -74,19 +88,24 @@ impl ClusterClock {
         let passed = now.saturating_sub(state.at);
         state.time_ms += u64::try_from(passed.as_millis()).unwrap_or(0);
         // What is less than a millisecond stays for the next call.
-        state.at = now.saturating_sub(Duration::from_nanos(u64::from(passed.subsec_nanos() % 1_000_000)));
+        state.at = now.saturating_sub(Duration::from_nanos(u64::from(
+            passed.subsec_nanos() % 1_000_000,
+        )));
         let lead = wall.saturating_sub(state.time_ms);
         if lead <= JUMP_MS {
             state.time_ms = state.time_ms.max(wall);
             state.ahead_since = None;
             let lag = state.time_ms - wall.min(state.time_ms);
-            state.fault = (lag > JUMP_MS).then(|| format!("the wall clock is {lag} ms behind cluster time"));
+            state.fault =
+                (lag > JUMP_MS).then(|| format!("the wall clock is {lag} ms behind cluster time"));
         } else if now.saturating_sub(*state.ahead_since.get_or_insert(now)) >= FOLLOW_AFTER {
             state.time_ms = wall;
             state.ahead_since = None;
             state.fault = None;
         } else {
-            state.fault = Some(format!("the wall clock leapt {lead} ms ahead of cluster time; it is followed after a minute"));
+            state.fault = Some(format!(
+                "the wall clock leapt {lead} ms ahead of cluster time; it is followed after a minute"
+            ));
         }
         state.time_ms
     }
@@ -131,7 +150,10 @@ mod tests {
     fn clock(state_ms: u64) -> (Hands, ClusterClock) {
         let hands = Hands::default();
         hands.wall.store(1_000_000, Ordering::SeqCst);
-        (hands.clone(), ClusterClock::with_source(state_ms, Box::new(hands)))
+        (
+            hands.clone(),
+            ClusterClock::with_source(state_ms, Box::new(hands)),
+        )
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Merger {
     pub(super) async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
         let stopped = || DoorError::Unavailable("the node is stopping".to_owned());
         let (sender, receiver) = oneshot::channel();
-        self.commands.send((command, sender)).await.map_err(|_| stopped())?;
+        self.commands
+            .send((command, sender))
+            .await
+            .map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
     }
 }
@@ -45,7 +48,9 @@ async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         // While all places are taken more commands gather here, so entries grow with the load.
-        let Ok(place) = in_flight.clone().acquire_owned().await else { return };
+        let Ok(place) = in_flight.clone().acquire_owned().await else {
+            return;
+        };
         let mut bytes = first.0.encoded_len();
         let (mut commands, mut callers) = (vec![first.0], vec![first.1]);
         while commands.len() < ENTRY_COMMANDS
@@ -56,7 +61,12 @@ async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver
             commands.push(command);
             callers.push(caller);
         }
-        let entry = Entry { group: 1, format: FORMAT, time_ms: clock.now_ms(), commands };
+        let entry = Entry {
+            group: 1,
+            format: FORMAT,
+            time_ms: clock.now_ms(),
+            commands,
+        };
         let group = group.clone();
         tokio::spawn(async move {
             let answer = group.propose(&entry).await;

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use panther_proto::v1::{
-    Code, Command, Conflict, Done, EndSession, Extend, GiveBack, Key, Message, Moved, OpenSession, Purge, QueueCounts, Receipt, Receive, Received, Refused, Reply, Requeue, Row, Tick, Transact,
+    Code, Command, Conflict, Done, EndSession, Extend, GiveBack, Key, Message, Moved, OpenSession,
+    Purge, QueueCounts, Receipt, Receive, Received, Refused, Reply, Requeue, Row, Tick, Transact,
     command, reply,
 };
 use tokio::time::Instant;
@@ -70,7 +71,10 @@ impl DoorError {
     /// True for a fault of this node or of the cluster, which says nothing of the message that was being handled.
     #[must_use]
     pub fn is_fault_of_node(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_))
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_)
+        )
     }
 
     /// The refusal's code, if it is one.
@@ -104,7 +108,12 @@ pub struct DoorSettings {
 
 impl Default for DoorSettings {
     fn default() -> Self {
-        Self { group: GroupSettings::default(), max_commands: 10_000, max_bytes: 64 << 20, tick: Duration::from_millis(250) }
+        Self {
+            group: GroupSettings::default(),
+            max_commands: 10_000,
+            max_bytes: 64 << 20,
+            tick: Duration::from_millis(250),
+        }
     }
 }
 
@@ -131,7 +140,12 @@ impl Door {
     ///
     /// # Errors
     /// The data cannot be read, or no leader was found in time.
-    pub async fn open(folder: &std::path::Path, node: u64, session: u64, settings: DoorSettings) -> Result<Self, DoorError> {
+    pub async fn open(
+        folder: &std::path::Path,
+        node: u64,
+        session: u64,
+        settings: DoorSettings,
+    ) -> Result<Self, DoorError> {
         let parking = Arc::new(Parking::default());
         let after: AfterApply = {
             let parking = parking.clone();
@@ -139,7 +153,9 @@ impl Door {
         };
         let group = Group::start(folder, node, settings.group.clone(), after).await?;
         group.wait_ready(Duration::from_secs(60)).await?;
-        let clock = Arc::new(ClusterClock::starting_at(read::globals(group.store())?.clock_ms));
+        let clock = Arc::new(ClusterClock::starting_at(
+            read::globals(group.store())?.clock_ms,
+        ));
         let (merger, merging) = Merger::start(group.clone(), clock.clone());
         let inner = Inner {
             group,
@@ -151,7 +167,9 @@ impl Door {
             node,
             tasks: parking_lot::Mutex::new(vec![merging]),
         };
-        let door = Self { inner: Arc::new(inner) };
+        let door = Self {
+            inner: Arc::new(inner),
+        };
         door.open_session(session).await?;
         let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
         door.inner.tasks.lock().push(ticking);
@@ -160,9 +178,17 @@ impl Door {
 
     async fn open_session(&self, session: u64) -> Result<(), DoorError> {
         loop {
-            let moved = self.moved(command::Kind::OpenSession(OpenSession { node: self.inner.node, session })).await?;
+            let moved = self
+                .moved(command::Kind::OpenSession(OpenSession {
+                    node: self.inner.node,
+                    session,
+                }))
+                .await?;
             if moved.count > 0 {
-                tracing::info!(count = moved.count, "messages that the node's last run held were given back");
+                tracing::info!(
+                    count = moved.count,
+                    "messages that the node's last run held were given back"
+                );
             }
             if moved.finished {
                 return Ok(());
@@ -176,7 +202,12 @@ impl Door {
     /// The disk does not take what is in memory.
     pub async fn close(&self) -> Result<(), DoorError> {
         let session = self.inner.session.load(Ordering::Relaxed);
-        let ended = self.moved(command::Kind::EndSession(EndSession { node: self.inner.node, session })).await;
+        let ended = self
+            .moved(command::Kind::EndSession(EndSession {
+                node: self.inner.node,
+                session,
+            }))
+            .await;
         if let Err(error) = ended {
             tracing::warn!(%error, "the session could not be ended; it ends when the node opens its next one");
         }
@@ -224,8 +255,14 @@ impl Door {
         let command = Command { kind: Some(kind) };
         limits::check(&command).map_err(DoorError::Refused)?;
         let _admitted = self.inner.admission.admit(&command)?;
-        let Reply { kind } = tokio::time::timeout(DEADLINE, self.inner.merger.submit(command)).await.map_err(|_| DoorError::Deadline { after: DEADLINE })??;
-        kind.ok_or_else(|| DoorError::Unavailable("the answer is of a kind that this build does not know".to_owned()))
+        let Reply { kind } = tokio::time::timeout(DEADLINE, self.inner.merger.submit(command))
+            .await
+            .map_err(|_| DoorError::Deadline { after: DEADLINE })??;
+        kind.ok_or_else(|| {
+            DoorError::Unavailable(
+                "the answer is of a kind that this build does not know".to_owned(),
+            )
+        })
     }
 
     async fn moved(&self, kind: command::Kind) -> Result<Moved, DoorError> {
@@ -250,20 +287,38 @@ impl Door {
     ///
     /// # Errors
     /// As [`DoorError`] says.
-    pub async fn receive(&self, queue: &str, max: u32, wait: Duration) -> Result<Received, DoorError> {
+    pub async fn receive(
+        &self,
+        queue: &str,
+        max: u32,
+        wait: Duration,
+    ) -> Result<Received, DoorError> {
         let until = Instant::now() + wait;
         loop {
             let parked = self.inner.parking.park(queue);
             if read::may_receive(self.store(), queue, self.now_ms())? {
-                let receive = Receive { queue: queue.to_owned(), session: self.session(), max, visibility_ms: 0 };
+                let receive = Receive {
+                    queue: queue.to_owned(),
+                    session: self.session(),
+                    max,
+                    visibility_ms: 0,
+                };
                 match self.execute(command::Kind::Receive(receive)).await? {
-                    reply::Kind::Received(received) if !received.messages.is_empty() => return Ok(received),
+                    reply::Kind::Received(received) if !received.messages.is_empty() => {
+                        return Ok(received);
+                    }
                     reply::Kind::Received(_) => {}
                     other => return Err(unexpected(other)),
                 }
             }
-            if tokio::time::timeout_at(until, parked.notified()).await.is_err() {
-                return Ok(Received { messages: Vec::new(), time_ms: self.now_ms() });
+            if tokio::time::timeout_at(until, parked.notified())
+                .await
+                .is_err()
+            {
+                return Ok(Received {
+                    messages: Vec::new(),
+                    time_ms: self.now_ms(),
+                });
             }
         }
     }
@@ -274,7 +329,13 @@ impl Door {
     /// As [`DoorError`] says; a stale receipt is refused.
     pub async fn extend(&self, receipt: Receipt, visibility: Duration) -> Result<(), DoorError> {
         let visibility_ms = u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX);
-        match self.execute(command::Kind::Extend(Extend { receipt: Some(receipt), visibility_ms })).await? {
+        match self
+            .execute(command::Kind::Extend(Extend {
+                receipt: Some(receipt),
+                visibility_ms,
+            }))
+            .await?
+        {
             reply::Kind::Done(_) => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -297,7 +358,13 @@ impl Door {
     /// As [`DoorError`] says.
     pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
         let upto = self.counts(queue).await?.next_seq;
-        let step = || command::Kind::Purge(Purge { queue: queue.to_owned(), upto: upto.max(1), max: 500 });
+        let step = || {
+            command::Kind::Purge(Purge {
+                queue: queue.to_owned(),
+                upto: upto.max(1),
+                max: 500,
+            })
+        };
         self.in_steps(step).await
     }
 
@@ -305,10 +372,24 @@ impl Door {
     ///
     /// # Errors
     /// As [`DoorError`] says.
-    pub async fn requeue(&self, from: &str, to: &str, message_id: &str, limit: Option<u64>) -> Result<u64, DoorError> {
+    pub async fn requeue(
+        &self,
+        from: &str,
+        to: &str,
+        message_id: &str,
+        limit: Option<u64>,
+    ) -> Result<u64, DoorError> {
         let upto = self.counts(from).await?.next_seq.max(1);
         let max = limit.map_or(500, |limit| u32::try_from(limit).unwrap_or(500).min(500));
-        let step = || command::Kind::Requeue(Requeue { from: from.to_owned(), to: to.to_owned(), upto, max, message_id: message_id.to_owned() });
+        let step = || {
+            command::Kind::Requeue(Requeue {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                upto,
+                max,
+                message_id: message_id.to_owned(),
+            })
+        };
         if limit.is_some_and(|limit| limit <= 500) {
             return Ok(u64::from(self.moved(step()).await?.count));
         }
@@ -364,9 +445,15 @@ impl Door {
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.
-    pub async fn peek(&self, queue: &str, after: u64, limit: usize) -> Result<Vec<Message>, DoorError> {
+    pub async fn peek(
+        &self,
+        queue: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Message>, DoorError> {
         let queue = queue.to_owned();
-        self.read(move |store| read::peek(store, &queue, after, limit)).await
+        self.read(move |store| read::peek(store, &queue, after, limit))
+            .await
     }
 
     /// A queue's counters.
@@ -382,11 +469,19 @@ impl Door {
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.
-    pub async fn all_counts(&self) -> Result<BTreeMap<String, (QueueCounts, Option<u64>)>, DoorError> {
+    pub async fn all_counts(
+        &self,
+    ) -> Result<BTreeMap<String, (QueueCounts, Option<u64>)>, DoorError> {
         self.read(|store| {
             let mut all = BTreeMap::new();
             for queue in read::queues(store)? {
-                all.insert(queue.name.clone(), (read::counts(store, &queue.name)?, read::oldest_ms(store, &queue.name)?));
+                all.insert(
+                    queue.name.clone(),
+                    (
+                        read::counts(store, &queue.name)?,
+                        read::oldest_ms(store, &queue.name)?,
+                    ),
+                );
             }
             Ok(all)
         })
@@ -397,10 +492,17 @@ impl Door {
     ///
     /// # Errors
     /// There is no leader, or `read` fails.
-    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&StateStore) -> io::Result<T> + Send + 'static) -> Result<T, DoorError> {
-        tokio::time::timeout(DEADLINE, self.inner.group.read_index()).await.map_err(|_| DoorError::Deadline { after: DEADLINE })??;
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&StateStore) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, DoorError> {
+        tokio::time::timeout(DEADLINE, self.inner.group.read_index())
+            .await
+            .map_err(|_| DoorError::Deadline { after: DEADLINE })??;
         let store = self.store().clone();
-        Ok(tokio::task::spawn_blocking(move || read(&store)).await.map_err(io::Error::other)??)
+        Ok(tokio::task::spawn_blocking(move || read(&store))
+            .await
+            .map_err(io::Error::other)??)
     }
 
     fn store(&self) -> &StateStore {
@@ -428,7 +530,13 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
         let due = tokio::task::spawn_blocking(move || read::anything_due(&store, now)).await;
         match due {
             Ok(Ok(true)) => {
-                if let Err(error) = inner.merger.submit(Command { kind: Some(command::Kind::Tick(Tick { max: 200 })) }).await {
+                if let Err(error) = inner
+                    .merger
+                    .submit(Command {
+                        kind: Some(command::Kind::Tick(Tick { max: 200 })),
+                    })
+                    .await
+                {
                     tracing::debug!(%error, "a tick was not applied; the next one tries again");
                 }
             }

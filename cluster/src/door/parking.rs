@@ -14,7 +14,11 @@ pub(super) struct Parking {
 impl Parking {
     /// Where to wait for a queue; a wake between this call and the wait is not lost.
     pub(super) fn park(&self, queue: &str) -> Arc<Notify> {
-        self.queues.lock().entry(queue.to_owned()).or_default().clone()
+        self.queues
+            .lock()
+            .entry(queue.to_owned())
+            .or_default()
+            .clone()
     }
 
     /// Wakes one receiver of each queue; it wakes the next by receiving, if more is there.

@@ -77,7 +77,9 @@ impl DiskFiles {
         if let Some(parent) = folder.parent() {
             sync_folder(parent)?;
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
     }
 }
 
@@ -102,7 +104,11 @@ impl Files for DiskFiles {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.folder.join(name))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.folder.join(name))?;
         // Space is taken now, so that a full disk shows here and a sync later need not write metadata.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
         file.sync_all()?;
@@ -111,7 +117,12 @@ impl Files for DiskFiles {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(DiskFile(OpenOptions::new().read(true).write(true).open(self.folder.join(name))?)))
+        Ok(Arc::new(DiskFile(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.folder.join(name))?,
+        )))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -151,7 +162,11 @@ impl MemoryFiles {
     pub fn lose_power(&self, torn: usize) {
         for file in lock(&self.files).values() {
             let mut content = lock(&file.0);
-            let Content { now, durable, unsynced } = &mut *content;
+            let Content {
+                now,
+                durable,
+                unsynced,
+            } = &mut *content;
             for (at, bytes) in unsynced.drain(..).take(1) {
                 let keep = torn.min(bytes.len());
                 let at = usize::try_from(at).unwrap_or(usize::MAX);
@@ -184,7 +199,11 @@ impl Files for MemoryFiles {
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>> {
         let zeroes = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?];
-        let file = Arc::new(MemoryFile(Mutex::new(Content { now: zeroes.clone(), durable: zeroes, unsynced: Vec::new() })));
+        let file = Arc::new(MemoryFile(Mutex::new(Content {
+            now: zeroes.clone(),
+            durable: zeroes,
+            unsynced: Vec::new(),
+        })));
         match lock(&self.files).insert(name.to_owned(), file.clone()) {
             None => Ok(file),
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -199,7 +218,10 @@ impl Files for MemoryFiles {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        lock(&self.files).remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        lock(&self.files)
+            .remove(name)
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -221,7 +243,10 @@ impl LogFile for MemoryFile {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         let at = usize::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
         let content = lock(&self.0);
-        let from = content.now.get(at..at + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let from = content
+            .now
+            .get(at..at + into.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         into.copy_from_slice(from);
         Ok(())
     }

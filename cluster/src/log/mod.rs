@@ -43,7 +43,10 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, cache_bytes: 16 << 20 }
+        Self {
+            segment_bytes: 16 << 20,
+            cache_bytes: 16 << 20,
+        }
     }
 }
 
@@ -165,10 +168,19 @@ impl Log {
         let (sender, receiver) = sync_channel(WAITING);
         let thread = {
             let index = index.clone();
-            std::thread::Builder::new().name("log-writer".into()).spawn(move || writer::run(segments, &receiver, &index, settings))?
+            std::thread::Builder::new()
+                .name("log-writer".into())
+                .spawn(move || writer::run(segments, &receiver, &index, settings))?
         };
-        let writer = Writer { operations: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };
-        Ok(Self { index, settings, writer: Arc::new(writer) })
+        let writer = Writer {
+            operations: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok(Self {
+            index,
+            settings,
+            writer: Arc::new(writer),
+        })
     }
 
     /// What the log holds.
@@ -177,7 +189,11 @@ impl Log {
         let index = self.index.read();
         LogState {
             purged: index.purged,
-            last: index.entries.last_key_value().map(|(_, slot)| slot.position).or(index.purged),
+            last: index
+                .entries
+                .last_key_value()
+                .map(|(_, slot)| slot.position)
+                .or(index.purged),
             vote: index.vote,
             committed: index.committed,
         }
@@ -186,7 +202,12 @@ impl Log {
     /// Bytes of entries that were not purged.
     #[must_use]
     pub fn entry_bytes(&self) -> u64 {
-        self.index.read().entries.values().map(|slot| slot.bytes as u64).sum()
+        self.index
+            .read()
+            .entries
+            .values()
+            .map(|slot| slot.bytes as u64)
+            .sum()
     }
 
     /// Appends entries: readable at once, durable when told so.
@@ -194,11 +215,23 @@ impl Log {
         {
             let mut index = self.index.write();
             for (position, payload) in &entries {
-                index.insert(Slot { position: *position, bytes: payload.len(), cached: Some(payload.clone()), place: None });
+                index.insert(Slot {
+                    position: *position,
+                    bytes: payload.len(),
+                    cached: Some(payload.clone()),
+                    place: None,
+                });
             }
             index.trim_cache(self.settings.cache_bytes);
         }
-        self.hand_over(entries.into_iter().map(|(position, payload)| Record::Entry(position, payload)).collect(), true, told);
+        self.hand_over(
+            entries
+                .into_iter()
+                .map(|(position, payload)| Record::Entry(position, payload))
+                .collect(),
+            true,
+            told,
+        );
     }
 
     /// Keeps a vote.
@@ -227,13 +260,20 @@ impl Log {
 
     fn hand_over(&self, records: Vec<Record>, sync: bool, told: Told) {
         let sender = self.writer.operations.lock().clone();
-        let operation = writer::Operation { records, sync, told };
+        let operation = writer::Operation {
+            records,
+            sync,
+            told,
+        };
         let refused = match sender {
             Some(sender) => sender.send(operation).err().map(|error| error.0),
             None => Some(operation),
         };
         if let Some(operation) = refused {
-            (operation.told)(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's writer has ended")));
+            (operation.told)(Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the log's writer has ended",
+            )));
         }
     }
 
@@ -241,7 +281,11 @@ impl Log {
     #[must_use]
     pub fn cached(&self, range: Range<u64>) -> Option<Vec<LogEntry>> {
         let index = self.index.read();
-        index.entries.range(range).map(|(_, slot)| slot.cached.clone().map(|payload| (slot.position, payload))).collect()
+        index
+            .entries
+            .range(range)
+            .map(|(_, slot)| slot.cached.clone().map(|payload| (slot.position, payload)))
+            .collect()
     }
 
     /// Entries of a range, from memory or disk; it ends early past `max_bytes`, but gives one entry at least.
@@ -258,7 +302,12 @@ impl Log {
                     break;
                 }
                 bytes += slot.bytes;
-                found.push((slot.position, slot.bytes, slot.cached.clone(), slot.place.clone()));
+                found.push((
+                    slot.position,
+                    slot.bytes,
+                    slot.cached.clone(),
+                    slot.place.clone(),
+                ));
             }
         }
         found
@@ -270,7 +319,10 @@ impl Log {
                     place.file.read_at(&mut payload, place.at)?;
                     Ok((position, payload.into()))
                 }
-                (None, None) => Err(io::Error::other(format!("entry {} is neither in memory nor on disk", position.index))),
+                (None, None) => Err(io::Error::other(format!(
+                    "entry {} is neither in memory nor on disk",
+                    position.index
+                ))),
             })
             .collect()
     }

@@ -83,8 +83,17 @@ impl Record {
         let record = match bytes[HEADER] {
             b'V' => Self::Vote(StoredVote::decode(content).ok()?),
             b'E' => {
-                let number = |at: usize| content.get(at..at + 8).and_then(|part| part.first_chunk()).map(|part| u64::from_be_bytes(*part));
-                let at = LogPosition { term: number(0)?, node: number(8)?, index: number(16)? };
+                let number = |at: usize| {
+                    content
+                        .get(at..at + 8)
+                        .and_then(|part| part.first_chunk())
+                        .map(|part| u64::from_be_bytes(*part))
+                };
+                let at = LogPosition {
+                    term: number(0)?,
+                    node: number(8)?,
+                    index: number(16)?,
+                };
                 Self::Entry(at, content.slice(24..))
             }
             b'T' if content.is_empty() => Self::Truncate(None),
@@ -104,10 +113,21 @@ mod tests {
     use super::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        let position = || (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(term, node, index)| LogPosition { term, node, index });
+        let position =
+            || {
+                (any::<u64>(), any::<u64>(), any::<u64>())
+                    .prop_map(|(term, node, index)| LogPosition { term, node, index })
+            };
         prop_oneof![
-            (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, node, committed)| Record::Vote(StoredVote { term, node, committed })),
-            (position(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(at, bytes)| Record::Entry(at, bytes.into())),
+            (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, node, committed)| {
+                Record::Vote(StoredVote {
+                    term,
+                    node,
+                    committed,
+                })
+            }),
+            (position(), prop::collection::vec(any::<u8>(), 0..200))
+                .prop_map(|(at, bytes)| Record::Entry(at, bytes.into())),
             prop::option::of(any::<u64>()).prop_map(Record::Truncate),
             position().prop_map(Record::Purge),
             position().prop_map(Record::Committed),

@@ -48,8 +48,17 @@ fn corrupt(segment: u64, at: usize) -> io::Error {
 /// Reads all segments.
 pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(Index, Segments)> {
     let mut index = Index::default();
-    let mut segments = Segments { files: files.clone(), segment_bytes, open: VecDeque::new(), batch: 1 };
-    let numbers: Vec<u64> = files.list()?.iter().filter_map(|file| u64::from_str_radix(file.strip_suffix(ENDING)?, 16).ok()).collect();
+    let mut segments = Segments {
+        files: files.clone(),
+        segment_bytes,
+        open: VecDeque::new(),
+        batch: 1,
+    };
+    let numbers: Vec<u64> = files
+        .list()?
+        .iter()
+        .filter_map(|file| u64::from_str_radix(file.strip_suffix(ENDING)?, 16).ok())
+        .collect();
     let mut last_batch = 0;
     for (place, &number) in numbers.iter().enumerate() {
         let is_last = place + 1 == numbers.len();
@@ -58,17 +67,33 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
         let mut content = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData)?];
         file.read_at(&mut content, 0)?;
         let content = Bytes::from(content);
-        let mut segment = Segment { number, file, bytes, end: 0, highest: 0 };
+        let mut segment = Segment {
+            number,
+            file,
+            bytes,
+            end: 0,
+            highest: 0,
+        };
         let mut at = 0;
         while let Some((record, batch, length)) = Record::decode(&content.slice(at..)) {
             last_batch = last_batch.max(batch);
             // A segment's first records may tell of a purge before the entries that it covers.
             if let Record::Entry(position, payload) = &record
-                && index.purged.is_none_or(|purged| purged.index < position.index)
+                && index
+                    .purged
+                    .is_none_or(|purged| purged.index < position.index)
             {
                 segment.highest = segment.highest.max(position.index);
                 let offset = (at + length - payload.len()) as u64;
-                index.insert(Slot { position: *position, bytes: payload.len(), cached: None, place: Some(Place { file: segment.file.clone(), at: offset }) });
+                index.insert(Slot {
+                    position: *position,
+                    bytes: payload.len(),
+                    cached: None,
+                    place: Some(Place {
+                        file: segment.file.clone(),
+                        at: offset,
+                    }),
+                });
             }
             replay(&mut index, &record);
             at += length;
@@ -77,7 +102,10 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
         settle_tail(&segment, &content, at, last_batch, is_last)?;
         segments.open.push_back(segment);
     }
-    index.cached_from = index.entries.last_key_value().map_or(0, |(last, _)| last + 1);
+    index.cached_from = index
+        .entries
+        .last_key_value()
+        .map_or(0, |(last, _)| last + 1);
     segments.batch = last_batch + 1;
     check_gapless(&index)?;
     Ok((index, segments))
@@ -99,16 +127,32 @@ fn replay(index: &mut Index, record: &Record) {
 
 /// Behind the last good record comes nothing, or what a power cut left of one batch: that is wiped, so that no later
 /// record can run into it. Anything else was acknowledged.
-fn settle_tail(segment: &Segment, content: &Bytes, end: usize, last_batch: u64, is_last: bool) -> io::Result<()> {
+fn settle_tail(
+    segment: &Segment,
+    content: &Bytes,
+    end: usize,
+    last_batch: u64,
+    is_last: bool,
+) -> io::Result<()> {
     if content[end..].iter().all(|&byte| byte == 0) {
         return Ok(());
     }
-    let later = (end + 1..content.len()).find_map(|at| Record::decode(&content.slice(at..)).filter(|(_, batch, _)| *batch > last_batch + 1).map(|_| at));
+    let later = (end + 1..content.len()).find_map(|at| {
+        Record::decode(&content.slice(at..))
+            .filter(|(_, batch, _)| *batch > last_batch + 1)
+            .map(|_| at)
+    });
     if !is_last || later.is_some() {
         return Err(corrupt(segment.number, end));
     }
-    tracing::warn!(segment = name(segment.number), at = end, "the log's tail was torn by a power cut or crash; nobody was told of it, and it is cut");
-    segment.file.write_at(&vec![0; content.len() - end], end as u64)?;
+    tracing::warn!(
+        segment = name(segment.number),
+        at = end,
+        "the log's tail was torn by a power cut or crash; nobody was told of it, and it is cut"
+    );
+    segment
+        .file
+        .write_at(&vec![0; content.len() - end], end as u64)?;
     segment.file.sync()
 }
 
@@ -116,7 +160,13 @@ fn check_gapless(index: &Index) -> io::Result<()> {
     let mut expected = index.purged.map(|purged| purged.index + 1);
     for &at in index.entries.keys() {
         if expected.is_some_and(|expected| expected != at) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the log lacks entry {}, but has entry {at}: replace this node or restore a backup", expected.unwrap_or_default())));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the log lacks entry {}, but has entry {at}: replace this node or restore a backup",
+                    expected.unwrap_or_default()
+                ),
+            ));
         }
         expected = Some(at + 1);
     }
@@ -125,8 +175,15 @@ fn check_gapless(index: &Index) -> io::Result<()> {
 
 impl Segments {
     /// The segment that has room for `bytes` more; a new one starts with `preface`, so that older ones can go.
-    pub(super) fn with_room(&mut self, bytes: usize, preface: impl FnOnce() -> Vec<Record>) -> io::Result<&mut Segment> {
-        let fits = self.open.back().is_some_and(|segment| segment.end + bytes as u64 <= segment.bytes);
+    pub(super) fn with_room(
+        &mut self,
+        bytes: usize,
+        preface: impl FnOnce() -> Vec<Record>,
+    ) -> io::Result<&mut Segment> {
+        let fits = self
+            .open
+            .back()
+            .is_some_and(|segment| segment.end + bytes as u64 <= segment.bytes);
         if !fits {
             let number = self.open.back().map_or(1, |segment| segment.number + 1);
             let mut start = BytesMut::new();
@@ -136,9 +193,17 @@ impl Segments {
             let size = self.segment_bytes.max((start.len() + bytes) as u64);
             let file = self.files.create(&name(number), size)?;
             file.write_at(&start, 0)?;
-            self.open.push_back(Segment { number, file, bytes: size, end: start.len() as u64, highest: 0 });
+            self.open.push_back(Segment {
+                number,
+                file,
+                bytes: size,
+                end: start.len() as u64,
+                highest: 0,
+            });
         }
-        self.open.back_mut().ok_or_else(|| io::Error::other("the log has no segment"))
+        self.open
+            .back_mut()
+            .ok_or_else(|| io::Error::other("the log has no segment"))
     }
 
     /// Removes segments before the last whose entries are all purged.

@@ -5,14 +5,23 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SMALL: LogSettings = LogSettings { segment_bytes: 512, cache_bytes: 200 };
+const SMALL: LogSettings = LogSettings {
+    segment_bytes: 512,
+    cache_bytes: 200,
+};
 
 fn position(term: u64, index: u64) -> LogPosition {
-    LogPosition { term, node: 1, index }
+    LogPosition {
+        term,
+        node: 1,
+        index,
+    }
 }
 
 fn payload(term: u64, index: u64) -> Bytes {
-    Bytes::from(format!("entry {index} of term {term}, with some weight to fill segments"))
+    Bytes::from(format!(
+        "entry {index} of term {term}, with some weight to fill segments"
+    ))
 }
 
 fn wait(run: impl FnOnce(Told)) -> io::Result<()> {
@@ -22,7 +31,9 @@ fn wait(run: impl FnOnce(Told)) -> io::Result<()> {
 }
 
 fn append(log: &Log, term: u64, indexes: Range<u64>) {
-    let entries = indexes.map(|index| (position(term, index), payload(term, index))).collect();
+    let entries = indexes
+        .map(|index| (position(term, index), payload(term, index)))
+        .collect();
     wait(|told| log.append(entries, told)).unwrap();
 }
 
@@ -35,7 +46,17 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
     for torn in [0, 1, 7, 40, 1_000] {
         let files = MemoryFiles::default();
         let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
-        wait(|told| log.save_vote(StoredVote { term: 3, node: 1, committed: true }, told)).unwrap();
+        wait(|told| {
+            log.save_vote(
+                StoredVote {
+                    term: 3,
+                    node: 1,
+                    committed: true,
+                },
+                told,
+            )
+        })
+        .unwrap();
         append(&log, 3, 0..20);
         let before = contents(&log);
         drop(log);
@@ -52,8 +73,19 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
         files.lose_power(torn);
         let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
         let after = contents(&log);
-        assert!(after == before || (torn == 1_000 && after.len() == 21), "torn {torn}: {} entries", after.len());
-        assert_eq!(log.state().vote, Some(StoredVote { term: 3, node: 1, committed: true }));
+        assert!(
+            after == before || (torn == 1_000 && after.len() == 21),
+            "torn {torn}: {} entries",
+            after.len()
+        );
+        assert_eq!(
+            log.state().vote,
+            Some(StoredVote {
+                term: 3,
+                node: 1,
+                committed: true
+            })
+        );
         append(&log, 4, after.len() as u64..30);
         drop(log);
         let log = Log::open(Arc::new(files), LogSettings::default()).unwrap();
@@ -71,24 +103,50 @@ fn a_flipped_byte_in_an_acknowledged_part_is_refused_and_named() {
     drop(log);
     let name = files.list().unwrap()[0].clone();
     files.flip(&name, 30);
-    let error = Log::open(Arc::new(files), LogSettings::default()).err().expect("refused");
-    assert!(error.to_string().contains("damaged") && error.to_string().contains(&name), "{error}");
+    let error = Log::open(Arc::new(files), LogSettings::default())
+        .err()
+        .expect("refused");
+    assert!(
+        error.to_string().contains("damaged") && error.to_string().contains(&name),
+        "{error}"
+    );
 }
 
 #[test]
 fn purged_segments_go_and_votes_outlive_them() {
     let files = MemoryFiles::default();
     let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
-    wait(|told| log.save_vote(StoredVote { term: 9, node: 2, committed: false }, told)).unwrap();
+    wait(|told| {
+        log.save_vote(
+            StoredVote {
+                term: 9,
+                node: 2,
+                committed: false,
+            },
+            told,
+        )
+    })
+    .unwrap();
     for index in 0..100 {
         append(&log, 1, index..index + 1);
     }
     let before = files.list().unwrap().len();
     wait(|told| log.purge(position(1, 90), told)).unwrap();
-    assert!(files.list().unwrap().len() < before / 3, "{} of {before} segments are left", files.list().unwrap().len());
+    assert!(
+        files.list().unwrap().len() < before / 3,
+        "{} of {before} segments are left",
+        files.list().unwrap().len()
+    );
     drop(log);
     let log = Log::open(Arc::new(files), SMALL).unwrap();
-    assert_eq!(log.state().vote, Some(StoredVote { term: 9, node: 2, committed: false }));
+    assert_eq!(
+        log.state().vote,
+        Some(StoredVote {
+            term: 9,
+            node: 2,
+            committed: false
+        })
+    );
     assert_eq!(log.state().purged, Some(position(1, 90)));
     assert_eq!(contents(&log).len(), 9);
 }

@@ -20,7 +20,12 @@ pub(super) struct Operation {
 }
 
 /// Writes until every handle is gone. After an error of the disk nothing is written any more: what it holds is unknown.
-pub(super) fn run(mut segments: Segments, operations: &Receiver<Operation>, index: &RwLock<Index>, settings: LogSettings) {
+pub(super) fn run(
+    mut segments: Segments,
+    operations: &Receiver<Operation>,
+    index: &RwLock<Index>,
+    settings: LogSettings,
+) {
     let mut broken: Option<String> = None;
     let mut kept_back: Vec<Record> = Vec::new();
     while let Ok(first) = operations.recv() {
@@ -63,10 +68,24 @@ pub(super) fn run(mut segments: Segments, operations: &Receiver<Operation>, inde
 }
 
 fn size(records: &[Record]) -> usize {
-    records.iter().map(|record| if let Record::Entry(_, payload) = record { payload.len() } else { 0 }).sum()
+    records
+        .iter()
+        .map(|record| {
+            if let Record::Entry(_, payload) = record {
+                payload.len()
+            } else {
+                0
+            }
+        })
+        .sum()
 }
 
-fn write(segments: &mut Segments, records: &[Record], index: &RwLock<Index>, settings: LogSettings) -> io::Result<()> {
+fn write(
+    segments: &mut Segments,
+    records: &[Record],
+    index: &RwLock<Index>,
+    settings: LogSettings,
+) -> io::Result<()> {
     let batch = segments.batch;
     let mut buffer = BytesMut::new();
     let mut placed = Vec::new();
@@ -85,7 +104,10 @@ fn write(segments: &mut Segments, records: &[Record], index: &RwLock<Index>, set
     segment.file.sync()?;
     let (file, base) = (segment.file.clone(), segment.end);
     segment.end += buffer.len() as u64;
-    segment.highest = placed.iter().map(|(position, _)| position.index).fold(segment.highest, u64::max);
+    segment.highest = placed
+        .iter()
+        .map(|(position, _)| position.index)
+        .fold(segment.highest, u64::max);
     {
         let mut index = index.write();
         for (position, offset) in placed {
@@ -93,7 +115,10 @@ fn write(segments: &mut Segments, records: &[Record], index: &RwLock<Index>, set
             if let Some(slot) = index.entries.get_mut(&position.index)
                 && slot.position == position
             {
-                slot.place = Some(Place { file: file.clone(), at: base + offset });
+                slot.place = Some(Place {
+                    file: file.clone(),
+                    at: base + offset,
+                });
             }
         }
         index.trim_cache(settings.cache_bytes);

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
-use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::storage::{
+    ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta,
+};
 use panther_proto::v1::Entry;
 use prost::Message;
 use tokio::sync::oneshot;
@@ -41,12 +43,21 @@ impl StateMachine {
     pub(crate) fn start(store: StateStore, after: AfterApply) -> io::Result<Self> {
         let (jobs, receiver) = sync_channel(4);
         let machine = Machine::open(&store)?;
-        let worker = Worker { store: store.clone(), machine, after };
-        std::thread::Builder::new().name("apply".into()).spawn(move || worker.run(&receiver))?;
+        let worker = Worker {
+            store: store.clone(),
+            machine,
+            after,
+        };
+        std::thread::Builder::new()
+            .name("apply".into())
+            .spawn(move || worker.run(&receiver))?;
         Ok(Self { store, jobs })
     }
 
-    async fn hand_over<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+    async fn hand_over<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job,
+    ) -> io::Result<T> {
         let ended = || io::Error::other("the thread that applies entries has ended");
         let (sender, receiver) = oneshot::channel();
         self.jobs.try_send(job(sender)).map_err(|_| ended())?;
@@ -81,14 +92,24 @@ impl Worker {
 
     fn apply(&mut self, entry: RaftEntry) -> io::Result<Replies> {
         let at = types::position(&entry.log_id);
-        let mut applied = AppliedAt { last: Some(at), ..self.store.applied() };
+        let mut applied = AppliedAt {
+            last: Some(at),
+            ..self.store.applied()
+        };
         let mut replies = Replies::default();
         let mut writes = crate::state::Writes::new();
         match entry.payload {
             EntryPayload::Blank => {}
-            EntryPayload::Membership(membership) => applied.membership = Some(types::proto_membership(Some(at), &membership)),
+            EntryPayload::Membership(membership) => {
+                applied.membership = Some(types::proto_membership(Some(at), &membership))
+            }
             EntryPayload::Normal(proposal) => {
-                let commands = Entry::decode(proposal.0).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} does not decode: {error}", at.index)))?;
+                let commands = Entry::decode(proposal.0).map_err(|error| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("log entry {} does not decode: {error}", at.index),
+                    )
+                })?;
                 let done = self.machine.apply(&self.store, &commands)?;
                 (replies.0, writes) = (done.replies, done.writes);
                 self.store.store(writes, applied);
@@ -104,7 +125,10 @@ impl Worker {
 }
 
 fn meta(file: &SnapshotFile) -> io::Result<SnapshotMetaOf<Types>> {
-    Ok(SnapshotMeta { last_log_id: file.header.last.as_ref().map(types::log_id), last_membership: types::membership(file.header.membership.as_ref())? })
+    Ok(SnapshotMeta {
+        last_log_id: file.header.last.as_ref().map(types::log_id),
+        last_membership: types::membership(file.header.membership.as_ref())?,
+    })
 }
 
 impl RaftSnapshotBuilder<Types> for StateMachine {
@@ -112,9 +136,14 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
         let store = self.store.clone();
-        let file = tokio::task::spawn_blocking(move || store.take_snapshot()).await.map_err(io::Error::other)??;
+        let file = tokio::task::spawn_blocking(move || store.take_snapshot())
+            .await
+            .map_err(io::Error::other)??;
         tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
-        Ok(Snapshot { meta: meta(&file)?, snapshot: file })
+        Ok(Snapshot {
+            meta: meta(&file)?,
+            snapshot: file,
+        })
     }
 }
 
@@ -124,7 +153,10 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.store.applied();
-        Ok((applied.last.as_ref().map(types::log_id), types::membership(applied.membership.as_ref())?))
+        Ok((
+            applied.last.as_ref().map(types::log_id),
+            types::membership(applied.membership.as_ref())?,
+        ))
     }
 
     async fn apply<S>(&mut self, entries: S) -> io::Result<()>
@@ -134,7 +166,8 @@ impl RaftStateMachine<Types> for StateMachine {
         let mut chunks = entries.ready_chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
             let mut batch = Vec::with_capacity(chunk.len());
-            let mut responders: Vec<Option<ApplyResponder<Types>>> = Vec::with_capacity(chunk.len());
+            let mut responders: Vec<Option<ApplyResponder<Types>>> =
+                Vec::with_capacity(chunk.len());
             for item in chunk {
                 let (entry, responder) = item?;
                 batch.push(entry);
@@ -154,13 +187,29 @@ impl RaftStateMachine<Types> for StateMachine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, _meta: &SnapshotMetaOf<Types>, snapshot: SnapshotFile) -> io::Result<()> {
-        self.hand_over(|answer| Job::Install(snapshot, answer)).await
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMetaOf<Types>,
+        snapshot: SnapshotFile,
+    ) -> io::Result<()> {
+        self.hand_over(|answer| Job::Install(snapshot, answer))
+            .await
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
         let root = self.store.root().to_owned();
-        let newest = tokio::task::spawn_blocking(move || SnapshotFile::newest(&root)).await.map_err(io::Error::other)??;
-        newest.map(|file| Ok(Snapshot { meta: meta(&file)?, snapshot: file })).transpose()
+        let newest = tokio::task::spawn_blocking(move || SnapshotFile::newest(&root))
+            .await
+            .map_err(io::Error::other)??;
+        newest
+            .map(|file| {
+                Ok(Snapshot {
+                    meta: meta(&file)?,
+                    snapshot: file,
+                })
+            })
+            .transpose()
     }
 }

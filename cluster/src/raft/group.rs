@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
 use panther_proto::v1::{Entry, Reply};
@@ -37,7 +37,12 @@ pub struct GroupSettings {
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        Self { log: LogSettings::default(), store: StoreSettings::default(), snapshot_log_bytes: 128 << 20, snapshot_check: Duration::from_secs(5) }
+        Self {
+            log: LogSettings::default(),
+            store: StoreSettings::default(),
+            snapshot_log_bytes: 128 << 20,
+            snapshot_check: Duration::from_secs(5),
+        }
     }
 }
 
@@ -102,7 +107,12 @@ impl Group {
     ///
     /// # Errors
     /// The log or the state cannot be read.
-    pub async fn start(folder: &Path, node: u64, settings: GroupSettings, after: AfterApply) -> io::Result<Self> {
+    pub async fn start(
+        folder: &Path,
+        node: u64,
+        settings: GroupSettings,
+        after: AfterApply,
+    ) -> io::Result<Self> {
         let (log_folder, state_folder) = (folder.join("log"), folder.join("state"));
         let (log_settings, store_settings) = (settings.log, settings.store);
         let (log, store) = tokio::task::spawn_blocking(move || {
@@ -126,12 +136,32 @@ impl Group {
         }
         .validate()
         .map_err(io::Error::other)?;
-        let raft = Raft::new(node, Arc::new(config), NoPeers, LogStore::new(log.clone()), machine).await.map_err(io::Error::other)?;
+        let raft = Raft::new(
+            node,
+            Arc::new(config),
+            NoPeers,
+            LogStore::new(log.clone()),
+            machine,
+        )
+        .await
+        .map_err(io::Error::other)?;
         if !raft.is_initialized().await.map_err(io::Error::other)? {
-            raft.initialize(BTreeMap::from([(node, BasicNode::new(""))])).await.map_err(io::Error::other)?;
+            raft.initialize(BTreeMap::from([(node, BasicNode::new(""))]))
+                .await
+                .map_err(io::Error::other)?;
         }
-        let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(raft.clone(), log.clone(), settings))));
-        Ok(Self { raft, store, log, node, snapshots })
+        let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(
+            raft.clone(),
+            log.clone(),
+            settings,
+        ))));
+        Ok(Self {
+            raft,
+            store,
+            log,
+            node,
+            snapshots,
+        })
     }
 
     /// Waits until some node leads and this node has applied what was committed before.
@@ -148,7 +178,12 @@ impl Group {
                 let _ = tokio::time::timeout(Duration::from_millis(50), metrics.changed()).await;
             }
         };
-        tokio::time::timeout(timeout, ready).await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no leader within {timeout:?}: {:?}", self.status())))
+        tokio::time::timeout(timeout, ready).await.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no leader within {timeout:?}: {:?}", self.status()),
+            )
+        })
     }
 
     /// Proposes one entry; its replies once it is applied here.
@@ -159,7 +194,11 @@ impl Group {
         let proposal = Proposal(Bytes::from(entry.encode_to_vec()));
         match self.raft.client_write(proposal).await {
             Ok(response) => Ok(response.data.0),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Err(ProposeError::NotLeader { leader: forward.leader_id }),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader {
+                    leader: forward.leader_id,
+                })
+            }
             Err(error) => Err(ProposeError::Stopped(error.to_string())),
         }
     }
@@ -171,7 +210,11 @@ impl Group {
     pub async fn read_index(&self) -> Result<(), ProposeError> {
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Err(ProposeError::NotLeader { leader: forward.leader_id }),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader {
+                    leader: forward.leader_id,
+                })
+            }
             Err(RaftError::APIError(error)) => Err(ProposeError::Stopped(error.to_string())),
             Err(error) => Err(ProposeError::Stopped(error.to_string())),
         }
@@ -211,7 +254,11 @@ impl Group {
     /// # Errors
     /// The group has stopped here.
     pub async fn snapshot(&self) -> Result<(), ProposeError> {
-        self.raft.trigger().snapshot().await.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+        self.raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
     /// Stops taking part and moves everything to disk.
@@ -222,7 +269,9 @@ impl Group {
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || store.close())
+            .await
+            .map_err(io::Error::other)?
     }
 }
 
@@ -232,7 +281,9 @@ async fn take_snapshots(raft: Raft<Types, StateMachine>, log: Log, settings: Gro
     loop {
         ticks.tick().await;
         let log = log.clone();
-        let Ok(bytes) = tokio::task::spawn_blocking(move || log.entry_bytes()).await else { return };
+        let Ok(bytes) = tokio::task::spawn_blocking(move || log.entry_bytes()).await else {
+            return;
+        };
         if bytes >= settings.snapshot_log_bytes && raft.trigger().snapshot().await.is_err() {
             return; // the group has stopped; its status says why
         }

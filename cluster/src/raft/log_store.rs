@@ -29,11 +29,16 @@ async fn durable(hand_over: impl FnOnce(Told)) -> io::Result<()> {
     hand_over(Box::new(move |result| {
         let _ = sender.send(result); // the caller may have stopped waiting; the write stands
     }));
-    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log's writer has ended")))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the log's writer has ended")))
 }
 
 impl RaftLogReader<Types> for LogStore {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(&mut self, range: RB) -> io::Result<Vec<RaftEntry>> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<RaftEntry>> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(before) => before + 1,
@@ -51,16 +56,30 @@ impl RaftLogReader<Types> for LogStore {
             Some(entries) => entries,
             None => {
                 let log = self.log.clone();
-                tokio::task::spawn_blocking(move || log.read(start..end, usize::MAX)).await.map_err(io::Error::other)??
+                tokio::task::spawn_blocking(move || log.read(start..end, usize::MAX))
+                    .await
+                    .map_err(io::Error::other)??
             }
         };
-        entries.iter().map(|(at, payload)| types::decode_entry(at, payload)).collect()
+        entries
+            .iter()
+            .map(|(at, payload)| types::decode_entry(at, payload))
+            .collect()
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Vec<RaftEntry>> {
         let log = self.log.clone();
-        let entries = tokio::task::spawn_blocking(move || log.read(start..end, READ_BYTES)).await.map_err(io::Error::other)??;
-        entries.iter().map(|(at, payload)| types::decode_entry(at, payload)).collect()
+        let entries = tokio::task::spawn_blocking(move || log.read(start..end, READ_BYTES))
+            .await
+            .map_err(io::Error::other)??;
+        entries
+            .iter()
+            .map(|(at, payload)| types::decode_entry(at, payload))
+            .collect()
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVoteType>> {
@@ -73,7 +92,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let state = self.log.state();
-        Ok(LogState { last_purged_log_id: state.purged.as_ref().map(types::log_id), last_log_id: state.last.as_ref().map(types::log_id) })
+        Ok(LogState {
+            last_purged_log_id: state.purged.as_ref().map(types::log_id),
+            last_log_id: state.last.as_ref().map(types::log_id),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -101,8 +123,19 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = RaftEntry> + Send,
         I::IntoIter: Send,
     {
-        let entries = entries.into_iter().map(|entry| (types::position(&entry.log_id), types::encode_payload(&entry.payload))).collect();
-        self.log.append(entries, Box::new(move |result| callback.io_completed(result)));
+        let entries = entries
+            .into_iter()
+            .map(|entry| {
+                (
+                    types::position(&entry.log_id),
+                    types::encode_payload(&entry.payload),
+                )
+            })
+            .collect();
+        self.log.append(
+            entries,
+            Box::new(move |result| callback.io_completed(result)),
+        );
         Ok(())
     }
 

@@ -5,7 +5,9 @@ use std::future::Future;
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
 use openraft::{AnyError, BasicNode};
 
 use super::types::Types;
@@ -15,7 +17,9 @@ use crate::storage::SnapshotFile;
 pub(crate) struct NoPeers;
 
 fn unreachable() -> Unreachable<Types> {
-    Unreachable::new(&AnyError::error("this group has one voter and no way to another"))
+    Unreachable::new(&AnyError::error(
+        "this group has one voter and no way to another",
+    ))
 }
 
 impl RaftNetworkFactory<Types> for NoPeers {
@@ -29,11 +33,19 @@ impl RaftNetworkFactory<Types> for NoPeers {
 impl RaftNetworkV2<Types> for NoPeers {
     type SnapshotData = SnapshotFile;
 
-    async fn append_entries(&mut self, _rpc: AppendEntriesRequest<Types>, _option: RPCOption) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+    async fn append_entries(
+        &mut self,
+        _rpc: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         Err(unreachable().into())
     }
 
-    async fn vote(&mut self, _rpc: VoteRequest<Types>, _option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        _rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         Err(unreachable().into())
     }
 

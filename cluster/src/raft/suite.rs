@@ -14,10 +14,25 @@ use crate::storage::{StateStore, StoreSettings};
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, StateMachine, tempfile::TempDir> for Builder {
-    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<Types>> {
+    async fn build(
+        &self,
+    ) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<Types>> {
         let folder = tempfile::tempdir().unwrap();
-        let log = Log::open(Arc::new(DiskFiles::new(&folder.path().join("log")).unwrap()), LogSettings { segment_bytes: 4_096, cache_bytes: 1_000 }).unwrap();
-        let store = StateStore::open(&folder.path().join("state"), StoreSettings::default(), None, None).unwrap();
+        let log = Log::open(
+            Arc::new(DiskFiles::new(&folder.path().join("log")).unwrap()),
+            LogSettings {
+                segment_bytes: 4_096,
+                cache_bytes: 1_000,
+            },
+        )
+        .unwrap();
+        let store = StateStore::open(
+            &folder.path().join("state"),
+            StoreSettings::default(),
+            None,
+            None,
+        )
+        .unwrap();
         let machine = StateMachine::start(store, Arc::new(|_| ())).unwrap();
         Ok((folder, LogStore::new(log), machine))
     }

@@ -52,7 +52,11 @@ const MEMBERSHIP: u8 = 2;
 
 pub(crate) fn position(id: &LogId) -> LogPosition {
     let leader = id.committed_leader_id();
-    LogPosition { term: leader.term, node: leader.node_id, index: id.index() }
+    LogPosition {
+        term: leader.term,
+        node: leader.node_id,
+        index: id.index(),
+    }
 }
 
 pub(crate) fn log_id(at: &LogPosition) -> LogId {
@@ -61,29 +65,74 @@ pub(crate) fn log_id(at: &LogPosition) -> LogId {
 
 pub(crate) fn stored_vote(vote: &RaftVoteType) -> StoredVote {
     let leader = vote.leader_id();
-    StoredVote { term: leader.term(), node: *leader.node_id(), committed: vote.is_committed() }
+    StoredVote {
+        term: leader.term(),
+        node: *leader.node_id(),
+        committed: vote.is_committed(),
+    }
 }
 
 pub(crate) fn vote(stored: &StoredVote) -> RaftVoteType {
-    if stored.committed { RaftVoteType::new_committed(stored.term, stored.node) } else { RaftVoteType::new(stored.term, stored.node) }
+    if stored.committed {
+        RaftVoteType::new_committed(stored.term, stored.node)
+    } else {
+        RaftVoteType::new(stored.term, stored.node)
+    }
 }
 
 pub(crate) fn membership(stored: Option<&v1::Membership>) -> io::Result<StoredMembership> {
-    let Some(stored) = stored else { return Ok(StoredMembership::default()) };
-    Ok(StoredMembership::new(stored.at.as_ref().map(log_id), plain_membership(stored)?))
+    let Some(stored) = stored else {
+        return Ok(StoredMembership::default());
+    };
+    Ok(StoredMembership::new(
+        stored.at.as_ref().map(log_id),
+        plain_membership(stored)?,
+    ))
 }
 
 fn plain_membership(stored: &v1::Membership) -> io::Result<openraft::Membership<u64, BasicNode>> {
-    let configs: Vec<BTreeSet<u64>> = stored.configs.iter().map(|config| config.ids.iter().copied().collect()).collect();
-    let nodes: BTreeMap<u64, BasicNode> = stored.nodes.iter().map(|(id, node)| (*id, BasicNode::new(&node.address))).collect();
-    openraft::Membership::new(configs, nodes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a stored membership makes no sense: {error}")))
+    let configs: Vec<BTreeSet<u64>> = stored
+        .configs
+        .iter()
+        .map(|config| config.ids.iter().copied().collect())
+        .collect();
+    let nodes: BTreeMap<u64, BasicNode> = stored
+        .nodes
+        .iter()
+        .map(|(id, node)| (*id, BasicNode::new(&node.address)))
+        .collect();
+    openraft::Membership::new(configs, nodes).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a stored membership makes no sense: {error}"),
+        )
+    })
 }
 
-pub(crate) fn proto_membership(at: Option<LogPosition>, membership: &openraft::Membership<u64, BasicNode>) -> v1::Membership {
+pub(crate) fn proto_membership(
+    at: Option<LogPosition>,
+    membership: &openraft::Membership<u64, BasicNode>,
+) -> v1::Membership {
     v1::Membership {
         at,
-        configs: membership.get_joint_config().iter().map(|config| VoterSet { ids: config.iter().copied().collect() }).collect(),
-        nodes: membership.nodes().map(|(id, node)| (*id, NodeAddress { address: node.addr.clone() })).collect(),
+        configs: membership
+            .get_joint_config()
+            .iter()
+            .map(|config| VoterSet {
+                ids: config.iter().copied().collect(),
+            })
+            .collect(),
+        nodes: membership
+            .nodes()
+            .map(|(id, node)| {
+                (
+                    *id,
+                    NodeAddress {
+                        address: node.addr.clone(),
+                    },
+                )
+            })
+            .collect(),
     }
 }
 
@@ -105,15 +154,28 @@ pub(crate) fn encode_payload(payload: &EntryPayload<Proposal, u64, BasicNode>) -
 }
 
 pub(crate) fn decode_entry(at: &LogPosition, bytes: &Bytes) -> io::Result<RaftEntry> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} {what}", at.index));
+    let bad = |what: &str| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("log entry {} {what}", at.index),
+        )
+    };
     let payload = match bytes.first() {
         Some(&BLANK) => EntryPayload::Blank,
         Some(&COMMANDS) => EntryPayload::Normal(Proposal(bytes.slice(1..))),
         Some(&MEMBERSHIP) => {
-            let stored = v1::Membership::decode(bytes.slice(1..)).map_err(|_| bad("holds a membership that does not decode"))?;
+            let stored = v1::Membership::decode(bytes.slice(1..))
+                .map_err(|_| bad("holds a membership that does not decode"))?;
             EntryPayload::Membership(plain_membership(&stored)?)
         }
-        _ => return Err(bad("is of a kind that this build does not know: upgrade this node")),
+        _ => {
+            return Err(bad(
+                "is of a kind that this build does not know: upgrade this node",
+            ));
+        }
     };
-    Ok(RaftEntry { log_id: log_id(at), payload })
+    Ok(RaftEntry {
+        log_id: log_id(at),
+        payload,
+    })
 }

@@ -25,7 +25,13 @@ fn key(what: u8, name: &str) -> Vec<u8> {
 pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Stop> {
     let in_force = tx.globals_mut().declared;
     if declare.version < in_force {
-        return Err(stop(Code::Invalid, format!("declarations of version {} are older than version {in_force} in force", declare.version)));
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "declarations of version {} are older than version {in_force} in force",
+                declare.version
+            ),
+        ));
     }
     if declare.version == in_force {
         return Ok(reply::Kind::Done(Done::default()));
@@ -34,9 +40,17 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
     for table in &declare.tables {
         if let Some(old) = tx.read::<TableSpec>(&key(TABLE, &table.name))?
             && old.indexes != table.indexes
-            && !tx.scan_prefix(&KeyBuilder::new(kind::ROW).text(&table.name).done(), 1)?.is_empty()
+            && !tx
+                .scan_prefix(&KeyBuilder::new(kind::ROW).text(&table.name).done(), 1)?
+                .is_empty()
         {
-            return Err(stop(Code::Invalid, format!("the indexes of table {} cannot change while it holds rows", table.name)));
+            return Err(stop(
+                Code::Invalid,
+                format!(
+                    "the indexes of table {} cannot change while it holds rows",
+                    table.name
+                ),
+            ));
         }
         tx.write(key(TABLE, &table.name), table);
     }
@@ -52,26 +66,62 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
 }
 
 fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
-    let queues: BTreeSet<&str> = declare.queues.iter().map(|queue| queue.name.as_str()).chain(tx.queue_names().map(String::as_str)).collect();
-    let names = declare.tables.iter().map(|table| &table.name).chain(declare.queues.iter().map(|queue| &queue.name)).chain(declare.topics.iter().map(|topic| &topic.name));
+    let queues: BTreeSet<&str> = declare
+        .queues
+        .iter()
+        .map(|queue| queue.name.as_str())
+        .chain(tx.queue_names().map(String::as_str))
+        .collect();
+    let names = declare
+        .tables
+        .iter()
+        .map(|table| &table.name)
+        .chain(declare.queues.iter().map(|queue| &queue.name))
+        .chain(declare.topics.iter().map(|topic| &topic.name));
     for name in names {
         if name.is_empty() || name.len() > NAME_BYTES {
-            return Err(stop(Code::Invalid, format!("the name {name:?} is empty or longer than {NAME_BYTES} bytes")));
+            return Err(stop(
+                Code::Invalid,
+                format!("the name {name:?} is empty or longer than {NAME_BYTES} bytes"),
+            ));
         }
     }
     for queue in &declare.queues {
         if queue.dead_letter && !queue.dlq.is_empty() {
-            return Err(stop(Code::Invalid, format!("{} is a dead letter queue and has none of its own", queue.name)));
+            return Err(stop(
+                Code::Invalid,
+                format!(
+                    "{} is a dead letter queue and has none of its own",
+                    queue.name
+                ),
+            ));
         }
         if !queue.dlq.is_empty() && !queues.contains(queue.dlq.as_str()) {
-            return Err(stop(Code::UnknownName, format!("queue {} names {} as its dead letter queue, which is not declared", queue.name, queue.dlq)));
+            return Err(stop(
+                Code::UnknownName,
+                format!(
+                    "queue {} names {} as its dead letter queue, which is not declared",
+                    queue.name, queue.dlq
+                ),
+            ));
         }
     }
-    let fed = declare.tables.iter().filter_map(|table| table.feed.as_ref()).map(|feed| &feed.queue);
-    let subscribed = declare.topics.iter().flat_map(|topic| &topic.subscriptions).map(|subscription| &subscription.queue);
+    let fed = declare
+        .tables
+        .iter()
+        .filter_map(|table| table.feed.as_ref())
+        .map(|feed| &feed.queue);
+    let subscribed = declare
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.subscriptions)
+        .map(|subscription| &subscription.queue);
     for queue in fed.chain(subscribed) {
         if !queues.contains(queue.as_str()) {
-            return Err(stop(Code::UnknownName, format!("queue {queue} is fed or subscribed, but not declared")));
+            return Err(stop(
+                Code::UnknownName,
+                format!("queue {queue} is fed or subscribed, but not declared"),
+            ));
         }
     }
     Ok(())
@@ -80,7 +130,10 @@ fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
 /// Raises the format; the leader proposes this once every node can apply it.
 pub(super) fn raise_format(tx: &mut Tx<'_>, format: u32) -> Result<reply::Kind, Stop> {
     if format > FORMAT {
-        return Err(stop(Code::BadFormat, format!("format {format} is above {FORMAT}, the newest that this build applies")));
+        return Err(stop(
+            Code::BadFormat,
+            format!("format {format} is above {FORMAT}, the newest that this build applies"),
+        ));
     }
     let globals = tx.globals_mut();
     globals.format = globals.format.max(format);

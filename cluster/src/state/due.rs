@@ -43,7 +43,12 @@ pub(super) fn visible(time_ms: u64, queue: &str, seq: u64) -> Vec<u8> {
 /// Bounds of everything that is due at `now`.
 #[must_use]
 pub fn range(now: u64) -> (Vec<u8>, Vec<u8>) {
-    (vec![kind::DUE], KeyBuilder::new(kind::DUE).number(now.saturating_add(1)).done())
+    (
+        vec![kind::DUE],
+        KeyBuilder::new(kind::DUE)
+            .number(now.saturating_add(1))
+            .done(),
+    )
 }
 
 /// Lets up to `max` due things happen; true if nothing more is due.

@@ -10,16 +10,32 @@ use super::keys::KeyBuilder;
 use super::{Stop, Tx, queues};
 
 /// Writes the record of one change.
-pub(super) fn record(tx: &mut Tx<'_>, feed: &FeedSpec, table: &str, key: &Key, old: Option<&Row>, new: Option<&Row>) -> Result<(), Stop> {
+pub(super) fn record(
+    tx: &mut Tx<'_>,
+    feed: &FeedSpec,
+    table: &str,
+    key: &Key,
+    old: Option<&Row>,
+    new: Option<&Row>,
+) -> Result<(), Stop> {
     let group = text_of(&KeyBuilder::new(b'g').row_key(key).done());
     let mut coalesce = KeyBuilder::new(b'k').row_key(key);
     for attribute in &feed.coalesce_by {
-        let held = new.or(old).and_then(|row| row.attributes.get(attribute)).cloned().unwrap_or_default();
+        let held = new
+            .or(old)
+            .and_then(|row| row.attributes.get(attribute))
+            .cloned()
+            .unwrap_or_default();
         if !coalesce.value(&held) {
             coalesce = coalesce.byte(0);
         }
     }
-    let record = FeedRecord { table: table.to_owned(), key: Some(key.clone()), old: old.cloned(), new: new.cloned() };
+    let record = FeedRecord {
+        table: table.to_owned(),
+        key: Some(key.clone()),
+        old: old.cloned(),
+        new: new.cloned(),
+    };
     let send = Send {
         body: record.encode_to_vec().into(),
         group,
@@ -35,12 +51,20 @@ pub(super) fn record(tx: &mut Tx<'_>, feed: &FeedSpec, table: &str, key: &Key, o
 pub(super) fn merge(waiting: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
     let waiting = FeedRecord::decode(waiting).ok()?;
     let newer = FeedRecord::decode(newer).ok()?;
-    Some(FeedRecord { old: waiting.old, ..newer }.encode_to_vec())
+    Some(
+        FeedRecord {
+            old: waiting.old,
+            ..newer
+        }
+        .encode_to_vec(),
+    )
 }
 
 fn trace_of(row: &Row) -> Option<String> {
     match row.attributes.get("traceId") {
-        Some(Value { kind: Some(value::Kind::Text(text)) }) => Some(text.clone()),
+        Some(Value {
+            kind: Some(value::Kind::Text(text)),
+        }) => Some(text.clone()),
         _ => None,
     }
 }
@@ -48,8 +72,10 @@ fn trace_of(row: &Row) -> Option<String> {
 /// Keys are bytes, groups are text: hexadecimal keeps them apart without loss.
 fn text_of(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }

@@ -88,7 +88,8 @@ impl KeyBuilder {
             Some(value::Kind::Int(int)) => {
                 self.0.push(1);
                 // Flipping the sign bit makes byte order the order of signed numbers.
-                self.0.extend_from_slice(&((*int as u64) ^ (1 << 63)).to_be_bytes());
+                self.0
+                    .extend_from_slice(&((*int as u64) ^ (1 << 63)).to_be_bytes());
                 true
             }
             Some(value::Kind::Text(text)) => {
@@ -172,7 +173,11 @@ impl<'a> KeyReader<'a> {
 
     /// The next part as a row's key.
     pub fn row_key(&mut self) -> Option<Key> {
-        Some(Key { tenant: self.text()?, hash: self.text()?, range: self.text()? })
+        Some(Key {
+            tenant: self.text()?,
+            hash: self.text()?,
+            range: self.text()?,
+        })
     }
 
     /// Steps over an indexed value.
@@ -218,19 +223,30 @@ pub fn body(queue: &str, seq: u64) -> KeyBytes {
 /// Key of a message that may be received now.
 #[must_use]
 pub fn ready(queue: &str, turn: &str, seq: u64) -> KeyBytes {
-    KeyBuilder::new(kind::READY).text(queue).text(turn).number(seq).done()
+    KeyBuilder::new(kind::READY)
+        .text(queue)
+        .text(turn)
+        .number(seq)
+        .done()
 }
 
 /// Key of a suspect that may be received now.
 #[must_use]
 pub fn suspect(queue: &str, seq: u64) -> KeyBytes {
-    KeyBuilder::new(kind::SUSPECT).text(queue).number(seq).done()
+    KeyBuilder::new(kind::SUSPECT)
+        .text(queue)
+        .number(seq)
+        .done()
 }
 
 /// Key of a message in its group's order.
 #[must_use]
 pub fn group(queue: &str, group: &str, seq: u64) -> KeyBytes {
-    KeyBuilder::new(kind::GROUP).text(queue).text(group).number(seq).done()
+    KeyBuilder::new(kind::GROUP)
+        .text(queue)
+        .text(group)
+        .number(seq)
+        .done()
 }
 
 /// Key of the waiting message of a coalescing key.
@@ -254,19 +270,29 @@ pub fn counts(queue: &str) -> KeyBytes {
 /// Key of a session.
 #[must_use]
 pub fn session(session: u64) -> KeyBytes {
-    KeyBuilder::new(kind::SESSION).byte(b's').number(session).done()
+    KeyBuilder::new(kind::SESSION)
+        .byte(b's')
+        .number(session)
+        .done()
 }
 
 /// Key of a node's session in force.
 #[must_use]
 pub fn session_of(node: u64) -> KeyBytes {
-    KeyBuilder::new(kind::SESSION).byte(b'n').number(node).done()
+    KeyBuilder::new(kind::SESSION)
+        .byte(b'n')
+        .number(node)
+        .done()
 }
 
 /// Key of one message that a session holds.
 #[must_use]
 pub fn held(session: u64, queue: &str, seq: u64) -> KeyBytes {
-    KeyBuilder::new(kind::HELD).number(session).text(queue).number(seq).done()
+    KeyBuilder::new(kind::HELD)
+        .number(session)
+        .text(queue)
+        .number(seq)
+        .done()
 }
 
 /// Key of a row.

@@ -29,7 +29,10 @@ pub const DELAY_MS: u64 = 15 * 60 * 1000;
 /// A refusal with its reason.
 #[must_use]
 pub fn refused(code: Code, reason: impl Into<String>) -> Refused {
-    Refused { code: code as i32, reason: reason.into() }
+    Refused {
+        code: code as i32,
+        reason: reason.into(),
+    }
 }
 
 /// Checks a command's sizes without looking at state; the door calls this before it proposes.
@@ -39,12 +42,20 @@ pub fn refused(code: Code, reason: impl Into<String>) -> Refused {
 pub fn check(command: &Command) -> Result<(), Refused> {
     let bytes = command.encoded_len();
     if bytes > COMMAND_BYTES {
-        return Err(refused(Code::TooLarge, format!("the command has {bytes} bytes; at most {COMMAND_BYTES} are allowed: split it")));
+        return Err(refused(
+            Code::TooLarge,
+            format!("the command has {bytes} bytes; at most {COMMAND_BYTES} are allowed: split it"),
+        ));
     }
     if let Some(command::Kind::Transact(transact)) = &command.kind {
         let items = transact.changes.len() + transact.sends.len();
         if items > COMMAND_ITEMS {
-            return Err(refused(Code::TooLarge, format!("the command touches {items} items; at most {COMMAND_ITEMS} are allowed: go in steps")));
+            return Err(refused(
+                Code::TooLarge,
+                format!(
+                    "the command touches {items} items; at most {COMMAND_ITEMS} are allowed: go in steps"
+                ),
+            ));
         }
         for send in &transact.sends {
             check_send(send)?;
@@ -57,39 +68,91 @@ pub fn check(command: &Command) -> Result<(), Refused> {
 }
 
 fn check_send(send: &Send) -> Result<(), Refused> {
-    let bytes = send.body.len() + send.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let bytes = send.body.len()
+        + send
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>();
     if bytes > MESSAGE_BYTES {
         return Err(refused(
             Code::TooLarge,
-            format!("a message has {bytes} bytes; at most {MESSAGE_BYTES} are allowed: put its content into the object store and send its name"),
+            format!(
+                "a message has {bytes} bytes; at most {MESSAGE_BYTES} are allowed: put its content into the object store and send its name"
+            ),
         ));
     }
-    for name in [&send.dedup_id, &send.coalesce_key, &send.turn, &send.group, &send.trace_id] {
+    for name in [
+        &send.dedup_id,
+        &send.coalesce_key,
+        &send.turn,
+        &send.group,
+        &send.trace_id,
+    ] {
         if name.len() > KEY_BYTES {
-            return Err(refused(Code::TooLarge, format!("a message's deduplication id, key, turn, group or trace id is longer than {KEY_BYTES} bytes")));
+            return Err(refused(
+                Code::TooLarge,
+                format!(
+                    "a message's deduplication id, key, turn, group or trace id is longer than {KEY_BYTES} bytes"
+                ),
+            ));
         }
     }
     if send.delay_ms > DELAY_MS {
-        return Err(refused(Code::Invalid, format!("a delay of {} ms is longer than {DELAY_MS} ms", send.delay_ms)));
+        return Err(refused(
+            Code::Invalid,
+            format!(
+                "a delay of {} ms is longer than {DELAY_MS} ms",
+                send.delay_ms
+            ),
+        ));
     }
     Ok(())
 }
 
 fn check_change(change: &RowChange) -> Result<(), Refused> {
     let Some(key) = &change.key else {
-        return Err(refused(Code::Invalid, format!("a change of table {} names no key", change.table)));
+        return Err(refused(
+            Code::Invalid,
+            format!("a change of table {} names no key", change.table),
+        ));
     };
     if key.hash.is_empty() {
-        return Err(refused(Code::Invalid, format!("a change of table {} has an empty hash key", change.table)));
+        return Err(refused(
+            Code::Invalid,
+            format!("a change of table {} has an empty hash key", change.table),
+        ));
     }
     if key.tenant.len() > NAME_BYTES || key.hash.len() > KEY_BYTES || key.range.len() > KEY_BYTES {
-        return Err(refused(Code::TooLarge, format!("a key of table {} is longer than {KEY_BYTES} bytes", change.table)));
+        return Err(refused(
+            Code::TooLarge,
+            format!(
+                "a key of table {} is longer than {KEY_BYTES} bytes",
+                change.table
+            ),
+        ));
     }
     if change.delete && (!change.updates.is_empty() || change.replace) {
-        return Err(refused(Code::Invalid, format!("a change of table {} both deletes and updates a row", change.table)));
+        return Err(refused(
+            Code::Invalid,
+            format!(
+                "a change of table {} both deletes and updates a row",
+                change.table
+            ),
+        ));
     }
-    if change.updates.iter().any(|update| update.attribute.is_empty() || update.attribute.len() > NAME_BYTES) {
-        return Err(refused(Code::Invalid, format!("an update of table {} names no attribute, or one longer than {NAME_BYTES} bytes", change.table)));
+    if change
+        .updates
+        .iter()
+        .any(|update| update.attribute.is_empty() || update.attribute.len() > NAME_BYTES)
+    {
+        return Err(refused(
+            Code::Invalid,
+            format!(
+                "an update of table {} names no attribute, or one longer than {NAME_BYTES} bytes",
+                change.table
+            ),
+        ));
     }
     Ok(())
 }

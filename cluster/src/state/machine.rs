@@ -5,7 +5,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use panther_proto::v1::{Code, Command, Entry, QueueCounts, QueueSpec, Reply, TableSpec, TopicSpec, command, reply};
+use panther_proto::v1::{
+    Code, Command, Entry, QueueCounts, QueueSpec, Reply, TableSpec, TopicSpec, command, reply,
+};
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -46,8 +48,22 @@ pub(super) struct Cache {
 
 impl Cache {
     fn load(base: &dyn Base, over: &Writes) -> io::Result<Self> {
-        let scan = |prefix: &[u8]| super::view::scan_layers(base, &[over], prefix, &keys::after(prefix), usize::MAX, false);
-        let decode_error = |error| io::Error::new(io::ErrorKind::InvalidData, format!("stored declarations do not decode: {error}"));
+        let scan = |prefix: &[u8]| {
+            super::view::scan_layers(
+                base,
+                &[over],
+                prefix,
+                &keys::after(prefix),
+                usize::MAX,
+                false,
+            )
+        };
+        let decode_error = |error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("stored declarations do not decode: {error}"),
+            )
+        };
         let mut cache = Self::default();
         for (_, value) in scan(&keys::globals())? {
             cache.globals = Globals::decode(value).map_err(decode_error)?;
@@ -66,7 +82,10 @@ impl Cache {
         }
         for name in cache.queues.keys() {
             for (_, value) in scan(&keys::counts(name))? {
-                cache.counts.insert(name.clone(), QueueCounts::decode(value).map_err(decode_error)?);
+                cache.counts.insert(
+                    name.clone(),
+                    QueueCounts::decode(value).map_err(decode_error)?,
+                );
             }
         }
         Ok(cache)
@@ -95,7 +114,9 @@ impl Machine {
     /// # Errors
     /// The store cannot be read or holds what this build does not understand.
     pub fn open(base: &dyn Base) -> io::Result<Self> {
-        Ok(Self { cache: Cache::load(base, &Writes::new())? })
+        Ok(Self {
+            cache: Cache::load(base, &Writes::new())?,
+        })
     }
 
     /// Clock, format and hash as of the last entry.
@@ -113,14 +134,28 @@ impl Machine {
         if entry.format > FORMAT {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                format!("an entry needs format {}, this build applies up to {FORMAT}: upgrade this node", entry.format),
+                format!(
+                    "an entry needs format {}, this build applies up to {FORMAT}: upgrade this node",
+                    entry.format
+                ),
             ));
         }
-        let mut applied = Applied { replies: Vec::with_capacity(entry.commands.len()), writes: Writes::new(), woke: BTreeSet::new() };
+        let mut applied = Applied {
+            replies: Vec::with_capacity(entry.commands.len()),
+            writes: Writes::new(),
+            woke: BTreeSet::new(),
+        };
         if entry.time_ms > self.cache.globals.clock_ms {
             let mut globals = self.cache.globals.clone();
             globals.clock_ms = entry.time_ms;
-            self.commit(base, &mut applied, Effects { globals, ..Effects::default() })?;
+            self.commit(
+                base,
+                &mut applied,
+                Effects {
+                    globals,
+                    ..Effects::default()
+                },
+            )?;
         }
         for command in &entry.commands {
             let reply = self.command(base, &mut applied, command)?;
@@ -129,7 +164,12 @@ impl Machine {
         Ok(applied)
     }
 
-    fn command(&mut self, base: &dyn Base, applied: &mut Applied, command: &Command) -> io::Result<Reply> {
+    fn command(
+        &mut self,
+        base: &dyn Base,
+        applied: &mut Applied,
+        command: &Command,
+    ) -> io::Result<Reply> {
         let mut tx = Tx::new(base, &applied.writes, &self.cache);
         // A panic is a refused command: it happens on every replica alike, and leaves nothing behind.
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut tx, command)));
@@ -143,25 +183,43 @@ impl Machine {
             Ok(Err(Stop::Conflict(conflict))) => reply::Kind::Conflict(*conflict),
             Ok(Err(Stop::Store(error))) => return Err(error),
             Err(panic) => {
-                let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let what = panic
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
                 tracing::error!(what, "apply panicked; the command is refused");
-                reply::Kind::Refused(refused(Code::Fault, format!("a defect in apply refused the command: {what}")))
+                reply::Kind::Refused(refused(
+                    Code::Fault,
+                    format!("a defect in apply refused the command: {what}"),
+                ))
             }
         };
         Ok(Reply { kind: Some(kind) })
     }
 
     /// Makes a command's effects part of the entry: merged, hashed, and seen by the next command.
-    fn commit(&mut self, base: &dyn Base, applied: &mut Applied, mut effects: Effects) -> io::Result<()> {
+    fn commit(
+        &mut self,
+        base: &dyn Base,
+        applied: &mut Applied,
+        mut effects: Effects,
+    ) -> io::Result<()> {
         for (name, counts) in &effects.counts {
-            effects.own.insert(keys::counts(name), Some(counts.encode_to_vec().into()));
+            effects
+                .own
+                .insert(keys::counts(name), Some(counts.encode_to_vec().into()));
         }
         let mut hash = Xxh3::with_seed(self.cache.globals.hash);
         for (key, value) in &effects.own {
             hash.update(&(key.len() as u64).to_le_bytes());
             hash.update(key);
             let value = value.as_deref();
-            hash.update(&value.map_or(u64::MAX, |value| value.len() as u64).to_le_bytes());
+            hash.update(
+                &value
+                    .map_or(u64::MAX, |value| value.len() as u64)
+                    .to_le_bytes(),
+            );
             hash.update(value.unwrap_or_default());
         }
         if effects.own.is_empty() && effects.globals == self.cache.globals {
@@ -170,7 +228,10 @@ impl Machine {
         effects.globals.hash = 0;
         hash.update(&effects.globals.encode_to_vec());
         effects.globals.hash = hash.digest();
-        effects.own.insert(keys::globals(), Some(effects.globals.encode_to_vec().into()));
+        effects.own.insert(
+            keys::globals(),
+            Some(effects.globals.encode_to_vec().into()),
+        );
         applied.writes.append(&mut effects.own);
         applied.woke.append(&mut effects.woke);
         if effects.declared {
@@ -197,7 +258,10 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
         Some(command::Kind::Tick(tick)) => due::tick(tx, tick.max),
         Some(command::Kind::Declare(declare)) => declare::run(tx, declare),
         Some(command::Kind::RaiseFormat(raise)) => declare::raise_format(tx, raise.format),
-        None => Err(limits::stop(Code::BadFormat, "the command is of a kind that this build does not know")),
+        None => Err(limits::stop(
+            Code::BadFormat,
+            "the command is of a kind that this build does not know",
+        )),
     }
 }
 
@@ -210,7 +274,15 @@ mod tests {
     fn an_entry_of_a_newer_format_stops_the_node_and_is_not_skipped() {
         let base = MemoryBase::default();
         let mut machine = Machine::open(&base).unwrap();
-        let error = machine.apply(&base, &Entry { format: FORMAT + 1, ..Entry::default() }).unwrap_err();
+        let error = machine
+            .apply(
+                &base,
+                &Entry {
+                    format: FORMAT + 1,
+                    ..Entry::default()
+                },
+            )
+            .unwrap_err();
         assert!(error.to_string().contains("upgrade this node"), "{error}");
     }
 
@@ -219,7 +291,15 @@ mod tests {
         let mut base = MemoryBase::default();
         let mut machine = Machine::open(&base).unwrap();
         for (time, expected) in [(50, 50), (20, 50), (60, 60)] {
-            let applied = machine.apply(&base, &Entry { time_ms: time, ..Entry::default() }).unwrap();
+            let applied = machine
+                .apply(
+                    &base,
+                    &Entry {
+                        time_ms: time,
+                        ..Entry::default()
+                    },
+                )
+                .unwrap();
             base.store(&applied.writes);
             assert_eq!(machine.globals().clock_ms, expected);
             assert_eq!(Machine::open(&base).unwrap().globals(), machine.globals());
@@ -230,8 +310,19 @@ mod tests {
     fn a_refused_command_leaves_nothing_behind() {
         let base = MemoryBase::default();
         let mut machine = Machine::open(&base).unwrap();
-        let applied = machine.apply(&base, &Entry { commands: vec![Command { kind: None }], ..Entry::default() }).unwrap();
-        assert!(matches!(applied.replies[0].kind, Some(reply::Kind::Refused(_))));
+        let applied = machine
+            .apply(
+                &base,
+                &Entry {
+                    commands: vec![Command { kind: None }],
+                    ..Entry::default()
+                },
+            )
+            .unwrap();
+        assert!(matches!(
+            applied.replies[0].kind,
+            Some(reply::Kind::Refused(_))
+        ));
         assert!(applied.writes.is_empty());
     }
 }

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use panther_proto::v1::{IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Row, StoredBody, StoredHead, TableSpec, TopicSpec, Value};
+use panther_proto::v1::{
+    IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Row, StoredBody, StoredHead,
+    TableSpec, TopicSpec, Value,
+};
 use prost::Message;
 
 use super::keys::{self, KeyBuilder, KeyReader, kind};
@@ -48,7 +51,12 @@ fn invalid(what: impl Into<String>) -> io::Error {
 }
 
 fn decode<M: Message + Default>(bytes: bytes::Bytes) -> io::Result<M> {
-    M::decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("stored state does not decode: {error}")))
+    M::decode(bytes).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("stored state does not decode: {error}"),
+        )
+    })
 }
 
 fn read<M: Message + Default>(base: &dyn Base, key: &[u8]) -> io::Result<Option<M>> {
@@ -65,7 +73,10 @@ pub fn globals(base: &dyn Base) -> io::Result<Globals> {
 
 fn specs<M: Message + Default>(base: &dyn Base, what: u8) -> io::Result<Vec<M>> {
     let prefix = declare::prefix(what);
-    base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)?.into_iter().map(|(_, value)| decode(value)).collect()
+    base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)?
+        .into_iter()
+        .map(|(_, value)| decode(value))
+        .collect()
 }
 
 /// All declared tables.
@@ -93,7 +104,14 @@ pub fn topics(base: &dyn Base) -> io::Result<Vec<TopicSpec>> {
 }
 
 fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
-    read(base, &KeyBuilder::new(kind::DECLARED).byte(declare::TABLE).text(name).done())?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no table {name}")))
+    read(
+        base,
+        &KeyBuilder::new(kind::DECLARED)
+            .byte(declare::TABLE)
+            .text(name)
+            .done(),
+    )?
+    .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no table {name}")))
 }
 
 /// One row; expired ones are hidden.
@@ -103,7 +121,8 @@ fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
 pub fn row(base: &dyn Base, table_name: &str, key: &Key) -> io::Result<Option<Row>> {
     let spec = table(base, table_name)?;
     let now = globals(base)?.clock_ms;
-    Ok(read::<Row>(base, &keys::row(table_name, key))?.filter(|row| !tables::expired(&spec, row, now)))
+    Ok(read::<Row>(base, &keys::row(table_name, key))?
+        .filter(|row| !tables::expired(&spec, row, now)))
 }
 
 /// A page of rows.
@@ -116,7 +135,17 @@ pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
     let index = if query.index.is_empty() {
         None
     } else {
-        Some(spec.indexes.iter().find(|index| index.name == query.index).ok_or_else(|| invalid(format!("table {} has no index {}", query.table, query.index)))?)
+        Some(
+            spec.indexes
+                .iter()
+                .find(|index| index.name == query.index)
+                .ok_or_else(|| {
+                    invalid(format!(
+                        "table {} has no index {}",
+                        query.table, query.index
+                    ))
+                })?,
+        )
     };
     let (mut low, mut high) = bounds(query, index)?;
     if let Some(after) = &query.after {
@@ -137,13 +166,19 @@ pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
     for (key, value) in found {
         let (row_key, row) = match index {
             Some(index) => {
-                let Some(row_key) = tables::index::row_key(&key, index) else { continue };
-                let Some(row) = read::<Row>(base, &keys::row(&query.table, &row_key))? else { continue };
+                let Some(row_key) = tables::index::row_key(&key, index) else {
+                    continue;
+                };
+                let Some(row) = read::<Row>(base, &keys::row(&query.table, &row_key))? else {
+                    continue;
+                };
                 (row_key, row)
             }
             None => {
                 let mut reader = KeyReader::new(&key);
-                let (Some(_), Some(row_key)) = (reader.text(), reader.row_key()) else { continue };
+                let (Some(_), Some(row_key)) = (reader.text(), reader.row_key()) else {
+                    continue;
+                };
                 (row_key, decode(value)?)
             }
         };
@@ -168,10 +203,14 @@ fn bounds(query: &Query, index: Option<&IndexSpec>) -> io::Result<(Vec<u8>, Vec<
     };
     if index.is_some() {
         if !prefix.value(hash) {
-            return Err(invalid("the hash value of a query must be a number, text or bytes"));
+            return Err(invalid(
+                "the hash value of a query must be a number, text or bytes",
+            ));
         }
     } else {
-        let Some(panther_proto::v1::value::Kind::Text(text)) = &hash.kind else { return Err(invalid("the hash key of a table is text")) };
+        let Some(panther_proto::v1::value::Kind::Text(text)) = &hash.kind else {
+            return Err(invalid("the hash key of a table is text"));
+        };
         prefix = prefix.text(&query.tenant).text(text);
     }
     let bound = |value: &Option<Value>| -> io::Result<Option<Vec<u8>>> {
@@ -180,12 +219,19 @@ fn bounds(query: &Query, index: Option<&IndexSpec>) -> io::Result<(Vec<u8>, Vec<
         match (&value.kind, index) {
             (Some(panther_proto::v1::value::Kind::Text(text)), None) => key = key.text(text),
             (_, Some(index)) if !index.range.is_empty() && key.value(value) => {}
-            _ => return Err(invalid("a bound of a query does not compare with the range key")),
+            _ => {
+                return Err(invalid(
+                    "a bound of a query does not compare with the range key",
+                ));
+            }
         }
         Ok(Some(key.done()))
     };
     let all = prefix.clone().done();
-    Ok((bound(&query.from)?.unwrap_or_else(|| all.clone()), bound(&query.to)?.unwrap_or_else(|| keys::after(&all))))
+    Ok((
+        bound(&query.from)?.unwrap_or_else(|| all.clone()),
+        bound(&query.to)?.unwrap_or_else(|| keys::after(&all)),
+    ))
 }
 
 /// A queue's counters.
@@ -201,20 +247,43 @@ pub fn counts(base: &dyn Base, queue: &str) -> io::Result<QueueCounts> {
 /// # Errors
 /// The store cannot be read.
 pub fn oldest_ms(base: &dyn Base, queue: &str) -> io::Result<Option<u64>> {
-    let found = base.scan(&keys::head(queue, 0), &keys::head(queue, u64::MAX), 1, false)?;
-    found.into_iter().next().map(|(_, value)| decode::<StoredHead>(value).map(|head| head.sent_ms)).transpose()
+    let found = base.scan(
+        &keys::head(queue, 0),
+        &keys::head(queue, u64::MAX),
+        1,
+        false,
+    )?;
+    found
+        .into_iter()
+        .next()
+        .map(|(_, value)| decode::<StoredHead>(value).map(|head| head.sent_ms))
+        .transpose()
 }
 
 /// Messages behind a sequence number, without receiving them.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn peek(base: &dyn Base, queue: &str, after: u64, limit: usize) -> io::Result<Vec<QueueMessage>> {
-    let found = base.scan(&keys::head(queue, after.saturating_add(1)), &keys::head(queue, u64::MAX), limit.clamp(1, 1_000), false)?;
+pub fn peek(
+    base: &dyn Base,
+    queue: &str,
+    after: u64,
+    limit: usize,
+) -> io::Result<Vec<QueueMessage>> {
+    let found = base.scan(
+        &keys::head(queue, after.saturating_add(1)),
+        &keys::head(queue, u64::MAX),
+        limit.clamp(1, 1_000),
+        false,
+    )?;
     let mut messages = Vec::with_capacity(found.len());
     for (key, value) in found {
-        let Some(seq) = key.last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)) else { continue };
-        let Some(body) = read::<StoredBody>(base, &keys::body(queue, seq))? else { continue };
+        let Some(seq) = key.last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)) else {
+            continue;
+        };
+        let Some(body) = read::<StoredBody>(base, &keys::body(queue, seq))? else {
+            continue;
+        };
         messages.push(queues::receive::message(queue, seq, &decode(value)?, body));
     }
     Ok(messages)
@@ -232,7 +301,10 @@ pub fn may_receive(base: &dyn Base, queue: &str, now_ms: u64) -> io::Result<bool
     if counts.waiting > 0 {
         let prefix = KeyBuilder::new(kind::READY).text(queue).done();
         let from = keys::ready(queue, "", counts.ready_from);
-        if !base.scan(&from.max(prefix.clone()), &keys::after(&prefix), 1, false)?.is_empty() {
+        if !base
+            .scan(&from.max(prefix.clone()), &keys::after(&prefix), 1, false)?
+            .is_empty()
+        {
             return Ok(true);
         }
     }

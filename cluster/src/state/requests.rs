@@ -14,16 +14,35 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
     }
     let now = tx.now();
     if time_ms.saturating_add(REQUEST_MS) <= now {
-        return Err(stop(Code::StaleRequest, format!("the request was issued at {time_ms}, more than ten minutes before {now}: it may have run already, so it is not run")));
+        return Err(stop(
+            Code::StaleRequest,
+            format!(
+                "the request was issued at {time_ms}, more than ten minutes before {now}: it may have run already, so it is not run"
+            ),
+        ));
     }
     Ok(None)
 }
 
 /// Remembers an answer until no retry can be accepted any more.
 pub(super) fn remember(tx: &mut Tx<'_>, id: &str, time_ms: u64, kind: &reply::Kind) {
-    let until_ms = time_ms.max(tx.now()).saturating_add(REQUEST_MS).saturating_add(1);
-    tx.write(keys::request(id), &RememberedReply { reply: Some(Reply { kind: Some(kind.clone()) }), until_ms });
-    tx.put(due::key(until_ms, due::Kind::Request).text(id).done(), bytes::Bytes::new());
+    let until_ms = time_ms
+        .max(tx.now())
+        .saturating_add(REQUEST_MS)
+        .saturating_add(1);
+    tx.write(
+        keys::request(id),
+        &RememberedReply {
+            reply: Some(Reply {
+                kind: Some(kind.clone()),
+            }),
+            until_ms,
+        },
+    );
+    tx.put(
+        due::key(until_ms, due::Kind::Request).text(id).done(),
+        bytes::Bytes::new(),
+    );
 }
 
 pub(super) fn forget(tx: &mut Tx<'_>, id: &str) {

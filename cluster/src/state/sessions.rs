@@ -11,7 +11,12 @@ const STEP: usize = 500;
 
 /// The session, if it runs.
 pub(super) fn require(tx: &Tx<'_>, session: u64) -> Result<StoredSession, Stop> {
-    tx.read(&keys::session(session))?.ok_or_else(|| stop(Code::StaleSession, format!("session {session:016x} has ended: what it held was given back")))
+    tx.read(&keys::session(session))?.ok_or_else(|| {
+        stop(
+            Code::StaleSession,
+            format!("session {session:016x} has ended: what it held was given back"),
+        )
+    })
 }
 
 /// Opens a node's session; its old one ends at once. `finished` is false while the old one still holds something:
@@ -23,24 +28,44 @@ pub(super) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<reply::Kind, S
     let mut count = 0;
     if let Some(old) = in_force(tx, open.node)? {
         if old == open.session {
-            return Ok(reply::Kind::Moved(Moved { count: 0, finished: true }));
+            return Ok(reply::Kind::Moved(Moved {
+                count: 0,
+                finished: true,
+            }));
         }
         let (given_back, finished) = finish(tx, old)?;
         count = given_back;
         if !finished {
-            return Ok(reply::Kind::Moved(Moved { count, finished: false }));
+            return Ok(reply::Kind::Moved(Moved {
+                count,
+                finished: false,
+            }));
         }
     }
-    let stored = StoredSession { session: open.session, opened_ms: tx.now(), node: open.node, ..StoredSession::default() };
+    let stored = StoredSession {
+        session: open.session,
+        opened_ms: tx.now(),
+        node: open.node,
+        ..StoredSession::default()
+    };
     tx.write(keys::session(open.session), &stored);
-    tx.put(keys::session_of(open.node), open.session.to_be_bytes().to_vec().into());
-    Ok(reply::Kind::Moved(Moved { count, finished: true }))
+    tx.put(
+        keys::session_of(open.node),
+        open.session.to_be_bytes().to_vec().into(),
+    );
+    Ok(reply::Kind::Moved(Moved {
+        count,
+        finished: true,
+    }))
 }
 
 /// Ends a session that fell silent or drained.
 pub(super) fn end(tx: &mut Tx<'_>, end: &EndSession) -> Result<reply::Kind, Stop> {
     if in_force(tx, end.node)? != Some(end.session) {
-        return Ok(reply::Kind::Moved(Moved { count: 0, finished: true }));
+        return Ok(reply::Kind::Moved(Moved {
+            count: 0,
+            finished: true,
+        }));
     }
     let (count, finished) = finish(tx, end.session)?;
     if finished {
@@ -52,13 +77,18 @@ pub(super) fn end(tx: &mut Tx<'_>, end: &EndSession) -> Result<reply::Kind, Stop
 /// A session no longer holds a message.
 pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Result<(), Stop> {
     tx.remove(keys::held(session, queue, seq));
-    let Some(mut stored) = tx.read::<StoredSession>(&keys::session(session))? else { return Ok(()) };
+    let Some(mut stored) = tx.read::<StoredSession>(&keys::session(session))? else {
+        return Ok(());
+    };
     stored.holds = stored.holds.saturating_sub(1);
     if stored.holds == 0 {
         stored.alone = false;
         // Whoever was kept waiting while a suspect ran, or while the session ran empty for one, may look again.
         if tx.queue_names().any(|name| tx.counts(name).suspects > 0) || stored.holds == 0 {
-            let waiting: Vec<&String> = tx.queue_names().filter(|name| tx.counts(name).waiting > 0).collect();
+            let waiting: Vec<&String> = tx
+                .queue_names()
+                .filter(|name| tx.counts(name).waiting > 0)
+                .collect();
             for name in waiting {
                 tx.wake(name);
             }
@@ -69,17 +99,24 @@ pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Re
 }
 
 fn in_force(tx: &Tx<'_>, node: u64) -> Result<Option<u64>, Stop> {
-    Ok(tx.get(&keys::session_of(node))?.and_then(|bytes| bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))))
+    Ok(tx.get(&keys::session_of(node))?.and_then(|bytes| {
+        bytes
+            .first_chunk::<8>()
+            .map(|bytes| u64::from_be_bytes(*bytes))
+    }))
 }
 
 fn finish(tx: &mut Tx<'_>, session: u64) -> Result<(u32, bool), Stop> {
-    let prefix = keys::KeyBuilder::new(keys::kind::HELD).number(session).done();
+    let prefix = keys::KeyBuilder::new(keys::kind::HELD)
+        .number(session)
+        .done();
     let held = tx.scan_prefix(&prefix, STEP)?;
     let stored: StoredSession = tx.read(&keys::session(session))?.unwrap_or_default();
     let alone = stored.holds == 1;
     for (key, _) in &held {
         let mut reader = KeyReader::new(key);
-        if let (Some(_), Some(queue), Some(seq)) = (reader.number(), reader.text(), reader.number()) {
+        if let (Some(_), Some(queue), Some(seq)) = (reader.number(), reader.text(), reader.number())
+        {
             queues::finish::orphan(tx, &queue, seq, alone)?;
         }
         tx.remove(key.to_vec());

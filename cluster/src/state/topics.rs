@@ -10,7 +10,11 @@ use super::{Stop, Tx, queues};
 pub(super) fn publish(tx: &mut Tx<'_>, topic: &str, send: &Send) -> Result<String, Stop> {
     let spec = tx.topic(topic)?;
     let mut ids = Vec::new();
-    for subscription in spec.subscriptions.iter().filter(|subscription| passes(subscription, &send.attributes)) {
+    for subscription in spec
+        .subscriptions
+        .iter()
+        .filter(|subscription| passes(subscription, &send.attributes))
+    {
         let id = queues::send::run(tx, &subscription.queue, send)?;
         if !id.is_empty() {
             ids.push(id);
@@ -20,7 +24,11 @@ pub(super) fn publish(tx: &mut Tx<'_>, topic: &str, send: &Send) -> Result<Strin
 }
 
 fn passes(subscription: &Subscription, attributes: &BTreeMap<String, String>) -> bool {
-    subscription.filter.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.items.contains(value)))
+    subscription.filter.iter().all(|(name, values)| {
+        attributes
+            .get(name)
+            .is_some_and(|value| values.items.contains(value))
+    })
 }
 
 #[cfg(test)]
@@ -32,13 +40,41 @@ mod tests {
     #[test]
     fn a_filter_needs_every_named_attribute_to_have_one_of_its_values() {
         let filter = BTreeMap::from([
-            ("type".to_owned(), TextSet { items: vec!["LogData".into(), "CloudSecurity".into()] }),
-            ("id".to_owned(), TextSet { items: vec!["AWS.CloudTrail".into()] }),
+            (
+                "type".to_owned(),
+                TextSet {
+                    items: vec!["LogData".into(), "CloudSecurity".into()],
+                },
+            ),
+            (
+                "id".to_owned(),
+                TextSet {
+                    items: vec!["AWS.CloudTrail".into()],
+                },
+            ),
         ]);
-        let subscription = Subscription { queue: "q".into(), filter };
-        let attributes = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert!(passes(&subscription, &attributes(&[("type", "LogData"), ("id", "AWS.CloudTrail"), ("other", "x")])));
+        let subscription = Subscription {
+            queue: "q".into(),
+            filter,
+        };
+        let attributes = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        assert!(passes(
+            &subscription,
+            &attributes(&[
+                ("type", "LogData"),
+                ("id", "AWS.CloudTrail"),
+                ("other", "x")
+            ])
+        ));
         assert!(!passes(&subscription, &attributes(&[("type", "LogData")])));
-        assert!(!passes(&subscription, &attributes(&[("type", "RuleMatches"), ("id", "AWS.CloudTrail")])));
+        assert!(!passes(
+            &subscription,
+            &attributes(&[("type", "RuleMatches"), ("id", "AWS.CloudTrail")])
+        ));
     }
 }

@@ -7,7 +7,8 @@ use super::{Stop, Tx, queues, requests, tables, topics};
 
 pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, Stop> {
     if !transact.request_id.is_empty()
-        && let Some(answer) = requests::remembered(tx, &transact.request_id, transact.request_time_ms)?
+        && let Some(answer) =
+            requests::remembered(tx, &transact.request_id, transact.request_time_ms)?
     {
         return Ok(answer);
     }
@@ -26,7 +27,12 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
         message_ids.push(match &send.to {
             Some(send::To::Queue(queue)) => queues::send::run(tx, queue, send)?,
             Some(send::To::Topic(topic)) => topics::publish(tx, topic, send)?,
-            None => return Err(stop(Code::Invalid, "a send names neither a queue nor a topic")),
+            None => {
+                return Err(stop(
+                    Code::Invalid,
+                    "a send names neither a queue nor a topic",
+                ));
+            }
         });
     }
     let kind = reply::Kind::Done(Done { message_ids });

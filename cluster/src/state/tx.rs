@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use panther_proto::v1::{Code, Conflict, Key, QueueCounts, QueueSpec, Refused, TableSpec, TopicSpec};
+use panther_proto::v1::{
+    Code, Conflict, Key, QueueCounts, QueueSpec, Refused, TableSpec, TopicSpec,
+};
 use prost::Message;
 
 use super::machine::{Cache, Globals};
@@ -54,7 +56,15 @@ pub(super) struct Effects {
 
 impl<'a> Tx<'a> {
     pub(super) fn new(base: &'a dyn Base, earlier: &'a Writes, cache: &'a Cache) -> Self {
-        Self { base, earlier, cache, effects: Effects { globals: cache.globals.clone(), ..Effects::default() } }
+        Self {
+            base,
+            earlier,
+            cache,
+            effects: Effects {
+                globals: cache.globals.clone(),
+                ..Effects::default()
+            },
+        }
     }
 
     pub(super) fn into_effects(self) -> Effects {
@@ -96,7 +106,13 @@ impl<'a> Tx<'a> {
         match self.get(key)? {
             None => Ok(None),
             Some(bytes) => M::decode(bytes).map(Some).map_err(|error| {
-                Stop::Store(io::Error::new(io::ErrorKind::InvalidData, format!("state under a key of kind {:?} does not decode: {error}", key.first().map(|kind| *kind as char))))
+                Stop::Store(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "state under a key of kind {:?} does not decode: {error}",
+                        key.first().map(|kind| *kind as char)
+                    ),
+                ))
             }),
         }
     }
@@ -106,7 +122,14 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// [`Stop::Store`].
     pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, Stop> {
-        Ok(view::scan_layers(self.base, &[&self.effects.own, self.earlier], from, to, limit, false)?)
+        Ok(view::scan_layers(
+            self.base,
+            &[&self.effects.own, self.earlier],
+            from,
+            to,
+            limit,
+            false,
+        )?)
     }
 
     /// The first `limit` pairs whose key starts with `prefix`.
@@ -137,7 +160,11 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Refused if there is none of that name.
     pub fn queue(&self, name: &str) -> Result<Arc<QueueSpec>, Stop> {
-        self.cache.queues.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no queue {name}")))
+        self.cache
+            .queues
+            .get(name)
+            .cloned()
+            .ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no queue {name}")))
     }
 
     /// A declared table.
@@ -145,7 +172,11 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Refused if there is none of that name.
     pub fn table(&self, name: &str) -> Result<Arc<TableSpec>, Stop> {
-        self.cache.tables.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no table {name}")))
+        self.cache
+            .tables
+            .get(name)
+            .cloned()
+            .ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no table {name}")))
     }
 
     /// A declared topic.
@@ -153,7 +184,11 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Refused if there is none of that name.
     pub fn topic(&self, name: &str) -> Result<Arc<TopicSpec>, Stop> {
-        self.cache.topics.get(name).cloned().ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no topic {name}")))
+        self.cache
+            .topics
+            .get(name)
+            .cloned()
+            .ok_or_else(|| limits::stop(Code::UnknownName, format!("there is no topic {name}")))
     }
 
     /// Names of all declared queues, in order.
@@ -164,13 +199,21 @@ impl<'a> Tx<'a> {
     /// A queue's counters, to read.
     #[must_use]
     pub fn counts(&self, queue: &str) -> QueueCounts {
-        self.effects.counts.get(queue).or_else(|| self.cache.counts.get(queue)).cloned().unwrap_or_default()
+        self.effects
+            .counts
+            .get(queue)
+            .or_else(|| self.cache.counts.get(queue))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// A queue's counters, to change.
     pub fn counts_mut(&mut self, queue: &str) -> &mut QueueCounts {
         let cache = self.cache;
-        self.effects.counts.entry(queue.to_owned()).or_insert_with(|| cache.counts.get(queue).cloned().unwrap_or_default())
+        self.effects
+            .counts
+            .entry(queue.to_owned())
+            .or_insert_with(|| cache.counts.get(queue).cloned().unwrap_or_default())
     }
 
     /// Something in this queue became receivable.
@@ -187,7 +230,17 @@ impl<'a> Tx<'a> {
     }
 
     /// A conflict on a row.
-    pub(super) fn conflict(table: &str, key: &Key, attribute: &str, what: impl Into<String>) -> Stop {
-        Stop::Conflict(Box::new(Conflict { table: table.to_owned(), key: Some(key.clone()), attribute: attribute.to_owned(), what: what.into() }))
+    pub(super) fn conflict(
+        table: &str,
+        key: &Key,
+        attribute: &str,
+        what: impl Into<String>,
+    ) -> Stop {
+        Stop::Conflict(Box::new(Conflict {
+            table: table.to_owned(),
+            key: Some(key.clone()),
+            attribute: attribute.to_owned(),
+            what: what.into(),
+        }))
     }
 }

@@ -59,9 +59,15 @@ impl Base for MemoryBase {
         if from >= to {
             return Ok(Vec::new());
         }
-        let range = self.items.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+        let range = self
+            .items
+            .range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
         let pair = |(key, value): (&Vec<u8>, &Bytes)| (Bytes::copy_from_slice(key), value.clone());
-        Ok(if reverse { range.rev().take(limit).map(pair).collect() } else { range.take(limit).map(pair).collect() })
+        Ok(if reverse {
+            range.rev().take(limit).map(pair).collect()
+        } else {
+            range.take(limit).map(pair).collect()
+        })
     }
 }
 
@@ -69,12 +75,22 @@ impl Base for MemoryBase {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn scan_layers(base: &dyn Base, layers: &[&Writes], from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
+pub fn scan_layers(
+    base: &dyn Base,
+    layers: &[&Writes],
+    from: &[u8],
+    to: &[u8],
+    limit: usize,
+    reverse: bool,
+) -> io::Result<Vec<Pair>> {
     if from >= to || limit == 0 {
         return Ok(Vec::new());
     }
     let bounds = (Bound::Included(from), Bound::Excluded(to));
-    if layers.iter().all(|layer| layer.range::<[u8], _>(bounds).next().is_none()) {
+    if layers
+        .iter()
+        .all(|layer| layer.range::<[u8], _>(bounds).next().is_none())
+    {
         return base.scan(from, to, limit, reverse);
     }
     let mut out: Vec<Pair> = Vec::new();
@@ -92,14 +108,22 @@ pub fn scan_layers(base: &dyn Base, layers: &[&Writes], from: &[u8], to: &[u8], 
             }
             _ => (low.clone(), high.clone()),
         };
-        let mut merged: BTreeMap<Bytes, Option<Bytes>> = below.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let mut merged: BTreeMap<Bytes, Option<Bytes>> = below
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
         for layer in layers.iter().rev() {
-            let range = layer.range::<[u8], _>((Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice())));
+            let range = layer.range::<[u8], _>((
+                Bound::Included(start.as_slice()),
+                Bound::Excluded(end.as_slice()),
+            ));
             for (key, value) in range {
                 merged.insert(Bytes::copy_from_slice(key), value.clone());
             }
         }
-        let alive = merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+        let alive = merged
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|value| (key, value)));
         let room = limit - out.len();
         if reverse {
             out.extend(alive.rev().take(room));
@@ -128,7 +152,11 @@ mod tests {
     }
 
     fn layer() -> impl Strategy<Value = Writes> {
-        prop::collection::btree_map(key(), prop::option::of(any::<u8>().prop_map(|byte| Bytes::from(vec![byte]))), 0..12)
+        prop::collection::btree_map(
+            key(),
+            prop::option::of(any::<u8>().prop_map(|byte| Bytes::from(vec![byte]))),
+            0..12,
+        )
     }
 
     proptest! {

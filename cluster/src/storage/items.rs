@@ -39,11 +39,17 @@ fn tail_key(key: &[u8], piece: u16) -> Vec<u8> {
 }
 
 fn pieces_of(head: &[u8]) -> u16 {
-    head.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+    head.first_chunk::<2>()
+        .map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
 /// Adds a write to a batch, and the removal of what the old value leaves over.
-pub(super) fn put(tree: &Tree, batch: &mut Batch, key: &[u8], value: Option<&Bytes>) -> io::Result<()> {
+pub(super) fn put(
+    tree: &Tree,
+    batch: &mut Batch,
+    key: &[u8],
+    value: Option<&Bytes>,
+) -> io::Result<()> {
     let head_key = head_key(key);
     let old = tree.get(&head_key).map_err(io_error)?;
     let old_pieces = old.as_deref().map_or(0, pieces_of);
@@ -80,7 +86,10 @@ pub(super) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> io::Result<Bytes> {
     out.extend_from_slice(first);
     for piece in 0..pieces {
         let Some(part) = tree.get(tail_key(key, piece)).map_err(io_error)? else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the state database lacks a piece of a value"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the state database lacks a piece of a value",
+            ));
         };
         out.extend_from_slice(&part);
     }

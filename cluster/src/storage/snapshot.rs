@@ -34,7 +34,10 @@ pub struct SnapshotFile {
 }
 
 fn damaged(path: &Path, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {} is damaged: {what}", path.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("snapshot {} is damaged: {what}", path.display()),
+    )
 }
 
 pub(super) struct Writer {
@@ -48,7 +51,13 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn create(root: &Path) -> io::Result<Self> {
         let temporary = root.join("snapshot.new");
-        let mut writer = Self { root: root.to_owned(), out: BufWriter::with_capacity(1 << 20, File::create(&temporary)?), temporary, hash: Xxh3::new(), items: 0 };
+        let mut writer = Self {
+            root: root.to_owned(),
+            out: BufWriter::with_capacity(1 << 20, File::create(&temporary)?),
+            temporary,
+            hash: Xxh3::new(),
+            items: 0,
+        };
         writer.write(MAGIC)?;
         Ok(writer)
     }
@@ -59,16 +68,35 @@ impl Writer {
     }
 
     pub(super) fn item(&mut self, key: &[u8], value: Option<&Bytes>) -> io::Result<()> {
-        let length = |length: usize| u32::try_from(length).ok().filter(|length| *length < LONGEST).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a value is too long for a snapshot"));
+        let length = |length: usize| {
+            u32::try_from(length)
+                .ok()
+                .filter(|length| *length < LONGEST)
+                .ok_or_else(|| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "a value is too long for a snapshot",
+                    )
+                })
+        };
         self.write(&length(key.len())?.to_le_bytes())?;
-        self.write(&value.map_or(Ok(REMOVED), |value| length(value.len()))?.to_le_bytes())?;
+        self.write(
+            &value
+                .map_or(Ok(REMOVED), |value| length(value.len()))?
+                .to_le_bytes(),
+        )?;
         self.write(key)?;
         self.write(value.map_or(&[][..], |value| value))?;
         self.items += 1;
         Ok(())
     }
 
-    pub(super) fn finish(mut self, applied: &AppliedAt, running_hash: u64, format: u32) -> io::Result<SnapshotFile> {
+    pub(super) fn finish(
+        mut self,
+        applied: &AppliedAt,
+        running_hash: u64,
+        format: u32,
+    ) -> io::Result<SnapshotFile> {
         let header = SnapshotHeader {
             last: applied.last,
             membership: applied.membership.clone(),
@@ -144,7 +172,8 @@ impl SnapshotFile {
         file.seek(SeekFrom::End(-FOOTER - header_length))?;
         let mut encoded = vec![0; usize::try_from(header_length).unwrap_or_default()];
         file.read_exact(&mut encoded)?;
-        let header = SnapshotHeader::decode(&encoded[..]).map_err(|_| damaged(&path, "its header does not decode"))?;
+        let header = SnapshotHeader::decode(&encoded[..])
+            .map_err(|_| damaged(&path, "its header does not decode"))?;
         Ok(Self { path, header })
     }
 
@@ -166,8 +195,14 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// The file cannot be read or does not check; or `take` says so.
-    pub fn read(&self, mut take: impl FnMut(Vec<u8>, Option<Bytes>) -> io::Result<()>) -> io::Result<SnapshotHeader> {
-        let mut reader = Checked { inner: BufReader::with_capacity(1 << 20, File::open(&self.path)?), hash: Xxh3::new() };
+    pub fn read(
+        &self,
+        mut take: impl FnMut(Vec<u8>, Option<Bytes>) -> io::Result<()>,
+    ) -> io::Result<SnapshotHeader> {
+        let mut reader = Checked {
+            inner: BufReader::with_capacity(1 << 20, File::open(&self.path)?),
+            hash: Xxh3::new(),
+        };
         let damaged = |what: &str| damaged(&self.path, what);
         if reader.bytes(MAGIC.len())? != MAGIC {
             return Err(damaged("it does not start as a snapshot"));
@@ -182,11 +217,16 @@ impl SnapshotFile {
                 return Err(damaged("a length makes no sense"));
             }
             let key = reader.bytes(key_length as usize)?;
-            let value = if value_length == REMOVED { None } else { Some(Bytes::from(reader.bytes(value_length as usize)?)) };
+            let value = if value_length == REMOVED {
+                None
+            } else {
+                Some(Bytes::from(reader.bytes(value_length as usize)?))
+            };
             take(key, value)?;
         }
         let encoded = reader.bytes(self.header.encoded_len())?;
-        let header = SnapshotHeader::decode(&encoded[..]).map_err(|_| damaged("its header does not decode"))?;
+        let header = SnapshotHeader::decode(&encoded[..])
+            .map_err(|_| damaged("its header does not decode"))?;
         reader.bytes(8)?;
         let expected = reader.hash.digest128().to_le_bytes();
         let mut digest = [0; 16];
@@ -213,6 +253,8 @@ impl Checked {
 
     fn number(&mut self) -> io::Result<u32> {
         let bytes = self.bytes(4)?;
-        Ok(u32::from_le_bytes(*bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?))
+        Ok(u32::from_le_bytes(
+            *bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?,
+        ))
     }
 }

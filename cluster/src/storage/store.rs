@@ -29,7 +29,11 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20, layer_bytes: 8 << 20, layer_age: Duration::from_secs(2) }
+        Self {
+            cache_bytes: 32 << 20,
+            layer_bytes: 8 << 20,
+            layer_age: Duration::from_secs(2),
+        }
     }
 }
 
@@ -101,11 +105,21 @@ impl Drop for WriterThread {
 const CURRENT: &str = "current";
 
 fn open_database(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db> {
-    sled::Config::new().path(folder).cache_capacity(settings.cache_bytes).flush_every_ms(Some(500)).open().map_err(items::io_error)
+    sled::Config::new()
+        .path(folder)
+        .cache_capacity(settings.cache_bytes)
+        .flush_every_ms(Some(500))
+        .open()
+        .map_err(items::io_error)
 }
 
 fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
-    SnapshotHeader { last: applied.last, membership: applied.membership.clone(), ..SnapshotHeader::default() }.encode_to_vec()
+    SnapshotHeader {
+        last: applied.last,
+        membership: applied.membership.clone(),
+        ..SnapshotHeader::default()
+    }
+    .encode_to_vec()
 }
 
 impl StateStore {
@@ -115,7 +129,12 @@ impl StateStore {
     ///
     /// # Errors
     /// Neither the state nor a snapshot that reaches the log's start can be read.
-    pub fn open(root: &Path, settings: StoreSettings, purged: Option<LogPosition>, last: Option<LogPosition>) -> io::Result<Self> {
+    pub fn open(
+        root: &Path,
+        settings: StoreSettings,
+        purged: Option<LogPosition>,
+        last: Option<LogPosition>,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let folder = current_folder(root)?;
         let fits = |applied: &AppliedAt| {
@@ -127,7 +146,13 @@ impl StateStore {
             if fits(&applied) {
                 Ok((db, applied))
             } else {
-                Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is complete up to {:?}, the log holds {purged:?} to {last:?}", applied.last.map(|at| at.index))))
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "it is complete up to {:?}, the log holds {purged:?} to {last:?}",
+                        applied.last.map(|at| at.index)
+                    ),
+                ))
             }
         });
         let (db, applied, folder) = match opened {
@@ -144,7 +169,10 @@ impl StateStore {
                 if !fits(&applied) {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
-                        format!("the state cannot be rebuilt: the newest snapshot reaches {:?}, the log starts behind {purged:?}; replace this node or restore a backup", applied.last.map(|at| at.index)),
+                        format!(
+                            "the state cannot be rebuilt: the newest snapshot reaches {:?}, the log starts behind {purged:?}; replace this node or restore a backup",
+                            applied.last.map(|at| at.index)
+                        ),
                     ));
                 }
                 point_to(root, &folder)?;
@@ -152,7 +180,10 @@ impl StateStore {
             }
         };
         let shared = Arc::new(Shared {
-            layers: RwLock::new(Layers { applied, ..Layers::default() }),
+            layers: RwLock::new(Layers {
+                applied,
+                ..Layers::default()
+            }),
             database: RwLock::new(Database { db, folder }),
             settings,
             signal: Mutex::new(Signal::default()),
@@ -161,10 +192,19 @@ impl StateStore {
         });
         let thread = {
             let shared = shared.clone();
-            std::thread::Builder::new().name("state-writer".into()).spawn(move || write_layers(&shared))?
+            std::thread::Builder::new()
+                .name("state-writer".into())
+                .spawn(move || write_layers(&shared))?
         };
-        let writer = Arc::new(WriterThread { shared: shared.clone(), thread: Mutex::new(Some(thread)) });
-        Ok(Self { shared, root: root.to_owned(), writer })
+        let writer = Arc::new(WriterThread {
+            shared: shared.clone(),
+            thread: Mutex::new(Some(thread)),
+        });
+        Ok(Self {
+            shared,
+            root: root.to_owned(),
+            writer,
+        })
     }
 
     /// Up to where the state is complete, in memory.
@@ -178,7 +218,12 @@ impl StateStore {
     /// # Errors
     /// The database cannot say.
     pub fn disk_bytes(&self) -> io::Result<u64> {
-        self.shared.database.read().db.size_on_disk().map_err(items::io_error)
+        self.shared
+            .database
+            .read()
+            .db
+            .size_on_disk()
+            .map_err(items::io_error)
     }
 
     /// What keeps writes from reaching the disk, if something does.
@@ -192,22 +237,32 @@ impl StateStore {
     pub fn store(&self, writes: Writes, applied: AppliedAt) {
         let shared = &self.shared;
         let mut layers = shared.layers.write();
-        let bytes: usize = writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64).sum();
+        let bytes: usize = writes
+            .iter()
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64)
+            .sum();
         if let Some(recording) = &mut layers.recording {
-            recording.extend(writes.iter().map(|(key, value)| (key.clone(), value.clone())));
+            recording.extend(
+                writes
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
         }
         layers.active.extend(writes);
         layers.active_bytes += bytes;
         layers.applied = applied;
         let full = layers.active_bytes >= shared.settings.layer_bytes;
-        let far_too_full = layers.active_bytes >= shared.settings.layer_bytes.saturating_mul(4) && layers.on_its_way.is_some();
+        let far_too_full = layers.active_bytes >= shared.settings.layer_bytes.saturating_mul(4)
+            && layers.on_its_way.is_some();
         drop(layers);
         if full {
             let mut signal = shared.signal.lock();
             signal.wanted = true;
             shared.changed.notify_all();
             if far_too_full && !signal.stopping {
-                shared.changed.wait_for(&mut signal, Duration::from_millis(200));
+                shared
+                    .changed
+                    .wait_for(&mut signal, Duration::from_millis(200));
             }
         }
     }
@@ -223,7 +278,12 @@ impl StateStore {
             Ok(file) => {
                 // The log will be cut up to here, so the database should reach as far.
                 write_layer(&self.shared)?;
-                self.shared.database.read().db.flush().map_err(items::io_error)?;
+                self.shared
+                    .database
+                    .read()
+                    .db
+                    .flush()
+                    .map_err(items::io_error)?;
                 Ok(file)
             }
             Err(error) => {
@@ -252,14 +312,19 @@ impl StateStore {
         }
         let (since, applied) = {
             let mut layers = self.shared.layers.write();
-            (layers.recording.take().unwrap_or_default(), layers.applied.clone())
+            (
+                layers.recording.take().unwrap_or_default(),
+                layers.applied.clone(),
+            )
         };
         for (key, value) in &since {
             file.item(key, value.as_ref())?;
         }
         // The hash and format as of that position: what was recorded last, or what has not changed since.
         let globals = match since.get(&crate::state::keys::globals()) {
-            Some(Some(bytes)) => crate::state::Globals::decode(bytes.clone()).map_err(io::Error::other)?,
+            Some(Some(bytes)) => {
+                crate::state::Globals::decode(bytes.clone()).map_err(io::Error::other)?
+            }
             _ => read::globals(self)?,
         };
         file.finish(&applied, globals.hash, globals.format)
@@ -279,7 +344,10 @@ impl StateStore {
         let mut layers = self.shared.layers.write();
         let mut database = self.shared.database.write();
         let old = std::mem::replace(&mut *database, Database { db, folder });
-        *layers = Layers { applied, ..Layers::default() };
+        *layers = Layers {
+            applied,
+            ..Layers::default()
+        };
         drop((database, layers));
         let Database { db, folder } = old;
         drop(db);
@@ -313,7 +381,12 @@ impl StateStore {
 impl Base for StateStore {
     fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
         let layers = self.shared.layers.read();
-        if let Some(value) = layers.active.get(key).or_else(|| layers.on_its_way.as_ref().and_then(|(layer, _)| layer.get(key))) {
+        if let Some(value) = layers.active.get(key).or_else(|| {
+            layers
+                .on_its_way
+                .as_ref()
+                .and_then(|(layer, _)| layer.get(key))
+        }) {
             return Ok(value.clone());
         }
         SledBase(&self.shared.database.read().db).get(key)
@@ -322,7 +395,9 @@ impl Base for StateStore {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
         let layers = self.shared.layers.read();
         let database = self.shared.database.read();
-        let over: Vec<&Writes> = std::iter::once(&layers.active).chain(layers.on_its_way.as_ref().map(|(layer, _)| layer.as_ref())).collect();
+        let over: Vec<&Writes> = std::iter::once(&layers.active)
+            .chain(layers.on_its_way.as_ref().map(|(layer, _)| layer.as_ref()))
+            .collect();
         crate::state::scan_layers(&SledBase(&database.db), &over, from, to, limit, reverse)
     }
 }
@@ -345,7 +420,11 @@ impl Base for SledBase<'_> {
             let value = items::whole(self.0, &key, &head)?;
             Ok((key, value))
         };
-        if reverse { range.rev().take(limit).map(pair).collect() } else { range.take(limit).map(pair).collect() }
+        if reverse {
+            range.rev().take(limit).map(pair).collect()
+        } else {
+            range.take(limit).map(pair).collect()
+        }
     }
 }
 
@@ -355,7 +434,9 @@ fn write_layers(shared: &Shared) {
         {
             let mut signal = shared.signal.lock();
             if !signal.wanted && !signal.stopping {
-                shared.changed.wait_for(&mut signal, shared.settings.layer_age);
+                shared
+                    .changed
+                    .wait_for(&mut signal, shared.settings.layer_age);
             }
             if signal.stopping {
                 return; // an orderly stop has called `close`; after any other the log brings the rest back
@@ -367,7 +448,10 @@ fn write_layers(shared: &Shared) {
         if let Some(reason) = &fault
             && signal.fault.is_none()
         {
-            tracing::error!(reason, "applied state cannot be written to disk; it stays in memory and is tried again");
+            tracing::error!(
+                reason,
+                "applied state cannot be written to disk; it stays in memory and is tried again"
+            );
         }
         signal.fault = fault;
         shared.changed.notify_all();
@@ -386,7 +470,9 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
             let closed = Arc::new(std::mem::take(&mut layers.active));
             layers.on_its_way = Some((closed, layers.applied.clone()));
         }
-        let Some(on_its_way) = layers.on_its_way.clone() else { return Ok(()) };
+        let Some(on_its_way) = layers.on_its_way.clone() else {
+            return Ok(());
+        };
         on_its_way
     };
     let database = shared.database.read();
@@ -402,9 +488,14 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
 }
 
 fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
-    let Some(bytes) = db.get(items::APPLIED).map_err(items::io_error)? else { return Ok(AppliedAt::default()) };
+    let Some(bytes) = db.get(items::APPLIED).map_err(items::io_error)? else {
+        return Ok(AppliedAt::default());
+    };
     let header = SnapshotHeader::decode(&bytes[..]).map_err(io::Error::other)?;
-    Ok(AppliedAt { last: header.last, membership: header.membership })
+    Ok(AppliedAt {
+        last: header.last,
+        membership: header.membership,
+    })
 }
 
 /// Fills a fresh database from a snapshot file.
@@ -429,8 +520,12 @@ fn load(db: &sled::Db, file: &SnapshotFile) -> io::Result<AppliedAt> {
         Ok(())
     })?;
     write(&mut batch)?;
-    let applied = AppliedAt { last: header.last, membership: header.membership };
-    db.insert(items::APPLIED, encode_applied(&applied)).map_err(items::io_error)?;
+    let applied = AppliedAt {
+        last: header.last,
+        membership: header.membership,
+    };
+    db.insert(items::APPLIED, encode_applied(&applied))
+        .map_err(items::io_error)?;
     db.flush().map_err(items::io_error)?;
     Ok(applied)
 }
@@ -438,7 +533,12 @@ fn load(db: &sled::Db, file: &SnapshotFile) -> io::Result<AppliedAt> {
 fn numbered(root: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(root)? {
-        if let Some(number) = entry?.file_name().to_str().and_then(|name| name.strip_prefix("state-")).and_then(|number| number.parse().ok()) {
+        if let Some(number) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.strip_prefix("state-"))
+            .and_then(|number| number.parse().ok())
+        {
             numbers.push(number);
         }
     }
@@ -472,7 +572,10 @@ fn next_folder(root: &Path) -> io::Result<PathBuf> {
 }
 
 fn point_to(root: &Path, folder: &Path) -> io::Result<()> {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let temporary = root.join("current.new");
     std::fs::write(&temporary, name)?;
     std::fs::File::open(&temporary)?.sync_all()?;
@@ -482,7 +585,10 @@ fn point_to(root: &Path, folder: &Path) -> io::Result<()> {
 
 fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     for attempt in 1.. {
-        let aside = folder.with_file_name(format!("{}.aside-{attempt}", folder.file_name().unwrap_or_default().to_string_lossy()));
+        let aside = folder.with_file_name(format!(
+            "{}.aside-{attempt}",
+            folder.file_name().unwrap_or_default().to_string_lossy()
+        ));
         if !aside.exists() {
             if folder.exists() {
                 std::fs::rename(folder, &aside)?;
@@ -490,5 +596,7 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
             return Ok(aside);
         }
     }
-    Err(io::Error::other("no free name to set the state database aside"))
+    Err(io::Error::other(
+        "no free name to set the state database aside",
+    ))
 }

@@ -6,7 +6,8 @@ use panther_cluster::door::change::{self, Change};
 use panther_cluster::state::read::{self, KeyedRow, Query};
 use panther_cluster::state::{Base, Machine, MemoryBase};
 use panther_proto::v1::{
-    Command, Declare, Entry, FeedRecord, FeedSpec, GiveBack, Message, OpenSession, QueueSpec, Receive, Send, Subscription, TableSpec, TextSet, Tick, TopicSpec, Transact, command, reply,
+    Command, Declare, Entry, FeedRecord, FeedSpec, GiveBack, Message, OpenSession, QueueSpec,
+    Receive, Send, Subscription, TableSpec, TextSet, Tick, TopicSpec, Transact, command, reply,
 };
 use prost::Message as _;
 
@@ -20,27 +21,64 @@ impl World {
     fn new() -> Self {
         let base = MemoryBase::default();
         let machine = Machine::open(&base).unwrap();
-        let mut world = Self { base, machine, now: 1_000_000 };
+        let mut world = Self {
+            base,
+            machine,
+            now: 1_000_000,
+        };
         let queue = |name: &str, change: &dyn Fn(&mut QueueSpec)| {
-            let mut spec = QueueSpec { name: name.into(), visibility_ms: 30_000, retention_ms: 3_600_000, max_receive_count: 3, dlq: "dead".into(), lonely_deaths: 3, ..QueueSpec::default() };
+            let mut spec = QueueSpec {
+                name: name.into(),
+                visibility_ms: 30_000,
+                retention_ms: 3_600_000,
+                max_receive_count: 3,
+                dlq: "dead".into(),
+                lonely_deaths: 3,
+                ..QueueSpec::default()
+            };
             change(&mut spec);
             spec
         };
-        let dead = QueueSpec { name: "dead".into(), retention_ms: 1_209_600_000, dead_letter: true, ..QueueSpec::default() };
+        let dead = QueueSpec {
+            name: "dead".into(),
+            retention_ms: 1_209_600_000,
+            dead_letter: true,
+            ..QueueSpec::default()
+        };
         let declare = Declare {
             version: 1,
-            queues: vec![dead, queue("plain", &|_| ()), queue("fair", &|spec| spec.fair = true), queue("feed", &|_| ()), queue("dedup", &|spec| spec.dedup_window_ms = 5_000)],
+            queues: vec![
+                dead,
+                queue("plain", &|_| ()),
+                queue("fair", &|spec| spec.fair = true),
+                queue("feed", &|_| ()),
+                queue("dedup", &|spec| spec.dedup_window_ms = 5_000),
+            ],
             tables: vec![TableSpec {
                 name: "rows".into(),
                 ttl_attribute: "expiresAt".into(),
-                feed: Some(FeedSpec { queue: "feed".into(), coalesce_by: vec!["alertCount".into()] }),
+                feed: Some(FeedSpec {
+                    queue: "feed".into(),
+                    coalesce_by: vec!["alertCount".into()],
+                }),
                 ..TableSpec::default()
             }],
             topics: vec![TopicSpec {
                 name: "news".into(),
                 subscriptions: vec![
-                    Subscription { queue: "plain".into(), filter: BTreeMap::from([("type".into(), TextSet { items: vec!["LogData".into()] })]) },
-                    Subscription { queue: "fair".into(), filter: BTreeMap::new() },
+                    Subscription {
+                        queue: "plain".into(),
+                        filter: BTreeMap::from([(
+                            "type".into(),
+                            TextSet {
+                                items: vec!["LogData".into()],
+                            },
+                        )]),
+                    },
+                    Subscription {
+                        queue: "fair".into(),
+                        filter: BTreeMap::new(),
+                    },
                 ],
             }],
         };
@@ -50,7 +88,12 @@ impl World {
     }
 
     fn run(&mut self, kind: command::Kind) -> reply::Kind {
-        let entry = Entry { group: 1, format: 1, time_ms: self.now, commands: vec![Command { kind: Some(kind) }] };
+        let entry = Entry {
+            group: 1,
+            format: 1,
+            time_ms: self.now,
+            commands: vec![Command { kind: Some(kind) }],
+        };
         let mut applied = self.machine.apply(&self.base, &entry).unwrap();
         self.base.store(&applied.writes);
         applied.replies.remove(0).kind.unwrap()
@@ -63,34 +106,60 @@ impl World {
     fn send(&mut self, queue: &str, body: &str, with: impl FnOnce(&mut Send)) -> String {
         let mut send = change::to_queue(queue, body.as_bytes().to_vec());
         with(&mut send);
-        match self.run(command::Kind::Transact(Transact { sends: vec![send], ..Transact::default() })) {
+        match self.run(command::Kind::Transact(Transact {
+            sends: vec![send],
+            ..Transact::default()
+        })) {
             reply::Kind::Done(mut done) => done.message_ids.remove(0),
             other => panic!("{other:?}"),
         }
     }
 
     fn receive(&mut self, queue: &str, session: u64, max: u32) -> Vec<Message> {
-        match self.run(command::Kind::Receive(Receive { queue: queue.into(), session, max, visibility_ms: 0 })) {
+        match self.run(command::Kind::Receive(Receive {
+            queue: queue.into(),
+            session,
+            max,
+            visibility_ms: 0,
+        })) {
             reply::Kind::Received(received) => received.messages,
             other => panic!("{other:?}"),
         }
     }
 
     fn bodies(&mut self, queue: &str, max: u32) -> Vec<String> {
-        self.receive(queue, 11, max).iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect()
+        self.receive(queue, 11, max)
+            .iter()
+            .map(|message| String::from_utf8(message.body.to_vec()).unwrap())
+            .collect()
     }
 
     fn done(&mut self, message: &Message) -> reply::Kind {
-        self.run(command::Kind::Transact(Transact { done: message.receipt.clone(), ..Transact::default() }))
+        self.run(command::Kind::Transact(Transact {
+            done: message.receipt.clone(),
+            ..Transact::default()
+        }))
     }
 
     fn give_back(&mut self, message: &Message, failed: bool, delay_ms: u64) {
-        let give_back = GiveBack { receipt: message.receipt.clone(), failed, reason: "why".into(), delay_ms, component: String::new() };
-        assert!(matches!(self.run(command::Kind::GiveBack(give_back)), reply::Kind::Done(_)));
+        let give_back = GiveBack {
+            receipt: message.receipt.clone(),
+            failed,
+            reason: "why".into(),
+            delay_ms,
+            component: String::new(),
+        };
+        assert!(matches!(
+            self.run(command::Kind::GiveBack(give_back)),
+            reply::Kind::Done(_)
+        ));
     }
 
     fn put(&mut self, change: Change) {
-        let reply = self.run(command::Kind::Transact(Transact { changes: vec![change.done()], ..Transact::default() }));
+        let reply = self.run(command::Kind::Transact(Transact {
+            changes: vec![change.done()],
+            ..Transact::default()
+        }));
         assert!(matches!(reply, reply::Kind::Done(_)), "{reply:?}");
     }
 
@@ -99,7 +168,16 @@ impl World {
     }
 
     fn rows(&self) -> Vec<KeyedRow> {
-        read::query(&self.base, &Query { table: "rows".into(), limit: 100, ..Query::default() }).unwrap().rows
+        read::query(
+            &self.base,
+            &Query {
+                table: "rows".into(),
+                limit: 100,
+                ..Query::default()
+            },
+        )
+        .unwrap()
+        .rows
     }
 }
 
@@ -118,12 +196,17 @@ fn messages_come_in_order_of_arrival_and_one_given_back_keeps_its_place() {
 fn sources_take_turns_where_that_is_declared() {
     let mut world = World::new();
     for number in 0..4 {
-        world.send("fair", &format!("loud {number}"), |send| send.turn = "loud".into());
+        world.send("fair", &format!("loud {number}"), |send| {
+            send.turn = "loud".into()
+        });
     }
     world.send("fair", "quiet", |send| send.turn = "quiet".into());
     world.send("fair", "nameless", |_| ());
     assert_eq!(world.bodies("fair", 2), ["loud 0", "quiet"]);
-    assert_eq!(world.bodies("fair", 10), ["nameless", "loud 1", "loud 2", "loud 3"]);
+    assert_eq!(
+        world.bodies("fair", 10),
+        ["nameless", "loud 1", "loud 2", "loud 3"]
+    );
 }
 
 #[test]
@@ -168,10 +251,16 @@ fn a_delay_a_deduplication_window_and_a_retention_pass_by_the_clock_that_command
     world.now += 10_000;
     assert_eq!(world.bodies("plain", 1), ["late"]);
     world.send("dedup", "once", |send| send.dedup_id = "d".into());
-    assert_eq!(world.send("dedup", "twice", |send| send.dedup_id = "d".into()), "");
+    assert_eq!(
+        world.send("dedup", "twice", |send| send.dedup_id = "d".into()),
+        ""
+    );
     world.now += 5_000;
     world.tick();
-    assert_ne!(world.send("dedup", "again", |send| send.dedup_id = "d".into()), "");
+    assert_ne!(
+        world.send("dedup", "again", |send| send.dedup_id = "d".into()),
+        ""
+    );
     world.now += 3_600_000;
     world.tick();
     assert_eq!(read::counts(&world.base, "dedup").unwrap().expired, 2);
@@ -180,7 +269,14 @@ fn a_delay_a_deduplication_window_and_a_retention_pass_by_the_clock_that_command
 #[test]
 fn a_topic_reaches_the_queues_whose_filter_passes() {
     let mut world = World::new();
-    let publish = |kind: &str| Transact { sends: vec![change::to_topic("news", "x", BTreeMap::from([("type".into(), kind.into())]))], ..Transact::default() };
+    let publish = |kind: &str| Transact {
+        sends: vec![change::to_topic(
+            "news",
+            "x",
+            BTreeMap::from([("type".into(), kind.into())]),
+        )],
+        ..Transact::default()
+    };
     world.run(command::Kind::Transact(publish("LogData")));
     world.run(command::Kind::Transact(publish("RuleMatches")));
     assert_eq!(read::counts(&world.base, "plain").unwrap().waiting, 1);
@@ -190,34 +286,62 @@ fn a_topic_reaches_the_queues_whose_filter_passes() {
 fn record(message: &Message) -> (Option<i64>, Option<i64>) {
     use panther_cluster::door::change::RowExt;
     let record = FeedRecord::decode(message.body.clone()).unwrap();
-    (record.old.and_then(|row| row.int("n")), record.new.and_then(|row| row.int("n")))
+    (
+        record.old.and_then(|row| row.int("n")),
+        record.new.and_then(|row| row.int("n")),
+    )
 }
 
 #[test]
 fn a_feed_carries_each_row_in_order_one_at_a_time_and_coalesces_only_what_waits() {
     let mut world = World::new();
-    let put = |n: i64, count: i64| Change::update("rows", change::key("r")).set("n", n).set("alertCount", count);
+    let put = |n: i64, count: i64| {
+        Change::update("rows", change::key("r"))
+            .set("n", n)
+            .set("alertCount", count)
+    };
     world.put(put(1, 1));
     world.put(put(2, 1));
     world.put(put(3, 2));
     world.put(Change::update("rows", change::key("other")).set("n", 9_i64));
     let received = world.receive("feed", 11, 10);
-    assert_eq!(received.iter().map(record).collect::<Vec<_>>(), [(None, Some(2)), (None, Some(9))]);
+    assert_eq!(
+        received.iter().map(record).collect::<Vec<_>>(),
+        [(None, Some(2)), (None, Some(9))]
+    );
     world.put(put(4, 2));
-    assert!(world.receive("feed", 11, 10).is_empty(), "one record of a row is in flight at a time");
+    assert!(
+        world.receive("feed", 11, 10).is_empty(),
+        "one record of a row is in flight at a time"
+    );
     world.done(&received[0]);
-    assert_eq!(world.receive("feed", 11, 10).iter().map(record).collect::<Vec<_>>(), [(Some(2), Some(4))]);
+    assert_eq!(
+        world
+            .receive("feed", 11, 10)
+            .iter()
+            .map(record)
+            .collect::<Vec<_>>(),
+        [(Some(2), Some(4))]
+    );
 }
 
 #[test]
 fn an_expired_row_is_hidden_at_once_swept_later_and_can_be_written_anew() {
     let mut world = World::new();
-    world.put(Change::update("rows", change::key("r")).set("n", 1_i64).set("expiresAt", 1_010_i64));
+    world.put(
+        Change::update("rows", change::key("r"))
+            .set("n", 1_i64)
+            .set("expiresAt", 1_010_i64),
+    );
     assert_eq!(world.rows().len(), 1);
     world.now = 1_010_000;
     world.send("plain", "moves the clock", |_| ());
     assert!(world.rows().is_empty());
-    world.put(Change::update("rows", change::key("r")).if_row_absent().add("n", 5));
+    world.put(
+        Change::update("rows", change::key("r"))
+            .if_row_absent()
+            .add("n", 5),
+    );
     world.tick();
     use panther_cluster::door::change::RowExt;
     assert_eq!(world.rows()[0].1.int("n"), Some(5));
@@ -254,11 +378,30 @@ fn a_session_that_ends_gives_back_suspects_which_run_alone_and_only_a_lonely_dea
 #[test]
 fn requeue_moves_what_was_there_at_its_start_and_nothing_that_comes_later() {
     let mut world = World::new();
-    let mut ids: Vec<String> = (0..3).map(|number| world.send("dead", &number.to_string(), |send| send.attributes = BTreeMap::from([("id".into(), "x".into())]))).collect();
+    let mut ids: Vec<String> = (0..3)
+        .map(|number| {
+            world.send("dead", &number.to_string(), |send| {
+                send.attributes = BTreeMap::from([("id".into(), "x".into())])
+            })
+        })
+        .collect();
     let upto = read::counts(&world.base, "dead").unwrap().next_seq;
     world.send("dead", "late", |_| ());
-    world.run(command::Kind::Requeue(panther_proto::v1::Requeue { from: "dead".into(), to: "plain".into(), upto, max: 500, message_id: String::new() }));
-    let mut moved: Vec<String> = world.receive("plain", 11, 10).iter().map(|message| { assert_eq!(message.attributes["id"], "x"); message.id.clone() }).collect();
+    world.run(command::Kind::Requeue(panther_proto::v1::Requeue {
+        from: "dead".into(),
+        to: "plain".into(),
+        upto,
+        max: 500,
+        message_id: String::new(),
+    }));
+    let mut moved: Vec<String> = world
+        .receive("plain", 11, 10)
+        .iter()
+        .map(|message| {
+            assert_eq!(message.attributes["id"], "x");
+            message.id.clone()
+        })
+        .collect();
     ids.sort_unstable();
     moved.sort_unstable();
     assert_eq!(moved, ids);

@@ -3,7 +3,9 @@
 //! A receipt stays good after its visibility ran out, until the message is received again, moved, purged or done, or
 //! its session ends.
 
-use panther_proto::v1::{Code, Done, Extend, GiveBack, QueueSpec, Receipt, StoredBody, StoredHead, reply};
+use panther_proto::v1::{
+    Code, Done, Extend, GiveBack, QueueSpec, Receipt, StoredBody, StoredHead, reply,
+};
 
 use crate::state::limits::{DELAY_MS, VISIBILITY_MS, stop};
 use crate::state::{Stop, Tx, due, keys, sessions};
@@ -16,7 +18,13 @@ fn receipt(tx: &Tx<'_>, receipt: &Receipt) -> Result<StoredHead, Stop> {
     sessions::require(tx, receipt.session)?;
     let head = super::require_head(tx, &receipt.queue, receipt.seq)?;
     if head.receive != receipt.receive {
-        return Err(stop(Code::StaleReceipt, format!("message {} of queue {} was received again since", receipt.seq, receipt.queue)));
+        return Err(stop(
+            Code::StaleReceipt,
+            format!(
+                "message {} of queue {} was received again since",
+                receipt.seq, receipt.queue
+            ),
+        ));
     }
     Ok(head)
 }
@@ -31,43 +39,91 @@ pub(in crate::state) fn done(tx: &mut Tx<'_>, receipt: &Receipt) -> Result<(), S
 
 /// Hides a message for longer (or shorter) than before.
 pub(in crate::state) fn extend(tx: &mut Tx<'_>, extend: &Extend) -> Result<reply::Kind, Stop> {
-    let Some(receipt) = &extend.receipt else { return Err(stop(Code::Invalid, "the extension names no receipt")) };
+    let Some(receipt) = &extend.receipt else {
+        return Err(stop(Code::Invalid, "the extension names no receipt"));
+    };
     let mut head = self::receipt(tx, receipt)?;
     if !super::in_flight(&head) {
-        return Err(stop(Code::StaleReceipt, format!("the visibility of message {} of queue {} ran out", receipt.seq, receipt.queue)));
+        return Err(stop(
+            Code::StaleReceipt,
+            format!(
+                "the visibility of message {} of queue {} ran out",
+                receipt.seq, receipt.queue
+            ),
+        ));
     }
     if extend.visibility_ms > VISIBILITY_MS {
-        return Err(stop(Code::Invalid, format!("a visibility of {} ms is longer than 12 hours", extend.visibility_ms)));
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "a visibility of {} ms is longer than 12 hours",
+                extend.visibility_ms
+            ),
+        ));
     }
-    tx.remove(due::visible(head.hidden_until_ms, &receipt.queue, receipt.seq));
+    tx.remove(due::visible(
+        head.hidden_until_ms,
+        &receipt.queue,
+        receipt.seq,
+    ));
     head.hidden_until_ms = tx.now().saturating_add(extend.visibility_ms.max(1));
-    tx.put(due::visible(head.hidden_until_ms, &receipt.queue, receipt.seq), bytes::Bytes::new());
+    tx.put(
+        due::visible(head.hidden_until_ms, &receipt.queue, receipt.seq),
+        bytes::Bytes::new(),
+    );
     tx.write(keys::head(&receipt.queue, receipt.seq), &head);
     Ok(reply::Kind::Done(Done::default()))
 }
 
 /// Puts a message back, counted as its own failure or not.
-pub(in crate::state) fn give_back(tx: &mut Tx<'_>, give_back: &GiveBack) -> Result<reply::Kind, Stop> {
-    let Some(receipt) = &give_back.receipt else { return Err(stop(Code::Invalid, "the message to give back has no receipt")) };
+pub(in crate::state) fn give_back(
+    tx: &mut Tx<'_>,
+    give_back: &GiveBack,
+) -> Result<reply::Kind, Stop> {
+    let Some(receipt) = &give_back.receipt else {
+        return Err(stop(
+            Code::Invalid,
+            "the message to give back has no receipt",
+        ));
+    };
     if give_back.delay_ms > DELAY_MS {
-        return Err(stop(Code::Invalid, format!("a delay of {} ms is longer than {DELAY_MS} ms", give_back.delay_ms)));
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "a delay of {} ms is longer than {DELAY_MS} ms",
+                give_back.delay_ms
+            ),
+        ));
     }
     let mut head = self::receipt(tx, receipt)?;
     release(tx, &receipt.queue, receipt.seq, &mut head)?;
     if !give_back.reason.is_empty() {
-        let from = if give_back.component.is_empty() { String::new() } else { format!("{}: ", give_back.component) };
+        let from = if give_back.component.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", give_back.component)
+        };
         head.last_error = cut(&format!("{from}{}", give_back.reason));
     }
     // Given back by its own choice: it is innocent of whatever its session suffered before.
     head.suspect = false;
     head.lonely_deaths = 0;
-    back_in_line(tx, &receipt.queue, receipt.seq, head, give_back.failed, give_back.delay_ms)?;
+    back_in_line(
+        tx,
+        &receipt.queue,
+        receipt.seq,
+        head,
+        give_back.failed,
+        give_back.delay_ms,
+    )?;
     Ok(reply::Kind::Done(Done::default()))
 }
 
 /// A hidden message's time has come.
 pub(in crate::state) fn time_out(tx: &mut Tx<'_>, queue: &str, seq: u64) -> Result<(), Stop> {
-    let Some(mut head) = super::head(tx, queue, seq)? else { return Ok(()) };
+    let Some(mut head) = super::head(tx, queue, seq)? else {
+        return Ok(());
+    };
     if head.hidden_until_ms == 0 || head.hidden_until_ms > tx.now() {
         return Ok(());
     }
@@ -86,10 +142,17 @@ pub(in crate::state) fn time_out(tx: &mut Tx<'_>, queue: &str, seq: u64) -> Resu
 }
 
 /// The session that held a message has ended: the message is a suspect, and stale for its old holder.
-pub(in crate::state) fn orphan(tx: &mut Tx<'_>, queue: &str, seq: u64, alone: bool) -> Result<(), Stop> {
+pub(in crate::state) fn orphan(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    seq: u64,
+    alone: bool,
+) -> Result<(), Stop> {
     /// Wait before the second, third and later try of a message whose node died with it.
     const BACK_OFF_MS: [u64; 3] = [1_000, 10_000, 60_000];
-    let Some(mut head) = super::head(tx, queue, seq)? else { return Ok(()) };
+    let Some(mut head) = super::head(tx, queue, seq)? else {
+        return Ok(());
+    };
     let lonely_death = alone && head.suspect;
     if super::in_flight(&head) {
         tx.remove(due::visible(head.hidden_until_ms, queue, seq));
@@ -104,8 +167,14 @@ pub(in crate::state) fn orphan(tx: &mut Tx<'_>, queue: &str, seq: u64, alone: bo
     let spec = tx.queue(queue)?;
     if lonely_death {
         head.lonely_deaths += 1;
-        head.last_error = format!("its node's session ended {} times while this was its only message", head.lonely_deaths);
-        if spec.lonely_deaths > 0 && head.lonely_deaths >= spec.lonely_deaths && !spec.dlq.is_empty() {
+        head.last_error = format!(
+            "its node's session ended {} times while this was its only message",
+            head.lonely_deaths
+        );
+        if spec.lonely_deaths > 0
+            && head.lonely_deaths >= spec.lonely_deaths
+            && !spec.dlq.is_empty()
+        {
             return bury(tx, &spec, seq, head);
         }
         let delay = BACK_OFF_MS[(head.lonely_deaths as usize - 1).min(BACK_OFF_MS.len() - 1)];
@@ -139,12 +208,22 @@ fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Res
     Ok(())
 }
 
-fn back_in_line(tx: &mut Tx<'_>, queue: &str, seq: u64, mut head: StoredHead, failed: bool, delay_ms: u64) -> Result<(), Stop> {
+fn back_in_line(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    seq: u64,
+    mut head: StoredHead,
+    failed: bool,
+    delay_ms: u64,
+) -> Result<(), Stop> {
     let spec = tx.queue(queue)?;
     if failed {
         head.failures += 1;
         tx.counts_mut(queue).failures += 1;
-        if spec.max_receive_count > 0 && head.failures >= spec.max_receive_count && !spec.dlq.is_empty() {
+        if spec.max_receive_count > 0
+            && head.failures >= spec.max_receive_count
+            && !spec.dlq.is_empty()
+        {
             return bury(tx, &spec, seq, head);
         }
     }
@@ -155,27 +234,58 @@ fn back_in_line(tx: &mut Tx<'_>, queue: &str, seq: u64, mut head: StoredHead, fa
     super::make_ready(tx, queue, seq, &head)
 }
 
-fn hide(tx: &mut Tx<'_>, queue: &str, seq: u64, mut head: StoredHead, delay_ms: u64) -> Result<(), Stop> {
+fn hide(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    seq: u64,
+    mut head: StoredHead,
+    delay_ms: u64,
+) -> Result<(), Stop> {
     head.hidden_until_ms = tx.now().saturating_add(delay_ms);
     let counts = tx.counts_mut(queue);
     counts.waiting = counts.waiting.saturating_sub(1);
     counts.delayed += 1;
-    tx.put(due::visible(head.hidden_until_ms, queue, seq), bytes::Bytes::new());
+    tx.put(
+        due::visible(head.hidden_until_ms, queue, seq),
+        bytes::Bytes::new(),
+    );
     tx.write(keys::head(queue, seq), &head);
     Ok(())
 }
 
 /// Moves a message that failed too often to the dead letter queue, with its id, attributes, counts and last error.
 fn bury(tx: &mut Tx<'_>, spec: &QueueSpec, seq: u64, head: StoredHead) -> Result<(), Stop> {
-    let Some(mut body) = tx.read::<StoredBody>(&keys::body(&spec.name, seq))? else { return Ok(()) };
-    tracing::debug!(queue = spec.name, message = body.id, reason = head.last_error, "dead letter");
+    let Some(mut body) = tx.read::<StoredBody>(&keys::body(&spec.name, seq))? else {
+        return Ok(());
+    };
+    tracing::debug!(
+        queue = spec.name,
+        message = body.id,
+        reason = head.last_error,
+        "dead letter"
+    );
     erase(tx, &spec.name, seq, &head)?;
     tx.counts_mut(&spec.name).dead_lettered += 1;
     body.origin.clone_from(&spec.name);
     // In the dead letter queue it stands alone: no order, no coalescing.
-    let kept = StoredHead { receives: head.receives, failures: head.failures, lonely_deaths: head.lonely_deaths, last_error: head.last_error, ..StoredHead::default() };
+    let kept = StoredHead {
+        receives: head.receives,
+        failures: head.failures,
+        lonely_deaths: head.lonely_deaths,
+        last_error: head.last_error,
+        ..StoredHead::default()
+    };
     tx.counts_mut(&spec.dlq).accepted += 1;
-    super::send::enqueue(tx, &spec.dlq, &StoredBody { group: String::new(), coalesce_key: String::new(), ..body }, kept)
+    super::send::enqueue(
+        tx,
+        &spec.dlq,
+        &StoredBody {
+            group: String::new(),
+            coalesce_key: String::new(),
+            ..body
+        },
+        kept,
+    )
 }
 
 /// Takes every trace of a message out of a queue, and lets the next of its group come.

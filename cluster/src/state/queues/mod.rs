@@ -24,14 +24,28 @@ fn head(tx: &Tx<'_>, queue: &str, seq: u64) -> Result<Option<StoredHead>, Stop> 
 }
 
 fn require_head(tx: &Tx<'_>, queue: &str, seq: u64) -> Result<StoredHead, Stop> {
-    head(tx, queue, seq)?.ok_or_else(|| stop(Code::StaleReceipt, format!("message {seq} is no longer in queue {queue}: it was done, moved, purged or expired")))
+    head(tx, queue, seq)?.ok_or_else(|| {
+        stop(
+            Code::StaleReceipt,
+            format!(
+                "message {seq} is no longer in queue {queue}: it was done, moved, purged or expired"
+            ),
+        )
+    })
 }
 
 /// Puts a message among the ready ones, unless an earlier one of its group is still there.
 fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<(), Stop> {
     if !head.group.is_empty() {
-        let prefix = keys::KeyBuilder::new(keys::kind::GROUP).text(queue).text(&head.group).done();
-        if tx.scan_prefix(&prefix, 1)?.first().is_some_and(|(first, _)| **first != *keys::group(queue, &head.group, seq)) {
+        let prefix = keys::KeyBuilder::new(keys::kind::GROUP)
+            .text(queue)
+            .text(&head.group)
+            .done();
+        if tx
+            .scan_prefix(&prefix, 1)?
+            .first()
+            .is_some_and(|(first, _)| **first != *keys::group(queue, &head.group, seq))
+        {
             return Ok(()); // its turn comes when the earlier one has left
         }
     }
@@ -40,7 +54,10 @@ fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Resu
         tx.counts_mut(queue).suspects += 1;
     } else {
         let fair = tx.queue(queue)?.fair;
-        tx.put(keys::ready(queue, if fair { &head.turn } else { "" }, seq), bytes::Bytes::new());
+        tx.put(
+            keys::ready(queue, if fair { &head.turn } else { "" }, seq),
+            bytes::Bytes::new(),
+        );
         let counts = tx.counts_mut(queue);
         counts.ready_from = counts.ready_from.min(seq);
     }
@@ -66,9 +83,19 @@ fn unready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<
 
 /// The next message of a group may be received once the earlier one has left.
 fn ready_next_of_group(tx: &mut Tx<'_>, queue: &str, group: &str) -> Result<(), Stop> {
-    let prefix = keys::KeyBuilder::new(keys::kind::GROUP).text(queue).text(group).done();
-    let Some((first, _)) = tx.scan_prefix(&prefix, 1)?.pop() else { return Ok(()) };
-    let Some(seq) = first.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { return Ok(()) };
+    let prefix = keys::KeyBuilder::new(keys::kind::GROUP)
+        .text(queue)
+        .text(group)
+        .done();
+    let Some((first, _)) = tx.scan_prefix(&prefix, 1)?.pop() else {
+        return Ok(());
+    };
+    let Some(seq) = first
+        .last_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+    else {
+        return Ok(());
+    };
     if let Some(head) = head(tx, queue, seq)?
         && !in_flight(&head)
         && head.hidden_until_ms == 0

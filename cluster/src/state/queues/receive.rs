@@ -3,7 +3,9 @@
 //! A suspect (its last holder's session ended) runs alone: while a session holds one it gets nothing else, and it gets
 //! one only when it holds nothing. So the death of a node points at one message, and drags no neighbour along.
 
-use panther_proto::v1::{Code, Message, QueueSpec, Receive, Received, StoredBody, StoredHead, StoredSession, reply};
+use panther_proto::v1::{
+    Code, Message, QueueSpec, Receive, Received, StoredBody, StoredHead, StoredSession, reply,
+};
 
 use crate::state::keys::KeyReader;
 use crate::state::limits::{RECEIVE_MAX, VISIBILITY_MS, stop};
@@ -18,10 +20,23 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     let spec = tx.queue(&receive.queue)?;
     let mut session = sessions::require(tx, receive.session)?;
     if receive.visibility_ms > VISIBILITY_MS {
-        return Err(stop(Code::Invalid, format!("a visibility of {} ms is longer than 12 hours", receive.visibility_ms)));
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "a visibility of {} ms is longer than 12 hours",
+                receive.visibility_ms
+            ),
+        ));
     }
     due::advance(tx, DUE_FIRST)?;
-    let visible_at = tx.now().saturating_add(if receive.visibility_ms == 0 { spec.visibility_ms } else { receive.visibility_ms }.max(1));
+    let visible_at = tx.now().saturating_add(
+        if receive.visibility_ms == 0 {
+            spec.visibility_ms
+        } else {
+            receive.visibility_ms
+        }
+        .max(1),
+    );
     let max = receive.max.clamp(1, RECEIVE_MAX) as usize;
     let mut messages = Vec::new();
     for seq in choose(tx, &spec, &session, max)? {
@@ -37,11 +52,19 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
             tx.wake(&spec.name);
         }
     }
-    Ok(reply::Kind::Received(Received { messages, time_ms: tx.now() }))
+    Ok(reply::Kind::Received(Received {
+        messages,
+        time_ms: tx.now(),
+    }))
 }
 
 /// Sequence numbers of what may be handed out.
-fn choose(tx: &mut Tx<'_>, spec: &QueueSpec, session: &StoredSession, max: usize) -> Result<Vec<u64>, Stop> {
+fn choose(
+    tx: &mut Tx<'_>,
+    spec: &QueueSpec,
+    session: &StoredSession,
+    max: usize,
+) -> Result<Vec<u64>, Stop> {
     if session.alone {
         return Ok(Vec::new());
     }
@@ -51,15 +74,29 @@ fn choose(tx: &mut Tx<'_>, spec: &QueueSpec, session: &StoredSession, max: usize
         if session.holds > 0 || tx.counts(&spec.name).suspects == 0 {
             return Ok(Vec::new());
         }
-        let prefix = keys::KeyBuilder::new(keys::kind::SUSPECT).text(&spec.name).done();
-        return Ok(tx.scan_prefix(&prefix, 1)?.iter().filter_map(|(key, _)| seq_of(key)).collect());
+        let prefix = keys::KeyBuilder::new(keys::kind::SUSPECT)
+            .text(&spec.name)
+            .done();
+        return Ok(tx
+            .scan_prefix(&prefix, 1)?
+            .iter()
+            .filter_map(|(key, _)| seq_of(key))
+            .collect());
     }
-    if spec.fair { in_turn(tx, spec, max) } else { in_line(tx, spec, max) }
+    if spec.fair {
+        in_turn(tx, spec, max)
+    } else {
+        in_line(tx, spec, max)
+    }
 }
 
 fn in_line(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, Stop> {
     let from = tx.counts(&spec.name).ready_from;
-    let found = tx.scan(&keys::ready(&spec.name, "", from), &keys::ready(&spec.name, "", u64::MAX), max)?;
+    let found = tx.scan(
+        &keys::ready(&spec.name, "", from),
+        &keys::ready(&spec.name, "", u64::MAX),
+        max,
+    )?;
     let seqs: Vec<u64> = found.iter().filter_map(|(key, _)| seq_of(key)).collect();
     // Nothing ready lies below: the next look need not step over what was taken.
     let counts = tx.counts_mut(&spec.name);
@@ -71,7 +108,10 @@ fn in_line(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
 fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, Stop> {
     let last = tx.counts(&spec.name).last_turn;
     // Per turn, the next sequence number to look at.
-    let mut turns: Vec<(String, u64)> = turns_from(tx, &spec.name, &last)?.into_iter().map(|turn| (turn, 0)).collect();
+    let mut turns: Vec<(String, u64)> = turns_from(tx, &spec.name, &last)?
+        .into_iter()
+        .map(|turn| (turn, 0))
+        .collect();
     let mut seqs = Vec::new();
     while seqs.len() < max && !turns.is_empty() {
         let mut left = Vec::with_capacity(turns.len());
@@ -79,7 +119,11 @@ fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
             if seqs.len() == max {
                 break;
             }
-            let found = tx.scan(&keys::ready(&spec.name, &turn, from), &keys::ready(&spec.name, &turn, u64::MAX), 1)?;
+            let found = tx.scan(
+                &keys::ready(&spec.name, &turn, from),
+                &keys::ready(&spec.name, &turn, u64::MAX),
+                1,
+            )?;
             if let Some(seq) = found.first().and_then(|(key, _)| seq_of(key)) {
                 seqs.push(seq);
                 tx.counts_mut(&spec.name).last_turn.clone_from(&turn);
@@ -94,12 +138,18 @@ fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
 /// Turns with something ready: those behind `last` first, then the others.
 fn turns_from(tx: &Tx<'_>, queue: &str, last: &str) -> Result<Vec<String>, Stop> {
     let all = || keys::KeyBuilder::new(keys::kind::READY).text(queue);
-    let (start, middle, end) = (all().done(), keys::after(&all().text(last).done()), keys::after(&all().done()));
+    let (start, middle, end) = (
+        all().done(),
+        keys::after(&all().text(last).done()),
+        keys::after(&all().done()),
+    );
     let mut turns = Vec::new();
     for (mut from, to) in [(middle.clone(), end), (start, middle)] {
         while turns.len() < TURNS_MAX {
             let found = tx.scan(&from, &to, 1)?;
-            let Some(turn) = found.first().and_then(|(key, _)| turn_of(key)) else { break };
+            let Some(turn) = found.first().and_then(|(key, _)| turn_of(key)) else {
+                break;
+            };
             from = keys::after(&all().text(&turn).done());
             turns.push(turn);
         }
@@ -113,9 +163,19 @@ fn turn_of(key: &[u8]) -> Option<String> {
     reader.text()
 }
 
-fn take(tx: &mut Tx<'_>, queue: &str, seq: u64, session: u64, visible_at: u64) -> Result<Option<Message>, Stop> {
-    let Some(mut head) = super::head(tx, queue, seq)? else { return Ok(None) };
-    let Some(body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else { return Ok(None) };
+fn take(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    seq: u64,
+    session: u64,
+    visible_at: u64,
+) -> Result<Option<Message>, Stop> {
+    let Some(mut head) = super::head(tx, queue, seq)? else {
+        return Ok(None);
+    };
+    let Some(body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else {
+        return Ok(None);
+    };
     super::unready(tx, queue, seq, &head)?;
     head.receives += 1;
     head.receive += 1;
@@ -132,7 +192,8 @@ fn take(tx: &mut Tx<'_>, queue: &str, seq: u64, session: u64, visible_at: u64) -
 }
 
 fn seq_of(key: &[u8]) -> Option<u64> {
-    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+    key.last_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// A message as its receiver and the operator see it.
@@ -143,7 +204,12 @@ pub fn message(queue: &str, seq: u64, head: &StoredHead, body: StoredBody) -> Me
         queue: queue.to_owned(),
         body: body.body,
         attributes: body.attributes,
-        receipt: (head.session != 0).then(|| panther_proto::v1::Receipt { queue: queue.to_owned(), seq, receive: head.receive, session: head.session }),
+        receipt: (head.session != 0).then(|| panther_proto::v1::Receipt {
+            queue: queue.to_owned(),
+            seq,
+            receive: head.receive,
+            session: head.session,
+        }),
         receives: head.receives,
         failures: head.failures,
         sent_ms: head.sent_ms,

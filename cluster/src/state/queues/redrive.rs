@@ -38,7 +38,10 @@ pub(in crate::state) fn purge(tx: &mut Tx<'_>, purge: &Purge) -> Result<reply::K
 pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<reply::Kind, Stop> {
     let (from, to) = (tx.queue(&requeue.from)?, tx.queue(&requeue.to)?);
     if from.name == to.name {
-        return Err(stop(Code::Invalid, format!("{} cannot be requeued onto itself", from.name)));
+        return Err(stop(
+            Code::Invalid,
+            format!("{} cannot be requeued onto itself", from.name),
+        ));
     }
     let max = (requeue.max as usize).clamp(1, STEP);
     let found = heads(tx, &from.name, requeue.upto)?;
@@ -51,7 +54,9 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
             finished = false;
             break;
         }
-        let Some(body) = tx.read::<StoredBody>(&keys::body(&from.name, seq))? else { continue };
+        let Some(body) = tx.read::<StoredBody>(&keys::body(&from.name, seq))? else {
+            continue;
+        };
         if !requeue.message_id.is_empty() && body.id != requeue.message_id {
             continue;
         }
@@ -66,7 +71,11 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
 }
 
 /// Removes messages whose retention ran out; how many, and whether that was all.
-pub(in crate::state) fn expire(tx: &mut Tx<'_>, queue: &str, max: usize) -> Result<(u32, bool), Stop> {
+pub(in crate::state) fn expire(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    max: usize,
+) -> Result<(u32, bool), Stop> {
     let spec = tx.queue(queue)?;
     if spec.retention_ms == 0 {
         return Ok((0, true));
@@ -88,22 +97,37 @@ pub(in crate::state) fn expire(tx: &mut Tx<'_>, queue: &str, max: usize) -> Resu
 }
 
 fn heads(tx: &Tx<'_>, queue: &str, upto: u64) -> Result<Vec<(u64, StoredHead)>, Stop> {
-    let upto = if upto == 0 { u64::MAX } else { upto.saturating_add(1) };
+    let upto = if upto == 0 {
+        u64::MAX
+    } else {
+        upto.saturating_add(1)
+    };
     decode(tx.scan(&keys::head(queue, 0), &keys::head(queue, upto), STEP * 4)?)
 }
 
 fn decode(pairs: Vec<Pair>) -> Result<Vec<(u64, StoredHead)>, Stop> {
     pairs
         .into_iter()
-        .filter_map(|(key, value)| key.last_chunk::<8>().map(|seq| (u64::from_be_bytes(*seq), value)))
+        .filter_map(|(key, value)| {
+            key.last_chunk::<8>()
+                .map(|seq| (u64::from_be_bytes(*seq), value))
+        })
         .map(|(seq, value)| {
             StoredHead::decode(value)
                 .map(|head| (seq, head))
-                .map_err(|error| Stop::Store(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("a message's head does not decode: {error}"))))
+                .map_err(|error| {
+                    Stop::Store(std::io::Error::new(
+                        std::io::ErrorKind::InvalidData,
+                        format!("a message's head does not decode: {error}"),
+                    ))
+                })
         })
         .collect()
 }
 
 fn moved(count: usize, finished: bool) -> reply::Kind {
-    reply::Kind::Moved(Moved { count: u32::try_from(count).unwrap_or(u32::MAX), finished })
+    reply::Kind::Moved(Moved {
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        finished,
+    })
 }

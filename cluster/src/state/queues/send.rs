@@ -18,7 +18,13 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result
         }
         tx.put(key, bytes::Bytes::new());
         let until = tx.now().saturating_add(spec.dedup_window_ms);
-        tx.put(due::key(until, due::Kind::Dedup).text(queue).text(&send.dedup_id).done(), bytes::Bytes::new());
+        tx.put(
+            due::key(until, due::Kind::Dedup)
+                .text(queue)
+                .text(&send.dedup_id)
+                .done(),
+            bytes::Bytes::new(),
+        );
     }
     if !send.coalesce_key.is_empty()
         && let Some(id) = coalesce(tx, queue, send)?
@@ -37,7 +43,11 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result
         origin: String::new(),
     };
     let head = StoredHead {
-        hidden_until_ms: if send.delay_ms == 0 { 0 } else { tx.now().saturating_add(send.delay_ms) },
+        hidden_until_ms: if send.delay_ms == 0 {
+            0
+        } else {
+            tx.now().saturating_add(send.delay_ms)
+        },
         ..StoredHead::default()
     };
     let id = body.id.clone();
@@ -46,7 +56,12 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result
 }
 
 /// Puts a message at the end of the line, with the counts that `head` brings.
-pub(super) fn enqueue(tx: &mut Tx<'_>, queue: &str, body: &StoredBody, mut head: StoredHead) -> Result<(), Stop> {
+pub(super) fn enqueue(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    body: &StoredBody,
+    mut head: StoredHead,
+) -> Result<(), Stop> {
     let spec = tx.queue(queue)?;
     let encoded = body.encode_to_vec();
     head.sent_ms = tx.now();
@@ -55,7 +70,13 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, queue: &str, body: &StoredBody, mut head:
     head.group.clone_from(&body.group);
     let counts = tx.counts_mut(queue);
     if spec.max_bytes > 0 && counts.bytes + head.bytes > spec.max_bytes {
-        return Err(stop(Code::Full, format!("queue {queue} holds {} bytes of at most {}: its consumer must catch up first", counts.bytes, spec.max_bytes)));
+        return Err(stop(
+            Code::Full,
+            format!(
+                "queue {queue} holds {} bytes of at most {}: its consumer must catch up first",
+                counts.bytes, spec.max_bytes
+            ),
+        ));
     }
     counts.next_seq += 1;
     counts.bytes += head.bytes;
@@ -71,22 +92,39 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, queue: &str, body: &StoredBody, mut head:
         tx.put(keys::group(queue, &body.group, seq), bytes::Bytes::new());
     }
     if !body.coalesce_key.is_empty() {
-        tx.put(keys::coalesce(queue, &body.coalesce_key), seq.to_be_bytes().to_vec().into());
+        tx.put(
+            keys::coalesce(queue, &body.coalesce_key),
+            seq.to_be_bytes().to_vec().into(),
+        );
     }
     if head.hidden_until_ms == 0 {
         super::make_ready(tx, queue, seq, &head)
     } else {
-        tx.put(due::visible(head.hidden_until_ms, queue, seq), bytes::Bytes::new());
+        tx.put(
+            due::visible(head.hidden_until_ms, queue, seq),
+            bytes::Bytes::new(),
+        );
         Ok(())
     }
 }
 
 /// Gives a waiting message of the same key the new body: id, place and counts stay.
 fn coalesce(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result<Option<String>, Stop> {
-    let Some(bytes) = tx.get(&keys::coalesce(queue, &send.coalesce_key))? else { return Ok(None) };
-    let Some(seq) = bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { return Ok(None) };
-    let Some(mut head) = super::head(tx, queue, seq)?.filter(|head| !super::in_flight(head)) else { return Ok(None) };
-    let Some(mut body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else { return Ok(None) };
+    let Some(bytes) = tx.get(&keys::coalesce(queue, &send.coalesce_key))? else {
+        return Ok(None);
+    };
+    let Some(seq) = bytes
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+    else {
+        return Ok(None);
+    };
+    let Some(mut head) = super::head(tx, queue, seq)?.filter(|head| !super::in_flight(head)) else {
+        return Ok(None);
+    };
+    let Some(mut body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else {
+        return Ok(None);
+    };
     body.body = match feeds::merge(&body.body, &send.body).filter(|_| !send.group.is_empty()) {
         Some(merged) => merged.into(),
         None => send.body.clone(),

@@ -6,12 +6,29 @@ use panther_proto::v1::{Condition, Row, Value, condition, value};
 
 /// What is wrong with a condition, or nothing.
 pub(super) fn broken(condition: &Condition, row: Option<&Row>) -> Option<String> {
-    let held = if condition.attribute.is_empty() { None } else { row.and_then(|row| super::attribute(row, &condition.attribute)) };
-    let present = if condition.attribute.is_empty() { row.is_some() } else { held.is_some() };
+    let held = if condition.attribute.is_empty() {
+        None
+    } else {
+        row.and_then(|row| super::attribute(row, &condition.attribute))
+    };
+    let present = if condition.attribute.is_empty() {
+        row.is_some()
+    } else {
+        held.is_some()
+    };
     match &condition.test {
         None => Some("the condition names no test".to_owned()),
-        Some(condition::Test::Absent(absent)) => (present == *absent).then(|| if present { "it is present" } else { "it is absent" }.to_owned()),
-        Some(condition::Test::Equals(value)) => (held != Some(value)).then(|| "it has another value".to_owned()),
+        Some(condition::Test::Absent(absent)) => (present == *absent).then(|| {
+            if present {
+                "it is present"
+            } else {
+                "it is absent"
+            }
+            .to_owned()
+        }),
+        Some(condition::Test::Equals(value)) => {
+            (held != Some(value)).then(|| "it has another value".to_owned())
+        }
         Some(condition::Test::Less(value)) => {
             let less = held.and_then(|held| compare(held, value)) == Some(Ordering::Less);
             (!less).then(|| "it is absent or not less".to_owned())
@@ -36,15 +53,26 @@ mod tests {
     use super::*;
 
     fn int(value: i64) -> Value {
-        Value { kind: Some(value::Kind::Int(value)) }
+        Value {
+            kind: Some(value::Kind::Int(value)),
+        }
     }
 
     fn row(value: i64) -> Row {
-        Row { attributes: BTreeMap::from([("n".to_owned(), int(value))]) }
+        Row {
+            attributes: BTreeMap::from([("n".to_owned(), int(value))]),
+        }
     }
 
     fn holds(attribute: &str, test: condition::Test, row: Option<&Row>) -> bool {
-        broken(&Condition { attribute: attribute.to_owned(), test: Some(test) }, row).is_none()
+        broken(
+            &Condition {
+                attribute: attribute.to_owned(),
+                test: Some(test),
+            },
+            row,
+        )
+        .is_none()
     }
 
     #[test]
@@ -66,6 +94,12 @@ mod tests {
         assert!(holds("n", condition::Test::Less(int(6)), Some(&row)));
         assert!(!holds("n", condition::Test::Less(int(5)), Some(&row)));
         assert!(!holds("m", condition::Test::Less(int(5)), Some(&row)));
-        assert!(!holds("n", condition::Test::Less(Value { kind: Some(value::Kind::Text("6".into())) }), Some(&row)));
+        assert!(!holds(
+            "n",
+            condition::Test::Less(Value {
+                kind: Some(value::Kind::Text("6".into()))
+            }),
+            Some(&row)
+        ));
     }
 }

@@ -35,9 +35,21 @@ pub(super) fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     let new = if change.delete {
         None
     } else {
-        let mut row = if change.replace { Row::default() } else { old.cloned().unwrap_or_default() };
+        let mut row = if change.replace {
+            Row::default()
+        } else {
+            old.cloned().unwrap_or_default()
+        };
         for update in &change.updates {
-            updates::carry_out(&mut row, update).map_err(|reason| stop(Code::Invalid, format!("table {}, attribute {}: {reason}", spec.name, update.attribute)))?;
+            updates::carry_out(&mut row, update).map_err(|reason| {
+                stop(
+                    Code::Invalid,
+                    format!(
+                        "table {}, attribute {}: {reason}",
+                        spec.name, update.attribute
+                    ),
+                )
+            })?;
         }
         Some(row)
     };
@@ -54,7 +66,9 @@ pub(super) fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
 
 /// Removes a row whose time has come, if it still has.
 pub(super) fn expire(tx: &mut Tx<'_>, table: &str, key: &Key) -> Result<(), Stop> {
-    let Ok(spec) = tx.table(table) else { return Ok(()) };
+    let Ok(spec) = tx.table(table) else {
+        return Ok(());
+    };
     if let Some(row) = tx.read::<Row>(&keys::row(table, key))?
         && expired(&spec, &row, tx.now())
     {
@@ -74,7 +88,9 @@ fn expiry(spec: &TableSpec, row: &Row) -> Option<u64> {
         return None;
     }
     match row.attributes.get(&spec.ttl_attribute)?.kind.as_ref()? {
-        value::Kind::Int(seconds) => u64::try_from(*seconds).ok().map(|seconds| seconds.saturating_mul(1000)),
+        value::Kind::Int(seconds) => u64::try_from(*seconds)
+            .ok()
+            .map(|seconds| seconds.saturating_mul(1000)),
         _ => None,
     }
 }
@@ -85,13 +101,32 @@ fn live(tx: &Tx<'_>, spec: &TableSpec, key: &Key) -> Result<Option<Row>, Stop> {
 }
 
 fn key_of(change: &RowChange) -> Result<&Key, Stop> {
-    change.key.as_ref().ok_or_else(|| stop(Code::Invalid, format!("a change of table {} names no key", change.table)))
+    change.key.as_ref().ok_or_else(|| {
+        stop(
+            Code::Invalid,
+            format!("a change of table {} names no key", change.table),
+        )
+    })
 }
 
-fn store(tx: &mut Tx<'_>, spec: &TableSpec, key: &Key, old: Option<&Row>, new: Option<&Row>) -> Result<(), Stop> {
+fn store(
+    tx: &mut Tx<'_>,
+    spec: &TableSpec,
+    key: &Key,
+    old: Option<&Row>,
+    new: Option<&Row>,
+) -> Result<(), Stop> {
     index::update(tx, spec, key, old, new)?;
-    let due_key = |at| due::key(at, due::Kind::Row).text(&spec.name).row_key(key).done();
-    let (was, will) = (old.and_then(|row| expiry(spec, row)), new.and_then(|row| expiry(spec, row)));
+    let due_key = |at| {
+        due::key(at, due::Kind::Row)
+            .text(&spec.name)
+            .row_key(key)
+            .done()
+    };
+    let (was, will) = (
+        old.and_then(|row| expiry(spec, row)),
+        new.and_then(|row| expiry(spec, row)),
+    );
     if was != will {
         if let Some(at) = was {
             tx.remove(due_key(at));
@@ -105,7 +140,14 @@ fn store(tx: &mut Tx<'_>, spec: &TableSpec, key: &Key, old: Option<&Row>, new: O
         Some(row) => {
             let bytes = row.encode_to_vec();
             if bytes.len() > ROW_BYTES {
-                return Err(stop(Code::TooLarge, format!("a row of table {} would have {} bytes; at most {ROW_BYTES} are allowed", spec.name, bytes.len())));
+                return Err(stop(
+                    Code::TooLarge,
+                    format!(
+                        "a row of table {} would have {} bytes; at most {ROW_BYTES} are allowed",
+                        spec.name,
+                        bytes.len()
+                    ),
+                ));
             }
             tx.put(keys::row(&spec.name, key), bytes.into());
         }
@@ -115,5 +157,7 @@ fn store(tx: &mut Tx<'_>, spec: &TableSpec, key: &Key, old: Option<&Row>, new: O
 
 /// The value of an attribute, where it is there and not null.
 pub(super) fn attribute<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
-    row.attributes.get(name).filter(|value| value.kind.is_some())
+    row.attributes
+        .get(name)
+        .filter(|value| value.kind.is_some())
 }
