@@ -1,1 +1,13 @@
 //! One supervised actor for every component of the run book.
+//!
+//! * [`catalogue`]: the 64 components, each declared once
+//! * [`supervision`]: restarts, budgets, circuits; what each component is doing
+//! * [`worker`]: the loop that receives, handles, completes or gives back
+//! * [`components`]: one module per component
+//! * [`ingest`]: the doors through which logs come in
+//! * [`alarms`]: states of alarms, each change told once
+//! * [`sealing`]: secrets never reach the log in the clear
+//! * [`system`]: everything above, started and stopped together
+
+pub mod api;
+pub mod system;

@@ -47,24 +47,22 @@ pub fn check(command: &Command) -> Result<(), Refused> {
             format!("the command has {bytes} bytes; at most {COMMAND_BYTES} are allowed: split it"),
         ));
     }
-    if let Some(command::Kind::Transact(transact)) = &command.kind {
-        let items = transact.changes.len() + transact.sends.len();
-        if items > COMMAND_ITEMS {
-            return Err(refused(
-                Code::TooLarge,
-                format!(
-                    "the command touches {items} items; at most {COMMAND_ITEMS} are allowed: go in steps"
-                ),
-            ));
-        }
-        for send in &transact.sends {
-            check_send(send)?;
-        }
-        for change in &transact.changes {
-            check_change(change)?;
-        }
+    let (changes, sends): (&[RowChange], &[Send]) = match &command.kind {
+        Some(command::Kind::Transact(transact)) => (&transact.changes, &transact.sends),
+        Some(command::Kind::GiveBack(give_back)) => (&give_back.changes, &[]),
+        _ => (&[], &[]),
+    };
+    let items = changes.len() + sends.len();
+    if items > COMMAND_ITEMS {
+        return Err(refused(
+            Code::TooLarge,
+            format!(
+                "the command touches {items} items; at most {COMMAND_ITEMS} are allowed: go in steps"
+            ),
+        ));
     }
-    Ok(())
+    sends.iter().try_for_each(check_send)?;
+    changes.iter().try_for_each(check_change)
 }
 
 fn check_send(send: &Send) -> Result<(), Refused> {

@@ -294,6 +294,7 @@ async fn a_message_that_keeps_failing_ends_in_the_dead_letter_queue_with_its_rea
             reason: "not gzip".into(),
             delay_ms: 0,
             component: "panther-log-processor".into(),
+            changes: Vec::new(),
         })
         .await
         .unwrap();

@@ -148,6 +148,7 @@ impl World {
             reason: "why".into(),
             delay_ms,
             component: String::new(),
+            changes: Vec::new(),
         };
         assert!(matches!(
             self.run(command::Kind::GiveBack(give_back)),

@@ -8,7 +8,7 @@ use panther_proto::v1::{
 };
 
 use crate::state::limits::{DELAY_MS, VISIBILITY_MS, stop};
-use crate::state::{Stop, Tx, due, keys, sessions};
+use crate::state::{Stop, Tx, due, keys, sessions, tables};
 
 /// Longest text of an error kept with a message.
 const ERROR_BYTES: usize = 2_000;
@@ -96,6 +96,12 @@ pub(in crate::state) fn give_back(
         ));
     }
     let mut head = self::receipt(tx, receipt)?;
+    for change in &give_back.changes {
+        tables::check(tx, change)?;
+    }
+    for change in &give_back.changes {
+        tables::change(tx, change)?;
+    }
     release(tx, &receipt.queue, receipt.seq, &mut head)?;
     if !give_back.reason.is_empty() {
         let from = if give_back.component.is_empty() {

@@ -1,0 +1,305 @@
+//! Immutable objects beside the log: raw files, processed events, packs. Written once, durable before a command names
+//! them, never changed.
+//!
+//! The store is a local folder, or anything else that `object_store` speaks. A local folder is synced here, because
+//! `object_store` does not: the file, then every folder that was made for it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::log::sync_folder;
+
+/// How long one call may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why an object could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectsError {
+    /// There is no object of that name.
+    #[error("there is no object {0}")]
+    NotFound(String),
+    /// The name cannot be one.
+    #[error("{name:?} is no name of an object: {reason}")]
+    BadName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed: a fault of the node or of the store, not of the object.
+    #[error("the object store failed on {name}: {reason}")]
+    Store {
+        /// The object.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was written, milliseconds since 1970 by the store's clock.
+    pub written_ms: u64,
+}
+
+/// The objects of a cluster; clones share the store.
+#[derive(Clone)]
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    /// The folder, where the store is one.
+    folder: Option<PathBuf>,
+}
+
+impl Objects {
+    /// Objects in a local folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn local(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(io::Error::other)?;
+        Ok(Self {
+            store: Arc::new(store),
+            folder: Some(folder),
+        })
+    }
+
+    /// Writes an object. It is durable on return. One that is already there with as many bytes is left as it is: names
+    /// carry the attempt, so it is the same write, tried again.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn put(&self, name: &str, content: Bytes) -> Result<(), ObjectsError> {
+        let path = parse(name)?;
+        let length = content.len() as u64;
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        let put = self
+            .store
+            .put_opts(&path, PutPayload::from_bytes(content), options);
+        match within(name, put).await? {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                let info = self.head(name).await?;
+                if info.bytes != length {
+                    return Err(ObjectsError::Store {
+                        name: name.to_owned(),
+                        reason: format!(
+                            "it exists with {} bytes, not {length}; objects never change",
+                            info.bytes
+                        ),
+                    });
+                }
+            }
+            Err(error) => return Err(failed(name, error)),
+        }
+        if let Some(folder) = &self.folder {
+            let (folder, file) = (folder.clone(), folder.join(path.as_ref()));
+            let synced =
+                tokio::task::spawn_blocking(move || sync_file_and_folders(&folder, &file)).await;
+            synced
+                .map_err(io::Error::other)
+                .flatten()
+                .map_err(|error| ObjectsError::Store {
+                    name: name.to_owned(),
+                    reason: error.to_string(),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// A whole object.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn get(&self, name: &str) -> Result<Bytes, ObjectsError> {
+        let path = parse(name)?;
+        let read = async { self.store.get(&path).await?.bytes().await };
+        within(name, read)
+            .await?
+            .map_err(|error| failed(name, error))
+    }
+
+    /// A reader of an object, for use off the async threads. From a local folder it is read piece by piece.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn open(&self, name: &str) -> Result<Box<dyn Read + Send>, ObjectsError> {
+        let path = parse(name)?;
+        let Some(folder) = &self.folder else {
+            return Ok(Box::new(io::Cursor::new(self.get(name).await?)));
+        };
+        let file = folder.join(path.as_ref());
+        let opened = tokio::task::spawn_blocking(move || std::fs::File::open(file))
+            .await
+            .map_err(io::Error::other)
+            .flatten();
+        match opened {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(ObjectsError::NotFound(name.to_owned()))
+            }
+            Err(error) => Err(ObjectsError::Store {
+                name: name.to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// What is known of an object.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn head(&self, name: &str) -> Result<ObjectInfo, ObjectsError> {
+        let path = parse(name)?;
+        let meta = within(name, self.store.head(&path))
+            .await?
+            .map_err(|error| failed(name, error))?;
+        Ok(info(&meta))
+    }
+
+    /// Objects whose name starts with a folder's, in no order.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectsError> {
+        let path = parse(folder)?;
+        let listed = self
+            .store
+            .list(Some(&path))
+            .map_ok(|meta| info(&meta))
+            .try_collect();
+        within(folder, listed)
+            .await?
+            .map_err(|error| failed(folder, error))
+    }
+
+    /// Removes an object that no row names any more; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn remove(&self, name: &str) -> Result<(), ObjectsError> {
+        let path = parse(name)?;
+        match within(name, self.store.delete(&path)).await? {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(name, error)),
+        }
+    }
+}
+
+fn info(meta: &object_store::ObjectMeta) -> ObjectInfo {
+    let written_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+    ObjectInfo {
+        name: meta.location.to_string(),
+        bytes: meta.size,
+        written_ms,
+    }
+}
+
+fn parse(name: &str) -> Result<ObjectPath, ObjectsError> {
+    let bad = |reason: &str| ObjectsError::BadName {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if name.is_empty() || name.len() > 1_024 {
+        return Err(bad("it is empty or longer than 1,024 bytes"));
+    }
+    if name
+        .split('/')
+        .any(|part| part.is_empty() || part == "." || part == "..")
+    {
+        return Err(bad("a part of it is empty, `.` or `..`"));
+    }
+    ObjectPath::parse(name).map_err(|error| bad(&error.to_string()))
+}
+
+fn failed(name: &str, error: object_store::Error) -> ObjectsError {
+    match error {
+        object_store::Error::NotFound { .. } => ObjectsError::NotFound(name.to_owned()),
+        other => ObjectsError::Store {
+            name: name.to_owned(),
+            reason: other.to_string(),
+        },
+    }
+}
+
+async fn within<T>(name: &str, call: impl Future<Output = T>) -> Result<T, ObjectsError> {
+    tokio::time::timeout(DEADLINE, call)
+        .await
+        .map_err(|_| ObjectsError::Store {
+            name: name.to_owned(),
+            reason: format!("no answer within {} s", DEADLINE.as_secs()),
+        })
+}
+
+fn sync_file_and_folders(root: &Path, file: &Path) -> io::Result<()> {
+    std::fs::File::open(file)?.sync_all()?;
+    for folder in file.ancestors().skip(1) {
+        sync_folder(folder)?;
+        if folder == root {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_object_is_written_once_and_never_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::local(folder.path()).unwrap();
+        objects
+            .put("raw/a/1", Bytes::from_static(b"one"))
+            .await
+            .unwrap();
+        objects
+            .put("raw/a/1", Bytes::from_static(b"one"))
+            .await
+            .unwrap();
+        assert!(
+            objects
+                .put("raw/a/1", Bytes::from_static(b"other"))
+                .await
+                .is_err()
+        );
+        assert_eq!(objects.get("raw/a/1").await.unwrap(), "one");
+        assert_eq!(objects.list("raw").await.unwrap().len(), 1);
+        objects.remove("raw/a/1").await.unwrap();
+        objects.remove("raw/a/1").await.unwrap();
+        assert!(matches!(
+            objects.get("raw/a/1").await,
+            Err(ObjectsError::NotFound(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_name_cannot_leave_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::local(folder.path()).unwrap();
+        for name in ["../x", "a/../../x", "/etc/passwd", "a//b", ""] {
+            assert!(
+                matches!(objects.get(name).await, Err(ObjectsError::BadName { .. })),
+                "{name}"
+            );
+        }
+    }
+}
