@@ -1,6 +1,6 @@
 //! Schemas that users write: what they can say, and how their errors are told.
 
-use panther_logs::{Classifier, LogTypes, Outcome};
+use panther_logs::{Classifier, Filter, LogTypes, Outcome};
 use serde_json::json;
 
 use crate::{context, events, reasons, record};
@@ -145,6 +145,8 @@ fn csv_in_its_ways() {
     let event = &events(classify(&header, &["# made by hand", "other,id", "x,3"]))[0];
     assert_eq!((&event["id"], &event["other"]), (&json!(3), &json!("x")));
     assert!(reasons(classify(&header, &["one,two"]))[0].contains("no header"));
+    let again = classify(&header, &["other,id", "x,3", "other,id"]);
+    assert_eq!(again, Outcome::Skipped(Filter::Header));
 
     let renamed = format!(
         "{{schema: Custom.Csv, parser: {{csv: {{hasHeader: true, columns: [id, ok]}}}}, fields: {fields}}}"
