@@ -1,6 +1,9 @@
 //! The log types there are: those built in, and those that users add.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use crate::{
     parser::Parser,
@@ -99,20 +102,23 @@ pub struct LogTypes {
 }
 
 impl LogTypes {
-    /// The log types built in.
+    /// The log types built in, read on the first call.
     #[expect(
         clippy::expect_used,
         reason = "the schemas are part of the program, and a test reads each of them"
     )]
     pub fn builtin() -> Self {
-        let types = BUILTIN
-            .iter()
-            .map(|yaml| LogType::read(yaml, true).expect("a schema built in is valid"));
-        Self {
-            types: types
-                .map(|log_type| (Arc::clone(log_type.name()), Arc::new(log_type)))
-                .collect(),
-        }
+        static READ: LazyLock<LogTypes> = LazyLock::new(|| {
+            let types = BUILTIN
+                .iter()
+                .map(|yaml| LogType::read(yaml, true).expect("a schema built in is valid"));
+            LogTypes {
+                types: types
+                    .map(|log_type| (Arc::clone(log_type.name()), Arc::new(log_type)))
+                    .collect(),
+            }
+        });
+        READ.clone()
     }
 
     /// Names in alphabetical order.
