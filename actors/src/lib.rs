@@ -9,5 +9,10 @@
 //! * [`sealing`]: secrets never reach the log in the clear
 //! * [`system`]: everything above, started and stopped together
 
+pub mod alarms;
 pub mod api;
+pub mod catalogue;
+pub mod sealing;
+pub mod supervision;
 pub mod system;
+pub mod worker;
