@@ -7,7 +7,7 @@ use panther_cluster::door::change::{self, Change, RowExt};
 use panther_proto::v1::Message;
 use serde::{Deserialize, Serialize};
 
-use super::pack::{self, Loaded, LivePack};
+use super::pack::{self, LivePack, Loaded};
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// The queue of versions to build.
@@ -42,39 +42,77 @@ impl Handler for LayerManager {
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
         let request: BuildRequest = if &message.body[..] == b"GLOBAL" {
             // The original's message: build again what is live.
-            let Some((version, _)) = self.live.pointer().await? else { return Ok(None) };
-            BuildRequest { version, user: "GLOBAL".to_owned() }
+            let Some((version, _)) = self.live.pointer().await? else {
+                return Ok(None);
+            };
+            BuildRequest {
+                version,
+                user: "GLOBAL".to_owned(),
+            }
         } else {
-            serde_json::from_slice(&message.body).map_err(|error| Failure::message(format!("the request is neither GLOBAL nor a version: {error}")))?
+            serde_json::from_slice(&message.body).map_err(|error| {
+                Failure::message(format!(
+                    "the request is neither GLOBAL nor a version: {error}"
+                ))
+            })?
         };
-        let pending = context.door.get(pack::TABLE, &change::key(pack::PENDING)).await?;
+        let pending = context
+            .door
+            .get(pack::TABLE, &change::key(pack::PENDING))
+            .await?;
         let wanted = pending.as_ref().and_then(|row| row.text("version"));
-        if wanted.is_some_and(|wanted| wanted != request.version) && &message.body[..] != b"GLOBAL" {
+        if wanted.is_some_and(|wanted| wanted != request.version) && &message.body[..] != b"GLOBAL"
+        {
             return Ok(None); // a newer upload has taken its place
         }
-        let content = self.live.read(&request.version).await.map_err(|error| match error {
-            pack::PackError::Damaged { .. } | pack::PackError::Objects(panther_cluster::objects::ObjectsError::NotFound(_)) => Failure::message(error.to_string()),
-            other => other.into(),
-        })?;
-        let revision = self.live.pointer().await?.map_or(1, |(_, revision)| revision + 1);
+        let content = self
+            .live
+            .read(&request.version)
+            .await
+            .map_err(|error| match error {
+                pack::PackError::Damaged { .. }
+                | pack::PackError::Objects(panther_cluster::objects::ObjectsError::NotFound(_)) => {
+                    Failure::message(error.to_string())
+                }
+                other => other.into(),
+            })?;
+        let revision = self
+            .live
+            .pointer()
+            .await?
+            .map_or(1, |(_, revision)| revision + 1);
         let outcome = match self.live.load(Arc::new(content), revision).await {
             Ok(loaded) => {
                 let report = loaded.engine.load_report();
                 match report.failed_globals.first() {
                     // A broken helper breaks every detection that imports it: that is a bad upload, not a bad rule.
-                    Some((id, error)) => Err(format!("global {id} does not load: {}", error.message)),
+                    Some((id, error)) => {
+                        Err(format!("global {id} does not load: {}", error.message))
+                    }
                     None => Ok(Arc::new(loaded)),
                 }
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(Built { version: request.version, user: request.user, outcome }))
+        Ok(Some(Built {
+            version: request.version,
+            user: request.user,
+            outcome,
+        }))
     }
 
-    async fn plan(&self, work: &Self::Work, _message: &Message, context: &Context) -> Result<Plan, Failure> {
-        let Some(built) = work else { return Ok(Plan::default()) };
+    async fn plan(
+        &self,
+        work: &Self::Work,
+        _message: &Message,
+        context: &Context,
+    ) -> Result<Plan, Failure> {
+        let Some(built) = work else {
+            return Ok(Plan::default());
+        };
         let now = context.received_ms;
-        let pending = Change::update(pack::TABLE, change::key(pack::PENDING)).set("version", &built.version);
+        let pending =
+            Change::update(pack::TABLE, change::key(pack::PENDING)).set("version", &built.version);
         let changes = match &built.outcome {
             Ok(loaded) => {
                 let live = Change::update(pack::TABLE, change::key(pack::LIVE))
@@ -86,10 +124,16 @@ impl Handler for LayerManager {
                     .add("revision", 1);
                 // The engine that was proved here need not be started again.
                 self.live.adopt(loaded.clone()).await;
-                vec![live.done(), pending.remove("error").set("state", "live").done()]
+                vec![
+                    live.done(),
+                    pending.remove("error").set("state", "live").done(),
+                ]
             }
             Err(reason) => vec![pending.set("error", reason).set("state", "failed").done()],
         };
-        Ok(Plan { changes, sends: Vec::new() })
+        Ok(Plan {
+            changes,
+            sends: Vec::new(),
+        })
     }
 }

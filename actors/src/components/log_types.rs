@@ -36,11 +36,19 @@ impl LogTypeRegistry {
     /// Behind this door.
     #[must_use]
     pub fn new(door: Door) -> Self {
-        Self { door, cache: Arc::default() }
+        Self {
+            door,
+            cache: Arc::default(),
+        }
     }
 
     async fn revision(&self) -> Result<i64, DoorError> {
-        Ok(self.door.get(TABLE, &change::key(REVISION)).await?.and_then(|row| row.int("revision")).unwrap_or(0))
+        Ok(self
+            .door
+            .get(TABLE, &change::key(REVISION))
+            .await?
+            .and_then(|row| row.int("revision"))
+            .unwrap_or(0))
     }
 
     /// All log types as of now.
@@ -55,8 +63,17 @@ impl LogTypeRegistry {
             return Ok(types.clone());
         }
         let mut types = LogTypes::builtin();
-        for (key, row) in self.door.query_all(Query { table: TABLE.to_owned(), ..Query::default() }).await? {
-            let Some(yaml) = row.text("logSpec") else { continue };
+        for (key, row) in self
+            .door
+            .query_all(Query {
+                table: TABLE.to_owned(),
+                ..Query::default()
+            })
+            .await?
+        {
+            let Some(yaml) = row.text("logSpec") else {
+                continue;
+            };
             types = match types.clone().with_schema(yaml) {
                 Ok(more) => more,
                 Err(error) => {
@@ -77,10 +94,22 @@ impl LogTypeRegistry {
     pub async fn put(&self, yaml: &str) -> Result<String, RegistryError> {
         let before: Vec<Arc<str>> = LogTypes::builtin().names().cloned().collect();
         let with = LogTypes::builtin().with_schema(yaml)?;
-        let name = with.names().find(|name| !before.contains(name)).map(ToString::to_string).unwrap_or_default();
-        let schema = Change::update(TABLE, change::key(&name)).set("logSpec", yaml).set("updatedAt", self.door.now_ms()).add("revision", 1);
+        let name = with
+            .names()
+            .find(|name| !before.contains(name))
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let schema = Change::update(TABLE, change::key(&name))
+            .set("logSpec", yaml)
+            .set("updatedAt", self.door.now_ms())
+            .add("revision", 1);
         let revision = Change::update(TABLE, change::key(REVISION)).add("revision", 1);
-        self.door.transact(Transact { changes: vec![schema.done(), revision.done()], ..Transact::default() }).await?;
+        self.door
+            .transact(Transact {
+                changes: vec![schema.done(), revision.done()],
+                ..Transact::default()
+            })
+            .await?;
         Ok(name)
     }
 }

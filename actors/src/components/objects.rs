@@ -38,20 +38,31 @@ impl Written {
     /// Of this content.
     #[must_use]
     pub fn of(name: String, content: &[u8]) -> Self {
-        Self { name, bytes: content.len() as u64, hash: hex(&Sha256::digest(content)) }
+        Self {
+            name,
+            bytes: content.len() as u64,
+            hash: hex(&Sha256::digest(content)),
+        }
     }
 
     /// The row that names it: what no row names is swept after a day.
     #[must_use]
     pub fn row(&self, now_ms: u64) -> RowChange {
-        Change::put(TABLE, change::key(&self.name)).set("bytes", self.bytes).set("hash", &self.hash).set("namedAt", now_ms).done()
+        Change::put(TABLE, change::key(&self.name))
+            .set("bytes", self.bytes)
+            .set("hash", &self.hash)
+            .set("namedAt", now_ms)
+            .done()
     }
 }
 
 /// A cluster time as date and time.
 #[must_use]
 pub fn date(ms: u64) -> DateTime<Utc> {
-    i64::try_from(ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default()
+    i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .unwrap_or_default()
 }
 
 /// A cluster time in RFC 3339, as rows and messages carry it.
@@ -63,14 +74,29 @@ pub fn rfc3339(ms: u64) -> String {
 /// The table's name of a log type: lower case, dots become underscores.
 #[must_use]
 pub fn table_name(log_type: &str) -> String {
-    log_type.to_lowercase().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect()
+    log_type
+        .to_lowercase()
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 /// `<kind>/<table>/year=…/month=…/day=…/hour=…/<hour>-<unique>.json.gz`.
 #[must_use]
 pub fn partitioned(kind: &str, log_type: &str, hour_ms: u64, unique: &str) -> String {
     let at = date(hour_ms);
-    format!("{kind}/{}/{}/{}-{unique}.json.gz", table_name(log_type), at.format("year=%Y/month=%m/day=%d/hour=%H"), at.format("%Y%m%dT%H0000Z"))
+    format!(
+        "{kind}/{}/{}/{}-{unique}.json.gz",
+        table_name(log_type),
+        at.format("year=%Y/month=%m/day=%d/hour=%H"),
+        at.format("%Y%m%dT%H0000Z")
+    )
 }
 
 /// Lines, packed.
@@ -89,15 +115,24 @@ pub fn pack(lines: &[u8]) -> std::io::Result<Bytes> {
 /// The bytes are not gzip, or far too many.
 pub fn unpack(content: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::with_capacity(content.len() * 6);
-    MultiGzDecoder::new(content).take(UNPACKED).read_to_end(&mut lines)?;
+    MultiGzDecoder::new(content)
+        .take(UNPACKED)
+        .read_to_end(&mut lines)?;
     Ok(lines)
 }
 
 /// Tells the processed-data topic of an object.
 #[must_use]
 pub fn processed(topic: &str, kind: &str, id: &str, object: &Written) -> Send {
-    let attributes = BTreeMap::from([("type".to_owned(), kind.to_owned()), ("id".to_owned(), id.to_owned())]);
-    change::to_topic(topic, s3_event(&object.name, object.bytes).to_string(), attributes)
+    let attributes = BTreeMap::from([
+        ("type".to_owned(), kind.to_owned()),
+        ("id".to_owned(), id.to_owned()),
+    ]);
+    change::to_topic(
+        topic,
+        s3_event(&object.name, object.bytes).to_string(),
+        attributes,
+    )
 }
 
 /// An S3 event of one record.
@@ -132,7 +167,8 @@ pub enum Notification {
 /// # Errors
 /// It is none of them; the text says why.
 pub fn notification(body: &[u8]) -> Result<Notification, String> {
-    let value: serde_json::Value = serde_json::from_slice(body).map_err(|error| format!("the notification is no JSON: {error}"))?;
+    let value: serde_json::Value = serde_json::from_slice(body)
+        .map_err(|error| format!("the notification is no JSON: {error}"))?;
     match (value.get("Type").and_then(|kind| kind.as_str()), value.get("Message").and_then(|message| message.as_str())) {
         (Some("Notification"), Some(message)) => payload(message),
         (Some("SubscriptionConfirmation"), _) => Err("it asks to confirm a subscription of an SNS topic, which this system does not do: confirm it at the topic's owner".to_owned()),
@@ -145,7 +181,8 @@ fn payload(message: &str) -> Result<Notification, String> {
     if message == "CloudTrail validation message." {
         return Ok(Notification::Ignored("CloudTrail's validation message"));
     }
-    let value: serde_json::Value = serde_json::from_str(message).map_err(|error| format!("the notification's message is no JSON: {error}"))?;
+    let value: serde_json::Value = serde_json::from_str(message)
+        .map_err(|error| format!("the notification's message is no JSON: {error}"))?;
     records(&value)
 }
 
@@ -153,27 +190,58 @@ fn records(value: &serde_json::Value) -> Result<Notification, String> {
     if value.get("Event").and_then(|event| event.as_str()) == Some("s3:TestEvent") {
         return Ok(Notification::Ignored("S3's test event"));
     }
-    if let (Some(bucket), Some(keys)) = (value.get("s3Bucket").and_then(|bucket| bucket.as_str()), value.get("s3ObjectKey").and_then(|keys| keys.as_array())) {
-        let named = keys.iter().filter_map(|key| key.as_str()).map(|key| Named { bucket: bucket.to_owned(), key: key.to_owned(), size: None });
+    if let (Some(bucket), Some(keys)) = (
+        value.get("s3Bucket").and_then(|bucket| bucket.as_str()),
+        value.get("s3ObjectKey").and_then(|keys| keys.as_array()),
+    ) {
+        let named = keys.iter().filter_map(|key| key.as_str()).map(|key| Named {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            size: None,
+        });
         return Ok(Notification::Objects(named.collect()));
     }
     let Some(records) = value.get("Records").and_then(|records| records.as_array()) else {
-        return Err("it holds neither Records, nor s3Bucket and s3ObjectKey, and is no test event".to_owned());
+        return Err(
+            "it holds neither Records, nor s3Bucket and s3ObjectKey, and is no test event"
+                .to_owned(),
+        );
     };
     let mut objects = Vec::new();
     for record in records {
-        let (Some(bucket), Some(key)) = (record.pointer("/s3/bucket/name").and_then(|name| name.as_str()), record.pointer("/s3/object/key").and_then(|key| key.as_str())) else {
+        let (Some(bucket), Some(key)) = (
+            record
+                .pointer("/s3/bucket/name")
+                .and_then(|name| name.as_str()),
+            record
+                .pointer("/s3/object/key")
+                .and_then(|key| key.as_str()),
+        ) else {
             return Err("a record names no bucket and key".to_owned());
         };
-        let size = record.pointer("/s3/object/size").and_then(serde_json::Value::as_u64);
+        let size = record
+            .pointer("/s3/object/size")
+            .and_then(serde_json::Value::as_u64);
         if size == Some(0) || key.ends_with('/') {
             continue; // a folder's marker
         }
         // Notifications of our own store carry the key as it is.
-        let key = if bucket == BUCKET { key.to_owned() } else { percent_decoded(key) };
-        objects.push(Named { bucket: bucket.to_owned(), key, size });
+        let key = if bucket == BUCKET {
+            key.to_owned()
+        } else {
+            percent_decoded(key)
+        };
+        objects.push(Named {
+            bucket: bucket.to_owned(),
+            key,
+            size,
+        });
     }
-    Ok(if objects.is_empty() { Notification::Ignored("it names only empty objects") } else { Notification::Objects(objects) })
+    Ok(if objects.is_empty() {
+        Notification::Ignored("it names only empty objects")
+    } else {
+        Notification::Objects(objects)
+    })
 }
 
 /// S3 writes keys in notifications like a form: `+` is a space, the rest is percent-encoded.
@@ -182,7 +250,10 @@ fn percent_decoded(key: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = (bytes[at] == b'%').then(|| key.get(at + 1..at + 3)).flatten().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let hex = (bytes[at] == b'%')
+            .then(|| key.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (bytes[at], hex) {
             (_, Some(byte)) => {
                 out.push(byte);
@@ -215,20 +286,45 @@ mod tests {
     #[test]
     fn an_s3_event_is_read_bare_and_in_an_envelope() {
         let event = json!({"Records": [{"s3": {"bucket": {"name": "logs"}, "object": {"key": "a+b/c%3Dd%2Be.gz", "size": 12}}}]});
-        let expected = vec![Named { bucket: "logs".into(), key: "a b/c=d+e.gz".into(), size: Some(12) }];
+        let expected = vec![Named {
+            bucket: "logs".into(),
+            key: "a b/c=d+e.gz".into(),
+            size: Some(12),
+        }];
         assert_eq!(objects(&event), expected);
-        assert_eq!(objects(&json!({"Type": "Notification", "TopicArn": "arn", "Message": event.to_string()})), expected);
-        assert_eq!(objects(&s3_event("raw/a+b", 3)), vec![Named { bucket: BUCKET.into(), key: "raw/a+b".into(), size: Some(3) }]);
+        assert_eq!(
+            objects(
+                &json!({"Type": "Notification", "TopicArn": "arn", "Message": event.to_string()})
+            ),
+            expected
+        );
+        assert_eq!(
+            objects(&s3_event("raw/a+b", 3)),
+            vec![Named {
+                bucket: BUCKET.into(),
+                key: "raw/a+b".into(),
+                size: Some(3)
+            }]
+        );
     }
 
     #[test]
     fn cloudtrail_notices_tests_and_folders_are_known_and_all_else_is_refused_with_its_reason() {
         let notice = json!({"s3Bucket": "b", "s3ObjectKey": ["k1", "k2"]});
         assert_eq!(objects(&notice).len(), 2);
-        let ignored = |body: serde_json::Value| matches!(notification(body.to_string().as_bytes()), Ok(Notification::Ignored(_)));
+        let ignored = |body: serde_json::Value| {
+            matches!(
+                notification(body.to_string().as_bytes()),
+                Ok(Notification::Ignored(_))
+            )
+        };
         assert!(ignored(json!({"Event": "s3:TestEvent"})));
-        assert!(ignored(json!({"Type": "Notification", "Message": "CloudTrail validation message."})));
-        assert!(ignored(json!({"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": "folder/", "size": 0}}}]})));
+        assert!(ignored(
+            json!({"Type": "Notification", "Message": "CloudTrail validation message."})
+        ));
+        assert!(ignored(
+            json!({"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": "folder/", "size": 0}}}]})
+        ));
         assert!(notification(b"{").unwrap_err().contains("no JSON"));
         assert!(notification(b"{}").unwrap_err().contains("Records"));
     }

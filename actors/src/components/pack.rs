@@ -135,7 +135,12 @@ impl LivePack {
     /// With these engine settings; nothing is loaded yet.
     #[must_use]
     pub fn new(door: Door, objects: Objects, settings: EngineSettings) -> Self {
-        Self { door, objects, settings, loaded: Arc::default() }
+        Self {
+            door,
+            objects,
+            settings,
+            loaded: Arc::default(),
+        }
     }
 
     /// Reads a version's pack.
@@ -160,7 +165,12 @@ impl LivePack {
     /// There is no leader.
     pub async fn pointer(&self) -> Result<Option<(String, i64)>, DoorError> {
         let row = self.door.get(TABLE, &change::key(LIVE)).await?;
-        Ok(row.and_then(|row| Some((row.text("version")?.to_owned(), row.int("revision").unwrap_or(0)))))
+        Ok(row.and_then(|row| {
+            Some((
+                row.text("version")?.to_owned(),
+                row.int("revision").unwrap_or(0),
+            ))
+        }))
     }
 
     /// What was decided about detections.
@@ -168,10 +178,23 @@ impl LivePack {
     /// # Errors
     /// There is no leader.
     pub async fn decided(&self) -> Result<BTreeMap<String, Decided>, DoorError> {
-        let rows = self.door.query_all(Query { table: TABLE.to_owned(), ..Query::default() }).await?;
+        let rows = self
+            .door
+            .query_all(Query {
+                table: TABLE.to_owned(),
+                ..Query::default()
+            })
+            .await?;
         let decided = rows.into_iter().filter_map(|(key, row)| {
             let state = DetectionState::of(row.text("state")?);
-            Some((key.hash, Decided { state, reason: row.text("stateReason").unwrap_or_default().to_owned(), version: row.text("stateVersion").unwrap_or_default().to_owned() }))
+            Some((
+                key.hash,
+                Decided {
+                    state,
+                    reason: row.text("stateReason").unwrap_or_default().to_owned(),
+                    version: row.text("stateVersion").unwrap_or_default().to_owned(),
+                },
+            ))
         });
         Ok(decided.collect())
     }
@@ -181,7 +204,9 @@ impl LivePack {
     /// # Errors
     /// As [`PackError`] says.
     pub async fn current(&self) -> Result<Option<Arc<Loaded>>, PackError> {
-        let Some((version, revision)) = self.pointer().await? else { return Ok(None) };
+        let Some((version, revision)) = self.pointer().await? else {
+            return Ok(None);
+        };
         // One starts the engine, the others wait for it.
         let mut loaded = self.loaded.lock().await;
         if let Some(current) = &*loaded
@@ -218,8 +243,19 @@ impl LivePack {
         }
         let started = std::time::Instant::now();
         let engine = Engine::start(self.settings.clone(), &effective).await?;
-        tracing::info!(version = pack.version, detections = pack.detections.len(), python = engine.load_report().python, took_ms = started.elapsed().as_millis(), "detections loaded");
-        Ok(Loaded { pack, engine, decided, revision })
+        tracing::info!(
+            version = pack.version,
+            detections = pack.detections.len(),
+            python = engine.load_report().python,
+            took_ms = started.elapsed().as_millis(),
+            "detections loaded"
+        );
+        Ok(Loaded {
+            pack,
+            engine,
+            decided,
+            revision,
+        })
     }
 
     /// The engine that is running now, if one is.
@@ -236,9 +272,20 @@ impl LivePack {
     ///
     /// # Errors
     /// There is no leader.
-    pub async fn decide(&self, id: &str, version: &str, state: DetectionState, reason: &str) -> Result<(), DoorError> {
+    pub async fn decide(
+        &self,
+        id: &str,
+        version: &str,
+        state: DetectionState,
+        reason: &str,
+    ) -> Result<(), DoorError> {
         let changes = decision(id, version, state, reason);
-        self.door.transact(Transact { changes, ..Transact::default() }).await?;
+        self.door
+            .transact(Transact {
+                changes,
+                ..Transact::default()
+            })
+            .await?;
         Ok(())
     }
 
@@ -255,7 +302,14 @@ impl LivePack {
 #[must_use]
 pub fn decision(id: &str, version: &str, state: DetectionState, reason: &str) -> Vec<RowChange> {
     vec![
-        Change::update(TABLE, change::key(id)).set("state", state.as_str()).set("stateReason", reason).set("stateVersion", version).done(),
-        Change::update(TABLE, change::key(LIVE)).if_row_present().add("revision", 1).done(),
+        Change::update(TABLE, change::key(id))
+            .set("state", state.as_str())
+            .set("stateReason", reason)
+            .set("stateVersion", version)
+            .done(),
+        Change::update(TABLE, change::key(LIVE))
+            .if_row_present()
+            .add("revision", 1)
+            .done(),
     ]
 }

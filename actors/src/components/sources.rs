@@ -82,7 +82,9 @@ impl Source {
             prefix: text("prefix"),
             token_hash: text("tokenHash"),
             created_at: text("createdAtTime"),
-            last_event_ms: row.int("lastEventReceived").and_then(|ms| u64::try_from(ms).ok()),
+            last_event_ms: row
+                .int("lastEventReceived")
+                .and_then(|ms| u64::try_from(ms).ok()),
         })
     }
 }
@@ -92,8 +94,16 @@ impl Source {
 /// # Errors
 /// There is no leader.
 pub async fn all(door: &Door) -> Result<Vec<Source>, DoorError> {
-    let rows = door.query_all(Query { table: TABLE.to_owned(), ..Query::default() }).await?;
-    let mut sources: Vec<Source> = rows.iter().filter_map(|(key, row)| Source::of(&key.hash, row)).collect();
+    let rows = door
+        .query_all(Query {
+            table: TABLE.to_owned(),
+            ..Query::default()
+        })
+        .await?;
+    let mut sources: Vec<Source> = rows
+        .iter()
+        .filter_map(|(key, row)| Source::of(&key.hash, row))
+        .collect();
     sources.sort_by(|left, right| left.label.cmp(&right.label));
     Ok(sources)
 }
@@ -103,7 +113,10 @@ pub async fn all(door: &Door) -> Result<Vec<Source>, DoorError> {
 /// # Errors
 /// There is no leader.
 pub async fn by_id(door: &Door, id: &str) -> Result<Option<Source>, DoorError> {
-    Ok(door.get(TABLE, &change::key(id)).await?.and_then(|row| Source::of(id, &row)))
+    Ok(door
+        .get(TABLE, &change::key(id))
+        .await?
+        .and_then(|row| Source::of(id, &row)))
 }
 
 /// The source of an id or label.
@@ -114,7 +127,10 @@ pub async fn find(door: &Door, name: &str) -> Result<Option<Source>, DoorError> 
     if let Some(source) = by_id(door, name).await? {
         return Ok(Some(source));
     }
-    Ok(all(door).await?.into_iter().find(|source| source.label == name))
+    Ok(all(door)
+        .await?
+        .into_iter()
+        .find(|source| source.label == name))
 }
 
 /// The source whose prefix is the longest that an object's name starts with.
@@ -122,7 +138,10 @@ pub async fn find(door: &Door, name: &str) -> Result<Option<Source>, DoorError> 
 /// # Errors
 /// There is no leader.
 pub async fn of_object(door: &Door, key: &str) -> Result<Option<Source>, DoorError> {
-    let sources = all(door).await?.into_iter().filter(|source| source.kind == SourceKind::Objects && key.starts_with(&source.prefix));
+    let sources = all(door)
+        .await?
+        .into_iter()
+        .filter(|source| source.kind == SourceKind::Objects && key.starts_with(&source.prefix));
     Ok(sources.max_by_key(|source| source.prefix.len()))
 }
 
@@ -151,8 +170,17 @@ impl Ledger {
     /// As a row tells.
     #[must_use]
     pub fn of(row: &Row) -> Self {
-        let count = |name: &str| row.int(name).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-        Self { received: count("received"), stored: count("stored"), quarantined: count("quarantined"), filtered: count("filtered") }
+        let count = |name: &str| {
+            row.int(name)
+                .and_then(|count| u64::try_from(count).ok())
+                .unwrap_or(0)
+        };
+        Self {
+            received: count("received"),
+            stored: count("stored"),
+            quarantined: count("quarantined"),
+            filtered: count("filtered"),
+        }
     }
 }
 
@@ -162,7 +190,13 @@ impl Ledger {
 /// There is no leader.
 pub async fn ledgers(door: &Door) -> Result<BTreeMap<String, Ledger>, DoorError> {
     let mut sums: BTreeMap<String, Ledger> = BTreeMap::new();
-    for (key, row) in door.query_all(Query { table: LEDGER.to_owned(), ..Query::default() }).await? {
+    for (key, row) in door
+        .query_all(Query {
+            table: LEDGER.to_owned(),
+            ..Query::default()
+        })
+        .await?
+    {
         sums.entry(key.hash).or_default().add(Ledger::of(&row));
     }
     Ok(sums)

@@ -59,45 +59,91 @@ impl Handler for LogProcessor {
             }
             Err(reason) => return Err(Failure::message(reason)),
         };
-        let from = message.attributes.get(FROM).and_then(|from| from.parse().ok()).unwrap_or(0);
+        let from = message
+            .attributes
+            .get(FROM)
+            .and_then(|from| from.parse().ok())
+            .unwrap_or(0);
         let mut work = Vec::with_capacity(named.len());
         for (place, named) in named.into_iter().enumerate() {
             let source = self.source(message, &named, context).await?;
-            let outcome = self.read(&source, &named, from, &format!("{}-{place}", context.attempt), context).await?;
-            work.push(ObjectWork { source, named, outcome });
+            let outcome = self
+                .read(
+                    &source,
+                    &named,
+                    from,
+                    &format!("{}-{place}", context.attempt),
+                    context,
+                )
+                .await?;
+            work.push(ObjectWork {
+                source,
+                named,
+                outcome,
+            });
         }
         Ok(work)
     }
 
-    async fn plan(&self, work: &Self::Work, message: &Message, context: &Context) -> Result<Plan, Failure> {
+    async fn plan(
+        &self,
+        work: &Self::Work,
+        message: &Message,
+        context: &Context,
+    ) -> Result<Plan, Failure> {
         let mut plan = Plan::default();
         let now = context.received_ms;
-        for ObjectWork { source, named, outcome } in work {
+        for ObjectWork {
+            source,
+            named,
+            outcome,
+        } in work
+        {
             for output in &outcome.outputs {
                 plan.changes.push(output.object.row(now));
-                let mut send = objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
+                let mut send =
+                    objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
                 send.attributes.insert(SOURCE.to_owned(), source.id.clone());
                 plan.sends.push(send);
             }
             if let Some(quarantine) = &outcome.quarantine {
                 plan.changes.push(quarantine.object.row(now));
-                let row = Change::put(QUARANTINE, change::key_range(&source.id, &quarantine.object.name))
-                    .set("sourceLabel", &source.label)
-                    .set("object", &named.key)
-                    .set("count", quarantine.count)
-                    .set("time", now)
-                    .set("reasons", quarantine.reasons.clone());
+                let row = Change::put(
+                    QUARANTINE,
+                    change::key_range(&source.id, &quarantine.object.name),
+                )
+                .set("sourceLabel", &source.label)
+                .set("object", &named.key)
+                .set("count", quarantine.count)
+                .set("time", now)
+                .set("reasons", quarantine.reasons.clone());
                 plan.changes.push(row.done());
             }
-            let Ledger { received, stored, quarantined, filtered } = outcome.ledger;
+            let Ledger {
+                received,
+                stored,
+                quarantined,
+                filtered,
+            } = outcome.ledger;
             if received > 0 {
                 let hour = objects::date(now).format("%Y-%m-%dT%H").to_string();
-                let mut ledger = Change::update(sources::LEDGER, change::key_range(&source.id, hour));
-                for (name, count) in [("received", received), ("stored", stored), ("quarantined", quarantined), ("filtered", filtered)] {
+                let mut ledger =
+                    Change::update(sources::LEDGER, change::key_range(&source.id, hour));
+                for (name, count) in [
+                    ("received", received),
+                    ("stored", stored),
+                    ("quarantined", quarantined),
+                    ("filtered", filtered),
+                ] {
                     ledger = ledger.add(name, i64::try_from(count).unwrap_or(i64::MAX));
                 }
                 plan.changes.push(ledger.done());
-                plan.changes.push(Change::update(sources::TABLE, change::key(&source.id)).if_row_present().max("lastEventReceived", now).done());
+                plan.changes.push(
+                    Change::update(sources::TABLE, change::key(&source.id))
+                        .if_row_present()
+                        .max("lastEventReceived", now)
+                        .done(),
+                );
             }
             if let Some(from) = outcome.go_on_from {
                 plan.sends.push(go_on(message, named, source, from));
@@ -109,7 +155,10 @@ impl Handler for LogProcessor {
 
 /// The rest of an object that is too large for one command is a message of its own.
 fn go_on(message: &Message, named: &Named, source: &Source, from: u64) -> Send {
-    let mut send = change::to_queue(sources::INPUT_QUEUE, objects::s3_event(&named.key, named.size.unwrap_or(1)).to_string());
+    let mut send = change::to_queue(
+        sources::INPUT_QUEUE,
+        objects::s3_event(&named.key, named.size.unwrap_or(1)).to_string(),
+    );
     send.attributes.clone_from(&message.attributes);
     send.attributes.insert(FROM.to_owned(), from.to_string());
     send.attributes.insert(SOURCE.to_owned(), source.id.clone());
@@ -118,7 +167,12 @@ fn go_on(message: &Message, named: &Named, source: &Source, from: u64) -> Send {
 }
 
 impl LogProcessor {
-    async fn source(&self, message: &Message, named: &Named, context: &Context) -> Result<Source, Failure> {
+    async fn source(
+        &self,
+        message: &Message,
+        named: &Named,
+        context: &Context,
+    ) -> Result<Source, Failure> {
         let found = match message.attributes.get(SOURCE) {
             Some(id) => sources::by_id(&context.door, id).await?,
             None => sources::of_object(&context.door, &named.key).await?,
@@ -132,12 +186,25 @@ impl LogProcessor {
         })
     }
 
-    async fn read(&self, source: &Source, named: &Named, from: u64, unique: &str, context: &Context) -> Result<read::Outcome, Failure> {
+    async fn read(
+        &self,
+        source: &Source,
+        named: &Named,
+        from: u64,
+        unique: &str,
+        context: &Context,
+    ) -> Result<read::Outcome, Failure> {
         let types = self.log_types.current().await?;
-        let classifier = Classifier::new(&types, &source.log_types)
-            .map_err(|error| Failure::message(format!("source {}: {error}; `pantherctl schemas list` shows the log types", source.label)))?;
+        let classifier = Classifier::new(&types, &source.log_types).map_err(|error| {
+            Failure::message(format!(
+                "source {}: {error}; `pantherctl schemas list` shows the log types",
+                source.label
+            ))
+        })?;
         let reader = self.objects.open(&named.key).await?;
-        let parse_time = Timestamp::from_unix_millis(i64::try_from(context.received_ms).unwrap_or(0)).ok_or_else(|| Failure::Node("cluster time is no time".to_owned()))?;
+        let parse_time =
+            Timestamp::from_unix_millis(i64::try_from(context.received_ms).unwrap_or(0))
+                .ok_or_else(|| Failure::Node("cluster time is no time".to_owned()))?;
         let reading = read::Reading {
             reader: ObjectReader::new(&named.key, reader, self.limits.clone()),
             classifier,
@@ -154,7 +221,10 @@ impl LogProcessor {
         let read = tokio::task::spawn_blocking(move || reading.run(&abandoned)).await;
         match read {
             Ok(outcome) => outcome,
-            Err(error) if error.is_panic() => Err(Failure::message(format!("a parser panicked: {}", crate::worker::panic_text(error.into_panic())))),
+            Err(error) if error.is_panic() => Err(Failure::message(format!(
+                "a parser panicked: {}",
+                crate::worker::panic_text(error.into_panic())
+            ))),
             Err(error) => Err(Failure::Node(error.to_string())),
         }
     }
@@ -170,5 +240,9 @@ impl Drop for Abandon {
 }
 
 fn unreadable(reason: String) -> Failure {
-    Failure::Message { reason, retry_after: Some(RETRY), record: Vec::new() }
+    Failure::Message {
+        reason,
+        retry_after: Some(RETRY),
+        record: Vec::new(),
+    }
 }

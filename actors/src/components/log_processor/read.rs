@@ -5,7 +5,10 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use panther_cluster::objects::Objects;
-use panther_logs::{Classifier, Event, EventContext, ObjectError, ObjectReader, Outcome as Classified, Record, Rejection};
+use panther_logs::{
+    Classifier, Event, EventContext, ObjectError, ObjectReader, Outcome as Classified, Record,
+    Rejection,
+};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -102,7 +105,9 @@ impl<R: Read> Reading<R> {
         let mut reasons: Vec<String> = Vec::new();
         loop {
             if abandoned.load(Ordering::Relaxed) {
-                return Err(Failure::Node("nobody waits for this object any more".to_owned()));
+                return Err(Failure::Node(
+                    "nobody waits for this object any more".to_owned(),
+                ));
             }
             let record = match self.reader.next_record() {
                 Ok(Some(record)) => record,
@@ -111,7 +116,9 @@ impl<R: Read> Reading<R> {
                     tracing::info!(object, "an empty object holds no records");
                     break;
                 }
-                Err(error) if error.is_read_failure() => return Err(Failure::Node(error.to_string())),
+                Err(error) if error.is_read_failure() => {
+                    return Err(Failure::Node(error.to_string()));
+                }
                 Err(error) => return Err(unreadable(error.to_string())),
             };
             // What an earlier message has counted is classified again only for what the classifier learns from it.
@@ -136,7 +143,13 @@ impl<R: Read> Reading<R> {
                         }
                     }
                     while gathered > GATHERED_BYTES {
-                        let Some(largest) = gathering.iter().max_by_key(|(_, slot)| slot.lines.len()).map(|(key, _)| key.clone()) else { break };
+                        let Some(largest) = gathering
+                            .iter()
+                            .max_by_key(|(_, slot)| slot.lines.len())
+                            .map(|(key, _)| key.clone())
+                        else {
+                            break;
+                        };
                         gathered -= self.write(&mut outcome, &mut gathering, &largest)?;
                     }
                 }
@@ -144,12 +157,20 @@ impl<R: Read> Reading<R> {
                     outcome.ledger.quarantined += 1;
                     refused_count += 1;
                     remember(&mut reasons, &why);
-                    let kept = QuarantinedRecord { record: record.number, text: text(&record), reasons: why.into_iter().map(reason).collect() };
-                    serde_json::to_writer(&mut refused, &kept).map_err(|error| Failure::Node(error.to_string()))?;
+                    let kept = QuarantinedRecord {
+                        record: record.number,
+                        text: text(&record),
+                        reasons: why.into_iter().map(reason).collect(),
+                    };
+                    serde_json::to_writer(&mut refused, &kept)
+                        .map_err(|error| Failure::Node(error.to_string()))?;
                     refused.push(b'\n');
                 }
             }
-            if outcome.outputs.len() + gathering.len() >= OUTPUTS || refused_count >= QUARANTINED || refused.len() > GATHERED_BYTES {
+            if outcome.outputs.len() + gathering.len() >= OUTPUTS
+                || refused_count >= QUARANTINED
+                || refused.len() > GATHERED_BYTES
+            {
                 outcome.go_on_from = Some(record.number + 1);
                 break;
             }
@@ -160,31 +181,55 @@ impl<R: Read> Reading<R> {
         if refused_count > 0 {
             let name = format!("quarantine/{}/{}.json.gz", self.source, self.unique);
             let object = self.put(name, &refused)?;
-            outcome.quarantine = Some(Quarantine { object, count: refused_count, reasons });
+            outcome.quarantine = Some(Quarantine {
+                object,
+                count: refused_count,
+                reasons,
+            });
         }
         Ok(outcome)
     }
 
-    fn write(&self, outcome: &mut Outcome, gathering: &mut BTreeMap<(String, i64), Gathering>, key: &(String, i64)) -> Result<usize, Failure> {
-        let Some(slot) = gathering.remove(key) else { return Ok(0) };
+    fn write(
+        &self,
+        outcome: &mut Outcome,
+        gathering: &mut BTreeMap<(String, i64), Gathering>,
+        key: &(String, i64),
+    ) -> Result<usize, Failure> {
+        let Some(slot) = gathering.remove(key) else {
+            return Ok(0);
+        };
         let (log_type, hour) = key;
-        let hour_ms = u64::try_from(*hour).map_or(self.received_ms, |hour| hour * HOUR_MS.unsigned_abs());
-        let name = objects::partitioned("logs", log_type, hour_ms, &format!("{}-{}", self.unique, outcome.outputs.len()));
+        let hour_ms =
+            u64::try_from(*hour).map_or(self.received_ms, |hour| hour * HOUR_MS.unsigned_abs());
+        let name = objects::partitioned(
+            "logs",
+            log_type,
+            hour_ms,
+            &format!("{}-{}", self.unique, outcome.outputs.len()),
+        );
         let object = self.put(name, &slot.lines)?;
-        outcome.outputs.push(Output { log_type: log_type.clone(), object });
+        outcome.outputs.push(Output {
+            log_type: log_type.clone(),
+            object,
+        });
         Ok(slot.lines.len())
     }
 
     fn put(&self, name: String, lines: &[u8]) -> Result<Written, Failure> {
         let content = objects::pack(lines).map_err(|error| Failure::Node(error.to_string()))?;
         let written = Written::of(name, &content);
-        self.runtime.block_on(self.objects.put(&written.name, content))?;
+        self.runtime
+            .block_on(self.objects.put(&written.name, content))?;
         Ok(written)
     }
 }
 
 fn place(event: &Event) -> (String, i64) {
-    (event.log_type.to_string(), event.event_time.unix_millis().div_euclid(HOUR_MS))
+    (
+        event.log_type.to_string(),
+        event.event_time.unix_millis().div_euclid(HOUR_MS),
+    )
 }
 
 fn text(record: &Record) -> String {
@@ -192,7 +237,10 @@ fn text(record: &Record) -> String {
 }
 
 fn reason(rejection: Rejection) -> Reason {
-    Reason { log_type: rejection.log_type.map(|log_type| log_type.to_string()), reason: rejection.reason }
+    Reason {
+        log_type: rejection.log_type.map(|log_type| log_type.to_string()),
+        reason: rejection.reason,
+    }
 }
 
 /// Keeps a few different reasons for the list of quarantined objects.

@@ -58,7 +58,13 @@ impl Group {
         self.lines.len() as u64
     }
 
-    fn of(detection: &Detection, kind: AlertKind, generated: Generated, context: Option<String>, destinations: Option<Vec<String>>) -> Self {
+    fn of(
+        detection: &Detection,
+        kind: AlertKind,
+        generated: Generated,
+        context: Option<String>,
+        destinations: Option<Vec<String>>,
+    ) -> Self {
         let texts = alerting::alert_texts(&generated, detection);
         Self {
             lines: Vec::new(),
@@ -71,14 +77,21 @@ impl Group {
             },
             context,
             destinations,
-            display_name: detection.display_name.clone().unwrap_or_else(|| detection.id.clone()),
+            display_name: detection
+                .display_name
+                .clone()
+                .unwrap_or_else(|| detection.id.clone()),
             rule_version: detection.version.clone(),
             output_ids: detection.output_ids.clone(),
             tags: detection.tags.clone(),
             reports: json!(detection.reports),
             dedup_minutes: detection.dedup_minutes,
             // An error always shows.
-            threshold: if kind == AlertKind::Rule { detection.threshold } else { 1 },
+            threshold: if kind == AlertKind::Rule {
+                detection.threshold
+            } else {
+                1
+            },
             opens_alert: detection.create_alert || kind == AlertKind::RuleError,
         }
     }
@@ -99,36 +112,97 @@ pub struct Groups {
 impl Groups {
     /// Groups an evaluation's verdicts.
     #[must_use]
-    pub fn of(pack: &Pack, log_type: &str, events: &[EventInput], evaluation: Evaluation, outputs: &[Output]) -> Self {
+    pub fn of(
+        pack: &Pack,
+        log_type: &str,
+        events: &[EventInput],
+        evaluation: Evaluation,
+        outputs: &[Output],
+    ) -> Self {
         let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
         for verdict in evaluation.verdicts {
-            let (Some(detection), Some(event)) = (pack.detections.get(verdict.detection), events.get(verdict.event)) else { continue };
+            let (Some(detection), Some(event)) = (
+                pack.detections.get(verdict.detection),
+                events.get(verdict.event),
+            ) else {
+                continue;
+            };
             let (key, line) = match verdict.outcome {
                 Outcome::Matched(found) => {
-                    let key = GroupKey { rule: detection.id.clone(), dedup: found.dedup.clone(), kind: AlertKind::Rule };
-                    let destinations = found.destinations.as_deref().and_then(|given| alerting::resolve_destinations(given, outputs));
-                    groups.entry(key.clone()).or_insert_with(|| Group::of(detection, AlertKind::Rule, Generated::from(&*found), found.context.clone(), destinations));
-                    (key, Line { event: event.json.clone(), context: found.context, error: None })
+                    let key = GroupKey {
+                        rule: detection.id.clone(),
+                        dedup: found.dedup.clone(),
+                        kind: AlertKind::Rule,
+                    };
+                    let destinations = found
+                        .destinations
+                        .as_deref()
+                        .and_then(|given| alerting::resolve_destinations(given, outputs));
+                    groups.entry(key.clone()).or_insert_with(|| {
+                        Group::of(
+                            detection,
+                            AlertKind::Rule,
+                            Generated::from(&*found),
+                            found.context.clone(),
+                            destinations,
+                        )
+                    });
+                    (
+                        key,
+                        Line {
+                            event: event.json.clone(),
+                            context: found.context,
+                            error: None,
+                        },
+                    )
                 }
                 Outcome::Failed(error) => {
                     let (title, dedup) = alerting::error_outputs(&error);
-                    let key = GroupKey { rule: detection.id.clone(), dedup, kind: AlertKind::RuleError };
-                    let generated = Generated { title: Some(title), ..Generated::default() };
-                    groups.entry(key.clone()).or_insert_with(|| Group::of(detection, AlertKind::RuleError, generated, None, None));
-                    (key, Line { event: event.json.clone(), context: None, error: Some(json!({"type": error.kind, "message": error.message, "trace": error.trace})) })
+                    let key = GroupKey {
+                        rule: detection.id.clone(),
+                        dedup,
+                        kind: AlertKind::RuleError,
+                    };
+                    let generated = Generated {
+                        title: Some(title),
+                        ..Generated::default()
+                    };
+                    groups.entry(key.clone()).or_insert_with(|| {
+                        Group::of(detection, AlertKind::RuleError, generated, None, None)
+                    });
+                    (
+                        key,
+                        Line {
+                            event: event.json.clone(),
+                            context: None,
+                            error: Some(
+                                json!({"type": error.kind, "message": error.message, "trace": error.trace}),
+                            ),
+                        },
+                    )
                 }
             };
             if let Some(group) = groups.get_mut(&key) {
                 group.lines.push(line);
             }
         }
-        Self { log_type: log_type.to_owned(), pack_version: pack.version.clone(), groups, store: evaluation.effects }
+        Self {
+            log_type: log_type.to_owned(),
+            pack_version: pack.version.clone(),
+            groups,
+            store: evaluation.effects,
+        }
     }
 
     /// Rows that a plan of these groups changes, at most.
     #[must_use]
     pub fn rows(&self) -> usize {
-        let keys: std::collections::BTreeSet<&str> = self.store.iter().flat_map(|effects| &effects.changes).map(|change| change.key.as_str()).collect();
+        let keys: std::collections::BTreeSet<&str> = self
+            .store
+            .iter()
+            .flat_map(|effects| &effects.changes)
+            .map(|change| change.key.as_str())
+            .collect();
         self.groups.len() * 2 + keys.len() + 4
     }
 
@@ -146,12 +220,22 @@ impl Groups {
             }
             if let Some(Some(step)) = steps.get(key) {
                 about.insert("p_alert_id".into(), step.alert_id().into());
-                about.insert("p_alert_creation_time".into(), stamp(step.row().alert_creation_time).into());
-                about.insert("p_alert_update_time".into(), stamp(step.row().alert_update_time).into());
+                about.insert(
+                    "p_alert_creation_time".into(),
+                    stamp(step.row().alert_creation_time).into(),
+                );
+                about.insert(
+                    "p_alert_update_time".into(),
+                    stamp(step.row().alert_update_time).into(),
+                );
             }
             for line in &group.lines {
                 let mut added = about.clone();
-                if let Some(context) = line.context.as_ref().and_then(|context| serde_json::from_str(context).ok()) {
+                if let Some(context) = line
+                    .context
+                    .as_ref()
+                    .and_then(|context| serde_json::from_str(context).ok())
+                {
                     added.insert("p_alert_context".into(), context);
                 }
                 if let Some(error) = &line.error {
@@ -167,7 +251,9 @@ impl Groups {
 /// The event's own text stays as it is; what is added comes behind.
 fn append(out: &mut Vec<u8>, event: &[u8], added: &serde_json::Map<String, Value>) {
     let event = event.trim_ascii_end();
-    let Some(open) = event.strip_suffix(b"}") else { return };
+    let Some(open) = event.strip_suffix(b"}") else {
+        return;
+    };
     out.extend_from_slice(open);
     let added = Value::Object(added.clone()).to_string();
     if open.trim_ascii() != b"{" {
@@ -178,7 +264,9 @@ fn append(out: &mut Vec<u8>, event: &[u8], added: &serde_json::Map<String, Value
 }
 
 fn stamp(seconds: i64) -> String {
-    chrono::DateTime::from_timestamp(seconds, 0).map(|time| time.format("%Y-%m-%d %H:%M:%S.000000000").to_string()).unwrap_or_default()
+    chrono::DateTime::from_timestamp(seconds, 0)
+        .map(|time| time.format("%Y-%m-%d %H:%M:%S.000000000").to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -191,6 +279,9 @@ mod tests {
         let added = serde_json::Map::from_iter([("p_rule_id".to_owned(), Value::from("r"))]);
         append(&mut out, br#"{"n":1.50,"n2":1e400}"#, &added);
         append(&mut out, b"{}", &added);
-        assert_eq!(String::from_utf8(out).unwrap(), "{\"n\":1.50,\"n2\":1e400,\"p_rule_id\":\"r\"}\n{\"p_rule_id\":\"r\"}\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"n\":1.50,\"n2\":1e400,\"p_rule_id\":\"r\"}\n{\"p_rule_id\":\"r\"}\n"
+        );
     }
 }

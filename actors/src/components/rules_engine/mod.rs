@@ -22,7 +22,7 @@ use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
 use super::objects::{self, Notification};
 use super::outputs_api::OutputCache;
-use super::pack::{self, DetectionState, LivePack};
+use super::pack::{DetectionState, LivePack};
 use crate::alarms::Alarms;
 use crate::worker::{Context, Failure, Handler, Plan};
 
@@ -67,13 +67,22 @@ impl Handler for RulesEngine {
         Ok((self.evaluate(message, context).await?, AtomicU32::new(0)))
     }
 
-    async fn plan(&self, (evaluated, plans): &Self::Work, message: &Message, context: &Context) -> Result<Plan, Failure> {
+    async fn plan(
+        &self,
+        (evaluated, plans): &Self::Work,
+        message: &Message,
+        context: &Context,
+    ) -> Result<Plan, Failure> {
         match evaluated {
             Evaluated::Nothing => Ok(Plan::default()),
             Evaluated::Parts(parts) => Ok(split(message, parts)),
             Evaluated::Groups(groups) => {
                 // Objects are written once: a plan that runs again writes others.
-                let unique = format!("{}-{}", context.attempt, plans.fetch_add(1, Ordering::Relaxed));
+                let unique = format!(
+                    "{}-{}",
+                    context.attempt,
+                    plans.fetch_add(1, Ordering::Relaxed)
+                );
                 self.plan_groups(groups, &unique, context).await
             }
         }
@@ -89,7 +98,10 @@ fn split(message: &Message, parts: &[(usize, usize)]) -> Plan {
         }
         send
     });
-    Plan { changes: Vec::new(), sends: sends.collect() }
+    Plan {
+        changes: Vec::new(),
+        sends: sends.collect(),
+    }
 }
 
 impl RulesEngine {
@@ -99,11 +111,19 @@ impl RulesEngine {
             Ok(Notification::Ignored(_)) => return Ok(Evaluated::Nothing),
             Err(reason) => return Err(Failure::message(reason)),
         };
-        let [named] = &named[..] else { return Err(Failure::message("a notification of processed events names one object")) };
-        let Some(log_type) = message.attributes.get("id").cloned() else {
-            return Err(Failure::message("the notification has no attribute `id`, which holds the log type: publish it with its attributes"));
+        let [named] = &named[..] else {
+            return Err(Failure::message(
+                "a notification of processed events names one object",
+            ));
         };
-        let Some(loaded) = self.live.current().await? else { return Ok(Evaluated::Nothing) };
+        let Some(log_type) = message.attributes.get("id").cloned() else {
+            return Err(Failure::message(
+                "the notification has no attribute `id`, which holds the log type: publish it with its attributes",
+            ));
+        };
+        let Some(loaded) = self.live.current().await? else {
+            return Ok(Evaluated::Nothing);
+        };
         if loaded.engine.rules(&log_type) == 0 {
             return Ok(Evaluated::Nothing);
         }
@@ -112,16 +132,29 @@ impl RulesEngine {
         let lines = tokio::task::spawn_blocking(move || objects::unpack(&content))
             .await
             .map_err(|error| Failure::Node(error.to_string()))?
-            .map_err(|error| Failure::message(format!("{key} is no packed object of events: {error}")))?;
+            .map_err(|error| {
+                Failure::message(format!("{key} is no packed object of events: {error}"))
+            })?;
         let lines = bytes::Bytes::from(lines);
-        let bound = |name: &str| message.attributes.get(name).and_then(|line| line.parse::<usize>().ok());
-        let (from, to) = (bound(LINES[0]).unwrap_or(0), bound(LINES[1]).unwrap_or(usize::MAX));
+        let bound = |name: &str| {
+            message
+                .attributes
+                .get(name)
+                .and_then(|line| line.parse::<usize>().ok())
+        };
+        let (from, to) = (
+            bound(LINES[0]).unwrap_or(0),
+            bound(LINES[1]).unwrap_or(usize::MAX),
+        );
         let events: Vec<EventInput> = lines
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty())
             .skip(from)
             .take(to.saturating_sub(from))
-            .map(|line| EventInput { log_type: log_type.clone(), json: lines.slice_ref(line) })
+            .map(|line| EventInput {
+                log_type: log_type.clone(),
+                json: lines.slice_ref(line),
+            })
             .collect();
         let now = UNIX_EPOCH + Duration::from_millis(context.received_ms);
         let evaluation = loaded
@@ -138,7 +171,10 @@ impl RulesEngine {
         let groups = Groups::of(&loaded.pack, &log_type, &events, evaluation, &outputs);
         if groups.rows() > ROWS && events.len() > 1 {
             let middle = from + events.len() / 2;
-            return Ok(Evaluated::Parts(vec![(from, middle), (middle, from + events.len())]));
+            return Ok(Evaluated::Parts(vec![
+                (from, middle),
+                (middle, from + events.len()),
+            ]));
         }
         Ok(Evaluated::Groups(Box::new(groups)))
     }
@@ -146,15 +182,39 @@ impl RulesEngine {
     /// A rule that keeps ending its worker or passing its time is stopped on all nodes, until it is mended or resumed.
     async fn suspend(&self, detection: &Detection) -> Result<(), Failure> {
         let reason = "it kept running out of time or ending its worker";
-        self.live.decide(&detection.id, &detection.version, DetectionState::Suspended, reason).await?;
-        let reason = format!("{} was suspended: {reason}; mend and upload it, or `pantherctl detections resume {}`", detection.id, detection.id);
-        self.alarms.set("panther-rules-engine", &format!("rule suspended {}", detection.id), Some(&reason)).await;
+        self.live
+            .decide(
+                &detection.id,
+                &detection.version,
+                DetectionState::Suspended,
+                reason,
+            )
+            .await?;
+        let reason = format!(
+            "{} was suspended: {reason}; mend and upload it, or `pantherctl detections resume {}`",
+            detection.id, detection.id
+        );
+        self.alarms
+            .set(
+                "panther-rules-engine",
+                &format!("rule suspended {}", detection.id),
+                Some(&reason),
+            )
+            .await;
         Ok(())
     }
 
-    async fn plan_groups(&self, groups: &Groups, unique: &str, context: &Context) -> Result<Plan, Failure> {
+    async fn plan_groups(
+        &self,
+        groups: &Groups,
+        unique: &str,
+        context: &Context,
+    ) -> Result<Plan, Failure> {
         let now = i64::try_from(context.received_ms / 1000).unwrap_or(0);
-        let mut plan = Plan { changes: store::changes(&groups.store), sends: Vec::new() };
+        let mut plan = Plan {
+            changes: store::changes(&groups.store),
+            sends: Vec::new(),
+        };
         let mut steps: BTreeMap<&GroupKey, Option<Step>> = BTreeMap::new();
         for (key, group) in &groups.groups {
             if !group.opens_alert {
@@ -165,25 +225,53 @@ impl RulesEngine {
             let row = context.door.get(DEDUP, &change::key(&row_key)).await?;
             let dedup_row = row.as_ref().and_then(dedup_row);
             let log_types = [groups.log_type.clone()].into();
-            let about = alerting::Group { rule_id: &key.rule, dedup: &key.dedup, kind: key.kind, matches: group.matches(), log_types: &log_types };
+            let about = alerting::Group {
+                rule_id: &key.rule,
+                dedup: &key.dedup,
+                kind: key.kind,
+                matches: group.matches(),
+                log_types: &log_types,
+            };
             let step = alerting::decide(dedup_row.as_ref(), &about, group.dedup_minutes, now);
-            plan.changes.push(dedup_change(&row_key, key, group, &step, dedup_row.as_ref(), &groups.pack_version).done());
+            plan.changes.push(
+                dedup_change(
+                    &row_key,
+                    key,
+                    group,
+                    &step,
+                    dedup_row.as_ref(),
+                    &groups.pack_version,
+                )
+                .done(),
+            );
             steps.insert(key, Some(step));
         }
-        for (kind, folder, message_type) in [(AlertKind::Rule, "rules", "RuleMatches"), (AlertKind::RuleError, "rule_errors", "RuleErrors")] {
+        for (kind, folder, message_type) in [
+            (AlertKind::Rule, "rules", "RuleMatches"),
+            (AlertKind::RuleError, "rule_errors", "RuleErrors"),
+        ] {
             let lines = groups.lines(kind, &steps);
             if lines.is_empty() {
                 continue;
             }
             let name = objects::partitioned(folder, &groups.log_type, context.received_ms, unique);
-            let content = objects::pack(&lines).map_err(|error| Failure::Node(error.to_string()))?;
+            let content =
+                objects::pack(&lines).map_err(|error| Failure::Node(error.to_string()))?;
             let written = objects::Written::of(name, &content);
             self.objects.put(&written.name, content).await?;
             plan.changes.push(written.row(context.received_ms));
-            plan.sends.push(objects::processed(TOPIC, message_type, &groups.log_type, &written));
+            plan.sends.push(objects::processed(
+                TOPIC,
+                message_type,
+                &groups.log_type,
+                &written,
+            ));
             for (key, group) in groups.groups.iter().filter(|(key, _)| key.kind == kind) {
                 if let Some(Some(step)) = steps.get(key) {
-                    let row = Change::put(EVENTS, change::key_range(step.alert_id(), &written.name)).set("count", group.matches()).set("time", context.received_ms);
+                    let row =
+                        Change::put(EVENTS, change::key_range(step.alert_id(), &written.name))
+                            .set("count", group.matches())
+                            .set("time", context.received_ms);
                     plan.changes.push(row.done());
                 }
             }
@@ -204,16 +292,31 @@ pub fn dedup_row(row: &Row) -> Option<DedupRow> {
     })
 }
 
-fn dedup_change(row_key: &str, key: &GroupKey, group: &Group, step: &Step, read: Option<&DedupRow>, pack_version: &str) -> Change {
+fn dedup_change(
+    row_key: &str,
+    key: &GroupKey,
+    group: &Group,
+    step: &Step,
+    read: Option<&DedupRow>,
+    pack_version: &str,
+) -> Change {
     let mut change = Change::update(DEDUP, change::key(row_key));
     change = match read {
         None => change.if_absent("alertCount"),
-        Some(row) => change.if_equals("alertCount", row.alert_count).if_equals("alertCreationTime", row.alert_creation_time),
+        Some(row) => change
+            .if_equals("alertCount", row.alert_count)
+            .if_equals("alertCreationTime", row.alert_creation_time),
     };
     match step {
         Step::Open { row, alert_id } => {
             let text = |text: &Option<String>| text.as_ref().map(String::from);
-            let Generated { title, description, reference, runbook, severity } = &group.generated;
+            let Generated {
+                title,
+                description,
+                reference,
+                runbook,
+                severity,
+            } = &group.generated;
             change
                 .set("ruleId", &key.rule)
                 .set("dedup", &key.dedup)
@@ -223,7 +326,10 @@ fn dedup_change(row_key: &str, key: &GroupKey, group: &Group, step: &Step, read:
                 .set("alertCreationTime", row.alert_creation_time)
                 .set("alertUpdateTime", row.alert_update_time)
                 .set("eventCount", row.event_count)
-                .set("logTypes", row.log_types.iter().cloned().collect::<Vec<_>>())
+                .set(
+                    "logTypes",
+                    row.log_types.iter().cloned().collect::<Vec<_>>(),
+                )
                 .set("ruleVersion", &group.rule_version)
                 .set("packVersion", pack_version)
                 .set("engine", "python")
@@ -234,10 +340,22 @@ fn dedup_change(row_key: &str, key: &GroupKey, group: &Group, step: &Step, read:
                 .set_or_remove("runbook", text(runbook))
                 .set_or_remove("severity", severity.map(|severity| severity.as_str()))
                 .set_or_remove("context", group.context.clone().map(change::json))
-                .set_or_remove("destinations", group.destinations.as_ref().map(|ids| change::json(serde_json::Value::from(ids.clone()).to_string())))
+                .set_or_remove(
+                    "destinations",
+                    group
+                        .destinations
+                        .as_ref()
+                        .map(|ids| change::json(serde_json::Value::from(ids.clone()).to_string())),
+                )
                 .set("ruleDisplayName", &group.display_name)
-                .set("outputIds", change::json(serde_json::Value::from(group.output_ids.clone()).to_string()))
-                .set("tags", change::json(serde_json::Value::from(group.tags.clone()).to_string()))
+                .set(
+                    "outputIds",
+                    change::json(serde_json::Value::from(group.output_ids.clone()).to_string()),
+                )
+                .set(
+                    "tags",
+                    change::json(serde_json::Value::from(group.tags.clone()).to_string()),
+                )
         }
         Step::Extend { matches, row, .. } => change
             .add("eventCount", i64::try_from(*matches).unwrap_or(i64::MAX))
@@ -245,4 +363,3 @@ fn dedup_change(row_key: &str, key: &GroupKey, group: &Group, step: &Step, read:
             .max("alertUpdateTime", row.alert_update_time),
     }
 }
-

@@ -23,8 +23,11 @@ impl KeyValueView for KeyValueTable {
             let row = self.0.get(TABLE, &change::key(key)).await?;
             Ok(row.map(|row| KeyValueRow {
                 count: row.int("intCount"),
-                set: Some(row.items("stringSet").iter().cloned().collect()).filter(|set: &std::collections::BTreeSet<String>| !set.is_empty()),
-                dict: row.json("dictionary").and_then(|json| serde_json::from_str(json).ok()),
+                set: Some(row.items("stringSet").iter().cloned().collect())
+                    .filter(|set: &std::collections::BTreeSet<String>| !set.is_empty()),
+                dict: row
+                    .json("dictionary")
+                    .and_then(|json| serde_json::from_str(json).ok()),
                 expires: row.int("expiresAt"),
             }))
         })
@@ -35,15 +38,23 @@ impl KeyValueView for KeyValueTable {
 #[must_use]
 pub fn changes(effects: &[Effects]) -> Vec<RowChange> {
     let mut rows: BTreeMap<&str, RowBuilder> = BTreeMap::new();
-    for change in effects.iter().flat_map(|effects| &effects.changes).filter(|change| !change.key.is_empty()) {
-        let row = rows.remove(change.key.as_str()).unwrap_or_else(|| RowBuilder::update(TABLE, change::key(&change.key)));
+    for change in effects
+        .iter()
+        .flat_map(|effects| &effects.changes)
+        .filter(|change| !change.key.is_empty())
+    {
+        let row = rows
+            .remove(change.key.as_str())
+            .unwrap_or_else(|| RowBuilder::update(TABLE, change::key(&change.key)));
         let row = match &change.change {
             Change::Add { value } => row.add("intCount", *value),
             Change::SetCount { value } => row.set("intCount", *value),
             Change::ResetCount => row.remove("intCount"),
             Change::Union { values } => row.union("stringSet", values.iter().cloned()),
             Change::Remove { values } => row.difference("stringSet", values.iter().cloned()),
-            Change::PutSet { values } => row.set("stringSet", values.iter().cloned().collect::<Vec<_>>()),
+            Change::PutSet { values } => {
+                row.set("stringSet", values.iter().cloned().collect::<Vec<_>>())
+            }
             Change::ResetSet => row.remove("stringSet"),
             Change::PutDict { value } if value.is_null() => row.remove("dictionary"),
             Change::PutDict { value } => row.set("dictionary", change::json(value.to_string())),
