@@ -98,6 +98,7 @@ class Detection:
             else:
                 raise SetupError(f"detection needs to have a method named '{self.matcher_name}'")
         self.matcher = matcher
+        self.log_types = tuple(spec.get("log_types") or ())
         self.defined = tuple(name for name in FUNCTIONS if name in namespace)
         self.trigger = self.kind != "POLICY"
 
