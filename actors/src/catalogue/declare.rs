@@ -126,7 +126,7 @@ mod tests {
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        assert_eq!((DECLARATIONS, digest.as_str()), (1, "DIGEST"));
+        assert_eq!((DECLARATIONS, digest.as_str()), (1, "c24e6ca01df05453"));
     }
 
     #[test]
