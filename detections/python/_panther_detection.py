@@ -114,7 +114,7 @@ class Detection:
 
     def verdict(self, event, call):
         """Filter and rule() or policy(): True or False, or an exception."""
-        if self.inline_filter is not None and not self.inline_filter(event):
+        if self.inline_filter is not None and self.kind == "RULE" and not self.inline_filter(event):
             return False
         output = call(self.namespace.get(self.matcher_name, self.matcher), event)
         if output is True or output is False:
