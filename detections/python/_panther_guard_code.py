@@ -50,7 +50,7 @@ class Code:
         changed = set()
         for node in ast.walk(function):
             if isinstance(node, ast.Global):
-                changed.update(node.names)
+                changed.update(name for name in node.names if not _only_for_mocks(function, name))
             elif isinstance(node, ast.Assign):
                 for target in node.targets:
                     self._note_target(target, changed)
@@ -105,6 +105,23 @@ class Code:
         if name in namespace:
             return namespace[name]
         return getattr(builtins, name, UNKNOWN)
+
+
+def _only_for_mocks(function, name):
+    """Whether a function assigns `name` only where that holds a mock, as tests put there."""
+    spared = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Call):
+            test = node.test
+            plain = [a.id for a in test.args if isinstance(a, ast.Name)]
+            if isinstance(test.func, ast.Name) and test.func.id == "isinstance" and plain == [name, "MagicMock"]:
+                for statement in node.body:
+                    spared.update(ast.walk(statement))
+    return all(
+        node in spared
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+    )
 
 
 def _base(node):

@@ -23,19 +23,20 @@ MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself 
 
 def loaded_message(pack):
     """What the template tells the host once the pack is loaded."""
-    from _panther_guard import guard_of
+    from _panther_guard import guards_of
 
     detections = []
     for spec in pack.manifest.get("detections", ()):
         index = spec["index"]
         detection = pack.detections.get(index)
-        guard, note = guard_of(pack, detection) if detection else (True, "not loaded")
+        guard, special, note = guards_of(pack, detection) if detection else (True, {}, "not loaded")
         detections.append(
             {
                 "index": index,
                 "functions": detection.functions() if detection else [],
                 "error": pack.errors.get(("detection", index)),
                 "guard": guard,
+                "guards": special,  # by log type, where the data model being known says more
                 "guard_note": note,
             }
         )
