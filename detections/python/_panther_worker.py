@@ -205,7 +205,6 @@ def run(path, token, number, pack, message):
     progress = Progress(message["progress"])
     connection = Connection(path)
     connection.send({"op": "hello", "role": "worker", "token": token, "pid": os.getpid(), "worker": number})
-    _panther_limits.forbid_processes_and_threads()
     _panther_limits.apply(
         memory_bytes=limits.get("memory_bytes"),
         cpu_seconds=limits.get("cpu_seconds"),

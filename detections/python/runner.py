@@ -65,7 +65,7 @@ def serve(connection, pack, arguments):
             continue
         gc.collect()
         gc.freeze()
-        if os.fork() == 0:
+        if _panther_limits.fork() == 0:
             code = 70
             try:
                 connection.close()
@@ -77,7 +77,7 @@ def serve(connection, pack, arguments):
             except BaseException:  # pylint: disable=broad-exception-caught
                 last_words(arguments)
             finally:
-                leave(code)
+                _panther_limits.leave(code)
 
 
 def last_words(arguments):
@@ -87,9 +87,6 @@ def last_words(arguments):
         os.write(arguments.stderr, text.encode("utf-8", "replace"))
     except OSError:
         pass
-
-
-leave = os._exit
 
 
 def main():
@@ -116,7 +113,7 @@ def main():
     except BaseException:  # pylint: disable=broad-exception-caught
         last_words(arguments)
     finally:
-        leave(code)
+        _panther_limits.leave(code)
 
 
 if __name__ == "__main__":
