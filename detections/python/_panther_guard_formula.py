@@ -109,6 +109,9 @@ def any_of(*parts):
         if atom is True:
             return True
         flat[atom] = None
+    for part in flat:
+        if part[0] == "falsy" and ("truthy", part[1]) in flat or part[0] == "nin" and ("in", *part[1:]) in flat:
+            return True
     # a part that demands more than another one adds nothing
     kept = [
         part
