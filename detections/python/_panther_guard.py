@@ -156,11 +156,12 @@ class Reading(Calls):
             self.give_up(when)
             return Unknown(), when
         names = self.bind(node, arguments, keywords)
-        if names is None or any(isinstance(part, (ast.Yield, ast.YieldFrom, ast.Await)) for part in ast.walk(node)):
+        local_names, special = self.code.facts(node)
+        if names is None or special:
             self.give_up(when)
             return Unknown(), when
         outer = self.namespace, self.local_names
-        self.namespace, self.local_names = namespace, _locals(node)
+        self.namespace, self.local_names = namespace, local_names
         self.depth += 1
         try:
             ways = self.block(node.body, names, when)
@@ -430,17 +431,6 @@ def reset_names(definition):
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             break
     return frozenset(shared & fresh)
-
-
-def _locals(definition):
-    """Names that are local to a function because it assigns them somewhere."""
-    stored, shared = set(), set()
-    for part in ast.walk(definition):
-        if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
-            stored.add(part.id)
-        elif isinstance(part, ast.Global):
-            shared.update(part.names)
-    return frozenset(stored - shared)
 
 
 def _catches(handler, names):
