@@ -54,6 +54,14 @@ class Watch:
         finally:
             self._inside = False
 
+    def aside(self, function, argument):
+        """Call the runner's own code from inside a detection: no interruption may cut it in two."""
+        inside, self._inside = self._inside, False
+        try:
+            return function(argument)
+        finally:
+            self._inside = inside
+
     def _tick(self, _signal, _frame):
         if not self._inside:
             return
@@ -114,6 +122,15 @@ def forbid_processes_and_threads():
         pass
     _thread.start_new_thread = _thread.start_new = _forbidden("start a thread")
     threading._start_new_thread = _thread.start_new_thread
+
+
+def address_space():
+    """Bytes of address space in use, 0 where that cannot be told."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return 0
 
 
 def apply(memory_bytes=None, cpu_seconds=None, files=None, processes=None):
