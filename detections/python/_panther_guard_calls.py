@@ -35,7 +35,7 @@ STRING_TESTS = frozenset(("isdigit", "isalpha", "isalnum", "isnumeric", "isupper
 
 # The pack's helper deep_get(mapping, *keys, default=None), by the text of its tree: the same as the
 # event's method of that name on any mapping.
-DEEP_GET = frozenset(("57ee291532ab8ef8",))
+DEEP_GET = frozenset(("80b4b935d1cb538d",))
 
 _SAMPLES = {
     "missing": (None,), "null": (None,), "bool": (True,), "number": (1, 1.5), "string": ("",),
@@ -47,12 +47,26 @@ _ITERABLES = frozenset(("string", "array", "object", "dict", "list", "tuple"))
 
 
 def fingerprint(definition):
-    """A hash of what a function does: its tree without names of types and documentation."""
+    """A hash of what a function does: its tree without annotations and documentation, the same under
+    each version of Python."""
     body = definition.body
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
-    text = ast.dump(definition.args) + "".join(ast.dump(statement) for statement in body)
-    return hashlib.sha256(re.sub(r"annotation=Name\(id='\w+', ctx=Load\(\)\)", "", text).encode()).hexdigest()[:16]
+    text = _plain(definition.args) + "".join(map(_plain, body))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(node):
+    if isinstance(node, ast.AST):
+        fields = (
+            f"{name}={_plain(value)}"
+            for name, value in ast.iter_fields(node)
+            if value not in (None, []) and name not in ("annotation", "returns", "ctx", "kind", "type_comment")
+        )
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_plain, node))}]"
+    return repr(node)
 
 
 class Calls(Expressions):

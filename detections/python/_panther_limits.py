@@ -122,6 +122,8 @@ def forbid_processes_and_threads():
         pass
     _thread.start_new_thread = _thread.start_new = _forbidden("start a thread")
     threading._start_new_thread = _thread.start_new_thread
+    if hasattr(_thread, "start_joinable_thread"):  # from 3.13 on
+        _thread.start_joinable_thread = threading._start_joinable_thread = _thread.start_new_thread
 
 
 def address_space():

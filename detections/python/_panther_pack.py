@@ -16,6 +16,7 @@ import sys
 import time
 import types
 
+import _panther_absent
 import _panther_detection
 import _panther_filter
 import _panther_limits
@@ -53,6 +54,7 @@ class Pack:
     def load(self):
         """Load all, first in children. Never raises for what a file does."""
         sys.path.insert(0, os.path.join(self.layer, "globals"))
+        _panther_absent.install()
         _panther_limits.forbid_processes_and_threads()
         self._compile()
         doomed = self._rehearse()

@@ -1,5 +1,6 @@
 """Rules that hang, exit, fork, print, eat memory or kill their worker harm themselves only."""
 
+import importlib.util
 import json
 import tempfile
 import unittest
@@ -157,6 +158,15 @@ class Loading(unittest.TestCase):
 
     def test_a_helper_that_dies_fails_only_what_imports_it(self):
         self.check("import bad_helper\ndef rule(event): return True", "ImportError", helpers={"bad_helper": "import os; os._exit(1)"})
+
+    def test_the_aws_library_is_stood_in_for(self):
+        helper = "import boto3\nfrom botocore.exceptions import NoCredentialsError\ndef table() -> boto3.resource: return boto3.resource('dynamodb')"
+        source = "import helper\ndef rule(event): return event.get('a') == 1 or bool(helper.table())"
+        with packs.Layer([source], helpers={"helper": helper}) as layer, Host(layer.path) as host:
+            results, _ = host.batch([("Test", b'{"a": 1}', [0]), ("Test", b"{}", [0])])
+        self.assertIn("match", results[0][0])
+        if importlib.util.find_spec("boto3") is None:
+            self.assertIn("resource_lookup is not available", results[1][0]["error"]["message"])
 
     def test_bad_simple_detection(self):
         self.check({"simple": {"Detection": [{"Key": "a", "Condition": "Nonsense", "Value": 1}]}}, "BadDetection")
