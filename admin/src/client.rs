@@ -166,7 +166,7 @@ impl Client {
         let output = match answered {
             Ok(Ok(output)) => output,
             Ok(Err(Unanswered::Unreachable(failure))) => return Err((*failure).into()),
-            Ok(Err(Unanswered::Refused(status))) if status.code() != Code::DeadlineExceeded => {
+            Ok(Err(Unanswered::Refused(status))) if !ran_out(&status) => {
                 return Err(refusal(&call, &status));
             }
             Ok(Err(Unanswered::Refused(_))) | Err(_) => return Err(late(&call, limit).into()),
@@ -253,6 +253,11 @@ enum Unanswered {
 fn may_pass(status: &Status) -> bool {
     let broken = status.code() == Code::Unknown && status.source().is_some();
     status.code() == Code::Unavailable || broken
+}
+
+/// Whether the deadline that went with the call passed: tonic, on either side, calls that cancelled.
+fn ran_out(status: &Status) -> bool {
+    matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
 }
 
 fn since_1970() -> u64 {
