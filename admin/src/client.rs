@@ -1,0 +1,391 @@
+//! Calls of a node's operations over its Unix socket.
+//!
+//! Every call has a deadline. One that found no node to answer is tried again until then; one that changes something carries a request id, so
+//! that the second try is not a second effect.
+
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use panther_proto::v1::{InvokeRequest, TailLine, TailRequest, api_client::ApiClient};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tonic::{
+    Code, Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+use uuid::Uuid;
+
+use crate::{
+    answer::Answer,
+    failure::{Exit, Failure},
+};
+
+/// What an upload or a change in many steps may take at least.
+const LONG: Duration = Duration::from_secs(300);
+/// Pauses before further tries where no node could answer, such as while a leader is elected.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+/// Bytes of one answer at most: far above a page of alerts with their events.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// One operation to be called.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    component: &'static str,
+    operation: &'static str,
+    input: Value,
+    payload: Vec<u8>,
+    changes: bool,
+    long: bool,
+}
+
+impl Call {
+    /// A question.
+    pub(crate) fn read(component: &'static str, operation: &'static str, input: Value) -> Self {
+        Self {
+            component,
+            operation,
+            input,
+            payload: Vec::new(),
+            changes: false,
+            long: false,
+        }
+    }
+
+    /// A change.
+    pub(crate) fn change(component: &'static str, operation: &'static str, input: Value) -> Self {
+        Self {
+            changes: true,
+            ..Self::read(component, operation, input)
+        }
+    }
+
+    /// Bytes that go with it.
+    pub(crate) fn payload(self, payload: Vec<u8>) -> Self {
+        Self { payload, ..self }
+    }
+
+    /// It may take minutes.
+    pub(crate) fn long(self) -> Self {
+        Self { long: true, ..self }
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}", self.component, self.operation)
+    }
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, Clone)]
+pub(crate) struct CallError {
+    /// What the node said, if it was reached.
+    pub(crate) code: Option<Code>,
+    /// Its words.
+    pub(crate) message: String,
+    failure: Failure,
+}
+
+impl CallError {
+    /// What was asked for does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code == Some(Code::NotFound)
+    }
+
+    /// Adds something to do next.
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
+        self.failure = self.failure.next(next);
+        self
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        error.failure
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            code: None,
+            message: String::new(),
+            failure,
+        }
+    }
+}
+
+/// A node, reached once it is needed.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+    connected: OnceCell<ApiClient<Channel>>,
+}
+
+impl Client {
+    /// The node that listens on `socket`; a call may take `timeout`.
+    pub(crate) fn new(socket: PathBuf, timeout: Duration) -> Self {
+        Self {
+            socket,
+            timeout,
+            connected: OnceCell::new(),
+        }
+    }
+
+    /// Calls an operation.
+    ///
+    /// # Errors
+    /// The node cannot be reached, refuses, or does not answer in time.
+    pub(crate) async fn invoke(&self, call: Call) -> Result<Answer, CallError> {
+        let limit = if call.long {
+            self.timeout.max(LONG)
+        } else {
+            self.timeout
+        };
+        let mut request = InvokeRequest {
+            component: call.component.to_owned(),
+            operation: call.operation.to_owned(),
+            input: call.input.to_string(),
+            payload: call.payload.clone().into(),
+            request_id: String::new(),
+            request_time_ms: 0,
+        };
+        if call.changes {
+            request.request_id = Uuid::new_v4().to_string();
+            request.request_time_ms = since_1970();
+        }
+        let answered = tokio::time::timeout(limit, self.persist(&request, limit)).await;
+        let output = match answered {
+            Ok(Ok(output)) => output,
+            Ok(Err(Unanswered::Unreachable(failure))) => return Err((*failure).into()),
+            Ok(Err(Unanswered::Refused(status))) if !ran_out(&status) => {
+                return Err(refusal(&call, &status));
+            }
+            Ok(Err(Unanswered::Refused(_))) | Err(_) => return Err(late(&call, limit).into()),
+        };
+        match serde_json::from_str(&output) {
+            Ok(value) => Ok(Answer { raw: output, value }),
+            Err(error) => Err(Failure::new("the answer makes no sense")
+                .tried(call.name())
+                .why(format!("it is no JSON: {error}"))
+                .next("`pantherctl version` tells whether pantherctl and pantherd fit together")
+                .into()),
+        }
+    }
+
+    /// Tries until a node answers, or it is no use.
+    async fn persist(
+        &self,
+        request: &InvokeRequest,
+        limit: Duration,
+    ) -> Result<String, Unanswered> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let mut message = Request::new(request.clone());
+            message.set_timeout(limit);
+            let mut client = self.connect().await?;
+            match client.invoke(message).await {
+                Ok(response) => return Ok(response.into_inner().output),
+                Err(status) if may_pass(&status) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(Unanswered::Refused(status)),
+                },
+                Err(status) => return Err(Unanswered::Refused(status)),
+            }
+        }
+    }
+
+    /// Follows what happens from now on.
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub(crate) async fn tail(&self, what: &str) -> Result<Streaming<TailLine>, Failure> {
+        let call = Call::read("node", "tail", Value::Null);
+        let start = async {
+            let mut client = self.connect().await?;
+            let request = TailRequest {
+                what: what.to_owned(),
+            };
+            client.tail(request).await.map_err(Unanswered::Refused)
+        };
+        match tokio::time::timeout(self.timeout, start).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(Unanswered::Unreachable(failure))) => Err(*failure),
+            Ok(Err(Unanswered::Refused(status))) => Err(refusal(&call, &status).into()),
+            Err(_) => Err(late(&call, self.timeout)),
+        }
+    }
+
+    async fn connect(&self) -> Result<ApiClient<Channel>, Unanswered> {
+        let client = self.connected.get_or_try_init(|| async {
+            let path = self.socket.to_str().ok_or_else(|| {
+                Failure::input("the socket's path is not UTF-8")
+                    .tried(self.socket.display().to_string())
+            })?;
+            let channel = Endpoint::from_shared(format!("unix:{path}"))
+                .map_err(|error| unreachable(&self.socket, &error))?
+                .connect()
+                .await
+                .map_err(|error| unreachable(&self.socket, &error))?;
+            Ok(ApiClient::new(channel).max_decoding_message_size(ANSWER_BYTES))
+        });
+        client
+            .await
+            .cloned()
+            .map_err(|failure: Failure| Unanswered::Unreachable(Box::new(failure)))
+    }
+}
+
+enum Unanswered {
+    Unreachable(Box<Failure>),
+    Refused(Status),
+}
+
+/// Whether the same call may succeed in a moment: there was no leader, the node is stopping, or the connection broke.
+fn may_pass(status: &Status) -> bool {
+    let broken = status.code() == Code::Unknown && status.source().is_some();
+    status.code() == Code::Unavailable || broken
+}
+
+/// Whether the deadline that went with the call passed: tonic, on either side, calls that cancelled.
+fn ran_out(status: &Status) -> bool {
+    matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
+}
+
+fn since_1970() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|time| u64::try_from(time.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+/// The node's socket does not take us.
+fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
+    let failure = Failure::new("cannot reach pantherd").tried(format!(
+        "connect to the Unix socket {} (--socket, or PANTHER_SOCKET in the environment, names another)",
+        socket.display()
+    ));
+    let mut cause = Some(error);
+    let mut system = None;
+    let mut innermost = error.to_string();
+    while let Some(error) = cause {
+        innermost = error.to_string();
+        system = system.or_else(|| error.downcast_ref::<io::Error>());
+        cause = error.source();
+    }
+    match system.map(io::Error::kind) {
+        Some(io::ErrorKind::NotFound) => failure
+            .why("there is no such file: pantherd does not run, or has its socket elsewhere")
+            .next("`systemctl status pantherd` tells whether it runs; `journalctl -u pantherd` why not")
+            .next("if it runs: `socket` in its configuration says where it listens; give that as --socket"),
+        Some(io::ErrorKind::PermissionDenied) => failure
+            .why("you have no right to it: who may open it is an administrator of the node, and you are none")
+            .next("have yourself added to the group panther (`usermod -aG panther NAME`) and log in again, or use sudo"),
+        Some(io::ErrorKind::ConnectionRefused) => failure
+            .why("the socket is there, but nobody listens: pantherd has ended without removing it")
+            .next("`systemctl status pantherd` tells whether it runs; `journalctl -u pantherd` why it ended"),
+        _ => failure
+            .why(innermost)
+            .next("is this the socket of a pantherd? `systemctl status pantherd` tells whether it runs"),
+    }
+}
+
+fn late(call: &Call, limit: Duration) -> Failure {
+    let failure = Failure::new("pantherd did not answer in time")
+        .tried(call.name())
+        .why(format!("no answer within {} s", limit.as_secs_f64()));
+    let failure = if call.changes {
+        failure.next("it may or may not have been done: look before you repeat it")
+    } else {
+        failure
+    };
+    failure.next(
+        "`pantherctl status` tells whether the node is well; --timeout SECONDS gives it longer",
+    )
+}
+
+/// The node was reached and said no.
+fn refusal(call: &Call, status: &Status) -> CallError {
+    let message = if status.message().is_empty() {
+        format!("the node says {:?} and no more", status.code())
+    } else {
+        status.message().to_owned()
+    };
+    let failure = |what: &str| Failure::new(what).tried(call.name()).why(message.clone());
+    let failure = match status.code() {
+        Code::NotFound => failure("there is no such thing"),
+        Code::InvalidArgument | Code::OutOfRange => {
+            failure("the input was refused").exiting(Exit::BadInput)
+        }
+        Code::AlreadyExists => failure("it exists already"),
+        Code::FailedPrecondition | Code::Aborted => failure("it cannot be done as things stand"),
+        Code::ResourceExhausted => {
+            failure("the node is busy, or a limit is reached").next("try again later")
+        }
+        Code::PermissionDenied | Code::Unauthenticated => failure("you have no right to do this"),
+        Code::Unavailable => failure("the node cannot answer now")
+            .next("`pantherctl status` tells who leads and what is wrong; `journalctl -u pantherd` has the log"),
+        Code::Unimplemented => failure("this node cannot do that")
+            .next("`pantherctl components` says what is built; `pantherctl version` whether pantherctl and pantherd fit together"),
+        _ => failure("the node failed on it").next("`journalctl -u pantherd` has the details"),
+    };
+    CallError {
+        code: Some(status.code()),
+        message: status.message().to_owned(),
+        failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Palette;
+
+    #[test]
+    fn a_socket_that_does_not_take_us_is_explained() {
+        for (kind, remedy) in [
+            (io::ErrorKind::NotFound, "systemctl status pantherd"),
+            (io::ErrorKind::PermissionDenied, "group panther"),
+            (io::ErrorKind::ConnectionRefused, "nobody listens"),
+        ] {
+            let shown = unreachable(Path::new("/run/x.sock"), &io::Error::from(kind))
+                .render(Palette::PLAIN);
+            assert!(
+                shown.contains("/run/x.sock") && shown.contains(remedy),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_without_an_answer_is_not_called_undone() {
+        let call = Call::change("node", "purge", Value::Null);
+        let shown = late(&call, Duration::from_millis(500)).render(Palette::PLAIN);
+        assert!(
+            shown.contains("may or may not") && shown.contains("0.5 s"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn only_wrong_input_is_bad_input() {
+        let call = Call::read("node", "queue", Value::Null);
+        for (code, exit) in [
+            (Code::InvalidArgument, Exit::BadInput),
+            (Code::NotFound, Exit::Findings),
+            (Code::Internal, Exit::Findings),
+        ] {
+            let failure = Failure::from(refusal(&call, &Status::new(code, "x")));
+            assert_eq!(failure.exit(), exit, "{code:?}");
+        }
+    }
+}

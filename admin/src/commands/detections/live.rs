@@ -1,0 +1,298 @@
+//! detections list, show, suspend, resume: the pack that is live.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{
+    answer::{Answer, Fields, plain},
+    commands::{Context, Severity, filters_in_words, given, names},
+    failure::{Exit, Failure},
+    output::{Cell, Details, Grid, Look, Tone, clean, counted, one_line, pretty, short},
+};
+
+/// The component that answers here.
+const API: &str = "panther-analysis-api";
+/// Detections asked for at a time: what the API gives at most.
+const PAGE: i64 = 1000;
+
+/// `detections list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// With this in their id or name
+    name: Option<String>,
+    /// Of this severity; several by commas
+    #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
+    severity: Vec<Severity>,
+    /// For this log type; several by commas
+    #[arg(long = "log-type", value_name = "LOG_TYPE", value_delimiter = ',')]
+    log_types: Vec<String>,
+    /// Of this type; several by commas
+    #[arg(long = "type", value_enum, ignore_case = true, value_delimiter = ',')]
+    types: Vec<Type>,
+    /// Only those that are enabled
+    #[arg(long, conflicts_with = "disabled")]
+    enabled: bool,
+    /// Only those that are not enabled
+    #[arg(long)]
+    disabled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Type {
+    #[value(name = "RULE")]
+    Rule,
+    #[value(name = "POLICY")]
+    Policy,
+    #[value(name = "SCHEDULED_RULE")]
+    ScheduledRule,
+}
+
+/// `detections show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Its id
+    detection: String,
+}
+
+/// A detection.
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// Its id
+    detection: String,
+}
+
+impl List {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let filters = given(json!({
+            "nameContains": self.name,
+            "severity": names(&self.severity),
+            "logTypes": self.log_types,
+            "analysisTypes": names(&self.types),
+            "enabled": (self.enabled || self.disabled).then_some(self.enabled),
+        }));
+        let answer = pages(context, &filters).await?;
+        let detections = answer.items("detections");
+        if detections.is_empty() && !context.screen.json() {
+            let words = filters_in_words(&filters, &[]);
+            let all = context
+                .aside(API, "listDetections", json!({"pageSize": 1, "page": 1}))
+                .await;
+            let all = all.map_or(0, |answer| answer["paging"].number("totalItems"));
+            context.screen.note(&match all {
+                0 => "no detections are uploaded; pantherctl detections upload DIR".to_owned(),
+                all => format!("looked at {}; none with {words}", counted(all, "detection")),
+            });
+            return Ok(Exit::Fine);
+        }
+        context
+            .screen
+            .show(&answer, |look| table(detections, look))?;
+        Ok(Exit::Fine)
+    }
+}
+
+/// All pages as one answer.
+async fn pages(context: &Context, filters: &Value) -> Result<Answer, Failure> {
+    let mut detections: Vec<Value> = Vec::new();
+    let mut page = 1;
+    loop {
+        let mut input = filters.clone();
+        input["pageSize"] = json!(PAGE);
+        input["page"] = json!(page);
+        let mut answer = context.read(API, "listDetections", input).await?;
+        let came = answer.items("detections").len();
+        if page == 1 && answer["paging"].number("totalPages") <= 1 {
+            return Ok(answer);
+        }
+        detections.extend(answer.items("detections").iter().cloned());
+        if page >= answer["paging"].number("totalPages") || came == 0 {
+            let total = detections.len();
+            answer.value["detections"] = Value::Array(detections);
+            answer.value["paging"] = json!({"thisPage": 1, "totalPages": 1, "totalItems": total});
+            return Ok(Answer::of(answer.value));
+        }
+        page += 1;
+    }
+}
+
+fn state(detection: &Value) -> Cell {
+    if detection["enabled"] == false {
+        return Cell::toned(Tone::Dim, "disabled");
+    }
+    let state = detection.text("state");
+    let tone = match state.as_str() {
+        "live" => Tone::Good,
+        "suspended" => Tone::Bad,
+        _ => Tone::Dim,
+    };
+    Cell::toned(tone, state)
+}
+
+fn table(detections: &[Value], look: &Look) -> String {
+    let mut grid = Grid::new(&["ID", "TYPE", "SEVERITY", "STATE", "FOR", "NOTE"]);
+    for detection in detections {
+        let targets = match detection.text("logTypes") {
+            none if none.is_empty() => detection.text("resourceTypes"),
+            log_types => log_types,
+        };
+        let note = [
+            ("does not load: ", "loadError"),
+            ("not evaluated: ", "unevaluated"),
+        ]
+        .iter()
+        .find(|(_, key)| detection.has(key))
+        .map(|(what, key)| format!("{what}{}", detection.text(key)))
+        .unwrap_or_default();
+        grid.row([
+            detection.text("id").into(),
+            detection.text("type").into(),
+            detection.text("severity").into(),
+            state(detection),
+            short(&targets, 60).into(),
+            short(&note, 120).into(),
+        ]);
+    }
+    grid.render(look)
+}
+
+impl Show {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let answer = context
+            .read(API, "getDetection", json!({"id": self.detection}))
+            .await
+            .map_err(|error| {
+                if error.is_not_found() {
+                    error.next(format!("pantherctl detections list {}", self.detection))
+                } else {
+                    error
+                }
+            })?;
+        context.screen.show(&answer, |look| whole(&answer, look))?;
+        Ok(Exit::Fine)
+    }
+}
+
+/// Keys of a detection that have a place of their own in [`whole`].
+const PLACED: [&str; 6] = ["id", "body", "tests", "engine", "errors", "displayName"];
+
+fn whole(detection: &Value, look: &Look) -> String {
+    let mut text = look.heading(&detection.text("id"));
+    let mut details = Details::default();
+    details.add("name", detection.text("displayName"));
+    if let Value::Object(fields) = detection {
+        for (key, value) in fields
+            .iter()
+            .filter(|(key, _)| !PLACED.contains(&key.as_str()))
+        {
+            match value {
+                Value::Object(inner) if !inner.is_empty() => details.add(key, pretty(value)),
+                Value::Object(_) => &mut details,
+                other => details.add(key, plain(other)),
+            };
+        }
+    }
+    let (engine, errors) = (&detection["engine"], &detection["errors"]);
+    if engine.is_object() {
+        details
+            .add(
+                "guard",
+                match &engine["guard"] {
+                    guard if guard.is_object() || guard.is_array() => pretty(guard),
+                    guard => plain(guard),
+                },
+            )
+            .add("guard note", engine.text("note"));
+    }
+    if errors.number("count") > 0 {
+        details.toned(
+            "errors",
+            Tone::Bad,
+            format!("{}; the last: {}", errors.text("count"), last_error(errors)),
+        );
+    }
+    text.push_str(&details.render(look));
+    let body = detection.text("body");
+    if !body.is_empty() {
+        text.push('\n');
+        text.push_str(&look.heading("code"));
+        text.push_str(&format!("{}\n", clean(body.trim_end())));
+    }
+    let tests = detection.items("tests");
+    if !tests.is_empty() {
+        text.push('\n');
+        text.push_str(&look.heading("tests"));
+        for test in tests {
+            let name = ["name", "Name"]
+                .iter()
+                .map(|key| test.text(key))
+                .find(|name| !name.is_empty());
+            let expected = ["expected", "expectedResult", "ExpectedResult"]
+                .iter()
+                .find_map(|key| test.get(key));
+            text.push_str(&format!(
+                "- {}: expects {}\n",
+                one_line(&name.unwrap_or_default()),
+                expected.map(plain).unwrap_or_default()
+            ));
+        }
+    }
+    text
+}
+
+fn last_error(errors: &Value) -> String {
+    match &errors["last"] {
+        last if last.is_object() => format!("{}: {}", last.text("kind"), last.text("message")),
+        last => plain(last),
+    }
+}
+
+impl Name {
+    /// Sets its state.
+    pub(super) async fn set(self, context: &Context, state: &str) -> Result<Exit, Failure> {
+        let input = json!({"id": self.detection, "state": state});
+        let answer = context.change(API, "setDetectionState", input).await?;
+        context.screen.show(&answer, |_| {
+            format!("{} is {state}\n", clean(&self.detection))
+        })?;
+        Ok(Exit::Fine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_says_what_does_not_run() {
+        let detections = [
+            json!({"id": "A", "type": "RULE", "severity": "HIGH", "enabled": true, "state": "live", "logTypes": ["T"]}),
+            json!({"id": "B", "type": "RULE", "severity": "LOW", "enabled": false, "state": "live", "logTypes": ["T"], "unevaluated": "uses unique"}),
+            json!({"id": "C", "type": "POLICY", "severity": "LOW", "enabled": true, "state": "suspended", "logTypes": [], "resourceTypes": ["R"], "loadError": "SyntaxError"}),
+        ];
+        assert_eq!(
+            table(&detections, &Look::plain_at(0)),
+            "ID  TYPE    SEVERITY  STATE      FOR  NOTE\n\
+             A   RULE    HIGH      live       T\n\
+             B   RULE    LOW       disabled   T    not evaluated: uses unique\n\
+             C   POLICY  LOW       suspended  R    does not load: SyntaxError\n"
+        );
+    }
+
+    #[test]
+    fn a_detection_is_shown_with_its_code_and_errors() {
+        let shown = whole(
+            &json!({"id": "A", "displayName": "Name", "severity": "HIGH", "body": "def rule(event):\n    return True\n",
+                "tests": [{"name": "t", "expected": true}], "engine": {"guard": "eventName = x", "note": ""}, "errors": {"count": 2, "last": "KeyError"}}),
+            &Look::plain_at(0),
+        );
+        for part in [
+            "name      Name\n",
+            "guard     eventName = x\n",
+            "errors    2; the last: KeyError\n",
+            "    return True\n",
+            "- t: expects true\n",
+        ] {
+            assert!(shown.contains(part), "{part:?} is not in\n{shown}");
+        }
+    }
+}

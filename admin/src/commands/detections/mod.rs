@@ -1,0 +1,170 @@
+//! detections: from a folder of rules on one's own machine to the pack that is live.
+
+mod archive;
+mod live;
+mod problems;
+mod test;
+mod upload;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use panther_detections::pack::Pack;
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    answer::Answer,
+    failure::{Exit, Failure},
+    output::{clean, counted},
+};
+
+/// `detections`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Detections {
+    /// Run the tests of a pack, without a server
+    ///
+    /// Exit codes: 0 all passed, 1 some failed, 2 a file is no valid detection, 3 Python cannot be run.
+    Test(test::Test),
+    /// Check a pack's files without running anything, without a server
+    Check(Check),
+    /// Make a pack live: a folder, or a zip of one
+    Upload(upload::Upload),
+    /// The detections that are live
+    List(live::List),
+    /// One detection, its code and tests, and how it fares
+    Show(live::Show),
+    /// Keep a detection from running
+    Suspend(live::Name),
+    /// Let a suspended detection run again
+    Resume(live::Name),
+}
+
+/// `detections check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The pack: a folder or a zip
+    pack: PathBuf,
+}
+
+impl Detections {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Test(test) => test.run(context).await,
+            Self::Check(check) => check.run(context).await,
+            Self::Upload(upload) => upload.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Show(show) => show.run(context).await,
+            Self::Suspend(name) => name.set(context, "suspended").await,
+            Self::Resume(name) => name.set(context, "live").await,
+        }
+    }
+}
+
+/// A pack read from disk; or, its problems having been shown, none.
+async fn read(context: &Context, path: PathBuf) -> Result<Option<Pack>, Failure> {
+    let outcome = tokio::task::spawn_blocking(move || Pack::read(&path))
+        .await
+        .map_err(|error| Failure::new("reading the pack broke off").why(error.to_string()))?;
+    match outcome {
+        Ok(pack) => Ok(Some(pack)),
+        Err(found) => {
+            let found = found
+                .iter()
+                .map(|problem| json!({"file": problem.file, "key": problem.key, "reason": problem.reason}))
+                .collect();
+            problems::show(context, found, "the pack is not valid")?;
+            Ok(None)
+        }
+    }
+}
+
+impl Check {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let Some(pack) = read(context, self.pack).await? else {
+            return Ok(Exit::BadInput);
+        };
+        let count = |kind: &str| {
+            pack.detections
+                .iter()
+                .filter(|detection| detection.kind.as_str() == kind)
+                .count()
+        };
+        let not_evaluated: Vec<_> = pack
+            .unevaluated
+            .iter()
+            .map(
+                |item| json!({"id": item.id, "kind": item.kind.to_string(), "reason": item.reason}),
+            )
+            .chain(pack.detections.iter().filter_map(|detection| {
+                let reason = detection.unevaluated.as_ref()?;
+                Some(json!({"id": detection.id, "kind": detection.kind.as_str(), "reason": reason}))
+            }))
+            .collect();
+        let limitations: Vec<_> = pack
+            .detections
+            .iter()
+            .flat_map(|detection| {
+                detection
+                    .limitations
+                    .iter()
+                    .map(move |note| (&detection.id, note))
+            })
+            .collect();
+        let answer = Answer::of(json!({
+            "version": pack.version,
+            "rules": count("RULE"),
+            "policies": count("POLICY"),
+            "scheduledRules": count("SCHEDULED_RULE"),
+            "globals": pack.globals.len(),
+            "dataModels": pack.data_models.len(),
+            "packs": pack.packs.len(),
+            "tests": pack.detections.iter().map(|detection| detection.tests.len()).sum::<usize>(),
+            "unevaluated": not_evaluated,
+            "limitations": limitations.iter().map(|(id, note)| json!({"id": id, "note": note})).collect::<Vec<_>>(),
+            "ignoredFiles": pack.ignored_files,
+            "problems": [],
+        }));
+        context.screen.show(&answer, |_| {
+            use crate::answer::Fields;
+            let mut text = format!("pack {} is valid: ", pack.version);
+            let parts: Vec<String> = [
+                ("rules", "rule"),
+                ("policies", "policy"),
+                ("scheduledRules", "scheduled rule"),
+                ("globals", "global"),
+                ("dataModels", "data model"),
+                ("packs", "pack definition"),
+                ("tests", "test"),
+            ]
+            .iter()
+            .filter(|(key, _)| answer.number(key) > 0)
+            .map(|(key, noun)| counted(answer.number(key), noun))
+            .collect();
+            text.push_str(&format!(
+                "{}\n",
+                if parts.is_empty() {
+                    "there is nothing in it".to_owned()
+                } else {
+                    parts.join(", ")
+                }
+            ));
+            for item in answer.items("unevaluated") {
+                text.push_str(&format!(
+                    "not evaluated: {} {}: {}\n",
+                    item.text("kind"),
+                    item.text("id"),
+                    item.text("reason")
+                ));
+            }
+            for (id, note) in &limitations {
+                text.push_str(&format!("note: {id}: {note}\n"));
+            }
+            for file in &pack.ignored_files {
+                text.push_str(&format!("ignored: {file}: has no AnalysisType\n"));
+            }
+            clean(&text)
+        })?;
+        Ok(Exit::Fine)
+    }
+}

@@ -1,0 +1,129 @@
+//! detections test: a pack's own tests, run here.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use clap::Args;
+use panther_detections::{
+    engine::{EngineFault, EngineSettings},
+    testing::{self, Filter, Options},
+};
+use serde_json::json;
+
+use crate::{
+    answer::Answer,
+    commands::Context,
+    failure::{Exit, Failure},
+    output::{Look, Tone, clean},
+};
+
+/// `detections test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The pack: a folder or a zip
+    pack: PathBuf,
+    /// Only detections of which a YAML key has one of these values; KEY!=VALUE leaves them out. May be given several times
+    #[arg(long, value_name = "KEY=VALUE[,VALUE]")]
+    filter: Vec<Filter>,
+    /// How many tests each detection must have; from 2 on, one must expect True and one False
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    minimum_tests: usize,
+    /// Leave out detections that are not enabled
+    #[arg(long)]
+    skip_disabled: bool,
+    /// The Python to run them with, 3.11 or newer
+    #[arg(
+        long,
+        env = "PANTHER_PYTHON",
+        default_value = "python3",
+        value_name = "PATH"
+    )]
+    python: PathBuf,
+    /// Worker processes; 0 for one on each processor core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    workers: usize,
+}
+
+impl Test {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let path = self.pack.clone();
+        let Some(pack) = super::read(context, self.pack).await? else {
+            return Ok(Exit::BadInput);
+        };
+        let mut settings = EngineSettings {
+            python: self.python,
+            ..EngineSettings::default()
+        };
+        if self.workers > 0 {
+            settings.workers = self.workers;
+        }
+        let filtered = !self.filter.is_empty();
+        let options = Options {
+            filters: self.filter,
+            minimum_tests: self.minimum_tests,
+            skip_disabled: self.skip_disabled,
+        };
+        // Interrupted, the engine is dropped, which ends its workers and removes its folder.
+        let report = tokio::select! {
+            report = testing::run(&pack, settings, &options, SystemTime::now()) => report.map_err(fault)?,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::new("interrupted").tried("run the tests")),
+        };
+        let answer = Answer::of(json!({
+            "version": pack.version,
+            "passed": report.passed(),
+            "summary": report.summary(),
+            "report": report,
+        }));
+        context
+            .screen
+            .show(&answer, |look| marked(&report.to_string(), look))?;
+        if report.detections.is_empty() {
+            let why = if filtered || report.left_out > 0 {
+                format!(
+                    "none of its {} detections passes the filters",
+                    report.left_out
+                )
+            } else {
+                "it has no detections: no YAML file in it has an AnalysisType of rule, policy or scheduled_rule".to_owned()
+            };
+            context.screen.note(&format!(
+                "nothing was tested: looked at {}; {why}",
+                path.display()
+            ));
+            return Ok(Exit::Findings);
+        }
+        Ok(if report.passed() {
+            Exit::Fine
+        } else {
+            Exit::Findings
+        })
+    }
+}
+
+/// The engine could not be run.
+fn fault(fault: EngineFault) -> Failure {
+    let configuration = matches!(
+        fault,
+        EngineFault::Python { .. } | EngineFault::Start { .. } | EngineFault::Io { .. }
+    );
+    let failure = Failure::new("the tests could not be run").why(fault.to_string());
+    if configuration {
+        failure
+            .exiting(Exit::BadConfiguration)
+            .next("--python PATH, or PANTHER_PYTHON in the environment, names another Python")
+    } else {
+        failure
+    }
+}
+
+/// The report with its marks coloured. What rules gave is in it, hence cleaned.
+fn marked(report: &str, look: &Look) -> String {
+    let mut text = clean(report);
+    for (mark, tone) in [
+        ("[PASS]", Tone::Good),
+        ("[FAIL]", Tone::Bad),
+        ("[NOTE]", Tone::Warning),
+    ] {
+        text = text.replace(mark, &look.palette.paint(tone, mark));
+    }
+    text
+}

@@ -1,0 +1,298 @@
+//! schemas: log types, and schemas of one's own tested on log files without a server.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use clap::{Args, Subcommand};
+use panther_logs::{
+    Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    answer::{Answer, Fields},
+    failure::{Exit, Failure},
+    output::{Grid, Look, Tone, clean, counted, one_line, short},
+};
+
+/// The component that answers here.
+const API: &str = "panther-source-api";
+/// Bytes that a schema may have: far more than any needs.
+const SCHEMA_BYTES: u64 = 1 << 20;
+/// Events and unclassified records kept of one file for `--json`.
+const MOST_KEPT: usize = 10_000;
+
+/// `schemas`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schemas {
+    /// All log types
+    List,
+    /// Add a log type, or replace one of your own, by its schema
+    Add(Add),
+    /// Read log files by a schema, without a server
+    Test(Test),
+}
+
+/// `schemas add`.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The schema, a YAML file
+    file: PathBuf,
+}
+
+/// `schemas test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The schema, a YAML file; or the name of a log type built in
+    schema: PathBuf,
+    /// Log files, compressed or not
+    #[arg(required = true)]
+    logs: Vec<PathBuf>,
+    /// How many events of each file to print
+    #[arg(long, default_value_t = 10)]
+    events: usize,
+    /// How many unclassified records of each file to print
+    #[arg(long, default_value_t = 10)]
+    unclassified: usize,
+}
+
+impl Schemas {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::List => list(context).await,
+            Self::Add(add) => add.run(context).await,
+            Self::Test(test) => {
+                let json = context.screen.json();
+                let (answer, exit) = tokio::task::spawn_blocking(move || test.run(json))
+                    .await
+                    .map_err(|error| {
+                    Failure::new("the test broke off").why(error.to_string())
+                })??;
+                context.screen.show(&answer, |look| {
+                    answer
+                        .items("files")
+                        .iter()
+                        .map(|file| tested(file, look))
+                        .collect()
+                })?;
+                Ok(exit)
+            }
+        }
+    }
+}
+
+async fn list(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.read(API, "listSchemas", json!({})).await?;
+    context.screen.show(&answer, |look| {
+        let mut grid = Grid::new(&["LOG TYPE", "BUILT IN", "DESCRIPTION"]);
+        for schema in answer.items("schemas") {
+            grid.row([
+                schema.text("logType").into(),
+                if schema["builtin"] == true { "yes" } else { "" }.into(),
+                short(&schema.text("description"), 100).into(),
+            ]);
+        }
+        grid.render(look)
+    })?;
+    Ok(Exit::Fine)
+}
+
+fn schema_text(path: &Path) -> Result<String, Failure> {
+    let failure = || Failure::input(format!("cannot read the schema {}", path.display()));
+    let size = std::fs::metadata(path)
+        .map_err(|error| failure().why(error.to_string()))?
+        .len();
+    if size > SCHEMA_BYTES {
+        return Err(failure().why(format!(
+            "it has {size} bytes; a schema may have {SCHEMA_BYTES}"
+        )));
+    }
+    std::fs::read_to_string(path).map_err(|error| failure().why(error.to_string()))
+}
+
+impl Add {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let yaml = schema_text(&self.file)?;
+        let answer = context
+            .change(API, "putSchema", json!({"yaml": yaml}))
+            .await?;
+        let log_type = answer.text("logType");
+        context.screen.show(&answer, |_| {
+            format!("log type {} added\n", clean(&log_type))
+        })?;
+        context.screen.note(
+            "records in quarantine that it takes come through with: pantherctl quarantine replay --source SOURCE",
+        );
+        Ok(Exit::Fine)
+    }
+}
+
+impl Test {
+    /// Reads the files. Blocking.
+    fn run(&self, json: bool) -> Result<(Answer, Exit), Failure> {
+        let (log_types, name) = self.log_types()?;
+        let (events, unclassified) = if json {
+            (MOST_KEPT, MOST_KEPT)
+        } else {
+            (self.events, self.unclassified)
+        };
+        let mut files = Vec::with_capacity(self.logs.len());
+        let mut clean = true;
+        for path in &self.logs {
+            let file = read(path, &log_types, &name, events, unclassified)?;
+            clean &= file["unclassified_records"] == 0 && file["error"].is_null();
+            files.push(file);
+        }
+        let exit = if clean { Exit::Fine } else { Exit::Findings };
+        Ok((Answer::of(json!({"logType": name, "files": files})), exit))
+    }
+
+    /// The log types and the name of the one to be tested.
+    fn log_types(&self) -> Result<(LogTypes, String), Failure> {
+        let builtin = LogTypes::builtin();
+        if let Some(name) = self
+            .schema
+            .to_str()
+            .filter(|name| builtin.get(name).is_some() && !self.schema.exists())
+        {
+            let name = name.to_owned();
+            return Ok((builtin, name));
+        }
+        let yaml = schema_text(&self.schema)?;
+        let wrong = |error: panther_logs::SchemaError| {
+            Failure::input("the schema is wrong")
+                .tried(format!("read {}", self.schema.display()))
+                .why(error.to_string())
+        };
+        // Of an empty set and one schema, the one name there is.
+        let alone = LogTypes::default().with_schema(&yaml).map_err(wrong)?;
+        let name = alone
+            .names()
+            .next()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        Ok((builtin.with_schema(&yaml).map_err(wrong)?, name))
+    }
+}
+
+/// What a log type makes of a file.
+fn read(
+    path: &Path,
+    log_types: &LogTypes,
+    name: &str,
+    most_events: usize,
+    most_unclassified: usize,
+) -> Result<Value, Failure> {
+    let shown = path.display().to_string();
+    let file = File::open(path)
+        .map_err(|error| Failure::input(format!("cannot read {shown}")).why(error.to_string()))?;
+    let mut classifier = Classifier::new(log_types, &[name])
+        .map_err(|error| Failure::input("the schema is wrong").why(error.to_string()))?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|time| i64::try_from(time.as_millis()).ok())
+        .and_then(Timestamp::from_unix_millis)
+        .unwrap_or(Timestamp::EPOCH);
+    let origin = EventContext::new("test", "test", &shown, now);
+    let mut events: Vec<Value> = Vec::new();
+    let mut unclassified: Vec<Value> = Vec::new();
+    let mut error = None;
+    for record in ObjectReader::new(shown.clone(), file, Limits::default()) {
+        let record = match record {
+            Ok(record) => record,
+            Err(fault) => {
+                error = Some(fault.to_string());
+                break;
+            }
+        };
+        match classifier.classify(&record, &origin) {
+            Outcome::Events(found) => {
+                let room = most_events.saturating_sub(events.len());
+                events.extend(found.iter().take(room).map(|event| {
+                    serde_json::from_slice(&event.json).unwrap_or_else(|_| {
+                        Value::String(String::from_utf8_lossy(&event.json).into_owned())
+                    })
+                }));
+            }
+            Outcome::Unclassified { reasons } if unclassified.len() < most_unclassified => {
+                let reasons: Vec<Value> = reasons
+                    .iter()
+                    .map(|reason| json!({"log_type": reason.log_type.as_deref(), "reason": reason.reason}))
+                    .collect();
+                unclassified.push(
+                    json!({"record": record.number, "text": text(&record), "reasons": reasons}),
+                );
+            }
+            Outcome::Unclassified { .. } | Outcome::Skipped(_) => {}
+        }
+    }
+    let tally = classifier.tally();
+    Ok(json!({
+        "file": shown,
+        "records": tally.records,
+        "events_made": tally.events,
+        "unclassified_records": tally.unclassified,
+        "filtered_records": tally.filtered,
+        "events": events,
+        "unclassified": unclassified,
+        "error": error,
+    }))
+}
+
+fn text(record: &Record) -> String {
+    String::from_utf8_lossy(&record.raw).into_owned()
+}
+
+/// A file's events, one a line, then what is no event and why, then the counts.
+fn tested(file: &Value, look: &Look) -> String {
+    let mut text = look.heading(&file.text("file"));
+    for event in file.items("events") {
+        text.push_str(&format!("{}\n", clean(&event.to_string())));
+    }
+    let more = file.number("events_made") - file.items("events").len() as i64;
+    if more > 0 {
+        text.push_str(&look.toned(
+            Tone::Dim,
+            &format!("and {} (--events N shows more)", counted(more, "event")),
+        ));
+        text.push('\n');
+    }
+    for record in file.items("unclassified") {
+        let head = format!("record {} is not taken", record.number("record"));
+        text.push_str(&format!(
+            "{}: {}\n",
+            look.toned(Tone::Bad, &head),
+            short(&record.text("text"), 200)
+        ));
+        for reason in record.items("reasons") {
+            text.push_str(&format!("  {}\n", one_line(&reason.text("reason"))));
+        }
+    }
+    let more = file.number("unclassified_records") - file.items("unclassified").len() as i64;
+    if more > 0 {
+        text.push_str(&format!(
+            "and {} not taken (--unclassified N shows more)\n",
+            counted(more, "record")
+        ));
+    }
+    if file.has("error") {
+        text.push_str(&format!(
+            "{} {}\n",
+            look.toned(Tone::Bad, "the file cannot be read to its end:"),
+            one_line(&file.text("error"))
+        ));
+    }
+    text.push_str(&format!(
+        "{}: {}, {} unclassified, {} filtered\n",
+        counted(file.number("records"), "record"),
+        counted(file.number("events_made"), "event"),
+        file.number("unclassified_records"),
+        file.number("filtered_records")
+    ));
+    text
+}

@@ -1,0 +1,84 @@
+//! trace: one event, from its raw line to the alerts it is part of.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    answer::{Fields, plain},
+    failure::{Exit, Failure},
+    output::{Details, Grid, Look, one_line, pretty},
+};
+
+/// `trace`.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// The event's p_row_id
+    event: String,
+}
+
+impl Trace {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let answer = context
+            .read("node", "trace", json!({"event": self.event}))
+            .await
+            .map_err(|error| {
+                error.next(
+                    "EVENT is the field p_row_id of an event, as `pantherctl alerts show` shows it",
+                )
+            })?;
+        let found = answer.has("event");
+        context.screen.show(&answer, |look| render(&answer, look))?;
+        if found {
+            return Ok(Exit::Fine);
+        }
+        context.screen.note(&format!(
+            "no event {} was found; the steps say where was looked",
+            self.event
+        ));
+        Ok(Exit::Findings)
+    }
+}
+
+fn render(answer: &Value, look: &Look) -> String {
+    let raw = &answer["raw"];
+    let source = match &answer["source"] {
+        Value::Object(_) => match answer["source"].text("integrationLabel") {
+            label if label.is_empty() => answer["source"].to_string(),
+            label => label,
+        },
+        other => plain(other),
+    };
+    let mut details = Details::default();
+    details.add("source", source);
+    if raw.is_object() {
+        details
+            .add("raw object", raw.text("object"))
+            .add("record", raw.text("record"));
+    }
+    details.add("processed object", answer.text("processed_object"));
+    let mut text = details.render(look);
+    let steps = answer.items("steps");
+    if !steps.is_empty() {
+        text.push_str(&look.heading("steps"));
+        for (index, step) in steps.iter().enumerate() {
+            text.push_str(&format!("{}. {}\n", index + 1, one_line(&plain(step))));
+        }
+    }
+    if answer.has("event") {
+        text.push_str(&look.heading("matches"));
+        let matches = answer.items("matches");
+        if matches.is_empty() {
+            text.push_str("none: no detection matched it\n");
+        } else {
+            let mut grid = Grid::new(&["RULE", "ALERT"]);
+            for matched in matches {
+                grid.row([matched.text("rule").into(), matched.text("alert_id").into()]);
+            }
+            text.push_str(&grid.render(look));
+        }
+        text.push_str(&look.heading("event"));
+        text.push_str(&format!("{}\n", pretty(&answer["event"])));
+    }
+    text
+}

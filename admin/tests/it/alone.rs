@@ -1,0 +1,182 @@
+//! What works without a node: packs and schemas.
+
+use std::path::Path;
+
+use crate::node::{Ran, repository, run};
+
+async fn alone(words: &[&str]) -> Ran {
+    run(Some(Path::new("/nonexistent/sock")), words, "").await
+}
+
+#[tokio::test]
+async fn the_sample_pack_passes_its_tests() {
+    let pack = repository("samples/pack");
+    let ran = alone(&["detections", "test", &pack]).await;
+    ran.says(
+        0,
+        &[
+            "Sample.AWS.Root.Activity",
+            "[PASS]",
+            "Detections: 15 (15 passed, 0 failed",
+            " 0 failed",
+        ],
+    );
+    assert!(
+        !ran.out.contains("[FAIL]") && !ran.out.contains('\u{1b}'),
+        "{ran:?}"
+    );
+    let ran = alone(&[
+        "detections",
+        "test",
+        &pack,
+        "--json",
+        "--filter",
+        "AnalysisType=rule",
+    ])
+    .await;
+    let report = ran.json();
+    assert_eq!(
+        (
+            ran.code,
+            &report["passed"],
+            &report["summary"]["detections"]
+        ),
+        (0, &true.into(), &14.into())
+    );
+    let ran = alone(&["detections", "test", &pack, "--filter", "RuleID=None.Such"]).await;
+    ran.says(
+        1,
+        &[
+            "nothing was tested",
+            "none of its 15 detections passes the filters",
+        ],
+    );
+    let ran = alone(&[
+        "detections",
+        "test",
+        &pack,
+        "--filter",
+        "Severity=High",
+        "--minimum-tests",
+        "50",
+    ])
+    .await;
+    ran.says(1, &["at least 50 are required"]);
+}
+
+#[tokio::test]
+async fn a_failing_test_a_bad_file_and_a_missing_python_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "a.yml",
+        "AnalysisType: rule\nRuleID: A\nFilename: a.py\nLogTypes: [T]\nSeverity: Low\nEnabled: true\nTests:\n  - {Name: it fires, ExpectedResult: true, Log: {n: 1}}\n",
+    );
+    write("a.py", "def rule(event):\n    return False\n");
+    let path = folder.path().to_str().unwrap();
+    alone(&["detections", "test", path])
+        .await
+        .says(1, &["[FAIL] it fires", "expected true, got false"]);
+    alone(&[
+        "detections",
+        "test",
+        path,
+        "--python",
+        "/nonexistent/python",
+    ])
+    .await
+    .says(
+        3,
+        &["cannot run Python as /nonexistent/python", "--python PATH"],
+    );
+    write("b.yml", "AnalysisType: rule\nRuleID: B\nSeverity: Huge\n");
+    let ran = alone(&["detections", "test", path]).await;
+    ran.says(2, &["the pack is not valid", "b.yml\n"]);
+    assert!(ran.out.is_empty(), "{ran:?}");
+    let ran = alone(&["detections", "check", path, "--json"]).await;
+    assert_eq!(
+        (ran.code, &ran.json()["problems"][0]["file"]),
+        (2, &"b.yml".into())
+    );
+    alone(&["detections", "check", "/nonexistent/pack"])
+        .await
+        .says(2, &["/nonexistent/pack", "cannot be opened"]);
+}
+
+#[tokio::test]
+async fn the_sample_pack_is_valid() {
+    let pack = repository("samples/pack");
+    let ran = alone(&["detections", "check", &pack]).await;
+    ran.says(
+        0,
+        &["is valid: 14 rules, 1 policy, 2 globals, 2 data models, 1 pack definition"],
+    );
+}
+
+#[tokio::test]
+async fn a_log_type_is_tried_on_files() {
+    let log = repository("samples/logs/nginx/access.log");
+    let ran = alone(&["schemas", "test", "Nginx.Access", &log, "--events", "1"]).await;
+    ran.says(
+        0,
+        &[
+            "\"p_log_type\":\"Nginx.Access\"",
+            "254 records: 254 events, 0 unclassified",
+        ],
+    );
+    let ran = alone(&[
+        "schemas",
+        "test",
+        "Okta.SystemLog",
+        &log,
+        "--unclassified",
+        "1",
+    ])
+    .await;
+    ran.says(
+        1,
+        &[
+            "record 1 is not taken",
+            "254 unclassified",
+            "253 records not taken",
+        ],
+    );
+    let broken = repository(
+        "samples/broken/111122223333_CloudTrail_us-east-1_20260305T1415Z_9NAhvCK6PBD4zrJ2.json.gz",
+    );
+    let ran = alone(&["schemas", "test", "AWS.CloudTrail", &broken]).await;
+    ran.says(1, &["cannot be read to its end", "truncated"]);
+}
+
+#[tokio::test]
+async fn a_schema_of_ones_own_is_tried_on_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("s.yml");
+    let log = folder.path().join("l.ndjson");
+    std::fs::write(
+        &schema,
+        "schema: Custom.Door\nfields:\n  - {name: door, type: string, required: true}\n  - {name: at, type: timestamp, timeFormat: rfc3339, isEventTime: true}\n",
+    )
+    .unwrap();
+    std::fs::write(
+        &log,
+        "{\"door\":\"a\",\"at\":\"2026-03-05T14:00:00Z\"}\n{\"window\":\"b\"}\n",
+    )
+    .unwrap();
+    let (schema, log) = (schema.to_str().unwrap(), log.to_str().unwrap());
+    let ran = alone(&["schemas", "test", schema, log, "--json"]).await;
+    let answer = ran.json();
+    assert_eq!(
+        (ran.code, answer["logType"].as_str()),
+        (1, Some("Custom.Door"))
+    );
+    assert_eq!(answer["files"][0]["events"][0]["door"], "a");
+    assert_eq!(answer["files"][0]["unclassified"][0]["record"], 2);
+    std::fs::write(schema, "schema: Custom.Door\nfields: 5\n").unwrap();
+    alone(&["schemas", "test", schema, log])
+        .await
+        .says(2, &["the schema is wrong"]);
+    alone(&["schemas", "test", schema, "/nonexistent/log"])
+        .await
+        .says(2, &[]);
+}
