@@ -164,10 +164,16 @@ impl AnalysisApi {
                     ));
                 }
                 _ if tokio::time::Instant::now() >= until => {
+                    // What the layer manager said of its last attempt is what the uploader needs.
+                    let waiting = self.door.peek(layer_manager::QUEUE, 0, 1).await?;
+                    let last = waiting
+                        .first()
+                        .map(|message| message.last_error.as_str())
+                        .filter(|error| !error.is_empty())
+                        .unwrap_or("it is still being built");
                     return Err(ApiError::Unavailable(format!(
-                        "version {version} is not live after {} s; the old one stays until it is: see `pantherctl queue show {}` and its dead letters",
-                        BUILD_TIME.as_secs(),
-                        layer_manager::QUEUE
+                        "version {version} is not live after {} s, and the old one stays until it is: {last}",
+                        BUILD_TIME.as_secs()
                     )));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -25,12 +25,19 @@ impl World {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (door, system, objects) = Self::open(folder.path(), 1).await;
-        Self { folder, door, system, objects }
+        Self {
+            folder,
+            door,
+            system,
+            objects,
+        }
     }
 
     pub(crate) async fn open(folder: &Path, session: u64) -> (Door, System, Objects) {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let door = Door::open(&folder.join("group"), 1, session, DoorSettings::default()).await.unwrap();
+        let door = Door::open(&folder.join("group"), 1, session, DoorSettings::default())
+            .await
+            .unwrap();
         let objects = Objects::local(&folder.join("objects")).unwrap();
         let settings = SystemSettings {
             version: "test".into(),
@@ -38,7 +45,10 @@ impl World {
             data_dir: folder.to_owned(),
             door: door.clone(),
             objects: objects.clone(),
-            engine: EngineSettings { workers: 2, ..EngineSettings::default() },
+            engine: EngineSettings {
+                workers: 2,
+                ..EngineSettings::default()
+            },
             sealing_key: [1; 32],
             batch_bytes: 1 << 20,
             batch_time: Duration::from_millis(50),
@@ -55,22 +65,54 @@ impl World {
         let folder = self.folder;
         drop((self.system, self.door, self.objects));
         let (door, system, objects) = Self::open(folder.path(), session).await;
-        self = Self { folder, door, system, objects };
+        self = Self {
+            folder,
+            door,
+            system,
+            objects,
+        };
         self
     }
 
-    pub(crate) async fn invoke(&self, component: &str, operation: &str, input: Value) -> Result<Value, ApiError> {
-        self.system.invoke(component, ApiCall { operation: operation.into(), input, ..ApiCall::default() }).await
+    pub(crate) async fn invoke(
+        &self,
+        component: &str,
+        operation: &str,
+        input: Value,
+    ) -> Result<Value, ApiError> {
+        self.system
+            .invoke(
+                component,
+                ApiCall {
+                    operation: operation.into(),
+                    input,
+                    ..ApiCall::default()
+                },
+            )
+            .await
     }
 
     pub(crate) async fn upload(&self, folder: &Path) -> Result<Value, ApiError> {
         let payload = zip(folder);
-        self.system.invoke("panther-analysis-api", ApiCall { operation: "bulkUpload".into(), input: json!({"userId": "test"}), payload, request: None }).await
+        self.system
+            .invoke(
+                "panther-analysis-api",
+                ApiCall {
+                    operation: "bulkUpload".into(),
+                    input: json!({"userId": "test"}),
+                    payload,
+                    request: None,
+                },
+            )
+            .await
     }
 
     pub(crate) async fn http_source(&self, label: &str, log_types: &[&str]) -> (String, String) {
         let source = self.invoke("panther-source-api", "putIntegration", json!({"integrationLabel": label, "integrationType": "http", "logTypes": log_types})).await.unwrap();
-        (source["integrationId"].as_str().unwrap().to_owned(), source["token"].as_str().unwrap().to_owned())
+        (
+            source["integrationId"].as_str().unwrap().to_owned(),
+            source["token"].as_str().unwrap().to_owned(),
+        )
     }
 
     /// Waits until every queue is empty, dead letters left aside; the test's own end if that does not happen.
@@ -82,13 +124,22 @@ impl World {
                 .as_array()
                 .unwrap()
                 .iter()
-                .filter(|queue| queue["kind"] != "dlq" && queue["waiting"].as_u64().unwrap() + queue["in_flight"].as_u64().unwrap() + queue["delayed"].as_u64().unwrap() > 0)
+                .filter(|queue| {
+                    queue["kind"] != "dlq"
+                        && queue["waiting"].as_u64().unwrap()
+                            + queue["in_flight"].as_u64().unwrap()
+                            + queue["delayed"].as_u64().unwrap()
+                            > 0
+                })
                 .map(Value::to_string)
                 .collect();
             if busy.is_empty() {
                 return;
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "queues do not drain: {busy:?}");
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "queues do not drain: {busy:?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -106,8 +157,13 @@ pub(crate) fn zip(folder: &Path) -> Bytes {
             if path.is_dir() {
                 add(zip, root, &path);
             } else {
-                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-                zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+                let name = path
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned();
+                zip.start_file(name, zip::write::SimpleFileOptions::default())
+                    .unwrap();
                 zip.write_all(&std::fs::read(&path).unwrap()).unwrap();
             }
         }
