@@ -322,7 +322,7 @@ impl Show {
         let mut events: Vec<Value> = Vec::new();
         let mut key = Value::Null;
         loop {
-            let size = self.events.saturating_sub(events.len()).clamp(1, PAGE);
+            let size = self.events.saturating_sub(events.len()).min(PAGE);
             let input = given(
                 json!({"alertId": self.alert, "eventsPageSize": size, "eventsExclusiveStartKey": key}),
             );
@@ -379,7 +379,11 @@ fn whole(alert: &Value, look: &Look) -> String {
         .add("last changed by", alert.text("lastUpdatedBy"))
         .add("description", alert.text("description"))
         .add("runbook", alert.text("runbook"))
-        .add("reference", alert.text("reference"));
+        .add("reference", alert.text("reference"))
+        .add("tags", alert.text("tags"));
+    if alert.has("context") {
+        details.add("context", pretty(&alert["context"]));
+    }
     text.push_str(&details.render(look));
     let deliveries = alert.items("deliveryResponses");
     text.push('\n');
@@ -478,17 +482,13 @@ impl Deliver {
         let input = json!({"alertId": self.alert, "outputIds": ids});
         let answer = context.change(API, "deliverAlert", input).await?;
         context.screen.show(&answer, |look| {
-            outputs::attempts(answer.items("deliveryResponses"), look)
+            table(std::slice::from_ref(&answer.value), look)
         })?;
-        // The attempts of this delivery are the last ones.
-        let attempts = answer.items("deliveryResponses");
-        let failed = ids.iter().any(|id| {
-            attempts
-                .iter()
-                .rfind(|attempt| attempt.text("outputId") == *id)
-                .is_some_and(|attempt| attempt["success"] == false)
-        });
-        Ok(if failed { Exit::Findings } else { Exit::Fine })
+        context.screen.note(&format!(
+            "on its way; how it went: pantherctl alerts show {}",
+            self.alert
+        ));
+        Ok(Exit::Fine)
     }
 }
 
