@@ -1,5 +1,10 @@
 //! What an API function is: one operation by name, JSON in and out, as the original's functions took it.
 
+use futures::future::BoxFuture;
+use panther_cluster::door::DoorError;
+use panther_cluster::objects::ObjectsError;
+use panther_proto::v1::Code;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// One call of an API function.
@@ -42,4 +47,75 @@ pub enum ApiError {
     /// A fault of the node.
     #[error("{0}")]
     Internal(String),
+}
+
+/// An API function: calls by name.
+pub trait Api: Send + Sync + 'static {
+    /// Carries out one call.
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>>;
+}
+
+impl ApiCall {
+    /// The input as a type.
+    ///
+    /// # Errors
+    /// It is not of that type; the error names the key.
+    pub fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let input = if self.input.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            self.input.clone()
+        };
+        serde_json::from_value(input).map_err(|error| {
+            ApiError::Invalid(format!("the input of {} is wrong: {error}", self.operation))
+        })
+    }
+
+    /// The error for an operation that a component does not have.
+    #[must_use]
+    pub fn unknown(&self, component: &str, known: &[&str]) -> ApiError {
+        ApiError::Invalid(format!(
+            "{component} has no operation {:?}; it has {}",
+            self.operation,
+            known.join(", ")
+        ))
+    }
+}
+
+impl From<DoorError> for ApiError {
+    fn from(error: DoorError) -> Self {
+        match &error {
+            DoorError::Refused(refused) => match error.code() {
+                Some(Code::UnknownName) => Self::NotFound(refused.reason.clone()),
+                Some(Code::NotUnique) => Self::Exists(refused.reason.clone()),
+                Some(Code::Full) => Self::Busy(refused.reason.clone()),
+                Some(Code::Fault) => Self::Internal(refused.reason.clone()),
+                _ => Self::Invalid(refused.reason.clone()),
+            },
+            DoorError::Conflict(_) => Self::Conflict(format!("it was changed meanwhile: {error}")),
+            DoorError::Busy { .. } => Self::Busy(error.to_string()),
+            DoorError::Store(source) if matches!(source.kind(), std::io::ErrorKind::NotFound) => {
+                Self::NotFound(source.to_string())
+            }
+            DoorError::Store(source)
+                if matches!(source.kind(), std::io::ErrorKind::InvalidInput) =>
+            {
+                Self::Invalid(source.to_string())
+            }
+            DoorError::Store(_) => Self::Internal(error.to_string()),
+            DoorError::Unavailable(_) | DoorError::Deadline { .. } => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ObjectsError> for ApiError {
+    fn from(error: ObjectsError) -> Self {
+        match error {
+            ObjectsError::NotFound(_) => Self::NotFound(error.to_string()),
+            ObjectsError::BadName { .. } => Self::Invalid(error.to_string()),
+            ObjectsError::Store { .. } => Self::Unavailable(error.to_string()),
+        }
+    }
 }

@@ -6,8 +6,17 @@
 //! * [`components`]: one module per component
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
+//! * [`views`]: what operators see and do
 //! * [`sealing`]: secrets never reach the log in the clear
 //! * [`system`]: everything above, started and stopped together
 
+pub mod alarms;
 pub mod api;
+pub mod catalogue;
+pub mod components;
+pub mod ingest;
+pub mod sealing;
+pub mod supervision;
 pub mod system;
+pub mod views;
+pub mod worker;

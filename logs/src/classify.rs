@@ -334,8 +334,35 @@ fn unreadable(reason: String) -> Outcome {
     }
 }
 
+/// Nodes whose memory is kept for the next record; what a larger record took is given back.
+const KEPT_NODES: usize = 64 << 10;
+
 /// The emptied vector for nodes of another text: collecting in place keeps the allocation.
 fn recycled<'b>(mut nodes: Vec<Node<'_>>) -> Vec<Node<'b>> {
+    if nodes.capacity() > KEPT_NODES {
+        return Vec::new();
+    }
     nodes.clear();
     nodes.into_iter().map(|_| Node::Null).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_classifier_can_move_between_threads() {
+        fn can_move<T: Send>() {}
+        can_move::<Classifier>();
+        can_move::<LogTypes>();
+    }
+
+    #[test]
+    fn memory_is_kept_from_record_to_record_but_not_without_bound() {
+        let nodes: Vec<Node<'_>> = Vec::with_capacity(100);
+        assert_eq!(recycled(nodes).capacity(), 100);
+        let nodes: Vec<Node<'_>> = Vec::with_capacity(KEPT_NODES + 1);
+        assert_eq!(recycled(nodes).capacity(), 0);
+        assert!(size_of::<Node<'_>>() <= 32);
+    }
 }

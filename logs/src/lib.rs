@@ -10,6 +10,26 @@
 //!
 //! A log type is a schema in YAML: those built in stand in `schemas/`, others are added by [`LogTypes::with_schema`].
 //! The library does no I/O of its own and has no clock: bytes and parse time are handed in.
+//!
+//! ```
+//! use panther_logs::{Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let known = LogTypes::builtin();
+//! let parse_time = Timestamp::from(std::time::SystemTime::now());
+//! let context = EventContext::new("source-1", "Web servers", "access.log", parse_time);
+//! let mut classifier = Classifier::new(&known, &["Nginx.Access", "Syslog.RFC5424"])?;
+//! let object = br#"198.51.100.7 - - [02/Jan/2026:03:04:05 +0000] "GET / HTTP/1.1" 200 612 "-" "curl""#;
+//! for record in ObjectReader::new("access.log", object.as_slice(), Limits::default()) {
+//!     match classifier.classify(&record?, &context) {
+//!         Outcome::Events(events) => assert_eq!(&*events[0].log_type, "Nginx.Access"),
+//!         Outcome::Unclassified { reasons } => panic!("into quarantine: {reasons:?}"),
+//!         Outcome::Skipped(filter) => println!("counted as filtered: {filter:?}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod classify;
 mod event;

@@ -1,6 +1,9 @@
 //! The log types there are: those built in, and those that users add.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use crate::{
     parser::Parser,
@@ -11,14 +14,32 @@ use crate::{
 const BUILTIN: &[&str] = &[
     include_str!("../schemas/AWS.ALB.yml"),
     include_str!("../schemas/AWS.CloudTrail.yml"),
+    include_str!("../schemas/AWS.CloudTrailInsight.yml"),
+    include_str!("../schemas/AWS.CloudWatchEvents.yml"),
     include_str!("../schemas/AWS.GuardDuty.yml"),
     include_str!("../schemas/AWS.S3ServerAccess.yml"),
+    include_str!("../schemas/AWS.VPCDns.yml"),
     include_str!("../schemas/AWS.VPCFlow.yml"),
+    include_str!("../schemas/AWS.WAFWebACL.yml"),
+    include_str!("../schemas/Apache.AccessCombined.yml"),
+    include_str!("../schemas/Apache.AccessCommon.yml"),
+    include_str!("../schemas/Box.Event.yml"),
+    include_str!("../schemas/Cloudflare.HttpRequest.yml"),
+    include_str!("../schemas/Duo.Administrator.yml"),
+    include_str!("../schemas/Duo.Authentication.yml"),
     include_str!("../schemas/GCP.AuditLog.yml"),
     include_str!("../schemas/GSuite.ActivityEvent.yml"),
+    include_str!("../schemas/GSuite.Reports.yml"),
     include_str!("../schemas/GitHub.Audit.yml"),
+    include_str!("../schemas/GitLab.API.yml"),
+    include_str!("../schemas/Gravitational.TeleportAudit.yml"),
     include_str!("../schemas/Nginx.Access.yml"),
     include_str!("../schemas/Okta.SystemLog.yml"),
+    include_str!("../schemas/OneLogin.Events.yml"),
+    include_str!("../schemas/Osquery.Differential.yml"),
+    include_str!("../schemas/Slack.AccessLogs.yml"),
+    include_str!("../schemas/Slack.AuditLogs.yml"),
+    include_str!("../schemas/Suricata.DNS.yml"),
     include_str!("../schemas/Syslog.RFC5424.yml"),
     include_str!("../schemas/Zeek.DNS.yml"),
 ];
@@ -81,20 +102,23 @@ pub struct LogTypes {
 }
 
 impl LogTypes {
-    /// The log types built in.
+    /// The log types built in, read on the first call.
     #[expect(
         clippy::expect_used,
         reason = "the schemas are part of the program, and a test reads each of them"
     )]
     pub fn builtin() -> Self {
-        let types = BUILTIN
-            .iter()
-            .map(|yaml| LogType::read(yaml, true).expect("a schema built in is valid"));
-        Self {
-            types: types
-                .map(|log_type| (Arc::clone(log_type.name()), Arc::new(log_type)))
-                .collect(),
-        }
+        static READ: LazyLock<LogTypes> = LazyLock::new(|| {
+            let types = BUILTIN
+                .iter()
+                .map(|yaml| LogType::read(yaml, true).expect("a schema built in is valid"));
+            LogTypes {
+                types: types
+                    .map(|log_type| (Arc::clone(log_type.name()), Arc::new(log_type)))
+                    .collect(),
+            }
+        });
+        READ.clone()
     }
 
     /// Names in alphabetical order.

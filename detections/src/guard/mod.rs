@@ -24,15 +24,19 @@ pub enum Guard {
     Any(Vec<Guard>),
     /// The value at a path passes a test.
     Field(Vec<String>, Test),
+    /// The value at a path fails a test.
+    NotField(Vec<String>, Test),
 }
 
-/// A test of one value of an event. Keys are looked up without regard to case, and a path that leads nowhere gives null.
+/// A test of one value of an event. Keys are looked up without regard to case; a text test fails for
+/// what is no text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
-    /// Equal, as Python compares, to one of these. No lists or mappings among them.
+    /// Equal, as Python compares, to one of these; a path that leads nowhere equals null. No lists or
+    /// mappings among them.
     In(Vec<Value>),
-    /// A text equal to one of these but for case. Lower case here.
-    InIgnoringCase(Vec<String>),
+    /// A text whose lower case is one of these.
+    LowerIn(Vec<String>),
     /// True as Python takes it.
     Truthy,
     /// A text that starts with one of these.
@@ -41,10 +45,47 @@ pub enum Test {
     Suffix(Vec<String>),
     /// A text that contains one of these.
     Contains(Vec<String>),
+    /// Of one of these types.
+    OfType(Vec<JsonType>),
+}
+
+/// The types that a value of an event can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonType {
+    /// The path leads nowhere.
+    Missing,
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// A number.
+    Number,
+    /// A text.
+    Text,
+    /// A list.
+    List,
+    /// A mapping.
+    Mapping,
+}
+
+impl JsonType {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "missing" => Self::Missing,
+            "null" => Self::Null,
+            "bool" => Self::Bool,
+            "number" => Self::Number,
+            "string" => Self::Text,
+            "array" => Self::List,
+            "object" => Self::Mapping,
+            _ => return None,
+        })
+    }
 }
 
 impl Guard {
-    /// Reads the JSON form. What it does not know is [`Guard::Always`]: an unknown condition must not hide an event.
+    /// Reads the JSON form. What it does not know is [`Guard::Always`]: an unknown condition must not
+    /// hide an event.
     #[must_use]
     pub fn from_json(json: &Value) -> Self {
         match json {
@@ -59,36 +100,33 @@ impl Guard {
     }
 
     fn operator(operator: &str, operand: &Value) -> Option<Self> {
+        if operator == "not" {
+            return match Self::from_json(operand) {
+                Self::Field(path, test) => Some(Self::NotField(path, test)),
+                _ => None,
+            };
+        }
         let items = operand.as_array()?;
         match operator {
             "all" => return Some(Self::all(items.iter().map(Self::from_json))),
             "any" => return Some(Self::any(items.iter().map(Self::from_json))),
             _ => {}
         }
-        let first = items.first()?;
-        // `{"truthy": [path]}`, where the path is a list or, written shorter, the operand itself.
-        let path = match first {
+        // `{"truthy": path}`; the others are `{operator: [path, operand]}`.
+        let path = match items.first()? {
             Value::Array(path) => path,
             _ if operator == "truthy" => items,
             _ => return None,
         };
-        let path: Vec<String> = path
-            .iter()
-            .map(|key| key.as_str().map(str::to_owned))
-            .collect::<Option<_>>()?;
+        let path = texts(path)?;
         if path.is_empty() {
             return None;
         }
         let value = items.get(1);
-        let texts = || -> Option<Vec<String>> {
-            match value? {
-                Value::String(text) => Some(vec![text.clone()]),
-                Value::Array(values) => values
-                    .iter()
-                    .map(|value| value.as_str().map(str::to_owned))
-                    .collect(),
-                _ => None,
-            }
+        let several = || match value? {
+            Value::Array(values) => texts(values),
+            Value::String(text) => Some(vec![text.clone()]),
+            _ => None,
         };
         let test = match operator {
             "eq" => Test::In(vec![scalar(value?)?]),
@@ -99,13 +137,17 @@ impl Guard {
                     .map(scalar)
                     .collect::<Option<_>>()?,
             ),
-            "ieq" | "iin" => {
-                Test::InIgnoringCase(texts()?.iter().map(|text| text.to_lowercase()).collect())
-            }
+            "ieq" => Test::LowerIn(several()?),
             "truthy" => Test::Truthy,
-            "prefix" => Test::Prefix(texts()?),
-            "suffix" => Test::Suffix(texts()?),
-            "contains" => Test::Contains(texts()?),
+            "prefix" => Test::Prefix(several()?),
+            "suffix" => Test::Suffix(several()?),
+            "contains" => Test::Contains(several()?),
+            "type" => Test::OfType(
+                several()?
+                    .iter()
+                    .map(|name| JsonType::from_name(name))
+                    .collect::<Option<_>>()?,
+            ),
             _ => return None,
         };
         Some(Self::Field(path, test))
@@ -144,6 +186,13 @@ impl Guard {
             _ => Self::Any(kept),
         }
     }
+}
+
+fn texts(values: &[Value]) -> Option<Vec<String>> {
+    values
+        .iter()
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn scalar(value: &Value) -> Option<Value> {

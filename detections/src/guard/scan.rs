@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::Test;
+use super::{JsonType, Test};
 
 /// What an event has at a path.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +18,10 @@ pub(super) enum Found<'e> {
     Integer(i128),
     Float(f64),
     Text(Cow<'e, str>),
-    /// A list or mapping, and whether it is empty.
-    Container {
+    List {
+        empty: bool,
+    },
+    Mapping {
         empty: bool,
     },
     /// Something that only Python can tell: a step through a value that is no mapping, a number beyond exact comparison.
@@ -27,41 +29,61 @@ pub(super) enum Found<'e> {
 }
 
 impl Found<'_> {
-    /// Whether the value may pass the test. Every doubt is "yes".
-    pub(super) fn may_pass(&self, test: &Test) -> bool {
-        match (self, test) {
-            (Found::Odd, _) => true,
-            (found, Test::In(values)) => values.iter().any(|value| found.equals(value)),
-            (found, Test::Truthy) => match found {
-                Found::Missing | Found::Null => false,
-                Found::Bool(value) => *value,
-                Found::Integer(value) => *value != 0,
-                Found::Float(value) => *value != 0.0,
-                Found::Text(text) => !text.is_empty(),
-                Found::Container { empty } => !empty,
-                Found::Odd => true,
-            },
-            (Found::Missing, _) => false,
-            (Found::Text(text), Test::InIgnoringCase(values)) => {
-                if text.is_ascii() {
-                    values.iter().any(|value| value.eq_ignore_ascii_case(text))
-                } else {
-                    let lower = text.to_lowercase();
-                    values.contains(&lower)
-                }
-            }
-            (Found::Text(text), Test::Prefix(parts)) => {
-                parts.iter().any(|part| text.starts_with(part.as_str()))
-            }
-            (Found::Text(text), Test::Suffix(parts)) => {
-                parts.iter().any(|part| text.ends_with(part.as_str()))
-            }
-            (Found::Text(text), Test::Contains(parts)) => {
-                parts.iter().any(|part| text.contains(part.as_str()))
-            }
-            // A text method on something else raises, or means something else.
-            _ => true,
+    /// Whether the value passes the test; `None` if only Python can tell.
+    pub(super) fn passes(&self, test: &Test) -> Option<bool> {
+        if *self == Found::Odd {
+            return None;
         }
+        let text = match self {
+            Found::Text(text) => Some(text.as_ref()),
+            _ => None,
+        };
+        let any = |parts: &[String], holds: fn(&str, &str) -> bool| {
+            Some(text.is_some_and(|text| parts.iter().any(|part| holds(text, part))))
+        };
+        match test {
+            Test::In(values) => Some(values.iter().any(|value| self.equals(value))),
+            Test::Truthy => Some(self.truthy()),
+            // Which lower case a letter outside ASCII has depends on the Unicode version.
+            Test::LowerIn(_) if text.is_some_and(|text| !text.is_ascii()) => None,
+            Test::LowerIn(values) => any(values, |text, value| {
+                text.len() == value.len()
+                    && text
+                        .bytes()
+                        .map(|byte| byte.to_ascii_lowercase())
+                        .eq(value.bytes())
+            }),
+            Test::Prefix(parts) => any(parts, |text, part| text.starts_with(part)),
+            Test::Suffix(parts) => any(parts, |text, part| text.ends_with(part)),
+            Test::Contains(parts) => any(parts, |text, part| text.contains(part)),
+            Test::OfType(types) => Some(types.iter().any(|of| self.is_a(*of))),
+        }
+    }
+
+    fn truthy(&self) -> bool {
+        match self {
+            Found::Missing | Found::Null => false,
+            Found::Bool(value) => *value,
+            Found::Integer(value) => *value != 0,
+            Found::Float(value) => *value != 0.0,
+            Found::Text(text) => !text.is_empty(),
+            Found::List { empty } | Found::Mapping { empty } => !empty,
+            Found::Odd => true,
+        }
+    }
+
+    fn is_a(&self, of: JsonType) -> bool {
+        let own = match self {
+            Found::Missing => JsonType::Missing,
+            Found::Null => JsonType::Null,
+            Found::Bool(_) => JsonType::Bool,
+            Found::Integer(_) | Found::Float(_) => JsonType::Number,
+            Found::Text(_) => JsonType::Text,
+            Found::List { .. } => JsonType::List,
+            Found::Mapping { .. } => JsonType::Mapping,
+            Found::Odd => return true,
+        };
+        own == of
     }
 
     /// Python's `==` between a value of JSON and a scalar.
@@ -77,16 +99,21 @@ impl Found<'_> {
                 self.equals(&Value::from(u8::from(*other)))
             }
             (Found::Integer(found), Value::Number(other)) => {
-                match (other.as_i64(), other.as_u64(), other.as_f64()) {
-                    (Some(other), _, _) => *found == i128::from(other),
-                    (_, Some(other), _) => *found == i128::from(other),
-                    #[allow(clippy::cast_precision_loss)]
-                    (_, _, Some(other)) => *found as f64 == other,
-                    _ => true,
+                if let Some(other) = other.as_i64() {
+                    *found == i128::from(other)
+                } else if let Some(other) = other.as_u64() {
+                    *found == i128::from(other)
+                } else {
+                    // Whole doubles up to 2^53 are exact; beyond them nothing is compared.
+                    other.as_f64().is_some_and(|other| {
+                        #[allow(clippy::cast_possible_truncation)]
+                        let whole = other as i128;
+                        other.fract() == 0.0 && whole == *found
+                    })
                 }
             }
             (Found::Float(found), Value::Number(other)) => {
-                other.as_f64().is_none_or(|other| *found == other)
+                other.as_f64().is_some_and(|other| *found == other)
             }
             _ => false,
         }
@@ -272,7 +299,7 @@ impl<'de> Visitor<'de> for At<'_, 'de> {
         while items.next_element::<IgnoredAny>()?.is_some() {
             empty = false;
         }
-        self.keep(Found::Container { empty })
+        self.keep(Found::List { empty })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -305,7 +332,7 @@ impl<'de> Visitor<'de> for At<'_, 'de> {
             }
         }
         if let Some(slot) = paths.nodes[node].slot {
-            found[slot] = Found::Container { empty };
+            found[slot] = Found::Mapping { empty };
         }
         Ok(())
     }

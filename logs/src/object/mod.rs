@@ -29,7 +29,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            record_bytes: 8 << 20,
+            record_bytes: 4 << 20,
             head_bytes: 64 << 10,
             object_bytes: 4 << 30,
             ratio: 300,

@@ -54,27 +54,32 @@ impl Csv {
             return Ok(Reading::Filtered(filter));
         }
         let values = split(line, self.delimiter);
-        if self.has_header {
-            if !self.columns.is_empty() {
-                if !state.header_seen {
-                    count(&values, self.columns.len())?;
-                    state.pending = Some(Learned::HeaderSeen);
+        if self.has_header && !self.columns.is_empty() && !state.header_seen {
+            state.pending = Some(Learned::HeaderSeen);
+            return Ok(Reading::Filtered(Filter::Header));
+        }
+        if self.has_header && self.columns.is_empty() {
+            match &state.header {
+                None => {
+                    let names: Vec<String> = values
+                        .iter()
+                        .map(|value| value.trim().to_string())
+                        .collect();
+                    // any line could be taken for a header; one that names no field of the schema is none
+                    if !names.iter().any(|name| root.field(name).is_some()) {
+                        return Err(
+                            "the first line names none of the schema's fields, so it is no header"
+                                .into(),
+                        );
+                    }
+                    state.pending = Some(Learned::Header(names));
                     return Ok(Reading::Filtered(Filter::Header));
                 }
-            } else if state.header.is_none() {
-                let names: Vec<String> = values
-                    .iter()
-                    .map(|value| value.trim().to_string())
-                    .collect();
-                // any line could be taken for a header; one that names no field of the schema is none
-                if !names.iter().any(|name| root.field(name).is_some()) {
-                    return Err(
-                        "the first line names none of the schema's fields, so it is no header"
-                            .into(),
-                    );
+                // files that were joined have it again
+                Some(header) if values.iter().map(|value| value.trim()).eq(header) => {
+                    return Ok(Reading::Filtered(Filter::Header));
                 }
-                state.pending = Some(Learned::Header(names));
-                return Ok(Reading::Filtered(Filter::Header));
+                Some(_) => {}
             }
         }
         let columns = state

@@ -11,8 +11,9 @@ use crate::{indicators::Scanner, time::TimeFormat};
 
 /// How deep a schema may nest, references followed.
 const MAX_NESTING: usize = 64;
-/// The same in levels of YAML: an object is a mapping and its list of fields.
-const YAML_DEPTH: usize = 2 * MAX_NESTING + 16;
+/// Levels of YAML, two for each object written within an object: what the reader's recursion needs of a stack of 2 MB, without
+/// optimisation, is half of it. References go deeper.
+const YAML_DEPTH: usize = 64;
 /// Required fields of one object: what the check keeps in one word.
 const MAX_REQUIRED: usize = 128;
 /// What a log type may be called, in bytes.
@@ -38,9 +39,23 @@ pub(crate) fn compile(yaml: &str) -> Result<Schema, SchemaError> {
     };
     compile_file(&file, &mut compiler).map_err(|Problem { path, problem }| SchemaError {
         schema: file.schema.clone(),
-        path: path.join("."),
+        path: shown(&path),
         problem,
     })
+}
+
+/// A path with its middle left out where it is too long to be read.
+fn shown(path: &[String]) -> String {
+    const ENDS: usize = 8;
+    match (
+        path.get(..ENDS),
+        path.get(path.len().saturating_sub(ENDS)..),
+    ) {
+        (Some(first), Some(last)) if path.len() > 2 * ENDS => {
+            format!("{} … {}", first.join("."), last.join("."))
+        }
+        _ => path.join("."),
+    }
 }
 
 /// The name in a file that cannot be read as a whole.
@@ -336,6 +351,11 @@ impl<'f> Compiler<'f> {
                     self.following.join(", ")
                 ),
             ));
+        }
+        if self.following.len() >= MAX_NESTING {
+            return Err(Problem::here(format!(
+                "references go on over more than {MAX_NESTING} definitions"
+            )));
         }
         self.following.push(name);
         let value = self

@@ -54,7 +54,19 @@ impl TimeFormat {
             Self::Cloudflare => rfc3339(text),
             Self::Layout(layout) => layout.parse(text),
         }
+        .or_else(|| of_event(text))
     }
+}
+
+/// Reads the form that events carry, whatever the format and with fewer digits too: so an event can be a record again.
+fn of_event(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    if bytes.get(10) != Some(&b' ') || bytes.get(19) != Some(&b'.') || bytes.len() > 29 {
+        return None;
+    }
+    let mut zoned = [b'Z'; 30];
+    zoned.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    rfc3339(std::str::from_utf8(zoned.get(..=bytes.len())?).ok()?)
 }
 
 /// Reads RFC 3339 (section 5.6), a space allowed for the `T`.

@@ -156,7 +156,7 @@ fn a_line_of_100_mb_is_passed_over_and_its_head_kept() {
         records[1].defect,
         Some(Defect::TooLong {
             bytes: 100 << 20,
-            limit: 8 << 20
+            limit: 4 << 20
         })
     );
     assert_eq!(records[1].raw.len(), 64 << 10);

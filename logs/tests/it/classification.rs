@@ -247,3 +247,16 @@ fn log_types_that_do_not_exist() {
         ClassifierError::NoLogTypes
     );
 }
+
+#[test]
+fn an_event_can_be_a_record_again() {
+    let Outcome::Events(first) = classifier(&["Zeek.DNS"]).classify(&record(5, ZEEK), &context())
+    else {
+        panic!("no event");
+    };
+    let again = record(5, std::str::from_utf8(&first[0].json).unwrap());
+    assert_eq!(
+        classifier(&["Zeek.DNS"]).classify(&again, &context()),
+        Outcome::Events(first)
+    );
+}

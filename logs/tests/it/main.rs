@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod classification;
+mod further_log_types;
 mod log_types;
 mod objects;
 mod real_files;

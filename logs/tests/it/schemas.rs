@@ -1,6 +1,6 @@
 //! Schemas that users write: what they can say, and how their errors are told.
 
-use panther_logs::{Classifier, LogTypes, Outcome};
+use panther_logs::{Classifier, Filter, LogTypes, Outcome};
 use serde_json::json;
 
 use crate::{context, events, reasons, record};
@@ -145,6 +145,8 @@ fn csv_in_its_ways() {
     let event = &events(classify(&header, &["# made by hand", "other,id", "x,3"]))[0];
     assert_eq!((&event["id"], &event["other"]), (&json!(3), &json!("x")));
     assert!(reasons(classify(&header, &["one,two"]))[0].contains("no header"));
+    let again = classify(&header, &["other,id", "x,3", "other,id"]);
+    assert_eq!(again, Outcome::Skipped(Filter::Header));
 
     let renamed = format!(
         "{{schema: Custom.Csv, parser: {{csv: {{hasHeader: true, columns: [id, ok]}}}}, fields: {fields}}}"
@@ -219,11 +221,22 @@ fn fastmatch_tries_its_patterns_in_order() {
 #[test]
 fn errors_name_the_field_and_the_remedy() {
     let one = |field: &str| format!("{{schema: Custom.X, fields: [{field}]}}");
-    let mut deep = String::from("{type: string}");
-    for _ in 0..70 {
-        deep = format!("{{type: array, element: {deep}}}");
-    }
+    let deep: String = (0..40)
+        .map(|number| {
+            format!(
+                "d{number}: {{type: array, element: {{type: array, element: {{type: ref, target: d{}}}}}}}, ",
+                number + 1
+            )
+        })
+        .collect();
+    let chain: String = (0..5_000)
+        .map(|number| format!("d{number}: {{type: ref, target: d{}}}, ", number + 1))
+        .collect();
     for (yaml, expected) in [
+        (
+            format!("{{schema: Custom.X, definitions: {{{chain} d5000: {{type: string}}}}, fields: [{{name: a, type: ref, target: d0}}]}}"),
+            "references go on over more than 64 definitions",
+        ),
         (one("{name: a, type: strin}"), "schema Custom.X: fields.a.type: `strin` is no type"),
         (one("{name: a, type: timestamp}"), "fields.a.timeFormat: a timestamp needs one"),
         (one("{name: a, type: timestamp, timeFormat: iso}"), "fields.a.timeFormat: `iso` is no time format"),
@@ -252,7 +265,10 @@ fn errors_name_the_field_and_the_remedy() {
         ("{schema: Custom.X, parser: {regex: {match: ['(?P<b>.*)']}}, fields: [{name: a, type: string}]}".into(), "captures none of the schema's fields"),
         ("{schema: Custom.X, parser: {fastmatch: {match: ['%{a}%{b}']}}, fields: [{name: a, type: string}]}".into(), "parser.fastmatch.match: `%{a}%{b}`: nothing stands between"),
         ("{schema: Custom.X, parser: {native: {name: AWS.ALB}}, fields: [{name: a, type: string}]}".into(), "parser.native: only the log types built in"),
-        (format!("{{schema: Custom.X, fields: [{{name: a, type: array, element: {deep}}}]}}"), "nested deeper than 64"),
+        (
+            format!("{{schema: Custom.X, definitions: {{{deep} d40: {{type: string}}}}, fields: [{{name: a, type: ref, target: d0}}]}}"),
+            "nested deeper than 64",
+        ),
     ] {
         let error = error(&yaml);
         assert!(error.contains(expected), "{yaml}\n  gives {error}\n  not   {expected}");
@@ -295,4 +311,21 @@ fn a_users_schema_can_be_replaced() {
         )
     };
     assert!(!taken(&first) && taken(&second));
+}
+
+#[test]
+fn thirty_levels_fit_and_a_thousand_are_refused() {
+    let mut field = String::from("{name: a, type: string, indicators: [ip]}");
+    let mut value = json!({"a": "10.0.0.1"});
+    for _ in 0..30 {
+        field = format!("{{name: a, type: object, fields: [{field}]}}");
+        value = json!({"a": value});
+    }
+    let yaml = format!("{{schema: Custom.Deep, fields: [{field}]}}");
+    let event = &events(classify(&yaml, &[&value.to_string()]))[0];
+    assert_eq!(event["p_any_ip_addresses"], json!(["10.0.0.1"]));
+    for _ in 0..1_000 {
+        field = format!("{{name: a, type: object, fields: [{field}]}}");
+    }
+    assert!(error(&format!("{{schema: Custom.Deep, fields: [{field}]}}")).contains("Depth"));
 }

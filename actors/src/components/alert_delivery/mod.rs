@@ -1,0 +1,164 @@
+//! `panther-alert-delivery`: alerts to destinations.
+//!
+//! The forwarder sends one message per alert. Its first handling routes it and sends one message per destination; each
+//! of these succeeds or fails by itself, is tried again 30 to 300 s later, ten times, and then is a dead letter. Every
+//! attempt is recorded on the alert's row, by the command that ends the attempt.
+
+mod send;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_cluster::door::change::{self, Change};
+use panther_detections::alerting::{self, AlertKind, Recipients};
+use panther_detections::pack::Severity;
+use panther_proto::v1::{Message, RowChange};
+use serde_json::Value;
+
+pub use send::{Response, Sender};
+
+use super::log_alert_forwarder::{ALERTS, QUEUE};
+use super::outputs_api::OutputCache;
+use crate::worker::{Context, Failure, Handler, Plan};
+
+/// Attempts that are kept on an alert's row.
+const KEPT_ATTEMPTS: u32 = 100;
+/// The destination of a message, once it is for one.
+const OUTPUT: &str = "outputId";
+
+/// The handler.
+pub struct AlertDelivery {
+    /// Destinations.
+    pub outputs: OutputCache,
+    /// The way out.
+    pub sender: Sender,
+    /// Wait before the next attempt; 30 to 300 s, by chance.
+    pub retry: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+/// What was done for a message.
+pub enum Delivered {
+    /// The alert goes to these destinations.
+    Routed(Vec<String>),
+    /// One destination was tried.
+    Attempt(Response),
+}
+
+impl Handler for AlertDelivery {
+    type Work = (Value, Delivered);
+
+    async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
+        let alert: Value = serde_json::from_slice(&message.body)
+            .map_err(|error| Failure::message(format!("the alert is no JSON: {error}")))?;
+        let Some(output) = message.attributes.get(OUTPUT) else {
+            let to = self.route(&alert).await?;
+            return Ok((alert, Delivered::Routed(to)));
+        };
+        let Some(config) = self
+            .outputs
+            .config(output)
+            .await
+            .map_err(|error| Failure::Node(error.to_string()))?
+        else {
+            let gone = Response {
+                output_id: output.clone(),
+                success: false,
+                status_code: 404,
+                message: "the destination was removed".to_owned(),
+                dispatched_at: super::objects::rfc3339(context.received_ms),
+            };
+            return Ok((alert, Delivered::Attempt(gone)));
+        };
+        let response = self
+            .sender
+            .send(output, &config, &alert, context.door.now_ms())
+            .await;
+        if !response.success {
+            let record = record(&alert, &response).into_iter().collect();
+            return Err(Failure::Message {
+                reason: format!("output {output}: {}", response.message),
+                retry_after: Some((self.retry)()),
+                record,
+            });
+        }
+        Ok((alert, Delivered::Attempt(response)))
+    }
+
+    async fn plan(
+        &self,
+        (alert, delivered): &Self::Work,
+        message: &Message,
+        _context: &Context,
+    ) -> Result<Plan, Failure> {
+        match delivered {
+            Delivered::Attempt(response) => Ok(Plan {
+                changes: record(alert, response).into_iter().collect(),
+                sends: Vec::new(),
+            }),
+            Delivered::Routed(to) => {
+                let sends = to.iter().map(|output| {
+                    let mut send = change::to_queue(QUEUE, message.body.clone());
+                    send.attributes.insert(OUTPUT.to_owned(), output.clone());
+                    send
+                });
+                Ok(Plan {
+                    changes: Vec::new(),
+                    sends: sends.collect(),
+                })
+            }
+        }
+    }
+}
+
+fn record(alert: &Value, response: &Response) -> Option<RowChange> {
+    let id = alert["alertId"].as_str().filter(|id| !id.is_empty())?;
+    let item = serde_json::to_string(response).ok()?;
+    Some(
+        Change::update(ALERTS, change::key(id))
+            .append("deliveryResponses", change::json(item), KEPT_ATTEMPTS)
+            .done(),
+    )
+}
+
+impl AlertDelivery {
+    async fn route(&self, alert: &Value) -> Result<Vec<String>, Failure> {
+        let outputs = self.outputs.current().await?;
+        let texts = |name: &str| -> Vec<String> {
+            alert[name]
+                .as_array()
+                .map(|items| {
+                    items
+                        .iter()
+                        .filter_map(|item| item.as_str().map(str::to_owned))
+                        .collect()
+                })
+                .unwrap_or_default()
+        };
+        let severity = alert["severity"].as_str().unwrap_or_default();
+        let severity = Severity::from_str(severity)
+            .map_err(|error| Failure::message(format!("the alert's severity: {error}")))?;
+        let kind = match alert["type"].as_str() {
+            Some("RULE_ERROR") => AlertKind::RuleError,
+            Some("POLICY") => AlertKind::Policy,
+            _ => AlertKind::Rule,
+        };
+        let (destinations, output_ids) = (texts("destinations"), texts("outputIds"));
+        let recipients = Recipients {
+            destinations: Some(&destinations[..]).filter(|ids| !ids.is_empty()),
+            output_ids: &output_ids,
+            severity,
+            kind,
+        };
+        let to = alerting::route(&recipients, &outputs);
+        if to.is_empty() {
+            tracing::info!(
+                alert = alert["alertId"].as_str(),
+                severity = severity.as_str(),
+                outputs = outputs.len(),
+                "no destination takes this alert"
+            );
+        }
+        Ok(to)
+    }
+}

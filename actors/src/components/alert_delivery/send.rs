@@ -1,0 +1,210 @@
+//! One attempt at one destination. Whatever happens is a response: nothing here is an error of the node.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use super::super::objects::rfc3339;
+use super::super::outputs_api::OutputConfig;
+
+/// Time for one attempt, from connect to answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes kept of a destination's answer.
+const ANSWER_BYTES: usize = 500;
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// The destination.
+    pub output_id: String,
+    /// Whether it took the alert.
+    pub success: bool,
+    /// Its HTTP status, or one of our own: 0 no connection, 504 no answer in time.
+    pub status_code: u16,
+    /// What it said, or what went wrong.
+    pub message: String,
+    /// When, RFC 3339.
+    pub dispatched_at: String,
+}
+
+/// The way out; clones share connections.
+#[derive(Clone)]
+pub struct Sender {
+    client: reqwest::Client,
+    link: String,
+}
+
+impl Sender {
+    /// `link` is what an alert's address begins with.
+    ///
+    /// # Errors
+    /// The TLS set-up of the machine cannot be used.
+    pub fn new(link: String) -> Result<Self, reqwest::Error> {
+        // A redirect would carry the alert to a host that nobody chose: it is an answer like any other.
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .timeout(DEADLINE)
+            .connect_timeout(Duration::from_secs(5))
+            .user_agent("panther-cluster")
+            .build()?;
+        Ok(Self { client, link })
+    }
+
+    /// Tries one destination.
+    pub async fn send(
+        &self,
+        output_id: &str,
+        config: &OutputConfig,
+        alert: &Value,
+        now_ms: u64,
+    ) -> Response {
+        let outcome = match config {
+            OutputConfig::CustomWebhook { webhook_url } => {
+                self.post(webhook_url, &self.notification(alert)).await
+            }
+            OutputConfig::Slack { webhook_url } => self.post(webhook_url, &self.slack(alert)).await,
+            OutputConfig::File { path } => append(path, &self.notification(alert)).await,
+        };
+        let (success, status_code, message) = match outcome {
+            Ok((status, message)) => ((200..300).contains(&status), status, message),
+            Err((status, message)) => (false, status, message),
+        };
+        Response {
+            output_id: output_id.to_owned(),
+            success,
+            status_code,
+            message,
+            dispatched_at: rfc3339(now_ms),
+        }
+    }
+
+    async fn post(&self, url: &str, body: &Value) -> Result<(u16, String), (u16, String)> {
+        let answer = self
+            .client
+            .post(url)
+            .json(body)
+            .send()
+            .await
+            .map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let location = answer
+            .headers()
+            .get(reqwest::header::LOCATION)
+            .and_then(|location| location.to_str().ok())
+            .map(str::to_owned);
+        let text = first_bytes(answer).await;
+        let message = match (status, location) {
+            (200..300, _) => text,
+            (300..400, Some(location)) => format!(
+                "it redirects to {location}, which is not followed: enter that address if it is right"
+            ),
+            _ => format!("it answered {status}: {text}"),
+        };
+        Ok((status, message))
+    }
+
+    /// The notification that webhooks and files get.
+    fn notification(&self, alert: &Value) -> Value {
+        json!({
+            "id": alert["analysisId"], "createdAt": alert["createdAt"], "severity": alert["severity"], "type": alert["type"],
+            "link": self.link(alert), "title": title(alert), "name": alert["analysisName"], "alertId": alert["alertId"],
+            "alertContext": alert["context"], "description": alert["analysisDescription"], "runbook": alert["runbook"],
+            "tags": alert["tags"], "version": alert["version"],
+        })
+    }
+
+    fn link(&self, alert: &Value) -> String {
+        format!(
+            "{}/log-analysis/alerts/{}",
+            self.link,
+            alert["alertId"].as_str().unwrap_or_default()
+        )
+    }
+
+    fn slack(&self, alert: &Value) -> Value {
+        let severity = alert["severity"].as_str().unwrap_or_default();
+        let color = match severity {
+            "CRITICAL" => "#425a70",
+            "HIGH" => "#cb2e2e",
+            "MEDIUM" => "#d9822b",
+            "LOW" => "#f7d154",
+            _ => "#47b881",
+        };
+        let title = title(alert);
+        let field = |title: &str, value: &Value, short: bool| json!({"title": title, "value": value, "short": short});
+        json!({"attachments": [{"fallback": title, "color": color, "title": title, "title_link": self.link(alert), "fields": [
+            field("Runbook", &alert["runbook"], false),
+            field("Severity", &alert["severity"], true),
+            field("Alert", &alert["alertId"], true),
+        ]}]})
+    }
+}
+
+fn title(alert: &Value) -> String {
+    let prefix = match alert["type"].as_str() {
+        Some("RULE_ERROR") => "New rule error: ",
+        Some("POLICY") => "Policy Failure: ",
+        _ => "New Alert: ",
+    };
+    let again = if alert["isResent"].as_bool() == Some(true) {
+        "[Re-sent]: "
+    } else {
+        ""
+    };
+    let own = alert["title"]
+        .as_str()
+        .filter(|title| !title.is_empty())
+        .or(alert["analysisName"].as_str())
+        .unwrap_or_default();
+    format!("{again}{prefix}{own}")
+}
+
+fn failed(error: &reqwest::Error) -> (u16, String) {
+    if error.is_timeout() {
+        return (504, format!("no answer within {} s", DEADLINE.as_secs()));
+    }
+    // The address may hold a secret: it is not part of the text.
+    let mut reason = "the connection failed".to_owned();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        reason = format!("{reason}: {inner}");
+        source = inner.source();
+    }
+    (0, reason)
+}
+
+async fn first_bytes(mut answer: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < ANSWER_BYTES
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(ANSWER_BYTES);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn append(path: &str, notification: &Value) -> Result<(u16, String), (u16, String)> {
+    let write = async {
+        let mut file = tokio::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .await?;
+        file.write_all(format!("{notification}\n").as_bytes())
+            .await?;
+        file.sync_data().await
+    };
+    match tokio::time::timeout(DEADLINE, write).await {
+        Ok(Ok(())) => Ok((200, format!("appended to {path}"))),
+        Ok(Err(error)) => Err((0, format!("{path} cannot be written: {error}"))),
+        Err(_) => Err((
+            504,
+            format!("{path} was not written within {} s", DEADLINE.as_secs()),
+        )),
+    }
+}

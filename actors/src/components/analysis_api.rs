@@ -1,0 +1,420 @@
+//! `panther-analysis-api`: uploads of packs, and what is known of each detection.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use panther_cluster::door::Door;
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::objects::Objects;
+use panther_detections::pack::{Detection, DetectionKind, Pack, Source};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::layer_manager::{self, BuildRequest};
+use super::objects::Written;
+use super::outputs_api::request;
+use super::pack::{self, Decided, DetectionState, LivePack, PackError, TABLE};
+use crate::alarms::Alarms;
+use crate::api::{Api, ApiCall, ApiError};
+
+const NAME: &str = "panther-analysis-api";
+const OPERATIONS: &[&str] = &[
+    "bulkUpload",
+    "listDetections",
+    "getDetection",
+    "getRule",
+    "getPolicy",
+    "setDetectionState",
+];
+/// How long an upload waits for its version to become live.
+const BUILD_TIME: Duration = Duration::from_secs(100);
+
+/// The API.
+pub struct AnalysisApi {
+    /// To the table.
+    pub door: Door,
+    /// The object store.
+    pub objects: Objects,
+    /// The live pack.
+    pub live: LivePack,
+    /// Suspensions end here as well.
+    pub alarms: Alarms,
+}
+
+impl From<PackError> for ApiError {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Door(error) => error.into(),
+            PackError::Objects(error) => error.into(),
+            PackError::Damaged { .. } => Self::Internal(error.to_string()),
+            PackError::Engine(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct List {
+    name_contains: Option<String>,
+    enabled: Option<bool>,
+    severity: Vec<String>,
+    log_types: Vec<String>,
+    analysis_types: Vec<String>,
+    page_size: Option<usize>,
+    page: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct One {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SetState {
+    id: String,
+    state: DetectionState,
+    #[serde(default)]
+    reason: String,
+    #[serde(default, rename = "userId")]
+    user_id: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Upload {
+    user_id: String,
+}
+
+impl Api for AnalysisApi {
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
+        Box::pin(async move {
+            match call.operation.as_str() {
+                "bulkUpload" => self.upload(call.input()?, &call).await,
+                "listDetections" => self.list(call.input()?).await,
+                "getDetection" | "getRule" | "getPolicy" => {
+                    self.get(&call.input::<One>()?.id).await
+                }
+                "setDetectionState" => self.set_state(call.input()?).await,
+                _ => Err(call.unknown(NAME, OPERATIONS)),
+            }
+        })
+    }
+}
+
+impl AnalysisApi {
+    async fn upload(&self, upload: Upload, call: &ApiCall) -> Result<Value, ApiError> {
+        if call.payload.is_empty() {
+            return Err(ApiError::Invalid(
+                "bulkUpload needs the pack's zip as payload".to_owned(),
+            ));
+        }
+        let zip = call.payload.clone();
+        let read = tokio::task::spawn_blocking(move || Pack::read_zip(&zip))
+            .await
+            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        let pack =
+            read.map_err(|problems| ApiError::Invalid(json!({"problems": problems}).to_string()))?;
+        let before = match self.live.pointer().await? {
+            Some((version, _)) => Some(self.live.read(&version).await?),
+            None => None,
+        };
+        let name = pack::object_name(&pack.version);
+        let content = pack::encode(&pack).map_err(|error| ApiError::Internal(error.to_string()))?;
+        let written = Written::of(name.clone(), &content);
+        self.objects.put(&name, content).await?;
+        let body = serde_json::to_vec(&BuildRequest {
+            version: pack.version.clone(),
+            user: upload.user_id,
+        })
+        .map_err(|error| ApiError::Internal(error.to_string()))?;
+        let pending = Change::put(TABLE, change::key(pack::PENDING))
+            .set("version", &pack.version)
+            .set("state", "building");
+        let mut transact = request(call, vec![pending.done(), written.row(self.door.now_ms())]);
+        transact
+            .sends
+            .push(change::to_queue(layer_manager::QUEUE, body));
+        self.door.transact(transact).await?;
+        self.wait_live(&pack.version).await?;
+        Ok(counts(&pack, before.as_ref()))
+    }
+
+    /// Waits until a version is live, or says why it does not become so.
+    async fn wait_live(&self, version: &str) -> Result<(), ApiError> {
+        let until = tokio::time::Instant::now() + BUILD_TIME;
+        loop {
+            let pending = self
+                .door
+                .get(TABLE, &change::key(pack::PENDING))
+                .await?
+                .unwrap_or_default();
+            if pending.text("version") != Some(version) {
+                return Err(ApiError::Conflict(
+                    "another upload has taken this one's place".to_owned(),
+                ));
+            }
+            match pending.text("state") {
+                Some("live") => return Ok(()),
+                Some("failed") => {
+                    let problem = json!({"file": "", "key": null, "reason": pending.text("error")});
+                    return Err(ApiError::Invalid(
+                        json!({"problems": [problem]}).to_string(),
+                    ));
+                }
+                _ if tokio::time::Instant::now() >= until => {
+                    // What the layer manager said of its last attempt is what the uploader needs.
+                    let waiting = self.door.peek(layer_manager::QUEUE, 0, 1).await?;
+                    let last = waiting
+                        .first()
+                        .map(|message| message.last_error.as_str())
+                        .filter(|error| !error.is_empty())
+                        .unwrap_or("it is still being built");
+                    return Err(ApiError::Unavailable(format!(
+                        "version {version} is not live after {} s, and the old one stays until it is: {last}",
+                        BUILD_TIME.as_secs()
+                    )));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn pack(&self) -> Result<Option<Pack>, ApiError> {
+        let Some((version, _)) = self.live.pointer().await? else {
+            return Ok(None);
+        };
+        if let Some(running) = self.live.running().await
+            && running.pack.version == version
+        {
+            return Ok(Some(Pack::clone(&running.pack)));
+        }
+        Ok(Some(self.live.read(&version).await?))
+    }
+
+    async fn list(&self, list: List) -> Result<Value, ApiError> {
+        let Some(pack) = self.pack().await? else {
+            return Ok(
+                json!({"detections": [], "version": null, "paging": {"thisPage": 1, "totalPages": 0, "totalItems": 0}}),
+            );
+        };
+        let decided = self.live.decided().await?;
+        let running = self
+            .live
+            .running()
+            .await
+            .filter(|running| running.pack.version == pack.version);
+        let one_of = |wanted: &[String], held: &str| {
+            wanted.is_empty()
+                || wanted
+                    .iter()
+                    .any(|wanted| wanted.eq_ignore_ascii_case(held))
+        };
+        let found: Vec<Value> = pack
+            .detections
+            .iter()
+            .enumerate()
+            .filter(|(_, detection)| {
+                one_of(&list.severity, detection.severity.as_str())
+                    && one_of(&list.analysis_types, detection.kind.as_str())
+                    && list
+                        .enabled
+                        .is_none_or(|enabled| detection.enabled == enabled)
+                    && (list.log_types.is_empty()
+                        || detection
+                            .log_types
+                            .iter()
+                            .any(|held| list.log_types.contains(held)))
+                    && list.name_contains.as_ref().is_none_or(|part| {
+                        let part = part.to_lowercase();
+                        detection.id.to_lowercase().contains(&part)
+                            || detection
+                                .display_name
+                                .as_ref()
+                                .is_some_and(|name| name.to_lowercase().contains(&part))
+                    })
+            })
+            .map(|(place, detection)| {
+                let error = running
+                    .as_ref()
+                    .and_then(|running| {
+                        running
+                            .engine
+                            .load_report()
+                            .detections
+                            .iter()
+                            .find(|loaded| loaded.index == place)
+                    })
+                    .and_then(|loaded| loaded.error.as_ref());
+                shown(
+                    detection,
+                    decided.get(&detection.id),
+                    error.map(|error| error.message.as_str()),
+                )
+            })
+            .collect();
+        let page_size = list.page_size.unwrap_or(1_000).clamp(1, 1_000);
+        let page = list.page.unwrap_or(1).max(1);
+        let total = found.len();
+        let shown: Vec<Value> = found
+            .into_iter()
+            .skip((page - 1) * page_size)
+            .take(page_size)
+            .collect();
+        Ok(
+            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(),
+            "paging": {"thisPage": page, "totalPages": total.div_ceil(page_size), "totalItems": total}}),
+        )
+    }
+
+    async fn get(&self, id: &str) -> Result<Value, ApiError> {
+        let missing = || {
+            ApiError::NotFound(format!(
+                "there is no detection {id} in the live pack; `pantherctl detections list` shows them"
+            ))
+        };
+        let pack = self.pack().await?.ok_or_else(missing)?;
+        let (place, detection) = pack
+            .detections
+            .iter()
+            .enumerate()
+            .find(|(_, detection)| detection.id == id)
+            .ok_or_else(missing)?;
+        let decided = self.live.decided().await?;
+        let running = self
+            .live
+            .running()
+            .await
+            .filter(|running| running.pack.version == pack.version);
+        let loaded = running.as_ref().and_then(|running| {
+            running
+                .engine
+                .load_report()
+                .detections
+                .iter()
+                .find(|loaded| loaded.index == place)
+        });
+        let mut answer = shown(
+            detection,
+            decided.get(id),
+            loaded
+                .and_then(|loaded| loaded.error.as_ref())
+                .map(|error| error.message.as_str()),
+        );
+        let body = match &detection.source {
+            Source::Python { text, .. } => json!(text),
+            Source::Simple(keys) => json!(keys),
+        };
+        answer["body"] = body;
+        answer["tests"] = json!(detection.tests);
+        answer["description"] = detection.description.clone().into();
+        answer["reference"] = detection.reference.clone().into();
+        answer["runbook"] = detection.runbook.clone().into();
+        answer["dedupPeriodMinutes"] = detection.dedup_minutes.into();
+        answer["threshold"] = detection.threshold.into();
+        answer["createAlert"] = detection.create_alert.into();
+        answer["outputIds"] = json!(detection.output_ids);
+        answer["reports"] = json!(detection.reports);
+        answer["limitations"] = json!(detection.limitations);
+        answer["versionId"] = detection.version.clone().into();
+        answer["packVersion"] = pack.version.clone().into();
+        answer["engine"] = json!({"name": "python", "guard": loaded.map(|loaded| format!("{:?}", loaded.guard)), "note": loaded.map(|loaded| loaded.guard_note.clone())});
+        Ok(answer)
+    }
+
+    async fn set_state(&self, set: SetState) -> Result<Value, ApiError> {
+        let missing = || {
+            ApiError::NotFound(format!(
+                "there is no detection {} in the live pack; `pantherctl detections list` shows them",
+                set.id
+            ))
+        };
+        let pack = self.pack().await?.ok_or_else(missing)?;
+        let detection = pack.detection(&set.id).ok_or_else(missing)?;
+        let reason = if set.reason.is_empty() {
+            format!(
+                "by {}",
+                if set.user_id.is_empty() {
+                    "an operator"
+                } else {
+                    &set.user_id
+                }
+            )
+        } else {
+            set.reason
+        };
+        self.live
+            .decide(&set.id, &detection.version, set.state, &reason)
+            .await?;
+        if set.state != DetectionState::Suspended {
+            self.alarms
+                .set(
+                    "panther-rules-engine",
+                    &format!("rule suspended {}", set.id),
+                    None,
+                )
+                .await;
+        }
+        Ok(json!({}))
+    }
+}
+
+fn shown(detection: &Detection, decided: Option<&Decided>, load_error: Option<&str>) -> Value {
+    let types = if detection.kind == DetectionKind::Policy {
+        "resourceTypes"
+    } else {
+        "logTypes"
+    };
+    let state = match decided {
+        Some(Decided {
+            state: DetectionState::Suspended,
+            version,
+            ..
+        }) if *version != detection.version => DetectionState::Live,
+        Some(decided) => decided.state,
+        None => DetectionState::Live,
+    };
+    json!({
+        "id": detection.id, "type": detection.kind.as_str(), "displayName": detection.display_name, "severity": detection.severity.as_str(),
+        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "state": state.as_str(),
+        "stateReason": decided.map(|decided| decided.reason.clone()), "unevaluated": detection.unevaluated, "loadError": load_error,
+        "tests": detection.tests.len(), "file": detection.file,
+    })
+}
+
+fn counts(pack: &Pack, before: Option<&Pack>) -> Value {
+    let old = |id: &str| before.and_then(|before| before.detection(id));
+    let (mut new, mut modified, mut unchanged) = (0, 0, 0);
+    for detection in &pack.detections {
+        match old(&detection.id) {
+            None => new += 1,
+            Some(old) if old.version == detection.version => unchanged += 1,
+            Some(_) => modified += 1,
+        }
+    }
+    let deleted = before.map_or(0, |before| {
+        before
+            .detections
+            .iter()
+            .filter(|old| pack.detection(&old.id).is_none())
+            .count()
+    });
+    let of_kind = |kind| {
+        pack.detections
+            .iter()
+            .filter(|detection| detection.kind == kind)
+            .count()
+    };
+    let mut unevaluated: Vec<Value> = pack
+        .unevaluated
+        .iter()
+        .map(|item| json!({"id": item.id, "kind": item.kind, "reason": item.reason}))
+        .collect();
+    unevaluated.extend(pack.detections.iter().filter_map(|detection| Some(json!({"id": detection.id, "kind": detection.kind, "reason": detection.unevaluated.as_ref()?}))));
+    json!({
+        "version": pack.version, "new": new, "modified": modified, "unchanged": unchanged, "deleted": deleted,
+        "rules": of_kind(DetectionKind::Rule), "policies": of_kind(DetectionKind::Policy), "scheduledRules": of_kind(DetectionKind::ScheduledRule),
+        "globals": pack.globals.len(), "dataModels": pack.data_models.len(), "unevaluated": unevaluated, "problems": [],
+    })
+}

@@ -1,0 +1,259 @@
+//! One object, from its first record to its last: classified, gathered into outputs by log type and hour, and written.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use panther_cluster::objects::Objects;
+use panther_logs::{
+    Classifier, Event, EventContext, ObjectError, ObjectReader, Outcome as Classified, Record,
+    Rejection,
+};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::super::objects::{self, Written};
+use super::super::sources::Ledger;
+use super::unreadable;
+use crate::worker::Failure;
+
+/// Events of one output: what the rules engine takes in one message.
+const OUTPUT_EVENTS: u64 = 1_000;
+/// Bytes of events of one output.
+const OUTPUT_BYTES: usize = 4 << 20;
+/// Bytes of all outputs that are being gathered; beyond that the largest is written.
+const GATHERED_BYTES: usize = 64 << 20;
+/// Outputs of one command; the rest of the object goes on as a message of its own.
+const OUTPUTS: usize = 300;
+/// Quarantined records of one command.
+const QUARANTINED: u64 = 100_000;
+/// Bytes kept of a quarantined record's text.
+const TEXT_BYTES: usize = 64 << 10;
+const HOUR_MS: i64 = 3_600_000;
+
+/// One processed object.
+pub(super) struct Output {
+    pub(super) log_type: String,
+    pub(super) object: Written,
+}
+
+/// What no log type took.
+pub(super) struct Quarantine {
+    pub(super) object: Written,
+    pub(super) count: u64,
+    /// The first reasons, for a list.
+    pub(super) reasons: Vec<String>,
+}
+
+/// What came of an object.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) outputs: Vec<Output>,
+    pub(super) quarantine: Option<Quarantine>,
+    pub(super) ledger: Ledger,
+    /// The record from which another message goes on.
+    pub(super) go_on_from: Option<u64>,
+}
+
+/// A quarantined record as it is kept, one JSON object on a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedRecord {
+    /// Its number in the raw object.
+    pub record: u64,
+    /// Its text, cut where it was too long; bytes that are no UTF-8 are shown as such.
+    pub text: String,
+    /// Each log type's reason.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why one log type did not take a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The log type; `None` where the record cannot be read at all.
+    pub log_type: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) struct Reading<R: Read> {
+    pub(super) reader: ObjectReader<R>,
+    pub(super) classifier: Classifier,
+    pub(super) event_context: EventContext,
+    pub(super) objects: Objects,
+    pub(super) runtime: Handle,
+    pub(super) source: String,
+    pub(super) unique: String,
+    pub(super) received_ms: u64,
+    /// Records below are counted in an earlier message already.
+    pub(super) from: u64,
+}
+
+#[derive(Default)]
+struct Gathering {
+    lines: Vec<u8>,
+    events: u64,
+}
+
+impl<R: Read> Reading<R> {
+    /// Reads to the end, or to where another message goes on. Blocking.
+    pub(super) fn run(mut self, abandoned: &AtomicBool) -> Result<Outcome, Failure> {
+        let mut outcome = Outcome::default();
+        let mut gathering: BTreeMap<(String, i64), Gathering> = BTreeMap::new();
+        let mut gathered = 0;
+        let mut refused: Vec<u8> = Vec::new();
+        let mut refused_count = 0;
+        let mut reasons: Vec<String> = Vec::new();
+        loop {
+            if abandoned.load(Ordering::Relaxed) {
+                return Err(Failure::Node(
+                    "nobody waits for this object any more".to_owned(),
+                ));
+            }
+            let record = match self.reader.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(ObjectError::Empty { object }) => {
+                    tracing::info!(object, "an empty object holds no records");
+                    break;
+                }
+                Err(error) if error.is_read_failure() => {
+                    return Err(Failure::Node(error.to_string()));
+                }
+                Err(error) => return Err(unreadable(error.to_string())),
+            };
+            // What an earlier message has counted is classified again only for what the classifier learns from it.
+            let classified = self.classifier.classify(&record, &self.event_context);
+            if record.number < self.from {
+                continue;
+            }
+            outcome.ledger.received += 1;
+            match classified {
+                Classified::Skipped(_) => outcome.ledger.filtered += 1,
+                Classified::Events(events) => {
+                    outcome.ledger.stored += 1;
+                    for event in events {
+                        let key = place(&event);
+                        gathered += event.json.len() + 1;
+                        let slot = gathering.entry(key.clone()).or_default();
+                        slot.lines.extend_from_slice(&event.json);
+                        slot.lines.push(b'\n');
+                        slot.events += 1;
+                        if slot.events >= OUTPUT_EVENTS || slot.lines.len() >= OUTPUT_BYTES {
+                            gathered -= self.write(&mut outcome, &mut gathering, &key)?;
+                        }
+                    }
+                    while gathered > GATHERED_BYTES {
+                        let Some(largest) = gathering
+                            .iter()
+                            .max_by_key(|(_, slot)| slot.lines.len())
+                            .map(|(key, _)| key.clone())
+                        else {
+                            break;
+                        };
+                        gathered -= self.write(&mut outcome, &mut gathering, &largest)?;
+                    }
+                }
+                Classified::Unclassified { reasons: why } => {
+                    outcome.ledger.quarantined += 1;
+                    refused_count += 1;
+                    remember(&mut reasons, &why);
+                    let kept = QuarantinedRecord {
+                        record: record.number,
+                        text: text(&record),
+                        reasons: why.into_iter().map(reason).collect(),
+                    };
+                    serde_json::to_writer(&mut refused, &kept)
+                        .map_err(|error| Failure::Node(error.to_string()))?;
+                    refused.push(b'\n');
+                }
+            }
+            if outcome.outputs.len() + gathering.len() >= OUTPUTS
+                || refused_count >= QUARANTINED
+                || refused.len() > GATHERED_BYTES
+            {
+                outcome.go_on_from = Some(record.number + 1);
+                break;
+            }
+        }
+        while let Some(key) = gathering.keys().next().cloned() {
+            self.write(&mut outcome, &mut gathering, &key)?;
+        }
+        if refused_count > 0 {
+            let name = format!("quarantine/{}/{}.json.gz", self.source, self.unique);
+            let object = self.put(name, &refused)?;
+            outcome.quarantine = Some(Quarantine {
+                object,
+                count: refused_count,
+                reasons,
+            });
+        }
+        Ok(outcome)
+    }
+
+    fn write(
+        &self,
+        outcome: &mut Outcome,
+        gathering: &mut BTreeMap<(String, i64), Gathering>,
+        key: &(String, i64),
+    ) -> Result<usize, Failure> {
+        let Some(slot) = gathering.remove(key) else {
+            return Ok(0);
+        };
+        let (log_type, hour) = key;
+        let hour_ms =
+            u64::try_from(*hour).map_or(self.received_ms, |hour| hour * HOUR_MS.unsigned_abs());
+        let name = objects::partitioned(
+            "logs",
+            log_type,
+            hour_ms,
+            &format!("{}-{}", self.unique, outcome.outputs.len()),
+        );
+        let object = self.put(name, &slot.lines)?;
+        outcome.outputs.push(Output {
+            log_type: log_type.clone(),
+            object,
+        });
+        Ok(slot.lines.len())
+    }
+
+    fn put(&self, name: String, lines: &[u8]) -> Result<Written, Failure> {
+        let content = objects::pack(lines).map_err(|error| Failure::Node(error.to_string()))?;
+        let written = Written::of(name, &content);
+        self.runtime
+            .block_on(self.objects.put(&written.name, content))?;
+        Ok(written)
+    }
+}
+
+fn place(event: &Event) -> (String, i64) {
+    (
+        event.log_type.to_string(),
+        event.event_time.unix_millis().div_euclid(HOUR_MS),
+    )
+}
+
+fn text(record: &Record) -> String {
+    String::from_utf8_lossy(&record.raw[..record.raw.len().min(TEXT_BYTES)]).into_owned()
+}
+
+fn reason(rejection: Rejection) -> Reason {
+    Reason {
+        log_type: rejection.log_type.map(|log_type| log_type.to_string()),
+        reason: rejection.reason,
+    }
+}
+
+/// Keeps a few different reasons for the list of quarantined objects.
+fn remember(reasons: &mut Vec<String>, why: &[Rejection]) {
+    const KEPT: usize = 5;
+    for rejection in why {
+        let line = match &rejection.log_type {
+            Some(log_type) => format!("{log_type}: {}", rejection.reason),
+            None => rejection.reason.clone(),
+        };
+        let line: String = line.chars().take(300).collect();
+        if reasons.len() < KEPT && !reasons.contains(&line) {
+            reasons.push(line);
+        }
+    }
+}

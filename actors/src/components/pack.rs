@@ -1,0 +1,315 @@
+//! The pack of detections that is live, and the engine on this node that runs it.
+//!
+//! One row points to the live version; its content is an object. What operators or the engine decide about a detection
+//! (suspended, off) is a row of its own, and counts at once: the engine is started anew without it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Door, DoorError};
+use panther_cluster::objects::{Objects, ObjectsError};
+use panther_cluster::state::read::Query;
+use panther_detections::engine::{Engine, EngineFault, EngineSettings};
+use panther_detections::pack::Pack;
+use panther_proto::v1::{RowChange, Transact};
+use serde::{Deserialize, Serialize};
+
+use super::objects;
+use crate::worker::Failure;
+
+/// The table of detections.
+pub const TABLE: &str = "panther-analysis";
+/// The row that points to the live version.
+pub const LIVE: &str = "@live";
+/// The row that tells of the version that is being built.
+pub const PENDING: &str = "@pending";
+
+/// Whether a detection runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DetectionState {
+    /// It runs if its pack enables it.
+    Live,
+    /// It was stopped because it kept failing.
+    Suspended,
+    /// An operator stopped it.
+    Off,
+}
+
+impl DetectionState {
+    /// As rows hold it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Suspended => "suspended",
+            Self::Off => "off",
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        match text {
+            "suspended" => Self::Suspended,
+            "off" => Self::Off,
+            _ => Self::Live,
+        }
+    }
+}
+
+/// What was decided about one detection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// Whether it runs.
+    pub state: DetectionState,
+    /// Why.
+    pub reason: String,
+    /// The detection's version that this was decided of; a newer one runs again after a suspension.
+    pub version: String,
+}
+
+/// A pack and the engine that runs it.
+pub struct Loaded {
+    /// The pack as it was uploaded.
+    pub pack: Arc<Pack>,
+    /// Its engine, without what is suspended or off.
+    pub engine: Engine,
+    /// What was decided, by detection.
+    pub decided: BTreeMap<String, Decided>,
+    revision: i64,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// There is no leader.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The pack's object cannot be read.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// The pack's object is damaged.
+    #[error("the pack's object {object} is damaged: {reason}; upload the pack again")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Python does not run.
+    #[error(transparent)]
+    Engine(#[from] EngineFault),
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        // Whatever it is, it says nothing of the message that waits for the engine.
+        Self::Node(error.to_string())
+    }
+}
+
+/// The live pack on this node; clones share it.
+#[derive(Clone)]
+pub struct LivePack {
+    door: Door,
+    objects: Objects,
+    settings: EngineSettings,
+    loaded: Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>>,
+}
+
+/// Name of the object that holds a pack.
+#[must_use]
+pub fn object_name(version: &str) -> String {
+    format!("packs/{version}.json.gz")
+}
+
+/// A pack as its object.
+///
+/// # Errors
+/// It cannot be encoded.
+pub fn encode(pack: &Pack) -> std::io::Result<bytes::Bytes> {
+    objects::pack(&serde_json::to_vec(pack)?)
+}
+
+impl LivePack {
+    /// With these engine settings; nothing is loaded yet.
+    #[must_use]
+    pub fn new(door: Door, objects: Objects, settings: EngineSettings) -> Self {
+        Self {
+            door,
+            objects,
+            settings,
+            loaded: Arc::default(),
+        }
+    }
+
+    /// Reads a version's pack.
+    ///
+    /// # Errors
+    /// As [`PackError`] says.
+    pub async fn read(&self, version: &str) -> Result<Pack, PackError> {
+        let object = object_name(version);
+        let content = self.objects.get(&object).await?;
+        let parsed = tokio::task::spawn_blocking(move || {
+            let text = objects::unpack(&content).map_err(|error| error.to_string())?;
+            serde_json::from_slice::<Pack>(&text).map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()));
+        parsed.map_err(|reason| PackError::Damaged { object, reason })
+    }
+
+    /// Version and revision that are live, if a pack ever was.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn pointer(&self) -> Result<Option<(String, i64)>, DoorError> {
+        let row = self.door.get(TABLE, &change::key(LIVE)).await?;
+        Ok(row.and_then(|row| {
+            Some((
+                row.text("version")?.to_owned(),
+                row.int("revision").unwrap_or(0),
+            ))
+        }))
+    }
+
+    /// What was decided about detections.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn decided(&self) -> Result<BTreeMap<String, Decided>, DoorError> {
+        let rows = self
+            .door
+            .query_all(Query {
+                table: TABLE.to_owned(),
+                ..Query::default()
+            })
+            .await?;
+        let decided = rows.into_iter().filter_map(|(key, row)| {
+            let state = DetectionState::of(row.text("state")?);
+            Some((
+                key.hash,
+                Decided {
+                    state,
+                    reason: row.text("stateReason").unwrap_or_default().to_owned(),
+                    version: row.text("stateVersion").unwrap_or_default().to_owned(),
+                },
+            ))
+        });
+        Ok(decided.collect())
+    }
+
+    /// The live pack with its engine, started anew if the pack or a decision has changed. `None` before the first upload.
+    ///
+    /// # Errors
+    /// As [`PackError`] says.
+    pub async fn current(&self) -> Result<Option<Arc<Loaded>>, PackError> {
+        let Some((version, revision)) = self.pointer().await? else {
+            return Ok(None);
+        };
+        // One starts the engine, the others wait for it.
+        let mut loaded = self.loaded.lock().await;
+        if let Some(current) = &*loaded
+            && current.pack.version == version
+            && current.revision == revision
+        {
+            return Ok(Some(current.clone()));
+        }
+        let pack = match &*loaded {
+            Some(current) if current.pack.version == version => current.pack.clone(),
+            _ => Arc::new(self.read(&version).await?),
+        };
+        let fresh = Arc::new(self.load(pack, revision).await?);
+        *loaded = Some(fresh.clone());
+        Ok(Some(fresh))
+    }
+
+    /// Starts an engine for a pack, without what is suspended or off.
+    ///
+    /// # Errors
+    /// Python does not run, or there is no leader.
+    pub async fn load(&self, pack: Arc<Pack>, revision: i64) -> Result<Loaded, PackError> {
+        let decided = self.decided().await?;
+        let mut effective = Pack::clone(&pack);
+        for detection in &mut effective.detections {
+            if let Some(decision) = decided.get(&detection.id) {
+                let stays = match decision.state {
+                    DetectionState::Live => true,
+                    DetectionState::Off => false,
+                    DetectionState::Suspended => decision.version != detection.version,
+                };
+                detection.enabled &= stays;
+            }
+        }
+        let started = std::time::Instant::now();
+        let engine = Engine::start(self.settings.clone(), &effective).await?;
+        tracing::info!(
+            version = pack.version,
+            detections = pack.detections.len(),
+            python = engine.load_report().python,
+            took_ms = started.elapsed().as_millis(),
+            "detections loaded"
+        );
+        Ok(Loaded {
+            pack,
+            engine,
+            decided,
+            revision,
+        })
+    }
+
+    /// The engine that is running now, if one is.
+    pub async fn running(&self) -> Option<Arc<Loaded>> {
+        self.loaded.lock().await.clone()
+    }
+
+    /// Takes over an engine that was started for a version that has just become live.
+    pub async fn adopt(&self, loaded: Arc<Loaded>) {
+        *self.loaded.lock().await = Some(loaded);
+    }
+
+    /// Changes whether a detection runs.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn decide(
+        &self,
+        id: &str,
+        version: &str,
+        state: DetectionState,
+        reason: &str,
+    ) -> Result<(), DoorError> {
+        let changes = decision(id, version, state, reason);
+        self.door
+            .transact(Transact {
+                changes,
+                ..Transact::default()
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Ends the engine.
+    pub async fn stop(&self) {
+        let loaded = self.loaded.lock().await.take();
+        if let Some(loaded) = loaded {
+            loaded.engine.stop().await;
+        }
+    }
+}
+
+/// The changes that decide about a detection: its row, and the revision that makes every node look.
+#[must_use]
+pub fn decision(id: &str, version: &str, state: DetectionState, reason: &str) -> Vec<RowChange> {
+    vec![
+        Change::update(TABLE, change::key(id))
+            .set("state", state.as_str())
+            .set("stateReason", reason)
+            .set("stateVersion", version)
+            .done(),
+        Change::update(TABLE, change::key(LIVE))
+            .if_row_present()
+            .add("revision", 1)
+            .done(),
+    ]
+}

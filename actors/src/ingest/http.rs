@@ -1,0 +1,282 @@
+//! Bodies that were posted: gathered per source into an object until it has enough bytes or is old enough; whoever posted
+//! is answered once the object is durable and its notification committed.
+//!
+//! A body with an idempotency key goes by itself: its object is named by the key and its notification is a request that
+//! is remembered, so that posting it again is not a second one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use panther_cluster::door::change;
+use panther_cluster::door::{Door, DoorError};
+use panther_cluster::objects::{Objects, ObjectsError};
+use panther_proto::v1::{Send, Transact};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use crate::components::log_processor::SOURCE;
+use crate::components::objects::{Written, date, s3_event};
+use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
+use crate::sealing::{hex, token_hash};
+use crate::system::{IngestError, Ingested};
+
+/// Bytes that may wait to be gathered, of all sources.
+const WAITING_BYTES: usize = 256 << 20;
+/// When somebody who was turned away may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The door; clones share it.
+#[derive(Clone)]
+pub struct HttpIngest {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    door: Door,
+    objects: Objects,
+    batch_bytes: usize,
+    batch_time: Duration,
+    room: Arc<Semaphore>,
+    gathering: Mutex<BTreeMap<String, Gathering>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+type Answer = Result<Ingested, IngestFault>;
+
+/// A fault that all of a batch are told of.
+#[derive(Debug, Clone)]
+struct IngestFault(String);
+
+#[derive(Default)]
+struct Gathering {
+    bytes: BytesMut,
+    waiting: Vec<(u64, oneshot::Sender<Answer>)>,
+    /// Which batch of the source this is: a timer ends only its own.
+    number: u64,
+}
+
+impl HttpIngest {
+    /// A door that gathers up to `batch_bytes` or `batch_time`.
+    #[must_use]
+    pub fn new(door: Door, objects: Objects, batch_bytes: usize, batch_time: Duration) -> Self {
+        let inner = Inner {
+            door,
+            objects,
+            batch_bytes,
+            batch_time,
+            room: Arc::new(Semaphore::new(WAITING_BYTES)),
+            gathering: Mutex::default(),
+            tasks: Mutex::new(JoinSet::new()),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Takes a body for a source.
+    ///
+    /// # Errors
+    /// As [`IngestError`] says.
+    pub async fn take(
+        &self,
+        name: &str,
+        token: &str,
+        body: Bytes,
+        idempotency_key: Option<&str>,
+    ) -> Result<Ingested, IngestError> {
+        let source = self.source(name, token).await?;
+        if body.is_empty() {
+            return Err(IngestError::Invalid("the body is empty".to_owned()));
+        }
+        let room = u32::try_from(body.len())
+            .map_err(|_| IngestError::TooLarge("the body is too large".to_owned()))?;
+        if body.len() > WAITING_BYTES {
+            return Err(IngestError::TooLarge(format!(
+                "a body may have {WAITING_BYTES} bytes; split it"
+            )));
+        }
+        let busy = |reason: &str| IngestError::Busy {
+            reason: reason.to_owned(),
+            retry_after: RETRY_AFTER,
+        };
+        let _room = self
+            .inner
+            .room
+            .clone()
+            .try_acquire_many_owned(room)
+            .map_err(|_| busy("too much waits to be stored"))?;
+        let bytes = u64::from(room);
+        if let Some(key) = idempotency_key {
+            if key.is_empty() || key.len() > 255 {
+                return Err(IngestError::Invalid(
+                    "an idempotency key has 1 to 255 bytes".to_owned(),
+                ));
+            }
+            let name = format!(
+                "raw/{}/key-{}",
+                source.id,
+                hex(&Sha256::digest(key.as_bytes())[..16])
+            );
+            return self
+                .inner
+                .store(&source.id, name, body, Some(key))
+                .await
+                .map(|object| Ingested { object, bytes })
+                .map_err(|fault| busy(&fault.0));
+        }
+        // A body that is packed, or large enough by itself, is an object of its own: packed bodies do not join to lines.
+        if body.starts_with(&[0x1F, 0x8B]) || body.len() >= self.inner.batch_bytes {
+            let name = self.inner.fresh_name(&source.id);
+            return self
+                .inner
+                .store(&source.id, name, body, None)
+                .await
+                .map(|object| Ingested { object, bytes })
+                .map_err(|fault| busy(&fault.0));
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.gather(&source.id, &body, sender);
+        match receiver.await {
+            Ok(Ok(ingested)) => Ok(ingested),
+            Ok(Err(fault)) => Err(busy(&fault.0)),
+            Err(_) => Err(busy("the node is stopping")),
+        }
+    }
+
+    async fn source(&self, name: &str, token: &str) -> Result<Source, IngestError> {
+        let found = sources::find(&self.inner.door, name)
+            .await
+            .map_err(|error| IngestError::Busy {
+                reason: error.to_string(),
+                retry_after: RETRY_AFTER,
+            })?;
+        // Hashes are compared, so the time of the comparison tells nothing of a token.
+        let given = token_hash(token);
+        found
+            .filter(|source| source.kind == SourceKind::Http && source.token_hash == given)
+            .ok_or(IngestError::Unknown)
+    }
+
+    fn gather(&self, source: &str, body: &[u8], answer: oneshot::Sender<Answer>) {
+        let mut gathering = self.inner.gathering.lock();
+        let batch = gathering.entry(source.to_owned()).or_default();
+        let first = batch.waiting.is_empty();
+        batch.bytes.extend_from_slice(body);
+        if !body.ends_with(b"\n") {
+            batch.bytes.extend_from_slice(b"\n");
+        }
+        batch.waiting.push((body.len() as u64, answer));
+        let (full, number) = (batch.bytes.len() >= self.inner.batch_bytes, batch.number);
+        drop(gathering);
+        if full || first {
+            let (inner, source) = (self.inner.clone(), source.to_owned());
+            let wait = if full {
+                Duration::ZERO
+            } else {
+                self.inner.batch_time
+            };
+            let mut tasks = self.inner.tasks.lock();
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                inner.close(&source, number).await;
+            });
+        }
+    }
+
+    /// Stores what is gathered; for an orderly stop.
+    pub async fn drain(&self) {
+        let open: Vec<(String, u64)> = self
+            .inner
+            .gathering
+            .lock()
+            .iter()
+            .map(|(source, batch)| (source.clone(), batch.number))
+            .collect();
+        for (source, number) in open {
+            self.inner.close(&source, number).await;
+        }
+        let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Inner {
+    async fn close(&self, source: &str, number: u64) {
+        let (bytes, waiting) = {
+            let mut gathering = self.gathering.lock();
+            let Some(batch) = gathering
+                .get_mut(source)
+                .filter(|batch| batch.number == number && !batch.waiting.is_empty())
+            else {
+                return;
+            };
+            batch.number += 1;
+            (
+                std::mem::take(&mut batch.bytes).freeze(),
+                std::mem::take(&mut batch.waiting),
+            )
+        };
+        let name = self.fresh_name(source);
+        let stored = self.store(source, name, bytes, None).await;
+        for (bytes, answer) in waiting {
+            let _ = answer.send(stored.clone().map(|object| Ingested { object, bytes })); // who posted may have hung up
+        }
+    }
+
+    fn fresh_name(&self, source: &str) -> String {
+        format!(
+            "raw/{source}/{}/{}",
+            date(self.door.now_ms()).format("%Y%m%d/%H%M%S"),
+            uuid::Uuid::new_v4()
+        )
+    }
+
+    async fn store(
+        &self,
+        source: &str,
+        name: String,
+        content: Bytes,
+        key: Option<&str>,
+    ) -> Result<String, IngestFault> {
+        let written = Written::of(name, &content);
+        let fault = |error: &dyn std::fmt::Display| IngestFault(error.to_string());
+        self.objects
+            .put(&written.name, content)
+            .await
+            .map_err(|error: ObjectsError| fault(&error))?;
+        let now = self.door.now_ms();
+        let notify = Transact {
+            changes: vec![written.row(now)],
+            sends: vec![notification(source, &written)],
+            request_id: key
+                .map(|key| format!("ingest/{source}/{key}"))
+                .unwrap_or_default(),
+            request_time_ms: now,
+            ..Transact::default()
+        };
+        self.door
+            .transact(notify)
+            .await
+            .map_err(|error: DoorError| fault(&error))?;
+        Ok(written.name)
+    }
+}
+
+/// Tells the log processor of a raw object.
+pub(super) fn notification(source: &str, written: &Written) -> Send {
+    let mut send = change::to_queue(
+        INPUT_QUEUE,
+        s3_event(&written.name, written.bytes).to_string(),
+    );
+    send.attributes.insert(SOURCE.to_owned(), source.to_owned());
+    source.clone_into(&mut send.turn);
+    send
+}

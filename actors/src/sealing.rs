@@ -1,0 +1,122 @@
+//! Secrets (webhook URLs, keys) are sealed before they are proposed; ingest tokens are kept as hashes. What is sealed for
+//! one row does not open for another.
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+
+/// Bytes of a nonce.
+const NONCE: usize = 12;
+
+/// Seals and opens with the cluster's key.
+#[derive(Clone)]
+pub struct Sealer {
+    cipher: ChaCha20Poly1305,
+}
+
+/// Why a secret could not be sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a secret could not be opened: it was sealed with another key or for another row; restore the sealing key, or enter the secret anew"
+)]
+pub struct SealError;
+
+impl Sealer {
+    /// With this key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self {
+            cipher: ChaCha20Poly1305::new(key.into()),
+        }
+    }
+
+    /// Seals a secret for a place (table and key), which must be named again to open it.
+    ///
+    /// # Errors
+    /// The secret is too long for the cipher.
+    pub fn seal(&self, place: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; NONCE];
+        rand::rng().fill_bytes(&mut nonce);
+        let sealed = self
+            .cipher
+            .encrypt(
+                Nonce::from_slice(&nonce),
+                Payload {
+                    msg: secret,
+                    aad: place.as_bytes(),
+                },
+            )
+            .map_err(|_| SealError)?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what was sealed for a place.
+    ///
+    /// # Errors
+    /// It was changed, or sealed for another place or with another key.
+    pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (nonce, content) = sealed.split_at_checked(NONCE).ok_or(SealError)?;
+        self.cipher
+            .decrypt(
+                Nonce::from_slice(nonce),
+                Payload {
+                    msg: content,
+                    aad: place.as_bytes(),
+                },
+            )
+            .map_err(|_| SealError)
+    }
+}
+
+/// A new token of 192 random bits, in hexadecimal.
+#[must_use]
+pub fn new_token() -> String {
+    let mut bytes = [0; 24];
+    rand::rng().fill_bytes(&mut bytes);
+    hex(&bytes)
+}
+
+/// What is kept of a token.
+#[must_use]
+pub fn token_hash(token: &str) -> String {
+    hex(&Sha256::digest(token.as_bytes()))
+}
+
+/// Hexadecimal digits of bytes.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_only_in_its_place_with_its_key_and_unchanged() {
+        let sealer = Sealer::new(&[7; 32]);
+        let sealed = sealer
+            .seal("panther-outputs/1", b"https://example.com/hook")
+            .unwrap();
+        assert!(!sealed.windows(7).any(|part| part == b"example"));
+        assert_eq!(
+            sealer.open("panther-outputs/1", &sealed).unwrap(),
+            b"https://example.com/hook"
+        );
+        assert_eq!(sealer.open("panther-outputs/2", &sealed), Err(SealError));
+        assert_eq!(
+            Sealer::new(&[8; 32]).open("panther-outputs/1", &sealed),
+            Err(SealError)
+        );
+        let mut changed = sealed;
+        changed[20] ^= 1;
+        assert_eq!(sealer.open("panther-outputs/1", &changed), Err(SealError));
+    }
+}

@@ -1,0 +1,348 @@
+//! Everything that a node runs behind its doors, started and stopped together.
+
+mod audit;
+mod health;
+mod metrics;
+mod parts;
+mod sweep;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use panther_cluster::door::Door;
+use panther_cluster::door::change::{IntoValue, RowExt};
+use panther_cluster::objects::Objects;
+use panther_cluster::state::read::Query;
+use panther_detections::engine::EngineSettings;
+use panther_proto::v1::{command, reply};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::alarms::Alarms;
+use crate::api::{ApiCall, ApiError};
+use crate::catalogue::{Built, FindError, catalogue, declarations};
+use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
+use crate::components::pack::LivePack;
+use crate::ingest::folder::FolderWatch;
+use crate::ingest::http::HttpIngest;
+use crate::supervision::{Policy, Supervisor};
+use crate::views::{Identity, Views};
+
+/// What a node gives its system.
+#[derive(Clone)]
+pub struct SystemSettings {
+    /// The daemon's version.
+    pub version: String,
+    /// The node's name.
+    pub node_name: String,
+    /// Where the node keeps its data.
+    pub data_dir: PathBuf,
+    /// The door to queues and tables.
+    pub door: Door,
+    /// The object store.
+    pub objects: Objects,
+    /// How Python runs.
+    pub engine: EngineSettings,
+    /// The key that seals secrets.
+    pub sealing_key: [u8; 32],
+    /// Ingest: bytes after which a batch is closed.
+    pub batch_bytes: usize,
+    /// Ingest: time after which a batch is closed.
+    pub batch_time: Duration,
+    /// Run when an alarm changes, with the alarm as JSON on its standard input.
+    pub alarm_command: Option<Vec<String>>,
+    /// Under what address sources are told to post, for instance `http://127.0.0.1:8686`.
+    pub ingest_url: String,
+}
+
+/// Why logs were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// There is no such source, or the token is not its own; callers are not told which.
+    #[error(
+        "no source of this name takes this token; `pantherctl sources list` names the sources, `pantherctl sources rotate-token` gives a new token"
+    )]
+    Unknown,
+    /// The body cannot be taken.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Try again later.
+    #[error("{reason}")]
+    Busy {
+        /// Why.
+        reason: String,
+        /// When.
+        retry_after: Duration,
+    },
+}
+
+/// Where taken logs lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingested {
+    /// The object that holds them.
+    pub object: String,
+    /// Bytes as they came.
+    pub bytes: u64,
+}
+
+/// A running system; clones share it.
+#[derive(Clone)]
+pub struct System {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: SystemSettings,
+    supervisor: Supervisor,
+    alarms: Alarms,
+    live: LivePack,
+    ingest: HttpIngest,
+    identity: Identity,
+    followed: broadcast::Sender<String>,
+    alerts: broadcast::Sender<String>,
+    background: Mutex<JoinSet<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl System {
+    /// Declares the catalogue's queues and tables and starts every component that is built.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start(settings: SystemSettings) -> Result<Self, ApiError> {
+        let door = settings.door.clone();
+        match door.execute(command::Kind::Declare(declarations())).await? {
+            reply::Kind::Done(_) => {}
+            // A newer node has declared more; what this one needs is among it.
+            reply::Kind::Refused(refused) => tracing::warn!(
+                reason = refused.reason,
+                "this build's declarations are not in force"
+            ),
+            other => {
+                return Err(ApiError::Internal(format!(
+                    "the declarations were answered by {other:?}"
+                )));
+            }
+        }
+        let (followed, _) = broadcast::channel(256);
+        let (alerts, _) = broadcast::channel(256);
+        let alarms = Alarms::new(
+            door.clone(),
+            settings.alarm_command.clone(),
+            followed.clone(),
+        );
+        let live = LivePack::new(
+            door.clone(),
+            settings.objects.clone(),
+            settings.engine.clone(),
+        );
+        let parts = parts::all(&settings, &alarms, &live)?;
+        let supervisor =
+            Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
+                ApiError::Internal(format!("the actors cannot be started: {error}"))
+            })?;
+        let ingest = HttpIngest::new(
+            door.clone(),
+            settings.objects.clone(),
+            settings.batch_bytes,
+            settings.batch_time,
+        );
+        let identity = Identity {
+            version: settings.version.clone(),
+            name: settings.node_name.clone(),
+            data_dir: settings.data_dir.clone(),
+            started: Instant::now(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let inner = Arc::new(Inner {
+            settings,
+            supervisor,
+            alarms,
+            live,
+            ingest,
+            identity,
+            followed,
+            alerts,
+            background: Mutex::new(JoinSet::new()),
+            stop,
+        });
+        let mut background = JoinSet::new();
+        background.spawn(health::watch(Arc::downgrade(&inner), stopped.clone()));
+        background.spawn(follow_alerts(Arc::downgrade(&inner), stopped.clone()));
+        background.spawn(sweep::run(
+            inner.settings.door.clone(),
+            inner.settings.objects.clone(),
+            stopped.clone(),
+        ));
+        let folders = FolderWatch::new(inner.settings.door.clone(), inner.settings.objects.clone());
+        background.spawn(async move { folders.run(stopped).await });
+        *inner.background.lock() = background;
+        Ok(Self { inner })
+    }
+
+    /// Calls an API function, or `node` for the node's own views. What changes something leaves a record.
+    ///
+    /// # Errors
+    /// As [`ApiError`] says.
+    pub async fn invoke(&self, component: &str, call: ApiCall) -> Result<Value, ApiError> {
+        let inner = &self.inner;
+        let record =
+            audit::wanted(component, &call.operation).then(|| audit::Record::of(component, &call));
+        let result = if component == "node" {
+            let views = Views {
+                door: &inner.settings.door,
+                objects: &inner.settings.objects,
+                supervisor: &inner.supervisor,
+                alarms: &inner.alarms,
+                live: &inner.live,
+                identity: &inner.identity,
+            };
+            views.call(&call).await
+        } else {
+            let entry = match catalogue().find(component) {
+                Ok(entry) => entry,
+                // A name of two kinds means the function: the others take no calls of this form.
+                Err(FindError::Ambiguous { name, .. }) => catalogue()
+                    .find(&format!("{name}/function"))
+                    .map_err(|error| ApiError::NotFound(error.to_string()))?,
+                Err(error) => return Err(ApiError::NotFound(error.to_string())),
+            };
+            if entry.built == Built::No {
+                return Err(ApiError::NotBuilt(format!(
+                    "{} is not built in this version. {}",
+                    entry.identity(),
+                    entry.built_note
+                )));
+            }
+            inner.supervisor.call(&entry.identity(), call).await
+        };
+        if let Some(record) = record {
+            record.write(&inner.settings.door, &result).await;
+        }
+        result
+    }
+
+    /// Takes logs for a source, once they are durable.
+    ///
+    /// # Errors
+    /// As [`IngestError`] says.
+    pub async fn ingest(
+        &self,
+        source: &str,
+        token: &str,
+        body: Bytes,
+        idempotency_key: Option<&str>,
+    ) -> Result<Ingested, IngestError> {
+        if *self.inner.stop.borrow() {
+            return Err(IngestError::Busy {
+                reason: "the node is stopping".to_owned(),
+                retry_after: Duration::from_secs(5),
+            });
+        }
+        self.inner
+            .ingest
+            .take(source, token, body, idempotency_key)
+            .await
+    }
+
+    /// Lines of JSON for what happens from now on: `alerts` or `alarms`.
+    ///
+    /// # Errors
+    /// There is nothing of that name to follow.
+    pub fn tail(&self, what: &str) -> Result<mpsc::Receiver<String>, ApiError> {
+        let mut from = match what {
+            "alerts" => self.inner.alerts.subscribe(),
+            "alarms" => self.inner.followed.subscribe(),
+            other => {
+                return Err(ApiError::Invalid(format!(
+                    "{other} cannot be followed; alerts and alarms can"
+                )));
+            }
+        };
+        let (to, receiver) = mpsc::channel(64);
+        let mut stopped = self.inner.stop.subscribe();
+        tokio::spawn(async move {
+            loop {
+                let line = tokio::select! {
+                    line = from.recv() => line,
+                    () = to.closed() => return,
+                    _ = stopped.changed() => return,
+                };
+                let line = match line {
+                    Ok(line) => line,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        serde_json::json!({"missed": missed}).to_string()
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                if to.send(line).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    /// Metrics in Prometheus' text form.
+    pub async fn metrics(&self) -> String {
+        metrics::text(&self.inner.settings.door, &self.inner.supervisor).await
+    }
+
+    /// Stops receiving, lets what is being handled end within `drain`, and ends all components.
+    pub async fn stop(&self, drain: Duration) {
+        self.inner.stop.send_replace(true);
+        self.inner.ingest.drain().await;
+        self.inner.supervisor.stop(drain).await;
+        let mut background = std::mem::take(&mut *self.inner.background.lock());
+        background.abort_all();
+        while background.join_next().await.is_some() {}
+        self.inner.live.stop().await;
+    }
+}
+
+/// Tells followers of alerts: new rows of the table, newest last.
+async fn follow_alerts(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut since: Option<String> = None;
+    loop {
+        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+        let Some(inner) = inner.upgrade() else { return };
+        let door = &inner.settings.door;
+        let from = since
+            .clone()
+            .unwrap_or_else(|| crate::components::objects::rfc3339(door.now_ms()));
+        if inner.alerts.receiver_count() == 0 {
+            since = None;
+            continue;
+        }
+        let query = Query {
+            table: ALERTS.to_owned(),
+            index: "timePartition-creationTime-index".to_owned(),
+            hash: Some(PARTITION.into_value()),
+            from: Some(from.as_str().into_value()),
+            limit: 200,
+            ..Query::default()
+        };
+        since = Some(from.clone());
+        let Ok(page) = door.query(query).await else {
+            continue;
+        };
+        for (key, row) in page.rows {
+            if let Some(created) = row.text("creationTime") {
+                // The least time after this one: a text sorts behind its own beginning.
+                since = Some(format!("{created} "));
+            }
+            let _ = inner
+                .alerts
+                .send(crate::components::alerts_api::summary(&key.hash, &row).to_string());
+        }
+    }
+}

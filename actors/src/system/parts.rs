@@ -1,0 +1,200 @@
+//! Which code runs each component that is built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use panther_logs::Limits;
+use rand::Rng;
+use tokio::sync::watch;
+
+use super::SystemSettings;
+use super::health::watch_component;
+use crate::alarms::Alarms;
+use crate::api::{Api, ApiError};
+use crate::catalogue::{Built, Component, Kind, catalogue};
+use crate::components::alert_delivery::{AlertDelivery, Sender};
+use crate::components::alerts_api::AlertsApi;
+use crate::components::analysis_api::AnalysisApi;
+use crate::components::layer_manager::LayerManager;
+use crate::components::log_alert_forwarder::LogAlertForwarder;
+use crate::components::log_processor::LogProcessor;
+use crate::components::log_types::LogTypeRegistry;
+use crate::components::outputs_api::{OutputCache, OutputsApi};
+use crate::components::pack::LivePack;
+use crate::components::rules_engine::RulesEngine;
+use crate::components::source_api::SourceApi;
+use crate::sealing::Sealer;
+use crate::supervision::{Part, RunFn};
+use crate::worker::{Handler, Worker, WorkerSettings, WorkerStatus};
+
+/// A part for every component that is built, and for the internal queues.
+pub(super) fn all(
+    settings: &SystemSettings,
+    alarms: &Alarms,
+    live: &LivePack,
+) -> Result<Vec<Part>, ApiError> {
+    let door = settings.door.clone();
+    let sealer = Sealer::new(&settings.sealing_key);
+    let outputs = OutputCache::new(door.clone(), sealer.clone());
+    let sender = Sender::new(settings.ingest_url.clone()).map_err(|error| {
+        ApiError::Internal(format!("the way to destinations cannot be set up: {error}"))
+    })?;
+    let log_types = LogTypeRegistry::new(door.clone());
+    let objects = settings.objects.clone();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut parts = Vec::new();
+    for component in catalogue()
+        .all()
+        .filter(|component| component.built != Built::No)
+    {
+        let status = Arc::new(WorkerStatus::default());
+        let work = |concurrency| Work {
+            component,
+            concurrency,
+            settings,
+            status: status.clone(),
+        };
+        let part = match (component.kind, component.name.as_str()) {
+            (Kind::Function, "panther-log-processor") => work(cores).worker(LogProcessor {
+                objects: objects.clone(),
+                log_types: log_types.clone(),
+                limits: Limits::default(),
+            }),
+            (Kind::Function, "panther-rules-engine") => work(cores.max(2)).worker(RulesEngine {
+                objects: objects.clone(),
+                live: live.clone(),
+                outputs: outputs.clone(),
+                alarms: alarms.clone(),
+            }),
+            (Kind::Function, "panther-log-alert-forwarder") => work(8).worker(LogAlertForwarder),
+            (Kind::Function, "panther-alert-delivery") => {
+                let retry = Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300)));
+                work(16).worker(AlertDelivery {
+                    outputs: outputs.clone(),
+                    sender: sender.clone(),
+                    retry,
+                })
+            }
+            (Kind::Function, "panther-layer-manager") => {
+                work(1).worker(LayerManager { live: live.clone() })
+            }
+            (Kind::Function, "panther-outputs-api") => work(0).api(OutputsApi {
+                door: door.clone(),
+                sealer: sealer.clone(),
+                outputs: outputs.clone(),
+                sender: sender.clone(),
+            }),
+            (Kind::Function, "panther-source-api") => work(0).api(SourceApi {
+                door: door.clone(),
+                objects: objects.clone(),
+                log_types: log_types.clone(),
+                ingest_url: settings.ingest_url.clone(),
+            }),
+            (Kind::Function, "panther-alerts-api") => work(0).api(AlertsApi {
+                door: door.clone(),
+                objects: objects.clone(),
+            }),
+            (Kind::Function, "panther-analysis-api") => work(0).api(AnalysisApi {
+                door: door.clone(),
+                objects: objects.clone(),
+                live: live.clone(),
+                alarms: alarms.clone(),
+            }),
+            (Kind::Queue | Kind::Dlq | Kind::Table | Kind::Topic, _) => {
+                watched(component, settings, alarms, status)
+            }
+            (kind, name) => {
+                return Err(ApiError::Internal(format!(
+                    "the catalogue says that {name}/{} is built, but no code runs it",
+                    kind.as_str()
+                )));
+            }
+        };
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+struct Work<'a> {
+    component: &'a Component,
+    concurrency: usize,
+    settings: &'a SystemSettings,
+    status: Arc<WorkerStatus>,
+}
+
+impl Work<'_> {
+    fn worker<H: Handler>(self, handler: H) -> Part {
+        let attributes = self.component.work.clone().unwrap_or_default();
+        let queue = attributes.source.unwrap_or_default();
+        let visibility = catalogue()
+            .find(&queue)
+            .ok()
+            .and_then(|queue| queue.queue.as_ref()?.visibility_seconds)
+            .unwrap_or(30);
+        let settings = WorkerSettings {
+            component: self.component.name.clone(),
+            queue,
+            concurrency: self.concurrency,
+            deadline: Duration::from_secs(attributes.timeout_seconds.max(1)),
+            visibility: Duration::from_secs(visibility),
+        };
+        let worker = Worker::new(
+            settings,
+            self.settings.door.clone(),
+            Arc::new(handler),
+            self.status.clone(),
+        );
+        let run: RunFn = Arc::new(move |stop| worker.clone().run(stop).boxed());
+        Part {
+            identity: self.component.identity(),
+            run: Some(run),
+            api: None,
+            status: self.status,
+            deadline: Duration::from_secs(attributes.timeout_seconds.max(1)),
+        }
+    }
+
+    fn api(self, api: impl Api) -> Part {
+        let timeout = self
+            .component
+            .work
+            .as_ref()
+            .map_or(60, |work| work.timeout_seconds.max(1));
+        Part {
+            identity: self.component.identity(),
+            run: None,
+            api: Some(Arc::new(api)),
+            status: self.status,
+            deadline: Duration::from_secs(timeout),
+        }
+    }
+}
+
+/// A queue, table or topic: its actor measures it and raises its alarms.
+fn watched(
+    component: &'static Component,
+    settings: &SystemSettings,
+    alarms: &Alarms,
+    status: Arc<WorkerStatus>,
+) -> Part {
+    let (door, alarms) = (settings.door.clone(), alarms.clone());
+    let counting = status.clone();
+    let run: RunFn = Arc::new(move |stop: watch::Receiver<bool>| {
+        watch_component(
+            component,
+            door.clone(),
+            alarms.clone(),
+            counting.clone(),
+            stop,
+        )
+        .boxed()
+    });
+    Part {
+        identity: component.identity(),
+        run: Some(run),
+        api: None,
+        status,
+        deadline: Duration::from_secs(60),
+    }
+}

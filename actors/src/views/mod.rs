@@ -1,0 +1,109 @@
+//! The node's own views for operators: what runs, what waits, what is wrong. Reads, and the few changes that an operator
+//! makes to queues.
+//!
+//! * [`status`]: one look at everything
+//! * [`queues`]: counts, peek, send, purge, requeue
+//! * [`tables`]: rows
+//! * [`quarantine`]: lines that no log type took, and their replay
+//! * [`trace`]: one event's way, and the ledger
+
+mod json;
+mod quarantine;
+mod queues;
+mod status;
+mod tables;
+mod trace;
+
+use panther_cluster::door::Door;
+use panther_cluster::objects::Objects;
+use serde_json::Value;
+
+use crate::alarms::Alarms;
+use crate::api::{ApiCall, ApiError};
+use crate::components::pack::LivePack;
+use crate::supervision::Supervisor;
+
+pub use status::Identity;
+
+const OPERATIONS: &[&str] = &[
+    "status",
+    "components",
+    "describe",
+    "runbook",
+    "alarms",
+    "queues",
+    "queue",
+    "peek",
+    "send",
+    "purge",
+    "requeue",
+    "tables",
+    "table_get",
+    "table_scan",
+    "quarantine",
+    "quarantine_show",
+    "quarantine_replay",
+    "ledger",
+    "trace",
+    "snapshot",
+];
+
+/// Operations that change something, and so leave a record.
+pub const CHANGING: &[&str] = &["send", "purge", "requeue", "quarantine_replay", "snapshot"];
+
+/// What the views look at.
+pub struct Views<'a> {
+    /// To queues and tables.
+    pub door: &'a Door,
+    /// The object store.
+    pub objects: &'a Objects,
+    /// All actors.
+    pub supervisor: &'a Supervisor,
+    /// Alarms.
+    pub alarms: &'a Alarms,
+    /// The live pack.
+    pub live: &'a LivePack,
+    /// The node.
+    pub identity: &'a Identity,
+}
+
+impl Views<'_> {
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// As [`ApiError`] says.
+    pub async fn call(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        match call.operation.as_str() {
+            "status" => self.status().await,
+            "components" => Ok(self.components()),
+            "describe" => self.describe(call),
+            "runbook" => Ok(
+                serde_json::json!({"markdown": crate::catalogue::markdown(crate::catalogue::catalogue())}),
+            ),
+            "alarms" => self.alarm_list(call).await,
+            "queues" => self.queues().await,
+            "queue" => self.queue(call).await,
+            "peek" => self.peek(call).await,
+            "send" => self.send(call).await,
+            "purge" => self.purge(call).await,
+            "requeue" => self.requeue(call).await,
+            "tables" => self.tables().await,
+            "table_get" => self.table_get(call).await,
+            "table_scan" => self.table_scan(call).await,
+            "quarantine" => self.quarantine(call).await,
+            "quarantine_show" => self.quarantine_show(call).await,
+            "quarantine_replay" => self.quarantine_replay(call).await,
+            "ledger" => self.ledger(call).await,
+            "trace" => self.trace(call).await,
+            "snapshot" => {
+                self.door
+                    .group()
+                    .snapshot()
+                    .await
+                    .map_err(|error| ApiError::Unavailable(error.to_string()))?;
+                Ok(serde_json::json!({}))
+            }
+            _ => Err(call.unknown("node", OPERATIONS)),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Lines that no log type took: listed by object, shown with each log type's reason, and replayed after a schema was mended.
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::state::read::{KeyedRow, Query};
+use panther_proto::v1::Transact;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Views;
+use crate::api::{ApiCall, ApiError};
+use crate::components::log_processor::read::QuarantinedRecord;
+use crate::components::log_processor::{QUARANTINE, SOURCE};
+use crate::components::objects::{self, Written, s3_event};
+use crate::components::sources::{self, INPUT_QUEUE};
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Which {
+    source: Option<String>,
+    object: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Views<'_> {
+    async fn quarantined(&self, which: &Which) -> Result<Vec<KeyedRow>, ApiError> {
+        let source = match &which.source {
+            Some(name) => Some(
+                sources::find(self.door, name)
+                    .await?
+                    .map_or_else(|| name.clone(), |source| source.id),
+            ),
+            None => None,
+        };
+        let rows = self
+            .door
+            .query_all(Query {
+                table: QUARANTINE.to_owned(),
+                ..Query::default()
+            })
+            .await?;
+        let wanted = rows.into_iter().filter(|(key, _)| {
+            source.as_ref().is_none_or(|source| key.hash == *source)
+                && which
+                    .object
+                    .as_ref()
+                    .is_none_or(|object| key.range == *object)
+        });
+        Ok(wanted.collect())
+    }
+
+    pub(super) async fn quarantine(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let which: Which = call.input()?;
+        let mut rows = self.quarantined(&which).await?;
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.int("time")));
+        let groups: Vec<Value> = rows
+            .iter()
+            .take(which.limit.unwrap_or(100))
+            .map(|(key, row)| {
+                json!({"source": key.hash, "source_label": row.text("sourceLabel"), "object": key.range, "raw_object": row.text("object"), "count": row.int("count"), "first_ms": row.int("time"), "reasons": row.items("reasons")})
+            })
+            .collect();
+        Ok(json!({"groups": groups}))
+    }
+
+    pub(super) async fn quarantine_show(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let which: Which = call.input()?;
+        let object = which.object.ok_or_else(|| {
+            ApiError::Invalid(
+                "quarantine_show needs `object`; `pantherctl quarantine ls` shows them".to_owned(),
+            )
+        })?;
+        let lines = self.lines(&object).await?;
+        Ok(json!({"lines": lines.into_iter().take(which.limit.unwrap_or(20)).collect::<Vec<_>>()}))
+    }
+
+    async fn lines(&self, object: &str) -> Result<Vec<QuarantinedRecord>, ApiError> {
+        if !object.starts_with("quarantine/") {
+            return Err(ApiError::Invalid(format!(
+                "{object} is no quarantined object; `pantherctl quarantine ls` shows them"
+            )));
+        }
+        let content = self.objects.get(object).await?;
+        let damaged = |error: &dyn std::fmt::Display| {
+            ApiError::Internal(format!("{object} is damaged: {error}"))
+        };
+        let text = objects::unpack(&content).map_err(|error| damaged(&error))?;
+        text.split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).map_err(|error| damaged(&error)))
+            .collect()
+    }
+
+    /// Makes a raw object of the lines and lets the log processor try them again; what no log type takes this time is
+    /// quarantined anew.
+    pub(super) async fn quarantine_replay(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let which: Which = call.input()?;
+        let (mut count, mut messages) = (0, 0);
+        for (key, _) in self.quarantined(&which).await? {
+            let lines = self.lines(&key.range).await?;
+            let text: String = lines
+                .iter()
+                .map(|line| format!("{}\n", line.text.replace('\n', " ")))
+                .collect();
+            let name = format!(
+                "raw/{}/replay-{}",
+                key.hash,
+                crate::sealing::token_hash(&key.range)
+            );
+            let written = Written::of(name, text.as_bytes());
+            self.objects.put(&written.name, text.into()).await?;
+            let mut send = change::to_queue(
+                INPUT_QUEUE,
+                s3_event(&written.name, written.bytes).to_string(),
+            );
+            send.attributes.insert(SOURCE.to_owned(), key.hash.clone());
+            send.turn.clone_from(&key.hash);
+            // These lines were counted as received and quarantined; the ledger takes them back before they are counted again.
+            let taken_back = -i64::try_from(lines.len()).unwrap_or(i64::MAX);
+            let hour = objects::date(self.door.now_ms())
+                .format("%Y-%m-%dT%H")
+                .to_string();
+            let ledger = Change::update(sources::LEDGER, change::key_range(&key.hash, hour))
+                .add("received", taken_back)
+                .add("quarantined", taken_back);
+            let changes = vec![
+                Change::delete(QUARANTINE, key).if_row_present().done(),
+                ledger.done(),
+                written.row(self.door.now_ms()),
+            ];
+            self.door
+                .transact(Transact {
+                    changes,
+                    sends: vec![send],
+                    ..Transact::default()
+                })
+                .await?;
+            count += 1;
+            messages += 1;
+        }
+        Ok(json!({"objects": count, "messages": messages}))
+    }
+}

@@ -1,0 +1,163 @@
+//! One event's way through the system, and what came of each source's lines by the hour.
+
+use panther_cluster::door::change::RowExt;
+use panther_cluster::state::read::Query;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Views;
+use crate::api::{ApiCall, ApiError};
+use crate::components::objects;
+use crate::components::sources::{self, LEDGER, Ledger};
+
+/// Objects that a trace looks through, newest first.
+const LOOKED_AT: usize = 20_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    event: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Hours {
+    source: Option<String>,
+    hours: Option<usize>,
+}
+
+impl Views<'_> {
+    pub(super) async fn ledger(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Hours { source, hours } = call.input()?;
+        let wanted = match &source {
+            Some(name) => Some(
+                sources::find(self.door, name)
+                    .await?
+                    .ok_or_else(|| {
+                        ApiError::NotFound(format!(
+                            "there is no source {name}; `pantherctl sources list` shows them"
+                        ))
+                    })?
+                    .id,
+            ),
+            None => None,
+        };
+        let hours = i64::try_from(hours.unwrap_or(24))
+            .unwrap_or(24)
+            .clamp(1, 24 * 366);
+        let from = (objects::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
+            .format("%Y-%m-%dT%H")
+            .to_string();
+        let labels: std::collections::BTreeMap<String, String> = sources::all(self.door)
+            .await?
+            .into_iter()
+            .map(|source| (source.id, source.label))
+            .collect();
+        let rows = self
+            .door
+            .query_all(Query {
+                table: LEDGER.to_owned(),
+                ..Query::default()
+            })
+            .await?;
+        let shown: Vec<Value> = rows
+            .iter()
+            .filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from)
+            .map(|(key, row)| {
+                let Ledger { received, stored, quarantined, filtered } = Ledger::of(row);
+                json!({"source": key.hash, "source_label": labels.get(&key.hash), "hour": key.range, "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered})
+            })
+            .collect();
+        Ok(json!({"rows": shown}))
+    }
+
+    /// Finds an event by its row id: which raw record it came from, where it lies, what matched.
+    pub(super) async fn trace(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Event { event: id } = call.input()?;
+        if id.len() < 8 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ApiError::Invalid(
+                "an event is named by its p_row_id, hexadecimal digits".to_owned(),
+            ));
+        }
+        let mut rows = self
+            .door
+            .query_all(Query {
+                table: objects::TABLE.to_owned(),
+                ..Query::default()
+            })
+            .await?;
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.int("namedAt")));
+        let (mut event, mut processed, mut found_matches) = (Value::Null, Value::Null, Vec::new());
+        let mut looked_at = 0;
+        for (key, _) in rows
+            .iter()
+            .filter(|(key, _)| {
+                ["logs/", "rules/", "rule_errors/"]
+                    .iter()
+                    .any(|folder| key.hash.starts_with(folder))
+            })
+            .take(LOOKED_AT)
+        {
+            looked_at += 1;
+            let content = self.objects.get(&key.hash).await?;
+            let wanted = id.clone();
+            let lines = tokio::task::spawn_blocking(move || lines_of(&content, &wanted))
+                .await
+                .map_err(|error| ApiError::Internal(error.to_string()))?;
+            for line in lines {
+                if key.hash.starts_with("logs/") {
+                    processed = json!(key.hash);
+                    event = line;
+                } else {
+                    found_matches.push(json!({"rule": line["p_rule_id"], "alert_id": line["p_alert_id"], "error": line["p_rule_error"]["message"], "object": key.hash}));
+                }
+            }
+        }
+        if event.is_null() {
+            return Err(ApiError::NotFound(format!(
+                "no stored event has the id {id}: looked through {looked_at} objects, newest first"
+            )));
+        }
+        // A row id says which record of its raw object it was; the object itself is named by a hash of its name.
+        let record = id
+            .get(24..36)
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let raw = rows.iter().map(|(key, _)| &key.hash).find(|name| {
+            name.starts_with("raw/") && id.starts_with(&crate::sealing::token_hash(name)[..24])
+        });
+        let steps = vec![
+            format!(
+                "source {} ({})",
+                event["p_source_label"].as_str().unwrap_or_default(),
+                event["p_source_id"].as_str().unwrap_or_default()
+            ),
+            format!(
+                "record {} of {}",
+                record.unwrap_or(0),
+                raw.map_or("an object outside the store's own", String::as_str)
+            ),
+            format!(
+                "classified as {} at {}",
+                event["p_log_type"].as_str().unwrap_or_default(),
+                event["p_parse_time"].as_str().unwrap_or_default()
+            ),
+            format!("stored in {}", processed.as_str().unwrap_or_default()),
+            format!("{} match(es) or rule error(s)", found_matches.len()),
+        ];
+        Ok(
+            json!({"event": event, "raw": {"object": raw, "record": record}, "processed_object": processed, "source": event["p_source_id"], "matches": found_matches, "steps": steps}),
+        )
+    }
+}
+
+fn lines_of(content: &[u8], id: &str) -> Vec<Value> {
+    let Ok(text) = objects::unpack(content) else {
+        return Vec::new();
+    };
+    let needle = id.as_bytes();
+    text.split(|&byte| byte == b'\n')
+        .filter(|line| line.windows(needle.len()).any(|part| part == needle))
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter(|event| event["p_row_id"] == id)
+        .collect()
+}

@@ -1,0 +1,358 @@
+//! The worker loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_cluster::door::{Door, DoorError};
+use panther_proto::v1::{Code, GiveBack, Message, Transact};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{Context, Failure, Handler, Plan, WorkerStatus};
+
+/// How long a receive waits for a first message before it asks again.
+const RECEIVE_WAIT: Duration = Duration::from_secs(20);
+/// Plans that may run against each other before the message is given back.
+const CONFLICTS: u32 = 20;
+/// Wait before a message that failed is tried again, for the first, second, … failure.
+const RETRY: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+    Duration::from_secs(60),
+];
+/// Longest pause after faults of the node.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a worker runs.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// The component.
+    pub component: String,
+    /// Where messages come from.
+    pub queue: String,
+    /// Messages handled at the same time.
+    pub concurrency: usize,
+    /// Time in which a message must be handled.
+    pub deadline: Duration,
+    /// The queue's visibility: extended while a message is handled.
+    pub visibility: Duration,
+}
+
+/// A handler and the loop around it.
+pub struct Worker<H: Handler> {
+    settings: WorkerSettings,
+    door: Door,
+    handler: Arc<H>,
+    status: Arc<WorkerStatus>,
+}
+
+impl<H: Handler> Clone for Worker<H> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            door: self.door.clone(),
+            handler: self.handler.clone(),
+            status: self.status.clone(),
+        }
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    /// A worker that is not running yet.
+    pub fn new(
+        settings: WorkerSettings,
+        door: Door,
+        handler: Arc<H>,
+        status: Arc<WorkerStatus>,
+    ) -> Self {
+        Self {
+            settings,
+            door,
+            handler,
+            status,
+        }
+    }
+
+    /// Receives and handles until `stop` is true, then lets what is being handled end.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(self.settings.concurrency));
+        let mut tasks: JoinSet<bool> = JoinSet::new();
+        let mut pause = Duration::ZERO;
+        while !*stop.borrow() {
+            if !pause.is_zero() {
+                tokio::select! { () = tokio::time::sleep(pause) => {}, _ = stop.changed() => break }
+            }
+            while let Some(ended) = tasks.try_join_next() {
+                pause = next_pause(pause, ended.unwrap_or(false));
+            }
+            let place = tokio::select! { place = places.clone().acquire_owned() => place, _ = stop.changed() => break };
+            let Ok(place) = place else { break };
+            let free = places.available_permits() + 1;
+            let max = u32::try_from(free.min(10)).unwrap_or(1);
+            // A receive that is under way is not dropped at a stop: what it received would wait for the session's end.
+            let wait = if tasks.is_empty() {
+                RECEIVE_WAIT
+            } else {
+                Duration::from_secs(1)
+            };
+            let received = {
+                let door = self.door.clone();
+                let queue = self.settings.queue.clone();
+                let mut receiving =
+                    tokio::spawn(async move { door.receive(&queue, max, wait).await });
+                tokio::select! {
+                    received = &mut receiving => received,
+                    _ = stop.changed() => {
+                        // Nothing is there, or it comes at once.
+                        match tokio::time::timeout(Duration::from_millis(200), &mut receiving).await {
+                            Ok(received) => received,
+                            Err(_) => { receiving.abort(); break }
+                        }
+                    }
+                }
+            };
+            match received {
+                Ok(Ok(received)) => {
+                    let mut place = Some(place);
+                    for message in received.messages {
+                        let Some(place) = place
+                            .take()
+                            .or_else(|| places.clone().try_acquire_owned().ok())
+                        else {
+                            // More came than there are places: cannot happen, as `max` was the number of free ones.
+                            self.return_uncounted(&message, "no place free", Duration::ZERO)
+                                .await;
+                            continue;
+                        };
+                        self.start(&mut tasks, message, received.time_ms, place);
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(component = self.settings.component, %error, "cannot receive; trying again");
+                    self.status.node_fault(&error.to_string());
+                    pause = next_pause(pause, true);
+                }
+                Err(error) => {
+                    tracing::error!(component = self.settings.component, %error, "the receive ended abnormally")
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn start(
+        &self,
+        tasks: &mut JoinSet<bool>,
+        message: Message,
+        received_ms: u64,
+        place: OwnedSemaphorePermit,
+    ) {
+        let worker = self.clone();
+        let span = tracing::info_span!("message", component = %self.settings.component, id = %message.id, trace = %message.trace_id);
+        tasks.spawn(
+            async move {
+                let _place = place;
+                let started = Instant::now();
+                worker.status.begin();
+                let node_fault = worker.handle(message, received_ms).await;
+                worker.status.end(started.elapsed());
+                node_fault
+            }
+            .instrument(span),
+        );
+    }
+
+    /// Handles one message to its end; true if the node was at fault.
+    async fn handle(&self, message: Message, received_ms: u64) -> bool {
+        let context = Context {
+            door: self.door.clone(),
+            received_ms,
+            attempt: format!("{}-{}", message.id, message.receives),
+        };
+        // In a task of its own, so that a panic is this message's failure and nothing else's.
+        let handling = tokio::spawn(
+            Self::attempt(
+                self.handler.clone(),
+                self.door.clone(),
+                message.clone(),
+                context,
+                self.status.clone(),
+            )
+            .in_current_span(),
+        );
+        let abort = handling.abort_handle();
+        let outcome = tokio::select! {
+            outcome = handling => match outcome {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_panic() => Err(Failure::message(format!("the handler panicked: {}", panic_text(error.into_panic())))),
+                Err(error) => Err(Failure::Node(error.to_string())),
+            },
+            () = tokio::time::sleep(self.settings.deadline) => {
+                abort.abort();
+                Err(Failure::message(format!("its deadline of {} s passed", self.settings.deadline.as_secs())))
+            }
+            gone = self.keep_visible(&message) => { abort.abort(); Err(gone) }
+        };
+        match outcome {
+            Ok(()) => {
+                self.status.succeeded();
+                false
+            }
+            Err(Failure::Message {
+                reason,
+                retry_after,
+                record,
+            }) => {
+                tracing::warn!(reason, failures = message.failures + 1, "a message failed");
+                self.status.failed(&reason);
+                let soon = RETRY[(message.failures as usize).min(RETRY.len() - 1)];
+                let delay = retry_after.unwrap_or(soon);
+                self.give_back(GiveBack {
+                    receipt: message.receipt.clone(),
+                    failed: true,
+                    reason,
+                    delay_ms: u64::try_from(delay.as_millis()).unwrap_or(0),
+                    component: self.settings.component.clone(),
+                    changes: record,
+                })
+                .await;
+                false
+            }
+            Err(Failure::Node(reason)) => {
+                tracing::warn!(
+                    reason,
+                    "the node could not handle a message; it is given back uncounted"
+                );
+                self.status.node_fault(&reason);
+                self.return_uncounted(&message, &reason, Duration::from_secs(1))
+                    .await;
+                true
+            }
+            Err(Failure::Conflict(reason)) => {
+                self.return_uncounted(&message, &reason, Duration::from_millis(200))
+                    .await;
+                false
+            }
+        }
+    }
+
+    async fn attempt(
+        handler: Arc<H>,
+        door: Door,
+        message: Message,
+        context: Context,
+        status: Arc<WorkerStatus>,
+    ) -> Result<(), Failure> {
+        let work = handler.work(&message, &context).await?;
+        let mut last = String::new();
+        for _ in 0..CONFLICTS {
+            let Plan { changes, sends } = match handler.plan(&work, &message, &context).await {
+                Ok(plan) => plan,
+                Err(Failure::Conflict(reason)) => {
+                    status.conflict();
+                    last = reason;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let sends = sends.into_iter().map(|mut send| {
+                if send.trace_id.is_empty() {
+                    send.trace_id = if message.trace_id.is_empty() {
+                        message.id.clone()
+                    } else {
+                        message.trace_id.clone()
+                    };
+                }
+                send
+            });
+            let complete = Transact {
+                done: message.receipt.clone(),
+                changes,
+                sends: sends.collect(),
+                ..Transact::default()
+            };
+            match door.transact(complete).await {
+                Ok(_) => return Ok(()),
+                Err(DoorError::Conflict(conflict)) => {
+                    status.conflict();
+                    last = format!(
+                        "{} {}: {}",
+                        conflict.table, conflict.attribute, conflict.what
+                    );
+                }
+                // It was ended elsewhere, or belongs to another by now: there is nothing left to do.
+                Err(error)
+                    if matches!(error.code(), Some(Code::StaleReceipt | Code::StaleSession)) =>
+                {
+                    tracing::info!(%error, "the message is no longer this worker's");
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure::Conflict(last))
+    }
+
+    /// Extends the visibility while a message is handled; returns only when that is no longer possible.
+    async fn keep_visible(&self, message: &Message) -> Failure {
+        let every = (self.settings.visibility / 3).max(Duration::from_millis(100));
+        let mut refused = 0;
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(receipt) = message.receipt.clone() else {
+                return Failure::Node("a message without receipt".to_owned());
+            };
+            match self.door.extend(receipt, self.settings.visibility).await {
+                Ok(()) => refused = 0,
+                Err(error) if !error.is_fault_of_node() => {
+                    return Failure::Conflict(format!(
+                        "the message is no longer this worker's: {error}"
+                    ));
+                }
+                Err(error) => {
+                    refused += 1;
+                    tracing::warn!(%error, refused, "a message's visibility could not be extended");
+                }
+            }
+        }
+    }
+
+    async fn return_uncounted(&self, message: &Message, reason: &str, delay: Duration) {
+        self.give_back(GiveBack {
+            receipt: message.receipt.clone(),
+            failed: false,
+            reason: reason.to_owned(),
+            delay_ms: u64::try_from(delay.as_millis()).unwrap_or(0),
+            component: self.settings.component.clone(),
+            changes: Vec::new(),
+        })
+        .await;
+    }
+
+    async fn give_back(&self, give_back: GiveBack) {
+        // If this fails as well the visibility runs out, or the session ends: it is received again either way.
+        if let Err(error) = self.door.give_back(give_back).await {
+            tracing::warn!(%error, "a message could not be given back; it returns when its visibility runs out");
+        }
+    }
+}
+
+fn next_pause(pause: Duration, fault: bool) -> Duration {
+    if fault {
+        (pause * 2).clamp(Duration::from_millis(250), LONGEST_PAUSE)
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a word".to_owned())
+}

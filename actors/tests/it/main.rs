@@ -1,0 +1,6 @@
+//! A whole system in one process: files in, alerts out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod flow;
+mod support;
