@@ -98,7 +98,7 @@ impl Ls {
 }
 
 fn table(groups: &[Value], look: &Look) -> String {
-    let mut grid = Grid::new(&["SOURCE", "#RECORDS", "SINCE", "OBJECT", "FROM", "REASONS"]);
+    let mut grid = Grid::new(&["SOURCE", "#RECORDS", "SINCE", "OBJECT", "REASONS"]);
     for group in groups {
         let label = group.text("source_label");
         grid.row([
@@ -111,7 +111,6 @@ fn table(groups: &[Value], look: &Look) -> String {
             group.number("count").into(),
             ago(look.now, group.instant("first_ms")).into(),
             group.text("object").into(),
-            group.text("raw_object").into(),
             reasons(group.items("reasons")).into(),
         ]);
     }
