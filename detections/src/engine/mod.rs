@@ -104,8 +104,8 @@ impl Engine {
                     && detection.enabled
                     && detection.unevaluated.is_none();
                 let guard = match loaded.error {
-                    Some(_) => Guard::Always,
-                    None => loaded.guard.clone(),
+                    None if settings.guards => loaded.guard.clone(),
+                    _ => Guard::Always,
                 };
                 runs.then_some((
                     u32::try_from(loaded.index).ok()?,

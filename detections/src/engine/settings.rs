@@ -30,6 +30,9 @@ pub struct EngineSettings {
     pub batch_bytes: usize,
     /// How often a rule may end its worker or run out of time within one evaluation before the rest of the events are kept from it.
     pub strikes: u32,
+    /// Whether guards keep rules from being called where they cannot match. Without them the results
+    /// are the same and come later: for comparing, and for doubting a guard.
+    pub guards: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -47,6 +50,7 @@ impl Default for EngineSettings {
             batch_events: 256,
             batch_bytes: 4 << 20,
             strikes: 5,
+            guards: true,
             load_disabled: false,
         }
     }
