@@ -157,7 +157,7 @@ def compare_records(arguments, layer, engine, work):
     job = {"what": "records", "layer": str(layer), "rules": rules, "log_type": log_type, "records": str(records)}
     core = [ask_core(arguments.core_python, {**job, "rounds": arguments.rounds}, "0", work)]
     core += [ask_core(arguments.core_python, job, seed, work) for seed in SEEDS[1:]]
-    guards = {entry["index"]: entry["guard"] for entry in engine.loaded["detections"]}
+    guards = {entry["index"]: entry["guards"].get(log_type, entry["guard"]) for entry in engine.loaded["detections"]}
     parsed = [json.loads(line) for line in lines]
     candidates = [[rule for rule in rules if guard_eval.holds(guards[rule], event)] for event in parsed]
     good = True

@@ -67,7 +67,7 @@ def load_detection(layer, spec):
         "reference": spec["reference"],
         "runbook": spec["runbook"],
         "tags": spec["tags"],
-        "reports": spec["reports"],
+        "reports": {name: [str(item) for item in items] for name, items in spec["reports"].items()},
     }
     if spec["kind"] == "POLICY":
         return Policy(config)

@@ -109,9 +109,13 @@ def load(layer):
 
 
 def written_names(path):
-    """Names that the file's functions declare global."""
+    """Names that the file's functions declare global, but for those that rule() itself sets anew first."""
+    import _panther_guard
+
     tree = ast.parse(Path(path).read_text())
-    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    rules = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "rule"]
+    anew = _panther_guard.reset_names(rules[-1]) if rules else ()
+    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names if name not in anew}
 
 
 def main():
@@ -128,12 +132,12 @@ def main():
         from panther_core import PantherEvent
 
         rules = collections.defaultdict(list)
-        guards, notes, words, written = {}, collections.Counter(), set(), {}
+        guards, special, notes, words, written = {}, {}, collections.Counter(), set(), {}
         started = time.perf_counter()
         for index, detection in pack.detections.items():
             if detection.kind != "RULE":
                 continue
-            guards[index], note = guard_module.guard_of(pack, detection)
+            guards[index], special[index], note = guard_module.guards_of(pack, detection)
             notes[note] += 1
             for log_type in detection.log_types:
                 rules[log_type].append(index)
@@ -166,7 +170,8 @@ def main():
                 counts["events"] += 1
                 for index in rules[log_type]:
                     counts["pairs"] += 1
-                    guarded = not guard_eval.holds(guards[index], event)
+                    guard = special[index].get(log_type, guards[index])
+                    guarded = not guard_eval.holds(guard, event)
                     counts["pairs left out"] += guarded
                     detection = pack.detections[index]
                     names = written.get(f"{index:04}.py", ())
@@ -185,7 +190,7 @@ def main():
                     if guarded and (not quiet or acted):
                         left[detection.id] += 1
                         if left[detection.id] <= 3:
-                            unsound.append((detection.id, log_type, quiet, acted, guards[index], event))
+                            unsound.append((detection.id, log_type, quiet, acted, guard, event))
         for name, value in counts.items():
             print(f"  {name}: {value}")
         print(f"  pairs left: {100 * (1 - counts['pairs left out'] / counts['pairs']):.1f} %")

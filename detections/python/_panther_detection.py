@@ -9,6 +9,7 @@ import json
 import traceback
 from collections.abc import Mapping
 
+from _panther_limits import DetectionTimeout
 from panther_core.exceptions import FunctionReturnTypeError, UnknownDestinationError
 from panther_core.immutable import json_encoder
 
@@ -114,7 +115,7 @@ class Detection:
 
     def verdict(self, event, call):
         """Filter and rule() or policy(): True or False, or an exception."""
-        if self.inline_filter is not None and not self.inline_filter(event):
+        if self.inline_filter is not None and self.kind == "RULE" and not self.inline_filter(event):
             return False
         output = call(self.namespace.get(self.matcher_name, self.matcher), event)
         if output is True or output is False:
@@ -123,8 +124,11 @@ class Detection:
 
     def match(self, event, call):
         """The match of an event that rule() took: what the functions say, or their defaults."""
-        said, errors, broken = {}, {}, set()
+        said, errors, late = {}, {}, None
         for name in self.defined:
+            if late is not None:
+                said[name], errors[name] = None, late
+                continue
             try:
                 said[name] = self._answer(name, call(self.namespace[name], event))
             except Exception as error:  # pylint: disable=broad-exception-caught
@@ -134,7 +138,8 @@ class Detection:
                 # an exit, an interruption, a passed time limit: no value at all
                 errors[name] = _clean(_safe_repr(error))
                 said[name] = None
-                broken.add(name)
+                if isinstance(error, DetectionTimeout):
+                    late = "not run: a function before it had no end"
         dedup = said.get("dedup")
         if "dedup" not in self.defined:
             dedup = said.get("title")
@@ -159,14 +164,19 @@ class Detection:
         except BaseException as error:  # pylint: disable=broad-exception-caught
             result["error"] = describe(error)
         functions = result["functions"]
+        late = result["error"] if (result["error"] or {}).get("type") == "DetectionTimeout" else None
         for name in self.defined:
-            entry = functions[name] = {"output": None, "error": None}
+            entry = functions[name] = {"output": None, "error": late}
+            if late is not None:
+                continue
             try:
                 entry["output"] = self._answer(name, call(self.namespace[name], event))
                 if isinstance(entry["output"], str):
                     entry["output"] = _text(entry["output"])
             except BaseException as error:  # pylint: disable=broad-exception-caught
                 entry["error"] = describe(error)
+                if isinstance(error, DetectionTimeout):
+                    late = entry["error"]
         entry = functions.setdefault("dedup", {"output": None, "error": None})
         if "dedup" not in self.defined:
             entry["output"] = functions.get("title", entry)["output"]

@@ -16,8 +16,8 @@ import time
 from _panther_guard_calls import Calls
 from _panther_guard_code import Code
 from _panther_guard_expressions import MAYBE
-from _panther_guard_formula import all_of, any_of, size, to_json
-from _panther_guard_values import Choice, Constant, Event, Field, Items, Unknown
+from _panther_guard_formula import all_of, any_of, size, to_json, weakened
+from _panther_guard_values import Choice, Constant, Event, Field, Items, Typed, Unknown
 
 MAX_STEPS = 6000
 MAX_SECONDS = 0.25
@@ -30,8 +30,24 @@ class Hopeless(Exception):
     """The guard is True."""
 
 
-def guard_of(pack, detection):
-    """(guard in the host's language, note on it)."""
+def guards_of(pack, detection):
+    """(guard, {log type: guard}, note), in the host's language.
+
+    The first holds for all log types together; the others, where they say more, for one each: the
+    data model is known then.
+    """
+    guard, note = guard_of(pack, detection)
+    special = {}
+    if detection.kind == "RULE" and len(detection.log_types) > 1 and any(t in pack.models for t in detection.log_types):
+        for log_type in detection.log_types:
+            one, _ = guard_of(pack, detection, [pack.models.get(log_type)])
+            if one is not True and one != guard:
+                special[log_type] = one
+    return guard, special, note
+
+
+def guard_of(pack, detection, models=None):
+    """(guard in the host's language, note on it), for events of `models` or of all that may be."""
     if detection.kind == "POLICY":
         return True, "policy"
     if detection.inline_filter is not None:
@@ -39,8 +55,7 @@ def guard_of(pack, detection):
     function = detection.namespace.get(detection.matcher_name)
     try:
         code = pack.guard_code = getattr(pack, "guard_code", None) or Code(pack.layer)
-        models = _models(pack, detection)
-        reading = Reading(code, models)
+        reading = Reading(code, models or _models(pack, detection))
         return to_json(reading.guard(function)), "read"
     except Hopeless as reason:
         return True, str(reason)
@@ -71,6 +86,13 @@ class Way:
         self.end, self.when, self.names, self.value = end, when, names, value
 
 
+class Raised:
+    """Formulas under which the inside of a `try` raises."""
+
+    def __init__(self):
+        self.value_errors = self.others = False
+
+
 class Reading(Calls):
     """One reading of one rule()."""
 
@@ -83,18 +105,22 @@ class Reading(Calls):
         self.local_names = frozenset()
         self.steps = 0
         self.depth = 0
+        self.reset = frozenset()  # globals that rule() sets first thing, so that a call left out shows nowhere
         self.until = time.monotonic() + MAX_SECONDS
 
     def guard(self, function):
         definition = self.code.definition(function)
         if definition is None:
             raise Hopeless("no source")
+        self.reset = reset_names(definition)
         value, when = self.call_definition(definition, function.__globals__, [Event()], {}, True)
         formula = any_of(self.bad, value.not_false() if when is True else all_of(when, value.not_false()))
         if formula is True:
             raise Hopeless("no condition")
         if size(formula) > MAX_SIZE:
-            raise Hopeless("too large")
+            formula = weakened(formula)
+            if formula is True or size(formula) > MAX_SIZE:
+                raise Hopeless("too large")
         return formula
 
     # What may happen on the way
@@ -104,15 +130,17 @@ class Reading(Calls):
         if self.steps > MAX_STEPS or self.steps % 64 == 0 and time.monotonic() > self.until:
             raise Hopeless("too long")
 
-    def raises(self, when, condition=True):
+    def raises(self, when, condition=True, only_value_error=False):
         """Under `when` and `condition`, an exception."""
         both = all_of(when, condition)
         if both is False:
             return
-        if self.catching is not None:
-            self.catching = any_of(self.catching, both)
-        else:
+        if self.catching is None:
             self.acts(both)
+        elif only_value_error:
+            self.catching.value_errors = any_of(self.catching.value_errors, both)
+        else:
+            self.catching.others = any_of(self.catching.others, both)
 
     def acts(self, when):
         """Under `when`, something that outlives the event, or is not caught."""
@@ -128,11 +156,12 @@ class Reading(Calls):
             self.give_up(when)
             return Unknown(), when
         names = self.bind(node, arguments, keywords)
-        if names is None or any(isinstance(part, (ast.Yield, ast.YieldFrom, ast.Await)) for part in ast.walk(node)):
+        local_names, special = self.code.facts(node)
+        if names is None or special:
             self.give_up(when)
             return Unknown(), when
         outer = self.namespace, self.local_names
-        self.namespace, self.local_names = namespace, _locals(node)
+        self.namespace, self.local_names = namespace, local_names
         self.depth += 1
         try:
             ways = self.block(node.body, names, when)
@@ -253,7 +282,8 @@ class Reading(Calls):
         # The assignment is what acts; see do_Assign.
         names = dict(names)
         for name in node.names:
-            names[name] = _GLOBAL
+            if name in self.code.changed:
+                names[name] = _GLOBAL
         return [Way(None, when, names)]
 
     def do_Assign(self, node, names, when):
@@ -279,7 +309,7 @@ class Reading(Calls):
 
     def assign(self, target, value, names, when):
         if isinstance(target, ast.Name):
-            if names.get(target.id) is _GLOBAL:
+            if names.get(target.id) is _GLOBAL and not (self.depth == 1 and target.id in self.reset):
                 self.acts(when)
             else:
                 names[target.id] = value
@@ -329,7 +359,7 @@ class Reading(Calls):
         else:
             self._unpack(node.target, inner, when)
         entered = when
-        if isinstance(sequence, (Field, Choice)):
+        if isinstance(sequence, (Field, Choice, Typed)):
             entered = all_of(when, sequence.truthy())  # what is empty is not entered
         ways = self.block(node.body, inner, entered)
         after = _forget(node, names)
@@ -344,15 +374,18 @@ class Reading(Calls):
                 names[part.id] = Unknown()
 
     def do_Try(self, node, names, when):
-        outer, self.catching = self.catching, False
+        outer, self.catching = self.catching, Raised()
         try:
             ways = self.block(node.body, dict(names), when)
         finally:
-            raised, self.catching = self.catching, outer
+            caught, self.catching = self.catching, outer
         through = [way for way in ways if way.end is None]
         out = [way for way in ways if way.end is not None]
-        if not any(_catches_all(handler) for handler in node.handlers):
-            self.raises(raised)
+        if not any(_catches(handler, ("Exception", "BaseException")) for handler in node.handlers):
+            self.raises(caught.others)
+            if not any(_catches(handler, ("ValueError",)) for handler in node.handlers):
+                self.raises(caught.value_errors, only_value_error=True)
+        raised = any_of(caught.others, caught.value_errors)
         if raised is not False:
             for handler in node.handlers:
                 inner = _forget(node, names)
@@ -380,18 +413,28 @@ def _forget(node, names):
     return names
 
 
-def _locals(definition):
-    """Names that are local to a function because it assigns them somewhere."""
-    stored, shared = set(), set()
-    for part in ast.walk(definition):
-        if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
-            stored.add(part.id)
-        elif isinstance(part, ast.Global):
-            shared.update(part.names)
-    return frozenset(stored - shared)
+def reset_names(definition):
+    """Global names that a function sets to something fresh before it does anything else."""
+    shared, fresh = set(), set()
+    for statement in definition.body:
+        if isinstance(statement, ast.Global):
+            shared.update(statement.names)
+        elif isinstance(statement, ast.Assign) and all(isinstance(t, ast.Name) for t in statement.targets):
+            value = statement.value
+            if not (
+                isinstance(value, ast.Constant)
+                or isinstance(value, (ast.List, ast.Set, ast.Tuple)) and not value.elts
+                or isinstance(value, ast.Dict) and not value.keys
+            ):
+                break
+            fresh.update(target.id for target in statement.targets)
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            break
+    return frozenset(shared & fresh)
 
 
-def _catches_all(handler):
+def _catches(handler, names):
     if handler.type is None:
         return True
-    return isinstance(handler.type, ast.Name) and handler.type.id in ("Exception", "BaseException")
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(isinstance(kind, ast.Name) and kind.id in names for kind in types)

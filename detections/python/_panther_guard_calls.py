@@ -3,10 +3,11 @@
 import ast
 import fnmatch
 import hashlib
+import ipaddress
 import re
 import types
 
-from _panther_guard_expressions import Expressions, names_inside
+from _panther_guard_expressions import HASHABLE, Expressions, holds_unknown, names_inside
 from _panther_guard_formula import ALL_TYPES, all_of, any_of, of_type
 from _panther_guard_values import (
     Choice,
@@ -15,6 +16,7 @@ from _panther_guard_values import (
     Field,
     Items,
     Json,
+    Mapped,
     Text,
     Truth,
     Typed,
@@ -33,7 +35,7 @@ STRING_TESTS = frozenset(("isdigit", "isalpha", "isalnum", "isnumeric", "isupper
 
 # The pack's helper deep_get(mapping, *keys, default=None), by the text of its tree: the same as the
 # event's method of that name on any mapping.
-DEEP_GET = frozenset(("57ee291532ab8ef8",))
+DEEP_GET = frozenset(("80b4b935d1cb538d",))
 
 _SAMPLES = {
     "missing": (None,), "null": (None,), "bool": (True,), "number": (1, 1.5), "string": ("",),
@@ -45,12 +47,26 @@ _ITERABLES = frozenset(("string", "array", "object", "dict", "list", "tuple"))
 
 
 def fingerprint(definition):
-    """A hash of what a function does: its tree without names of types and documentation."""
+    """A hash of what a function does: its tree without annotations and documentation, the same under
+    each version of Python."""
     body = definition.body
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
-    text = ast.dump(definition.args) + "".join(ast.dump(statement) for statement in body)
-    return hashlib.sha256(re.sub(r"annotation=Name\(id='\w+', ctx=Load\(\)\)", "", text).encode()).hexdigest()[:16]
+    text = _plain(definition.args) + "".join(map(_plain, body))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(node):
+    if isinstance(node, ast.AST):
+        fields = (
+            f"{name}={_plain(value)}"
+            for name, value in ast.iter_fields(node)
+            if value not in (None, []) and name not in ("annotation", "returns", "ctx", "kind", "type_comment")
+        )
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_plain, node))}]"
+    return repr(node)
 
 
 class Calls(Expressions):
@@ -109,13 +125,13 @@ class Calls(Expressions):
             if items is not None and len(items) <= 64:
                 return self._unrolled(which, node, generator, items, names, when)
             entered = when
-            if isinstance(sequence, (Field, Choice)):
+            if isinstance(sequence, (Field, Choice, Typed)):
                 entered = all_of(when, sequence.truthy())
             element = self.element_of(sequence, when)
             inner = dict(names)
             self.assign(generator.target, element, inner, entered) if isinstance(generator.target, ast.Name) else self._unpack(generator.target, inner, entered)
             yes, no = self._element(node, generator, inner, entered)
-            full = True if not isinstance(sequence, (Field, Choice)) else sequence.truthy()
+            full = sequence.truthy() if isinstance(sequence, (Field, Choice, Typed)) else True
             return Truth(all_of(full, yes), True) if which == "any" else Truth(True, all_of(full, no))
         value = self.value(node, names, when)
         items = self.known_items(value)
@@ -169,6 +185,13 @@ class Calls(Expressions):
             if isinstance(base.default, dict) and base.default:
                 return Json()
             return self.lookup(base, name, arguments, keywords, when)
+        if name in ("keys", "values", "items") and isinstance(base, Field) and not arguments:
+            self.raises(when, base.unless_type(_MAPPINGS))
+            return Typed("keys" if name == "keys" else "list", base.truthy(), True)
+        if isinstance(base, Mapped) and name == "get" and len(arguments) == 1 and not keywords:
+            self.raises(when, arguments[0].unless_type(HASHABLE))
+            yes, no = arguments[0].one_of(base.keys)
+            return Choice([(yes, Unknown()), (no, Constant(None))])
         if isinstance(base, Constant):
             return self.constant_method(base.object, name, arguments, keywords, when)
         if isinstance(base, (Field, Text)) or isinstance(base, Typed) and base.type == "string":
@@ -353,6 +376,10 @@ class Calls(Expressions):
                 return Truth()
             literal = re.match(r"[^*?\[]*", pattern.object)[0]
             return Truth(string_test(first, "prefix", [literal]) if literal and isinstance(first, Field) else True, True)
+        if function is ipaddress.ip_address and len(arguments) == 1 and not keywords:
+            if isinstance(first, (Field, Choice, Json, Text, Typed)) and not holds_unknown(first):
+                self.raises(when, only_value_error=True)
+                return Typed("address", True, False)
         module = getattr(function, "__module__", None)
         if function in (re.search, re.match, re.fullmatch) and len(arguments) == 2 and _is_text(first):
             try:

@@ -24,6 +24,7 @@ class Code:
     def __init__(self, layer):
         self._layer = os.path.join(layer, "")
         self._files = {}
+        self._facts = {}
         self.changed = set()  # names that some function assigns globally or changes the content of
         for folder in ("globals", "models", "detections"):
             path = os.path.join(layer, folder)
@@ -38,11 +39,17 @@ class Code:
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             return
         functions = {}
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        todo = list(tree.body)
+        while todo:
+            node = todo.pop()
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 if isinstance(node, ast.FunctionDef):
                     functions[node.lineno, node.name] = node
+                self._note_changes(node)  # with those inside it
+            elif isinstance(node, ast.Lambda):
                 self._note_changes(node)
+            else:
+                todo.extend(ast.iter_child_nodes(node))
         self._files[path] = functions
 
     def _note_changes(self, function):
@@ -50,7 +57,7 @@ class Code:
         changed = set()
         for node in ast.walk(function):
             if isinstance(node, ast.Global):
-                changed.update(node.names)
+                changed.update(name for name in node.names if not _only_for_mocks(function, name))
             elif isinstance(node, ast.Assign):
                 for target in node.targets:
                     self._note_target(target, changed)
@@ -98,6 +105,22 @@ class Code:
         node = functions.get((code.co_firstlineno, code.co_name))
         return None if node is None or node.decorator_list else node
 
+    def facts(self, definition):
+        """(names that are local because the function assigns them, whether a call does not simply run it)."""
+        known = self._facts.get(definition)
+        if known is None:
+            stored, shared, special = set(), set(), False
+            for part in ast.walk(definition):
+                if isinstance(part, ast.Name):
+                    if not isinstance(part.ctx, ast.Load):
+                        stored.add(part.id)
+                elif isinstance(part, ast.Global):
+                    shared.update(part.names)
+                elif isinstance(part, (ast.Yield, ast.YieldFrom, ast.Await)):
+                    special = True
+            known = self._facts[definition] = frozenset(stored - shared), special
+        return known
+
     def look_up(self, namespace, name):
         """The settled object behind a global name, or UNKNOWN."""
         if name in self.changed:
@@ -105,6 +128,23 @@ class Code:
         if name in namespace:
             return namespace[name]
         return getattr(builtins, name, UNKNOWN)
+
+
+def _only_for_mocks(function, name):
+    """Whether a function assigns `name` only where that holds a mock, as tests put there."""
+    spared = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Call):
+            test = node.test
+            plain = [a.id for a in test.args if isinstance(a, ast.Name)]
+            if isinstance(test.func, ast.Name) and test.func.id == "isinstance" and plain == [name, "MagicMock"]:
+                for statement in node.body:
+                    spared.update(ast.walk(statement))
+    return all(
+        node in spared
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+    )
 
 
 def _base(node):

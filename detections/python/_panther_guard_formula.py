@@ -109,6 +109,9 @@ def any_of(*parts):
         if atom is True:
             return True
         flat[atom] = None
+    for part in flat:
+        if part[0] == "falsy" and ("truthy", part[1]) in flat or part[0] == "nin" and ("in", *part[1:]) in flat:
+            return True
     # a part that demands more than another one adds nothing
     kept = [
         part
@@ -119,9 +122,36 @@ def any_of(*parts):
         return False
     if len(kept) == 1:
         return kept[0]
+    shared = set.intersection(*(_conjuncts(part) for part in kept))
+    if shared:
+        # what every part demands stands once, before the alternatives
+        return all_of(*shared, any_of(*(_without(part, shared) for part in kept)))
     if len(kept) > MAX_PARTS:
         return True
     return ("any", tuple(sorted(kept, key=repr)))
+
+
+def _conjuncts(part):
+    return set(part[1]) if part[0] == "all" else {part}
+
+
+def _without(part, shared):
+    rest = [inner for inner in (part[1] if part[0] == "all" else (part,)) if inner not in shared]
+    if not rest:
+        return True
+    return rest[0] if len(rest) == 1 else ("all", tuple(rest))
+
+
+def weakened(formula):
+    """A smaller formula that holds wherever `formula` does: of each alternative, its memberships."""
+    if isinstance(formula, bool) or formula[0] not in ("any", "all"):
+        return formula
+    if formula[0] == "any":
+        return any_of(*(weakened(part) for part in formula[1]))
+    members = [part for part in formula[1] if part[0] in ("in", "ieq", "prefix", "suffix")]
+    if members:
+        return all_of(*members)
+    return all_of(*(weakened(part) for part in formula[1]))
 
 
 def all_of(*parts):

@@ -177,6 +177,27 @@ class Items(Value):
         return "list" not in names
 
 
+class Mapped(Value):
+    """A dict display whose keys are constants, its values not all known."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys):
+        self.keys = tuple(keys)
+
+    def truthy(self):
+        return bool(self.keys)
+
+    def falsy(self):
+        return not self.keys
+
+    def not_false(self):
+        return True
+
+    def unless_type(self, names):
+        return "dict" not in names
+
+
 class Choice(Value):
     """One of several values, each under a formula that holds when it is that one."""
 

@@ -14,6 +14,10 @@ import time
 
 TICKS_PER_LIMIT = 5
 
+# The runner's own, before detections are kept from them.
+fork = os.fork
+leave = os._exit
+
 
 class DetectionTimeout(BaseException):
     """Raised inside a detection that has run too long. No `except Exception` of its own stops it."""
@@ -49,6 +53,14 @@ class Watch:
             return function(argument)
         finally:
             self._inside = False
+
+    def aside(self, function, argument):
+        """Call the runner's own code from inside a detection: no interruption may cut it in two."""
+        inside, self._inside = self._inside, False
+        try:
+            return function(argument)
+        finally:
+            self._inside = inside
 
     def _tick(self, _signal, _frame):
         if not self._inside:
@@ -110,6 +122,17 @@ def forbid_processes_and_threads():
         pass
     _thread.start_new_thread = _thread.start_new = _forbidden("start a thread")
     threading._start_new_thread = _thread.start_new_thread
+    if hasattr(_thread, "start_joinable_thread"):  # from 3.13 on
+        _thread.start_joinable_thread = threading._start_joinable_thread = _thread.start_new_thread
+
+
+def address_space():
+    """Bytes of address space in use, 0 where that cannot be told."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return 0
 
 
 def apply(memory_bytes=None, cpu_seconds=None, files=None, processes=None):

@@ -16,6 +16,7 @@ import sys
 import time
 import types
 
+import _panther_absent
 import _panther_detection
 import _panther_filter
 import _panther_limits
@@ -53,13 +54,13 @@ class Pack:
     def load(self):
         """Load all, first in children. Never raises for what a file does."""
         sys.path.insert(0, os.path.join(self.layer, "globals"))
+        _panther_absent.install()
+        _panther_limits.forbid_processes_and_threads()
         self._compile()
         doomed = self._rehearse()
         for number, (sort, key, _spec) in enumerate(self._items):
             if number in doomed:
                 self.errors[sort, key] = _panther_detection.describe(LoadDied(doomed[number]))
-                if sort == "global":
-                    _block_module(key, doomed[number])
         watch = _panther_limits.Watch(LOAD_LIMIT_MS)
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (LOAD_MEMORY, hard))
@@ -93,7 +94,7 @@ class Pack:
             start = 0
             while start < len(self._items):
                 at[:] = _AT.pack(start, time.monotonic())
-                child = os.fork()
+                child = _panther_limits.fork()
                 if child == 0:
                     self._rehearse_in_child(at, doomed, start)
                 status = _wait(child, at)
@@ -103,15 +104,17 @@ class Pack:
                 if number >= len(self._items):
                     break
                 doomed[number] = _epitaph(status)
+                sort, key, _spec = self._items[number]
+                if sort == "global":
+                    _block_module(key, doomed[number])
                 start = number + 1
         return doomed
 
     def _rehearse_in_child(self, at, doomed, start):
         # From the first item on again, as later files import earlier ones; the time of what has
         # passed once is not counted against it.
-        leave = os._exit
+        leave = _panther_limits.leave
         try:
-            _panther_limits.forbid_processes_and_threads()
             _panther_limits.apply(memory_bytes=LOAD_MEMORY, files=256)
             watch = _panther_limits.Watch(LOAD_LIMIT_MS)
             watch.start()

@@ -9,10 +9,11 @@ import time
 import _panther_detection
 import _panther_limits
 import _panther_store
+from _panther_wire import Closed, Connection, ProtocolError
 from panther_core import PantherEvent
 
 IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
-MAX_RESULTS_BYTES = 32 << 20
+_TOO_MUCH = json.dumps({"_error": "alert_context left out: the event's results are bigger than a frame may be"})
 
 _describe = _panther_detection.describe
 
@@ -37,7 +38,7 @@ class Worker:
         self._cells = progress.cells
         self._watch = _panther_limits.Watch(limits["rule_ms"])
         self._store = _panther_store.current
-        self._store._ask = self._ask_row
+        self._store._ask = lambda key: self._watch.aside(self._ask_row, key)
 
     def run(self):
         connection = self._connection
@@ -82,11 +83,18 @@ class Worker:
             self._watch.stop()
             cells[3] = IDLE
         micros = (time.perf_counter_ns() - started) // 1000
-        send({"op": "done", "batch": batch, "micros": micros})
+        # the host may replace a worker in which detections have left much behind
+        send({"op": "done", "batch": batch, "micros": micros, "memory": _panther_limits.address_space()})
 
     def _send_event(self, batch, number, results, ops):
         message = {"op": "event", "batch": batch, "i": number, "results": results, "kv": ops}
-        self._connection.send(message)
+        try:
+            self._connection.send(message)
+        except ProtocolError:
+            for result in results:
+                if result.get("match", {}).get("context"):
+                    result["match"]["context"] = _TOO_MUCH
+            self._connection.send(message)
 
     def _event(self, event, text):
         """Results of one event's detections, in the order of the host's list."""
@@ -197,15 +205,12 @@ class Worker:
 
 def run(path, token, number, pack, message):
     """The forked worker's whole life."""
-    from _panther_wire import Closed, Connection
-
     gc.enable()
     gc.set_threshold(20_000, 20, 50)
     limits = message.get("limits") or {}
     progress = Progress(message["progress"])
     connection = Connection(path)
     connection.send({"op": "hello", "role": "worker", "token": token, "pid": os.getpid(), "worker": number})
-    _panther_limits.forbid_processes_and_threads()
     _panther_limits.apply(
         memory_bytes=limits.get("memory_bytes"),
         cpu_seconds=limits.get("cpu_seconds"),

@@ -23,19 +23,20 @@ MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself 
 
 def loaded_message(pack):
     """What the template tells the host once the pack is loaded."""
-    from _panther_guard import guard_of
+    from _panther_guard import guards_of
 
     detections = []
     for spec in pack.manifest.get("detections", ()):
         index = spec["index"]
         detection = pack.detections.get(index)
-        guard, note = guard_of(pack, detection) if detection else (True, "not loaded")
+        guard, special, note = guards_of(pack, detection) if detection else (True, {}, "not loaded")
         detections.append(
             {
                 "index": index,
                 "functions": detection.functions() if detection else [],
                 "error": pack.errors.get(("detection", index)),
                 "guard": guard,
+                "guards": special,  # by log type, where the data model being known says more
                 "guard_note": note,
             }
         )
@@ -64,7 +65,7 @@ def serve(connection, pack, arguments):
             continue
         gc.collect()
         gc.freeze()
-        if os.fork() == 0:
+        if _panther_limits.fork() == 0:
             code = 70
             try:
                 connection.close()
@@ -76,7 +77,7 @@ def serve(connection, pack, arguments):
             except BaseException:  # pylint: disable=broad-exception-caught
                 last_words(arguments)
             finally:
-                leave(code)
+                _panther_limits.leave(code)
 
 
 def last_words(arguments):
@@ -86,9 +87,6 @@ def last_words(arguments):
         os.write(arguments.stderr, text.encode("utf-8", "replace"))
     except OSError:
         pass
-
-
-leave = os._exit
 
 
 def main():
@@ -115,7 +113,7 @@ def main():
     except BaseException:  # pylint: disable=broad-exception-caught
         last_words(arguments)
     finally:
-        leave(code)
+        _panther_limits.leave(code)
 
 
 if __name__ == "__main__":

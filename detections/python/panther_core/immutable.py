@@ -135,7 +135,10 @@ class ImmutableCaseInsensitiveDict(ImmutableContainerMixin, Mapping):
         value = self
         for key in keys:
             # a missing key continues in `default`, as it may itself be a mapping
-            value = value.get(key, default) if isinstance(value, Mapping) else default
+            if type(value) is ImmutableCaseInsensitiveDict or isinstance(value, Mapping):
+                value = value.get(key, default)
+            else:
+                value = default
         return default if value is None else value
 
     def to_dict(self):
