@@ -2,6 +2,7 @@
 //!
 //! `PANTHER_PACK=<pack folder> SAMPLES=<folder of CloudTrail .json.gz files> [PANTHER_PYTHON=<interpreter>] cargo bench -p panther-detections --bench real_records`.
 //! One worker, so that the figures are of one core (Python's) beside the host.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Read;
 use std::path::Path;

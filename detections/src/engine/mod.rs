@@ -5,6 +5,7 @@
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
 mod evaluate;
+mod folder;
 mod host;
 mod layer;
 mod pool;

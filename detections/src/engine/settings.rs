@@ -15,8 +15,9 @@ pub struct EngineSettings {
     pub work_dir: PathBuf,
     /// Worker processes. At least 1.
     pub workers: usize,
-    /// Time that one function of a detection may take on one event. A function that passes it is interrupted; a pair that passes three times as
-    /// much has its worker killed.
+    /// Time that one function of a detection may take on one event. A function that passes it is
+    /// interrupted; a pair that passes three times as much has its worker killed. It is wall time: a
+    /// rule takes microseconds, so seconds mean a hang even on a node that is short of processors.
     pub rule_time: Duration,
     /// Time in which the whole pack must be loaded.
     pub load_time: Duration,
@@ -43,13 +44,13 @@ impl Default for EngineSettings {
             python: PathBuf::from("python3"),
             work_dir: std::env::temp_dir(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            rule_time: Duration::from_secs(1),
+            rule_time: Duration::from_secs(5),
             load_time: Duration::from_secs(120),
             memory_bytes: 1 << 30,
             open_files: 64,
             batch_events: 256,
             batch_bytes: 4 << 20,
-            strikes: 5,
+            strikes: 3,
             guards: true,
             load_disabled: false,
         }
