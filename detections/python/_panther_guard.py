@@ -106,7 +106,7 @@ class Reading(Calls):
         self.steps = 0
         self.depth = 0
         self.reset = frozenset()  # globals that rule() sets first thing, so that a call left out shows nowhere
-        self.until = time.monotonic() + MAX_SECONDS
+        self.until = time.process_time() + MAX_SECONDS
 
     def guard(self, function):
         definition = self.code.definition(function)
@@ -127,7 +127,7 @@ class Reading(Calls):
 
     def step(self):
         self.steps += 1
-        if self.steps > MAX_STEPS or self.steps % 64 == 0 and time.monotonic() > self.until:
+        if self.steps > MAX_STEPS or self.steps % 64 == 0 and time.process_time() > self.until:
             raise Hopeless("too long")
 
     def raises(self, when, condition=True, only_value_error=False):
