@@ -13,6 +13,7 @@ const NONCE: usize = 12;
 #[derive(Clone)]
 pub struct Sealer {
     cipher: ChaCha20Poly1305,
+    key: [u8; 32],
 }
 
 /// Why a secret could not be sealed or opened.
@@ -28,6 +29,7 @@ impl Sealer {
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
             cipher: ChaCha20Poly1305::new(key.into()),
+            key: *key,
         }
     }
 
@@ -51,6 +53,42 @@ impl Sealer {
         Ok([&nonce[..], &sealed].concat())
     }
 
+    /// Bytes that only this cluster can derive, always the same for a purpose and a request: a retried request makes the
+    /// same id or token again.
+    #[must_use]
+    pub fn derive(&self, purpose: &str, request_id: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.key);
+        hasher.update((purpose.len() as u64).to_be_bytes());
+        hasher.update(purpose);
+        hasher.update(request_id);
+        hasher.finalize().into()
+    }
+
+    /// An id for what a request makes: by chance, or the same one for each retry of a request that can be retried.
+    #[must_use]
+    pub fn new_id(&self, purpose: &str, request: Option<&(String, u64)>) -> String {
+        match request {
+            None => uuid::Uuid::new_v4().to_string(),
+            Some((request_id, _)) => {
+                let mut bytes = [0; 16];
+                bytes.copy_from_slice(&self.derive(purpose, request_id)[..16]);
+                uuid::Builder::from_random_bytes(bytes)
+                    .into_uuid()
+                    .to_string()
+            }
+        }
+    }
+
+    /// A token for what a request makes; the same one for each retry.
+    #[must_use]
+    pub fn new_token(&self, request: Option<&(String, u64)>) -> String {
+        match request {
+            None => new_token(),
+            Some((request_id, _)) => hex(&self.derive("token", request_id)[..24]),
+        }
+    }
+
     /// Opens what was sealed for a place.
     ///
     /// # Errors
@@ -70,8 +108,7 @@ impl Sealer {
 }
 
 /// A new token of 192 random bits, in hexadecimal.
-#[must_use]
-pub fn new_token() -> String {
+fn new_token() -> String {
     let mut bytes = [0; 24];
     rand::rng().fill_bytes(&mut bytes);
     hex(&bytes)
@@ -98,6 +135,29 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retried_request_makes_the_same_id_and_token_and_nobody_else_can() {
+        let (sealer, other) = (Sealer::new(&[7; 32]), Sealer::new(&[8; 32]));
+        let request = ("r".to_owned(), 1);
+        assert_eq!(
+            sealer.new_id("output", Some(&request)),
+            sealer.new_id("output", Some(&request))
+        );
+        assert_ne!(
+            sealer.new_id("output", Some(&request)),
+            sealer.new_id("source", Some(&request))
+        );
+        assert_eq!(
+            sealer.new_token(Some(&request)),
+            sealer.new_token(Some(&request))
+        );
+        assert_ne!(
+            sealer.new_token(Some(&request)),
+            other.new_token(Some(&request))
+        );
+        assert_ne!(sealer.new_token(None), sealer.new_token(None));
+    }
 
     #[test]
     fn a_secret_opens_only_in_its_place_with_its_key_and_unchanged() {

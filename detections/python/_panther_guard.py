@@ -106,7 +106,7 @@ class Reading(Calls):
         self.steps = 0
         self.depth = 0
         self.reset = frozenset()  # globals that rule() sets first thing, so that a call left out shows nowhere
-        self.until = time.monotonic() + MAX_SECONDS
+        self.until = time.process_time() + MAX_SECONDS
 
     def guard(self, function):
         definition = self.code.definition(function)
@@ -127,7 +127,7 @@ class Reading(Calls):
 
     def step(self):
         self.steps += 1
-        if self.steps > MAX_STEPS or self.steps % 64 == 0 and time.monotonic() > self.until:
+        if self.steps > MAX_STEPS or self.steps % 64 == 0 and time.process_time() > self.until:
             raise Hopeless("too long")
 
     def raises(self, when, condition=True, only_value_error=False):
@@ -241,7 +241,7 @@ class Reading(Calls):
             first = values[0][1]
             if all(value is first for _, value in values):
                 names[name] = first
-            elif any(value is None or value is MAYBE or value is _GLOBAL for _, value in values):
+            elif any(value is None or value is MAYBE for _, value in values):
                 names[name] = MAYBE
             else:
                 names[name] = Choice(values)
@@ -278,13 +278,8 @@ class Reading(Calls):
     def do_Continue(self, node, names, when):
         return [Way("continue", when, names)]
 
-    def do_Global(self, node, names, when):
-        # The assignment is what acts; see do_Assign.
-        names = dict(names)
-        for name in node.names:
-            if name in self.code.changed:
-                names[name] = _GLOBAL
-        return [Way(None, when, names)]
+    def do_Global(self, _node, names, when):
+        return [Way(None, when, names)]  # what is not local acts when it is assigned; see `assign`
 
     def do_Assign(self, node, names, when):
         names = dict(names)
@@ -309,18 +304,16 @@ class Reading(Calls):
 
     def assign(self, target, value, names, when):
         if isinstance(target, ast.Name):
-            if names.get(target.id) is _GLOBAL and not (self.depth == 1 and target.id in self.reset):
-                self.acts(when)
-            else:
+            if target.id in self.local_names or self.depth == 1 and target.id in self.reset:
                 names[target.id] = value
+            else:
+                self.acts(when)  # a global
         elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, Items) and len(target.elts) == len(value.items):
             for part, item in zip(target.elts, value.items):
                 self.assign(part, item, names, when)
         else:
             self.give_up(when)
-            for part in ast.walk(target):
-                if isinstance(part, ast.Name):
-                    names[part.id] = Unknown()
+            self._unpack(target, names, when)
 
     def do_If(self, node, names, when):
         names = dict(names)
@@ -370,8 +363,8 @@ class Reading(Calls):
     def _unpack(self, target, names, when):
         self.raises(when)
         for part in ast.walk(target):
-            if isinstance(part, ast.Name):
-                names[part.id] = Unknown()
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                self.assign(part, Unknown(), names, when)
 
     def do_Try(self, node, names, when):
         outer, self.catching = self.catching, Raised()
@@ -390,7 +383,7 @@ class Reading(Calls):
             for handler in node.handlers:
                 inner = _forget(node, names)
                 if handler.name:
-                    inner[handler.name] = Unknown()
+                    self.assign(ast.Name(handler.name, ast.Store()), Unknown(), inner, raised)
                 for way in self.block(handler.body, inner, raised):
                     (through if way.end is None else out).append(way)
         for way in through:
@@ -401,14 +394,11 @@ class Reading(Calls):
         return out
 
 
-_GLOBAL = Unknown()
-
-
 def _forget(node, names):
     """The names without what `node` may assign."""
     names = dict(names)
     for part in ast.walk(node):
-        if isinstance(part, ast.Name) and isinstance(part.ctx, (ast.Store, ast.Del)) and names.get(part.id) is not _GLOBAL:
+        if isinstance(part, ast.Name) and isinstance(part.ctx, (ast.Store, ast.Del)):
             names[part.id] = Unknown() if part.id in names and names[part.id] is not MAYBE else MAYBE
     return names
 

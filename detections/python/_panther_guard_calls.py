@@ -42,6 +42,7 @@ _SAMPLES = {
     "array": (ImmutableList([]),), "object": (ImmutableCaseInsensitiveDict({}),),
     "dict": ({},), "list": ([],), "tuple": ((),),
 }  # fmt: skip
+_PLAIN_SAMPLES = {"array": ([],), "object": ({},)}
 _MAPPINGS = frozenset(("object", "dict"))
 _ITERABLES = frozenset(("string", "array", "object", "dict", "list", "tuple"))
 
@@ -181,7 +182,8 @@ class Calls(Expressions):
         if name in ("get", "deep_get") and isinstance(base, Field):
             self.raises(when, base.unless_type(_MAPPINGS))
             if name == "deep_get":
-                self.raises(when, base.unless_type(("object",)))  # a plain default has no such method
+                # a plain mapping has no such method
+                self.raises(when, True if base.is_plain() else base.unless_type(("object",)))
             if isinstance(base.default, dict) and base.default:
                 return Json()
             return self.lookup(base, name, arguments, keywords, when)
@@ -406,11 +408,18 @@ class Calls(Expressions):
         try:
             if isinstance(value, Constant):
                 return Constant(isinstance(value.object, classes))
-            fits = {name: {isinstance(sample, classes) for sample in samples} for name, samples in _SAMPLES.items()}
+            samples = {**_SAMPLES, **_PLAIN_SAMPLES} if isinstance(value, Field) and value.is_plain() else _SAMPLES
+            fits = {name: {isinstance(sample, classes) for sample in some} for name, some in samples.items()}
         except TypeError:
             self.raises(when)
             return Truth()
-        if not isinstance(value, (Field, Choice)):
+        if isinstance(value, Choice):
+            parts = [(condition, self.instance(option, of, when)) for condition, option in value.options]
+            return Truth(
+                any_of(*(all_of(condition, part.truthy()) for condition, part in parts)),
+                any_of(*(all_of(condition, part.falsy()) for condition, part in parts)),
+            )
+        if not isinstance(value, Field):
             return Truth()
         never = {name for name, answers in fits.items() if answers == {False}}
         surely = {name for name, answers in fits.items() if answers == {True}}

@@ -116,6 +116,8 @@ class Code:
                         stored.add(part.id)
                 elif isinstance(part, ast.Global):
                     shared.update(part.names)
+                elif isinstance(part, ast.ExceptHandler):
+                    stored.add(part.name)
                 elif isinstance(part, (ast.Yield, ast.YieldFrom, ast.Await)):
                     special = True
             known = self._facts[definition] = frozenset(stored - shared), special

@@ -52,6 +52,12 @@ def names_inside(node):
     return any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
 
 
+def _perhaps_unbound(value):
+    if isinstance(value, Choice):
+        return any(_perhaps_unbound(option) for _, option in value.options)
+    return value is MAYBE
+
+
 def holds_unknown(value):
     """Whether comparing the value may run code that is not known."""
     if isinstance(value, Choice):
@@ -117,7 +123,7 @@ class Expressions:
 
     def at_Name(self, node, names, when):
         if node.id in names:
-            if names[node.id] is MAYBE:
+            if _perhaps_unbound(names[node.id]):
                 self.raises(when)
             return names[node.id]
         if node.id in self.local_names:
@@ -270,7 +276,7 @@ class Expressions:
         for generator in node.generators:
             element = self.element_of(self.value(generator.iter, inner, when), when)
             if isinstance(generator.target, ast.Name):
-                inner[generator.target.id] = element
+                inner[generator.target.id] = element  # its own scope
             else:
                 self._unpack(generator.target, inner, when)
             for test in generator.ifs:

@@ -257,6 +257,10 @@ class Field(Value):
         self.exact = exact
         self.otherwise = otherwise
 
+    def is_plain(self):
+        """deep_walk gives plain dicts and lists."""
+        return self.otherwise is not False
+
     def _stand_in(self):
         """The formula under which the default may stand in."""
         if self.exact:
@@ -335,10 +339,6 @@ class Field(Value):
 
     def unless_type(self, names):
         return self._types(lambda name: name not in names)
-
-    def child(self, key, default, null_too):
-        """The field under this one, once this one is known to be a mapping (or its empty default)."""
-        return Field(self.path + (key,), default, null_too, self.exact, self.otherwise)
 
 
 class Text(Value):

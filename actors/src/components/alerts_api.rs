@@ -237,13 +237,11 @@ impl AlertsApi {
             let found = tokio::task::spawn_blocking(move || matches_of(&content, &id))
                 .await
                 .map_err(|error| ApiError::Internal(error.to_string()))??;
-            let mut given = skip;
-            for event in found.into_iter().skip(skip) {
+            for (given, event) in (skip..).zip(found.into_iter().skip(skip)) {
                 if events.len() == page_size {
                     return Ok((events, Some(format!("{}#{given}", key.range))));
                 }
                 events.push(event);
-                given += 1;
             }
             skip = 0;
         }

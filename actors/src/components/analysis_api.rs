@@ -96,7 +96,7 @@ impl Api for AnalysisApi {
                 "getDetection" | "getRule" | "getPolicy" => {
                     self.get(&call.input::<One>()?.id).await
                 }
-                "setDetectionState" => self.set_state(call.input()?).await,
+                "setDetectionState" => self.set_state(call.input()?, &call).await,
                 _ => Err(call.unknown(NAME, OPERATIONS)),
             }
         })
@@ -323,7 +323,7 @@ impl AnalysisApi {
         Ok(answer)
     }
 
-    async fn set_state(&self, set: SetState) -> Result<Value, ApiError> {
+    async fn set_state(&self, set: SetState, call: &ApiCall) -> Result<Value, ApiError> {
         let missing = || {
             ApiError::NotFound(format!(
                 "there is no detection {} in the live pack; `pantherctl detections list` shows them",
@@ -345,7 +345,13 @@ impl AnalysisApi {
             set.reason
         };
         self.live
-            .decide(&set.id, &detection.version, set.state, &reason)
+            .decide(
+                &set.id,
+                &detection.version,
+                set.state,
+                &reason,
+                request(call, Vec::new()),
+            )
             .await?;
         if set.state != DetectionState::Suspended {
             self.alarms

@@ -18,8 +18,11 @@ const REVISION: &str = "@revision";
 #[derive(Clone)]
 pub struct LogTypeRegistry {
     door: Door,
-    cache: Arc<Mutex<Option<(i64, Arc<LogTypes>)>>>,
+    /// The revision that was read, and what it held.
+    cache: Arc<Mutex<Option<Cached>>>,
 }
+
+type Cached = (i64, Arc<LogTypes>);
 
 /// Why log types could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +90,11 @@ impl LogTypeRegistry {
         Ok(types)
     }
 
-    /// Adds or replaces a user's log type; its name.
+    /// Adds or replaces a user's log type as part of `request`; its name.
     ///
     /// # Errors
     /// The schema is wrong, or there is no leader.
-    pub async fn put(&self, yaml: &str) -> Result<String, RegistryError> {
+    pub async fn put(&self, yaml: &str, request: Transact) -> Result<String, RegistryError> {
         let before: Vec<Arc<str>> = LogTypes::builtin().names().cloned().collect();
         let with = LogTypes::builtin().with_schema(yaml)?;
         let name = with
@@ -107,7 +110,7 @@ impl LogTypeRegistry {
         self.door
             .transact(Transact {
                 changes: vec![schema.done(), revision.done()],
-                ..Transact::default()
+                ..request
             })
             .await?;
         Ok(name)

@@ -327,7 +327,7 @@ impl OutputsApi {
             (true, None) => {
                 return Err(ApiError::Invalid("updateOutput needs outputId".to_owned()));
             }
-            (false, _) => uuid::Uuid::new_v4().to_string(),
+            (false, _) => self.sealer.new_id("output", call.request.as_ref()),
         };
         let mut change = Change::update(TABLE, change::key(&id))
             .set("displayName", &put.display_name)

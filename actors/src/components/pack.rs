@@ -268,7 +268,7 @@ impl LivePack {
         *self.loaded.lock().await = Some(loaded);
     }
 
-    /// Changes whether a detection runs.
+    /// Changes whether a detection runs, as part of `request`.
     ///
     /// # Errors
     /// There is no leader.
@@ -278,14 +278,10 @@ impl LivePack {
         version: &str,
         state: DetectionState,
         reason: &str,
+        request: Transact,
     ) -> Result<(), DoorError> {
         let changes = decision(id, version, state, reason);
-        self.door
-            .transact(Transact {
-                changes,
-                ..Transact::default()
-            })
-            .await?;
+        self.door.transact(Transact { changes, ..request }).await?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::objects::{rfc3339, s3_event};
 use super::outputs_api::request;
 use super::sources::{self, Ledger, Source, SourceKind, TABLE};
 use crate::api::{Api, ApiCall, ApiError};
-use crate::sealing::{new_token, token_hash};
+use crate::sealing::{Sealer, token_hash};
 
 const NAME: &str = "panther-source-api";
 const OPERATIONS: &[&str] = &[
@@ -38,6 +38,8 @@ pub struct SourceApi {
     pub log_types: LogTypeRegistry,
     /// What ingest addresses begin with.
     pub ingest_url: String,
+    /// Makes ids and tokens that a retry makes again.
+    pub sealer: Sealer,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +121,7 @@ impl Api for SourceApi {
                             source.kind.as_str()
                         )));
                     }
-                    let token = new_token();
+                    let token = self.sealer.new_token(call.request.as_ref());
                     let change = Change::update(TABLE, change::key(&source.id))
                         .if_row_present()
                         .set("tokenHash", token_hash(&token));
@@ -136,7 +138,7 @@ impl Api for SourceApi {
                 }
                 "putSchema" => {
                     let PutSchema { yaml, .. } = call.input()?;
-                    match self.log_types.put(&yaml).await {
+                    match self.log_types.put(&yaml, request(&call, Vec::new())).await {
                         Ok(log_type) => Ok(json!({"logType": log_type})),
                         Err(RegistryError::Schema(error)) => {
                             Err(ApiError::Invalid(error.to_string()))
@@ -229,7 +231,7 @@ impl SourceApi {
             _ => None,
         };
         let id = existing.as_ref().map_or_else(
-            || uuid::Uuid::new_v4().to_string(),
+            || self.sealer.new_id("source", call.request.as_ref()),
             |source| source.id.clone(),
         );
         for other in sources::all(&self.door)
@@ -265,7 +267,7 @@ impl SourceApi {
                 .set("createdAtTime", rfc3339(self.door.now_ms()))
                 .set("createdBy", &put.user_id);
             if put.integration_type == SourceKind::Http {
-                let new = new_token();
+                let new = self.sealer.new_token(call.request.as_ref());
                 change = change.set("tokenHash", token_hash(&new));
                 token = Some(new);
             }
@@ -274,7 +276,8 @@ impl SourceApi {
             .transact(request(call, vec![change.done()]))
             .await?;
         let source = self.find(&id).await?;
-        let mut answer = shown(&source, None);
+        let ledgers = sources::ledgers(&self.door).await?;
+        let mut answer = shown(&source, ledgers.get(&source.id));
         if let Some(token) = token {
             answer["token"] = token.into();
             answer["ingestUrl"] = format!("{}/ingest/{}", self.ingest_url, source.id).into();

@@ -316,13 +316,13 @@ async fn follow_alerts(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
         let door = &inner.settings.door;
-        let from = since
-            .clone()
-            .unwrap_or_else(|| crate::components::objects::rfc3339(door.now_ms()));
+        let now = crate::components::objects::rfc3339(door.now_ms());
         if inner.alerts.receiver_count() == 0 {
-            since = None;
+            // Whoever begins to follow before the next tick misses nothing of what comes meanwhile.
+            since = Some(now);
             continue;
         }
+        let from = since.clone().unwrap_or(now);
         let query = Query {
             table: ALERTS.to_owned(),
             index: "timePartition-creationTime-index".to_owned(),

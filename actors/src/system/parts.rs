@@ -90,6 +90,7 @@ pub(super) fn all(
                 objects: objects.clone(),
                 log_types: log_types.clone(),
                 ingest_url: settings.ingest_url.clone(),
+                sealer: sealer.clone(),
             }),
             (Kind::Function, "panther-alerts-api") => work(0).api(AlertsApi {
                 door: door.clone(),

@@ -34,11 +34,11 @@ pub(super) fn row(row: &Row) -> serde_json::Value {
 
 /// A message's body as text; a feed's record taken apart.
 pub(super) fn body(queue: &str, bytes: &[u8]) -> String {
-    if queue.ends_with("-feed") || queue.ends_with("-feed-dlq") {
-        if let Ok(record) = FeedRecord::decode(bytes) {
-            let image = |image: &Option<Row>| image.as_ref().map(row);
-            return json!({"table": record.table, "key": record.key.as_ref().map(|key| &key.hash), "old": image(&record.old), "new": image(&record.new)}).to_string();
-        }
+    let is_feed = queue.ends_with("-feed") || queue.ends_with("-feed-dlq");
+    if is_feed && let Ok(record) = FeedRecord::decode(bytes) {
+        let image = |image: &Option<Row>| image.as_ref().map(row);
+        let key = record.key.as_ref().map(|key| &key.hash);
+        return json!({"table": record.table, "key": key, "old": image(&record.old), "new": image(&record.new)}).to_string();
     }
     String::from_utf8_lossy(bytes).into_owned()
 }

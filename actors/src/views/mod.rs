@@ -3,7 +3,7 @@
 //!
 //! * [`status`]: one look at everything
 //! * [`queues`]: counts, peek, send, purge, requeue
-//! * [`tables`]: rows
+//! * [`tables`]: rows of tables
 //! * [`quarantine`]: lines that no log type took, and their replay
 //! * [`trace`]: one event's way, and the ledger
 

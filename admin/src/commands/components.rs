@@ -37,8 +37,8 @@ impl List {
             .collect();
         if chosen.is_empty() && !context.screen.json() {
             let wanted = match (&self.name, self.troubled) {
-                (Some(name), true) => format!("is called {name:?} and in trouble"),
-                (Some(name), false) => format!("is called {name:?}"),
+                (Some(name), true) => format!("with {name:?} in its name is in trouble"),
+                (Some(name), false) => format!("has {name:?} in its name"),
                 (None, _) => "is in trouble".to_owned(),
             };
             context.screen.note(&format!(

@@ -258,26 +258,43 @@ pub(super) async fn ids_of(context: &Context, outputs: &[String]) -> Result<Vec<
         .collect()
 }
 
-/// An id is unique; a name is looked at only where no id fits.
+/// An id is unique; a name is looked at only where no id fits, and may be shared.
 fn find(outputs: &[Value], wanted: &str) -> Result<Value, Failure> {
-    ["outputId", "displayName"]
-        .iter()
-        .find_map(|key| outputs.iter().find(|output| output.text(key) == wanted))
-        .cloned()
-        .ok_or_else(|| {
+    let of = |key: &str| -> Vec<&Value> {
+        let fits = |output: &&Value| output.text(key) == wanted;
+        outputs.iter().filter(fits).collect()
+    };
+    let mut found = of("outputId");
+    if found.is_empty() {
+        found = of("displayName");
+    }
+    match found.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => {
             let known: Vec<String> = outputs
                 .iter()
                 .map(|output| output.text("displayName"))
                 .collect();
-            Failure::new(format!("there is no output {wanted:?}"))
+            Err(Failure::new(format!("there is no output {wanted:?}"))
                 .tried("look for it among the names and ids of all outputs")
                 .why(if known.is_empty() {
                     "there is no output at all".to_owned()
                 } else {
                     format!("the outputs are {}", known.join(", "))
                 })
-                .next("pantherctl outputs list")
-        })
+                .next("pantherctl outputs list"))
+        }
+        several => {
+            let ids: Vec<String> = several
+                .iter()
+                .map(|output| output.text("outputId"))
+                .collect();
+            Err(
+                Failure::input(format!("{} outputs are called {wanted:?}", several.len()))
+                    .next(format!("name one by its id: {}", ids.join(", "))),
+            )
+        }
+    }
 }
 
 impl Remove {
@@ -321,5 +338,24 @@ impl Test {
         } else {
             Exit::Findings
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_found_by_id_first_and_by_a_name_that_only_one_has() {
+        let outputs = [
+            json!({"outputId": "1", "displayName": "a"}),
+            json!({"outputId": "2", "displayName": "b"}),
+            json!({"outputId": "3", "displayName": "b"}),
+            json!({"outputId": "4", "displayName": "1"}),
+        ];
+        let id = |wanted: &str| find(&outputs, wanted).map(|output| output.text("outputId"));
+        assert_eq!(id("1"), Ok("1".to_owned()));
+        assert_eq!(id("a"), Ok("1".to_owned()));
+        assert!(id("b").is_err() && id("c").is_err());
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, given};
 use crate::{
-    answer::{Fields, plain},
+    answer::{Answer, Fields, plain},
     client::Call,
     confirm::Consent,
     failure::{Exit, Failure},
@@ -101,7 +101,7 @@ impl Queue {
 }
 
 /// A queue with its attributes and counts.
-pub(super) async fn one(context: &Context, queue: &str) -> Result<crate::answer::Answer, Failure> {
+pub(super) async fn one(context: &Context, queue: &str) -> Result<Answer, Failure> {
     context
         .read("node", "queue", json!({"name": queue}))
         .await
@@ -359,6 +359,19 @@ impl Purge {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let queue = one(context, &self.queue).await?;
         let waiting = queue.number("waiting") + queue.number("delayed");
+        if waiting == 0 {
+            context.screen.note(&format!(
+                "nothing to purge: {} holds {}",
+                self.queue,
+                contents(&queue)
+            ));
+            if context.screen.json() {
+                context
+                    .screen
+                    .show(&Answer::of(json!({"count": 0})), |_| String::new())?;
+            }
+            return Ok(Exit::Fine);
+        }
         self.consent
             .ask(
                 context,

@@ -147,7 +147,7 @@ impl Requeue {
         );
         let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
         for message in messages {
-            let reason = short(&message.text("last_error"), 160);
+            let reason = short(&message.text("last_error"), 400);
             *reasons
                 .entry(if reason.is_empty() {
                     "no reason told".to_owned()

@@ -27,6 +27,8 @@ pub(crate) enum Sources {
     List,
     /// One source and its ledger of the last day
     Show(Name),
+    /// Change a source; what is not given stays
+    Update(Update),
     /// Take nothing more from a source
     Remove(Remove),
     /// Give an http source a new token; the old one stops working
@@ -93,6 +95,26 @@ pub(crate) struct Name {
     source: String,
 }
 
+/// `sources update`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct Update {
+    /// Its label or id
+    source: String,
+    /// Another name for it
+    #[arg(long, group = "change")]
+    label: Option<String>,
+    /// The log types that come from it now, all of them, by commas
+    #[arg(long, value_delimiter = ',', value_name = "LOG_TYPE", group = "change")]
+    log_types: Vec<String>,
+    /// Another folder, of a folder source
+    #[arg(long, group = "change")]
+    path: Option<PathBuf>,
+    /// Another prefix, of an objects source
+    #[arg(long, group = "change")]
+    prefix: Option<String>,
+}
+
 /// `sources remove`.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
@@ -117,6 +139,7 @@ impl Sources {
             Self::Add(add) => add.run(context).await,
             Self::List => list(context).await,
             Self::Show(name) => show(context, &name.source).await,
+            Self::Update(update) => update.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
             Self::RotateToken(name) => rotate(context, &name.source).await,
             Self::Notify(notify) => notify.run(context).await,
@@ -177,13 +200,9 @@ impl Add {
             .screen
             .show(&answer, |look| details(&answer, look))?;
         if answer.has("token") {
-            context
-                .screen
-                .note("the token is shown this once; keep it. To send a file:");
-            context.screen.note(&format!(
-                "  curl --data-binary @FILE -H 'Authorization: Bearer TOKEN' {}",
-                answer.text("ingestUrl")
-            ));
+            context.screen.note(
+                "the token is shown this once; keep it, for senders give it with every request",
+            );
         }
         Ok(Exit::Fine)
     }
@@ -276,6 +295,34 @@ async fn show(context: &Context, source: &str) -> Result<Exit, Failure> {
         text
     })?;
     Ok(Exit::Fine)
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let source = one(context, &self.source).await?;
+        let path = self.path.as_deref().map(input::absolute).transpose()?;
+        let log_types = if self.log_types.is_empty() {
+            source["logTypes"].clone()
+        } else {
+            json!(self.log_types)
+        };
+        let input = given(json!({
+            "userId": context.user,
+            "integrationId": source["integrationId"],
+            "integrationLabel": self.label.unwrap_or_else(|| source.text("integrationLabel")),
+            "integrationType": source["integrationType"],
+            "logTypes": log_types,
+            "path": path.map_or_else(|| source["path"].clone(), |path| json!(path)),
+            "prefix": self.prefix.map_or_else(|| source["prefix"].clone(), Value::String),
+        }));
+        let answer = context
+            .change(API, "updateIntegrationSettings", input)
+            .await?;
+        context
+            .screen
+            .show(&answer, |look| details(&answer, look))?;
+        Ok(Exit::Fine)
+    }
 }
 
 impl Remove {

@@ -118,10 +118,13 @@ fn render(answer: &Value, look: &Look) -> String {
         .add(
             "log",
             format!(
-                "applied {} of {}, snapshot at {}, {}",
+                "applied {} of {}, {}, {}",
                 cluster.text("applied"),
                 cluster.text("last_log"),
-                cluster.number("snapshot"),
+                match cluster.number("snapshot") {
+                    0 => "no snapshot yet".to_owned(),
+                    index => format!("snapshot at {index}"),
+                },
                 bytes(cluster.number("log_bytes"))
             ),
         )
@@ -203,7 +206,7 @@ mod tests {
             "health      degraded\n",
             "node        one (id 1), pantherd 0.1.0, up 2 h\n",
             "leader      this node, in term 2\n",
-            "log         applied 10 of 10, snapshot at 0, 5.0 kB\n",
+            "log         applied 10 of 10, no snapshot yet, 5.0 kB\n",
             "queues      1 waiting, 0 in flight, 1 dead letter\n",
             "pack        v (14 rules, 1 policy)\n",
             "- a queue has dead letters\n",

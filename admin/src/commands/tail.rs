@@ -68,6 +68,12 @@ fn shown(what: What, json: &str, look: &Look) -> String {
     let Ok(value) = serde_json::from_str::<Value>(json) else {
         return format!("{}\n", clean(json));
     };
+    if value.has("missed") {
+        return format!(
+            "{} more came faster than they could be shown\n",
+            value.number("missed")
+        );
+    }
     let time = look.now.format("%H:%M:%S").to_string();
     let mut grid = Grid::new(&["", "", "", ""]);
     grid.row(match what {
@@ -80,7 +86,7 @@ fn shown(what: What, json: &str, look: &Look) -> String {
         What::Alarms => [
             time.into(),
             alarms::state(&value),
-            value.text("name").into(),
+            value.text("alarm").into(),
             value.text("reason").into(),
         ],
     });
@@ -97,7 +103,7 @@ mod tests {
         assert_eq!(
             shown(
                 What::Alarms,
-                r#"{"name":"a","state":"raised","reason":"x"}"#,
+                r#"{"alarm":"a","state":"raised","reason":"x"}"#,
                 &look
             ),
             "00:00:00  raised  a  x\n"

@@ -71,9 +71,9 @@ fn render(answer: &Value, look: &Look) -> String {
         if matches.is_empty() {
             text.push_str("none: no detection matched it\n");
         } else {
-            let mut grid = Grid::new(&["RULE", "ALERT"]);
+            let mut grid = Grid::new(&["RULE", "ALERT", "ERROR"]);
             for matched in matches {
-                grid.row([matched.text("rule").into(), matched.text("alert_id").into()]);
+                grid.row(["rule", "alert_id", "error"].map(|key| matched.text(key).into()));
             }
             text.push_str(&grid.render(look));
         }

@@ -260,7 +260,7 @@ async fn the_ledger_fails_when_something_is_missing() {
 async fn what_happens_is_followed() {
     let node = Node::with(json!({
         "tail.alerts": [{"alertId": "a1", "severity": "HIGH", "title": "t1"}, {"alertId": "a2"}],
-        "tail.alarms": [{"name": "n", "state": "raised", "reason": "r"}],
+        "tail.alarms": [{"alarm": "n", "state": "raised", "reason": "r"}],
     }));
     node.run("tail --limit 1").await.says(0, &["HIGH  a1  t1"]);
     let ran = node.run("tail alerts --limit 2 --json").await;
@@ -328,4 +328,40 @@ async fn the_whole_of_an_alert_and_of_an_event_is_shown() {
     node.run("describe panther-alarms")
         .await
         .says(0, &["Tells.", "1. Restore.", "running"]);
+}
+
+#[tokio::test]
+async fn a_changed_source_keeps_what_was_not_given() {
+    let source = json!({"integrationId": "s1", "integrationLabel": "okta", "integrationType": "objects", "logTypes": ["A.B"], "path": "", "prefix": "p/"});
+    let node = Node::with(
+        json!({"panther-source-api.getIntegration": source, "panther-source-api.updateIntegrationSettings": source}),
+    );
+    node.run("sources update okta --log-types A.B,C.D")
+        .await
+        .says(0, &["okta"]);
+    assert_eq!(
+        node.inputs("panther-source-api.updateIntegrationSettings"),
+        [
+            json!({"userId": "alice", "integrationId": "s1", "integrationLabel": "okta", "integrationType": "objects",
+            "logTypes": ["A.B", "C.D"], "path": "", "prefix": "p/"})
+        ]
+    );
+}
+
+#[tokio::test]
+async fn detections_are_suspended_with_who_and_why() {
+    let node = Node::with(json!({"panther-analysis-api.setDetectionState": {}}));
+    node.run("detections suspend A.Rule --reason noisy")
+        .await
+        .says(0, &["A.Rule is suspended"]);
+    node.run("detections resume A.Rule")
+        .await
+        .says(0, &["A.Rule is live"]);
+    assert_eq!(
+        node.inputs("panther-analysis-api.setDetectionState"),
+        [
+            json!({"id": "A.Rule", "state": "suspended", "userId": "alice", "reason": "noisy"}),
+            json!({"id": "A.Rule", "state": "live", "userId": "alice"}),
+        ]
+    );
 }

@@ -82,6 +82,15 @@ async fn a_dry_run_moves_nothing() {
 }
 
 #[tokio::test]
+async fn an_empty_queue_is_not_purged() {
+    let node = queues();
+    node.run("queue purge empty")
+        .await
+        .says(0, &["nothing to purge: empty holds 0 waiting"]);
+    assert!(node.inputs("node.purge").is_empty());
+}
+
+#[tokio::test]
 async fn without_a_terminal_and_yes_nothing_is_done() {
     let node = Node::answering(|name, _| match name {
         "node.queue" => Ok(queue("q", "queue", 4, Some("q"))),

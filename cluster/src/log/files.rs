@@ -40,7 +40,7 @@ pub trait LogFile: Send + Sync {
     ///
     /// # Errors
     /// The file cannot be read.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Reads exactly `into`.
     ///
@@ -134,7 +134,7 @@ impl Files for DiskFiles {
 struct DiskFile(File);
 
 impl LogFile for DiskFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 
@@ -236,7 +236,7 @@ struct Content {
 }
 
 impl LogFile for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.0).now.len() as u64)
     }
 

@@ -63,7 +63,7 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
     for (place, &number) in numbers.iter().enumerate() {
         let is_last = place + 1 == numbers.len();
         let file = files.open(&name(number))?;
-        let bytes = file.len()?;
+        let bytes = file.size()?;
         let mut content = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData)?];
         file.read_at(&mut content, 0)?;
         let content = Bytes::from(content);

@@ -65,7 +65,7 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
         let mut record = bytes::BytesMut::new();
         Record::Entry(position(3, 20), payload(3, 20)).encode(3, &mut record);
         let end = {
-            let mut content = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+            let mut content = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
             file.read_at(&mut content, 0).unwrap();
             content.iter().rposition(|&byte| byte != 0).unwrap() + 1
         };

@@ -23,7 +23,8 @@ pub(super) async fn evaluate(
     let strikes = Strikes::new(engine.settings.strikes);
     let mut results: Vec<Evaluation> = futures::stream::iter(chunks_of(engine, events))
         .map(|range| chunk(engine, events, range, now, view, &strikes))
-        .buffered(engine.pool.size())
+        // One more than there are workers: it is planned while they are busy.
+        .buffered(engine.pool.size() + 1)
         .try_collect()
         .await?;
     let mut evaluation = Evaluation::default();

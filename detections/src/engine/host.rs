@@ -1,7 +1,7 @@
 //! The template process and the task that owns it: it starts Python, lets workers be forked, and ends all of them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::folder::Folder;
 use super::layer;
 use super::wire::{FromPython, Hello, Limits, Loaded, Role, ToPython, Wire};
 use super::worker::Worker;
@@ -396,63 +397,5 @@ impl Owner {
             &self.settings,
         );
         let _ = answer.send(worker);
-    }
-}
-
-/// The engine's private folder. Removed off the async threads.
-struct Folder(Option<tempfile::TempDir>);
-
-impl Folder {
-    /// Makes the folder, readable by its owner alone, with the layer in it.
-    async fn new(parent: PathBuf, content: layer::Content) -> Result<Self, EngineFault> {
-        let made = tokio::task::spawn_blocking(move || {
-            let folder = tempfile::Builder::new()
-                .prefix("engine-")
-                .tempdir_in(&parent)
-                .map_err(EngineFault::io(format!(
-                    "making a folder in {}",
-                    parent.display()
-                )))?;
-            content.write(&folder.path().join("layer"))?;
-            Ok(Self(Some(folder)))
-        });
-        made.await.unwrap_or_else(|error| {
-            Err(EngineFault::Io {
-                doing: "writing the layer".to_owned(),
-                source: std::io::Error::other(error),
-            })
-        })
-    }
-
-    fn path(&self) -> &Path {
-        self.0
-            .as_ref()
-            .map_or(Path::new(""), tempfile::TempDir::path)
-    }
-
-    fn layer(&self) -> PathBuf {
-        self.path().join("layer")
-    }
-
-    fn progress(&self, worker: u32) -> PathBuf {
-        self.path().join(format!("progress-{worker}"))
-    }
-
-    async fn remove(mut self) {
-        if let Some(folder) = self.0.take() {
-            let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let Some(folder) = self.0.take() else {
-            return;
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(folder))),
-            Err(_) => drop(folder),
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
 mod evaluate;
+mod folder;
 mod host;
 mod layer;
 mod pool;
@@ -104,8 +105,8 @@ impl Engine {
                     && detection.enabled
                     && detection.unevaluated.is_none();
                 let guard = match loaded.error {
-                    Some(_) => Guard::Always,
-                    None => loaded.guard.clone(),
+                    None if settings.guards => loaded.guard.clone(),
+                    _ => Guard::Always,
                 };
                 runs.then_some((
                     u32::try_from(loaded.index).ok()?,

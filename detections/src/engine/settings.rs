@@ -15,8 +15,9 @@ pub struct EngineSettings {
     pub work_dir: PathBuf,
     /// Worker processes. At least 1.
     pub workers: usize,
-    /// Time that one function of a detection may take on one event. A function that passes it is interrupted; a pair that passes three times as
-    /// much has its worker killed.
+    /// Time that one function of a detection may take on one event. A function that passes it is
+    /// interrupted; a pair that passes three times as much has its worker killed. It is wall time: a
+    /// rule takes microseconds, so seconds mean a hang even on a node that is short of processors.
     pub rule_time: Duration,
     /// Time in which the whole pack must be loaded.
     pub load_time: Duration,
@@ -30,6 +31,9 @@ pub struct EngineSettings {
     pub batch_bytes: usize,
     /// How often a rule may end its worker or run out of time within one evaluation before the rest of the events are kept from it.
     pub strikes: u32,
+    /// Whether guards keep rules from being called where they cannot match. Without them the results
+    /// are the same and come later: for comparing, and for doubting a guard.
+    pub guards: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -40,13 +44,14 @@ impl Default for EngineSettings {
             python: PathBuf::from("python3"),
             work_dir: std::env::temp_dir(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            rule_time: Duration::from_secs(1),
+            rule_time: Duration::from_secs(5),
             load_time: Duration::from_secs(120),
             memory_bytes: 1 << 30,
             open_files: 64,
             batch_events: 256,
             batch_bytes: 4 << 20,
-            strikes: 5,
+            strikes: 3,
+            guards: true,
             load_disabled: false,
         }
     }

@@ -7,6 +7,7 @@
 mod check;
 mod fields;
 mod files;
+mod items;
 mod read;
 #[cfg(test)]
 mod tests;

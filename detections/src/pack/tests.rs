@@ -168,14 +168,13 @@ fn ids_and_models_are_unique() {
 
 #[test]
 fn what_is_not_evaluated_says_so() {
-    let reason = |extra: &str| with(extra).unwrap().detections[0].unevaluated.clone();
-    assert_eq!(reason("InlineFilters: [{All: []}]\n"), None);
-    assert_eq!(reason("InlineFilters: []\n"), None);
-    assert!(
-        reason("InlineFilters: [{KeyPath: a, Condition: Equals, Value: b}]\n")
-            .unwrap()
-            .contains("InlineFilters")
-    );
+    let filters = |extra: &str| with(extra).unwrap().detections[0].inline_filters.clone();
+    assert_eq!(filters("InlineFilters: [{All: []}]\n"), None);
+    assert_eq!(filters("InlineFilters: []\n"), None);
+    assert!(filters("InlineFilters: [{KeyPath: a, Condition: Equals, Value: b}]\n").is_some());
+    let scheduled = "AnalysisType: scheduled_rule\nRuleID: S\nFilename: s.py\nScheduledQueries: [Q]\nSeverity: Low\n";
+    let scheduled = read(&[("s.yml", scheduled), ("s.py", BODY)]).unwrap();
+    assert!(scheduled.detections[0].unevaluated.is_some());
     let unique = read(&[
         ("a.yml", &format!("{RULE}Threshold: 5\n")),
         (

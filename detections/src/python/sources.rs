@@ -11,6 +11,8 @@ macro_rules! sources {
 }
 
 sources![
+    "_panther_absent.py",
+    "_panther_conditions.py",
     "_panther_detection.py",
     "_panther_filter.py",
     "_panther_guard.py",

@@ -6,7 +6,7 @@
 mod filter;
 mod report;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -15,6 +15,10 @@ pub use report::{DetectionReport, Report, Summary, TestReport};
 
 use crate::engine::{Engine, EngineFault, EngineSettings, Tested};
 use crate::pack::{Detection, Pack};
+
+/// The least time that a function has under test: a test that is only slow, on a busy machine, has not
+/// failed.
+const TEST_TIME: Duration = Duration::from_secs(10);
 
 /// Which tests are run and what is asked of them.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +45,7 @@ pub async fn run(
 ) -> Result<Report, EngineFault> {
     let settings = EngineSettings {
         load_disabled: true,
+        rule_time: settings.rule_time.max(TEST_TIME),
         ..settings
     };
     let workers = settings.workers.max(1);

@@ -1,6 +1,7 @@
 //! Evaluation: matches, errors, state, and rules that do their worst.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,11 @@ async fn globals_data_models_and_simple_detections_work() {
         .file("model.py", "def get_ip(event):\n    return event.get('ip', '') + '!'\n")
         .rule("uses", "from my_helper import is_alice\ndef rule(event):\n    return is_alice(event.udm('actor_user'))\ndef title(event):\n    return event.udm('source_ip')\n")
         .file("simple.yml", simple)
+        .rule_with(
+            "filtered",
+            "InlineFilters:\n  - KeyPath: user\n    Condition: StartsWith\n    Value: bo\n",
+            "def rule(event):\n    return True\n",
+        )
         .engine()
         .await;
     let evaluation = running
@@ -133,6 +139,7 @@ async fn globals_data_models_and_simple_detections_work() {
         Some("1!")
     );
     assert_eq!(running.matched(&evaluation, "simple"), [0]);
+    assert_eq!(running.matched(&evaluation, "filtered"), [1]);
     running.engine.stop().await;
 }
 
@@ -596,6 +603,15 @@ async fn nothing_is_left_behind() {
         .await;
     running.evaluate(&["{\"n\":1}", "{\"n\":1}"]).await;
     assert!(processes_with(&text) >= 2);
+    let private = std::fs::read_dir(work.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        private.metadata().unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     running.engine.stop().await;
     assert_eq!(processes_with(&text), 0);
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);

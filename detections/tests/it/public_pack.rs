@@ -3,9 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use panther_detections::engine::EngineSettings;
-use panther_detections::pack::Pack;
+use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, Outcome, Verdict};
+use panther_detections::pack::{DetectionKind, Pack};
 use panther_detections::testing::{self, Options};
+
+fn python() -> std::path::PathBuf {
+    std::env::var_os("PANTHER_PYTHON")
+        .unwrap_or_else(|| "python3".into())
+        .into()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_public_packs_tests_pass() {
@@ -16,9 +22,7 @@ async fn the_public_packs_tests_pass() {
     let pack = Pack::read(Path::new(&folder)).unwrap();
     let read = begun.elapsed();
     let settings = EngineSettings {
-        python: std::env::var_os("PANTHER_PYTHON")
-            .unwrap_or_else(|| "python3".into())
-            .into(),
+        python: python(),
         ..EngineSettings::default()
     };
     let report = testing::run(
@@ -37,4 +41,92 @@ async fn the_public_packs_tests_pass() {
         begun.elapsed()
     );
     assert_eq!(summary.tests_failed, 0);
+}
+
+/// The tests' events, each as every log type of its rule, and each without each of its top-level keys.
+fn events(pack: &Pack) -> Vec<EventInput> {
+    let mut events = Vec::new();
+    for detection in pack
+        .detections
+        .iter()
+        .filter(|detection| detection.kind == DetectionKind::Rule)
+    {
+        for test in &detection.tests {
+            let whole = test.input.as_object().unwrap();
+            let mut variants = vec![test.input.clone()];
+            for key in whole.keys().take(12) {
+                let mut without = whole.clone();
+                without.remove(key);
+                variants.push(without.into());
+                let mut null = whole.clone();
+                null.insert(key.clone(), serde_json::Value::Null);
+                variants.push(null.into());
+            }
+            for log_type in detection.log_types.iter().take(2) {
+                events.extend(variants.iter().map(|variant| EventInput {
+                    log_type: log_type.clone(),
+                    json: variant.to_string().into(),
+                }));
+            }
+        }
+    }
+    events
+}
+
+/// What of a verdict does not depend on time, chance or another event.
+fn gist(verdict: &Verdict) -> (usize, usize, String) {
+    let what = match &verdict.outcome {
+        Outcome::Matched(outputs) => format!("{:?}", outputs.severity),
+        Outcome::Failed(error) => error.kind.clone(),
+    };
+    (verdict.event, verdict.detection, what)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_change_nothing() {
+    let Some(folder) = std::env::var_os("PANTHER_PACK") else {
+        return;
+    };
+    let mut pack = Pack::read(Path::new(&folder)).unwrap();
+    for detection in &mut pack.detections {
+        detection.enabled = true;
+    }
+    let events = events(&pack);
+    let mut verdicts = Vec::new();
+    for guards in [true, false] {
+        let settings = EngineSettings {
+            python: python(),
+            guards,
+            ..EngineSettings::default()
+        };
+        let engine = Engine::start(settings, &pack).await.unwrap();
+        let begun = Instant::now();
+        let evaluation = engine
+            .evaluate(&events, std::time::SystemTime::now(), &EmptyView)
+            .await
+            .unwrap();
+        println!(
+            "guards {guards}: {} events in {:?}, {} verdicts, {:?}",
+            events.len(),
+            begun.elapsed(),
+            evaluation.verdicts.len(),
+            evaluation.statistics
+        );
+        verdicts.push(
+            evaluation
+                .verdicts
+                .iter()
+                .map(gist)
+                .collect::<std::collections::BTreeSet<_>>(),
+        );
+        engine.stop().await;
+    }
+    for (event, detection, what) in verdicts[0].symmetric_difference(&verdicts[1]).take(20) {
+        println!(
+            "{} {what} {}",
+            pack.detections[*detection].id,
+            String::from_utf8_lossy(&events[*event].json)
+        );
+    }
+    assert!(verdicts[0] == verdicts[1]);
 }

@@ -36,6 +36,7 @@ pub struct Response {
 pub struct Sender {
     client: reqwest::Client,
     link: String,
+    deadline: Duration,
 }
 
 impl Sender {
@@ -44,14 +45,26 @@ impl Sender {
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
     pub fn new(link: String) -> Result<Self, reqwest::Error> {
+        Self::with_deadline(link, DEADLINE)
+    }
+
+    /// With another time for one attempt.
+    ///
+    /// # Errors
+    /// The TLS set-up of the machine cannot be used.
+    pub fn with_deadline(link: String, deadline: Duration) -> Result<Self, reqwest::Error> {
         // A redirect would carry the alert to a host that nobody chose: it is an answer like any other.
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
-            .timeout(DEADLINE)
+            .timeout(deadline)
             .connect_timeout(Duration::from_secs(5))
             .user_agent("panther-cluster")
             .build()?;
-        Ok(Self { client, link })
+        Ok(Self {
+            client,
+            link,
+            deadline,
+        })
     }
 
     /// Tries one destination.
@@ -89,7 +102,7 @@ impl Sender {
             .json(body)
             .send()
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| self.failed(&error))?;
         let status = answer.status().as_u16();
         let location = answer
             .headers()
@@ -105,6 +118,23 @@ impl Sender {
             _ => format!("it answered {status}: {text}"),
         };
         Ok((status, message))
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> (u16, String) {
+        if error.is_timeout() {
+            return (
+                504,
+                format!("no answer within {} s", self.deadline.as_secs()),
+            );
+        }
+        // The address may hold a secret: it is not part of the text.
+        let mut reason = "the connection failed".to_owned();
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            reason = format!("{reason}: {inner}");
+            source = inner.source();
+        }
+        (0, reason)
     }
 
     /// The notification that webhooks and files get.
@@ -163,20 +193,6 @@ fn title(alert: &Value) -> String {
     format!("{again}{prefix}{own}")
 }
 
-fn failed(error: &reqwest::Error) -> (u16, String) {
-    if error.is_timeout() {
-        return (504, format!("no answer within {} s", DEADLINE.as_secs()));
-    }
-    // The address may hold a secret: it is not part of the text.
-    let mut reason = "the connection failed".to_owned();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
-        source = inner.source();
-    }
-    (0, reason)
-}
-
 async fn first_bytes(mut answer: reqwest::Response) -> String {
     let mut bytes = Vec::new();
     while bytes.len() < ANSWER_BYTES
@@ -206,5 +222,109 @@ async fn append(path: &str, notification: &Value) -> Result<(u16, String), (u16,
             504,
             format!("{path} was not written within {} s", DEADLINE.as_secs()),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A destination that says `answer` to one request, or nothing at all; and what it was sent.
+    async fn destination(
+        answer: Option<&'static str>,
+    ) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!(
+            "http://{}/hook?secret=s3cr3t",
+            listener.local_addr().unwrap()
+        );
+        let task = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 64 << 10];
+            let mut length = stream.read(&mut request).await.unwrap();
+            while !request[..length].windows(4).any(|end| end == b"\r\n\r\n")
+                || !request[..length].ends_with(b"}")
+            {
+                length += stream.read(&mut request[length..]).await.unwrap();
+            }
+            match answer {
+                Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+                None => std::future::pending().await,
+            }
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (address, task)
+    }
+
+    async fn send(answer: Option<&'static str>) -> (Response, Option<String>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (url, task) = destination(answer).await;
+        let sender =
+            Sender::with_deadline("https://panther.example".into(), Duration::from_secs(1))
+                .unwrap();
+        let alert = json!({"alertId": "a1", "analysisId": "R", "title": "t", "severity": "HIGH", "type": "RULE"});
+        let response = sender
+            .send(
+                "o",
+                &OutputConfig::CustomWebhook { webhook_url: url },
+                &alert,
+                0,
+            )
+            .await;
+        (
+            response,
+            if answer.is_some() {
+                task.await.ok()
+            } else {
+                None
+            },
+        )
+    }
+
+    #[tokio::test]
+    async fn a_webhook_gets_the_notification_and_its_2xx_is_a_success() {
+        let (response, request) =
+            send(Some("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n")).await;
+        assert!(response.success, "{response:?}");
+        let request = request.unwrap();
+        assert!(
+            request.contains("\"link\":\"https://panther.example/log-analysis/alerts/a1\"")
+                && request.contains("New Alert: t"),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_a_silence_and_a_redirect_are_failures_that_say_what_happened() {
+        let (response, _) = send(Some("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\nboom")).await;
+        assert_eq!((response.success, response.status_code), (false, 500));
+        assert!(response.message.contains("boom"), "{response:?}");
+        let (response, _) = send(None).await;
+        assert_eq!((response.success, response.status_code), (false, 504));
+        let (response, _) = send(Some("HTTP/1.1 302 Found\r\nlocation: http://elsewhere.example/\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!((response.success, response.status_code), (false, 302));
+        assert!(
+            response.message.contains("elsewhere.example"),
+            "{response:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_told_without_the_secret_in_the_address() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sender = Sender::new(String::new()).unwrap();
+        let config = OutputConfig::CustomWebhook {
+            webhook_url: "http://127.0.0.1:9/hook?secret=s3cr3t".into(),
+        };
+        let response = sender.send("o", &config, &json!({}), 0).await;
+        assert!(
+            !response.success
+                && !response.message.contains("s3cr3t")
+                && response.message.contains("connect"),
+            "{response:?}"
+        );
     }
 }

@@ -16,7 +16,7 @@ use panther_cluster::objects::Objects;
 use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
 use panther_detections::engine::EventInput;
 use panther_detections::pack::Detection;
-use panther_proto::v1::{Message, Row};
+use panther_proto::v1::{Message, Row, Transact};
 
 use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
@@ -188,6 +188,7 @@ impl RulesEngine {
                 &detection.version,
                 DetectionState::Suspended,
                 reason,
+                Transact::default(),
             )
             .await?;
         let reason = format!(

@@ -9,7 +9,7 @@ use panther_detections::engine::{Change, Effects, KeyValueRow, KeyValueView, Vie
 use panther_proto::v1::RowChange;
 
 /// The table.
-pub const TABLE: &str = "panther-kv-store";
+pub(super) const TABLE: &str = "panther-kv-store";
 
 /// Reads the table for the engine.
 pub struct KeyValueTable(pub Door);
@@ -36,7 +36,7 @@ impl KeyValueView for KeyValueTable {
 
 /// The changes of rows that an evaluation's effects are, one row once.
 #[must_use]
-pub fn changes(effects: &[Effects]) -> Vec<RowChange> {
+pub(super) fn changes(effects: &[Effects]) -> Vec<RowChange> {
     let mut rows: BTreeMap<&str, RowBuilder> = BTreeMap::new();
     for change in effects
         .iter()

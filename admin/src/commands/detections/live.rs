@@ -54,11 +54,14 @@ pub(crate) struct Show {
     detection: String,
 }
 
-/// A detection.
+/// `detections suspend`, `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// Its id
     detection: String,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 impl List {
@@ -211,7 +214,11 @@ fn whole(detection: &Value, look: &Look) -> String {
         );
     }
     text.push_str(&details.render(look));
-    let body = detection.text("body");
+    // A simple detection has its conditions in place of code.
+    let body = match &detection["body"] {
+        Value::Object(_) => pretty(&detection["body"]),
+        body => plain(body),
+    };
     if !body.is_empty() {
         text.push('\n');
         text.push_str(&look.heading("code"));
@@ -249,8 +256,10 @@ fn last_error(errors: &Value) -> String {
 impl Name {
     /// Sets its state.
     pub(super) async fn set(self, context: &Context, state: &str) -> Result<Exit, Failure> {
-        let input = json!({"id": self.detection, "state": state});
-        let answer = context.change(API, "setDetectionState", input).await?;
+        let input = json!({"id": self.detection, "state": state, "userId": context.user, "reason": self.reason});
+        let answer = context
+            .change(API, "setDetectionState", given(input))
+            .await?;
         context.screen.show(&answer, |_| {
             format!("{} is {state}\n", clean(&self.detection))
         })?;

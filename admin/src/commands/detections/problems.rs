@@ -27,7 +27,11 @@ pub(super) fn show(context: &Context, problems: Vec<Value>, what: &str) -> Resul
 fn in_words(problems: &[Value], what: &str) -> String {
     let mut files: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for problem in problems {
-        files.entry(problem.text("file")).or_default().push(problem);
+        let file = match problem.text("file") {
+            none if none.is_empty() => "the pack as a whole".to_owned(),
+            file => file,
+        };
+        files.entry(file).or_default().push(problem);
     }
     let mut text = format!(
         "{what}: {} in {}\n",

@@ -1,0 +1,330 @@
+//! Bad input gives a clear reason in the right place and harms nothing else.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::support::World;
+
+const QUEUE: &str = "panther-input-data-notifications-queue";
+const GOOD: &str =
+    "192.0.2.1 - - [05/Mar/2026:14:00:00 +0000] \"GET / HTTP/1.1\" 200 12 \"-\" \"curl\"\n";
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn source(world: &World, id: &str) -> (u64, u64, u64, u64) {
+    let source = world
+        .invoke(
+            "panther-source-api",
+            "getIntegration",
+            json!({"integrationId": id}),
+        )
+        .await
+        .unwrap();
+    let count = |name: &str| source[name].as_u64().unwrap();
+    (
+        count("received"),
+        count("stored"),
+        count("quarantined"),
+        count("filtered"),
+    )
+}
+
+async fn dead_letters(world: &World, count: usize) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
+        let peek = world
+            .invoke(
+                "node",
+                "peek",
+                json!({"queue": format!("{QUEUE}-dlq"), "limit": 100}),
+            )
+            .await
+            .unwrap();
+        let letters = peek["messages"].as_array().unwrap().clone();
+        if letters.len() >= count {
+            return letters;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{} of {count} dead letters after a minute",
+            letters.len()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_is_quarantined_with_its_reason_and_its_neighbours_are_stored() {
+    let world = World::start().await;
+    let (id, token) = world
+        .http_source("nginx", &["Nginx.Access", "Okta.SystemLog"])
+        .await;
+    let deep = format!("{{\"deep\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let bad: [(&[u8], &str); 4] = [
+        (b"nul \0 byte", "NUL"),
+        (b"\xff\xfe no text", "UTF-8"),
+        (deep.as_bytes(), "nested"),
+        (b"just words", "Nginx.Access"),
+    ];
+    for (line, _) in bad {
+        let mut body = GOOD.as_bytes().to_vec();
+        body.extend_from_slice(line);
+        body.push(b'\n');
+        body.extend_from_slice(GOOD.as_bytes());
+        // Packed, so that each is an object of its own.
+        world
+            .system
+            .ingest(&id, &token, gzip(&body).into(), None)
+            .await
+            .unwrap();
+    }
+    world.settle().await;
+    assert_eq!(source(&world, &id).await, (12, 8, 4, 0));
+    let groups = world.invoke("node", "quarantine", json!({})).await.unwrap();
+    let reasons: Vec<String> = groups["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["reasons"].to_string())
+        .collect();
+    for (_, word) in bad {
+        assert!(
+            reasons.iter().any(|reason| reason.contains(word)),
+            "{word} is in none of {reasons:?}"
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_100_megabytes_is_skipped_with_its_head_kept() {
+    let world = World::start().await;
+    let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
+    let mut body = GOOD.as_bytes().to_vec();
+    body.extend(std::iter::repeat_n(b"all of one line ".as_slice(), (100 << 20) / 16).flatten());
+    body.push(b'\n');
+    body.extend_from_slice(GOOD.as_bytes());
+    world
+        .system
+        .ingest(&id, &token, body.into(), None)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(source(&world, &id).await, (3, 2, 1, 0));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_read_is_a_dead_letter_with_its_reason_and_requeue_brings_it_through_once_it_is_mended()
+ {
+    let world = World::start().await;
+    let made = world.invoke("panther-source-api", "putIntegration", json!({"integrationLabel": "bucket", "integrationType": "objects", "prefix": "in/", "logTypes": ["Nginx.Access"]})).await.unwrap();
+    let id = made["integrationId"].as_str().unwrap().to_owned();
+    let whole = gzip(GOOD.repeat(2_000).as_bytes());
+    let truncated = whole[..whole.len() / 2].to_vec();
+    // 300 MB of one byte: far above any log's ratio.
+    let bomb = gzip(&vec![b'x'; 300 << 20]);
+    let bad = [
+        ("in/truncated", truncated, "truncated"),
+        ("in/bomb", bomb, "gzip"),
+        (
+            "in/picture",
+            b"\x89PNG\r\n\x1a\n\0\0\0".to_vec(),
+            "neither gzip nor text",
+        ),
+    ];
+    for (name, content, _) in &bad {
+        world
+            .objects
+            .put(name, content.clone().into())
+            .await
+            .unwrap();
+        world
+            .invoke(
+                "panther-source-api",
+                "notify",
+                json!({"integrationId": id, "object": name}),
+            )
+            .await
+            .unwrap();
+    }
+    world
+        .objects
+        .put("in/good", whole.clone().into())
+        .await
+        .unwrap();
+    world
+        .invoke(
+            "panther-source-api",
+            "notify",
+            json!({"integrationId": id, "object": "in/good"}),
+        )
+        .await
+        .unwrap();
+    let letters = dead_letters(&world, bad.len()).await;
+    for (name, _, word) in &bad {
+        let letter = letters
+            .iter()
+            .find(|letter| letter["body"].as_str().unwrap().contains(name))
+            .unwrap();
+        let reason = letter["last_error"].as_str().unwrap();
+        assert!(
+            reason.contains(word) && reason.contains("panther-log-processor"),
+            "{name}: {reason}"
+        );
+        assert_eq!(letter["failures"], 4, "{letter}");
+    }
+    assert_eq!(
+        source(&world, &id).await,
+        (2_000, 2_000, 0, 0),
+        "the good neighbour came through, of the others nothing was counted"
+    );
+    // A whole file takes the place of the truncated one.
+    std::fs::write(world.folder.path().join("objects/in/truncated"), &whole).unwrap();
+    let letter = letters
+        .iter()
+        .find(|letter| letter["body"].as_str().unwrap().contains("in/truncated"))
+        .unwrap();
+    let moved = world
+        .invoke(
+            "node",
+            "requeue",
+            json!({"to": QUEUE, "message_id": letter["id"]}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(moved["count"], 1);
+    world.settle().await;
+    assert_eq!(source(&world, &id).await, (4_000, 4_000, 0, 0));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_notification_or_names_no_source_says_so_in_its_dead_letter() {
+    let world = World::start().await;
+    for body in [
+        "not json",
+        "{\"Type\":\"Notification\",\"Message\":\"{}\"}",
+        "{\"Records\":[{\"s3\":{\"bucket\":{\"name\":\"b\"},\"object\":{\"key\":\"nobody/takes/this\",\"size\":3}}}]}",
+    ] {
+        world
+            .invoke("node", "send", json!({"queue": QUEUE, "body": body}))
+            .await
+            .unwrap();
+    }
+    let letters = dead_letters(&world, 3).await;
+    let reasons: String = letters
+        .iter()
+        .map(|letter| letter["last_error"].as_str().unwrap())
+        .collect();
+    for word in [
+        "no JSON",
+        "neither Records",
+        "no source takes nobody/takes/this",
+    ] {
+        assert!(reasons.contains(word), "{word}: {reasons}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_does_not_hold_together_is_refused_as_a_whole_and_the_old_one_stays_live() {
+    let world = World::start().await;
+    let good = world
+        .upload(&crate::support::samples().join("pack"))
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yml"), "AnalysisType: rule\nRuleID: A\nFilename: a.py\nSeverity: Loud\nLogTypes: [Nginx.Access]\nEnabled: true\n").unwrap();
+    std::fs::write(
+        folder.path().join("a.py"),
+        "def rule(event):\n    return True\n",
+    )
+    .unwrap();
+    let refused = world.upload(folder.path()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("a.yml") && refused.contains("Severity"),
+        "{refused}"
+    );
+    let listed = world
+        .invoke("panther-analysis-api", "listDetections", json!({}))
+        .await
+        .unwrap();
+    assert_eq!(listed["version"], good["version"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    for (id, body) in [
+        ("Hangs", "def rule(event):\n    while True:\n        pass\n"),
+        (
+            "Works",
+            "def rule(event):\n    return True\n\n\ndef dedup(event):\n    return 'one'\n",
+        ),
+    ] {
+        std::fs::write(folder.path().join(format!("{id}.yml")), format!("AnalysisType: rule\nRuleID: {id}\nFilename: {id}.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n")).unwrap();
+        std::fs::write(folder.path().join(format!("{id}.py")), body).unwrap();
+    }
+    world.upload(folder.path()).await.unwrap();
+    let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
+    world
+        .system
+        .ingest(&id, &token, GOOD.repeat(20).into(), None)
+        .await
+        .unwrap();
+    world.settle().await;
+    let alerts = world
+        .invoke("panther-alerts-api", "listAlerts", json!({}))
+        .await
+        .unwrap();
+    let counts: Vec<(Value, Value, Value)> = alerts["alertSummaries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|alert| {
+            (
+                alert["ruleId"].clone(),
+                alert["type"].clone(),
+                alert["eventsMatched"].clone(),
+            )
+        })
+        .collect();
+    assert!(
+        counts.contains(&(json!("Works"), json!("RULE"), json!(20))),
+        "{counts:?}"
+    );
+    assert!(
+        counts
+            .iter()
+            .any(|(rule, kind, _)| *rule == json!("Hangs") && *kind == json!("RULE_ERROR")),
+        "{counts:?}"
+    );
+    let listed = world
+        .invoke(
+            "panther-analysis-api",
+            "listDetections",
+            json!({"nameContains": "Hangs"}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(listed["detections"][0]["state"], "suspended");
+    let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
+    assert!(
+        alarms["alarms"]
+            .to_string()
+            .contains("rule suspended Hangs"),
+        "{alarms}"
+    );
+    world.stop().await;
+}
