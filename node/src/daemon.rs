@@ -25,6 +25,8 @@ use crate::{Failure, grpc, http, systemd};
 
 /// Open files that a node wants: log, state, connections, workers.
 const OPEN_FILES: u64 = 65_536;
+/// Open files below which it may run out of them under load.
+const FEW_FILES: u64 = 4_096;
 /// How long calls that are under way may go on after the listeners closed. Waiting without end for connections to close
 /// is known never to return now and then (hyperium/hyper#4170).
 const CLOSING: Duration = Duration::from_secs(10);
@@ -80,7 +82,7 @@ fn raise_open_files() {
             tracing::warn!(%error, "the limit of open files cannot be raised to {wanted}");
         }
     }
-    if wanted < OPEN_FILES {
+    if wanted < FEW_FILES {
         tracing::warn!(
             open_files = wanted,
             "the limit of open files is low; LimitNOFILE={OPEN_FILES} in the unit raises it"
@@ -169,10 +171,9 @@ impl Node {
             Some(address) => Some(listen_tcp(address).await?),
             None => None,
         };
-        let ingest_url = match &ingest {
-            Some((_, address)) => Some(format!("http://{address}")),
-            None => None,
-        };
+        let ingest_url = ingest
+            .as_ref()
+            .map(|(_, address)| format!("http://{address}"));
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let open = group.spawn(async move {
             Door::open(&folder, number, session, DoorSettings::default()).await

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Configuration, LogFormat};
 
 /// Libraries whose own news are of no use to an operator; `log.level` can name them to hear more.
-const QUIET: &str = "openraft=warn,sled=warn,h2=warn,hyper=warn,tonic=warn,reqwest=warn";
+const QUIET: &str = "openraft=error,sled=warn,h2=warn,hyper=warn,tonic=warn,reqwest=warn";
 
 /// What is logged, from a level or directives.
 ///
