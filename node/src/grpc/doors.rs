@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::state::read::Query;
+use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::doors_server::Doors;
 use panther_proto::v1::{
     DoorCounts, DoorGet, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue, DoorRow,
@@ -32,6 +32,20 @@ impl Gates {
     /// Of this door, until `closed` says true.
     pub(super) fn new(door: Door, closed: watch::Receiver<bool>) -> Self {
         Self { door, closed }
+    }
+
+    /// A queue by its name: what is said of one that does not exist would be true, and mislead.
+    async fn queue(&self, name: String) -> Result<String, Status> {
+        let name = named(name, "the queue")?;
+        let queues = self.door.read(|store| read::queues(store)).await;
+        let queues = queues.map_err(|error| status::of_door(&error))?;
+        if queues.iter().any(|queue| queue.name == name) {
+            Ok(name)
+        } else {
+            Err(Status::not_found(format!(
+                "there is no queue {name}; `pantherctl queue ls` lists them all"
+            )))
+        }
     }
 
     /// A command whose refusal or conflict is an answer.
@@ -82,9 +96,11 @@ impl Doors for Gates {
                 return Err(Status::unavailable("the node is stopping"));
             }
         };
-        received
-            .map(Response::new)
-            .map_err(|error| status::of_door(&error))
+        let received = received.map_err(|error| status::of_door(&error))?;
+        if received.messages.is_empty() {
+            self.queue(queue).await?;
+        }
+        Ok(Response::new(received))
     }
 
     async fn extend(&self, request: Request<Extend>) -> Result<Response<Reply>, Status> {
@@ -150,7 +166,7 @@ impl Doors for Gates {
             after,
             limit,
         } = request.into_inner();
-        let queue = named(queue, "the queue")?;
+        let queue = self.queue(queue).await?;
         let limit = usize::try_from(limit.clamp(1, MESSAGES)).unwrap_or(1);
         let messages = self
             .door
@@ -164,7 +180,7 @@ impl Doors for Gates {
     }
 
     async fn counts(&self, request: Request<DoorCounts>) -> Result<Response<QueueCounts>, Status> {
-        let queue = named(request.into_inner().queue, "the queue")?;
+        let queue = self.queue(request.into_inner().queue).await?;
         let counts = self.door.counts(&queue).await;
         counts
             .map(Response::new)
@@ -172,15 +188,15 @@ impl Doors for Gates {
     }
 
     async fn purge(&self, request: Request<DoorPurge>) -> Result<Response<Moved>, Status> {
-        let queue = named(request.into_inner().queue, "the queue")?;
+        let queue = self.queue(request.into_inner().queue).await?;
         let count = self.door.purge(&queue).await;
         count.map(moved).map_err(|error| status::of_door(&error))
     }
 
     async fn requeue(&self, request: Request<DoorRequeue>) -> Result<Response<Moved>, Status> {
         let asked = request.into_inner();
-        let from = named(asked.from, "the queue that messages come from")?;
-        let to = named(asked.to, "the queue that messages go to")?;
+        let from = self.queue(asked.from).await?;
+        let to = self.queue(asked.to).await?;
         let limit = (asked.limit > 0).then_some(asked.limit);
         let count = self
             .door

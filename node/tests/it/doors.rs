@@ -1,0 +1,140 @@
+//! Queues and tables by gRPC, for workers outside the daemon; and what follows along until the node stops.
+
+use std::time::Duration;
+
+use panther_proto::v1::api_client::ApiClient;
+use panther_proto::v1::doors_client::DoorsClient;
+use panther_proto::v1::{
+    Code, DoorCounts, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue, GiveBack, Receipt,
+    Send, TailRequest, Transact, reply, send,
+};
+use rustix::process::Signal;
+
+use crate::daemon::Daemon;
+
+/// A queue that nobody in the daemon consumes.
+const QUEUE: &str = "panther-input-data-notifications-queue-dlq";
+const OTHER: &str = "panther-rules-engine-queue-dlq";
+
+fn sending(body: &str) -> Transact {
+    Transact {
+        sends: vec![Send {
+            to: Some(send::To::Queue(QUEUE.to_owned())),
+            body: body.as_bytes().to_vec().into(),
+            ..Send::default()
+        }],
+        ..Transact::default()
+    }
+}
+
+fn ending(receipt: Option<Receipt>) -> Transact {
+    Transact {
+        done: receipt,
+        ..Transact::default()
+    }
+}
+
+#[tokio::test]
+async fn a_worker_outside_sends_receives_gives_back_and_ends_messages() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let mut doors = DoorsClient::connect(format!("unix:{}", daemon.socket.display()))
+        .await
+        .unwrap();
+    let done = doors.transact(sending("one")).await.unwrap().into_inner();
+    assert!(matches!(done.kind, Some(reply::Kind::Done(done)) if done.message_ids.len() == 1));
+    let receive = DoorReceive {
+        queue: QUEUE.to_owned(),
+        max: 5,
+        wait_ms: 5_000,
+    };
+    let received = doors.receive(receive.clone()).await.unwrap().into_inner();
+    let message = &received.messages[0];
+    assert_eq!(message.body, "one");
+    let back = GiveBack {
+        receipt: message.receipt.clone(),
+        ..GiveBack::default()
+    };
+    let old = back.receipt.clone();
+    doors.give_back(back).await.unwrap();
+    let again = doors.receive(receive).await.unwrap().into_inner();
+    // Its right is used up: an answer, not a failure of the call.
+    let stale = doors.transact(ending(old)).await.unwrap().into_inner();
+    assert!(
+        matches!(stale.kind, Some(reply::Kind::Refused(refused)) if refused.code() == Code::StaleReceipt)
+    );
+    let receipt = again.messages[0].receipt.clone();
+    doors.transact(ending(receipt)).await.unwrap();
+    let counts = DoorCounts {
+        queue: QUEUE.to_owned(),
+    };
+    let counts = doors.counts(counts).await.unwrap().into_inner();
+    assert_eq!((counts.waiting, counts.in_flight, counts.done), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn messages_are_seen_moved_and_purged_and_what_does_not_exist_is_not_found() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let mut doors = DoorsClient::connect(format!("unix:{}", daemon.socket.display()))
+        .await
+        .unwrap();
+    for body in ["one", "two", "three"] {
+        doors.transact(sending(body)).await.unwrap();
+    }
+    let requeue = DoorRequeue {
+        from: QUEUE.to_owned(),
+        to: OTHER.to_owned(),
+        limit: 2,
+        ..DoorRequeue::default()
+    };
+    assert_eq!(doors.requeue(requeue).await.unwrap().into_inner().count, 2);
+    let peek = DoorPeek {
+        queue: OTHER.to_owned(),
+        after: 0,
+        limit: 10,
+    };
+    let seen = doors.peek(peek).await.unwrap().into_inner();
+    let bodies: Vec<&[u8]> = seen.messages.iter().map(|message| &*message.body).collect();
+    assert_eq!(bodies, [b"one", b"two"]);
+    let purge = DoorPurge {
+        queue: OTHER.to_owned(),
+    };
+    assert_eq!(doors.purge(purge).await.unwrap().into_inner().count, 2);
+    let unknown = DoorReceive {
+        queue: "no-such-queue".to_owned(),
+        max: 1,
+        wait_ms: 0,
+    };
+    let refused = doors.receive(unknown).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::NotFound, "{refused}");
+    let refused = doors.query(DoorQuery::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+}
+
+#[tokio::test]
+async fn a_follower_and_a_waiting_receive_do_not_hold_a_stop_up() {
+    let home = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let address = format!("unix:{}", daemon.socket.display());
+    let mut api = ApiClient::connect(address.clone()).await.unwrap();
+    let what = "alarms".to_owned();
+    let mut lines = api.tail(TailRequest { what }).await.unwrap().into_inner();
+    let mut doors = DoorsClient::connect(address).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let receive = DoorReceive {
+            queue: QUEUE.to_owned(),
+            max: 1,
+            wait_ms: 20_000,
+        };
+        doors.receive(receive).await
+    });
+    daemon.signal(Signal::TERM);
+    let (status, took) = tokio::task::spawn_blocking(move || daemon.ended())
+        .await
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert!(waiting.await.unwrap().is_err());
+    while let Ok(Some(_)) = lines.message().await {}
+}
