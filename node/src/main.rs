@@ -1,3 +1,102 @@
-//! The daemon: configuration, wiring, listeners.
+//! `pantherd`, the daemon: one node of panther-cluster.
+//!
+//! * [`config`]: how this node runs, from defaults, file, environment and flags
+//! * [`data_dir`]: the node's folder, held by one daemon, with its identity and its sealing key
+//! * [`daemon`]: everything started in order and stopped in order
+//! * [`grpc`]: what tools and workers call, over a Unix socket
+//! * [`http`]: ingest, health, metrics
+//! * [`health`]: whether the node can do its work
+//! * [`systemd`]: readiness, watchdog, more time to start
+//! * [`logging`]: what the daemon says, and how
 
-fn main() {}
+mod config;
+mod daemon;
+mod data_dir;
+mod grpc;
+mod health;
+mod http;
+mod logging;
+mod systemd;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Configuration, Flags, Surroundings};
+
+/// One node of panther-cluster.
+///
+/// With no configuration at all it starts and works. SIGTERM and SIGINT stop it in good order; a second one at once.
+/// Exit codes: 0 stopped in good order, 1 failed, 3 bad configuration.
+#[derive(Debug, Parser)]
+#[command(name = "pantherd", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at the configuration without starting anything
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every key with the value in force and where it comes from
+    Show,
+    /// Say whether the configuration is right: exit code 0, or 3 and all that is wrong with it
+    Check,
+}
+
+/// Why the daemon ended other than it should.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Starting again would not mend it.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something failed that may pass.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (configuration, effective) =
+        match config::read(&cli.flags, &Surroundings::of_this_process()) {
+            Ok(read) => read,
+            Err(faults) => {
+                let _ = writeln!(std::io::stderr(), "{faults}"); // nobody is left to tell
+                return ExitCode::from(3);
+            }
+        };
+    let say = |text: &str| {
+        // A reader who has had enough is no failure.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        ExitCode::SUCCESS
+    };
+    match cli.command {
+        Some(Command::Config(ConfigCommand::Show)) => say(&effective.to_string()),
+        Some(Command::Config(ConfigCommand::Check)) => say("the configuration is right\n"),
+        None => run(configuration),
+    }
+}
+
+fn run(configuration: Configuration) -> ExitCode {
+    logging::start(&configuration);
+    match daemon::run(configuration) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            systemd::status(&format!("ended: {failure}"));
+            ExitCode::from(match failure {
+                Failure::Configuration(_) => 3,
+                Failure::Failed(_) => 1,
+            })
+        }
+    }
+}

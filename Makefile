@@ -1,0 +1,69 @@
+# What there is to do with a clone. Each target works on Debian 12 with Rust, a C compiler, Python 3.11 and make.
+#
+#   make demo                              build, start a node, watch logs become alerts
+#   make test                              everything that must pass
+#   make fmt / make docs                   format the sources / build the API documentation
+#   make chaos                             kill real processes and count what is left
+#   make bench [PACK= SAMPLES=]            figures, each beside its baseline
+#   make conformance PACK= SAMPLES=        compare with panther_core on a pack and on real records
+
+CARGO  ?= cargo
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The environment in which panther_core is compared with; nothing of it is shipped.
+CORE   := .venv/conformance
+
+# cargo-nextest runs test binaries side by side; without it cargo's own runner does the same, one binary after the other.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: demo test test-rust test-python fmt docs chaos bench conformance
+.DEFAULT_GOAL := test
+
+demo:
+	@echo "building pantherd and pantherctl (the first time this takes some minutes) ..."
+	@$(CARGO) build --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) demo/run --bin $(TARGET)/demo
+
+test: test-rust test-python
+
+ifeq ($(NEXTEST),yes)
+test-rust:
+	@$(CARGO) nextest run --workspace --status-level fail --final-status-level fail
+	@$(CARGO) test --quiet --workspace --doc
+else
+test-rust:
+	@$(CARGO) test --quiet --workspace
+endif
+
+test-python:
+	@$(PYTHON) -m unittest discover --start-directory detections/python_tests
+
+fmt:
+	@$(CARGO) fmt --all
+
+docs:
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+	@echo "$(TARGET)/doc/panther_cluster/index.html"
+
+chaos:
+	@$(CARGO) build --profile demo -p pantherd -p pantherctl
+	@$(CARGO) test --profile demo -p panther-chaos-tests -- --ignored --nocapture --test-threads 1
+
+bench:
+	@$(CARGO) bench --quiet -p panther-logs --bench parse
+	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
+	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
+	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi
+
+# PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared.
+conformance: $(CORE)/ready
+	@test -n "$(PACK)" || { echo "say which pack: make conformance PACK=<panther-analysis folder> [SAMPLES=<folder>]"; exit 2; }
+	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
+
+# What the public pack imports beside the standard library stands behind panther_core and the tool.
+$(CORE)/ready:
+	@echo "making $(CORE) ..."
+	@$(PYTHON) -m venv $(CORE)
+	@$(CORE)/bin/python -m pip install --quiet panther_core==0.16.3 panther_analysis_tool==1.11.1 panther_detection_helpers==1.0.2 \
+	  boto3 jsonlines policyuniverse pycountry python-dateutil PyYAML requests
+	@touch $@

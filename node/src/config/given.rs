@@ -1,0 +1,304 @@
+//! What was given, layer upon layer - file, environment, flags -, taken key by key. Whatever is wrong is noted and
+//! reading goes on, so that one look finds all faults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
+
+use super::Surroundings;
+
+/// One thing that is wrong: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The key, or a file.
+    pub(crate) key: String,
+    /// Where it was given.
+    pub(crate) origin: String,
+    /// What is wrong, and the remedy.
+    pub(crate) what: String,
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Faults(pub(crate) Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.0.len() == 1 { "fault" } else { "faults" };
+        write!(
+            to,
+            "pantherd: the configuration has {} {word}",
+            self.0.len()
+        )?;
+        for Fault { key, origin, what } in &self.0 {
+            write!(to, "\n  {key} ({origin}): {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A key with the value in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InForce {
+    key: &'static str,
+    value: String,
+    origin: String,
+}
+
+/// Every key with the value in force and where it comes from; prints as TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Effective(Vec<InForce>);
+
+impl Effective {
+    /// The value in force of a key, as TOML.
+    #[cfg(test)]
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.value.as_str())
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut section = "";
+        for InForce { key, value, origin } in &self.0 {
+            let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+            if table != section {
+                section = table;
+                write!(to, "\n[{table}]\n")?;
+            }
+            writeln!(to, "{:<56} # {origin}", format!("{name} = {value}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keys and values that were given and not yet taken, and what was found of them.
+pub(crate) struct Given {
+    left: BTreeMap<String, Value>,
+    faults: Vec<Fault>,
+    effective: Vec<InForce>,
+}
+
+impl Given {
+    /// Gathers a file, the environment (`PANTHER__SECTION__KEY`) and flags; the later one wins.
+    pub(crate) fn gather(
+        file: Option<&Path>,
+        surroundings: &Surroundings,
+        flags: Vec<(&str, String)>,
+    ) -> Self {
+        let mut given = Self {
+            left: BTreeMap::new(),
+            faults: Vec::new(),
+            effective: Vec::new(),
+        };
+        let environment = Environment::with_prefix("PANTHER")
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(surroundings.variables.clone().into_iter().collect()));
+        let build = |file: Option<&Path>| {
+            let mut builder = Config::builder();
+            if let Some(path) = file {
+                builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+            }
+            builder = builder.add_source(environment.clone());
+            for (key, value) in &flags {
+                builder = builder.set_override(*key, value.clone())?;
+            }
+            builder.build()
+        };
+        // A file that cannot be read is one fault; the other layers are looked at all the same.
+        let built = build(file).or_else(|error| {
+            given.unreadable(file, &error);
+            build(None)
+        });
+        match built {
+            Ok(config) => flatten("", config.cache, &mut given.left),
+            Err(error) => given.unreadable(None, &error),
+        }
+        given
+    }
+
+    fn unreadable(&mut self, file: Option<&Path>, error: &ConfigError) {
+        let name = file.map_or_else(
+            || "environment".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let what = match error {
+            ConfigError::FileParse { cause, .. } => {
+                format!(
+                    "it is no TOML: {}",
+                    cause.to_string().trim().replace('\n', "\n    ")
+                )
+            }
+            ConfigError::Foreign(cause) => format!("it cannot be read: {cause}"),
+            other => other.to_string(),
+        };
+        self.fault(name, "configuration file".to_owned(), what);
+    }
+
+    fn fault(&mut self, key: String, origin: String, what: String) {
+        self.faults.push(Fault { key, origin, what });
+    }
+
+    /// Takes one key: its value, or `default` (whose origin is `why`), through `read`, which says what is wrong with a
+    /// value. After a fault what comes back stands for nothing: [`Given::finish`] will not let it be used.
+    pub(crate) fn take<T: Default>(
+        &mut self,
+        key: &'static str,
+        default: impl Into<ValueKind>,
+        why: &str,
+        read: impl FnOnce(Value) -> Result<T, String>,
+    ) -> T {
+        let (value, origin) = match self.left.remove(key) {
+            Some(value) => {
+                let origin = origin(key, &value);
+                (value, origin)
+            }
+            None => (Value::new(None, default), format!("default{why}")),
+        };
+        self.effective.push(InForce {
+            key,
+            value: toml(key, &value.kind),
+            origin: origin.clone(),
+        });
+        read(value).unwrap_or_else(|what| {
+            self.fault(key.to_owned(), origin, what);
+            T::default()
+        })
+    }
+
+    /// The values in force, if nothing was wrong; keys that nobody took are wrong.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub(crate) fn finish(mut self) -> Result<Effective, Faults> {
+        let known: Vec<&str> = self.effective.iter().map(|entry| entry.key).collect();
+        for (key, value) in std::mem::take(&mut self.left) {
+            let nearest = known
+                .iter()
+                .min_by_key(|known| distance(known, &key))
+                .filter(|known| distance(known, &key) <= 4);
+            let what = match nearest {
+                Some(near) => format!("there is no such key; {near} is near it"),
+                None => {
+                    "there is no such key; `pantherd config show` without it lists all".to_owned()
+                }
+            };
+            self.faults.push(Fault {
+                origin: origin(&key, &value),
+                key,
+                what,
+            });
+        }
+        if self.faults.is_empty() {
+            Ok(Effective(self.effective))
+        } else {
+            Err(Faults(self.faults))
+        }
+    }
+}
+
+fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, Value>) {
+    match value.kind {
+        // An empty section says nothing.
+        ValueKind::Table(table) => {
+            for (name, value) in table {
+                let key = if prefix.is_empty() {
+                    name
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                flatten(&key, value, into);
+            }
+        }
+        _ => {
+            into.insert(prefix.to_owned(), value);
+        }
+    }
+}
+
+fn origin(key: &str, value: &Value) -> String {
+    match value.origin() {
+        None => "flag".to_owned(),
+        Some("the environment") => {
+            format!(
+                "environment PANTHER__{}",
+                key.to_uppercase().replace('.', "__")
+            )
+        }
+        Some(file) => file.to_owned(),
+    }
+}
+
+/// A value as TOML, with what looks like a secret left out.
+fn toml(key: &str, kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::Nil => "\"\"".to_owned(),
+        ValueKind::Array(items) => {
+            let mut hide_next = false;
+            let items: Vec<String> = items
+                .iter()
+                .map(|item| {
+                    let text = item.clone().into_string().unwrap_or_default();
+                    let hidden = std::mem::replace(&mut hide_next, false);
+                    let (option, value) = text.split_once('=').unwrap_or((&text, ""));
+                    if hidden {
+                        quoted("***")
+                    } else if secret(option) && !value.is_empty() {
+                        quoted(&format!("{option}=***"))
+                    } else {
+                        hide_next = option.starts_with('-') && secret(option);
+                        quoted(&text)
+                    }
+                })
+                .collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::String(text) if key == "objects.url" => quoted(&without_password(text)),
+        ValueKind::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+fn secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["token", "secret", "password", "passwd", "key", "auth"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('@') {
+            Some((_, place)) => format!("{scheme}://***@{place}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}
+
+/// JSON's form of a string is one of TOML's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// How many letters must change to make one name of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = at + 1;
+        for (place, second) in other.iter().enumerate() {
+            let change = before + usize::from(letter != *second);
+            before = row[place + 1];
+            row[place + 1] = change.min(before + 1).min(row[place] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

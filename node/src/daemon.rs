@@ -1,0 +1,366 @@
+//! Everything in order: data folder, log and state, listeners, components; and back.
+//!
+//! The group (log, apply, door) has a runtime of its own, so that a flood of requests never keeps an election or a flush
+//! from its turn. Listeners and components share the other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use panther_actors::system::{System, SystemSettings};
+use panther_cluster::door::{Door, DoorSettings};
+use panther_cluster::objects::Objects;
+use panther_detections::engine::EngineSettings;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Configuration;
+use crate::data_dir::DataDir;
+use crate::{Failure, grpc, http, systemd};
+
+/// Open files that a node wants: log, state, connections, workers.
+const OPEN_FILES: u64 = 65_536;
+/// How long calls that are under way may go on after the listeners closed. Waiting without end for connections to close
+/// is known never to return now and then (hyperium/hyper#4170).
+const CLOSING: Duration = Duration::from_secs(10);
+/// Threads of the group's runtime.
+const GROUP_THREADS: usize = 2;
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// It cannot start, or what it has in memory does not reach the disk when it stops.
+pub(crate) fn run(configuration: Configuration) -> Result<(), Failure> {
+    raise_open_files();
+    // Refused only where a provider is in place already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let data = DataDir::open(&configuration)?;
+    let sealing_key = data.sealing_key()?;
+    let group = runtime("group", Some(GROUP_THREADS))?;
+    let work = runtime("work", None)?;
+    let ended = work.block_on(serve(&configuration, &data, sealing_key, group.handle()));
+    // What still runs now was given its time; a blocking call may be under way.
+    work.shutdown_timeout(Duration::from_secs(2));
+    group.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+fn runtime(name: &'static str, threads: Option<usize>) -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::Failed(format!(
+                "the threads of the node cannot be started: {error}"
+            ))
+        })
+}
+
+/// Raises the soft limit of open files as far as the node wants and the hard one allows.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(OPEN_FILES);
+    let wanted = OPEN_FILES.min(most);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files cannot be raised to {wanted}");
+        }
+    }
+    if wanted < OPEN_FILES {
+        tracing::warn!(
+            open_files = wanted,
+            "the limit of open files is low; LimitNOFILE={OPEN_FILES} in the unit raises it"
+        );
+    }
+}
+
+/// The signals that stop a node.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn serve(
+    configuration: &Configuration,
+    data: &DataDir,
+    sealing_key: [u8; 32],
+    group: &Handle,
+) -> Result<(), Failure> {
+    let mut stop = Stop::listen()
+        .map_err(|error| Failure::Failed(format!("signals cannot be listened to: {error}")))?;
+    let node = tokio::select! {
+        node = Node::start(configuration, data, sealing_key, group) => node?,
+        signal = stop.told() => {
+            tracing::info!(signal, "told to stop while starting; nothing was accepted yet");
+            return Ok(());
+        }
+        () = systemd::ask_for_time() => return Ok(()),
+    };
+    let serving = node.say_ready(configuration, data);
+    systemd::ready(&serving);
+    let watchdog = group.spawn(systemd::watchdog(node.door.clone()));
+    let signal = stop.told().await;
+    tracing::info!(signal, "stopping; a second signal ends the node at once");
+    systemd::stopping();
+    tokio::spawn(async move {
+        let signal = stop.told().await;
+        tracing::warn!(
+            signal,
+            "ended at once; what was being handled is given out again at the next start"
+        );
+        std::process::exit(1);
+    });
+    let stopped = node.stop(configuration.drain, group).await;
+    watchdog.abort();
+    stopped
+}
+
+/// A node that serves.
+struct Node {
+    door: Door,
+    system: System,
+    /// Told true when the listeners are to close.
+    closing: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+    ingest_url: Option<String>,
+}
+
+impl Node {
+    async fn start(
+        configuration: &Configuration,
+        data: &DataDir,
+        sealing_key: [u8; 32],
+        group: &Handle,
+    ) -> Result<Self, Failure> {
+        // Listening first finds out cheaply what would be in the way; callers wait until they are served.
+        let socket = listen_unix(&configuration.socket).await?;
+        let ingest = match configuration.ingest {
+            Some(address) => Some(listen_tcp(address).await?),
+            None => None,
+        };
+        let ingest_url = match &ingest {
+            Some((_, address)) => Some(format!("http://{address}")),
+            None => None,
+        };
+        let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
+        let open = group.spawn(async move {
+            Door::open(&folder, number, session, DoorSettings::default()).await
+        });
+        let door = open
+            .await
+            .map_err(|error| Failure::Failed(format!("opening log and state failed: {error}")))?
+            .map_err(|error| {
+                Failure::Failed(format!(
+                    "log and state in {} cannot be opened: {error}",
+                    data.group().display()
+                ))
+            })?;
+        data.note_outside();
+        let objects = objects(&configuration.objects).await?;
+        let settings = SystemSettings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node_name: configuration.node_name.clone(),
+            data_dir: data.folder().to_owned(),
+            door: door.clone(),
+            objects,
+            engine: engine(configuration),
+            sealing_key,
+            batch_bytes: configuration.batch_bytes,
+            batch_time: configuration.batch_time,
+            alarm_command: configuration.alarm_command.clone(),
+            ingest_url: ingest_url.clone().unwrap_or_default(),
+        };
+        let system = System::start(settings).await.map_err(|error| {
+            Failure::Failed(format!("the components cannot be started: {error}"))
+        })?;
+        let (closing, closed) = watch::channel(false);
+        let mut listeners = vec![tokio::spawn(grpc::serve(
+            socket,
+            system.clone(),
+            door.clone(),
+            closed.clone(),
+        ))];
+        if let Some((listener, _)) = ingest {
+            let limits = http::Limits {
+                body_bytes: configuration.body_bytes,
+                connections: configuration.connections,
+            };
+            listeners.push(tokio::spawn(http::serve(
+                listener,
+                system.clone(),
+                door.clone(),
+                limits,
+                closed,
+            )));
+        }
+        Ok(Self {
+            door,
+            system,
+            closing,
+            listeners,
+            socket: configuration.socket.clone(),
+            ingest_url,
+        })
+    }
+
+    fn say_ready(&self, configuration: &Configuration, data: &DataDir) -> String {
+        let ingest = self
+            .ingest_url
+            .as_ref()
+            .map_or_else(|| "off".to_owned(), |url| format!("{url}/ingest/SOURCE"));
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            node = data.node(),
+            name = configuration.node_name,
+            cluster = data.cluster(),
+            socket = %self.socket.display(),
+            ingest,
+            data = %data.folder().display(),
+            objects = %configuration.objects.display(),
+            "ready"
+        );
+        if configuration
+            .ingest
+            .is_some_and(|address| !address.ip().is_loopback())
+        {
+            tracing::warn!(
+                "ingest takes plain HTTP from other machines: tokens and logs cross the network unencrypted unless a proxy with TLS stands before it"
+            );
+        }
+        format!("ready; socket {}, ingest {ingest}", self.socket.display())
+    }
+
+    /// Listeners first, so that nothing new comes; then the components; the log last.
+    async fn stop(self, drain: Duration, group: &Handle) -> Result<(), Failure> {
+        self.closing.send_replace(true);
+        let late = tokio::time::Instant::now() + CLOSING;
+        for mut listener in self.listeners {
+            if tokio::time::timeout_at(late, &mut listener).await.is_err() {
+                tracing::warn!("calls under way did not end in time and are cut off");
+                listener.abort();
+            }
+        }
+        // A socket without a listener would be taken for a node that has crashed.
+        let _ = tokio::fs::remove_file(&self.socket).await;
+        self.system.stop(drain).await;
+        drop(self.system);
+        let door = self.door;
+        let closed = group.spawn(async move { door.close().await }).await;
+        match closed {
+            Ok(Ok(())) => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Failure::Failed(format!(
+                "the log was not closed in order: {error}"
+            ))),
+            Err(error) => Err(Failure::Failed(format!("closing the log failed: {error}"))),
+        }
+    }
+}
+
+fn engine(configuration: &Configuration) -> EngineSettings {
+    let defaults = EngineSettings::default();
+    EngineSettings {
+        python: configuration.python.clone(),
+        workers: match configuration.workers {
+            0 => defaults.workers,
+            workers => workers,
+        },
+        rule_time: configuration.rule_time,
+        memory_bytes: configuration.memory_bytes,
+        ..defaults
+    }
+}
+
+async fn objects(folder: &Path) -> Result<Objects, Failure> {
+    let place = folder.to_owned();
+    tokio::task::spawn_blocking(move || Objects::local(&place))
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|error| {
+            Failure::Failed(format!(
+                "the objects' folder {} cannot be used: {error}",
+                folder.display()
+            ))
+        })
+}
+
+/// The socket, taken over from a daemon that ended without removing it, never from one that listens.
+async fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |error: &io::Error| {
+        Failure::Failed(format!(
+            "the socket {} cannot be made: {error}; name a place that the daemon may write (--socket)",
+            path.display()
+        ))
+    };
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => {
+            return Err(Failure::Failed(format!(
+                "another daemon listens on {}; stop it, or give this one a socket of its own (--socket)",
+                path.display()
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tokio::fs::remove_file(path)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        Err(_) => {}
+    }
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(|error| failed(&error))?;
+    }
+    let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    tokio::fs::set_permissions(path, mode)
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(listener)
+}
+
+async fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(address).await.and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    listener.map_err(|error| {
+        Failure::Failed(format!(
+            "ingest cannot listen on {address}: {error}; stop what uses the port, or set listen.ingest (--ingest) to another, or to \"\" for none"
+        ))
+    })
+}

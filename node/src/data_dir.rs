@@ -1,0 +1,407 @@
+//! The node's own folder: held by one daemon at a time, with the identity of its cluster and the key that seals secrets.
+//!
+//! A second file with the identity lies outside the folder, where the configuration or systemd gives it a place. It is
+//! written once the cluster has started, so where it is there and the data are not, the data are gone: starting would
+//! begin a new, empty cluster under the name of the old one. The daemon refuses that.
+
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use config::{Config, FileFormat};
+use rand::RngCore;
+
+use crate::Failure;
+use crate::config::Configuration;
+
+/// Bytes of the key that seals secrets.
+const KEY: usize = 32;
+/// Which node this is. A group of one has this one; numbers of others are given when they join.
+const NODE: u64 = 1;
+
+/// The folder, held until this is dropped.
+pub(crate) struct DataDir {
+    folder: PathBuf,
+    outside: Option<PathBuf>,
+    identity: Identity,
+    /// What the lock hangs on.
+    _lock: File,
+}
+
+/// Which node of which cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    cluster: String,
+    node: u64,
+}
+
+impl DataDir {
+    /// Makes the folder if it is not there, takes its lock, and checks that the identities inside and outside agree.
+    ///
+    /// # Errors
+    /// Another daemon holds it, it cannot be written, or the data are not those that should be there.
+    pub(crate) fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let folder = &configuration.data_dir;
+        let outside = configuration.identity.clone();
+        make(folder).map_err(|error| {
+            wrong(format!(
+                "data_dir {} cannot be made: {error}; make it, or name another place (--data-dir)",
+                folder.display()
+            ))
+        })?;
+        let lock = lock(folder)?;
+        let has_data = group(folder)
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
+        let inside = Identity::read(&folder.join("identity"))?;
+        let known = match &outside {
+            Some(path) => Identity::read(path)?,
+            None => None,
+        };
+        if let (Some(known), Some(path), false) = (&known, &outside, has_data) {
+            return Err(wrong(format!(
+                "{} says that this machine is node {} of cluster {}, but data_dir {} holds none of its data. If the data lie elsewhere (a disk that is not mounted?), set data_dir \
+                 to that place; if they are lost, restore a backup of the folder; to start a new, empty cluster in place of the lost one, remove {} and start again",
+                path.display(),
+                known.node,
+                known.cluster,
+                folder.display(),
+                path.display()
+            )));
+        }
+        if let (Some(known), Some(inside), Some(path)) = (&known, &inside, &outside)
+            && known != inside
+        {
+            return Err(wrong(format!(
+                "data_dir {} belongs to node {} of cluster {}, but {} says node {} of cluster {}: these are not this machine's data. Set data_dir to its own, or remove {} if this \
+                 machine is to go on with the data that it finds",
+                folder.display(),
+                inside.node,
+                inside.cluster,
+                path.display(),
+                known.node,
+                known.cluster,
+                path.display()
+            )));
+        }
+        let identity = match inside.or(known) {
+            Some(identity) => identity,
+            None => Identity::fresh(),
+        };
+        let file = folder.join("identity");
+        if !file.exists() {
+            identity
+                .write(&file)
+                .map_err(|error| failed(&file, &error))?;
+        }
+        Ok(Self {
+            folder: folder.clone(),
+            outside,
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the log and the state of the group lie.
+    pub(crate) fn group(&self) -> PathBuf {
+        group(&self.folder)
+    }
+
+    /// This node's number.
+    pub(crate) fn node(&self) -> u64 {
+        self.identity.node
+    }
+
+    /// The cluster that it is of.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.identity.cluster
+    }
+
+    /// The key that seals secrets, made on the first start.
+    ///
+    /// # Errors
+    /// It cannot be read or made, or is missing although there are data that it sealed.
+    pub(crate) fn sealing_key(&self) -> Result<[u8; KEY], Failure> {
+        let path = self.folder.join("sealing.key");
+        let mut content = Vec::new();
+        match File::open(&path) {
+            Ok(mut file) => {
+                file.read_to_end(&mut content)
+                    .and_then(|_| file.set_permissions(Permissions::from_mode(0o600)))
+                    .map_err(|error| failed(&path, &error))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.group().exists() {
+                    return Err(wrong(format!(
+                        "{} is missing, and without it the secrets of destinations cannot be opened. Restore it from a backup; if it is lost, `head -c {KEY} /dev/urandom > {}` makes \
+                         a new one, and each destination's secret must be entered anew",
+                        path.display(),
+                        path.display()
+                    )));
+                }
+                content = vec![0; KEY];
+                rand::rng().fill_bytes(&mut content);
+                self.write_key(&path, &content)
+                    .map_err(|error| failed(&path, &error))?;
+            }
+            Err(error) => return Err(failed(&path, &error)),
+        }
+        let bytes = content.len();
+        content.try_into().map_err(|_| {
+            wrong(format!(
+                "{} has {bytes} bytes instead of {KEY}: it is no sealing key; restore it from a backup",
+                path.display()
+            ))
+        })
+    }
+
+    /// Whole or not at all: half a key would be taken for a broken one.
+    fn write_key(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Notes outside the folder, if there is a place, that the cluster has started.
+    pub(crate) fn note_outside(&self) {
+        let Some(path) = &self.outside else { return };
+        if matches!(Identity::read(path), Ok(Some(_))) {
+            return;
+        }
+        match self.identity.write(path) {
+            Ok(()) => tracing::info!(
+                path = %path.display(),
+                "noted which cluster this node is of; the file keeps it from starting a new one should its data be gone"
+            ),
+            Err(error) => tracing::warn!(
+                path = %path.display(), %error,
+                "the identity file cannot be written, so nothing would keep this node from starting an empty cluster should its data be gone; \
+                 make an empty file there that the daemon may write, or set `identity` to another place"
+            ),
+        }
+    }
+}
+
+fn group(folder: &Path) -> PathBuf {
+    folder.join("group")
+}
+
+fn wrong(text: String) -> Failure {
+    Failure::Configuration(text)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)
+}
+
+fn lock(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path)
+        .map_err(|error| {
+            wrong(format!(
+                "data_dir {} cannot be written: {error}; give it to the user that pantherd runs as, or name another place (--data-dir)",
+                folder.display()
+            ))
+        })?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder); // only to tell more
+            return Err(Failure::Failed(format!(
+                "another pantherd{} runs on {}; stop it first, or give this one a folder of its own (--data-dir)",
+                match holder.trim() {
+                    "" => String::new(),
+                    process => format!(" (process {process})"),
+                },
+                folder.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|error| failed(&path, &error))?;
+    Ok(file)
+}
+
+impl Identity {
+    fn fresh() -> Self {
+        let mut bytes = [0; 16];
+        rand::rng().fill_bytes(&mut bytes);
+        let mut cluster = String::new();
+        for byte in bytes {
+            let _ = write!(cluster, "{byte:02x}"); // a String takes all
+        }
+        Self {
+            cluster,
+            node: NODE,
+        }
+    }
+
+    /// `None` if there is no such file, or an empty one.
+    fn read(path: &Path) -> Result<Option<Self>, Failure> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(wrong(format!(
+                    "the identity file {} cannot be read: {error}",
+                    path.display()
+                )));
+            }
+        };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let read = Config::builder()
+            .add_source(config::File::from_str(&text, FileFormat::Toml))
+            .build()
+            .and_then(|file| {
+                Ok(Self {
+                    cluster: file.get("cluster")?,
+                    node: file.get("node")?,
+                })
+            });
+        read.map(Some).map_err(|error| {
+            wrong(format!(
+                "{} is no identity file ({error}); restore it, or remove it if this machine was never part of a cluster",
+                path.display()
+            ))
+        })
+    }
+
+    /// In place, because the folder around it may not be ours to write.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(path)?;
+        write!(
+            file,
+            "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\n",
+            self.cluster, self.node
+        )?;
+        file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Flags, Surroundings};
+
+    fn configuration(folder: &Path) -> Configuration {
+        let variables = [
+            ("STATE_DIRECTORY", folder.join("data")),
+            ("CONFIGURATION_DIRECTORY", folder.to_owned()),
+        ];
+        let surroundings = Surroundings {
+            variables: variables
+                .into_iter()
+                .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+                .collect(),
+            ..Surroundings::default()
+        };
+        config::read(&Flags::default(), &surroundings).unwrap().0
+    }
+
+    #[test]
+    fn a_node_whose_data_are_gone_starts_no_new_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration(folder.path());
+        let first = DataDir::open(&configuration).unwrap();
+        std::fs::create_dir(first.group()).unwrap();
+        std::fs::write(first.group().join("log"), "x").unwrap();
+        first.note_outside();
+        let cluster = first.cluster().to_owned();
+        drop(first);
+        let again = DataDir::open(&configuration).unwrap();
+        assert_eq!(again.cluster(), cluster);
+        drop(again);
+        std::fs::remove_dir_all(&configuration.data_dir).unwrap();
+        let refused = DataDir::open(&configuration).err().unwrap();
+        assert!(matches!(refused, Failure::Configuration(_)));
+        assert!(refused.to_string().contains(&cluster), "{refused}");
+        std::fs::remove_file(folder.path().join("identity")).unwrap();
+        assert_ne!(DataDir::open(&configuration).unwrap().cluster(), cluster);
+    }
+
+    #[test]
+    fn data_of_another_cluster_are_refused() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in [&one, &other] {
+            let data = DataDir::open(&configuration(folder.path())).unwrap();
+            std::fs::create_dir(data.group()).unwrap();
+            std::fs::write(data.group().join("log"), "x").unwrap();
+            data.note_outside();
+        }
+        std::fs::copy(other.path().join("identity"), one.path().join("identity")).unwrap();
+        let refused = DataDir::open(&configuration(one.path())).err().unwrap();
+        assert!(
+            refused.to_string().contains("not this machine's data"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn one_daemon_holds_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration(folder.path());
+        let first = DataDir::open(&configuration).unwrap();
+        let refused = DataDir::open(&configuration).err().unwrap();
+        assert!(
+            refused.to_string().contains("another pantherd"),
+            "{refused}"
+        );
+        drop(first);
+        DataDir::open(&configuration).unwrap();
+    }
+
+    #[test]
+    fn the_sealing_key_is_made_once_for_its_owner_alone_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&configuration(folder.path())).unwrap();
+        let key = data.sealing_key().unwrap();
+        assert_eq!(data.sealing_key().unwrap(), key);
+        let path = data.folder().join("sealing.key");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, "short").unwrap();
+        assert!(
+            data.sealing_key()
+                .unwrap_err()
+                .to_string()
+                .contains("5 bytes")
+        );
+        std::fs::create_dir(data.group()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(data.sealing_key(), Err(Failure::Configuration(_))));
+    }
+}

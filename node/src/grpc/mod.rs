@@ -1,0 +1,59 @@
+//! gRPC over a Unix socket: what pantherctl and workers call. Whoever may open the socket may do everything.
+//!
+//! * [`api`]: API functions by name
+//! * [`doors`]: queues and tables
+//! * [`status`]: failures as gRPC names them
+
+mod api;
+mod doors;
+mod status;
+
+use std::time::Duration;
+
+use panther_actors::system::System;
+use panther_cluster::door::Door;
+use panther_proto::v1::api_server::ApiServer;
+use panther_proto::v1::doors_server::DoorsServer;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+/// Bytes of one call: a pack of thousands of detections.
+const CALL_BYTES: usize = 64 << 20;
+/// What a caller may wait at most, whatever it asks for.
+const LONGEST: Duration = Duration::from_secs(900);
+/// Calls of one connection at one time.
+const CALLS: usize = 256;
+
+/// Serves until `closed` says true; calls under way are let end.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    system: System,
+    door: Door,
+    closed: watch::Receiver<bool>,
+) {
+    let api = ApiServer::new(api::Functions::new(system, closed.clone()))
+        .max_decoding_message_size(CALL_BYTES)
+        .max_encoding_message_size(CALL_BYTES);
+    let doors = DoorsServer::new(doors::Gates::new(door, closed.clone()))
+        .max_encoding_message_size(CALL_BYTES);
+    let served = Server::builder()
+        // tonic takes the shorter of this and what the caller sent as grpc-timeout.
+        .timeout(LONGEST)
+        .concurrency_limit_per_connection(CALLS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .add_service(api)
+        .add_service(doors)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until(closed))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the Unix socket is no longer served");
+    }
+}
+
+/// Ends when the listeners are to close.
+async fn until(mut closed: watch::Receiver<bool>) {
+    // A sender that is gone is an end too.
+    let _ = closed.wait_for(|closed| *closed).await;
+}

@@ -1,0 +1,100 @@
+//! The HTTP side: logs in, health and metrics out. Plain HTTP, meant for this machine or a proxy with TLS.
+//!
+//! * [`ingest`]: `POST /ingest/<source>`
+//! * [`server`]: connections, bounded in number and time
+
+mod ingest;
+mod server;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use panther_actors::system::System;
+use panther_cluster::door::Door;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::health;
+
+/// Bytes of bodies that are being read at one time, of all connections.
+const READING_BYTES: usize = 256 << 20;
+
+/// Bounds of what callers may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of one body.
+    pub(crate) body_bytes: usize,
+    /// Connections at one time.
+    pub(crate) connections: usize,
+}
+
+#[derive(Clone)]
+struct Shared {
+    system: System,
+    door: Door,
+    limits: Limits,
+    /// Room for bodies that are being read, a permit a byte.
+    room: Arc<Semaphore>,
+}
+
+/// Serves until `closed` says true; requests under way are let end.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    system: System,
+    door: Door,
+    limits: Limits,
+    closed: watch::Receiver<bool>,
+) {
+    let shared = Shared {
+        system,
+        door,
+        limits,
+        room: Arc::new(Semaphore::new(READING_BYTES)),
+    };
+    let router = Router::new()
+        .route("/ingest/{source}", post(ingest::take))
+        .route("/healthz", get(healthy))
+        .route("/metrics", get(metrics))
+        .fallback(nothing)
+        .with_state(shared);
+    server::run(listener, router, limits.connections, closed).await;
+}
+
+/// Whether the node can do its work: its log answers.
+async fn healthy(State(shared): State<Shared>) -> Response {
+    match health::answers(&shared.door).await {
+        Ok(()) => said(StatusCode::OK, &json!({"status": "ok"})),
+        Err(reason) => said(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"status": "failing", "reason": reason}),
+        ),
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let text = shared.system.metrics().await;
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn nothing() -> Response {
+    said(
+        StatusCode::NOT_FOUND,
+        &json!({"error": "there is nothing here; logs go to POST /ingest/SOURCE, and /healthz and /metrics can be read"}),
+    )
+}
+
+/// An answer in JSON.
+fn said(status: StatusCode, body: &serde_json::Value) -> Response {
+    (
+        status,
+        [(CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
+        .into_response()
+}

@@ -1,0 +1,5 @@
+//! The daemon as a process: what an operator sees of it.
+
+mod daemon;
+mod ingest;
+mod starts;

@@ -1,0 +1,138 @@
+//! Starting, refusing to start, stopping.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::daemon::{Daemon, pantherd};
+
+#[test]
+fn with_no_configuration_it_starts_answers_and_stops_in_good_order() {
+    let home = tempfile::tempdir().unwrap();
+    // The port alone is chosen, since tests run beside each other.
+    let mut daemon = Daemon::start(home.path(), &["--ingest", "127.0.0.1:0"]);
+    let data = home.path().join(".local/share/panther");
+    assert_eq!(daemon.socket, data.join("pantherd.sock"));
+    let mode = daemon.socket.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let status = daemon.invoke("node", "status", &json!({})).unwrap();
+    assert_eq!(status["node"]["id"], 1, "{status}");
+    assert_ne!(status["node"]["session"], 0, "{status}");
+    let (code, body) = daemon.http("GET /healthz HTTP/1.1", b"");
+    assert_eq!(code, 200, "{body}");
+    let (code, body) = daemon.http("GET /metrics HTTP/1.1", b"");
+    assert!(code == 200 && !body.is_empty(), "{code} {body}");
+    assert_eq!(daemon.http("GET /elsewhere HTTP/1.1", b"").0, 404);
+    daemon.signal(Signal::TERM);
+    let (status, took) = daemon.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(!daemon.socket.exists());
+}
+
+#[test]
+fn what_was_set_is_there_after_a_stop_and_after_a_kill() {
+    let home = tempfile::tempdir().unwrap();
+    let output = json!({"displayName": "kept", "outputConfig": {"file": {"path": home.path().join("alerts")}}, "defaultForSeverity": ["HIGH"]});
+    let mut daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    daemon
+        .invoke("panther-outputs-api", "addOutput", &output)
+        .unwrap();
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    // The socket of the one that was killed is in nobody's way.
+    let mut daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.ended().0.code(), Some(0));
+    let daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let outputs = daemon
+        .invoke("panther-outputs-api", "getOutputs", &json!({}))
+        .unwrap();
+    assert_eq!(outputs["outputs"][0]["displayName"], "kept", "{outputs}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_folder_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let second = pantherd(home.path())
+        .args(["--ingest", ""])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        said.contains("another pantherd (process ") && said.contains("--data-dir"),
+        "{said}"
+    );
+    daemon.invoke("node", "status", &json!({})).unwrap();
+}
+
+#[test]
+fn a_bad_configuration_is_told_with_all_its_faults_and_exit_code_3() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("pantherd.toml");
+    std::fs::write(
+        &file,
+        "sokcet = \"x\"\n[listen]\ngrpc = \"127.0.0.1:9\"\n[log]\nlevel = \"loud\"\n",
+    )
+    .unwrap();
+    for arguments in [vec![], vec!["config", "check"], vec!["config", "show"]] {
+        let refused = pantherd(home.path())
+            .arg("--config")
+            .arg(&file)
+            .args(&arguments)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{arguments:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        for key in ["3 faults", "sokcet", "listen.grpc", "log.level"] {
+            assert!(said.contains(key), "{key}: {said}");
+        }
+    }
+    assert!(!home.path().join(".local").exists());
+}
+
+#[test]
+fn a_node_whose_data_are_gone_is_refused_with_exit_code_3() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let identity = home.path().join("identity");
+    let started = |command: &mut std::process::Command| {
+        command
+            .env("PANTHER__IDENTITY", &identity)
+            .args(["--ingest", "", "--data-dir"])
+            .arg(&data)
+            .output()
+            .unwrap()
+    };
+    std::fs::write(&identity, "cluster = \"c1\"\nnode = 1\n").unwrap();
+    let refused = started(&mut pantherd(home.path()));
+    assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("cluster c1") && said.contains("restore a backup"),
+        "{said}"
+    );
+}
+
+#[test]
+fn show_prints_what_is_in_force() {
+    let home = tempfile::tempdir().unwrap();
+    let shown = pantherd(home.path())
+        .args(["config", "show", "--data-dir", "/tmp/x"])
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("data_dir"))
+        .unwrap();
+    assert!(
+        line.contains("\"/tmp/x\"") && line.ends_with("# flag"),
+        "{text}"
+    );
+}
