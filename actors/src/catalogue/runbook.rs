@@ -91,3 +91,18 @@ fn entry(out: &mut String, component: &Component) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue;
+
+    #[test]
+    fn the_run_book_in_the_docs_is_what_the_catalogue_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbook.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == super::markdown(catalogue()),
+            "docs/runbook.md is old: cargo run -p panther-actors --example runbook > docs/runbook.md"
+        );
+    }
+}

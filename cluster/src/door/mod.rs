@@ -21,14 +21,14 @@ use std::time::Duration;
 
 use panther_proto::v1::{
     Code, Command, Conflict, Done, EndSession, Extend, GiveBack, Key, Message, Moved, OpenSession,
-    Purge, QueueCounts, Receipt, Receive, Received, Refused, Reply, Requeue, Row, Tick, Transact,
-    command, reply,
+    Purge, QueueCounts, RaiseFormat, Receipt, Receive, Received, Refused, Reply, Requeue, Row,
+    Tick, Transact, command, reply,
 };
 use tokio::time::Instant;
 
 use crate::raft::{AfterApply, Group, GroupSettings, ProposeError};
-use crate::state::limits;
 use crate::state::read::{self, Page, Query};
+use crate::state::{FORMAT, limits};
 use crate::storage::StateStore;
 use admission::Admission;
 use clock::ClusterClock;
@@ -171,9 +171,20 @@ impl Door {
             inner: Arc::new(inner),
         };
         door.open_session(session).await?;
+        door.raise_format().await?;
         let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
         door.inner.tasks.lock().push(ticking);
         Ok(door)
+    }
+
+    /// A group whose only voter is this node writes the newest format that this build knows.
+    async fn raise_format(&self) -> Result<(), DoorError> {
+        let alone = self.inner.group.status().voters == [self.inner.node];
+        if alone && read::globals(self.store())?.format < FORMAT {
+            self.execute(command::Kind::RaiseFormat(RaiseFormat { format: FORMAT }))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn open_session(&self, session: u64) -> Result<(), DoorError> {

@@ -1,0 +1,9 @@
+//! Prints the run book, for `docs/runbook.md`.
+
+use std::io::Write;
+
+use panther_actors::catalogue::{catalogue, markdown};
+
+fn main() -> std::io::Result<()> {
+    std::io::stdout().write_all(markdown(catalogue()).as_bytes())
+}
