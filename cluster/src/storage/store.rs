@@ -53,6 +53,8 @@ struct Layers {
     /// Writes that are being stored, and the position that they complete.
     on_its_way: Option<(Arc<Writes>, AppliedAt)>,
     applied: AppliedAt,
+    /// The position that sled holds.
+    stored: AppliedAt,
     /// While a snapshot is taken: everything written since it began.
     recording: Option<Writes>,
 }
@@ -183,6 +185,7 @@ impl StateStore {
         };
         let shared = Arc::new(Shared {
             layers: RwLock::new(Layers {
+                stored: applied.clone(),
                 applied,
                 ..Layers::default()
             }),
@@ -358,6 +361,7 @@ impl StateStore {
         let mut database = self.shared.database.write();
         let old = std::mem::replace(&mut *database, Database { db, folder });
         *layers = Layers {
+            stored: applied.clone(),
             applied,
             ..Layers::default()
         };
@@ -492,7 +496,8 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
     let (layer, applied) = {
         let mut layers = shared.layers.write();
         if layers.on_its_way.is_none() {
-            if layers.active.is_empty() {
+            // Entries that wrote nothing count too: the log may be cut behind them.
+            if layers.active.is_empty() && layers.applied == layers.stored {
                 return Ok(());
             }
             layers.active_bytes = 0;
@@ -512,7 +517,9 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
     batch.insert(items::APPLIED, encode_applied(&applied));
     database.db.apply_batch(batch).map_err(items::io_error)?;
     drop(database);
-    shared.layers.write().on_its_way = None;
+    let mut layers = shared.layers.write();
+    layers.on_its_way = None;
+    layers.stored = applied;
     Ok(())
 }
 

@@ -394,6 +394,7 @@ fn requeue_moves_what_was_there_at_its_start_and_nothing_that_comes_later() {
         upto,
         max: 500,
         message_id: String::new(),
+        after: 0,
     }));
     let mut moved: Vec<String> = world
         .receive("plain", 11, 10)

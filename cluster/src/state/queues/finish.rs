@@ -98,7 +98,6 @@ pub(in crate::state) fn give_back(
         ));
     }
     let mut head = self::receipt(tx, receipt)?;
-    tables::change_all(tx, &give_back.changes)?;
     let counted = !super::in_flight(&head);
     release(tx, &receipt.queue, receipt.seq, &mut head)?;
     head.receive += 1; // this receive has ended: a second try to end it counts nothing
@@ -121,6 +120,8 @@ pub(in crate::state) fn give_back(
         give_back.failed && !counted,
         give_back.delay_ms,
     )?;
+    // Only now: a change may lay a feed's record over this very message, which waits again.
+    tables::change_all(tx, &give_back.changes)?;
     Ok(reply::Kind::Done(Done::default()))
 }
 

@@ -22,7 +22,7 @@ const YIELD_MS: u64 = 10_000;
 
 pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply::Kind, Stop> {
     let spec = tx.queue(&receive.queue)?;
-    let mut session = sessions::require(tx, receive.session)?;
+    sessions::require(tx, receive.session)?;
     if receive.visibility_ms > VISIBILITY_MS {
         return Err(stop(
             Code::Invalid,
@@ -33,6 +33,8 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
         ));
     }
     due::advance(tx, DUE_FIRST)?;
+    // Read only now: what was due may have taken messages from it.
+    let mut session = sessions::require(tx, receive.session)?;
     let visible_at = tx.now().saturating_add(
         if receive.visibility_ms == 0 {
             spec.visibility_ms

@@ -55,16 +55,16 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
             step.last = seq;
             continue;
         }
-        if step.count == max || bytes >= STEP_BYTES {
-            step.finished = false;
-            break;
-        }
         let Some(body) = tx.read::<StoredBody>(&keys::body(&from.name, seq))? else {
             continue;
         };
         if !requeue.message_id.is_empty() && body.id != requeue.message_id {
             step.last = seq;
             continue;
+        }
+        if step.count == max || bytes >= STEP_BYTES {
+            step.finished = false;
+            break;
         }
         super::send::require_room(tx, &to, head.bytes)?;
         super::finish::erase(tx, &from.name, seq, &head)?;
@@ -74,6 +74,10 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
         step.count += 1;
         step.last = seq;
         bytes += head.bytes;
+        if !requeue.message_id.is_empty() {
+            step.finished = true;
+            break;
+        }
     }
     Ok(step.moved())
 }

@@ -518,8 +518,6 @@ impl Naive {
     fn give_back(&mut self, give_back: &GiveBack) -> Result<Answer, No> {
         let receipt = give_back.receipt.as_ref().unwrap();
         let now = self.now;
-        self.held(receipt)?;
-        self.change_all(&give_back.changes)?;
         let letter = self.held(receipt)?;
         let was_held = matches!(letter.state, State::InFlight { .. });
         letter.good = None;
@@ -535,6 +533,7 @@ impl Naive {
         if give_back.failed && was_held {
             self.failed(&receipt.queue, &id);
         }
+        self.change_all(&give_back.changes)?;
         Ok(Answer::Done(Vec::new()))
     }
 
