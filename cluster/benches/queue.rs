@@ -15,9 +15,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use panther_cluster::door::{Door, DoorSettings, change};
-use panther_proto::v1::{
-    Command, Declare, QueueSpec, Receipt, Receive, Transact, command,
-};
+use panther_proto::v1::{Command, Declare, QueueSpec, Receipt, Receive, Transact, command};
 use prost::Message as _;
 
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
@@ -58,7 +56,10 @@ fn step_bytes() -> [usize; 3] {
 async fn cycle(door: &Door) {
     door.transact(send()).await.unwrap();
     let received = loop {
-        let received = door.receive(QUEUE, 1, Duration::from_secs(5)).await.unwrap();
+        let received = door
+            .receive(QUEUE, 1, Duration::from_secs(5))
+            .await
+            .unwrap();
         if !received.messages.is_empty() {
             break received;
         }

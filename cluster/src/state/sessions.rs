@@ -90,10 +90,7 @@ pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Re
     if stored.holds == 0 {
         stored.alone = false;
         // Whoever was kept waiting while a suspect ran, or while the session ran empty for one, may look again.
-        let waiting: Vec<&String> = tx
-            .queue_names()
-            .filter(|name| tx.waits(name))
-            .collect();
+        let waiting: Vec<&String> = tx.queue_names().filter(|name| tx.waits(name)).collect();
         for name in waiting {
             tx.wake(name);
         }

@@ -4,4 +4,5 @@
 
 mod door;
 mod model;
+mod promises;
 mod queues;

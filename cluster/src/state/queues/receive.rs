@@ -211,7 +211,12 @@ fn seq_of(key: &[u8]) -> Option<u64> {
 
 /// A message as its receiver and the operator see it.
 #[must_use]
-pub fn message(queue: &str, seq: u64, head: &StoredHead, body: StoredBody) -> Message {
+pub(in crate::state) fn message(
+    queue: &str,
+    seq: u64,
+    head: &StoredHead,
+    body: StoredBody,
+) -> Message {
     Message {
         id: body.id,
         queue: queue.to_owned(),

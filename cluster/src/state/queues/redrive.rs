@@ -140,12 +140,7 @@ pub(in crate::state) fn expire(
     Ok((count, true))
 }
 
-fn heads(
-    tx: &Tx<'_>,
-    queue: &str,
-    after: u64,
-    upto: u64,
-) -> Result<Vec<(u64, StoredHead)>, Stop> {
+fn heads(tx: &Tx<'_>, queue: &str, after: u64, upto: u64) -> Result<Vec<(u64, StoredHead)>, Stop> {
     let upto = if upto == 0 {
         u64::MAX
     } else {

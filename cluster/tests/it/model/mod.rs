@@ -16,7 +16,9 @@ use proptest::prelude::*;
 
 /// Few cases by default, so that the suite stays quick; `PROPTEST_CASES` asks for more.
 fn cases(default: u32) -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     ProptestConfig {
         cases: asked.unwrap_or(default),
         failure_persistence: None,

@@ -151,7 +151,11 @@ impl Naive {
                 Ok(Answer::Moved(count, true))
             }
             command::Kind::Purge(purge) => {
-                let upto = if purge.upto == 0 { u64::MAX } else { purge.upto };
+                let upto = if purge.upto == 0 {
+                    u64::MAX
+                } else {
+                    purge.upto
+                };
                 let (ids, finished) = self.loose(&purge.queue, upto, purge.max, "");
                 for id in &ids {
                     self.take_out(&purge.queue, id);
@@ -266,7 +270,9 @@ impl Naive {
         for (queue, line) in &self.lines {
             for letter in &line.letters {
                 match letter.state {
-                    State::Hidden { until } | State::InFlight { until, .. } if until <= self.now => {
+                    State::Hidden { until } | State::InFlight { until, .. }
+                        if until <= self.now =>
+                    {
                         due.push((until, queue.clone(), letter.seq, letter.id.clone()));
                     }
                     _ => {}
@@ -489,8 +495,7 @@ impl Naive {
     fn in_turn(&mut self, queue: &str, mut ready: Vec<Letter>, max: usize) -> Vec<Letter> {
         let mut chosen = Vec::new();
         while chosen.len() < max && !ready.is_empty() {
-            let turns: BTreeSet<String> =
-                ready.iter().map(|letter| letter.turn.clone()).collect();
+            let turns: BTreeSet<String> = ready.iter().map(|letter| letter.turn.clone()).collect();
             let last = self.line(queue).last_turn.clone();
             let next = turns
                 .iter()
@@ -558,9 +563,12 @@ impl Naive {
         if requeue.from == requeue.to {
             return Err(No::Refused(Code::Invalid));
         }
-        let upto = if requeue.upto == 0 { u64::MAX } else { requeue.upto };
-        let (ids, finished) =
-            self.loose(&requeue.from, upto, requeue.max, &requeue.message_id);
+        let upto = if requeue.upto == 0 {
+            u64::MAX
+        } else {
+            requeue.upto
+        };
+        let (ids, finished) = self.loose(&requeue.from, upto, requeue.max, &requeue.message_id);
         for id in &ids {
             let mut letter = self.take_out(&requeue.from, id);
             (letter.receives, letter.failures, letter.lonely) = (0, 0, 0);
@@ -696,7 +704,11 @@ impl Naive {
     fn change_all(&mut self, changes: &[RowChange]) -> Result<(), No> {
         for change in changes {
             let row = self.row(&change.table, &row_key(change.key.as_ref().unwrap()));
-            if !change.conditions.iter().all(|condition| holds(condition, row)) {
+            if !change
+                .conditions
+                .iter()
+                .all(|condition| holds(condition, row))
+            {
                 return Err(No::Conflict);
             }
         }

@@ -194,9 +194,19 @@ fn numbered(number: u64, keys: u64) -> Writes {
         let key = (number * 7 + step * (keys / 4)) % keys;
         let long = key % 50 == 0;
         let mut value = number.to_be_bytes().to_vec();
-        value.resize(if long { 7_000 * (1 + (number % 3) as usize) } else { 16 }, key as u8);
+        value.resize(
+            if long {
+                7_000 * (1 + (number % 3) as usize)
+            } else {
+                16
+            },
+            key as u8,
+        );
         let gone = (number + step) % 11 == 0;
-        writes.insert(format!("k{key:06}").into_bytes(), (!gone).then(|| Bytes::from(value)));
+        writes.insert(
+            format!("k{key:06}").into_bytes(),
+            (!gone).then(|| Bytes::from(value)),
+        );
     }
     writes
 }
@@ -245,7 +255,10 @@ fn a_snapshot_holds_the_state_of_its_position_though_writing_goes_on() {
         for round in 0..3 {
             let began = store.applied().last.unwrap().index;
             let file = store.take_snapshot().unwrap();
-            assert!(file.header.last.unwrap().index > began, "nothing was written meanwhile");
+            assert!(
+                file.header.last.unwrap().index > began,
+                "nothing was written meanwhile"
+            );
             // The next snapshot removes this file.
             let kept = folders.path().join(format!("{round}.snapshot"));
             std::fs::copy(&file.path, &kept).unwrap();
@@ -273,7 +286,10 @@ fn installing_while_layers_are_written_leaves_nothing_of_the_old_state() {
         // Other writes than the snapshot's, many layers of them on their way.
         for number in 0..200 {
             let mut writes = numbered(number, KEYS);
-            writes.insert(format!("old {round}").into_bytes(), Some(Bytes::from_static(b"x")));
+            writes.insert(
+                format!("old {round}").into_bytes(),
+                Some(Bytes::from_static(b"x")),
+            );
             store.store(writes, told(number));
         }
         store.install(&file).unwrap();
@@ -314,7 +330,10 @@ fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_i
             let upto = store.applied().last;
             let opened = StateStore::open(&copy, settings(1 << 20), None, upto).unwrap();
             let same = everything(&opened) == everything(&expected(opened.applied().last, KEYS));
-            assert!(same, "the database holds other writes than its position says");
+            assert!(
+                same,
+                "the database holds other writes than its position says"
+            );
         }
     });
 }

@@ -61,7 +61,13 @@ pub(super) fn declaration() -> Declare {
         version: 1,
         queues: QUEUES
             .iter()
-            .map(|name| if *name == "dead" { dead.clone() } else { queue(name) })
+            .map(|name| {
+                if *name == "dead" {
+                    dead.clone()
+                } else {
+                    queue(name)
+                }
+            })
             .collect(),
         tables: vec![
             table(
@@ -114,33 +120,85 @@ pub(super) enum Step {
     Send(Vec<Sending>),
     Change(Vec<RowChange>),
     /// With an id of few, and an issue time before now.
-    Request { id: u8, age_ms: u64, sends: Vec<Sending>, changes: Vec<RowChange> },
+    Request {
+        id: u8,
+        age_ms: u64,
+        sends: Vec<Sending>,
+        changes: Vec<RowChange>,
+    },
     /// Ends the message of one of the last receipts.
-    Done { receipt: usize, sends: Vec<Sending>, changes: Vec<RowChange> },
+    Done {
+        receipt: usize,
+        sends: Vec<Sending>,
+        changes: Vec<RowChange>,
+    },
     /// The same with another session's number in the receipt.
-    Forged { receipt: usize, node: u64 },
-    Receive { queue: usize, node: u64, max: u32, visibility_ms: u64 },
-    Extend { receipt: usize, visibility_ms: u64 },
-    GiveBack { receipt: usize, failed: bool, delay_ms: u64, changes: Vec<RowChange> },
-    Open { node: u64, again: bool },
+    Forged {
+        receipt: usize,
+        node: u64,
+    },
+    Receive {
+        queue: usize,
+        node: u64,
+        max: u32,
+        visibility_ms: u64,
+    },
+    Extend {
+        receipt: usize,
+        visibility_ms: u64,
+    },
+    GiveBack {
+        receipt: usize,
+        failed: bool,
+        delay_ms: u64,
+        changes: Vec<RowChange>,
+    },
+    Open {
+        node: u64,
+        again: bool,
+    },
     /// Opens a session under the number that another node's has.
-    Steal { node: u64 },
-    End { node: u64 },
-    Purge { queue: usize, half: bool, max: u32 },
-    Requeue { from: usize, to: usize, half: bool, max: u32, only: Option<usize> },
+    Steal {
+        node: u64,
+    },
+    End {
+        node: u64,
+    },
+    Purge {
+        queue: usize,
+        half: bool,
+        max: u32,
+    },
+    Requeue {
+        from: usize,
+        to: usize,
+        half: bool,
+        max: u32,
+        only: Option<usize>,
+    },
     /// Ticks of this size until nothing more is due.
-    Tick { max: u32 },
-    Pass { ms: u64 },
+    Tick {
+        max: u32,
+    },
+    Pass {
+        ms: u64,
+    },
     /// The next command comes with a time before the clock's.
-    Back { ms: u64 },
+    Back {
+        ms: u64,
+    },
 }
 
 fn int(value: i64) -> Value {
-    Value { kind: Some(value::Kind::Int(value)) }
+    Value {
+        kind: Some(value::Kind::Int(value)),
+    }
 }
 
 fn text(value: &str) -> Value {
-    Value { kind: Some(value::Kind::Text(value.into())) }
+    Value {
+        kind: Some(value::Kind::Text(value.into())),
+    }
 }
 
 fn set() -> impl Strategy<Value = TextSet> {
@@ -203,23 +261,25 @@ fn some_change() -> impl Strategy<Value = RowChange> {
         prop::collection::vec(some_update(), 0..4),
         0_u8..8,
     )
-        .prop_map(|(table, hash, range, tenant, mut conditions, updates, kind)| {
-            if kind < 5 {
-                conditions.clear(); // most changes go through
-            }
-            RowChange {
-                table: table.into(),
-                key: Some(Key {
-                    tenant: tenant.into(),
-                    hash,
-                    range: range.into(),
-                }),
-                conditions,
-                delete: kind == 0,
-                replace: kind == 1,
-                updates: if kind == 0 { Vec::new() } else { updates },
-            }
-        })
+        .prop_map(
+            |(table, hash, range, tenant, mut conditions, updates, kind)| {
+                if kind < 5 {
+                    conditions.clear(); // most changes go through
+                }
+                RowChange {
+                    table: table.into(),
+                    key: Some(Key {
+                        tenant: tenant.into(),
+                        hash,
+                        range: range.into(),
+                    }),
+                    conditions,
+                    delete: kind == 0,
+                    replace: kind == 1,
+                    updates: if kind == 0 { Vec::new() } else { updates },
+                }
+            },
+        )
 }
 
 fn changes(most: usize) -> impl Strategy<Value = Vec<RowChange>> {
@@ -237,16 +297,18 @@ fn sending() -> impl Strategy<Value = Sending> {
         0_u8..3,
         prop::bool::weighted(0.1),
     )
-        .prop_map(|(to, delay_ms, dedup, coalesce, turn, group, kind, odd_body)| Sending {
-            to,
-            delay_ms,
-            dedup,
-            coalesce,
-            turn,
-            group,
-            kind,
-            odd_body,
-        })
+        .prop_map(
+            |(to, delay_ms, dedup, coalesce, turn, group, kind, odd_body)| Sending {
+                to,
+                delay_ms,
+                dedup,
+                coalesce,
+                turn,
+                group,
+                kind,
+                odd_body,
+            },
+        )
 }
 
 fn sendings(most: usize) -> impl Strategy<Value = Vec<Sending>> {

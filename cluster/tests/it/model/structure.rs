@@ -143,7 +143,9 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
             + told.coalesced
             + told.deduplicated;
         if told.accepted != left + gone {
-            return Err(format!("{queue}: accepted is not what became of it: {told:?}"));
+            return Err(format!(
+                "{queue}: accepted is not what became of it: {told:?}"
+            ));
         }
         if let Some(lowest) = lowest_ready.get(queue)
             && !spec.fair
@@ -166,7 +168,9 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
         }
         let named = base.get(&keys::session_of(session.node)).unwrap();
         if named.as_deref() != Some(&session.session.to_be_bytes()) {
-            return Err(format!("a session that its node does not name: {session:?}"));
+            return Err(format!(
+                "a session that its node does not name: {session:?}"
+            ));
         }
     }
     if !holds.is_empty() {
@@ -200,7 +204,11 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
             kind::ROW => {
                 let table = reader.text().unwrap();
                 let row = Row::decode(&bytes[..]).unwrap();
-                match row.attributes.get("expiresAt").and_then(|at| at.kind.as_ref()) {
+                match row
+                    .attributes
+                    .get("expiresAt")
+                    .and_then(|at| at.kind.as_ref())
+                {
                     Some(value::Kind::Int(seconds)) if *seconds >= 0 => {
                         due(*seconds as u64 * 1_000, b't')
                             .text(&table)

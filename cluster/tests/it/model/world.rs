@@ -6,7 +6,7 @@ use panther_cluster::door::change;
 use panther_cluster::state::read::{self, Query};
 use panther_cluster::state::{Machine, MemoryBase};
 use panther_proto::v1::{
-    Code, Command, Entry, Extend, FeedRecord, GiveBack, Message, OpenSession, EndSession, Purge,
+    Code, Command, EndSession, Entry, Extend, FeedRecord, GiveBack, Message, OpenSession, Purge,
     Receipt, Receive, Reply, Requeue, Row, RowChange, Send, Tick, Transact, Value, command, reply,
     send, value,
 };
@@ -82,7 +82,12 @@ impl World {
     }
 
     fn both_at(&mut self, time: u64, kind: command::Kind) -> reply::Kind {
-        let answer = self.model.run(time, &Command { kind: Some(kind.clone()) });
+        let answer = self.model.run(
+            time,
+            &Command {
+                kind: Some(kind.clone()),
+            },
+        );
         let reply = self.machine_alone(time, kind.clone());
         match (&answer, &reply) {
             (Answer::Done(ids), reply::Kind::Done(done)) => {
@@ -110,7 +115,11 @@ impl World {
                 }
             }
             (Answer::Moved(count, finished), reply::Kind::Moved(moved)) => {
-                assert_eq!((moved.count, moved.finished), (*count, *finished), "{kind:?}");
+                assert_eq!(
+                    (moved.count, moved.finished),
+                    (*count, *finished),
+                    "{kind:?}"
+                );
             }
             _ => panic!("{kind:?}: the model says {answer:?}, the machine {reply:?}"),
         }
@@ -199,13 +208,24 @@ impl World {
         match step {
             Step::Send(sendings) => {
                 let sends = self.sends(sendings);
-                self.transact(Transact { sends, ..Transact::default() });
+                self.transact(Transact {
+                    sends,
+                    ..Transact::default()
+                });
             }
             Step::Change(changes) => {
                 let changes = changes.clone();
-                self.transact(Transact { changes, ..Transact::default() });
+                self.transact(Transact {
+                    changes,
+                    ..Transact::default()
+                });
             }
-            Step::Request { id, age_ms, sends, changes } => {
+            Step::Request {
+                id,
+                age_ms,
+                sends,
+                changes,
+            } => {
                 let sends = self.sends(sends);
                 self.transact(Transact {
                     sends,
@@ -215,14 +235,24 @@ impl World {
                     ..Transact::default()
                 });
             }
-            Step::Done { receipt, sends, changes } => {
-                let Some(receipt) = self.receipt(*receipt) else { return };
+            Step::Done {
+                receipt,
+                sends,
+                changes,
+            } => {
+                let Some(receipt) = self.receipt(*receipt) else {
+                    return;
+                };
                 let sends = self.sends(sends);
                 self.done(receipt, sends, changes.clone());
             }
             Step::Forged { receipt, node } => {
-                let Some(mut receipt) = self.receipt(*receipt) else { return };
-                let Some(session) = self.sessions.get(node) else { return };
+                let Some(mut receipt) = self.receipt(*receipt) else {
+                    return;
+                };
+                let Some(session) = self.sessions.get(node) else {
+                    return;
+                };
                 if receipt.session == *session {
                     return;
                 }
@@ -230,13 +260,22 @@ impl World {
                 let held = self.model.lines[&receipt.queue]
                     .letters
                     .iter()
-                    .any(|letter| letter.seq == receipt.seq && matches!(letter.state, State::InFlight { .. }));
+                    .any(|letter| {
+                        letter.seq == receipt.seq && matches!(letter.state, State::InFlight { .. })
+                    });
                 if held {
                     self.done(receipt, Vec::new(), Vec::new());
                 }
             }
-            Step::Receive { queue, node, max, visibility_ms } => {
-                let Some(session) = self.sessions.get(node).copied() else { return };
+            Step::Receive {
+                queue,
+                node,
+                max,
+                visibility_ms,
+            } => {
+                let Some(session) = self.sessions.get(node).copied() else {
+                    return;
+                };
                 self.settle_much();
                 self.both(command::Kind::Receive(Receive {
                     queue: QUEUES[*queue].into(),
@@ -245,15 +284,27 @@ impl World {
                     visibility_ms: *visibility_ms,
                 }));
             }
-            Step::Extend { receipt, visibility_ms } => {
-                let Some(receipt) = self.receipt(*receipt) else { return };
+            Step::Extend {
+                receipt,
+                visibility_ms,
+            } => {
+                let Some(receipt) = self.receipt(*receipt) else {
+                    return;
+                };
                 self.both(command::Kind::Extend(Extend {
                     receipt: Some(receipt),
                     visibility_ms: *visibility_ms,
                 }));
             }
-            Step::GiveBack { receipt, failed, delay_ms, changes } => {
-                let Some(receipt) = self.receipt(*receipt) else { return };
+            Step::GiveBack {
+                receipt,
+                failed,
+                delay_ms,
+                changes,
+            } => {
+                let Some(receipt) = self.receipt(*receipt) else {
+                    return;
+                };
                 self.both(command::Kind::GiveBack(GiveBack {
                     receipt: Some(receipt),
                     failed: *failed,
@@ -265,16 +316,31 @@ impl World {
             }
             Step::Open { node, again: false } => self.open(*node),
             Step::Open { node, again: true } => {
-                let Some(session) = self.sessions.get(node).copied() else { return };
-                self.both(command::Kind::OpenSession(OpenSession { node: *node, session }));
+                let Some(session) = self.sessions.get(node).copied() else {
+                    return;
+                };
+                self.both(command::Kind::OpenSession(OpenSession {
+                    node: *node,
+                    session,
+                }));
             }
             Step::Steal { node } => {
-                let Some(session) = self.sessions.get(&(3 - node)).copied() else { return };
-                self.both(command::Kind::OpenSession(OpenSession { node: *node, session }));
+                let Some(session) = self.sessions.get(&(3 - node)).copied() else {
+                    return;
+                };
+                self.both(command::Kind::OpenSession(OpenSession {
+                    node: *node,
+                    session,
+                }));
             }
             Step::End { node } => {
-                let Some(session) = self.sessions.remove(node) else { return };
-                self.both(command::Kind::EndSession(EndSession { node: *node, session }));
+                let Some(session) = self.sessions.remove(node) else {
+                    return;
+                };
+                self.both(command::Kind::EndSession(EndSession {
+                    node: *node,
+                    session,
+                }));
                 self.open(*node);
             }
             Step::Purge { queue, half, max } => {
@@ -286,7 +352,13 @@ impl World {
                     ..Purge::default()
                 }));
             }
-            Step::Requeue { from, to, half, max, only } => {
+            Step::Requeue {
+                from,
+                to,
+                half,
+                max,
+                only,
+            } => {
                 let upto = self.upto(QUEUES[*from], *half);
                 let message_id = only
                     .and_then(|at| self.model.lines[QUEUES[*from]].letters.get(at))
@@ -308,7 +380,10 @@ impl World {
                 let sends = vec![change::to_queue("plain", b"from the past".to_vec())];
                 self.both_at(
                     time,
-                    command::Kind::Transact(Transact { sends, ..Transact::default() }),
+                    command::Kind::Transact(Transact {
+                        sends,
+                        ..Transact::default()
+                    }),
                 );
             }
         }
@@ -363,7 +438,9 @@ impl World {
     /// Records of a row are handled in order and without a gap: each begins where the last one ended.
     fn record_handled(&mut self, message: &Message) {
         // An operator may have moved other messages here.
-        let Ok(record) = FeedRecord::decode(message.body.clone()) else { return };
+        let Ok(record) = FeedRecord::decode(message.body.clone()) else {
+            return;
+        };
         let Some(key) = &record.key else { return };
         let fates = &self.model.lines["feed"].fates;
         // What an operator or time took out, or a failure took aside, is not handled here.
@@ -376,7 +453,10 @@ impl World {
             && record.old.is_some()
             && let Some(last) = self.handled.get(&key)
         {
-            assert_eq!(*last, record.old, "a change of {key:?} was passed over or came late");
+            assert_eq!(
+                *last, record.old,
+                "a change of {key:?} was passed over or came late"
+            );
         }
         self.handled.insert(key, record.new);
     }
@@ -442,11 +522,20 @@ impl World {
                 ],
                 "{queue}: accepted, done, dead, expired, purged, moved, coalesced, deduplicated, failures"
             );
-            places.extend(fates.done.iter().chain(&fates.expired).chain(&fates.purged).cloned());
+            places.extend(
+                fates
+                    .done
+                    .iter()
+                    .chain(&fates.expired)
+                    .chain(&fates.purged)
+                    .cloned(),
+            );
         }
         // Every id that was ever given is in exactly one place.
         places.sort_unstable();
-        let all: Vec<String> = (1..=self.model.ids).map(|id| format!("{id:016x}")).collect();
+        let all: Vec<String> = (1..=self.model.ids)
+            .map(|id| format!("{id:016x}"))
+            .collect();
         assert_eq!(places, all, "each id in exactly one place");
         for table in TABLES {
             self.compare_table(table);
@@ -489,7 +578,10 @@ impl World {
                 hash: key.1.clone(),
                 range: key.2.clone(),
             };
-            assert_eq!(read::row(&self.base, table, &key).unwrap().as_ref(), Some(row));
+            assert_eq!(
+                read::row(&self.base, table, &key).unwrap().as_ref(),
+                Some(row)
+            );
         }
         for tenant in ["", "t"] {
             for (index, hash_attribute, range_attribute) in
@@ -516,7 +608,8 @@ impl World {
                             .iter()
                             .filter(|(key, row)| {
                                 key.0 == tenant
-                                    && naive::comparable(row, hash_attribute).as_ref() == Some(&hash)
+                                    && naive::comparable(row, hash_attribute).as_ref()
+                                        == Some(&hash)
                             })
                             .filter_map(|(key, row)| {
                                 let rank = match range_attribute {
@@ -575,7 +668,10 @@ fn show(message: &Message) -> String {
         message.failures,
         message.lonely_deaths,
         message.suspect,
-        message.receipt.as_ref().map_or(0, |receipt| receipt.session),
+        message
+            .receipt
+            .as_ref()
+            .map_or(0, |receipt| receipt.session),
         message.visible_at_ms,
     )
 }
