@@ -369,14 +369,15 @@ impl Door {
     /// As [`DoorError`] says.
     pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
         let upto = self.counts(queue).await?.next_seq;
-        let step = || {
+        let step = |after, max| {
             command::Kind::Purge(Purge {
                 queue: queue.to_owned(),
                 upto: upto.max(1),
-                max: 500,
+                max,
+                after,
             })
         };
-        self.in_steps(step).await
+        self.in_steps(u64::MAX, step).await
     }
 
     /// Moves what waits in one queue to another, up to the newest message at the start; how many.
@@ -391,30 +392,36 @@ impl Door {
         limit: Option<u64>,
     ) -> Result<u64, DoorError> {
         let upto = self.counts(from).await?.next_seq.max(1);
-        let max = limit.map_or(500, |limit| u32::try_from(limit).unwrap_or(500).min(500));
-        let step = || {
+        let step = |after, max| {
             command::Kind::Requeue(Requeue {
                 from: from.to_owned(),
                 to: to.to_owned(),
                 upto,
                 max,
                 message_id: message_id.to_owned(),
+                after,
             })
         };
-        if limit.is_some_and(|limit| limit <= 500) {
-            return Ok(u64::from(self.moved(step()).await?.count));
-        }
-        self.in_steps(step).await
+        self.in_steps(limit.unwrap_or(u64::MAX), step).await
     }
 
-    async fn in_steps(&self, step: impl Fn() -> command::Kind) -> Result<u64, DoorError> {
-        let mut count = 0;
+    /// Step after step, until nothing is left or `limit` is reached.
+    async fn in_steps(
+        &self,
+        limit: u64,
+        step: impl Fn(u64, u32) -> command::Kind,
+    ) -> Result<u64, DoorError> {
+        const STEP: u64 = 500;
+        let (mut count, mut after) = (0, 0);
         loop {
-            let moved = self.moved(step()).await?;
+            let max = u32::try_from(STEP.min(limit - count)).unwrap_or(1);
+            let moved = self.moved(step(after, max)).await?;
             count += u64::from(moved.count);
-            if moved.finished || moved.count == 0 {
+            // A step that looked at nothing new would look at the same again.
+            if moved.finished || count >= limit || moved.last <= after {
                 return Ok(count);
             }
+            after = moved.last;
         }
     }
 
@@ -529,6 +536,23 @@ fn unexpected(reply: reply::Kind) -> DoorError {
     }
 }
 
+/// Ticks, each of bounded size, until nothing more is due: as much may fall due between two looks as was sent between
+/// two others.
+async fn settle(merger: &Merger) -> Result<(), DoorError> {
+    const MAX: u32 = 200;
+    loop {
+        let Reply { kind } = merger
+            .submit(Command {
+                kind: Some(command::Kind::Tick(Tick { max: MAX })),
+            })
+            .await?;
+        match kind {
+            Some(reply::Kind::Moved(moved)) if !moved.finished && moved.count > 0 => {}
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// The leader's tick: proposed only if something is due.
 async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
@@ -541,13 +565,7 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
         let due = tokio::task::spawn_blocking(move || read::anything_due(&store, now)).await;
         match due {
             Ok(Ok(true)) => {
-                if let Err(error) = inner
-                    .merger
-                    .submit(Command {
-                        kind: Some(command::Kind::Tick(Tick { max: 200 })),
-                    })
-                    .await
-                {
+                if let Err(error) = settle(&inner.merger).await {
                     tracing::debug!(%error, "a tick was not applied; the next one tries again");
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use panther_proto::v1::{Code, Declare, Done, TableSpec, reply};
+use panther_proto::v1::{Code, Declare, Done, QueueSpec, TableSpec, reply};
 
 use super::keys::{KeyBuilder, kind};
 use super::limits::{NAME_BYTES, stop};
@@ -39,7 +39,7 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
     check(tx, declare)?;
     for table in &declare.tables {
         if let Some(old) = tx.read::<TableSpec>(&key(TABLE, &table.name))?
-            && old.indexes != table.indexes
+            && (old.indexes != table.indexes || old.ttl_attribute != table.ttl_attribute)
             && !tx
                 .scan_prefix(&KeyBuilder::new(kind::ROW).text(&table.name).done(), 1)?
                 .is_empty()
@@ -47,7 +47,7 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
             return Err(stop(
                 Code::Invalid,
                 format!(
-                    "the indexes of table {} cannot change while it holds rows",
+                    "the indexes and expiry of table {} cannot change while it holds rows",
                     table.name
                 ),
             ));
@@ -55,6 +55,21 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
         tx.write(key(TABLE, &table.name), table);
     }
     for queue in &declare.queues {
+        // Where a waiting message is found depends on it.
+        if let Some(old) = tx.read::<QueueSpec>(&key(QUEUE, &queue.name))?
+            && (old.fair, old.dead_letter) != (queue.fair, queue.dead_letter)
+            && !tx
+                .scan_prefix(&KeyBuilder::new(kind::HEAD).text(&queue.name).done(), 1)?
+                .is_empty()
+        {
+            return Err(stop(
+                Code::Invalid,
+                format!(
+                    "whether queue {} is fair or a dead letter queue cannot change while it holds messages",
+                    queue.name
+                ),
+            ));
+        }
         tx.write(key(QUEUE, &queue.name), queue);
     }
     for topic in &declare.topics {
@@ -94,6 +109,12 @@ fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
                     "{} is a dead letter queue and has none of its own",
                     queue.name
                 ),
+            ));
+        }
+        if queue.dlq == queue.name {
+            return Err(stop(
+                Code::Invalid,
+                format!("queue {} names itself as its dead letter queue", queue.name),
             ));
         }
         if !queue.dlq.is_empty() && !queues.contains(queue.dlq.as_str()) {

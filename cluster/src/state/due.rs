@@ -100,5 +100,9 @@ pub(super) fn tick(tx: &mut Tx<'_>, max: u32) -> Result<reply::Kind, Stop> {
         count += expired;
         finished &= done;
     }
-    Ok(reply::Kind::Moved(Moved { count, finished }))
+    Ok(reply::Kind::Moved(Moved {
+        count,
+        finished,
+        last: 0,
+    }))
 }

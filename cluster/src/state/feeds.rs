@@ -43,7 +43,7 @@ pub(super) fn record(
         trace_id: new.or(old).and_then(trace_of).unwrap_or_default(),
         ..Send::default()
     };
-    queues::send::run(tx, &feed.queue, &send)?;
+    queues::send::run(tx, &feed.queue, &send, queues::send::Source::Feed)?;
     Ok(())
 }
 

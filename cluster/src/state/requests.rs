@@ -9,10 +9,15 @@ use super::{Stop, Tx, due, keys};
 ///
 /// A request that is older than an answer is remembered for is refused: it may have run already.
 pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<reply::Kind>, Stop> {
-    if let Some(old) = tx.read::<RememberedReply>(&keys::request(id))? {
-        return Ok(old.reply.and_then(|reply| reply.kind));
-    }
     let now = tx.now();
+    if time_ms > now.saturating_add(REQUEST_MS) {
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "the request says that it was issued at {time_ms}, more than ten minutes after cluster time {now}: set the caller's clock"
+            ),
+        ));
+    }
     if time_ms.saturating_add(REQUEST_MS) <= now {
         return Err(stop(
             Code::StaleRequest,
@@ -21,7 +26,10 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
             ),
         ));
     }
-    Ok(None)
+    Ok(tx
+        .read::<RememberedReply>(&keys::request(id))?
+        .and_then(|old| old.reply)
+        .and_then(|reply| reply.kind))
 }
 
 /// Remembers an answer until no retry can be accepted any more.

@@ -26,20 +26,24 @@ pub(super) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<reply::Kind, S
         return Err(stop(Code::Invalid, "a session needs a number other than 0"));
     }
     let mut count = 0;
-    if let Some(old) = in_force(tx, open.node)? {
-        if old == open.session {
-            return Ok(reply::Kind::Moved(Moved {
-                count: 0,
-                finished: true,
-            }));
-        }
+    let old = in_force(tx, open.node)?;
+    if old == Some(open.session) {
+        return Ok(moved(0, true));
+    }
+    if let Some(other) = tx.read::<StoredSession>(&keys::session(open.session))? {
+        return Err(stop(
+            Code::Invalid,
+            format!(
+                "session {:016x} is one of node {}: each run needs a number of its own",
+                open.session, other.node
+            ),
+        ));
+    }
+    if let Some(old) = old {
         let (given_back, finished) = finish(tx, old)?;
         count = given_back;
         if !finished {
-            return Ok(reply::Kind::Moved(Moved {
-                count,
-                finished: false,
-            }));
+            return Ok(moved(count, false));
         }
     }
     let stored = StoredSession {
@@ -53,25 +57,27 @@ pub(super) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<reply::Kind, S
         keys::session_of(open.node),
         open.session.to_be_bytes().to_vec().into(),
     );
-    Ok(reply::Kind::Moved(Moved {
+    Ok(moved(count, true))
+}
+
+fn moved(count: u32, finished: bool) -> reply::Kind {
+    reply::Kind::Moved(Moved {
         count,
-        finished: true,
-    }))
+        finished,
+        last: 0,
+    })
 }
 
 /// Ends a session that fell silent or drained.
 pub(super) fn end(tx: &mut Tx<'_>, end: &EndSession) -> Result<reply::Kind, Stop> {
     if in_force(tx, end.node)? != Some(end.session) {
-        return Ok(reply::Kind::Moved(Moved {
-            count: 0,
-            finished: true,
-        }));
+        return Ok(moved(0, true));
     }
     let (count, finished) = finish(tx, end.session)?;
     if finished {
         tx.remove(keys::session_of(end.node));
     }
-    Ok(reply::Kind::Moved(Moved { count, finished }))
+    Ok(moved(count, finished))
 }
 
 /// A session no longer holds a message.
@@ -84,14 +90,9 @@ pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Re
     if stored.holds == 0 {
         stored.alone = false;
         // Whoever was kept waiting while a suspect ran, or while the session ran empty for one, may look again.
-        if tx.queue_names().any(|name| tx.counts(name).suspects > 0) || stored.holds == 0 {
-            let waiting: Vec<&String> = tx
-                .queue_names()
-                .filter(|name| tx.counts(name).waiting > 0)
-                .collect();
-            for name in waiting {
-                tx.wake(name);
-            }
+        let waiting: Vec<&String> = tx.queue_names().filter(|name| tx.waits(name)).collect();
+        for name in waiting {
+            tx.wake(name);
         }
     }
     tx.write(keys::session(session), &stored);

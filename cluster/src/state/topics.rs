@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 
 use panther_proto::v1::{Send, Subscription};
 
-use super::{Stop, Tx, queues};
+use super::queues::send::{self, Source};
+use super::{Stop, Tx};
 
 /// Sends to each subscriber; the ids of what was sent, joined where there are several.
-pub(super) fn publish(tx: &mut Tx<'_>, topic: &str, send: &Send) -> Result<String, Stop> {
+pub(super) fn publish(
+    tx: &mut Tx<'_>,
+    topic: &str,
+    send: &Send,
+    source: Source,
+) -> Result<String, Stop> {
     let spec = tx.topic(topic)?;
     let mut ids = Vec::new();
     for subscription in spec
@@ -15,7 +21,7 @@ pub(super) fn publish(tx: &mut Tx<'_>, topic: &str, send: &Send) -> Result<Strin
         .iter()
         .filter(|subscription| passes(subscription, &send.attributes))
     {
-        let id = queues::send::run(tx, &subscription.queue, send)?;
+        let id = send::run(tx, &subscription.queue, send, source)?;
         if !id.is_empty() {
             ids.push(id);
         }

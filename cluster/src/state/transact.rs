@@ -3,6 +3,7 @@
 use panther_proto::v1::{Code, Done, Transact, reply, send};
 
 use super::limits::stop;
+use super::queues::send::Source;
 use super::{Stop, Tx, queues, requests, tables, topics};
 
 pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, Stop> {
@@ -15,18 +16,17 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
     if let Some(receipt) = &transact.done {
         queues::finish::done(tx, receipt)?;
     }
-    // Every condition is of the state before the command, so that the order of changes does not matter.
-    for change in &transact.changes {
-        tables::check(tx, change)?;
-    }
-    for change in &transact.changes {
-        tables::change(tx, change)?;
-    }
+    tables::change_all(tx, &transact.changes)?;
+    let source = if transact.done.is_some() {
+        Source::Handler
+    } else {
+        Source::Door
+    };
     let mut message_ids = Vec::with_capacity(transact.sends.len());
     for send in &transact.sends {
         message_ids.push(match &send.to {
-            Some(send::To::Queue(queue)) => queues::send::run(tx, queue, send)?,
-            Some(send::To::Topic(topic)) => topics::publish(tx, topic, send)?,
+            Some(send::To::Queue(queue)) => queues::send::run(tx, queue, send, source)?,
+            Some(send::To::Topic(topic)) => topics::publish(tx, topic, send, source)?,
             None => {
                 return Err(stop(
                     Code::Invalid,

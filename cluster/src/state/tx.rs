@@ -207,6 +207,28 @@ impl<'a> Tx<'a> {
             .unwrap_or_default()
     }
 
+    /// True if something waits in a queue.
+    #[must_use]
+    pub fn waits(&self, queue: &str) -> bool {
+        self.effects
+            .counts
+            .get(queue)
+            .or_else(|| self.cache.counts.get(queue))
+            .is_some_and(|counts| counts.waiting > 0)
+    }
+
+    /// True if a suspect may be received from any queue.
+    #[must_use]
+    pub fn suspects_wait(&self) -> bool {
+        self.cache.queues.keys().any(|name| {
+            self.effects
+                .counts
+                .get(name)
+                .or_else(|| self.cache.counts.get(name))
+                .is_some_and(|counts| counts.suspects > 0)
+        })
+    }
+
     /// A queue's counters, to change.
     pub fn counts_mut(&mut self, queue: &str) -> &mut QueueCounts {
         let cache = self.cache;

@@ -14,7 +14,7 @@ use prost::Message;
 use super::items;
 use super::snapshot::{self, SnapshotFile};
 use crate::log::sync_folder;
-use crate::state::{Base, Pair, Writes, read};
+use crate::state::{Base, Globals, Pair, Writes};
 
 /// Sizes of the store.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,8 @@ struct Layers {
     /// Writes that are being stored, and the position that they complete.
     on_its_way: Option<(Arc<Writes>, AppliedAt)>,
     applied: AppliedAt,
+    /// The position that sled holds.
+    stored: AppliedAt,
     /// While a snapshot is taken: everything written since it began.
     recording: Option<Writes>,
 }
@@ -63,8 +65,10 @@ struct Shared {
     settings: StoreSettings,
     signal: Mutex<Signal>,
     changed: Condvar,
-    /// Held while a layer is written: one at a time.
+    /// Held while a layer is written or the database is replaced: one at a time.
     writing: Mutex<()>,
+    /// Held while a snapshot file is made or taken over: they share a temporary name.
+    snapshotting: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -181,6 +185,7 @@ impl StateStore {
         };
         let shared = Arc::new(Shared {
             layers: RwLock::new(Layers {
+                stored: applied.clone(),
                 applied,
                 ..Layers::default()
             }),
@@ -189,6 +194,7 @@ impl StateStore {
             signal: Mutex::new(Signal::default()),
             changed: Condvar::new(),
             writing: Mutex::new(()),
+            snapshotting: Mutex::new(()),
         });
         let thread = {
             let shared = shared.clone();
@@ -272,6 +278,7 @@ impl StateStore {
     /// # Errors
     /// The file cannot be written.
     pub fn take_snapshot(&self) -> io::Result<SnapshotFile> {
+        let _one_at_a_time = self.shared.snapshotting.lock();
         self.shared.layers.write().recording = Some(Writes::new());
         let taken = self.scan_into_file();
         match taken {
@@ -294,12 +301,18 @@ impl StateStore {
     }
 
     fn scan_into_file(&self) -> io::Result<SnapshotFile> {
-        const PAGE: usize = 1_000;
+        // A page is held in memory whole, and values may be large.
+        const PAGE: usize = 100;
+        let globals_key = crate::state::keys::globals();
+        let mut globals = None;
         let mut file = snapshot::Writer::create(&self.root)?;
         let mut from = Vec::new();
         loop {
             let page = self.scan(&from, &[0xFF; 9], PAGE, false)?;
             for (key, value) in &page {
+                if **key == *globals_key {
+                    globals = Some(value.clone());
+                }
                 file.item(key, Some(value))?;
             }
             match page.last() {
@@ -312,21 +325,19 @@ impl StateStore {
         }
         let (since, applied) = {
             let mut layers = self.shared.layers.write();
-            (
-                layers.recording.take().unwrap_or_default(),
-                layers.applied.clone(),
-            )
+            (layers.recording.take(), layers.applied.clone())
         };
+        let since = since.ok_or_else(|| {
+            io::Error::other("the state was replaced while a snapshot of it was taken")
+        })?;
         for (key, value) in &since {
             file.item(key, value.as_ref())?;
         }
-        // The hash and format as of that position: what was recorded last, or what has not changed since.
-        let globals = match since.get(&crate::state::keys::globals()) {
-            Some(Some(bytes)) => {
-                crate::state::Globals::decode(bytes.clone()).map_err(io::Error::other)?
-            }
-            _ => read::globals(self)?,
-        };
+        // The hash and format as of that position: what was recorded last, or what was read and has not changed since.
+        if let Some(recorded) = since.get(&globals_key) {
+            globals.clone_from(recorded);
+        }
+        let globals = Globals::decode(globals.unwrap_or_default()).map_err(io::Error::other)?;
         file.finish(&applied, globals.hash, globals.format)
     }
 
@@ -335,16 +346,22 @@ impl StateStore {
     /// # Errors
     /// The snapshot does not check, or the disk does not take it; the old state is then still in force.
     pub fn install(&self, file: &SnapshotFile) -> io::Result<()> {
+        // A snapshot that is being taken ends in an error: it would hold some of the old state and some of the new.
+        self.shared.layers.write().recording = None;
+        let _one_at_a_time = self.shared.snapshotting.lock();
         let folder = next_folder(&self.root)?;
         let db = open_database(&folder, self.shared.settings)?;
         let applied = load(&db, file)?;
         // The file first: once the state is in force, the log before it may be gone.
         file.keep_in(&self.root)?;
+        // A layer of the old state that is on its way ends there, not in the new database.
+        let _no_layer = self.shared.writing.lock();
         point_to(&self.root, &folder)?;
         let mut layers = self.shared.layers.write();
         let mut database = self.shared.database.write();
         let old = std::mem::replace(&mut *database, Database { db, folder });
         *layers = Layers {
+            stored: applied.clone(),
             applied,
             ..Layers::default()
         };
@@ -389,7 +406,7 @@ impl Base for StateStore {
         }) {
             return Ok(value.clone());
         }
-        SledBase(&self.shared.database.read().db).get(key)
+        get_stored(&self.shared.database.read().db, key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
@@ -398,26 +415,42 @@ impl Base for StateStore {
         let over: Vec<&Writes> = std::iter::once(&layers.active)
             .chain(layers.on_its_way.as_ref().map(|(layer, _)| layer.as_ref()))
             .collect();
-        crate::state::scan_layers(&SledBase(&database.db), &over, from, to, limit, reverse)
+        let below = Below {
+            db: &database.db,
+            over: &over,
+        };
+        crate::state::scan_layers(&below, &over, from, to, limit, reverse)
     }
 }
 
-struct SledBase<'a>(&'a sled::Db);
+fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>> {
+    match db.get(items::head_key(key)).map_err(items::io_error)? {
+        None => Ok(None),
+        Some(head) => items::whole(db, key, &head).map(Some),
+    }
+}
 
-impl Base for SledBase<'_> {
+/// sled as it lies below layers. A layer may be on its way into it right now, so a value of which a layer holds a newer
+/// one may be found in pieces that do not belong together: it is not put together, since the newer one covers it.
+struct Below<'a> {
+    db: &'a sled::Db,
+    over: &'a [&'a Writes],
+}
+
+impl Base for Below<'_> {
     fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
-        match self.0.get(items::head_key(key)).map_err(items::io_error)? {
-            None => Ok(None),
-            Some(head) => items::whole(self.0, key, &head).map(Some),
-        }
+        get_stored(self.db, key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
-        let range = self.0.range(items::head_key(from)..items::head_key(to));
+        let range = self.db.range(items::head_key(from)..items::head_key(to));
         let pair = |item: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, head) = item.map_err(items::io_error)?;
             let key = Bytes::copy_from_slice(&key[1..]);
-            let value = items::whole(self.0, &key, &head)?;
+            if self.over.iter().any(|layer| layer.contains_key(&key[..])) {
+                return Ok((key, Bytes::new()));
+            }
+            let value = items::whole(self.db, &key, &head)?;
             Ok((key, value))
         };
         if reverse {
@@ -463,7 +496,8 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
     let (layer, applied) = {
         let mut layers = shared.layers.write();
         if layers.on_its_way.is_none() {
-            if layers.active.is_empty() {
+            // Entries that wrote nothing count too: the log may be cut behind them.
+            if layers.active.is_empty() && layers.applied == layers.stored {
                 return Ok(());
             }
             layers.active_bytes = 0;
@@ -483,7 +517,9 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
     batch.insert(items::APPLIED, encode_applied(&applied));
     database.db.apply_batch(batch).map_err(items::io_error)?;
     drop(database);
-    shared.layers.write().on_its_way = None;
+    let mut layers = shared.layers.write();
+    layers.on_its_way = None;
+    layers.stored = applied;
     Ok(())
 }
 
@@ -566,9 +602,15 @@ fn current_folder(root: &Path) -> io::Result<PathBuf> {
     Ok(root.join(named))
 }
 
+/// A folder of a number that is not in use. The one in force counts although it may have been set aside: what is built
+/// must not bear its name before it is whole.
 fn next_folder(root: &Path) -> io::Result<PathBuf> {
-    let next = numbered(root)?.last().map_or(1, |last| last + 1);
-    Ok(root.join(format!("state-{next}")))
+    let in_force = std::fs::read_to_string(root.join(CURRENT))
+        .ok()
+        .and_then(|name| name.trim().strip_prefix("state-")?.parse().ok())
+        .unwrap_or(0);
+    let last = numbered(root)?.last().copied().unwrap_or(0).max(in_force);
+    Ok(root.join(format!("state-{}", last + 1)))
 }
 
 fn point_to(root: &Path, folder: &Path) -> io::Result<()> {

@@ -11,14 +11,14 @@ use panther_proto::v1::{
 };
 use prost::Message as _;
 
-struct World {
-    base: MemoryBase,
+pub(crate) struct World {
+    pub(crate) base: MemoryBase,
     machine: Machine,
-    now: u64,
+    pub(crate) now: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let base = MemoryBase::default();
         let machine = Machine::open(&base).unwrap();
         let mut world = Self {
@@ -87,7 +87,7 @@ impl World {
         world
     }
 
-    fn run(&mut self, kind: command::Kind) -> reply::Kind {
+    pub(crate) fn run(&mut self, kind: command::Kind) -> reply::Kind {
         let entry = Entry {
             group: 1,
             format: 1,
@@ -99,11 +99,11 @@ impl World {
         applied.replies.remove(0).kind.unwrap()
     }
 
-    fn open(&mut self, node: u64, session: u64) {
+    pub(crate) fn open(&mut self, node: u64, session: u64) {
         self.run(command::Kind::OpenSession(OpenSession { node, session }));
     }
 
-    fn send(&mut self, queue: &str, body: &str, with: impl FnOnce(&mut Send)) -> String {
+    pub(crate) fn send(&mut self, queue: &str, body: &str, with: impl FnOnce(&mut Send)) -> String {
         let mut send = change::to_queue(queue, body.as_bytes().to_vec());
         with(&mut send);
         match self.run(command::Kind::Transact(Transact {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    fn receive(&mut self, queue: &str, session: u64, max: u32) -> Vec<Message> {
+    pub(crate) fn receive(&mut self, queue: &str, session: u64, max: u32) -> Vec<Message> {
         match self.run(command::Kind::Receive(Receive {
             queue: queue.into(),
             session,
@@ -127,21 +127,21 @@ impl World {
         }
     }
 
-    fn bodies(&mut self, queue: &str, max: u32) -> Vec<String> {
+    pub(crate) fn bodies(&mut self, queue: &str, max: u32) -> Vec<String> {
         self.receive(queue, 11, max)
             .iter()
             .map(|message| String::from_utf8(message.body.to_vec()).unwrap())
             .collect()
     }
 
-    fn done(&mut self, message: &Message) -> reply::Kind {
+    pub(crate) fn done(&mut self, message: &Message) -> reply::Kind {
         self.run(command::Kind::Transact(Transact {
             done: message.receipt.clone(),
             ..Transact::default()
         }))
     }
 
-    fn give_back(&mut self, message: &Message, failed: bool, delay_ms: u64) {
+    pub(crate) fn give_back(&mut self, message: &Message, failed: bool, delay_ms: u64) {
         let give_back = GiveBack {
             receipt: message.receipt.clone(),
             failed,
@@ -156,7 +156,7 @@ impl World {
         ));
     }
 
-    fn put(&mut self, change: Change) {
+    pub(crate) fn put(&mut self, change: Change) {
         let reply = self.run(command::Kind::Transact(Transact {
             changes: vec![change.done()],
             ..Transact::default()
@@ -164,11 +164,11 @@ impl World {
         assert!(matches!(reply, reply::Kind::Done(_)), "{reply:?}");
     }
 
-    fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.run(command::Kind::Tick(Tick { max: 500 }));
     }
 
-    fn rows(&self) -> Vec<KeyedRow> {
+    pub(crate) fn rows(&self) -> Vec<KeyedRow> {
         read::query(
             &self.base,
             &Query {
@@ -394,6 +394,7 @@ fn requeue_moves_what_was_there_at_its_start_and_nothing_that_comes_later() {
         upto,
         max: 500,
         message_id: String::new(),
+        after: 0,
     }));
     let mut moved: Vec<String> = world
         .receive("plain", 11, 10)

@@ -1,7 +1,8 @@
 //! How a receive ends: done, given back, or its visibility runs out; and the way to the dead letter queue.
 //!
-//! A receipt stays good after its visibility ran out, until the message is received again, moved, purged or done, or
-//! its session ends.
+//! A receipt stays good after its visibility ran out, until the message is received again, given back, laid over by a
+//! newer body, moved, purged or done, or its session ends. One receive fails once at most: a message whose visibility
+//! ran out has had its failure counted when it is given back with an error.
 
 use panther_proto::v1::{
     Code, Done, Extend, GiveBack, QueueSpec, Receipt, StoredBody, StoredHead, reply,
@@ -17,11 +18,12 @@ const ERROR_BYTES: usize = 2_000;
 fn receipt(tx: &Tx<'_>, receipt: &Receipt) -> Result<StoredHead, Stop> {
     sessions::require(tx, receipt.session)?;
     let head = super::require_head(tx, &receipt.queue, receipt.seq)?;
-    if head.receive != receipt.receive {
+    let held_by_another = super::in_flight(&head) && head.session != receipt.session;
+    if head.receive != receipt.receive || held_by_another {
         return Err(stop(
             Code::StaleReceipt,
             format!(
-                "message {} of queue {} was received again since",
+                "message {} of queue {} was received again, given back or replaced since",
                 receipt.seq, receipt.queue
             ),
         ));
@@ -96,13 +98,9 @@ pub(in crate::state) fn give_back(
         ));
     }
     let mut head = self::receipt(tx, receipt)?;
-    for change in &give_back.changes {
-        tables::check(tx, change)?;
-    }
-    for change in &give_back.changes {
-        tables::change(tx, change)?;
-    }
+    let counted = !super::in_flight(&head);
     release(tx, &receipt.queue, receipt.seq, &mut head)?;
+    head.receive += 1; // this receive has ended: a second try to end it counts nothing
     if !give_back.reason.is_empty() {
         let from = if give_back.component.is_empty() {
             String::new()
@@ -119,9 +117,11 @@ pub(in crate::state) fn give_back(
         &receipt.queue,
         receipt.seq,
         head,
-        give_back.failed,
+        give_back.failed && !counted,
         give_back.delay_ms,
     )?;
+    // Only now: a change may lay a feed's record over this very message, which waits again.
+    tables::change_all(tx, &give_back.changes)?;
     Ok(reply::Kind::Done(Done::default()))
 }
 
@@ -273,7 +273,6 @@ fn bury(tx: &mut Tx<'_>, spec: &QueueSpec, seq: u64, head: StoredHead) -> Result
     erase(tx, &spec.name, seq, &head)?;
     tx.counts_mut(&spec.name).dead_lettered += 1;
     body.origin.clone_from(&spec.name);
-    // In the dead letter queue it stands alone: no order, no coalescing.
     let kept = StoredHead {
         receives: head.receives,
         failures: head.failures,
@@ -282,16 +281,7 @@ fn bury(tx: &mut Tx<'_>, spec: &QueueSpec, seq: u64, head: StoredHead) -> Result
         ..StoredHead::default()
     };
     tx.counts_mut(&spec.dlq).accepted += 1;
-    super::send::enqueue(
-        tx,
-        &spec.dlq,
-        &StoredBody {
-            group: String::new(),
-            coalesce_key: String::new(),
-            ..body
-        },
-        kept,
-    )
+    super::send::enqueue(tx, &spec.dlq, &body, kept)
 }
 
 /// Takes every trace of a message out of a queue, and lets the next of its group come.

@@ -50,8 +50,11 @@ fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Resu
         }
     }
     if head.suspect {
-        tx.put(keys::suspect(queue, seq), bytes::Bytes::new());
-        tx.counts_mut(queue).suspects += 1;
+        let key = keys::suspect(queue, seq);
+        if tx.get(&key)?.is_none() {
+            tx.put(key, bytes::Bytes::new());
+            tx.counts_mut(queue).suspects += 1;
+        }
     } else {
         let fair = tx.queue(queue)?.fair;
         tx.put(

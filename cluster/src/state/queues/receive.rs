@@ -1,7 +1,9 @@
 //! A receive is a command, so that a message which kills its node is counted.
 //!
 //! A suspect (its last holder's session ended) runs alone: while a session holds one it gets nothing else, and it gets
-//! one only when it holds nothing. So the death of a node points at one message, and drags no neighbour along.
+//! one only when it holds nothing. So the death of a node points at one message, and drags no neighbour along. A session
+//! that asks for a suspect while it holds other messages is given nothing more for a while, so that it runs empty; one
+//! that does not ask (the suspect's consumer has stopped) goes on as ever, so that a suspect stops no other queue.
 
 use panther_proto::v1::{
     Code, Message, QueueSpec, Receive, Received, StoredBody, StoredHead, StoredSession, reply,
@@ -15,10 +17,12 @@ use crate::state::{Stop, Tx, due, keys, sessions};
 const DUE_FIRST: usize = 16;
 /// Sources that one receive looks at.
 const TURNS_MAX: usize = 256;
+/// How long a session that asked for a suspect is given nothing else.
+const YIELD_MS: u64 = 10_000;
 
 pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply::Kind, Stop> {
     let spec = tx.queue(&receive.queue)?;
-    let mut session = sessions::require(tx, receive.session)?;
+    sessions::require(tx, receive.session)?;
     if receive.visibility_ms > VISIBILITY_MS {
         return Err(stop(
             Code::Invalid,
@@ -29,6 +33,8 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
         ));
     }
     due::advance(tx, DUE_FIRST)?;
+    // Read only now: what was due may have taken messages from it.
+    let mut session = sessions::require(tx, receive.session)?;
     let visible_at = tx.now().saturating_add(
         if receive.visibility_ms == 0 {
             spec.visibility_ms
@@ -39,15 +45,18 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     );
     let max = receive.max.clamp(1, RECEIVE_MAX) as usize;
     let mut messages = Vec::new();
-    for seq in choose(tx, &spec, &session, max)? {
+    let yielded = session.yields_until_ms;
+    for seq in choose(tx, &spec, &mut session, max)? {
         if let Some(message) = take(tx, &spec.name, seq, receive.session, visible_at)? {
             session.alone |= message.suspect;
             session.holds += 1;
             messages.push(message);
         }
     }
-    if !messages.is_empty() {
+    if !messages.is_empty() || session.yields_until_ms != yielded {
         tx.write(keys::session(receive.session), &session);
+    }
+    if !messages.is_empty() {
         if tx.counts(&spec.name).waiting > 0 {
             tx.wake(&spec.name);
         }
@@ -62,18 +71,19 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
 fn choose(
     tx: &mut Tx<'_>,
     spec: &QueueSpec,
-    session: &StoredSession,
+    session: &mut StoredSession,
     max: usize,
 ) -> Result<Vec<u64>, Stop> {
     if session.alone {
         return Ok(Vec::new());
     }
-    // Suspects anywhere come first: the session runs empty, then takes one.
-    let suspects_wait = tx.queue_names().any(|name| tx.counts(name).suspects > 0);
-    if suspects_wait {
-        if session.holds > 0 || tx.counts(&spec.name).suspects == 0 {
+    // A queue's suspects come first: the session runs empty, then takes one.
+    if tx.counts(&spec.name).suspects > 0 {
+        if session.holds > 0 {
+            session.yields_until_ms = tx.now().saturating_add(YIELD_MS);
             return Ok(Vec::new());
         }
+        session.yields_until_ms = 0;
         let prefix = keys::KeyBuilder::new(keys::kind::SUSPECT)
             .text(&spec.name)
             .done();
@@ -82,6 +92,9 @@ fn choose(
             .iter()
             .filter_map(|(key, _)| seq_of(key))
             .collect());
+    }
+    if tx.now() < session.yields_until_ms && tx.suspects_wait() {
+        return Ok(Vec::new());
     }
     if spec.fair {
         in_turn(tx, spec, max)

@@ -6,8 +6,10 @@ use prost::Message;
 use crate::state::limits::stop;
 use crate::state::{Pair, Stop, Tx, keys};
 
-/// Messages that one step looks at.
+/// Messages that one step takes.
 const STEP: usize = 500;
+/// Messages that one step looks at.
+const LOOK: usize = 4 * STEP;
 /// Bytes that one step may write.
 const STEP_BYTES: u64 = 4 << 20;
 
@@ -15,22 +17,23 @@ const STEP_BYTES: u64 = 4 << 20;
 pub(in crate::state) fn purge(tx: &mut Tx<'_>, purge: &Purge) -> Result<reply::Kind, Stop> {
     tx.queue(&purge.queue)?;
     let max = (purge.max as usize).clamp(1, STEP);
-    let found = heads(tx, &purge.queue, purge.upto)?;
-    let mut count = 0;
-    let mut finished = true;
+    let found = heads(tx, &purge.queue, purge.after, purge.upto)?;
+    let mut step = Step::new(purge.after, found.len());
     for (seq, head) in found {
         if super::in_flight(&head) {
+            step.last = seq;
             continue;
         }
-        if count == max {
-            finished = false;
+        if step.count == max {
+            step.finished = false;
             break;
         }
         super::finish::erase(tx, &purge.queue, seq, &head)?;
         tx.counts_mut(&purge.queue).purged += 1;
-        count += 1;
+        step.count += 1;
+        step.last = seq;
     }
-    Ok(moved(count, finished))
+    Ok(step.moved())
 }
 
 /// Moves messages that nobody holds to another queue: id, attributes and trace stay, counts are zeroed, retention starts
@@ -44,30 +47,65 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
         ));
     }
     let max = (requeue.max as usize).clamp(1, STEP);
-    let found = heads(tx, &from.name, requeue.upto)?;
-    let (mut count, mut bytes, mut finished) = (0, 0, true);
+    let found = heads(tx, &from.name, requeue.after, requeue.upto)?;
+    let mut step = Step::new(requeue.after, found.len());
+    let mut bytes = 0;
     for (seq, head) in found {
         if super::in_flight(&head) {
+            step.last = seq;
             continue;
-        }
-        if count == max || bytes >= STEP_BYTES {
-            finished = false;
-            break;
         }
         let Some(body) = tx.read::<StoredBody>(&keys::body(&from.name, seq))? else {
             continue;
         };
         if !requeue.message_id.is_empty() && body.id != requeue.message_id {
+            step.last = seq;
             continue;
         }
+        if step.count == max || bytes >= STEP_BYTES {
+            step.finished = false;
+            break;
+        }
+        super::send::require_room(tx, &to, head.bytes)?;
         super::finish::erase(tx, &from.name, seq, &head)?;
         tx.counts_mut(&from.name).moved_out += 1;
         tx.counts_mut(&to.name).accepted += 1;
         super::send::enqueue(tx, &to.name, &body, StoredHead::default())?;
-        count += 1;
+        step.count += 1;
+        step.last = seq;
         bytes += head.bytes;
+        if !requeue.message_id.is_empty() {
+            step.finished = true;
+            break;
+        }
     }
-    Ok(moved(count, finished))
+    Ok(step.moved())
+}
+
+/// How far a step came.
+struct Step {
+    count: usize,
+    last: u64,
+    finished: bool,
+}
+
+impl Step {
+    /// A step that looks at so many messages: if there may be more, it is not the last.
+    fn new(after: u64, found: usize) -> Self {
+        Self {
+            count: 0,
+            last: after,
+            finished: found < LOOK,
+        }
+    }
+
+    fn moved(&self) -> reply::Kind {
+        reply::Kind::Moved(Moved {
+            count: u32::try_from(self.count).unwrap_or(u32::MAX),
+            finished: self.finished,
+            last: self.last,
+        })
+    }
 }
 
 /// Removes messages whose retention ran out; how many, and whether that was all.
@@ -82,27 +120,34 @@ pub(in crate::state) fn expire(
     }
     let prefix = keys::KeyBuilder::new(keys::kind::HEAD).text(queue).done();
     let mut count = 0;
+    // Those in flight are looked at and left, so more is looked at than may be taken.
+    let found = decode(tx.scan_prefix(&prefix, max + LOOK)?)?;
     // Sequence numbers follow arrival, so the first that is young enough ends the search.
-    for (seq, head) in decode(tx.scan_prefix(&prefix, max)?)? {
+    for (seq, head) in found {
         if head.sent_ms.saturating_add(spec.retention_ms) > tx.now() {
             return Ok((count, true));
         }
-        if !super::in_flight(&head) {
-            super::finish::erase(tx, queue, seq, &head)?;
-            tx.counts_mut(queue).expired += 1;
-            count += 1;
+        if super::in_flight(&head) {
+            continue;
         }
+        if count as usize == max {
+            return Ok((count, false));
+        }
+        super::finish::erase(tx, queue, seq, &head)?;
+        tx.counts_mut(queue).expired += 1;
+        count += 1;
     }
-    Ok((count, count == 0))
+    Ok((count, true))
 }
 
-fn heads(tx: &Tx<'_>, queue: &str, upto: u64) -> Result<Vec<(u64, StoredHead)>, Stop> {
+fn heads(tx: &Tx<'_>, queue: &str, after: u64, upto: u64) -> Result<Vec<(u64, StoredHead)>, Stop> {
     let upto = if upto == 0 {
         u64::MAX
     } else {
         upto.saturating_add(1)
     };
-    decode(tx.scan(&keys::head(queue, 0), &keys::head(queue, upto), STEP * 4)?)
+    let from = after.saturating_add(1);
+    decode(tx.scan(&keys::head(queue, from), &keys::head(queue, upto), LOOK)?)
 }
 
 fn decode(pairs: Vec<Pair>) -> Result<Vec<(u64, StoredHead)>, Stop> {
@@ -123,11 +168,4 @@ fn decode(pairs: Vec<Pair>) -> Result<Vec<(u64, StoredHead)>, Stop> {
                 })
         })
         .collect()
-}
-
-fn moved(count: usize, finished: bool) -> reply::Kind {
-    reply::Kind::Moved(Moved {
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        finished,
-    })
 }

@@ -1,33 +1,56 @@
 //! A message arrives: deduplicated, laid over a waiting one, or put at the end of the line.
+//!
+//! A bound on a queue's bytes turns new work away, never an effect of accepted work: what a handler sends as it ends its
+//! message, a dead letter and a feed's record always find room.
 
-use panther_proto::v1::{Code, Send, StoredBody, StoredHead};
+use panther_proto::v1::{Code, QueueSpec, Send, StoredBody, StoredHead};
 use prost::Message;
 
 use crate::state::limits::stop;
 use crate::state::{Stop, Tx, due, feeds, keys};
 
+/// Where a message comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::state) enum Source {
+    /// New work, which a full queue turns away.
+    Door,
+    /// A handler that ends its message.
+    Handler,
+    /// A table: while its record waits, a newer one leaves it the old image.
+    Feed,
+}
+
 /// Sends one message; its id, or an empty one if it was a duplicate.
-pub(in crate::state) fn run(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result<String, Stop> {
+pub(in crate::state) fn run(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    send: &Send,
+    source: Source,
+) -> Result<String, Stop> {
     let spec = tx.queue(queue)?;
     tx.counts_mut(queue).accepted += 1;
     if !send.dedup_id.is_empty() && spec.dedup_window_ms > 0 {
         let key = keys::dedup(queue, &send.dedup_id);
-        if tx.get(&key)?.is_some() {
-            tx.counts_mut(queue).deduplicated += 1;
-            return Ok(String::new());
-        }
-        tx.put(key, bytes::Bytes::new());
-        let until = tx.now().saturating_add(spec.dedup_window_ms);
-        tx.put(
+        let due = |until| {
             due::key(until, due::Kind::Dedup)
                 .text(queue)
                 .text(&send.dedup_id)
-                .done(),
-            bytes::Bytes::new(),
-        );
+                .done()
+        };
+        // The value is when the id is forgotten; that it is swept later makes the window no longer.
+        if let Some(until) = tx.get(&key)?.as_deref().and_then(number) {
+            if until > tx.now() {
+                tx.counts_mut(queue).deduplicated += 1;
+                return Ok(String::new());
+            }
+            tx.remove(due(until));
+        }
+        let until = tx.now().saturating_add(spec.dedup_window_ms);
+        tx.put(key, until.to_be_bytes().to_vec().into());
+        tx.put(due(until), bytes::Bytes::new());
     }
     if !send.coalesce_key.is_empty()
-        && let Some(id) = coalesce(tx, queue, send)?
+        && let Some(id) = coalesce(tx, queue, send, source)?
     {
         return Ok(id);
     }
@@ -51,11 +74,36 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result
         ..StoredHead::default()
     };
     let id = body.id.clone();
+    if source == Source::Door {
+        require_room(tx, &spec, body.encoded_len() as u64)?;
+    }
     enqueue(tx, queue, &body, head)?;
     Ok(id)
 }
 
-/// Puts a message at the end of the line, with the counts that `head` brings.
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Turns new work away from a queue that holds as much as it may.
+pub(super) fn require_room(tx: &Tx<'_>, spec: &QueueSpec, bytes: u64) -> Result<(), Stop> {
+    let held = tx.counts(&spec.name).bytes;
+    if spec.max_bytes > 0 && held.saturating_add(bytes) > spec.max_bytes {
+        return Err(stop(
+            Code::Full,
+            format!(
+                "queue {} holds {held} bytes of at most {}: its consumer must catch up first",
+                spec.name, spec.max_bytes
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Puts a message at the end of the line, with the counts that `head` brings. In a dead letter queue each stands alone:
+/// its group and coalescing key are kept for the way back, and order nothing there.
 pub(super) fn enqueue(
     tx: &mut Tx<'_>,
     queue: &str,
@@ -67,17 +115,10 @@ pub(super) fn enqueue(
     head.sent_ms = tx.now();
     head.bytes = encoded.len() as u64;
     head.turn.clone_from(&body.turn);
-    head.group.clone_from(&body.group);
-    let counts = tx.counts_mut(queue);
-    if spec.max_bytes > 0 && counts.bytes + head.bytes > spec.max_bytes {
-        return Err(stop(
-            Code::Full,
-            format!(
-                "queue {queue} holds {} bytes of at most {}: its consumer must catch up first",
-                counts.bytes, spec.max_bytes
-            ),
-        ));
+    if !spec.dead_letter {
+        head.group.clone_from(&body.group);
     }
+    let counts = tx.counts_mut(queue);
     counts.next_seq += 1;
     counts.bytes += head.bytes;
     let seq = counts.next_seq;
@@ -88,10 +129,10 @@ pub(super) fn enqueue(
     }
     tx.put(keys::body(queue, seq), encoded.into());
     tx.write(keys::head(queue, seq), &head);
-    if !body.group.is_empty() {
-        tx.put(keys::group(queue, &body.group, seq), bytes::Bytes::new());
+    if !head.group.is_empty() {
+        tx.put(keys::group(queue, &head.group, seq), bytes::Bytes::new());
     }
-    if !body.coalesce_key.is_empty() {
+    if !body.coalesce_key.is_empty() && !spec.dead_letter {
         tx.put(
             keys::coalesce(queue, &body.coalesce_key),
             seq.to_be_bytes().to_vec().into(),
@@ -108,33 +149,46 @@ pub(super) fn enqueue(
     }
 }
 
-/// Gives a waiting message of the same key the new body: id, place and counts stay.
-fn coalesce(tx: &mut Tx<'_>, queue: &str, send: &Send) -> Result<Option<String>, Stop> {
-    let Some(bytes) = tx.get(&keys::coalesce(queue, &send.coalesce_key))? else {
+/// Gives a waiting message of the same key the new body: id, place and counts stay. In a group only the last message
+/// takes one, so that nothing overtakes what came between.
+fn coalesce(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    send: &Send,
+    source: Source,
+) -> Result<Option<String>, Stop> {
+    let newest = tx.get(&keys::coalesce(queue, &send.coalesce_key))?;
+    let Some(seq) = newest.as_deref().and_then(number) else {
         return Ok(None);
     };
-    let Some(seq) = bytes
-        .first_chunk::<8>()
-        .map(|bytes| u64::from_be_bytes(*bytes))
+    let Some(mut head) = super::head(tx, queue, seq)?
+        .filter(|head| !super::in_flight(head) && head.group == send.group)
     else {
         return Ok(None);
     };
-    let Some(mut head) = super::head(tx, queue, seq)?.filter(|head| !super::in_flight(head)) else {
-        return Ok(None);
-    };
+    if !head.group.is_empty() {
+        let behind = keys::group(queue, &head.group, seq.saturating_add(1));
+        let end = keys::group(queue, &head.group, u64::MAX);
+        if !tx.scan(&behind, &end, 1)?.is_empty() {
+            return Ok(None);
+        }
+    }
     let Some(mut body) = tx.read::<StoredBody>(&keys::body(queue, seq))? else {
         return Ok(None);
     };
-    body.body = match feeds::merge(&body.body, &send.body).filter(|_| !send.group.is_empty()) {
-        Some(merged) => merged.into(),
-        None => send.body.clone(),
-    };
+    body.body = match source {
+        Source::Feed => feeds::merge(&body.body, &send.body).map(Into::into),
+        Source::Door | Source::Handler => None,
+    }
+    .unwrap_or_else(|| send.body.clone());
     body.attributes.clone_from(&send.attributes);
     let encoded = body.encode_to_vec();
     let counts = tx.counts_mut(queue);
     counts.coalesced += 1;
     counts.bytes = counts.bytes.saturating_sub(head.bytes) + encoded.len() as u64;
     head.bytes = encoded.len() as u64;
+    // Whoever received the old body and let its visibility run out cannot end the new one.
+    head.receive += 1;
     tx.write(keys::head(queue, seq), &head);
     tx.put(keys::body(queue, seq), encoded.into());
     Ok(Some(body.id))

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use panther_proto::v1::{Code, IndexSpec, Key, Row, TableSpec};
+use panther_proto::v1::{IndexSpec, Key, Row, TableSpec};
 
 use crate::state::keys::{KeyBuilder, KeyReader, kind};
-use crate::state::limits::stop;
+use crate::state::limits::COMMAND_ITEMS;
 use crate::state::{Stop, Tx};
 
 /// Start of all items of an index.
@@ -53,9 +53,6 @@ pub(super) fn update(
             tx.remove(item.clone());
         }
         for item in will.difference(&was) {
-            if index.unique {
-                check_unique(tx, spec, index, key, new)?;
-            }
             tx.put(item.clone(), bytes::Bytes::new());
         }
     }
@@ -77,26 +74,21 @@ fn item(spec: &TableSpec, index: &IndexSpec, key: &Key, row: &Row) -> Option<Vec
     Some(builder.text(&key.hash).text(&key.range).done())
 }
 
-fn check_unique(
+/// Keys of other rows with the same hash value, of which a unique index has few: those of one command at most.
+pub(super) fn others(
     tx: &Tx<'_>,
     spec: &TableSpec,
     index: &IndexSpec,
     key: &Key,
-    row: Option<&Row>,
-) -> Result<(), Stop> {
-    let Some(prefix) = row.and_then(|row| hash_prefix(spec, index, key, row)) else {
-        return Ok(());
+    row: &Row,
+) -> Result<Vec<Key>, Stop> {
+    let Some(prefix) = hash_prefix(spec, index, key, row) else {
+        return Ok(Vec::new());
     };
-    for (item, _) in tx.scan_prefix(&prefix.done(), 2)? {
-        if row_key(&item, index).as_ref() != Some(key) {
-            return Err(stop(
-                Code::NotUnique,
-                format!(
-                    "table {}: another row has the same {}",
-                    spec.name, index.hash
-                ),
-            ));
-        }
-    }
-    Ok(())
+    Ok(tx
+        .scan_prefix(&prefix.done(), COMMAND_ITEMS)?
+        .iter()
+        .filter_map(|(item, _)| row_key(item, index))
+        .filter(|other| other != key)
+        .collect())
 }

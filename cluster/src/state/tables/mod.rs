@@ -10,8 +10,22 @@ use prost::Message;
 use super::limits::{ROW_BYTES, stop};
 use super::{Stop, Tx, due, feeds, keys};
 
-/// Checks a change's conditions against the state before the command.
-pub(super) fn check(tx: &Tx<'_>, change: &RowChange) -> Result<(), Stop> {
+/// Carries out a command's changes. Every condition is of the state before it and unique indexes are judged by the state
+/// after it, so that the order of changes of different rows does not matter.
+pub(super) fn change_all(tx: &mut Tx<'_>, changes: &[RowChange]) -> Result<(), Stop> {
+    for change in changes {
+        check(tx, change)?;
+    }
+    for change in changes {
+        self::change(tx, change)?;
+    }
+    for change in changes {
+        require_unique(tx, change)?;
+    }
+    Ok(())
+}
+
+fn check(tx: &Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     let spec = tx.table(&change.table)?;
     let key = key_of(change)?;
     let row = live(tx, &spec, key)?;
@@ -23,8 +37,36 @@ pub(super) fn check(tx: &Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Refuses what a change left if another row holds the same value of a unique index. A row whose time has come holds
+/// nothing any more: it is removed.
+fn require_unique(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
+    let spec = tx.table(&change.table)?;
+    if change.delete || !spec.indexes.iter().any(|index| index.unique) {
+        return Ok(());
+    }
+    let key = key_of(change)?;
+    let Some(row) = live(tx, &spec, key)? else {
+        return Ok(());
+    };
+    for index in spec.indexes.iter().filter(|index| index.unique) {
+        for other in index::others(tx, &spec, index, key, &row)? {
+            if live(tx, &spec, &other)?.is_some() {
+                return Err(stop(
+                    Code::NotUnique,
+                    format!(
+                        "table {}: another row has the same {}",
+                        spec.name, index.hash
+                    ),
+                ));
+            }
+            expire(tx, &spec.name, &other)?;
+        }
+    }
+    Ok(())
+}
+
 /// Carries out a change: row, indexes, expiry and feed.
-pub(super) fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
+fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     if change.updates.is_empty() && !change.delete && !change.replace {
         return Ok(()); // conditions alone
     }
@@ -57,7 +99,9 @@ pub(super) fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
         return Ok(()); // nothing changes, so no index, no feed
     }
     store(tx, &spec, key, stored.as_ref(), new.as_ref())?;
-    if let Some(feed) = &spec.feed {
+    if let Some(feed) = &spec.feed
+        && old != new.as_ref()
+    {
         let old = old.cloned();
         feeds::record(tx, feed, &spec.name, key, old.as_ref(), new.as_ref())?;
     }

@@ -1,0 +1,374 @@
+//! The same commands on several machines: cut into other entries, through restarts, snapshots and crashes, they end with
+//! the same hash and the same contents.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use panther_cluster::state::{Base, Machine, MemoryBase, Writes};
+use panther_cluster::storage::{AppliedAt, SnapshotFile, StateStore, StoreSettings};
+use panther_proto::v1::{Command, Entry, LogPosition};
+use proptest::prelude::*;
+
+use super::steps;
+use super::structure::everything;
+use super::world::World;
+
+/// Commands with their times, as entries. A new time begins a new entry; so does a command where `cut` says so.
+fn entries(script: &[(u64, Command)], mut cut: impl FnMut(usize) -> bool) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (number, (time, command)) in script.iter().enumerate() {
+        match entries.last_mut() {
+            Some(entry) if entry.time_ms == *time && !cut(number) => {
+                entry.commands.push(command.clone());
+            }
+            _ => entries.push(Entry {
+                group: 1,
+                format: 1,
+                time_ms: *time,
+                commands: vec![command.clone()],
+            }),
+        }
+    }
+    entries
+}
+
+fn at(index: usize) -> AppliedAt {
+    AppliedAt {
+        last: Some(position(index)),
+        membership: None,
+    }
+}
+
+fn position(index: usize) -> LogPosition {
+    LogPosition {
+        term: 1,
+        node: 1,
+        index: index as u64 + 1,
+    }
+}
+
+/// Layers so small that most writes are on their way to disk soon.
+fn settings(layer_bytes: usize) -> StoreSettings {
+    StoreSettings {
+        cache_bytes: 1 << 20,
+        layer_bytes,
+        layer_age: Duration::from_millis(5),
+    }
+}
+
+fn open(root: &Path, layer_bytes: usize, last: Option<usize>) -> StateStore {
+    StateStore::open(root, settings(layer_bytes), None, last.map(position)).unwrap()
+}
+
+fn step_on(machine: &mut Machine, store: &StateStore, index: usize, entry: &Entry) {
+    let applied = machine.apply(store, entry).unwrap();
+    store.store(applied.writes, at(index));
+}
+
+fn history() -> impl Strategy<Value = Vec<steps::Step>> {
+    prop::collection::vec(steps::step(), 10..80)
+}
+
+fn played(history: &[steps::Step]) -> World {
+    let mut world = World::new();
+    for step in history {
+        world.act(step);
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(super::cases(24))]
+
+    #[test]
+    fn replicas_end_equal_however_commands_are_cut_into_entries_and_whatever_restarts(
+        history in history(),
+        dice in prop::collection::vec(any::<u8>(), 32),
+    ) {
+        let world = played(&history);
+        let roll = |number: usize| dice[number % dice.len()].wrapping_add((number / dice.len()) as u8 * 31);
+        // As few entries as can be.
+        let mut base = MemoryBase::default();
+        let mut machine = Machine::open(&base).unwrap();
+        for entry in entries(&world.script, |_| false) {
+            base.store(&machine.apply(&base, &entry).unwrap().writes);
+        }
+        prop_assert_eq!(machine.globals().hash, world.hash());
+        prop_assert_eq!(everything(&base), everything(&world.base));
+        // Cut at random, opened anew at random.
+        let mut base = MemoryBase::default();
+        let mut machine = Machine::open(&base).unwrap();
+        for (index, entry) in entries(&world.script, |number| roll(number) & 1 == 0).iter().enumerate() {
+            base.store(&machine.apply(&base, entry).unwrap().writes);
+            if roll(index) % 5 == 0 {
+                machine = Machine::open(&base).unwrap();
+            }
+        }
+        prop_assert_eq!(machine.globals().hash, world.hash());
+        prop_assert_eq!(everything(&base), everything(&world.base));
+    }
+}
+
+proptest! {
+    #![proptest_config(super::cases(10))]
+
+    #[test]
+    fn a_replica_on_disk_ends_equal_through_snapshots_installed_elsewhere_and_restarts(
+        history in history(),
+        dice in prop::collection::vec(any::<u8>(), 32),
+    ) {
+        let world = played(&history);
+        let roll = |number: usize| dice[number % dice.len()].wrapping_add((number / dice.len()) as u8 * 31);
+        let folders = tempfile::tempdir().unwrap();
+        let mut nodes = vec![open(&folders.path().join("a"), 300, None), open(&folders.path().join("b"), 3_000, None)];
+        let mut machine = Machine::open(&nodes[0]).unwrap();
+        let entries = entries(&world.script, |number| roll(number) & 2 == 0);
+        for (index, entry) in entries.iter().enumerate() {
+            step_on(&mut machine, &nodes[0], index, entry);
+            match roll(index) % 16 {
+                0 => {
+                    // The other node takes over from a snapshot.
+                    let file = nodes[0].take_snapshot().unwrap();
+                    prop_assert_eq!(file.header.last, Some(position(index)));
+                    prop_assert_eq!(&file.header.running_hash[..], &machine.globals().hash.to_be_bytes()[..]);
+                    nodes[1].install(&file).unwrap();
+                    prop_assert_eq!(everything(&nodes[0]), everything(&nodes[1]));
+                    nodes.swap(0, 1);
+                    machine = Machine::open(&nodes[0]).unwrap();
+                }
+                1 => {
+                    let root = nodes[0].root().to_owned();
+                    nodes[0].close().unwrap();
+                    nodes.remove(0);
+                    nodes.insert(0, open(&root, 300, Some(index)));
+                    prop_assert_eq!(nodes[0].applied(), at(index));
+                    machine = Machine::open(&nodes[0]).unwrap();
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(machine.globals().hash, world.hash());
+        prop_assert_eq!(everything(&nodes[0]), everything(&world.base));
+    }
+
+    #[test]
+    fn after_a_crash_the_log_brings_back_what_was_in_memory(
+        history in history(),
+        dice in prop::collection::vec(any::<u8>(), 32),
+    ) {
+        let world = played(&history);
+        let roll = |number: usize| dice[number % dice.len()].wrapping_add((number / dice.len()) as u8 * 31);
+        let folder = tempfile::tempdir().unwrap();
+        let entries = entries(&world.script, |number| roll(number) & 4 == 0);
+        let mut store = open(folder.path(), 500, None);
+        let mut machine = Machine::open(&store).unwrap();
+        let mut index = 0;
+        let mut crashes = 0;
+        while index < entries.len() {
+            step_on(&mut machine, &store, index, &entries[index]);
+            if roll(index) % 16 == 1 {
+                let _ = store.take_snapshot().unwrap();
+            }
+            if roll(index) % 16 == 0 && crashes < 3 {
+                // No close: what was in memory is gone, what the log holds is applied again.
+                crashes += 1;
+                drop(store);
+                store = open(folder.path(), 500, Some(index));
+                machine = Machine::open(&store).unwrap();
+                index = store.applied().last.map_or(0, |last| last.index as usize);
+                continue;
+            }
+            index += 1;
+        }
+        prop_assert_eq!(machine.globals().hash, world.hash());
+        prop_assert_eq!(everything(&store), everything(&world.base));
+    }
+}
+
+/// Entry `number` of a store that is only written: every key takes the number, in turn; some values are long.
+fn numbered(number: u64, keys: u64) -> Writes {
+    let mut writes = Writes::new();
+    for step in 0..4 {
+        let key = (number * 7 + step * (keys / 4)) % keys;
+        let long = key % 50 == 0;
+        let mut value = number.to_be_bytes().to_vec();
+        value.resize(
+            if long {
+                7_000 * (1 + (number % 3) as usize)
+            } else {
+                16
+            },
+            key as u8,
+        );
+        let gone = (number + step) % 11 == 0;
+        writes.insert(
+            format!("k{key:06}").into_bytes(),
+            (!gone).then(|| Bytes::from(value)),
+        );
+    }
+    writes
+}
+
+/// Ends the writing beside a test, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn told(number: u64) -> AppliedAt {
+    at(number as usize)
+}
+
+/// What a store of numbered entries holds after the last of them.
+fn expected(last: Option<LogPosition>, keys: u64) -> MemoryBase {
+    let mut base = MemoryBase::default();
+    for number in 0..last.map_or(0, |at| at.index) {
+        base.store(&numbered(number, keys));
+    }
+    base
+}
+
+#[test]
+fn a_snapshot_holds_the_state_of_its_position_though_writing_goes_on() {
+    const KEYS: u64 = 3_000;
+    let folders = tempfile::tempdir().unwrap();
+    let store = open(&folders.path().join("from"), 100_000, None);
+    let mut number = 0;
+    while number < KEYS * 2 {
+        store.store(numbered(number, KEYS), told(number));
+        number += 1;
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.store(numbered(number, KEYS), told(number));
+                number += 1;
+            }
+        });
+        for round in 0..3 {
+            let began = store.applied().last.unwrap().index;
+            let file = store.take_snapshot().unwrap();
+            assert!(
+                file.header.last.unwrap().index > began,
+                "nothing was written meanwhile"
+            );
+            // The next snapshot removes this file.
+            let kept = folders.path().join(format!("{round}.snapshot"));
+            std::fs::copy(&file.path, &kept).unwrap();
+            let other = open(&folders.path().join(format!("to-{round}")), 100_000, None);
+            other.install(&SnapshotFile::open(kept).unwrap()).unwrap();
+            assert_eq!(other.applied().last, file.header.last);
+            let same = everything(&other) == everything(&expected(file.header.last, KEYS));
+            assert!(same, "the snapshot is not the state of its position");
+        }
+    });
+}
+
+#[test]
+fn installing_while_layers_are_written_leaves_nothing_of_the_old_state() {
+    const KEYS: u64 = 500;
+    let folders = tempfile::tempdir().unwrap();
+    let source = open(&folders.path().join("from"), 100_000, None);
+    for number in 0..2_000 {
+        source.store(numbered(number, KEYS), told(number));
+    }
+    let file = source.take_snapshot().unwrap();
+    let target = folders.path().join("to");
+    let mut store = open(&target, 200, None);
+    for round in 0..20_u64 {
+        // Other writes than the snapshot's, many layers of them on their way.
+        for number in 0..200 {
+            let mut writes = numbered(number, KEYS);
+            writes.insert(
+                format!("old {round}").into_bytes(),
+                Some(Bytes::from_static(b"x")),
+            );
+            store.store(writes, told(number));
+        }
+        store.install(&file).unwrap();
+        std::thread::yield_now();
+        assert_eq!(store.applied().last, file.header.last);
+        if round % 5 == 4 {
+            drop(store);
+            store = StateStore::open(&target, settings(200), None, file.header.last).unwrap();
+            assert_eq!(store.applied().last, file.header.last);
+        }
+        assert!(
+            everything(&store) == everything(&expected(file.header.last, KEYS)),
+            "round {round}: something of the old state is left"
+        );
+    }
+}
+
+#[test]
+fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_its_writes() {
+    const KEYS: u64 = 400;
+    let folders = tempfile::tempdir().unwrap();
+    let root = folders.path().join("live");
+    let store = open(&root, 1, None);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                store.store(numbered(number, KEYS), told(number));
+                number += 1;
+            }
+        });
+        for round in 0..4 {
+            std::thread::sleep(Duration::from_millis(300)); // work for the disk, not a wait for something
+            let copy = folders.path().join(format!("copy-{round}"));
+            copy_folder(&root, &copy);
+            let upto = store.applied().last;
+            let opened = StateStore::open(&copy, settings(1 << 20), None, upto).unwrap();
+            let same = everything(&opened) == everything(&expected(opened.applied().last, KEYS));
+            assert!(
+                same,
+                "the database holds other writes than its position says"
+            );
+        }
+    });
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            // A file that was removed meanwhile is none that a crash would have left.
+            let _ = std::fs::copy(entry.path(), target);
+        }
+    }
+}
+
+#[test]
+fn scans_go_on_while_long_values_are_replaced() {
+    const KEYS: u64 = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), 1, None);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                store.store(numbered(number, KEYS), told(number));
+                number += 1;
+            }
+        });
+        for _ in 0..300 {
+            store.scan(b"k", b"l", 1_000, false).unwrap();
+        }
+    });
+}
