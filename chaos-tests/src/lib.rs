@@ -1,1 +1,94 @@
-//! Real processes, real faults, checked histories.
+//! Real processes, real faults, checked results: `pantherd` as it is shipped, driven through its public faces only.
+//!
+//! * [`crash_loop`]: killed again and again while logs come in through three doors; the counts equal an undisturbed run's
+//! * [`power_cut`]: the disk loses what was not synced; nothing acknowledged is gone
+//! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
+//!
+//! and what they are made of:
+//!
+//! * [`node`]: a pantherd in a folder of its own, started, killed, asked
+//! * [`doors`]: files into the three doors, each retried until it is acknowledged
+//! * [`receiver`]: the webhook that alerts are delivered to
+//! * [`tally`]: all that a run left behind, counted and checked in itself
+//! * [`compare`]: two runs of the same input side by side
+//! * [`disk`]: file systems that can be cut off or filled up
+//!
+//! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
+
+pub mod compare;
+pub mod crash_loop;
+pub mod disk;
+pub mod doors;
+pub mod full_disk;
+pub mod node;
+pub mod power_cut;
+pub mod receiver;
+pub mod tally;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How a run ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The system did what it must not do, or did not do what it must.
+    #[error("{0}")]
+    Broken(String),
+    /// This machine cannot make the fault: nothing is known of the system.
+    #[error("not run: {0}")]
+    CannotRun(String),
+}
+
+impl Failure {
+    /// The system is at fault.
+    pub fn broken(what: impl std::fmt::Display) -> Self {
+        Self::Broken(what.to_string())
+    }
+}
+
+/// What runs give back.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// Adds what was being done to an error.
+pub(crate) trait During<T> {
+    fn during(self, what: impl std::fmt::Display) -> Result<T>;
+}
+
+impl<T, E: std::fmt::Display> During<T> for std::result::Result<T, E> {
+    fn during(self, what: impl std::fmt::Display) -> Result<T> {
+        self.map_err(|error| Failure::Broken(format!("{what}: {error}")))
+    }
+}
+
+/// The project's own samples.
+#[must_use]
+pub fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples")
+}
+
+/// How often something is looked at that is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until `look` finds nothing left to wait for (`None`). What it last gave is why it took too long.
+///
+/// # Errors
+/// It is not so within `patience`.
+pub async fn until(
+    what: &str,
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<String>>,
+) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let Some(left) = look().await? else {
+            return Ok(());
+        };
+        if began.elapsed() > patience {
+            return Err(Failure::Broken(format!(
+                "{what}: not within {} s; {left}",
+                patience.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! Two runs of the same input side by side.
+//!
+//! Matches, rule errors and the ledger must be equal whatever happened. Alerts must be equal too, as long as the run
+//! was shorter than a rule's dedup period. Windows go by the time at which events are handled: in a longer run the
+//! same matches may open a further window, which is a further alert, or two half-filled windows that both stay below
+//! the threshold. For such rules the number of alerts may be up to one per group and period begun, and what must hold
+//! exactly is what [`Tally`](crate::tally::Tally) has checked in itself: every window at its threshold is one alert, and
+//! counts as many events as there are matches stored under it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::tally::{Alerts, Group, Tally};
+
+/// What is wrong with `disturbed`, which took `took`, beside `undisturbed`.
+#[must_use]
+pub fn differences(undisturbed: &Tally, disturbed: &Tally, took: Duration) -> Vec<String> {
+    let mut found = Vec::new();
+    for (run, tally) in [("undisturbed", undisturbed), ("disturbed", disturbed)] {
+        found.extend(
+            tally
+                .problems
+                .iter()
+                .map(|what| format!("{run} run: {what}")),
+        );
+    }
+    each(
+        "matches of",
+        &undisturbed.matches,
+        &disturbed.matches,
+        &mut found,
+    );
+    each(
+        "errors of",
+        &undisturbed.errors,
+        &disturbed.errors,
+        &mut found,
+    );
+    each(
+        "ledger of",
+        &undisturbed.ledger,
+        &disturbed.ledger,
+        &mut found,
+    );
+    let turns = |group: &Group| {
+        let minutes = undisturbed.periods.get(&group.rule).copied().unwrap_or(0);
+        // A period of no length is one that we do not know: nothing can be said of its windows.
+        took.as_secs() / (minutes * 60).max(1)
+    };
+    let steady = |group: &&Group| turns(group) == 0;
+    let of = |tally: &Tally| {
+        tally
+            .alerts
+            .clone()
+            .into_iter()
+            .filter(|(group, _)| steady(&group))
+            .collect::<BTreeMap<Group, Alerts>>()
+    };
+    each("alerts of", &of(undisturbed), &of(disturbed), &mut found);
+    let windows = |tally: &Tally| {
+        tally
+            .windows
+            .clone()
+            .into_iter()
+            .filter(|(group, _)| steady(&group))
+            .collect::<BTreeMap<_, _>>()
+    };
+    each(
+        "deduplication of",
+        &windows(undisturbed),
+        &windows(disturbed),
+        &mut found,
+    );
+    for (group, alerts) in disturbed
+        .alerts
+        .iter()
+        .filter(|(group, _)| turns(group) > 0)
+    {
+        // Matches that stayed below the threshold in one run may reach it in the other only if they were in one window there.
+        let most = 1 + turns(group);
+        if alerts.alerts > most {
+            found.push(format!(
+                "{group:?}: {} alerts, and at most {most} periods began",
+                alerts.alerts
+            ));
+        }
+    }
+    found
+}
+
+fn each<K: Ord + Debug + Clone, V: PartialEq + Debug>(
+    what: &str,
+    undisturbed: &BTreeMap<K, V>,
+    disturbed: &BTreeMap<K, V>,
+    found: &mut Vec<String>,
+) {
+    let keys: BTreeSet<&K> = undisturbed.keys().chain(disturbed.keys()).collect();
+    for key in keys {
+        let (left, right) = (undisturbed.get(key), disturbed.get(key));
+        if left != right {
+            found.push(format!(
+                "{what} {key:?}: {left:?} undisturbed, {right:?} disturbed"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(alerts: u64) -> Tally {
+        let group = Group {
+            rule: "r".into(),
+            dedup: "d".into(),
+            kind: "RULE".into(),
+        };
+        Tally {
+            matches: [("r".to_owned(), 5)].into(),
+            alerts: [(
+                group,
+                Alerts {
+                    alerts,
+                    events: 5,
+                    ..Alerts::default()
+                },
+            )]
+            .into(),
+            periods: [("r".to_owned(), 15)].into(),
+            ..Tally::default()
+        }
+    }
+
+    #[test]
+    fn a_second_alert_is_wrong_unless_a_window_has_turned() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert!(differences(&tally(1), &tally(1), minutes(1)).is_empty());
+        assert_eq!(differences(&tally(1), &tally(2), minutes(14)).len(), 1);
+        assert!(differences(&tally(1), &tally(2), minutes(16)).is_empty());
+        assert_eq!(differences(&tally(1), &tally(3), minutes(16)).len(), 1);
+    }
+
+    #[test]
+    fn a_match_more_or_less_is_always_wrong() {
+        let mut other = tally(1);
+        other.matches.insert("r".into(), 6);
+        assert_eq!(
+            differences(&tally(1), &other, Duration::from_secs(36_000)).len(),
+            1
+        );
+        other.matches.clear();
+        assert_eq!(
+            differences(&tally(1), &other, Duration::from_secs(1)).len(),
+            1
+        );
+    }
+}

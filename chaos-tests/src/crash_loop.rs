@@ -1,0 +1,353 @@
+//! Killed again and again while logs come in through three doors; the counts equal an undisturbed run's.
+//!
+//! Both runs get the same files, each through the same door. In the disturbed one the files are let in bit by bit, so
+//! that there is work under way at every kill. When a kill falls is drawn from the seed: mostly once the node has come
+//! up, sometimes while it still starts, sometimes into a snapshot.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::compare::differences;
+use crate::doors::{Doors, LABELS};
+use crate::node::{Binaries, Node, NodeSettings, count, items};
+use crate::receiver::Receiver;
+use crate::tally::{Tally, delivered};
+use crate::{During, Failure, Result, until};
+
+/// A run's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the kills are drawn from.
+    pub seed: u64,
+    /// Kills.
+    pub rounds: usize,
+    /// Shortest time from kill to kill.
+    pub min: Duration,
+    /// Longest time from kill to kill, if the node is up by then.
+    pub max: Duration,
+    /// The pack of detections.
+    pub pack: PathBuf,
+    /// The folder of log files.
+    pub logs: PathBuf,
+    /// The log types in it, by commas.
+    pub log_types: String,
+    /// The Python that evaluates detections.
+    pub python: String,
+    /// How long a start, and everything after the last kill, may take.
+    pub patience: Duration,
+}
+
+impl Settings {
+    /// On the project's own samples.
+    #[must_use]
+    pub fn on_samples(seed: u64) -> Self {
+        Self {
+            seed,
+            rounds: 10,
+            min: Duration::from_millis(300),
+            max: Duration::from_millis(1500),
+            pack: crate::samples().join("pack"),
+            logs: crate::samples().join("logs"),
+            log_types: "AWS.CloudTrail,Okta.SystemLog,Nginx.Access".to_owned(),
+            python: "python3".to_owned(),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What a run showed.
+#[derive(Debug)]
+pub struct Report {
+    /// The run without faults.
+    pub undisturbed: Tally,
+    /// The run with them.
+    pub disturbed: Tally,
+    /// How long the run with faults took.
+    pub took: Duration,
+    /// Kills while the node was up, and while it started.
+    pub kills: [usize; 2],
+    /// Messages that were being handled when the node was killed, summed over all kills.
+    pub in_flight: u64,
+    /// What is wrong.
+    pub differences: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            undisturbed,
+            disturbed,
+            kills: [up, starting],
+            ..
+        } = self;
+        writeln!(
+            to,
+            "{} kills in {:.0} s ({up} while up, {starting} while starting), {} messages in flight at them",
+            up + starting,
+            self.took.as_secs_f64(),
+            self.in_flight
+        )?;
+        for (name, tally) in [("undisturbed", undisturbed), ("disturbed", disturbed)] {
+            let sum = |place: usize| tally.ledger.values().map(|sums| sums[place]).sum::<u64>();
+            writeln!(
+                to,
+                "{name:<12} {} received, {} stored, {} quarantined; {} matches, {} rule errors, {} alerts, {} posts to the webhook; alarms meanwhile: {:?}",
+                sum(0),
+                sum(1),
+                sum(2),
+                tally.match_count(),
+                tally.errors.values().sum::<u64>(),
+                tally.alert_count(),
+                tally.posts,
+                tally.alarms_seen
+            )?;
+        }
+        write!(to, "{} differences", self.differences.len())
+    }
+}
+
+/// When one kill falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Round {
+    /// Time since the kill before.
+    spacing: Duration,
+    /// Whether it falls then even if the node is not up yet.
+    early: bool,
+    /// Whether a snapshot is asked for just before, and how long before.
+    snapshot: Option<Duration>,
+}
+
+/// All kills of a seed. What happens between them has no influence on what is drawn.
+fn rounds(settings: &Settings) -> Vec<Round> {
+    let mut random = StdRng::seed_from_u64(settings.seed);
+    let mut draw = || Round {
+        spacing: random.random_range(settings.min..=settings.max),
+        early: random.random_ratio(1, 5),
+        snapshot: random
+            .random_ratio(1, 5)
+            .then(|| Duration::from_millis(random.random_range(0..40))),
+    };
+    (0..settings.rounds).map(|_| draw()).collect()
+}
+
+/// Runs both.
+///
+/// # Errors
+/// A run did not get to its end. What is wrong with the results is in the report.
+pub async fn run(settings: &Settings) -> Result<Report> {
+    let binaries = Binaries::find()?;
+    let (undisturbed, _, _) = one(settings, &binaries, &[]).await?;
+    let (disturbed, kills, took) = one(settings, &binaries, &rounds(settings)).await?;
+    Ok(Report {
+        differences: differences(&undisturbed, &disturbed, took),
+        undisturbed,
+        disturbed,
+        took,
+        kills: kills.number,
+        in_flight: kills.in_flight,
+    })
+}
+
+async fn one(
+    settings: &Settings,
+    binaries: &Binaries,
+    rounds: &[Round],
+) -> Result<(Tally, Kills, Duration)> {
+    let folder = tempfile::Builder::new()
+        .prefix("panther-chaos-")
+        .tempdir()
+        .during("making a folder")?;
+    let mut node = Node::new(NodeSettings {
+        binaries: binaries.clone(),
+        folder: folder.path().to_owned(),
+        data: folder.path().join("data"),
+        python: settings.python.clone(),
+        patience: settings.patience,
+    })?;
+    let ran = flow(settings, &mut node, rounds).await;
+    ran.map_err(|failure| match failure {
+        Failure::Broken(what) => Failure::Broken(format!(
+            "{what}\nthe node's log ends with:\n{}",
+            node.last_words()
+        )),
+        other => other,
+    })
+}
+
+async fn flow(
+    settings: &Settings,
+    node: &mut Node,
+    rounds: &[Round],
+) -> Result<(Tally, Kills, Duration)> {
+    let receiver = Receiver::start().await?;
+    node.start()?;
+    node.ready().await?;
+    let pack = settings.pack.display().to_string();
+    node.ctl(&["detections", "upload", &pack]).await?;
+    node.ctl(&["outputs", "add", "webhook", "webhook", &receiver.url()])
+        .await?;
+    let file = delivered(node).display().to_string();
+    node.ctl(&["outputs", "add", "file", "file", &file]).await?;
+    let doors = Doors::open(node, &settings.log_types).await?;
+
+    let files = log_files(&settings.logs)?;
+    let began = Instant::now();
+    let (release, released) = watch::channel(if rounds.is_empty() { files.len() } else { 0 });
+    let feeders = doors.feed(&files, &released);
+    let kills = kill_again_and_again(node, rounds, &release, files.len()).await?;
+    release.send_replace(files.len());
+    node.ready().await?;
+    for feeder in feeders {
+        tokio::time::timeout(settings.patience, feeder)
+            .await
+            .map_err(|_| Failure::broken("a file is not acknowledged although the node is up"))?
+            .during("feeding")??;
+    }
+    settle(node, files.len(), settings.patience).await?;
+    let took = began.elapsed();
+    let mut tally = Tally::take(node, &receiver).await?;
+    node.stop().await?;
+    let left = async || Ok(node.left_behind().into_iter().next());
+    if let Err(failure) = until(
+        "processes of the node end with it",
+        Duration::from_secs(10),
+        left,
+    )
+    .await
+    {
+        tally.problems.push(failure.to_string());
+    }
+    Ok((tally, kills, took))
+}
+
+/// What the kills met.
+#[derive(Debug, Default, Clone)]
+struct Kills {
+    /// While up, while starting.
+    number: [usize; 2],
+    in_flight: u64,
+}
+
+async fn kill_again_and_again(
+    node: &mut Node,
+    rounds: &[Round],
+    release: &watch::Sender<usize>,
+    files: usize,
+) -> Result<Kills> {
+    let mut kills = Kills::default();
+    let mut last = tokio::time::Instant::now();
+    for (place, round) in rounds.iter().enumerate() {
+        release.send_replace((files * (place + 1)).div_ceil(rounds.len()));
+        let mut at = last + round.spacing;
+        if round.early {
+            tokio::time::sleep_until(at).await;
+        } else {
+            node.ready().await?;
+            // A node that comes up late gets some time to work in all the same, or a slow machine would show nothing.
+            at = at.max(tokio::time::Instant::now() + round.spacing / 2);
+            let lead = round.snapshot.unwrap_or_default();
+            tokio::time::sleep_until(at - lead).await;
+            let caller = node.caller();
+            if round.snapshot.is_some() {
+                // Its answer is lost with the node.
+                tokio::spawn(
+                    async move { caller.invoke("node", "snapshot", &json!({}), None).await },
+                );
+            } else if let Ok(status) = caller.invoke("node", "status", &json!({}), None).await {
+                kills.in_flight += count(&status["queues"], "in_flight");
+            }
+            tokio::time::sleep_until(at).await;
+        }
+        node.kill().await?;
+        kills.number[usize::from(round.early)] += 1;
+        last = tokio::time::Instant::now();
+        node.start()?;
+    }
+    Ok(kills)
+}
+
+/// Waits until the watched folder is taken, the queues are empty, and no alarm is left.
+async fn settle(node: &Node, files: usize, patience: Duration) -> Result<()> {
+    let watched = (0..files).filter(|place| place % LABELS.len() == 1).count();
+    until("everything settles", patience, async || {
+        let taken = node.rows("panther-watched-files").await?.len();
+        if taken < watched {
+            return Ok(Some(format!(
+                "{taken} of {watched} files of the watched folder are taken"
+            )));
+        }
+        let queues = node.ctl(&["queue", "ls"]).await?;
+        let busy = items(&queues, "queues").iter().find(|queue| {
+            queue["kind"] != "dlq"
+                && ["waiting", "delayed", "in_flight"]
+                    .iter()
+                    .any(|name| count(queue, name) > 0)
+        });
+        if let Some(busy) = busy {
+            return Ok(Some(busy.to_string()));
+        }
+        let alarms = node.ctl(&["alarms"]).await?;
+        Ok(items(&alarms, "alarms").first().map(ToString::to_string))
+    })
+    .await
+}
+
+/// Log files below a folder in order of their paths; what describes them is left out.
+fn log_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).during(format!("listing {}", folder.display()))?;
+        for entry in entries {
+            let path = entry
+                .during(format!("listing {}", folder.display()))?
+                .path();
+            let ending = path.extension().unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["gz", "json", "ndjson", "jsonl", "log"]
+                .iter()
+                .any(|known| ending == *known)
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(Failure::CannotRun(format!(
+            "{} holds no log files",
+            folder.display()
+        )));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_kills_each_time() {
+        let settings = Settings::on_samples(7);
+        assert_eq!(rounds(&settings), rounds(&settings));
+        assert_ne!(rounds(&settings), rounds(&Settings::on_samples(8)));
+        assert!(
+            rounds(&settings)
+                .iter()
+                .all(|round| (settings.min..=settings.max).contains(&round.spacing))
+        );
+    }
+
+    #[test]
+    fn what_describes_the_files_is_no_log() {
+        let files = log_files(&crate::samples().join("logs")).unwrap();
+        assert_eq!(files.len(), 6);
+    }
+}

@@ -1,0 +1,149 @@
+//! File systems of a run's own, which can lose what was not synced, or have no room left. Both need root; where they
+//! cannot be made, a run says so instead of passing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::{Failure, Result, until};
+
+/// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, with `EXT4_GOING_FLAGS_NOLOGFLUSH` (2): the file system stops at
+/// once, and neither data nor journal that were not synced reach the device (Linux, fs/ext4/ext4.h).
+const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
+    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
+
+/// A mounted file system; unmounted when it is dropped.
+#[derive(Debug)]
+pub struct Disk {
+    place: PathBuf,
+    /// The image behind it, where it has one.
+    image: Option<PathBuf>,
+    mounted: bool,
+}
+
+impl Disk {
+    /// ext4 on a loop device.
+    ///
+    /// # Errors
+    /// This machine cannot make one.
+    pub async fn ext4(folder: &Path, megabytes: u64) -> Result<Self> {
+        let image = folder.join("disk.img");
+        cannot(std::fs::File::create(&image).and_then(|file| file.set_len(megabytes << 20)))?;
+        let made = run("mkfs.ext4", &["-q", "-F", &text(&image)]).await;
+        made.map_err(Failure::CannotRun)?;
+        let mut disk = Self::at(folder, Some(image))?;
+        disk.mount().await?;
+        Ok(disk)
+    }
+
+    /// A file system in memory.
+    ///
+    /// # Errors
+    /// This machine cannot make one.
+    pub async fn in_memory(folder: &Path, megabytes: u64) -> Result<Self> {
+        let mut disk = Self::at(folder, None)?;
+        let size = format!("size={megabytes}m");
+        let mounted = run(
+            "mount",
+            &["-t", "tmpfs", "-o", &size, "tmpfs", &text(&disk.place)],
+        )
+        .await;
+        mounted.map_err(Failure::CannotRun)?;
+        disk.mounted = true;
+        Ok(disk)
+    }
+
+    fn at(folder: &Path, image: Option<PathBuf>) -> Result<Self> {
+        let place = folder.join("mount");
+        cannot(std::fs::create_dir_all(&place))?;
+        Ok(Self {
+            place,
+            image,
+            mounted: false,
+        })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Mounts it; its journal is replayed.
+    ///
+    /// # Errors
+    /// It does not mount.
+    pub async fn mount(&mut self) -> Result<()> {
+        let image = self.image.as_deref().map(text).unwrap_or_default();
+        run("mount", &["-o", "loop", &image, &text(&self.place)])
+            .await
+            .map_err(Failure::CannotRun)?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    /// The power fails: from now on nothing reaches the device.
+    ///
+    /// # Errors
+    /// The file system does not know the call.
+    pub async fn cut(&self) -> Result<()> {
+        run("python3", &["-c", SHUTDOWN, &text(&self.place)])
+            .await
+            .map_err(Failure::CannotRun)
+    }
+
+    /// Unmounts it, once nobody uses it any more.
+    ///
+    /// # Errors
+    /// Somebody does.
+    pub async fn unmount(&mut self) -> Result<()> {
+        let place = text(&self.place);
+        until(
+            "the file system is let go",
+            Duration::from_secs(10),
+            async || Ok(run("umount", &[&place]).await.err()),
+        )
+        .await?;
+        self.mounted = false;
+        Ok(())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Lazily, so that nothing that still uses it keeps it in the way.
+            let _ = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(&self.place)
+                .status();
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn cannot<T>(made: std::io::Result<T>) -> Result<T> {
+    made.map_err(|error| Failure::CannotRun(error.to_string()))
+}
+
+/// Runs a program of the system; what it said if it fails.
+async fn run(program: &str, arguments: &[&str]) -> std::result::Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .await
+        .map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "{program} ended with {}: {}",
+        output.status,
+        said.trim()
+    ))
+}

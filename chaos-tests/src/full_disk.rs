@@ -1,0 +1,271 @@
+//! No room is left: new logs are refused with the reason and a time, the node says that it is not well, nothing that
+//! was accepted is lost, and it goes on once there is room again.
+
+use std::fmt;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::disk::Disk;
+use crate::doors::{self, Posted};
+use crate::node::{Binaries, Node, NodeSettings, count, items, text};
+use crate::{During, Failure, Result, until};
+
+/// Size of the file system.
+const MEGABYTES: u64 = 192;
+/// Lines of one posted body.
+const LINES: u64 = 500;
+/// How long each step may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run showed.
+#[derive(Debug)]
+pub struct Report {
+    /// Bodies that were acknowledged before, and after.
+    pub acknowledged: [usize; 2],
+    /// Bodies that were refused while the disk was full.
+    pub refused: usize,
+    /// What the refusal said.
+    pub refusal: String,
+    /// What the node said of itself while the disk was full.
+    pub problems: String,
+    /// Whether it went on by itself once there was room, or needed a start.
+    pub by_itself: bool,
+    /// How long after there was room the first body was taken.
+    pub resumed: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            acknowledged: [before, after],
+            refused,
+            refusal,
+            problems,
+            by_itself,
+            resumed,
+        } = self;
+        writeln!(
+            to,
+            "full disk: {before} bodies acknowledged before, {refused} refused, {after} afterwards; none of the acknowledged is lost"
+        )?;
+        writeln!(to, "a refusal: {refusal}")?;
+        writeln!(to, "the node of itself: {problems}")?;
+        let how = if *by_itself {
+            "by itself"
+        } else {
+            "after a start"
+        };
+        write!(
+            to,
+            "it went on {how}, {:.1} s after there was room",
+            resumed.as_secs_f64()
+        )
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A promise was broken, or this machine cannot make the fault.
+pub async fn run() -> Result<Report> {
+    let binaries = Binaries::find()?;
+    let folder = tempfile::Builder::new()
+        .prefix("panther-full-")
+        .tempdir()
+        .during("making a folder")?;
+    let mut disk = Disk::in_memory(folder.path(), MEGABYTES).await?;
+    let mut node = Node::new(NodeSettings {
+        binaries,
+        folder: folder.path().join("node"),
+        data: disk.place().join("data"),
+        python: "python3".to_owned(),
+        patience: PATIENCE,
+    })?;
+    let ran = fill_and_free(&mut node, &disk).await;
+    let _ = node.kill().await; // it may have ended by itself, which the run has told then
+    disk.unmount().await?;
+    ran.map_err(|failure| match failure {
+        Failure::Broken(what) => Failure::Broken(format!(
+            "{what}\nthe node's log ends with:\n{}",
+            node.last_words()
+        )),
+        other => other,
+    })
+}
+
+async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
+    node.start()?;
+    node.ready().await?;
+    let source = node
+        .ctl(&[
+            "sources",
+            "add",
+            "http",
+            "posted",
+            "--log-types",
+            "Nginx.Access",
+        ])
+        .await?;
+    let (url, token, http) = (
+        text(&source, "ingestUrl"),
+        text(&source, "token"),
+        doors::client()?,
+    );
+    let mut number = 0;
+    let mut post = async |number: &mut usize| {
+        *number += 1;
+        doors::post_once(
+            &http,
+            &url,
+            &token,
+            &format!("body-{number}"),
+            body(*number),
+        )
+        .await
+    };
+
+    let mut acknowledged = Vec::new();
+    for _ in 0..20 {
+        match post(&mut number).await? {
+            Posted::Taken(answer) => acknowledged.push((number, text(&answer, "object"))),
+            other => {
+                return Err(Failure::Broken(format!(
+                    "a body is not taken although there is room: {other:?}"
+                )));
+            }
+        }
+    }
+    let before = acknowledged.len();
+
+    let filler = disk.place().join("filler");
+    fill(&filler).during("filling the disk")?;
+    let (mut refused, mut refusal) = (0, String::new());
+    // The last of the room in files that are open already may take a body or two.
+    for _ in 0..20 {
+        match post(&mut number).await? {
+            Posted::Taken(answer) => acknowledged.push((number, text(&answer, "object"))),
+            Posted::Busy(why) => {
+                refused += 1;
+                refusal = why;
+            }
+            Posted::Unknown(why) => {
+                return Err(Failure::Broken(format!(
+                    "a full disk is answered with a broken connection: {why}"
+                )));
+            }
+        }
+    }
+    if refused == 0 {
+        return Err(Failure::broken("the disk is full, and every body is taken"));
+    }
+    let mut problems = String::new();
+    let said = until(
+        "the node says that its disk is full",
+        PATIENCE,
+        async || {
+            let status = node.ctl(&["status"]).await?;
+            problems = format!("{}: {}", text(&status, "health"), status["problems"]);
+            Ok((status["health"] == "ok").then(|| problems.clone()))
+        },
+    )
+    .await;
+
+    std::fs::remove_file(&filler).during("making room")?;
+    let room = Instant::now();
+    let by_itself = until("bodies are taken again", PATIENCE / 2, async || {
+        Ok(match post(&mut number).await? {
+            Posted::Taken(answer) => {
+                acknowledged.push((number, text(&answer, "object")));
+                None
+            }
+            Posted::Busy(why) | Posted::Unknown(why) => Some(why),
+        })
+    })
+    .await
+    .is_ok();
+    let mut resumed = room.elapsed();
+    if !by_itself {
+        let started = Instant::now();
+        let _ = node.stop().await; // its log cannot be closed in order any more
+        node.start()?;
+        node.ready().await?;
+        match post(&mut number).await? {
+            Posted::Taken(answer) => acknowledged.push((number, text(&answer, "object"))),
+            other => {
+                return Err(Failure::Broken(format!(
+                    "there is room again, the node was started, and a body is not taken: {other:?}"
+                )));
+            }
+        }
+        resumed = started.elapsed();
+    }
+    said?;
+
+    let expected = acknowledged.len() as u64 * LINES;
+    until("what was acknowledged is processed", PATIENCE, async || {
+        let shown = node.ctl(&["sources", "show", "posted"]).await?;
+        let stored = count(&shown, "stored");
+        if stored > expected {
+            // A refusal may have come after the write: the sender was told to try again, so its lines may be there.
+            return Ok(None);
+        }
+        Ok((stored < expected).then(|| format!("{stored} of {expected} lines are")))
+    })
+    .await?;
+    for (number, object) in &acknowledged {
+        let content = std::fs::read(node.data().join("objects").join(object))
+            .during(format!("reading {object}"))?;
+        if content != body(*number) {
+            return Err(Failure::Broken(format!(
+                "the object {object} was acknowledged, and is not what was posted"
+            )));
+        }
+    }
+    let queues = node.ctl(&["queue", "ls"]).await?;
+    if let Some(letters) = items(&queues, "queues")
+        .iter()
+        .find(|queue| queue["kind"] == "dlq" && count(queue, "waiting") > 0)
+    {
+        return Err(Failure::Broken(format!(
+            "the full disk was counted against messages: {letters}"
+        )));
+    }
+    until("the node is well again", PATIENCE * 6, async || {
+        let status = node.ctl(&["status"]).await?;
+        Ok((status["health"] != "ok").then(|| status["problems"].to_string()))
+    })
+    .await?;
+    Ok(Report {
+        acknowledged: [before, acknowledged.len() - before],
+        refused,
+        refusal,
+        problems,
+        by_itself,
+        resumed,
+    })
+}
+
+fn body(number: usize) -> Vec<u8> {
+    let lines = (0..LINES).map(|line| {
+        format!("192.0.2.7 - - [05/Mar/2026:14:05:07 +0000] \"GET /{number}/{line} HTTP/1.1\" 200 512 \"-\" \"chaos\"\n")
+    });
+    lines.collect::<String>().into_bytes()
+}
+
+/// Writes until not one more byte fits.
+fn fill(path: &std::path::Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    let mut block = vec![0xA5; 1 << 20];
+    loop {
+        match file.write(&block) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                if block.len() == 1 {
+                    return Ok(());
+                }
+                block.truncate(block.len() / 4);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

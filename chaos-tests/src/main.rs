@@ -1,0 +1,156 @@
+//! `chaos`: the long runs, and how a failure of a short one is repeated.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use panther_chaos_tests::crash_loop::{self, Settings};
+use panther_chaos_tests::{Failure, full_disk, power_cut};
+
+/// Faults for real pantherd processes, and a look at what is left.
+///
+/// Exit codes: 0 all promises held, 1 one did not, 2 this machine cannot make the fault.
+#[derive(Debug, Parser)]
+#[command(name = "chaos", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// kill -9 again and again while logs come in; the counts equal an undisturbed run's
+    CrashLoop(CrashLoop),
+    /// The disk loses what was not synced; nothing acknowledged is gone
+    PowerCut(PowerCut),
+    /// No room is left on the disk; new logs are refused, accepted ones are kept
+    FullDisk,
+}
+
+#[derive(Debug, Args)]
+struct CrashLoop {
+    /// What the kills are drawn from; by default the time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many kills
+    #[arg(long, default_value_t = 200)]
+    rounds: usize,
+    /// Shortest time from kill to kill
+    #[arg(long, default_value_t = 500)]
+    min_ms: u64,
+    /// Longest time from kill to kill
+    #[arg(long, default_value_t = 10_000)]
+    max_ms: u64,
+    /// A pack of detections; by default that of samples/
+    #[arg(long)]
+    pack: Option<PathBuf>,
+    /// A folder of log files; by default that of samples/
+    #[arg(long)]
+    logs: Option<PathBuf>,
+    /// The log types in it
+    #[arg(long)]
+    log_types: Option<String>,
+    /// The Python that evaluates the pack, with whatever it imports
+    #[arg(long, default_value = "python3")]
+    python: String,
+    /// How long everything after the last kill may take
+    #[arg(long, default_value_t = 300)]
+    patience_s: u64,
+}
+
+#[derive(Debug, Args)]
+struct PowerCut {
+    /// What the cuts are drawn from; by default the time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many cuts
+    #[arg(long, default_value_t = 50)]
+    rounds: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("the runtime cannot be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::CrashLoop(arguments) => crash_loop(arguments).await,
+            Command::PowerCut(arguments) => {
+                let settings = power_cut::Settings {
+                    seed: seed(arguments.seed),
+                    rounds: arguments.rounds,
+                };
+                say(&format!(
+                    "power cut: seed {}, {} rounds",
+                    settings.seed, settings.rounds
+                ));
+                Ok(say(&power_cut::run(&settings).await?.to_string()))
+            }
+            Command::FullDisk => Ok(say(&full_disk::run().await?.to_string())),
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_string());
+            ExitCode::from(match failure {
+                Failure::Broken(_) => 1,
+                Failure::CannotRun(_) => 2,
+            })
+        }
+    }
+}
+
+async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
+    let mut settings = Settings::on_samples(seed(arguments.seed));
+    settings.rounds = arguments.rounds;
+    settings.min = Duration::from_millis(arguments.min_ms);
+    settings.max = Duration::from_millis(arguments.max_ms.max(arguments.min_ms));
+    settings.patience = Duration::from_secs(arguments.patience_s);
+    settings.python = arguments.python;
+    if let Some(pack) = arguments.pack {
+        settings.pack = pack;
+    }
+    if let Some(logs) = arguments.logs {
+        settings.logs = logs;
+    }
+    if let Some(log_types) = arguments.log_types {
+        settings.log_types = log_types;
+    }
+    say(&format!(
+        "crash loop: seed {}, {} kills {} to {} ms apart",
+        settings.seed,
+        settings.rounds,
+        settings.min.as_millis(),
+        settings.max.as_millis()
+    ));
+    let report = crash_loop::run(&settings).await?;
+    say(&report.to_string());
+    if report.differences.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Broken(format!(
+        "{}\n--seed {} with the same settings draws the same kills again",
+        report.differences.join("\n"),
+        settings.seed
+    )))
+}
+
+/// The seed given, or one from the clock: which one it was is said.
+fn seed(given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_secs())
+    })
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}"); // nobody is left to tell
+}

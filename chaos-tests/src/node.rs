@@ -1,0 +1,435 @@
+//! A `pantherd` in a folder of its own: started, killed, stopped, and asked through `pantherctl`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use panther_proto::v1::InvokeRequest;
+use panther_proto::v1::api_client::ApiClient;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::{During, Failure, Result};
+
+/// What `pantherctl` may take.
+const CALL: Duration = Duration::from_secs(120);
+/// What one direct call may take.
+const INVOKE: Duration = Duration::from_secs(20);
+
+/// The two programs.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The daemon.
+    pub pantherd: PathBuf,
+    /// The admin tool.
+    pub pantherctl: PathBuf,
+}
+
+impl Binaries {
+    /// From `PANTHERD` and `PANTHERCTL` in the environment, else from where this program itself was built to.
+    ///
+    /// # Errors
+    /// They are not there.
+    pub fn find() -> Result<Self> {
+        let own = std::env::current_exe().during("looking for this program's own place")?;
+        let mut folder = own.parent().unwrap_or(Path::new(".")).to_owned();
+        if folder.ends_with("deps") {
+            folder.pop();
+        }
+        let place = |variable: &str, name: &str| {
+            let path = std::env::var_os(variable).map_or_else(|| folder.join(name), PathBuf::from);
+            if path.is_file() {
+                return Ok(path);
+            }
+            Err(Failure::CannotRun(format!(
+                "there is no {}; `cargo build -p pantherd -p pantherctl` makes it (with the profile of this program), or name one in {variable}",
+                path.display()
+            )))
+        };
+        Ok(Self {
+            pantherd: place("PANTHERD", "pantherd")?,
+            pantherctl: place("PANTHERCTL", "pantherctl")?,
+        })
+    }
+}
+
+/// How nodes of a run are set up.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// The programs.
+    pub binaries: Binaries,
+    /// Log, socket and temporary files.
+    pub folder: PathBuf,
+    /// The data folder; it may be on a file system of its own.
+    pub data: PathBuf,
+    /// The Python that evaluates detections.
+    pub python: String,
+    /// How long a start may take.
+    pub patience: Duration,
+}
+
+/// One node; its process is killed when this is dropped.
+pub struct Node {
+    settings: NodeSettings,
+    socket: PathBuf,
+    port: u16,
+    running: Option<Running>,
+    /// Processes that were started.
+    pub starts: u64,
+}
+
+struct Running {
+    child: Child,
+    ready: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// Not started yet.
+    ///
+    /// # Errors
+    /// Its folder cannot be made.
+    pub fn new(settings: NodeSettings) -> Result<Self> {
+        std::fs::create_dir_all(settings.folder.join("tmp")).during("making the node's folder")?;
+        // What the machine's own configuration says is no part of the run.
+        std::fs::write(settings.folder.join("pantherd.toml"), "").during("configuring the node")?;
+        // Sources are told where to post to, so the port stays the same from start to start.
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .during("looking for a free port")?
+            .port();
+        Ok(Self {
+            socket: settings.folder.join("pantherd.sock"),
+            settings,
+            port,
+            running: None,
+            starts: 0,
+        })
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.settings.data
+    }
+
+    /// The folder of everything but the data.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.settings.folder
+    }
+
+    /// How to call the node from elsewhere.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            socket: self.socket.clone(),
+        }
+    }
+
+    /// Starts the process and waits for nothing.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn start(&mut self) -> Result<()> {
+        let folder = &self.settings.folder;
+        let mut child = Command::new(&self.settings.binaries.pantherd)
+            .arg("--config")
+            .arg(folder.join("pantherd.toml"))
+            .arg("--data-dir")
+            .arg(&self.settings.data)
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(["--ingest", &format!("127.0.0.1:{}", self.port)])
+            .args(["--log-format", "json"])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", folder)
+            // The engines' folders are below it, by which processes that were left behind are found.
+            .env("TMPDIR", folder.join("tmp"))
+            .env("PANTHER__PYTHON__INTERPRETER", &self.settings.python)
+            // A busy machine must not turn a slow rule into a rule error: results would differ for no fault of the node's.
+            .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .during(format!(
+                "starting {}",
+                self.settings.binaries.pantherd.display()
+            ))?;
+        let (to, ready) = watch::channel(false);
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(keep_log(stderr, self.log(), to));
+        }
+        self.running = Some(Running { child, ready });
+        self.starts += 1;
+        Ok(())
+    }
+
+    /// Waits until the node says that it is ready.
+    ///
+    /// # Errors
+    /// It ends, or takes too long.
+    pub async fn ready(&mut self) -> Result<()> {
+        let (log, patience) = (self.log(), self.settings.patience);
+        let Some(running) = &mut self.running else {
+            return Err(Failure::broken("pantherd is not running"));
+        };
+        let said = tokio::time::timeout(patience, running.ready.wait_for(|ready| *ready)).await;
+        match said {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => {
+                let status = running.child.wait().await.during("waiting for pantherd")?;
+                Err(Failure::Broken(format!(
+                    "pantherd ended while it started ({status}); its log ends with:\n{}",
+                    last_lines(&log)
+                )))
+            }
+            Err(_) => Err(Failure::Broken(format!(
+                "pantherd was not ready within {} s; its log ends with:\n{}",
+                patience.as_secs(),
+                last_lines(&log)
+            ))),
+        }
+    }
+
+    /// Kills the process as a crash would.
+    ///
+    /// # Errors
+    /// It had ended by itself before.
+    pub async fn kill(&mut self) -> Result<()> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(());
+        };
+        if let Some(status) = running.child.try_wait().during("looking after pantherd")? {
+            return Err(Failure::Broken(format!(
+                "pantherd ended by itself ({status}); its log ends with:\n{}",
+                last_lines(&self.log())
+            )));
+        }
+        running.child.kill().await.during("killing pantherd")
+    }
+
+    /// Tells the process to stop, and waits for it.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with exit code 0.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(());
+        };
+        if let Some(process) = running
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            rustix::process::kill_process(process, rustix::process::Signal::TERM)
+                .during("stopping pantherd")?;
+        }
+        let ended = tokio::time::timeout(self.settings.patience, running.child.wait()).await;
+        let status: ExitStatus = ended
+            .map_err(|_| Failure::broken("pantherd does not stop"))?
+            .during("waiting for pantherd")?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::Broken(format!(
+            "pantherd did not stop in good order ({status}); its log ends with:\n{}",
+            last_lines(&self.log())
+        )))
+    }
+
+    /// Runs `pantherctl --json` with these words.
+    ///
+    /// # Errors
+    /// It fails, or says something that is no JSON.
+    pub async fn ctl(&self, words: &[&str]) -> Result<Value> {
+        let command = Command::new(&self.settings.binaries.pantherctl)
+            .arg("--json")
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(["--timeout", &CALL.as_secs().to_string()])
+            .args(["--user", "chaos"])
+            .args(words)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let words = words.join(" ");
+        let output = tokio::time::timeout(CALL * 3, command)
+            .await
+            .map_err(|_| Failure::Broken(format!("pantherctl {words} does not end")))?
+            .during(format!("running pantherctl {words}"))?;
+        if !output.status.success() {
+            return Err(Failure::Broken(format!(
+                "pantherctl {words} ended with {}: {}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )));
+        }
+        serde_json::from_slice(&output.stdout)
+            .during(format!("reading what pantherctl {words} said"))
+    }
+
+    /// All rows of a table.
+    ///
+    /// # Errors
+    /// As [`Node::ctl`].
+    pub async fn rows(&self, table: &str) -> Result<Vec<Value>> {
+        let mut rows = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut words = vec!["table", "scan", table, "--limit", "1000"];
+            if let Some(cursor) = &cursor {
+                words.extend(["--cursor", cursor]);
+            }
+            let page = self.ctl(&words).await?;
+            rows.extend(items(&page, "rows").iter().cloned());
+            match page["cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// The last lines of the log, for a report.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_lines(&self.log())
+    }
+
+    /// Processes of this node's that are still there although it is not, each with its command line.
+    #[must_use]
+    pub fn left_behind(&self) -> Vec<String> {
+        let mark = self.settings.folder.join("tmp").display().to_string();
+        let Ok(processes) = std::fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let lines = processes.flatten().filter_map(|process| {
+            let id = process.file_name().to_string_lossy().parse::<u32>().ok()?;
+            let line = std::fs::read(process.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains(&mark).then(|| format!("{id}: {line}"))
+        });
+        lines.collect()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.settings.folder.join("pantherd.log")
+    }
+}
+
+/// Calls a node's operations over its socket, with request ids of the caller's choice.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    socket: PathBuf,
+}
+
+/// Makes a call that is tried again the same call.
+#[derive(Debug, Clone)]
+pub struct RequestId {
+    /// Unique among all requests.
+    pub id: String,
+    /// When it was made, milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+impl RequestId {
+    /// Made now.
+    #[must_use]
+    pub fn new(id: String) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let time_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        Self { id, time_ms }
+    }
+}
+
+impl Caller {
+    /// Calls once.
+    ///
+    /// # Errors
+    /// The node's own, or what was in the way of reaching it.
+    pub async fn invoke(
+        &self,
+        component: &str,
+        operation: &str,
+        input: &Value,
+        request: Option<&RequestId>,
+    ) -> std::result::Result<Value, Status> {
+        let message = InvokeRequest {
+            component: component.to_owned(),
+            operation: operation.to_owned(),
+            input: input.to_string(),
+            request_id: request
+                .map(|request| request.id.clone())
+                .unwrap_or_default(),
+            request_time_ms: request.map_or(0, |request| request.time_ms),
+            ..InvokeRequest::default()
+        };
+        let call = async {
+            let mut client = ApiClient::connect(format!("unix:{}", self.socket.display()))
+                .await
+                .map_err(|error| Status::unavailable(error.to_string()))?
+                .max_decoding_message_size(64 << 20);
+            client.invoke(message).await
+        };
+        let answer = tokio::time::timeout(INVOKE, call)
+            .await
+            .map_err(|_| Status::deadline_exceeded("no answer in time"))??;
+        serde_json::from_str(&answer.into_inner().output)
+            .map_err(|error| Status::data_loss(error.to_string()))
+    }
+}
+
+/// A field that is a list; an empty one if it is none.
+#[must_use]
+pub fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A field that is a count; 0 if it is none.
+#[must_use]
+pub fn count(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or(0)
+}
+
+/// A field that is a text; an empty one if it is none.
+#[must_use]
+pub fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// Appends what the process says to the log, and tells when it is ready.
+async fn keep_log(stderr: tokio::process::ChildStderr, log: PathBuf, ready: watch::Sender<bool>) {
+    let opened = tokio::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .await;
+    let mut file = opened.ok();
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+        if entry["message"] == "ready" || entry["fields"]["message"] == "ready" {
+            ready.send_replace(true);
+        }
+        if let Some(file) = &mut file {
+            // The log is for whoever looks into a failure; the run does not depend on it.
+            let _ = file.write_all(format!("{line}\n").as_bytes()).await;
+            let _ = file.flush().await;
+        }
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}

@@ -1,0 +1,103 @@
+//! Short runs of what `chaos` runs at length. Each prints the seed that repeats it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Once;
+
+use panther_chaos_tests::crash_loop::{self, Settings};
+use panther_chaos_tests::node::Binaries;
+use panther_chaos_tests::{Failure, full_disk, power_cut, samples};
+use serde_json::Value;
+
+/// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
+const SEED: u64 = 20_260_305;
+
+/// The daemon and the tool, built beside this test if they are not there.
+fn built() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if Binaries::find().is_ok() {
+            return;
+        }
+        let own = std::env::current_exe().unwrap();
+        let folder = own.parent().unwrap().parent().unwrap();
+        let profile = match folder.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--profile",
+                profile,
+                "-p",
+                "pantherd",
+                "-p",
+                "pantherctl",
+                "--target-dir",
+            ])
+            .arg(folder.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success(), "pantherd and pantherctl do not build");
+    });
+}
+
+/// The result, unless this machine cannot make the fault: then it says so, and nothing is known.
+fn known<T>(result: Result<T, Failure>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(failure @ Failure::CannotRun(_)) => {
+            eprintln!("{failure}");
+            None
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_change_nothing_in_what_comes_out() {
+    built();
+    let report = crash_loop::run(&Settings::on_samples(SEED)).await.unwrap();
+    println!("{report}");
+    assert!(
+        report.differences.is_empty(),
+        "seed {SEED}: {:#?}",
+        report.differences
+    );
+    // Two runs that are wrong alike would be equal: the samples' own table says what is right.
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(samples().join("expected.json")).unwrap()).unwrap();
+    let of = |name: &str| -> BTreeMap<String, u64> {
+        let rules = expected["rules"].as_object().unwrap().iter();
+        rules
+            .map(|(rule, of)| (rule.clone(), of[name].as_u64().unwrap()))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    };
+    assert_eq!(report.disturbed.matches, of("matches"));
+    assert_eq!(report.disturbed.alerts_by_rule(), of("alerts"));
+    assert!(report.disturbed.posts >= expected["total"]["alerts"].as_u64().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_takes_nothing_that_was_acknowledged() {
+    built();
+    let settings = power_cut::Settings {
+        seed: SEED,
+        rounds: 2,
+    };
+    if let Some(report) = known(power_cut::run(&settings).await) {
+        println!("{report}");
+        assert!(report.bodies > 0 && report.messages > 0, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_is_new_and_keeps_what_it_has() {
+    built();
+    if let Some(report) = known(full_disk::run().await) {
+        println!("{report}");
+    }
+}
