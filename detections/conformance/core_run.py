@@ -77,7 +77,7 @@ def load_detection(layer, spec):
 
 
 def error_of(error):
-    return None if error is None else {"type": type(error).__name__, "title": repr(error)}
+    return None if error is None else {"type": type(error).__name__, "title": repr(error), "message": str(error)}
 
 
 FUNCTIONS = ("title", "dedup", "severity", "description", "reference", "runbook", "destinations", "alert_context", "unique")
@@ -131,11 +131,38 @@ def run_tests(job, manifest, models):
     return answers
 
 
+class StoreWatch:
+    """Notes which detections ask the key-value store: what they say depends on the order of events."""
+
+    def __init__(self, store):
+        self.asked, self.running = set(), None
+        row = store.row
+
+        def noted(key):
+            self.asked.add(self.running)
+            return row(key)
+
+        store.row = noted
+
+    def over(self, index, detection):
+        watch = self
+
+        class Watched:
+            def run(self, *arguments, **named):
+                watch.running = index
+                return detection.run(*arguments, **named)
+
+        return Watched()
+
+
 def run_records(job, manifest, models, store):
     from panther_core import PantherEvent
 
     specs = [spec for spec in manifest["detections"] if spec["index"] in set(job["rules"])]
     detections = [(spec, load_detection(job["layer"], spec)) for spec in specs]
+    watch = StoreWatch(store) if job.get("watch_store") else None
+    if watch:
+        detections = [(spec, watch.over(spec["index"], detection)) for spec, detection in detections]
     model = models.get(job["log_type"])
     with open(job["records"], encoding="utf-8") as file:
         lines = file.read().splitlines()
@@ -151,7 +178,8 @@ def run_records(job, manifest, models, store):
                 if result.detection_output is not False:
                     answers.setdefault(number, {})[spec["index"]] = plain(result)
         spent = time.perf_counter() - started
-    return {"answers": answers, "micros_per_event": spent / len(lines) * 1e6}
+    asked = sorted(watch.asked) if watch else []
+    return {"answers": answers, "micros_per_event": spent / len(lines) * 1e6, "asked_store": asked}
 
 
 def main():
