@@ -195,7 +195,7 @@ impl Node {
             data_dir: data.folder().to_owned(),
             door: door.clone(),
             objects,
-            engine: engine(configuration),
+            engine: engine(configuration, data),
             sealing_key,
             batch_bytes: configuration.batch_bytes,
             batch_time: configuration.batch_time,
@@ -291,9 +291,13 @@ impl Node {
     }
 }
 
-fn engine(configuration: &Configuration) -> EngineSettings {
+fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
     let defaults = EngineSettings::default();
     EngineSettings {
+        work_dir: data.work_dir().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the engine works in the folder for temporary files");
+            defaults.work_dir.clone()
+        }),
         python: configuration.python.clone(),
         workers: match configuration.workers {
             0 => defaults.workers,

@@ -18,6 +18,8 @@ use crate::config::Configuration;
 
 /// Bytes of the key that seals secrets.
 const KEY: usize = 32;
+/// Bytes of a path in which sockets can have names of their own (a socket's path has 107).
+const WORK_PATH: usize = 65;
 /// Which node this is. A group of one has this one; numbers of others are given when they join.
 const NODE: u64 = 1;
 
@@ -112,6 +114,25 @@ impl DataDir {
     /// Where the log and the state of the group lie.
     pub(crate) fn group(&self) -> PathBuf {
         group(&self.folder)
+    }
+
+    /// An empty folder for what lives no longer than the daemon; what one that was killed left there is removed.
+    ///
+    /// # Errors
+    /// It cannot be made, or its path is too long for sockets in it.
+    pub(crate) fn work_dir(&self) -> io::Result<PathBuf> {
+        let folder = self.folder.join("work");
+        if folder.as_os_str().len() > WORK_PATH {
+            return Err(io::Error::other(format!(
+                "{} is too long a path",
+                folder.display()
+            )));
+        }
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => make(&folder)?,
+        }
+        Ok(folder)
     }
 
     /// This node's number.
