@@ -64,6 +64,7 @@ fn moved(count: u64) -> Response<Moved> {
     Response::new(Moved {
         count: u32::try_from(count).unwrap_or(u32::MAX),
         finished: true,
+        last: 0,
     })
 }
 
