@@ -232,13 +232,14 @@ impl Machine {
             keys::globals(),
             Some(effects.globals.encode_to_vec().into()),
         );
-        applied.writes.append(&mut effects.own);
-        applied.woke.append(&mut effects.woke);
+        // Not `append`: that builds the whole map anew for every command of an entry.
+        applied.writes.extend(effects.own);
+        applied.woke.extend(effects.woke);
         if effects.declared {
             self.cache = Cache::load(base, &applied.writes)?;
         } else {
             self.cache.globals = effects.globals;
-            self.cache.counts.append(&mut effects.counts);
+            self.cache.counts.extend(effects.counts);
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub struct StoreSettings {
     pub layer_bytes: usize,
     /// Longest time after which they go, however few.
     pub layer_age: Duration,
+    /// How often sled hands its writes to the operating system.
+    pub flush_every: Duration,
 }
 
 impl Default for StoreSettings {
@@ -33,6 +35,7 @@ impl Default for StoreSettings {
             cache_bytes: 32 << 20,
             layer_bytes: 8 << 20,
             layer_age: Duration::from_secs(2),
+            flush_every: Duration::from_millis(500),
         }
     }
 }
@@ -112,7 +115,9 @@ fn open_database(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db>
     sled::Config::new()
         .path(folder)
         .cache_capacity(settings.cache_bytes)
-        .flush_every_ms(Some(500))
+        .flush_every_ms(Some(
+            u64::try_from(settings.flush_every.as_millis()).unwrap_or(u64::MAX),
+        ))
         .open()
         .map_err(items::io_error)
 }
