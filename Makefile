@@ -49,16 +49,23 @@ chaos:
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl
 	@$(CARGO) test --profile demo -p panther-chaos-tests -- --ignored --nocapture --test-threads 1
 
-bench:
+bench: $(if $(PACK),$(CORE)/ready)
+	@$(CARGO) build --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) bench/flow.py --bin $(TARGET)/demo $(if $(PACK),--pack "$(PACK)" --python $(CORE)/bin/python)
 	@$(CARGO) bench --quiet -p panther-logs --bench parse
 	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
 	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
 	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi
 
-# PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared.
+# PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared,
+# with it also the engine on the raw records, and a whole node fed with the files.
 conformance: $(CORE)/ready
 	@test -n "$(PACK)" || { echo "say which pack: make conformance PACK=<panther-analysis folder> [SAMPLES=<folder>]"; exit 2; }
 	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
+ifneq ($(SAMPLES),)
+	@$(CARGO) build --profile demo -p pantherd -p pantherctl
+	@$(CORE)/bin/python detections/conformance/end_to_end.py --pack "$(PACK)" --samples "$(SAMPLES)" --core-python $(CORE)/bin/python --bin $(TARGET)/demo
+endif
 
 # What the public pack imports beside the standard library stands behind panther_core and the tool.
 $(CORE)/ready:
