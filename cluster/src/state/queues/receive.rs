@@ -56,10 +56,8 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     if !messages.is_empty() || session.yields_until_ms != yielded {
         tx.write(keys::session(receive.session), &session);
     }
-    if !messages.is_empty() {
-        if tx.counts(&spec.name).waiting > 0 {
-            tx.wake(&spec.name);
-        }
+    if !messages.is_empty() && tx.waits(&spec.name) {
+        tx.wake(&spec.name);
     }
     Ok(reply::Kind::Received(Received {
         messages,
