@@ -35,6 +35,10 @@ pub trait Files: Send + Sync + 'static {
 }
 
 /// One file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a file of the log is never empty"
+)]
 pub trait LogFile: Send + Sync {
     /// Its length.
     ///

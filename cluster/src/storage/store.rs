@@ -515,17 +515,24 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
         on_its_way
     };
     let database = shared.database.read();
-    let mut batch = sled::Batch::default();
-    for (key, value) in layer.iter() {
-        items::put(&database.db, &mut batch, key, value.as_ref())?;
-    }
-    batch.insert(items::APPLIED, encode_applied(&applied));
+    let batch = layer_batch(&database.db, &layer, &applied)?;
     database.db.apply_batch(batch).map_err(items::io_error)?;
     drop(database);
     let mut layers = shared.layers.write();
     layers.on_its_way = None;
     layers.stored = applied;
     Ok(())
+}
+
+/// A layer's writes together with the position that they complete: sled keeps a batch whole or not at all, so that what
+/// a crash leaves is never ahead of or behind its position.
+fn layer_batch(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<sled::Batch> {
+    let mut batch = sled::Batch::default();
+    for (key, value) in layer {
+        items::put(db, &mut batch, key, value.as_ref())?;
+    }
+    batch.insert(items::APPLIED, encode_applied(applied));
+    Ok(batch)
 }
 
 fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
@@ -646,4 +653,52 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other(
         "no free name to set the state database aside",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(index: u64) -> AppliedAt {
+        AppliedAt {
+            last: Some(LogPosition {
+                term: 1,
+                node: 1,
+                index,
+            }),
+            membership: None,
+        }
+    }
+
+    #[test]
+    fn a_layers_writes_and_their_position_are_one_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open_database(folder.path(), StoreSettings::default()).unwrap();
+        let layer = Writes::from([(b"k".to_vec(), Some(Bytes::from_static(b"v")))]);
+        let batch = layer_batch(&db, &layer, &at(7)).unwrap();
+        assert_eq!(stored_applied(&db).unwrap(), AppliedAt::default());
+        assert_eq!(get_stored(&db, b"k").unwrap(), None);
+        db.apply_batch(batch).unwrap();
+        assert_eq!(stored_applied(&db).unwrap(), at(7));
+        assert_eq!(get_stored(&db, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn entries_that_write_nothing_move_the_stored_position_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StateStore::open(folder.path(), StoreSettings::default(), None, None).unwrap();
+        store.store(Writes::new(), at(3));
+        store.close().unwrap();
+        let database = store.shared.database.read();
+        assert_eq!(stored_applied(&database.db).unwrap(), at(3));
+    }
+
+    #[test]
+    fn what_is_rebuilt_never_bears_the_name_of_the_state_in_force() {
+        let root = tempfile::tempdir().unwrap();
+        let current = current_folder(root.path()).unwrap();
+        std::fs::create_dir_all(&current).unwrap();
+        set_aside(&current).unwrap();
+        assert_ne!(next_folder(root.path()).unwrap(), current);
+    }
 }

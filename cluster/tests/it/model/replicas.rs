@@ -193,7 +193,7 @@ fn numbered(number: u64, keys: u64) -> Writes {
     let mut writes = Writes::new();
     for step in 0..4 {
         let key = (number * 7 + step * (keys / 4)) % keys;
-        let long = key % 50 == 0;
+        let long = key.is_multiple_of(50);
         let mut value = number.to_be_bytes().to_vec();
         value.resize(
             if long {
@@ -203,7 +203,7 @@ fn numbered(number: u64, keys: u64) -> Writes {
             },
             key as u8,
         );
-        let gone = (number + step) % 11 == 0;
+        let gone = (number + step).is_multiple_of(11);
         writes.insert(
             format!("k{key:06}").into_bytes(),
             (!gone).then(|| Bytes::from(value)),
