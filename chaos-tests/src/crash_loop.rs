@@ -27,6 +27,8 @@ pub struct Settings {
     pub seed: u64,
     /// Kills.
     pub rounds: usize,
+    /// After this time there are no further kills, however many there were.
+    pub limit: Duration,
     /// Shortest time from kill to kill.
     pub min: Duration,
     /// Longest time from kill to kill, if the node is up by then.
@@ -50,6 +52,7 @@ impl Settings {
         Self {
             seed,
             rounds: 10,
+            limit: Duration::from_secs(60),
             min: Duration::from_millis(300),
             max: Duration::from_millis(1500),
             pack: crate::samples().join("pack"),
@@ -200,7 +203,7 @@ async fn flow(
     let began = Instant::now();
     let (release, released) = watch::channel(if rounds.is_empty() { files.len() } else { 0 });
     let feeders = doors.feed(&files, &released);
-    let kills = kill_again_and_again(node, rounds, &release, files.len()).await?;
+    let kills = kill_again_and_again(node, rounds, settings.limit, &release, files.len()).await?;
     release.send_replace(files.len());
     node.ready().await?;
     for feeder in feeders {
@@ -237,12 +240,17 @@ struct Kills {
 async fn kill_again_and_again(
     node: &mut Node,
     rounds: &[Round],
+    limit: Duration,
     release: &watch::Sender<usize>,
     files: usize,
 ) -> Result<Kills> {
     let mut kills = Kills::default();
-    let mut last = tokio::time::Instant::now();
+    let began = tokio::time::Instant::now();
+    let mut last = began;
     for (place, round) in rounds.iter().enumerate() {
+        if began.elapsed() > limit {
+            break;
+        }
         release.send_replace((files * (place + 1)).div_ceil(rounds.len()));
         let mut at = last + round.spacing;
         if round.early {

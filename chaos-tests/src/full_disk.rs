@@ -112,7 +112,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
         doors::client()?,
     );
     let mut number = 0;
-    let mut post = async |number: &mut usize| {
+    let post = async |number: &mut usize| {
         *number += 1;
         doors::post_once(
             &http,

@@ -37,6 +37,9 @@ struct CrashLoop {
     /// How many kills
     #[arg(long, default_value_t = 200)]
     rounds: usize,
+    /// Stop killing after so many minutes, even if there were fewer kills
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// Shortest time from kill to kill
     #[arg(long, default_value_t = 500)]
     min_ms: u64,
@@ -68,6 +71,9 @@ struct PowerCut {
     /// How many cuts
     #[arg(long, default_value_t = 50)]
     rounds: usize,
+    /// Stop cutting after so many minutes, even if there were fewer cuts
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 fn main() -> ExitCode {
@@ -86,6 +92,7 @@ fn main() -> ExitCode {
                 let settings = power_cut::Settings {
                     seed: seed(arguments.seed),
                     rounds: arguments.rounds,
+                    limit: Duration::from_secs(60 * arguments.minutes),
                 };
                 say(&format!(
                     "power cut: seed {}, {} rounds",
@@ -111,6 +118,7 @@ fn main() -> ExitCode {
 async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
     let mut settings = Settings::on_samples(seed(arguments.seed));
     settings.rounds = arguments.rounds;
+    settings.limit = Duration::from_secs(60 * arguments.minutes);
     settings.min = Duration::from_millis(arguments.min_ms);
     settings.max = Duration::from_millis(arguments.max_ms.max(arguments.min_ms));
     settings.patience = Duration::from_secs(arguments.patience_s);

@@ -44,6 +44,8 @@ pub struct Settings {
     pub seed: u64,
     /// Cuts.
     pub rounds: usize,
+    /// After this time there are no further cuts, however many there were.
+    pub limit: Duration,
 }
 
 /// What a run showed.
@@ -152,7 +154,9 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
         .collect();
     plans.push(Plan::new("output", 0));
 
-    for round in 0..settings.rounds {
+    let began = std::time::Instant::now();
+    let mut cuts = 0;
+    while cuts < settings.rounds && began.elapsed() < settings.limit {
         let (off, off_seen) = watch::channel(false);
         let writing = Writing {
             caller: node.caller(),
@@ -190,7 +194,8 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
         }
         node.ready().await?;
         let look = everything_is_there(node, &notes).await;
-        look.map_err(|failure| Failure::Broken(format!("after cut {}: {failure}", round + 1)))?;
+        look.map_err(|failure| Failure::Broken(format!("after cut {}: {failure}", cuts + 1)))?;
+        cuts += 1;
     }
 
     // What is left open is tried until it is acknowledged, and then counted.
@@ -218,7 +223,7 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
     node.stop().await?;
     let notes = notes.lock();
     Ok(Report {
-        cuts: settings.rounds,
+        cuts,
         bodies: notes.bodies.len(),
         messages: notes.messages.len(),
         outputs: notes.outputs.len(),

@@ -87,6 +87,7 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let settings = power_cut::Settings {
         seed: SEED,
         rounds: 2,
+        limit: std::time::Duration::from_secs(60),
     };
     if let Some(report) = known(power_cut::run(&settings).await) {
         println!("{report}");
