@@ -35,10 +35,6 @@ pub trait Files: Send + Sync + 'static {
 }
 
 /// One file.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "a file of the log is never empty"
-)]
 pub trait LogFile: Send + Sync {
     /// Its length.
     ///

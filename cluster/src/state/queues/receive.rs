@@ -56,7 +56,7 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     if !messages.is_empty() || session.yields_until_ms != yielded {
         tx.write(keys::session(receive.session), &session);
     }
-    if !messages.is_empty() && tx.counts(&spec.name).waiting > 0 {
+    if !messages.is_empty() && tx.waits(&spec.name) {
         tx.wake(&spec.name);
     }
     Ok(reply::Kind::Received(Received {
