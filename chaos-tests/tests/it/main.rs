@@ -1,5 +1,7 @@
 //! Short runs of what `chaos` runs at length. Each prints the seed that repeats it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Once;
