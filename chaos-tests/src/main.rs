@@ -98,9 +98,13 @@ fn main() -> ExitCode {
                     "power cut: seed {}, {} rounds",
                     settings.seed, settings.rounds
                 ));
-                Ok(say(&power_cut::run(&settings).await?.to_string()))
+                say(&power_cut::run(&settings).await?.to_string());
+                Ok(())
             }
-            Command::FullDisk => Ok(say(&full_disk::run().await?.to_string())),
+            Command::FullDisk => {
+                say(&full_disk::run().await?.to_string());
+                Ok(())
+            }
         }
     });
     match ended {
