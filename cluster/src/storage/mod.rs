@@ -5,9 +5,12 @@
 //! position up to which it is complete, so that what was sent and done in between never reaches the disk.
 //!
 //! * [`store`]: the layers and their writer thread
+//! * [`database`], [`folders`]: sled behind the layers, and which folder of it is in force
 //! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
 //! * [`snapshot`]: files that hold a whole state
 
+mod database;
+mod folders;
 mod items;
 pub mod snapshot;
 mod store;

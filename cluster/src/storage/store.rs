@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use panther_proto::v1::{LogPosition, Membership, SnapshotHeader};
+use panther_proto::v1::{LogPosition, Membership};
 use parking_lot::{Condvar, Mutex, RwLock};
 use prost::Message;
 
+use super::database::{self, Below};
+use super::folders;
 use super::items;
 use super::snapshot::{self, SnapshotFile};
-use crate::log::sync_folder;
 use crate::state::{Base, Globals, Pair, Writes};
 
 /// Sizes of the store.
@@ -109,28 +110,6 @@ impl Drop for WriterThread {
     }
 }
 
-const CURRENT: &str = "current";
-
-fn open_database(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db> {
-    sled::Config::new()
-        .path(folder)
-        .cache_capacity(settings.cache_bytes)
-        .flush_every_ms(Some(
-            u64::try_from(settings.flush_every.as_millis()).unwrap_or(u64::MAX),
-        ))
-        .open()
-        .map_err(items::io_error)
-}
-
-fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
-    SnapshotHeader {
-        last: applied.last,
-        membership: applied.membership.clone(),
-        ..SnapshotHeader::default()
-    }
-    .encode_to_vec()
-}
-
 impl StateStore {
     /// Opens the state below `root`. If it cannot be read, or fits neither the log's start nor its end
     /// (`purged`..=`last`), it is set aside and rebuilt from the newest snapshot file; entries behind that are applied
@@ -145,13 +124,13 @@ impl StateStore {
         last: Option<LogPosition>,
     ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
-        let folder = current_folder(root)?;
+        let folder = folders::current_folder(root)?;
         let fits = |applied: &AppliedAt| {
             let index = applied.last.map(|at| at.index);
             index <= last.map(|at| at.index) && index >= purged.map(|at| at.index)
         };
-        let opened = open_database(&folder, settings).and_then(|db| {
-            let applied = stored_applied(&db)?;
+        let opened = database::open(&folder, settings).and_then(|db| {
+            let applied = database::stored_applied(&db)?;
             if fits(&applied) {
                 Ok((db, applied))
             } else {
@@ -167,12 +146,12 @@ impl StateStore {
         let (db, applied, folder) = match opened {
             Ok((db, applied)) => (db, applied, folder),
             Err(error) => {
-                let aside = set_aside(&folder)?;
+                let aside = folders::set_aside(&folder)?;
                 tracing::error!(%error, aside = %aside.display(), "the state database was set aside; it is rebuilt from the newest snapshot and the log");
-                let folder = next_folder(root)?;
-                let db = open_database(&folder, settings)?;
+                let folder = folders::next_folder(root)?;
+                let db = database::open(&folder, settings)?;
                 let applied = match SnapshotFile::newest(root)? {
-                    Some(file) => load(&db, &file)?,
+                    Some(file) => database::load(&db, &file)?,
                     None => AppliedAt::default(),
                 };
                 if !fits(&applied) {
@@ -184,7 +163,7 @@ impl StateStore {
                         ),
                     ));
                 }
-                point_to(root, &folder)?;
+                folders::point_to(root, &folder)?;
                 (db, applied, folder)
             }
         };
@@ -354,14 +333,14 @@ impl StateStore {
         // A snapshot that is being taken ends in an error: it would hold some of the old state and some of the new.
         self.shared.layers.write().recording = None;
         let _one_at_a_time = self.shared.snapshotting.lock();
-        let folder = next_folder(&self.root)?;
-        let db = open_database(&folder, self.shared.settings)?;
-        let applied = load(&db, file)?;
+        let folder = folders::next_folder(&self.root)?;
+        let db = database::open(&folder, self.shared.settings)?;
+        let applied = database::load(&db, file)?;
         // The file first: once the state is in force, the log before it may be gone.
         file.keep_in(&self.root)?;
         // A layer of the old state that is on its way ends there, not in the new database.
         let _no_layer = self.shared.writing.lock();
-        point_to(&self.root, &folder)?;
+        folders::point_to(&self.root, &folder)?;
         let mut layers = self.shared.layers.write();
         let mut database = self.shared.database.write();
         let old = std::mem::replace(&mut *database, Database { db, folder });
@@ -411,7 +390,7 @@ impl Base for StateStore {
         }) {
             return Ok(value.clone());
         }
-        get_stored(&self.shared.database.read().db, key)
+        database::get_stored(&self.shared.database.read().db, key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
@@ -425,44 +404,6 @@ impl Base for StateStore {
             over: &over,
         };
         crate::state::scan_layers(&below, &over, from, to, limit, reverse)
-    }
-}
-
-fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>> {
-    match db.get(items::head_key(key)).map_err(items::io_error)? {
-        None => Ok(None),
-        Some(head) => items::whole(db, key, &head).map(Some),
-    }
-}
-
-/// sled as it lies below layers. A layer may be on its way into it right now, so a value of which a layer holds a newer
-/// one may be found in pieces that do not belong together: it is not put together, since the newer one covers it.
-struct Below<'a> {
-    db: &'a sled::Db,
-    over: &'a [&'a Writes],
-}
-
-impl Base for Below<'_> {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
-        get_stored(self.db, key)
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
-        let range = self.db.range(items::head_key(from)..items::head_key(to));
-        let pair = |item: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, head) = item.map_err(items::io_error)?;
-            let key = Bytes::copy_from_slice(&key[1..]);
-            if self.over.iter().any(|layer| layer.contains_key(&key[..])) {
-                return Ok((key, Bytes::new()));
-            }
-            let value = items::whole(self.db, &key, &head)?;
-            Ok((key, value))
-        };
-        if reverse {
-            range.rev().take(limit).map(pair).collect()
-        } else {
-            range.take(limit).map(pair).collect()
-        }
     }
 }
 
@@ -515,144 +456,13 @@ fn write_layer(shared: &Shared) -> io::Result<()> {
         on_its_way
     };
     let database = shared.database.read();
-    let batch = layer_batch(&database.db, &layer, &applied)?;
+    let batch = database::layer_batch(&database.db, &layer, &applied)?;
     database.db.apply_batch(batch).map_err(items::io_error)?;
     drop(database);
     let mut layers = shared.layers.write();
     layers.on_its_way = None;
     layers.stored = applied;
     Ok(())
-}
-
-/// A layer's writes together with the position that they complete: sled keeps a batch whole or not at all, so that what
-/// a crash leaves is never ahead of or behind its position.
-fn layer_batch(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<sled::Batch> {
-    let mut batch = sled::Batch::default();
-    for (key, value) in layer {
-        items::put(db, &mut batch, key, value.as_ref())?;
-    }
-    batch.insert(items::APPLIED, encode_applied(applied));
-    Ok(batch)
-}
-
-fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
-    let Some(bytes) = db.get(items::APPLIED).map_err(items::io_error)? else {
-        return Ok(AppliedAt::default());
-    };
-    let header = SnapshotHeader::decode(&bytes[..]).map_err(io::Error::other)?;
-    Ok(AppliedAt {
-        last: header.last,
-        membership: header.membership,
-    })
-}
-
-/// Fills a fresh database from a snapshot file.
-fn load(db: &sled::Db, file: &SnapshotFile) -> io::Result<AppliedAt> {
-    const BATCH_BYTES: usize = 4 << 20;
-    let mut batch = Writes::new();
-    let mut bytes = 0;
-    let write = |batch: &mut Writes| -> io::Result<()> {
-        let mut items_batch = sled::Batch::default();
-        for (key, value) in std::mem::take(batch) {
-            items::put(db, &mut items_batch, &key, value.as_ref())?;
-        }
-        db.apply_batch(items_batch).map_err(items::io_error)
-    };
-    let header = file.read(|key, value| {
-        bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
-        batch.insert(key, value);
-        if bytes >= BATCH_BYTES {
-            bytes = 0;
-            write(&mut batch)?;
-        }
-        Ok(())
-    })?;
-    write(&mut batch)?;
-    let applied = AppliedAt {
-        last: header.last,
-        membership: header.membership,
-    };
-    db.insert(items::APPLIED, encode_applied(&applied))
-        .map_err(items::io_error)?;
-    db.flush().map_err(items::io_error)?;
-    Ok(applied)
-}
-
-fn numbered(root: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(root)? {
-        if let Some(number) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.strip_prefix("state-"))
-            .and_then(|number| number.parse().ok())
-        {
-            numbers.push(number);
-        }
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// The folder of the state in force; others that a crash left half-built are removed.
-fn current_folder(root: &Path) -> io::Result<PathBuf> {
-    let named = match std::fs::read_to_string(root.join(CURRENT)) {
-        Ok(name) => name.trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let first = root.join("state-1");
-            point_to(root, &first)?;
-            "state-1".to_owned()
-        }
-        Err(error) => return Err(error),
-    };
-    for number in numbered(root)? {
-        let name = format!("state-{number}");
-        if name != named {
-            std::fs::remove_dir_all(root.join(name))?;
-        }
-    }
-    Ok(root.join(named))
-}
-
-/// A folder of a number that is not in use. The one in force counts although it may have been set aside: what is built
-/// must not bear its name before it is whole.
-fn next_folder(root: &Path) -> io::Result<PathBuf> {
-    let in_force = std::fs::read_to_string(root.join(CURRENT))
-        .ok()
-        .and_then(|name| name.trim().strip_prefix("state-")?.parse().ok())
-        .unwrap_or(0);
-    let last = numbered(root)?.last().copied().unwrap_or(0).max(in_force);
-    Ok(root.join(format!("state-{}", last + 1)))
-}
-
-fn point_to(root: &Path, folder: &Path) -> io::Result<()> {
-    let name = folder
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let temporary = root.join("current.new");
-    std::fs::write(&temporary, name)?;
-    std::fs::File::open(&temporary)?.sync_all()?;
-    std::fs::rename(&temporary, root.join(CURRENT))?;
-    sync_folder(root)
-}
-
-fn set_aside(folder: &Path) -> io::Result<PathBuf> {
-    for attempt in 1.. {
-        let aside = folder.with_file_name(format!(
-            "{}.aside-{attempt}",
-            folder.file_name().unwrap_or_default().to_string_lossy()
-        ));
-        if !aside.exists() {
-            if folder.exists() {
-                std::fs::rename(folder, &aside)?;
-            }
-            return Ok(aside);
-        }
-    }
-    Err(io::Error::other(
-        "no free name to set the state database aside",
-    ))
 }
 
 #[cfg(test)]
@@ -671,34 +481,12 @@ mod tests {
     }
 
     #[test]
-    fn a_layers_writes_and_their_position_are_one_batch() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = open_database(folder.path(), StoreSettings::default()).unwrap();
-        let layer = Writes::from([(b"k".to_vec(), Some(Bytes::from_static(b"v")))]);
-        let batch = layer_batch(&db, &layer, &at(7)).unwrap();
-        assert_eq!(stored_applied(&db).unwrap(), AppliedAt::default());
-        assert_eq!(get_stored(&db, b"k").unwrap(), None);
-        db.apply_batch(batch).unwrap();
-        assert_eq!(stored_applied(&db).unwrap(), at(7));
-        assert_eq!(get_stored(&db, b"k").unwrap().as_deref(), Some(&b"v"[..]));
-    }
-
-    #[test]
     fn entries_that_write_nothing_move_the_stored_position_too() {
         let folder = tempfile::tempdir().unwrap();
         let store = StateStore::open(folder.path(), StoreSettings::default(), None, None).unwrap();
         store.store(Writes::new(), at(3));
         store.close().unwrap();
         let database = store.shared.database.read();
-        assert_eq!(stored_applied(&database.db).unwrap(), at(3));
-    }
-
-    #[test]
-    fn what_is_rebuilt_never_bears_the_name_of_the_state_in_force() {
-        let root = tempfile::tempdir().unwrap();
-        let current = current_folder(root.path()).unwrap();
-        std::fs::create_dir_all(&current).unwrap();
-        set_aside(&current).unwrap();
-        assert_ne!(next_folder(root.path()).unwrap(), current);
+        assert_eq!(database::stored_applied(&database.db).unwrap(), at(3));
     }
 }

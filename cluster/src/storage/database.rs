@@ -1,0 +1,158 @@
+//! sled as the store sees it: whole values, batches that carry the position they complete, filling from a snapshot.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use panther_proto::v1::SnapshotHeader;
+use prost::Message;
+
+use super::items;
+use super::snapshot::SnapshotFile;
+use super::store::{AppliedAt, StoreSettings};
+use crate::state::{Base, Pair, Writes};
+
+pub(super) fn open(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db> {
+    sled::Config::new()
+        .path(folder)
+        .cache_capacity(settings.cache_bytes)
+        .flush_every_ms(Some(
+            u64::try_from(settings.flush_every.as_millis()).unwrap_or(u64::MAX),
+        ))
+        .open()
+        .map_err(items::io_error)
+}
+
+pub(super) fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
+    SnapshotHeader {
+        last: applied.last,
+        membership: applied.membership.clone(),
+        ..SnapshotHeader::default()
+    }
+    .encode_to_vec()
+}
+pub(super) fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>> {
+    match db.get(items::head_key(key)).map_err(items::io_error)? {
+        None => Ok(None),
+        Some(head) => items::whole(db, key, &head).map(Some),
+    }
+}
+
+/// sled as it lies below layers. A layer may be on its way into it right now, so a value of which a layer holds a newer
+/// one may be found in pieces that do not belong together: it is not put together, since the newer one covers it.
+pub(super) struct Below<'a> {
+    pub(super) db: &'a sled::Db,
+    pub(super) over: &'a [&'a Writes],
+}
+
+impl Base for Below<'_> {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
+        get_stored(self.db, key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
+        let range = self.db.range(items::head_key(from)..items::head_key(to));
+        let pair = |item: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, head) = item.map_err(items::io_error)?;
+            let key = Bytes::copy_from_slice(&key[1..]);
+            if self.over.iter().any(|layer| layer.contains_key(&key[..])) {
+                return Ok((key, Bytes::new()));
+            }
+            let value = items::whole(self.db, &key, &head)?;
+            Ok((key, value))
+        };
+        if reverse {
+            range.rev().take(limit).map(pair).collect()
+        } else {
+            range.take(limit).map(pair).collect()
+        }
+    }
+}
+/// A layer's writes together with the position that they complete: sled keeps a batch whole or not at all, so that what
+/// a crash leaves is never ahead of or behind its position.
+pub(super) fn layer_batch(
+    db: &sled::Db,
+    layer: &Writes,
+    applied: &AppliedAt,
+) -> io::Result<sled::Batch> {
+    let mut batch = sled::Batch::default();
+    for (key, value) in layer {
+        items::put(db, &mut batch, key, value.as_ref())?;
+    }
+    batch.insert(items::APPLIED, encode_applied(applied));
+    Ok(batch)
+}
+
+pub(super) fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
+    let Some(bytes) = db.get(items::APPLIED).map_err(items::io_error)? else {
+        return Ok(AppliedAt::default());
+    };
+    let header = SnapshotHeader::decode(&bytes[..]).map_err(io::Error::other)?;
+    Ok(AppliedAt {
+        last: header.last,
+        membership: header.membership,
+    })
+}
+
+/// Fills a fresh database from a snapshot file.
+pub(super) fn load(db: &sled::Db, file: &SnapshotFile) -> io::Result<AppliedAt> {
+    const BATCH_BYTES: usize = 4 << 20;
+    let mut batch = Writes::new();
+    let mut bytes = 0;
+    let write = |batch: &mut Writes| -> io::Result<()> {
+        let mut items_batch = sled::Batch::default();
+        for (key, value) in std::mem::take(batch) {
+            items::put(db, &mut items_batch, &key, value.as_ref())?;
+        }
+        db.apply_batch(items_batch).map_err(items::io_error)
+    };
+    let header = file.read(|key, value| {
+        bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        batch.insert(key, value);
+        if bytes >= BATCH_BYTES {
+            bytes = 0;
+            write(&mut batch)?;
+        }
+        Ok(())
+    })?;
+    write(&mut batch)?;
+    let applied = AppliedAt {
+        last: header.last,
+        membership: header.membership,
+    };
+    db.insert(items::APPLIED, encode_applied(&applied))
+        .map_err(items::io_error)?;
+    db.flush().map_err(items::io_error)?;
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use panther_proto::v1::LogPosition;
+
+    use super::*;
+
+    fn at(index: u64) -> AppliedAt {
+        AppliedAt {
+            last: Some(LogPosition {
+                term: 1,
+                node: 1,
+                index,
+            }),
+            membership: None,
+        }
+    }
+
+    #[test]
+    fn a_layers_writes_and_their_position_are_one_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path(), StoreSettings::default()).unwrap();
+        let layer = Writes::from([(b"k".to_vec(), Some(Bytes::from_static(b"v")))]);
+        let batch = layer_batch(&db, &layer, &at(7)).unwrap();
+        assert_eq!(stored_applied(&db).unwrap(), AppliedAt::default());
+        assert_eq!(get_stored(&db, b"k").unwrap(), None);
+        db.apply_batch(batch).unwrap();
+        assert_eq!(stored_applied(&db).unwrap(), at(7));
+        assert_eq!(get_stored(&db, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+}
