@@ -49,7 +49,7 @@ ADDED = (
     "p_rule_id", "p_rule_tags", "p_rule_reports", "p_rule_severity", "p_alert_id", "p_alert_creation_time",
     "p_alert_update_time", "p_alert_context", "p_rule_error",
 )  # fmt: skip
-ORDERS = 12
+ORDERS = 8
 TEXTS = ("title", "severity", "description", "runbook", "reference")
 
 
