@@ -49,7 +49,7 @@ ADDED = (
     "p_rule_id", "p_rule_tags", "p_rule_reports", "p_rule_severity", "p_alert_id", "p_alert_creation_time",
     "p_alert_update_time", "p_alert_context", "p_rule_error",
 )  # fmt: skip
-ORDERS = 12
+ORDERS = 20
 TEXTS = ("title", "severity", "description", "runbook", "reference")
 
 
@@ -141,7 +141,7 @@ class Core:
             if spec["kind"] == "RULE" and spec["enabled"] and spec["path"] and LOG_TYPE in spec["log_types"]
         }
         self.documents = documents
-        self.runs = [self.run(daemon.events, sorted(self.specs), seed) for seed in SEEDS]
+        self.runs = [self.run(daemon.events, sorted(self.specs), seed, watch_store=True) for seed in SEEDS]
         self.asked_store = {self.specs[index]["id"] for run in self.runs for index in run["asked_store"]}
         # (rule id, event's place) -> the runs' answers
         self.answers = {}
@@ -151,27 +151,27 @@ class Core:
                     key = (int(index), int(place))
                     self.answers.setdefault(key, [None] * len(self.runs))[number] = result
 
-    def run(self, events, rules, seed):
+    def run(self, events, rules, seed, **more):
         records = self.work / "processed.jsonl"
         records.write_text("\n".join(json.dumps(event) for event in events))
-        job = {"what": "records", "layer": str(self.layer), "rules": rules, "log_type": LOG_TYPE, "records": str(records), "watch_store": True}
-        return ask_core(self.python, job, seed, self.work)
+        job = {"what": "records", "layer": str(self.layer), "rules": rules, "log_type": LOG_TYPE, "records": str(records)}
+        return ask_core(self.python, {**job, **more}, seed, self.work)
 
     def in_other_orders(self, daemon):
         """Matches of each rule that asks the store, over the objects in several orders, one after the other."""
         rules = [index for index, spec in self.specs.items() if spec["id"] in self.asked_store]
+        if not rules:
+            return {}
         objects = collections.defaultdict(list)
-        for name, event in zip(daemon.objects, daemon.events):
-            objects[name].append(event)
-        counts = {self.specs[index]["id"]: [] for index in rules}
-        order, chance = list(objects), random.Random(1)
-        for _ in range(ORDERS if rules else 0):
-            chance.shuffle(order)
-            answers = self.run([event for name in order for event in objects[name]], rules, SEEDS[0])["answers"]
-            for index in rules:
-                found = [results[str(index)] for results in answers.values() if str(index) in results]
-                counts[self.specs[index]["id"]].append(sum(not result["error"] for result in found))
-        return counts
+        for place, name in enumerate(daemon.objects):
+            objects[name].append(place)
+        orders, chance = [], random.Random(1)
+        for _ in range(ORDERS):
+            names = list(objects)
+            chance.shuffle(names)
+            orders.append([place for name in names for place in objects[name]])
+        told = self.run(daemon.events, rules, SEEDS[0], orders=orders)["matches"]
+        return {self.specs[index]["id"]: [counts[str(index)] for counts in told] for index in rules}
 
     def each(self):
         """(spec, event's place, the answer of each run), for what is a match or an error in at least one."""
