@@ -21,14 +21,12 @@ pub(super) async fn evaluate(
     view: &dyn KeyValueView,
 ) -> Result<Evaluation, EngineFault> {
     let strikes = Strikes::new(engine.settings.strikes);
-    let mut results: Vec<Evaluation> = futures::stream::iter(chunks_of(engine, events))
-        .map(|range| chunk(engine, events, range, now, view, &strikes))
-        // One more than there are workers: it is planned while they are busy.
-        .buffered(engine.pool.size() + 1)
-        .try_collect()
-        .await?;
     let mut evaluation = Evaluation::default();
-    for part in &mut results {
+    // One chunk after the other over one store: a rule sees what it wrote for earlier events of the call. Several calls
+    // run side by side, so the workers are busy all the same.
+    let mut store = Store::new(view, engine.settings.rule_time);
+    for range in chunks_of(engine, events) {
+        let mut part = chunk(engine, events, range, now, &mut store, &strikes).await?;
         evaluation.verdicts.append(&mut part.verdicts);
         evaluation.effects.append(&mut part.effects);
         evaluation.statistics.add(part.statistics);
@@ -58,10 +56,6 @@ impl Statistics {
 /// Ranges of events, each within the bounds of a batch.
 fn chunks_of(engine: &Engine, events: &[EventInput]) -> Vec<std::ops::Range<usize>> {
     let (most_events, most_bytes) = (engine.settings.batch_events, engine.settings.batch_bytes);
-    // Few events are spread over all workers rather than given to one.
-    let most_events = most_events
-        .min(events.len().div_ceil(engine.pool.size()))
-        .max(1);
     let mut ranges = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (place, event) in events.iter().enumerate() {
@@ -91,12 +85,11 @@ async fn chunk(
     events: &[EventInput],
     range: std::ops::Range<usize>,
     now: f64,
-    view: &dyn KeyValueView,
+    store: &mut Store<'_>,
     strikes: &Strikes,
 ) -> Result<Evaluation, EngineFault> {
     let mut progress = Progress::default();
     let mut jobs = plan(engine, events, range, &mut progress.evaluation);
-    let mut store = Store::new(view, engine.settings.rule_time);
     let mut unexplained = 0;
     loop {
         strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
@@ -113,10 +106,7 @@ async fn chunk(
         let mut lease = engine.pool.lease().await?;
         let begun = progress.done;
         let take = |results: EventResults| progress.take(&jobs, begun, results, strikes);
-        let ended = lease
-            .worker()
-            .batch(&jobs[begun..], now, &mut store, take)
-            .await;
+        let ended = lease.worker().batch(&jobs[begun..], now, store, take).await;
         match ended {
             Ok(micros) => {
                 progress.evaluation.statistics.python_micros += micros;

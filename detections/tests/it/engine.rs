@@ -488,6 +488,25 @@ def rule(event):
     running.engine.stop().await;
 }
 
+#[tokio::test]
+async fn writes_of_an_earlier_batch_of_the_same_call_are_seen_by_the_later_ones() {
+    let python = "\
+from panther_detection_helpers.caching import increment_counter
+def rule(event):
+    return increment_counter('count') == 5
+";
+    let running = Files::default()
+        .rule("stateful", python)
+        .engine_with(|settings| {
+            settings.workers = 2;
+            settings.batch_events = 1;
+        })
+        .await;
+    let evaluation = running.evaluate(&["{\"n\":0}"; 6]).await;
+    assert_eq!(running.matched(&evaluation, "stateful"), [4]);
+    running.engine.stop().await;
+}
+
 /// A view that is never ready, or that fails.
 struct Sick {
     answers: bool,

@@ -157,11 +157,13 @@ impl RulesEngine {
             })
             .collect();
         let now = UNIX_EPOCH + Duration::from_millis(context.received_ms);
-        let evaluation = loaded
+        let table = KeyValueTable::new(context.door.clone());
+        let mut evaluation = loaded
             .engine
-            .evaluate(&events, now, &KeyValueTable(context.door.clone()))
+            .evaluate(&events, now, &table)
             .await
             .map_err(|fault| Failure::Node(fault.to_string()))?;
+        table.widen(&mut evaluation.effects);
         for &place in &evaluation.suspended {
             if let Some(detection) = loaded.pack.detections.get(place) {
                 self.suspend(detection).await?;
