@@ -7,8 +7,10 @@
 //! * [`store`]: the layers and their writer thread
 //! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
 //! * [`snapshot`]: files that hold a whole state
+//! * [`room`]: how much room is left
 
 mod items;
+pub mod room;
 pub mod snapshot;
 mod store;
 
