@@ -148,7 +148,6 @@ impl Node {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
-            // The engines' folders are below it, by which processes that were left behind are found.
             .env("TMPDIR", folder.join("tmp"))
             .env("PANTHER__PYTHON__INTERPRETER", &self.settings.python)
             // A busy machine must not turn a slow rule into a rule error: results would differ for no fault of the node's.
@@ -307,7 +306,9 @@ impl Node {
     /// Processes of this node's that are still there although it is not, each with its command line.
     #[must_use]
     pub fn left_behind(&self) -> Vec<String> {
-        let mark = self.settings.folder.join("tmp").display().to_string();
+        // Engines are started on files below the data folder.
+        let marks =
+            [&self.settings.folder, &self.settings.data].map(|folder| folder.display().to_string());
         let Ok(processes) = std::fs::read_dir("/proc") else {
             return Vec::new();
         };
@@ -315,7 +316,10 @@ impl Node {
             let id = process.file_name().to_string_lossy().parse::<u32>().ok()?;
             let line = std::fs::read(process.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains(&mark).then(|| format!("{id}: {line}"))
+            marks
+                .iter()
+                .any(|mark| line.contains(mark))
+                .then(|| format!("{id}: {line}"))
         });
         lines.collect()
     }

@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
+use panther_cluster::storage::room::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,6 +35,8 @@ pub struct SourceApi {
     pub door: Door,
     /// The object store.
     pub objects: Objects,
+    /// The node's disk: what is told of is work that needs room.
+    pub disk: Room,
     /// Known log types.
     pub log_types: LogTypeRegistry,
     /// What ingest addresses begin with.
@@ -286,6 +289,9 @@ impl SourceApi {
     }
 
     async fn notify(&self, notify: Notify, call: &ApiCall) -> Result<Value, ApiError> {
+        if let Some(reason) = self.disk.refusal() {
+            return Err(ApiError::Busy(reason));
+        }
         let source = self.find(&notify.integration_id).await?;
         if !notify.object.starts_with(&source.prefix) {
             return Err(ApiError::Invalid(format!(

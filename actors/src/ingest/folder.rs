@@ -11,6 +11,7 @@ use bytes::Bytes;
 use panther_cluster::door::change::{self, Change};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
+use panther_cluster::storage::room::Room;
 use panther_proto::v1::Transact;
 use tokio::sync::watch;
 
@@ -32,6 +33,7 @@ const DEPTH: usize = 8;
 pub struct FolderWatch {
     door: Door,
     objects: Objects,
+    disk: Room,
 }
 
 /// What a file looked like when it was last seen.
@@ -52,8 +54,12 @@ struct Seen {
 impl FolderWatch {
     /// Behind this door.
     #[must_use]
-    pub fn new(door: Door, objects: Objects) -> Self {
-        Self { door, objects }
+    pub fn new(door: Door, objects: Objects, disk: Room) -> Self {
+        Self {
+            door,
+            objects,
+            disk,
+        }
     }
 
     /// Looks until `stop` is true.
@@ -63,6 +69,9 @@ impl FolderWatch {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+            if self.disk.refusal().is_some() {
+                continue; // files wait where they lie; the disk's alarm tells why
+            }
             let folders = match sources::all(&self.door).await {
                 Ok(all) => all
                     .into_iter()

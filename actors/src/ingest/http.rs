@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use panther_cluster::door::change;
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
+use panther_cluster::storage::room::Room;
 use panther_proto::v1::{Send, Transact};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ use crate::system::{IngestError, Ingested};
 const WAITING_BYTES: usize = 256 << 20;
 /// When somebody who was turned away may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same, where somebody must make room first.
+const ROOM_AFTER: Duration = Duration::from_secs(30);
 
 /// The door; clones share it.
 #[derive(Clone)]
@@ -38,6 +41,7 @@ pub struct HttpIngest {
 struct Inner {
     door: Door,
     objects: Objects,
+    disk: Room,
     batch_bytes: usize,
     batch_time: Duration,
     room: Arc<Semaphore>,
@@ -62,10 +66,17 @@ struct Gathering {
 impl HttpIngest {
     /// A door that gathers up to `batch_bytes` or `batch_time`.
     #[must_use]
-    pub fn new(door: Door, objects: Objects, batch_bytes: usize, batch_time: Duration) -> Self {
+    pub fn new(
+        door: Door,
+        objects: Objects,
+        disk: Room,
+        batch_bytes: usize,
+        batch_time: Duration,
+    ) -> Self {
         let inner = Inner {
             door,
             objects,
+            disk,
             batch_bytes,
             batch_time,
             room: Arc::new(Semaphore::new(WAITING_BYTES)),
@@ -89,6 +100,12 @@ impl HttpIngest {
         idempotency_key: Option<&str>,
     ) -> Result<Ingested, IngestError> {
         let source = self.source(name, token).await?;
+        if let Some(reason) = self.inner.disk.refusal() {
+            return Err(IngestError::Busy {
+                reason,
+                retry_after: ROOM_AFTER,
+            });
+        }
         if body.is_empty() {
             return Err(IngestError::Invalid("the body is empty".to_owned()));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use panther_cluster::door::Door;
 use panther_cluster::state::read;
+use panther_cluster::storage::room;
 use tokio::sync::watch;
 
 use super::Inner;
@@ -17,6 +18,8 @@ use crate::worker::WorkerStatus;
 const MEASURE: Duration = Duration::from_secs(2);
 /// How often components and the node are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// Percent below a limit at which an alarm of the disk clears: it is raised once, not each time a file comes and goes.
+const SLACK: u64 = 2;
 
 /// The loop of a queue's, table's or topic's actor.
 pub(super) async fn watch_component(
@@ -87,6 +90,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failed_before = std::collections::BTreeMap::new();
+    let mut raised = [false; 2];
     loop {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
@@ -127,6 +131,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 .set(component, "execution_errors", recent.then_some(&*reason))
                 .await;
         }
+        disk(&inner, &mut raised).await;
         alarms
             .set(
                 "node",
@@ -147,6 +152,34 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 "group",
                 inner.settings.door.group().status().fault.as_deref(),
             )
+            .await;
+    }
+}
+
+/// The disk, at its two limits.
+async fn disk(inner: &Inner, raised: &mut [bool; 2]) {
+    let disk = inner.disk.clone();
+    let used = match tokio::task::spawn_blocking(move || disk.look()).await {
+        Ok(Ok(used)) => used,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the disk cannot be asked how full it is");
+            return;
+        }
+        Err(_) => return, // the node is stopping
+    };
+    let limits = [
+        (room::NEARLY_FULL, "disk_nearly_full"),
+        (room::FULL, "disk_full"),
+    ];
+    for ((limit, metric), raised) in limits.into_iter().zip(raised) {
+        *raised = used >= limit || *raised && used + SLACK >= limit;
+        let reason = format!(
+            "the disk of data_dir or objects is {used} % full; from {} % on new logs are refused: make room",
+            room::FULL
+        );
+        inner
+            .alarms
+            .set("node", metric, raised.then_some(&*reason))
             .await;
     }
 }

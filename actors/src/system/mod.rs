@@ -6,7 +6,7 @@ mod metrics;
 mod parts;
 mod sweep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use panther_cluster::door::Door;
 use panther_cluster::door::change::{IntoValue, RowExt};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
+use panther_cluster::storage::room::Room;
 use panther_detections::engine::EngineSettings;
 use panther_proto::v1::{command, reply};
 use parking_lot::Mutex;
@@ -105,6 +106,7 @@ struct Inner {
     alarms: Alarms,
     live: LivePack,
     ingest: HttpIngest,
+    disk: Room,
     identity: Identity,
     followed: broadcast::Sender<String>,
     alerts: broadcast::Sender<String>,
@@ -144,7 +146,13 @@ impl System {
             settings.objects.clone(),
             settings.engine.clone(),
         );
-        let parts = parts::all(&settings, &alarms, &live)?;
+        let objects_folder = settings.objects.folder().map(Path::to_owned);
+        let disk = Room::of(
+            std::iter::once(settings.data_dir.clone())
+                .chain(objects_folder)
+                .collect(),
+        );
+        let parts = parts::all(&settings, &alarms, &live, &disk)?;
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
                 ApiError::Internal(format!("the actors cannot be started: {error}"))
@@ -152,6 +160,7 @@ impl System {
         let ingest = HttpIngest::new(
             door.clone(),
             settings.objects.clone(),
+            disk.clone(),
             settings.batch_bytes,
             settings.batch_time,
         );
@@ -168,6 +177,7 @@ impl System {
             alarms,
             live,
             ingest,
+            disk: disk.clone(),
             identity,
             followed,
             alerts,
@@ -182,7 +192,11 @@ impl System {
             inner.settings.objects.clone(),
             stopped.clone(),
         ));
-        let folders = FolderWatch::new(inner.settings.door.clone(), inner.settings.objects.clone());
+        let folders = FolderWatch::new(
+            inner.settings.door.clone(),
+            inner.settings.objects.clone(),
+            disk,
+        );
         background.spawn(async move { folders.run(stopped).await });
         *inner.background.lock() = background;
         Ok(Self { inner })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use panther_cluster::storage::room::Room;
 use panther_logs::Limits;
 use rand::Rng;
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ pub(super) fn all(
     settings: &SystemSettings,
     alarms: &Alarms,
     live: &LivePack,
+    disk: &Room,
 ) -> Result<Vec<Part>, ApiError> {
     let door = settings.door.clone();
     let sealer = Sealer::new(&settings.sealing_key);
@@ -88,6 +90,7 @@ pub(super) fn all(
             (Kind::Function, "panther-source-api") => work(0).api(SourceApi {
                 door: door.clone(),
                 objects: objects.clone(),
+                disk: disk.clone(),
                 log_types: log_types.clone(),
                 ingest_url: settings.ingest_url.clone(),
                 sealer: sealer.clone(),

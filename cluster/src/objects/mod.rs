@@ -1,11 +1,13 @@
 //! Immutable objects beside the log: raw files, processed events, packs. Written once, durable before a command names
 //! them, never changed.
 //!
-//! The store is a local folder, or anything else that `object_store` speaks. A local folder is synced here, because
-//! `object_store` does not: the file, then every folder that was made for it.
+//! The store is a local folder, or anything else that `object_store` speaks. A local folder is written to by
+//! [`local`], because `object_store` syncs nothing.
+
+mod local;
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
-use crate::log::sync_folder;
+use local::LocalFolder;
 
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -60,7 +62,7 @@ pub struct ObjectInfo {
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// The folder, where the store is one.
-    folder: Option<PathBuf>,
+    folder: Option<LocalFolder>,
 }
 
 impl Objects {
@@ -69,22 +71,44 @@ impl Objects {
     /// # Errors
     /// The folder cannot be made.
     pub fn local(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let folder = folder.canonicalize()?;
-        let store = LocalFileSystem::new_with_prefix(&folder).map_err(io::Error::other)?;
+        let folder = LocalFolder::open(folder)?;
+        let store = LocalFileSystem::new_with_prefix(folder.root()).map_err(io::Error::other)?;
         Ok(Self {
             store: Arc::new(store),
             folder: Some(folder),
         })
     }
 
-    /// Writes an object. It is durable on return. One that is already there with as many bytes is left as it is: names
+    /// The folder, where the store is one of this machine's.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(LocalFolder::root)
+    }
+
+    /// Writes an object. It is durable on return. One that is already there with the same content is left as it is: names
     /// carry the attempt, so it is the same write, tried again.
     ///
     /// # Errors
     /// As [`ObjectsError`] says.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), ObjectsError> {
         let path = parse(name)?;
+        let changed = |reason: &str| ObjectsError::Store {
+            name: name.to_owned(),
+            reason: format!("{reason}; objects never change"),
+        };
+        if let Some(folder) = &self.folder {
+            let folder = folder.clone();
+            let put = tokio::task::spawn_blocking(move || folder.put(path.as_ref(), &content));
+            let put = within(name, put).await?.map_err(io::Error::other).flatten();
+            return match put {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(changed("it exists with another content")),
+                Err(error) => Err(ObjectsError::Store {
+                    name: name.to_owned(),
+                    reason: error.to_string(),
+                }),
+            };
+        }
         let length = content.len() as u64;
         let options = PutOptions {
             mode: PutMode::Create,
@@ -94,34 +118,15 @@ impl Objects {
             .store
             .put_opts(&path, PutPayload::from_bytes(content), options);
         match within(name, put).await? {
-            Ok(_) => {}
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                let info = self.head(name).await?;
-                if info.bytes != length {
-                    return Err(ObjectsError::Store {
-                        name: name.to_owned(),
-                        reason: format!(
-                            "it exists with {} bytes, not {length}; objects never change",
-                            info.bytes
-                        ),
-                    });
-                }
-            }
-            Err(error) => return Err(failed(name, error)),
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => match self.head(name).await?.bytes {
+                bytes if bytes == length => Ok(()),
+                bytes => Err(changed(&format!(
+                    "it exists with {bytes} bytes, not {length}"
+                ))),
+            },
+            Err(error) => Err(failed(name, error)),
         }
-        if let Some(folder) = &self.folder {
-            let (folder, file) = (folder.clone(), folder.join(path.as_ref()));
-            let synced =
-                tokio::task::spawn_blocking(move || sync_file_and_folders(&folder, &file)).await;
-            synced
-                .map_err(io::Error::other)
-                .flatten()
-                .map_err(|error| ObjectsError::Store {
-                    name: name.to_owned(),
-                    reason: error.to_string(),
-                })?;
-        }
-        Ok(())
     }
 
     /// A whole object.
@@ -145,7 +150,7 @@ impl Objects {
         let Some(folder) = &self.folder else {
             return Ok(Box::new(io::Cursor::new(self.get(name).await?)));
         };
-        let file = folder.join(path.as_ref());
+        let file = folder.root().join(path.as_ref());
         let opened = tokio::task::spawn_blocking(move || std::fs::File::open(file))
             .await
             .map_err(io::Error::other)
@@ -246,17 +251,6 @@ async fn within<T>(name: &str, call: impl Future<Output = T>) -> Result<T, Objec
             name: name.to_owned(),
             reason: format!("no answer within {} s", DEADLINE.as_secs()),
         })
-}
-
-fn sync_file_and_folders(root: &Path, file: &Path) -> io::Result<()> {
-    std::fs::File::open(file)?.sync_all()?;
-    for folder in file.ancestors().skip(1) {
-        sync_folder(folder)?;
-        if folder == root {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 //! * [`database`], [`folders`]: sled behind the layers, and which folder of it is in force
 //! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
 //! * [`snapshot`]: files that hold a whole state
+//! * [`room`]: how much room is left
 
 mod database;
 mod folders;
 mod items;
+pub mod room;
 pub mod snapshot;
 mod store;
 
