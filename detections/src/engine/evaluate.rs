@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};

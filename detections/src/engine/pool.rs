@@ -13,7 +13,6 @@ pub(super) struct Pool {
     host: Host,
     permits: Semaphore,
     idle: Mutex<Vec<Worker>>,
-    size: usize,
 }
 
 /// The right to use one worker. Dropped without [`Lease::give_back`], it kills the worker: what was in the middle of a batch cannot be used again.
@@ -29,12 +28,7 @@ impl Pool {
             host,
             permits: Semaphore::new(size),
             idle: Mutex::new(Vec::with_capacity(size)),
-            size,
         }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.size
     }
 
     /// Forks one worker and keeps it.
