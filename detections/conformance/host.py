@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 DEFAULT_LIMITS = {
-    "memory_bytes": 2 << 30, "rule_ms": 1000, "cpu_seconds": None, "files": 64, "processes": 0,
+    "memory_bytes": 2 << 30, "rule_ms": 5000, "cpu_seconds": None, "files": 64, "processes": 0,
 }  # fmt: skip
 
 

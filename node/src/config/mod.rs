@@ -238,7 +238,7 @@ pub(crate) fn read(
     let workers = kinds::whole(0..=1_024, "processes");
     let workers = given.take("python.workers", 0, " (one per core)", workers);
     let rule_time = kinds::milliseconds(1..=600_000);
-    let rule_time = given.take("engine.rule_timeout_ms", 1_000, "", rule_time);
+    let rule_time = given.take("engine.rule_timeout_ms", 5_000, "", rule_time);
     let memory = kinds::whole(128..=1_000_000, "megabytes");
     let memory = given.take("engine.memory_mb", 1_000, "", memory);
     let log_level = given.take("log.level", "info", "", kinds::level);
