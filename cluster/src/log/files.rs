@@ -7,6 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Bytes of zeroes that are written at once into a new file.
+const ZEROES: usize = 1 << 20;
+
 /// A folder of files.
 pub trait Files: Send + Sync + 'static {
     /// Names of the files in the folder, in order.
@@ -109,8 +112,16 @@ impl Files for DiskFiles {
             .write(true)
             .create_new(true)
             .open(self.folder.join(name))?;
-        // Space is taken now, so that a full disk shows here and a sync later need not write metadata.
+        // Space is taken now, so that a full disk shows here. Zeroes are written over it: a block that was only reserved
+        // would have to be noted as written at its first sync, and then a sync depends on the file system's journal.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        let zeroes = vec![0; ZEROES.min(usize::try_from(bytes).unwrap_or(ZEROES))];
+        let mut at = 0;
+        while at < bytes {
+            let length = (zeroes.len() as u64).min(bytes - at);
+            file.write_all_at(&zeroes[..usize::try_from(length).unwrap_or(0)], at)?;
+            at += length;
+        }
         file.sync_all()?;
         sync_folder(&self.folder)?;
         Ok(Arc::new(DiskFile(file)))
