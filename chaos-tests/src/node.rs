@@ -197,6 +197,25 @@ impl Node {
         }
     }
 
+    /// Starts the process again if it has ended by itself, as its unit does; whether it had.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_if_ended(&mut self) -> Result<bool> {
+        let ended = match &mut self.running {
+            Some(running) => running
+                .child
+                .try_wait()
+                .during("looking after pantherd")?
+                .is_some(),
+            None => true,
+        };
+        if ended {
+            self.start()?;
+        }
+        Ok(ended)
+    }
+
     /// Kills the process as a crash would.
     ///
     /// # Errors
