@@ -82,6 +82,8 @@ pub(crate) struct Given {
     left: BTreeMap<String, Value>,
     faults: Vec<Fault>,
     effective: Vec<InForce>,
+    /// The file's name as it was given.
+    file: Option<String>,
 }
 
 impl Given {
@@ -95,6 +97,7 @@ impl Given {
             left: BTreeMap::new(),
             faults: Vec::new(),
             effective: Vec::new(),
+            file: file.map(|path| path.display().to_string()),
         };
         let environment = Environment::with_prefix("PANTHER")
             .prefix_separator("__")
@@ -121,6 +124,20 @@ impl Given {
             Err(error) => given.unreadable(None, &error),
         }
         given
+    }
+
+    /// Where a value came from; the file by the name that it was given by, whatever the working directory.
+    fn origin(&self, key: &str, value: &Value) -> String {
+        match value.origin() {
+            None => "flag".to_owned(),
+            Some("the environment") => {
+                format!(
+                    "environment PANTHER__{}",
+                    key.to_uppercase().replace('.', "__")
+                )
+            }
+            Some(file) => self.file.clone().unwrap_or_else(|| file.to_owned()),
+        }
     }
 
     fn unreadable(&mut self, file: Option<&Path>, error: &ConfigError) {
@@ -156,7 +173,7 @@ impl Given {
     ) -> T {
         let (value, origin) = match self.left.remove(key) {
             Some(value) => {
-                let origin = origin(key, &value);
+                let origin = self.origin(key, &value);
                 (value, origin)
             }
             None => (Value::new(None, default), format!("default{why}")),
@@ -189,11 +206,8 @@ impl Given {
                     "there is no such key; `pantherd config show` without it lists all".to_owned()
                 }
             };
-            self.faults.push(Fault {
-                origin: origin(&key, &value),
-                key,
-                what,
-            });
+            let origin = self.origin(&key, &value);
+            self.faults.push(Fault { origin, key, what });
         }
         if self.faults.is_empty() {
             Ok(Effective(self.effective))
@@ -219,19 +233,6 @@ fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, Value>) {
         _ => {
             into.insert(prefix.to_owned(), value);
         }
-    }
-}
-
-fn origin(key: &str, value: &Value) -> String {
-    match value.origin() {
-        None => "flag".to_owned(),
-        Some("the environment") => {
-            format!(
-                "environment PANTHER__{}",
-                key.to_uppercase().replace('.', "__")
-            )
-        }
-        Some(file) => file.to_owned(),
     }
 }
 
