@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
-use crate::{Failure, grpc, http, systemd};
+use crate::{Failure, grpc, health, http, systemd};
 
 /// Open files that a node wants: log, state, connections, workers.
 const OPEN_FILES: u64 = 65_536;
@@ -121,7 +121,13 @@ async fn serve(
     let mut stop = Stop::listen()
         .map_err(|error| Failure::Failed(format!("signals cannot be listened to: {error}")))?;
     let node = tokio::select! {
-        node = Node::start(configuration, data, sealing_key, group) => node?,
+        node = Node::start(configuration, data, sealing_key, group) => match node {
+            Ok(node) => node,
+            Err(failure) => {
+                tokio::select! { () = health::wait_for_room(data.folder()) => {}, _ = stop.told() => {} }
+                return Err(failure);
+            }
+        },
         signal = stop.told() => {
             tracing::info!(signal, "told to stop while starting; nothing was accepted yet");
             return Ok(());
@@ -131,7 +137,15 @@ async fn serve(
     let serving = node.say_ready(configuration, data);
     systemd::ready(&serving);
     let watchdog = group.spawn(systemd::watchdog(node.door.clone()));
-    let signal = stop.told().await;
+    let signal = tokio::select! {
+        signal = stop.told() => signal,
+        reason = health::broken(&node.door) => {
+            // Nothing can be given back or written in order any more; a start reads what is durable.
+            systemd::stopping();
+            let _ = tokio::fs::remove_file(&node.socket).await;
+            return Err(Failure::Failed(format!("{reason}; the node ends, so that a start mends it from what is on the disk")));
+        }
+    };
     tracing::info!(signal, "stopping; a second signal ends the node at once");
     systemd::stopping();
     tokio::spawn(async move {

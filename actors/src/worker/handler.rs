@@ -85,6 +85,12 @@ pub trait Handler: std::marker::Send + Sync + 'static {
     /// What the dear part gives the cheap one.
     type Work: std::marker::Send + Sync + 'static;
 
+    /// Makes ready what every message needs, such as an engine, before one is received: a message that is held for that
+    /// long would be taken for the cause if the node ended meanwhile, and a node that cannot do the work takes none.
+    fn ready(&self) -> impl Future<Output = Result<(), Failure>> + std::marker::Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Does what is dear, once for a receive.
     fn work(
         &self,

@@ -90,6 +90,13 @@ impl<H: Handler> Worker<H> {
             }
             let place = tokio::select! { place = places.clone().acquire_owned() => place, _ = stop.changed() => break };
             let Ok(place) = place else { break };
+            let ready = tokio::select! { ready = self.handler.ready() => ready, _ = stop.changed() => break };
+            if let Err(failure) = ready {
+                tracing::warn!(component = self.settings.component, %failure, "not ready to receive; trying again");
+                self.status.node_fault(&failure.to_string());
+                pause = next_pause(pause, true);
+                continue;
+            }
             let free = places.available_permits() + 1;
             let max = u32::try_from(free.min(10)).unwrap_or(1);
             // A receive that is under way is not dropped at a stop: what it received would wait for the session's end.

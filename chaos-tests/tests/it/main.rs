@@ -8,7 +8,7 @@ use std::sync::Once;
 
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::node::Binaries;
-use panther_chaos_tests::{Failure, power_cut, samples};
+use panther_chaos_tests::{Failure, full_disk, power_cut, samples};
 use serde_json::Value;
 
 /// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
@@ -94,5 +94,14 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
     if let Some(report) = known(power_cut::run(&settings).await) {
         println!("{report}");
         assert!(report.bodies > 0 && report.messages > 0, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_is_new_and_takes_nothing_that_was_acknowledged() {
+    built();
+    if let Some(report) = known(full_disk::run().await) {
+        println!("{report}");
+        assert!(report.refused > 0, "{report}");
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of zeroes that are written at once into a new file.
@@ -21,7 +22,7 @@ pub trait Files: Send + Sync + 'static {
     /// Creates a file of `bytes` zeroes; it and its name are durable on return.
     ///
     /// # Errors
-    /// The file cannot be made, or there is one of that name.
+    /// The file cannot be made, or there is one of that name. [`io::ErrorKind::StorageFull`] if there is no room for it.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>>;
 
     /// Opens a file.
@@ -166,9 +167,22 @@ impl LogFile for DiskFile {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
     files: Arc<Mutex<BTreeMap<String, Arc<MemoryFile>>>>,
+    full: Arc<AtomicBool>,
+    refused: Arc<AtomicU64>,
 }
 
 impl MemoryFiles {
+    /// Has no room for further files from now on, or has it again.
+    pub fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// How many files there was no room for.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::SeqCst)
+    }
+
     /// Drops unsynced writes of every file; of the last one, `torn` bytes that were not synced stay.
     pub fn lose_power(&self, torn: usize) {
         for file in lock(&self.files).values() {
@@ -209,6 +223,10 @@ impl Files for MemoryFiles {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>> {
+        if self.full.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let zeroes = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?];
         let file = Arc::new(MemoryFile(Mutex::new(Content {
             now: zeroes.clone(),

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -145,12 +146,15 @@ pub struct Log {
 struct Writer {
     operations: Mutex<Option<SyncSender<writer::Operation>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.operations.lock().take();
         if let Some(thread) = self.thread.lock().take() {
+            thread.thread().unpark();
             // The writer ends once its channel is empty and closed; a panic in it was reported by its callers' errors.
             let _ = thread.join();
         }
@@ -166,15 +170,17 @@ impl Log {
         let (index, segments) = segments::recover(files, settings.segment_bytes)?;
         let index = Arc::new(RwLock::new(index));
         let (sender, receiver) = sync_channel(WAITING);
+        let stopping = Arc::new(AtomicBool::new(false));
         let thread = {
-            let index = index.clone();
+            let (index, stopping) = (index.clone(), stopping.clone());
             std::thread::Builder::new()
                 .name("log-writer".into())
-                .spawn(move || writer::run(segments, &receiver, &index, settings))?
+                .spawn(move || writer::run(segments, &receiver, &index, settings, &stopping))?
         };
         let writer = Writer {
             operations: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
+            stopping,
         };
         Ok(Self {
             index,

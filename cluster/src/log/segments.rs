@@ -174,7 +174,8 @@ fn check_gapless(index: &Index) -> io::Result<()> {
 }
 
 impl Segments {
-    /// The segment that has room for `bytes` more; a new one starts with `preface`, so that older ones can go.
+    /// The segment that has room for `bytes` more; a new one starts with `preface`, so that older ones can go. If it
+    /// cannot be made nothing has changed.
     pub(super) fn with_room(
         &mut self,
         bytes: usize,
@@ -191,8 +192,18 @@ impl Segments {
                 record.encode(self.batch, &mut start);
             }
             let size = self.segment_bytes.max((start.len() + bytes) as u64);
-            let file = self.files.create(&name(number), size)?;
-            file.write_at(&start, 0)?;
+            let file = self.files.create(&name(number), size).and_then(|file| {
+                file.write_at(&start, 0)?;
+                Ok(file)
+            });
+            let file = match file {
+                Ok(file) => file,
+                Err(error) => {
+                    // Half of one would be in the way of the next attempt, and takes room.
+                    let _ = self.files.remove(&name(number));
+                    return Err(error);
+                }
+            };
             self.open.push_back(Segment {
                 number,
                 file,

@@ -42,6 +42,56 @@ fn contents(log: &Log) -> Vec<LogEntry> {
 }
 
 #[test]
+fn a_full_disk_holds_callers_back_until_there_is_room_and_loses_nothing() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    append(&log, 1, 1..4);
+    files.fill(true);
+    let (sender, receiver) = channel();
+    // More than the segment holds, so a further one is needed.
+    let entries = (4..12)
+        .map(|index| (position(1, index), payload(1, index)))
+        .collect();
+    log.append(
+        entries,
+        Box::new(move |result| sender.send(result).unwrap()),
+    );
+    while files.refused() < 2 {
+        std::thread::yield_now();
+    }
+    assert!(
+        receiver.try_recv().is_err(),
+        "told although nothing is durable"
+    );
+    files.fill(false);
+    receiver.recv().unwrap().unwrap();
+    append(&log, 1, 12..13);
+    let before = contents(&log);
+    drop(log);
+    files.lose_power(0);
+    let log = Log::open(Arc::new(files), SMALL).unwrap();
+    assert_eq!(contents(&log), before);
+    assert_eq!(before.len(), 12);
+}
+
+#[test]
+fn a_log_that_waits_for_room_ends_when_it_is_closed() {
+    let files = MemoryFiles::default();
+    files.fill(true);
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    let (sender, receiver) = channel();
+    log.append(
+        vec![(position(1, 1), payload(1, 1))],
+        Box::new(move |result| sender.send(result).unwrap()),
+    );
+    while files.refused() == 0 {
+        std::thread::yield_now();
+    }
+    drop(log);
+    assert!(receiver.recv().unwrap().is_err());
+}
+
+#[test]
 fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
     for torn in [0, 1, 7, 40, 1_000] {
         let files = MemoryFiles::default();

@@ -1,7 +1,9 @@
 //! The thread that writes: everything that waits, in one write and one sync.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::RwLock;
@@ -12,6 +14,8 @@ use super::{Index, LogSettings, Place, Told};
 
 /// Bytes of records after which a batch is written even if more waits.
 const BATCH_BYTES: usize = 4 << 20;
+/// How often a full disk is asked whether there is room again.
+const ASK_FOR_ROOM: Duration = Duration::from_millis(500);
 
 pub(super) struct Operation {
     pub(super) records: Vec<Record>,
@@ -20,11 +24,13 @@ pub(super) struct Operation {
 }
 
 /// Writes until every handle is gone. After an error of the disk nothing is written any more: what it holds is unknown.
+/// A disk without room for a further segment is no such error: nothing was written, and callers wait until there is room.
 pub(super) fn run(
     mut segments: Segments,
     operations: &Receiver<Operation>,
     index: &RwLock<Index>,
     settings: LogSettings,
+    stopping: &AtomicBool,
 ) {
     let mut broken: Option<String> = None;
     let mut kept_back: Vec<Record> = Vec::new();
@@ -50,7 +56,7 @@ pub(super) fn run(
         }
         let result = match &broken {
             Some(reason) => Err(io::Error::other(reason.clone())),
-            None => write(&mut segments, &records, index, settings),
+            None => write(&mut segments, &records, index, settings, stopping),
         };
         if let Err(error) = &result
             && broken.is_none()
@@ -85,6 +91,7 @@ fn write(
     records: &[Record],
     index: &RwLock<Index>,
     settings: LogSettings,
+    stopping: &AtomicBool,
 ) -> io::Result<()> {
     let batch = segments.batch;
     let mut buffer = BytesMut::new();
@@ -99,6 +106,7 @@ fn write(
             _ => {}
         }
     }
+    wait_for_room(segments, buffer.len(), index, stopping)?;
     let segment = segments.with_room(buffer.len(), || preface(&index.read()))?;
     segment.file.write_at(&buffer, segment.end)?;
     segment.file.sync()?;
@@ -128,6 +136,38 @@ fn write(
         segments.remove_purged(upto)?;
     }
     Ok(())
+}
+
+/// Makes the next segment, if one is needed, as soon as the disk has room for it.
+fn wait_for_room(
+    segments: &mut Segments,
+    bytes: usize,
+    index: &RwLock<Index>,
+    stopping: &AtomicBool,
+) -> io::Result<()> {
+    let mut said = false;
+    loop {
+        match segments.with_room(bytes, || preface(&index.read())) {
+            Err(error)
+                if error.kind() == io::ErrorKind::StorageFull
+                    && !stopping.load(Ordering::Relaxed) =>
+            {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::error!(
+                        "the disk has no room for the log: nothing can be accepted until somebody makes room"
+                    );
+                }
+                std::thread::park_timeout(ASK_FOR_ROOM);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {
+                if said {
+                    tracing::info!("the log has room again and goes on");
+                }
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// What a new segment repeats, so that the ones before it can be removed.

@@ -16,9 +16,8 @@ pub(super) fn open(folder: &Path, settings: StoreSettings) -> io::Result<sled::D
     sled::Config::new()
         .path(folder)
         .cache_capacity(settings.cache_bytes)
-        .flush_every_ms(Some(
-            u64::try_from(settings.flush_every.as_millis()).unwrap_or(u64::MAX),
-        ))
+        // Whoever writes a layer flushes it, so that sled meets a full disk only where that is looked for.
+        .flush_every_ms(None)
         .open()
         .map_err(items::io_error)
 }

@@ -4,7 +4,7 @@
 //! file are. That makes writing cheap: applied writes gather in memory and go to sled in large batches, each with the
 //! position up to which it is complete, so that what was sent and done in between never reaches the disk.
 //!
-//! * [`store`]: the layers and their writer thread
+//! * [`store`]: the layers, and sled below them; [`writer`]: the thread that moves them there
 //! * [`database`], [`folders`]: sled behind the layers, and which folder of it is in force
 //! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
 //! * [`snapshot`]: files that hold a whole state
@@ -16,6 +16,7 @@ mod items;
 pub mod room;
 pub mod snapshot;
 mod store;
+mod writer;
 
 pub use snapshot::SnapshotFile;
 pub use store::{AppliedAt, StateStore, StoreSettings};

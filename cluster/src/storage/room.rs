@@ -55,6 +55,15 @@ impl Room {
     }
 }
 
+/// Bytes that this process may still write where `folder` lies.
+///
+/// # Errors
+/// The file system cannot be asked.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// As `df` counts: what root has reserved for itself is neither used nor free.
 fn used_percent(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use super::database::{self, Below};
 use super::folders;
 use super::items;
 use super::snapshot::{self, SnapshotFile};
+use super::writer::{Fault, Signal, WriterThread, size, write_layer};
 use crate::state::{Base, Globals, Pair, Writes};
 
 /// Sizes of the store.
@@ -26,8 +26,6 @@ pub struct StoreSettings {
     pub layer_bytes: usize,
     /// Longest time after which they go, however few.
     pub layer_age: Duration,
-    /// How often sled hands its writes to the operating system.
-    pub flush_every: Duration,
 }
 
 impl Default for StoreSettings {
@@ -36,7 +34,6 @@ impl Default for StoreSettings {
             cache_bytes: 32 << 20,
             layer_bytes: 8 << 20,
             layer_age: Duration::from_secs(2),
-            flush_every: Duration::from_millis(500),
         }
     }
 }
@@ -51,40 +48,33 @@ pub struct AppliedAt {
 }
 
 #[derive(Default)]
-struct Layers {
-    active: Writes,
-    active_bytes: usize,
+pub(super) struct Layers {
+    pub(super) active: Writes,
+    pub(super) active_bytes: usize,
     /// Writes that are being stored, and the position that they complete.
-    on_its_way: Option<(Arc<Writes>, AppliedAt)>,
-    applied: AppliedAt,
+    pub(super) on_its_way: Option<(Arc<Writes>, AppliedAt)>,
+    pub(super) applied: AppliedAt,
     /// The position that sled holds.
-    stored: AppliedAt,
+    pub(super) stored: AppliedAt,
     /// While a snapshot is taken: everything written since it began.
     recording: Option<Writes>,
 }
 
-struct Shared {
-    layers: RwLock<Layers>,
-    database: RwLock<Database>,
-    settings: StoreSettings,
-    signal: Mutex<Signal>,
-    changed: Condvar,
+pub(super) struct Shared {
+    pub(super) layers: RwLock<Layers>,
+    pub(super) database: RwLock<Database>,
+    pub(super) settings: StoreSettings,
+    pub(super) signal: Mutex<Signal>,
+    pub(super) changed: Condvar,
     /// Held while a layer is written or the database is replaced: one at a time.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
     /// Held while a snapshot file is made or taken over: they share a temporary name.
-    snapshotting: Mutex<()>,
+    pub(super) snapshotting: Mutex<()>,
 }
 
-#[derive(Default)]
-struct Signal {
-    wanted: bool,
-    stopping: bool,
-    fault: Option<String>,
-}
-
-struct Database {
-    db: sled::Db,
-    folder: PathBuf,
+pub(super) struct Database {
+    pub(super) db: sled::Db,
+    pub(super) folder: PathBuf,
 }
 
 /// A handle on the state; clones share it.
@@ -93,21 +83,6 @@ pub struct StateStore {
     shared: Arc<Shared>,
     root: PathBuf,
     writer: Arc<WriterThread>,
-}
-
-struct WriterThread {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Drop for WriterThread {
-    fn drop(&mut self) {
-        self.shared.signal.lock().stopping = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-    }
 }
 
 impl StateStore {
@@ -145,6 +120,8 @@ impl StateStore {
         });
         let (db, applied, folder) = match opened {
             Ok((db, applied)) => (db, applied, folder),
+            // No sign of damage, and a rebuilt one would find no room either.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
             Err(error) => {
                 let aside = folders::set_aside(&folder)?;
                 tracing::error!(%error, aside = %aside.display(), "the state database was set aside; it is rebuilt from the newest snapshot and the log");
@@ -180,16 +157,7 @@ impl StateStore {
             writing: Mutex::new(()),
             snapshotting: Mutex::new(()),
         });
-        let thread = {
-            let shared = shared.clone();
-            std::thread::Builder::new()
-                .name("state-writer".into())
-                .spawn(move || write_layers(&shared))?
-        };
-        let writer = Arc::new(WriterThread {
-            shared: shared.clone(),
-            thread: Mutex::new(Some(thread)),
-        });
+        let writer = Arc::new(WriterThread::start(&shared)?);
         Ok(Self {
             shared,
             root: root.to_owned(),
@@ -219,7 +187,17 @@ impl StateStore {
     /// What keeps writes from reaching the disk, if something does.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.shared.signal.lock().fault.clone()
+        let signal = self.shared.signal.lock();
+        signal.fault.as_ref().map(|fault| fault.reason().to_owned())
+    }
+
+    /// Why the state can be neither read nor written until it is opened anew, if that is so.
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        match &self.shared.signal.lock().fault {
+            Some(Fault::Broken(reason)) => Some(reason.clone()),
+            _ => None,
+        }
     }
 
     /// Takes over an entry's writes and the position that they complete. Waits while far more is in memory than should
@@ -227,10 +205,7 @@ impl StateStore {
     pub fn store(&self, writes: Writes, applied: AppliedAt) {
         let shared = &self.shared;
         let mut layers = shared.layers.write();
-        let bytes: usize = writes
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64)
-            .sum();
+        let bytes = size(&writes);
         if let Some(recording) = &mut layers.recording {
             recording.extend(
                 writes
@@ -269,12 +244,6 @@ impl StateStore {
             Ok(file) => {
                 // The log will be cut up to here, so the database should reach as far.
                 write_layer(&self.shared)?;
-                self.shared
-                    .database
-                    .read()
-                    .db
-                    .flush()
-                    .map_err(items::io_error)?;
                 Ok(file)
             }
             Err(error) => {
@@ -370,7 +339,6 @@ impl StateStore {
         write_layer(&self.shared)?;
         write_layer(&self.shared)?;
         let database = self.shared.database.read();
-        database.db.flush().map_err(items::io_error)?;
         let file = database.folder.join("db");
         if file.exists() {
             std::fs::File::open(file)?.sync_all()?;
@@ -405,64 +373,6 @@ impl Base for StateStore {
         };
         crate::state::scan_layers(&below, &over, from, to, limit, reverse)
     }
-}
-
-/// The writer thread: a layer goes to sled when it is full or old.
-fn write_layers(shared: &Shared) {
-    loop {
-        {
-            let mut signal = shared.signal.lock();
-            if !signal.wanted && !signal.stopping {
-                shared
-                    .changed
-                    .wait_for(&mut signal, shared.settings.layer_age);
-            }
-            if signal.stopping {
-                return; // an orderly stop has called `close`; after any other the log brings the rest back
-            }
-            signal.wanted = false;
-        }
-        let fault = write_layer(shared).err().map(|error| error.to_string());
-        let mut signal = shared.signal.lock();
-        if let Some(reason) = &fault
-            && signal.fault.is_none()
-        {
-            tracing::error!(
-                reason,
-                "applied state cannot be written to disk; it stays in memory and is tried again"
-            );
-        }
-        signal.fault = fault;
-        shared.changed.notify_all();
-    }
-}
-
-fn write_layer(shared: &Shared) -> io::Result<()> {
-    let _one_at_a_time = shared.writing.lock();
-    let (layer, applied) = {
-        let mut layers = shared.layers.write();
-        if layers.on_its_way.is_none() {
-            // Entries that wrote nothing count too: the log may be cut behind them.
-            if layers.active.is_empty() && layers.applied == layers.stored {
-                return Ok(());
-            }
-            layers.active_bytes = 0;
-            let closed = Arc::new(std::mem::take(&mut layers.active));
-            layers.on_its_way = Some((closed, layers.applied.clone()));
-        }
-        let Some(on_its_way) = layers.on_its_way.clone() else {
-            return Ok(());
-        };
-        on_its_way
-    };
-    let database = shared.database.read();
-    let batch = database::layer_batch(&database.db, &layer, &applied)?;
-    database.db.apply_batch(batch).map_err(items::io_error)?;
-    drop(database);
-    let mut layers = shared.layers.write();
-    layers.on_its_way = None;
-    layers.stored = applied;
-    Ok(())
 }
 
 #[cfg(test)]

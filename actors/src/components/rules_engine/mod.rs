@@ -63,6 +63,12 @@ pub enum Evaluated {
 impl Handler for RulesEngine {
     type Work = (Evaluated, AtomicU32);
 
+    /// Loading a big pack takes seconds.
+    async fn ready(&self) -> Result<(), Failure> {
+        self.live.current().await?;
+        Ok(())
+    }
+
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
         Ok((self.evaluate(message, context).await?, AtomicU32::new(0)))
     }

@@ -1,0 +1,169 @@
+//! The thread that moves layers of writes from memory to sled.
+//!
+//! sled answers nothing any more after its first error of the disk, until it is opened anew. So room is looked for
+//! before a layer is written, and each layer is flushed: sled meets the disk nowhere else.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::database;
+use super::items;
+use super::room;
+use super::store::Shared;
+use crate::state::Writes;
+
+/// Room that a layer needs on the disk beside twice its bytes: sled takes it in segments and writes whole pages.
+const SPARE_ROOM: u64 = 8 << 20;
+
+#[derive(Default)]
+pub(super) struct Signal {
+    pub(super) wanted: bool,
+    pub(super) stopping: bool,
+    pub(super) fault: Option<Fault>,
+}
+
+/// Why a layer did not reach the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fault {
+    /// There is no room for it. Nothing was tried, and it goes once there is.
+    NoRoom(String),
+    /// sled failed, and gives no answer any more until it is opened anew.
+    Broken(String),
+}
+
+impl Fault {
+    pub(super) fn reason(&self) -> &str {
+        let (Self::NoRoom(reason) | Self::Broken(reason)) = self;
+        reason
+    }
+}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NoRoom(reason) => Self::new(io::ErrorKind::StorageFull, reason),
+            Fault::Broken(reason) => Self::other(reason),
+        }
+    }
+}
+
+pub(super) struct WriterThread {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl WriterThread {
+    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let thread = {
+            let shared = shared.clone();
+            std::thread::Builder::new()
+                .name("state-writer".into())
+                .spawn(move || write_layers(&shared))?
+        };
+        Ok(Self {
+            shared: shared.clone(),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.shared.signal.lock().stopping = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The writer thread: a layer goes to sled when it is full or old.
+fn write_layers(shared: &Shared) {
+    loop {
+        {
+            let mut signal = shared.signal.lock();
+            if !signal.wanted && !signal.stopping {
+                shared
+                    .changed
+                    .wait_for(&mut signal, shared.settings.layer_age);
+            }
+            if signal.stopping {
+                return; // an orderly stop has called `close`; after any other the log brings the rest back
+            }
+            signal.wanted = false;
+        }
+        let fault = write_layer(shared).err();
+        let mut signal = shared.signal.lock();
+        match (&fault, &signal.fault) {
+            (Some(fault), None) => tracing::error!(
+                reason = fault.reason(),
+                "applied state cannot be written to disk; it stays in memory and is tried again"
+            ),
+            (None, Some(_)) => tracing::info!("applied state reaches the disk again"),
+            _ => {}
+        }
+        signal.fault = fault;
+        shared.changed.notify_all();
+    }
+}
+
+/// Writes and flushes a layer: what has left memory is in sled's file, not only in its buffers.
+pub(super) fn write_layer(shared: &Shared) -> Result<(), Fault> {
+    let _one_at_a_time = shared.writing.lock();
+    let (layer, applied) = {
+        let mut layers = shared.layers.write();
+        if layers.on_its_way.is_none() {
+            // Entries that wrote nothing count too: the log may be cut behind them.
+            if layers.active.is_empty() && layers.applied == layers.stored {
+                return Ok(());
+            }
+            layers.active_bytes = 0;
+            let closed = Arc::new(std::mem::take(&mut layers.active));
+            layers.on_its_way = Some((closed, layers.applied.clone()));
+        }
+        let Some(on_its_way) = layers.on_its_way.clone() else {
+            return Ok(());
+        };
+        on_its_way
+    };
+    let database = shared.database.read();
+    has_room(&database.folder, &layer)?;
+    database::layer_batch(&database.db, &layer, &applied)
+        .and_then(|batch| {
+            database.db.apply_batch(batch).map_err(items::io_error)?;
+            database.db.flush().map_err(items::io_error)
+        })
+        .map_err(|error| Fault::Broken(format!("the state database failed: {error}")))?;
+    drop(database);
+    let mut layers = shared.layers.write();
+    layers.on_its_way = None;
+    layers.stored = applied;
+    Ok(())
+}
+
+/// An error of its file is the last thing that sled does until it is opened anew, so a full disk must be seen before.
+fn has_room(folder: &Path, layer: &Writes) -> Result<(), Fault> {
+    let wanted = SPARE_ROOM + 2 * size(layer) as u64;
+    match room::free_bytes(folder) {
+        Ok(free) if free < wanted => Err(Fault::NoRoom(format!(
+            "the disk has room for {} MB more, and {} MB are wanted: make room",
+            free >> 20,
+            wanted.div_ceil(1 << 20)
+        ))),
+        // A file system that does not say has to be tried.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// About how many bytes writes take in memory.
+pub(super) fn size(writes: &Writes) -> usize {
+    writes
+        .iter()
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 64)
+        .sum()
+}
