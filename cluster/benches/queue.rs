@@ -18,6 +18,10 @@ use panther_cluster::door::{Door, DoorSettings, change};
 use panther_proto::v1::{Command, Declare, QueueSpec, Receipt, Receive, Transact, command};
 use prost::Message as _;
 
+/// As in pantherd.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
 const BODY_BYTES: usize = 256;
 const QUEUE: &str = "work";

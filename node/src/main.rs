@@ -25,6 +25,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Configuration, Flags, Surroundings};
 
+/// glibc's malloc keeps what the loading of a pack freed, in an arena for each thread. Set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One node of panther-cluster.
 ///
 /// With no configuration at all it starts and works. SIGTERM and SIGINT stop it in good order; a second one at once.
