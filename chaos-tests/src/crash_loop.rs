@@ -315,9 +315,23 @@ async fn settle(node: &Node, files: usize, patience: Duration) -> Result<()> {
         let left = items(&alarms, "alarms")
             .iter()
             .find(|alarm| !is_of_the_machine(&text(alarm, "name")));
-        Ok(left.map(ToString::to_string))
+        let Some(left) = left else { return Ok(None) };
+        Ok(Some(format!("{left}{}", letters(node, &queues).await?)))
     })
     .await
+}
+
+/// What lies in the dead letter queues, and why.
+async fn letters(node: &Node, queues: &serde_json::Value) -> Result<String> {
+    let mut said = String::new();
+    for queue in items(queues, "queues") {
+        if queue["kind"] == "dlq" && count(queue, "waiting") > 0 {
+            let name = text(queue, "name");
+            let peeked = node.ctl(&["queue", "peek", &name]).await?;
+            said.push_str(&format!("\n{name}: {peeked}"));
+        }
+    }
+    Ok(said)
 }
 
 /// Log files below a folder in order of their paths; what describes them is left out.

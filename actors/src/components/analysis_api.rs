@@ -185,7 +185,7 @@ impl AnalysisApi {
         let Some((version, _)) = self.live.pointer().await? else {
             return Ok(None);
         };
-        if let Some(running) = self.live.running().await
+        if let Some(running) = self.live.running()
             && running.pack.version == version
         {
             return Ok(Some(Pack::clone(&running.pack)));
@@ -203,7 +203,6 @@ impl AnalysisApi {
         let running = self
             .live
             .running()
-            .await
             .filter(|running| running.pack.version == pack.version);
         let one_of = |wanted: &[String], held: &str| {
             wanted.is_empty()
@@ -285,7 +284,6 @@ impl AnalysisApi {
         let running = self
             .live
             .running()
-            .await
             .filter(|running| running.pack.version == pack.version);
         let loaded = running.as_ref().and_then(|running| {
             running

@@ -123,7 +123,7 @@ impl Handler for LayerManager {
                     .set("detections", loaded.pack.detections.len() as u64)
                     .add("revision", 1);
                 // The engine that was proved here need not be started again.
-                self.live.adopt(loaded.clone()).await;
+                self.live.adopt(loaded.clone());
                 vec![
                     live.done(),
                     pending.remove("error").set("state", "live").done(),

@@ -114,7 +114,9 @@ pub struct LivePack {
     door: Door,
     objects: Objects,
     settings: EngineSettings,
-    loaded: Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>>,
+    loaded: Arc<parking_lot::Mutex<Option<Arc<Loaded>>>>,
+    /// Held by the one that starts an engine. Apart from `loaded`, so that nobody who only looks waits the seconds that it takes.
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Name of the object that holds a pack.
@@ -140,6 +142,7 @@ impl LivePack {
             objects,
             settings,
             loaded: Arc::default(),
+            loading: Arc::default(),
         }
     }
 
@@ -207,20 +210,22 @@ impl LivePack {
         let Some((version, revision)) = self.pointer().await? else {
             return Ok(None);
         };
+        let fits = |loaded: &Loaded| loaded.pack.version == version && loaded.revision == revision;
+        if let Some(current) = self.running().filter(|current| fits(current)) {
+            return Ok(Some(current));
+        }
         // One starts the engine, the others wait for it.
-        let mut loaded = self.loaded.lock().await;
-        if let Some(current) = &*loaded
-            && current.pack.version == version
-            && current.revision == revision
-        {
+        let _one_at_a_time = self.loading.lock().await;
+        let running = self.running();
+        if let Some(current) = running.as_ref().filter(|current| fits(current)) {
             return Ok(Some(current.clone()));
         }
-        let pack = match &*loaded {
+        let pack = match &running {
             Some(current) if current.pack.version == version => current.pack.clone(),
             _ => Arc::new(self.read(&version).await?),
         };
         let fresh = Arc::new(self.load(pack, revision).await?);
-        *loaded = Some(fresh.clone());
+        self.adopt(fresh.clone());
         Ok(Some(fresh))
     }
 
@@ -259,13 +264,14 @@ impl LivePack {
     }
 
     /// The engine that is running now, if one is.
-    pub async fn running(&self) -> Option<Arc<Loaded>> {
-        self.loaded.lock().await.clone()
+    #[must_use]
+    pub fn running(&self) -> Option<Arc<Loaded>> {
+        self.loaded.lock().clone()
     }
 
     /// Takes over an engine that was started for a version that has just become live.
-    pub async fn adopt(&self, loaded: Arc<Loaded>) {
-        *self.loaded.lock().await = Some(loaded);
+    pub fn adopt(&self, loaded: Arc<Loaded>) {
+        *self.loaded.lock() = Some(loaded);
     }
 
     /// Changes whether a detection runs, as part of `request`.
@@ -287,7 +293,7 @@ impl LivePack {
 
     /// Ends the engine.
     pub async fn stop(&self) {
-        let loaded = self.loaded.lock().await.take();
+        let loaded = self.loaded.lock().take();
         if let Some(loaded) = loaded {
             loaded.engine.stop().await;
         }

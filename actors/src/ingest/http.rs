@@ -38,6 +38,10 @@ pub struct HttpIngest {
     inner: Arc<Inner>,
 }
 
+/// The right to post to one source.
+#[derive(Debug, Clone)]
+pub struct Admitted(Source);
+
 struct Inner {
     door: Door,
     objects: Objects,
@@ -88,24 +92,38 @@ impl HttpIngest {
         }
     }
 
+    /// Lets a sender in before anything of its body is read, if its token is the source's and there is room.
+    ///
+    /// # Errors
+    /// As [`IngestError`] says.
+    pub async fn admit(&self, name: &str, token: &str) -> Result<Admitted, IngestError> {
+        let source = self.source(name, token).await?;
+        self.refuse_if_full()?;
+        Ok(Admitted(source))
+    }
+
+    fn refuse_if_full(&self) -> Result<(), IngestError> {
+        match self.inner.disk.refusal() {
+            None => Ok(()),
+            Some(reason) => Err(IngestError::Busy {
+                reason,
+                retry_after: ROOM_AFTER,
+            }),
+        }
+    }
+
     /// Takes a body for a source.
     ///
     /// # Errors
     /// As [`IngestError`] says.
     pub async fn take(
         &self,
-        name: &str,
-        token: &str,
+        Admitted(source): &Admitted,
         body: Bytes,
         idempotency_key: Option<&str>,
     ) -> Result<Ingested, IngestError> {
-        let source = self.source(name, token).await?;
-        if let Some(reason) = self.inner.disk.refusal() {
-            return Err(IngestError::Busy {
-                reason,
-                retry_after: ROOM_AFTER,
-            });
-        }
+        // The disk may have filled while the body came.
+        self.refuse_if_full()?;
         if body.is_empty() {
             return Err(IngestError::Invalid("the body is empty".to_owned()));
         }

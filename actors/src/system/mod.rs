@@ -30,7 +30,7 @@ use crate::catalogue::{Built, FindError, catalogue, declarations};
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::pack::LivePack;
 use crate::ingest::folder::FolderWatch;
-use crate::ingest::http::HttpIngest;
+use crate::ingest::http::{Admitted, HttpIngest};
 use crate::supervision::{Policy, Supervisor};
 use crate::views::{Identity, Views};
 
@@ -244,14 +244,21 @@ impl System {
         result
     }
 
-    /// Takes logs for a source, once they are durable.
+    /// Whether logs of this source may come from whoever has this token; asked before anything of them is read.
+    ///
+    /// # Errors
+    /// As [`IngestError`] says.
+    pub async fn admit(&self, source: &str, token: &str) -> Result<Admitted, IngestError> {
+        self.inner.ingest.admit(source, token).await
+    }
+
+    /// Takes logs of a source; answers once they are durable.
     ///
     /// # Errors
     /// As [`IngestError`] says.
     pub async fn ingest(
         &self,
-        source: &str,
-        token: &str,
+        admitted: &Admitted,
         body: Bytes,
         idempotency_key: Option<&str>,
     ) -> Result<Ingested, IngestError> {
@@ -263,7 +270,7 @@ impl System {
         }
         self.inner
             .ingest
-            .take(source, token, body, idempotency_key)
+            .take(admitted, body, idempotency_key)
             .await
     }
 

@@ -72,7 +72,7 @@ impl Views<'_> {
         problems.extend(group.fault.clone());
         problems.extend(self.door.clock_fault());
         problems.extend(self.door.group().store().fault());
-        let running = self.live.running().await;
+        let running = self.live.running();
         let health = match () {
             () if group.fault.is_some() || group.leader.is_none() => "failing",
             () if !problems.is_empty() || of_state(RunState::Open) > 0 => "degraded",

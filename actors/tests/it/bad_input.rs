@@ -80,11 +80,7 @@ async fn a_bad_line_is_quarantined_with_its_reason_and_its_neighbours_are_stored
         body.push(b'\n');
         body.extend_from_slice(GOOD.as_bytes());
         // Packed, so that each is an object of its own.
-        world
-            .system
-            .ingest(&id, &token, gzip(&body).into(), None)
-            .await
-            .unwrap();
+        world.ingest(&id, &token, gzip(&body)).await;
     }
     world.settle().await;
     assert_eq!(source(&world, &id).await, (12, 8, 4, 0));
@@ -112,11 +108,7 @@ async fn a_line_of_100_megabytes_is_skipped_with_its_head_kept() {
     body.extend(std::iter::repeat_n(b"all of one line ".as_slice(), (100 << 20) / 16).flatten());
     body.push(b'\n');
     body.extend_from_slice(GOOD.as_bytes());
-    world
-        .system
-        .ingest(&id, &token, body.into(), None)
-        .await
-        .unwrap();
+    world.ingest(&id, &token, body).await;
     world.settle().await;
     assert_eq!(source(&world, &id).await, (3, 2, 1, 0));
     world.stop().await;
@@ -278,11 +270,7 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
     }
     world.upload(folder.path()).await.unwrap();
     let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
-    world
-        .system
-        .ingest(&id, &token, GOOD.repeat(20).into(), None)
-        .await
-        .unwrap();
+    world.ingest(&id, &token, GOOD.repeat(20)).await;
     world.settle().await;
     let alerts = world
         .invoke("panther-alerts-api", "listAlerts", json!({}))

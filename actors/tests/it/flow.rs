@@ -42,11 +42,9 @@ async fn the_sample_files_give_the_alerts_that_their_table_says_and_each_is_deli
     let files = files();
     let feeding = files.iter().map(|(source, content)| {
         let (id, token) = &sources[source];
-        world.system.ingest(id, token, content.clone().into(), None)
+        world.ingest(id, token, content.clone())
     });
-    for taken in futures::future::join_all(feeding).await {
-        taken.unwrap();
-    }
+    futures::future::join_all(feeding).await;
     world.settle().await;
     let alerts = world
         .invoke("panther-alerts-api", "listAlerts", json!({"pageSize": 200}))
@@ -127,15 +125,12 @@ async fn a_line_that_no_type_takes_is_kept_with_its_reasons_and_comes_through_af
     let world = World::start().await;
     let (id, token) = world.http_source("app", &["Nginx.Access"]).await;
     world
-        .system
         .ingest(
             &id,
             &token,
-            "{\"app\": \"x\", \"when\": \"2026-01-02T03:04:05Z\"}\n".into(),
-            None,
+            "{\"app\": \"x\", \"when\": \"2026-01-02T03:04:05Z\"}\n",
         )
-        .await
-        .unwrap();
+        .await;
     world.settle().await;
     let groups = world.invoke("node", "quarantine", json!({})).await.unwrap();
     let object = groups["groups"][0]["object"].as_str().unwrap().to_owned();

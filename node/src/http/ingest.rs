@@ -127,10 +127,11 @@ async fn taken(
             return Err(Refusal::Encoding(name));
         }
     }
+    let admitted = shared.system.admit(source, token).await?;
     let (content, _room) = tokio::time::timeout(WHOLE, read(shared, headers, body))
         .await
         .map_err(|_| Refusal::TooSlow)??;
-    let stored = shared.system.ingest(source, token, content, key);
+    let stored = shared.system.ingest(&admitted, content, key);
     let ingested = tokio::time::timeout(STORE, stored).await.map_err(|_| {
         let reason = "the logs were not stored in time; they may be yet, so send them again with the same Idempotency-Key, or count on a second copy";
         Refusal::Busy(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned(), Duration::from_secs(5))

@@ -1,6 +1,6 @@
 //! Logs by HTTP.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -86,6 +86,18 @@ fn who_has_no_right_learns_nothing_and_what_is_too_large_is_not_taken() {
     let without = daemon.http(&format!("POST {path} HTTP/1.1"), b"a\n");
     assert_eq!(wrong.0, 401);
     assert_eq!((&unknown, &without), (&wrong, &wrong));
+    // Nothing of the body is waited for: whoever may not post cannot make the node hold it.
+    let mut stream = std::net::TcpStream::connect(&daemon.address).unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(10)))
+        .unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nAuthorization: Bearer x\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
     let large = daemon.http(
         &format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}"),
         &[b'a'; 1_001],
