@@ -56,7 +56,7 @@ chaos:
 	@$(TARGET)/demo/chaos full-disk || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos power-cut --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
-	  $(if $(PACK),--pack "$(PACK)") $(if $(SAMPLES),--logs "$(SAMPLES)")
+	  $(if $(PACK),--pack "$(PACK)" --order-dependent AWS.SSM.DecryptSSMParams) $(if $(SAMPLES),--logs "$(SAMPLES)")
 
 bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl

@@ -2,7 +2,11 @@
 
 use std::error::Error;
 
-const FILES: &[&str] = &["proto/panther/v1/state.proto", "proto/panther/v1/api.proto"];
+const FILES: &[&str] = &[
+    "proto/panther/v1/state.proto",
+    "proto/panther/v1/api.proto",
+    "proto/panther/v1/peers.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -39,6 +39,8 @@ pub struct Settings {
     pub logs: PathBuf,
     /// The log types in it, by commas.
     pub log_types: String,
+    /// Rules whose matches depend on the order of events.
+    pub order_dependent: Vec<String>,
     /// The Python that evaluates detections.
     pub python: String,
     /// How long a start, and everything after the last kill, may take.
@@ -58,6 +60,7 @@ impl Settings {
             pack: crate::samples().join("pack"),
             logs: crate::samples().join("logs"),
             log_types: "AWS.CloudTrail,Okta.SystemLog,Nginx.Access".to_owned(),
+            order_dependent: Vec::new(),
             python: "python3".to_owned(),
             patience: Duration::from_secs(120),
         }
@@ -154,7 +157,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
     let (undisturbed, _, _) = one(settings, &binaries, &[]).await?;
     let (disturbed, kills, took) = one(settings, &binaries, &rounds(settings)).await?;
     Ok(Report {
-        differences: differences(&undisturbed, &disturbed, took),
+        differences: differences(&undisturbed, &disturbed, took, &settings.order_dependent),
         undisturbed,
         disturbed,
         took,

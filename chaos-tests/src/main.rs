@@ -55,6 +55,9 @@ struct CrashLoop {
     /// The log types in it
     #[arg(long)]
     log_types: Option<String>,
+    /// A rule whose matches depend on the order of events, and so are not compared; may be given again
+    #[arg(long, value_name = "RULE")]
+    order_dependent: Vec<String>,
     /// The Python that evaluates the pack, with whatever it imports
     #[arg(long, default_value = "python3")]
     python: String,
@@ -127,6 +130,7 @@ async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
     settings.max = Duration::from_millis(arguments.max_ms.max(arguments.min_ms));
     settings.patience = Duration::from_secs(arguments.patience_s);
     settings.python = arguments.python;
+    settings.order_dependent = arguments.order_dependent;
     if let Some(pack) = arguments.pack {
         settings.pack = pack;
     }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::DoorError;
 
 /// When somebody who was turned away may try again.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) struct Admission {
     commands: Arc<Semaphore>,

@@ -110,6 +110,18 @@ impl ClusterClock {
         state.time_ms
     }
 
+    /// Follows cluster time that the leader or the state tells, if it is later.
+    pub fn follow(&self, time_ms: u64) {
+        let mut state = self.state.lock();
+        state.time_ms = state.time_ms.max(time_ms);
+    }
+
+    /// The machine's wall clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn wall_ms(&self) -> u64 {
+        self.source.wall_ms()
+    }
+
     /// What is wrong with the wall clock, if something is.
     #[must_use]
     pub fn fault(&self) -> Option<String> {

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use panther_proto::v1::{Command, Entry, Reply};
+use panther_proto::v1::{Command, Reply};
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::DoorError;
-use super::clock::ClusterClock;
-use crate::raft::Group;
-use crate::state::FORMAT;
+use super::route::Route;
 
 /// Bytes of commands after which an entry is closed.
 const ENTRY_BYTES: usize = 256 << 10;
@@ -28,9 +26,9 @@ pub(super) struct Merger {
 }
 
 impl Merger {
-    pub(super) fn start(group: Group, clock: Arc<ClusterClock>) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(route: Route) -> (Self, JoinHandle<()>) {
         let (commands, receiver) = mpsc::channel(WAITING);
-        (Self { commands }, tokio::spawn(run(group, clock, receiver)))
+        (Self { commands }, tokio::spawn(run(route, receiver)))
     }
 
     pub(super) async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
@@ -44,7 +42,7 @@ impl Merger {
     }
 }
 
-async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver<Waiting>) {
+async fn run(route: Route, mut waiting: mpsc::Receiver<Waiting>) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         // While all places are taken more commands gather here, so entries grow with the load.
@@ -61,15 +59,9 @@ async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver
             commands.push(command);
             callers.push(caller);
         }
-        let entry = Entry {
-            group: 1,
-            format: FORMAT,
-            time_ms: clock.now_ms(),
-            commands,
-        };
-        let group = group.clone();
+        let route = route.clone();
         tokio::spawn(async move {
-            let answer = group.propose(&entry).await;
+            let answer = route.carry(commands).await;
             drop(place);
             match answer {
                 Ok(replies) => {
@@ -79,7 +71,7 @@ async fn run(group: Group, clock: Arc<ClusterClock>, mut waiting: mpsc::Receiver
                 }
                 Err(error) => {
                     for caller in callers {
-                        let _ = caller.send(Err(DoorError::Unavailable(error.to_string())));
+                        let _ = caller.send(Err(error.to_all()));
                     }
                 }
             }

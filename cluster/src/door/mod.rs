@@ -2,16 +2,22 @@
 //! hold, merges commands into entries, and says `Busy` with a time instead of growing.
 //!
 //! * [`admission`]: bounds in commands and bytes
+//! * [`route`]: to this node's part in the group, or to the node that leads
+//! * [`alive`]: sessions that are kept alive, and those that fell silent
+//! * [`among`]: a door that other nodes call too
 //! * [`clock`]: the leader's cluster time
 //! * [`merge`]: many callers' commands into few entries
 //! * [`parking`]: receivers that wait at an empty queue cost nothing
 //! * [`change`]: how callers write changes and conditions
 
 mod admission;
+mod alive;
+mod among;
 pub mod change;
 pub mod clock;
 mod merge;
 mod parking;
+mod route;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,9 +37,13 @@ use crate::state::read::{self, Page, Query};
 use crate::state::{FORMAT, limits};
 use crate::storage::StateStore;
 use admission::Admission;
+use alive::Heard;
+pub use among::Among;
+use among::Backstage;
 use clock::ClusterClock;
 use merge::Merger;
 use parking::Parking;
+use route::{Reads, Route};
 
 /// How long a command may take from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -68,6 +78,17 @@ pub enum DoorError {
 }
 
 impl DoorError {
+    /// The same for each of many callers.
+    fn to_all(&self) -> Self {
+        match self {
+            Self::Busy { retry_after } => Self::Busy {
+                retry_after: *retry_after,
+            },
+            Self::Deadline { after } => Self::Deadline { after: *after },
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+
     /// True for a fault of this node or of the cluster, which says nothing of the message that was being handled.
     #[must_use]
     pub fn is_fault_of_node(&self) -> bool {
@@ -104,6 +125,8 @@ pub struct DoorSettings {
     pub max_bytes: usize,
     /// How often the leader looks for what is due.
     pub tick: Duration,
+    /// After this silence of a node its session ends. It says five times as often that it is alive.
+    pub silence: Duration,
 }
 
 impl Default for DoorSettings {
@@ -113,6 +136,7 @@ impl Default for DoorSettings {
             max_commands: 10_000,
             max_bytes: 64 << 20,
             tick: Duration::from_millis(250),
+            silence: Duration::from_secs(10),
         }
     }
 }
@@ -125,13 +149,53 @@ pub struct Door {
 
 struct Inner {
     group: Group,
+    route: Route,
     merger: Merger,
+    reads: Reads,
+    heard: Heard,
     admission: Admission,
     parking: Arc<Parking>,
     clock: Arc<ClusterClock>,
     session: AtomicU64,
     node: u64,
-    tasks: parking_lot::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    tasks: parking_lot::Mutex<AbortOnDrop>,
+}
+
+/// Tasks that end with their owner.
+#[derive(Default)]
+struct AbortOnDrop(Vec<tokio::task::JoinHandle<()>>);
+
+impl AbortOnDrop {
+    fn push(&mut self, task: tokio::task::JoinHandle<()>) {
+        self.0.push(task);
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// How long a node that stops tries to say so.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a start waits for a leader and for what was committed before.
+const READY: Duration = Duration::from_secs(60);
+
+/// Waits until some node leads and this node has applied what was committed before.
+async fn wait_ready(route: &Route) -> Result<(), DoorError> {
+    let until = Instant::now() + READY;
+    loop {
+        match route.caught_up().await {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() >= until || route.group.status().fault.is_some() => {
+                return Err(error);
+            }
+            Err(error) => tracing::info!(%error, "waiting for a leader"),
+        }
+    }
 }
 
 impl Door {
@@ -146,34 +210,85 @@ impl Door {
         session: u64,
         settings: DoorSettings,
     ) -> Result<Self, DoorError> {
+        Self::open_among(folder, node, session, settings, Among::default()).await
+    }
+
+    /// The same among other nodes.
+    ///
+    /// # Errors
+    /// As [`Door::open`].
+    pub async fn open_among(
+        folder: &std::path::Path,
+        node: u64,
+        session: u64,
+        settings: DoorSettings,
+        among: Among,
+    ) -> Result<Self, DoorError> {
         let parking = Arc::new(Parking::default());
         let after: AfterApply = {
             let parking = parking.clone();
             Arc::new(move |woke| parking.wake(woke))
         };
-        let group = Group::start(folder, node, settings.group.clone(), after).await?;
-        group.wait_ready(Duration::from_secs(60)).await?;
+        let Among {
+            membership,
+            listener,
+        } = among;
+        let peers = membership.peers.clone();
+        let group = Group::start(folder, node, membership, settings.group.clone(), after).await?;
+        // Others may call before this node is ready: it becomes so by their calls.
+        let backstage = Arc::new(Backstage::default());
+        let mut tasks = AbortOnDrop::default();
+        if let (Some(listener), Some(peers)) = (listener, &peers) {
+            let cluster = peers.cluster().to_owned();
+            tasks.push(tokio::spawn(crate::net::serve(
+                listener,
+                cluster,
+                group.clone(),
+                backstage.clone(),
+            )));
+        }
         let clock = Arc::new(ClusterClock::starting_at(
             read::globals(group.store())?.clock_ms,
         ));
-        let (merger, merging) = Merger::start(group.clone(), clock.clone());
+        let route = Route {
+            group: group.clone(),
+            peers,
+            clock: clock.clone(),
+        };
+        wait_ready(&route).await?;
+        clock.follow(read::globals(group.store())?.clock_ms);
+        let (merger, merging) = Merger::start(route.clone());
+        let (reads, reading) = Reads::start(route.clone());
+        tasks.push(merging);
+        tasks.push(reading);
         let inner = Inner {
             group,
+            route,
             merger,
+            reads,
+            heard: Heard::new(settings.silence),
             admission: Admission::new(settings.max_commands, settings.max_bytes),
             parking,
             clock,
             session: AtomicU64::new(session),
             node,
-            tasks: parking_lot::Mutex::new(vec![merging]),
+            tasks: parking_lot::Mutex::new(tasks),
         };
         let door = Self {
             inner: Arc::new(inner),
         };
+        backstage.open(&door.inner);
         door.open_session(session).await?;
         door.raise_format().await?;
         let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
-        door.inner.tasks.lock().push(ticking);
+        let living = tokio::spawn(among::stay_alive(
+            Arc::downgrade(&door.inner),
+            settings.silence / 5,
+        ));
+        let mut tasks = door.inner.tasks.lock();
+        tasks.push(ticking);
+        tasks.push(living);
+        drop(tasks);
         Ok(door)
     }
 
@@ -212,19 +327,20 @@ impl Door {
     /// # Errors
     /// The disk does not take what is in memory.
     pub async fn close(&self) -> Result<(), DoorError> {
+        among::hand_over(&self.inner).await;
         let session = self.inner.session.load(Ordering::Relaxed);
-        let ended = self
-            .moved(command::Kind::EndSession(EndSession {
-                node: self.inner.node,
-                session,
-            }))
-            .await;
+        let ending = self.moved(command::Kind::EndSession(EndSession {
+            node: self.inner.node,
+            session,
+        }));
+        // The last of several nodes to stop has no majority any more.
+        let ended = tokio::time::timeout(FAREWELL, ending)
+            .await
+            .unwrap_or(Err(DoorError::Deadline { after: FAREWELL }));
         if let Err(error) = ended {
-            tracing::warn!(%error, "the session could not be ended; it ends when the node opens its next one");
+            tracing::warn!(%error, "the session could not be ended; it ends when the node opens its next one, or by its silence");
         }
-        for task in self.inner.tasks.lock().drain(..) {
-            task.abort();
-        }
+        *self.inner.tasks.lock() = AbortOnDrop::default();
         Ok(self.inner.group.stop().await?)
     }
 
@@ -514,7 +630,7 @@ impl Door {
         &self,
         read: impl FnOnce(&StateStore) -> io::Result<T> + Send + 'static,
     ) -> Result<T, DoorError> {
-        tokio::time::timeout(DEADLINE, self.inner.group.read_index())
+        tokio::time::timeout(DEADLINE, self.inner.reads.caught_up())
             .await
             .map_err(|_| DoorError::Deadline { after: DEADLINE })??;
         let store = self.store().clone();
@@ -560,6 +676,14 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        let leads = inner.group.status().leads;
+        inner.heard.leads(leads);
+        if !leads {
+            continue;
+        }
+        if inner.route.peers.is_some() {
+            among::end_silent_sessions(&inner).await;
+        }
         let store = inner.group.store().clone();
         let now = inner.clock.now_ms();
         let due = tokio::task::spawn_blocking(move || read::anything_due(&store, now)).await;

@@ -124,7 +124,7 @@ impl Worker {
     }
 }
 
-fn meta(file: &SnapshotFile) -> io::Result<SnapshotMetaOf<Types>> {
+pub(super) fn meta(file: &SnapshotFile) -> io::Result<SnapshotMetaOf<Types>> {
     Ok(SnapshotMeta {
         last_log_id: file.header.last.as_ref().map(types::log_id),
         last_membership: types::membership(file.header.membership.as_ref())?,

@@ -1,6 +1,6 @@
 //! A running Raft group: propose entries, wait for a read index, take snapshots by bytes of log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +17,14 @@ use tokio::task::JoinHandle;
 
 use super::apply::{AfterApply, StateMachine};
 use super::log_store::LogStore;
-use super::network::NoPeers;
+use super::network::Network;
 use super::types::{Proposal, Types};
 use crate::log::{DiskFiles, Log, LogSettings};
+use crate::net::Peers;
 use crate::storage::{StateStore, StoreSettings};
+
+/// How often it is looked at least how far a new node has come.
+const CATCHING_UP: Duration = Duration::from_millis(200);
 
 /// How a group runs.
 #[derive(Debug, Clone)]
@@ -33,6 +37,19 @@ pub struct GroupSettings {
     pub snapshot_log_bytes: u64,
     /// How often the log's size is looked at.
     pub snapshot_check: Duration,
+    /// How often the leader shows that it lives; after four to eight times of silence another is elected.
+    pub heartbeat: Duration,
+}
+
+/// How a node stands to its group when it starts.
+#[derive(Clone, Default)]
+pub struct Membership {
+    /// The way to other nodes; `None` for a node that knows no others.
+    pub peers: Option<Peers>,
+    /// This node's own address, as others reach it.
+    pub address: String,
+    /// Waits to be taken in. Otherwise a folder that has never been part of a group becomes a group of one.
+    pub joins: bool,
 }
 
 impl Default for GroupSettings {
@@ -42,6 +59,7 @@ impl Default for GroupSettings {
             store: StoreSettings::default(),
             snapshot_log_bytes: 128 << 20,
             snapshot_check: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(250),
         }
     }
 }
@@ -75,8 +93,12 @@ pub struct GroupStatus {
     pub applied: Option<u64>,
     /// The last entry in a snapshot.
     pub snapshot: Option<u64>,
+    /// Up to where the log is cut.
+    pub purged: Option<u64>,
     /// Nodes that vote.
     pub voters: Vec<u64>,
+    /// All nodes that take part, voters and learners, with their addresses.
+    pub members: BTreeMap<u64, String>,
     /// True while this node leads.
     pub leads: bool,
     /// Why the group stopped here, if it has.
@@ -86,10 +108,10 @@ pub struct GroupStatus {
 /// A handle on the group; clones share it.
 #[derive(Clone)]
 pub struct Group {
-    raft: Raft<Types, StateMachine>,
-    store: StateStore,
+    pub(super) raft: Raft<Types, StateMachine>,
+    pub(super) store: StateStore,
     log: Log,
-    node: u64,
+    pub(super) node: u64,
     snapshots: Arc<AbortOnDrop>,
 }
 
@@ -102,14 +124,14 @@ impl Drop for AbortOnDrop {
 }
 
 impl Group {
-    /// Opens the log and the state below `folder` and starts taking part. A folder that has never been part of a group
-    /// becomes a group of one.
+    /// Opens the log and the state below `folder` and starts taking part.
     ///
     /// # Errors
     /// The log or the state cannot be read.
     pub async fn start(
         folder: &Path,
         node: u64,
+        membership: Membership,
         settings: GroupSettings,
         after: AfterApply,
     ) -> io::Result<Self> {
@@ -124,11 +146,14 @@ impl Group {
         .await
         .map_err(io::Error::other)??;
         let machine = StateMachine::start(store.clone(), after)?;
+        let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
         let config = Config {
             cluster_name: "panther".to_owned(),
-            heartbeat_interval: 250,
-            election_timeout_min: 1_000,
-            election_timeout_max: 2_000,
+            heartbeat_interval: heartbeat,
+            election_timeout_min: heartbeat * 4,
+            election_timeout_max: heartbeat * 8,
+            // A node that was cut off must not drive up the term and unseat a leader that works.
+            enable_pre_vote: Some(true),
             // Snapshots are taken by bytes of log, below.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: 1_000,
@@ -139,16 +164,22 @@ impl Group {
         let raft = Raft::new(
             node,
             Arc::new(config),
-            NoPeers,
+            Network {
+                node,
+                peers: membership.peers,
+            },
             LogStore::new(log.clone()),
             machine,
         )
         .await
         .map_err(io::Error::other)?;
-        if !raft.is_initialized().await.map_err(io::Error::other)? {
-            raft.initialize(BTreeMap::from([(node, BasicNode::new(""))]))
-                .await
-                .map_err(io::Error::other)?;
+        if !membership.joins && !raft.is_initialized().await.map_err(io::Error::other)? {
+            raft.initialize(BTreeMap::from([(
+                node,
+                BasicNode::new(&membership.address),
+            )]))
+            .await
+            .map_err(io::Error::other)?;
         }
         let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(
             raft.clone(),
@@ -164,26 +195,16 @@ impl Group {
         })
     }
 
-    /// Waits until some node leads and this node has applied what was committed before.
-    ///
-    /// # Errors
-    /// That did not happen in time.
-    pub async fn wait_ready(&self, timeout: Duration) -> io::Result<()> {
-        let ready = async {
-            loop {
-                if self.read_index().await.is_ok() {
-                    return;
-                }
-                let mut metrics = self.raft.server_metrics();
-                let _ = tokio::time::timeout(Duration::from_millis(50), metrics.changed()).await;
-            }
-        };
-        tokio::time::timeout(timeout, ready).await.map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no leader within {timeout:?}: {:?}", self.status()),
-            )
-        })
+    /// This node's number.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Returns when something about leadership or membership has changed, or after `at_most`.
+    pub async fn changed(&self, at_most: Duration) {
+        let mut metrics = self.raft.server_metrics();
+        let _ = tokio::time::timeout(at_most, metrics.changed()).await;
     }
 
     /// Proposes one entry; its replies once it is applied here.
@@ -203,21 +224,88 @@ impl Group {
         }
     }
 
-    /// Returns once what was committed when this was called is applied here: a read of the state is linearizable then.
+    /// Up to where a node must have applied for a read to see what was committed when this was called.
     ///
     /// # Errors
     /// This node does not lead, or the group has stopped here.
-    pub async fn read_index(&self) -> Result<(), ProposeError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
+    pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ProposeError::NotLeader {
                     leader: forward.leader_id,
                 })
             }
-            Err(RaftError::APIError(error)) => Err(ProposeError::Stopped(error.to_string())),
             Err(error) => Err(ProposeError::Stopped(error.to_string())),
         }
+    }
+
+    /// Returns once an entry is applied here.
+    ///
+    /// # Errors
+    /// It is not within `at_most`, or the group has stopped here.
+    pub async fn applied(&self, index: u64, at_most: Duration) -> Result<(), ProposeError> {
+        let waited = self
+            .raft
+            .wait(Some(at_most))
+            .applied_index_at_least(Some(index), "a read")
+            .await;
+        match waited {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ProposeError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Takes a node in as one that follows and does not vote; returns once it has caught up.
+    ///
+    /// # Errors
+    /// This node does not lead, or another change of membership is under way.
+    pub async fn take_in(&self, node: u64, address: &str) -> Result<(), ProposeError> {
+        let added = self
+            .raft
+            .add_learner(node, BasicNode::new(address), false)
+            .await;
+        // openraft would call a node caught up that is thousands of entries behind, or was never reached.
+        let upto = changed_membership(added.map(|done| done.log_id.index()))?;
+        loop {
+            let metrics = self.raft.metrics().borrow_watched().clone();
+            let Some(replication) = metrics.replication else {
+                return Err(ProposeError::NotLeader {
+                    leader: metrics.current_leader,
+                });
+            };
+            let matched = replication.get(&node).and_then(Option::as_ref);
+            if matched.is_some_and(|at| at.index() >= upto) {
+                return Ok(());
+            }
+            let mut metrics = self.raft.data_metrics();
+            let _ = tokio::time::timeout(CATCHING_UP, metrics.changed()).await;
+        }
+    }
+
+    /// Makes exactly these nodes vote; all are members already. The others stay as followers.
+    ///
+    /// # Errors
+    /// As [`Group::take_in`]; or their number is even, so that half of them could decide nothing.
+    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), ProposeError> {
+        if voters.len().is_multiple_of(2) {
+            return Err(ProposeError::Stopped(format!(
+                "{} voters survive no more losses than {}: take one more or one less",
+                voters.len(),
+                voters.len().saturating_sub(1)
+            )));
+        }
+        let changed = self.raft.change_membership(voters, true).await;
+        changed_membership(changed.map(drop))
+    }
+
+    /// Asks another voter to lead from now on. Returns at once; [`Group::status`] tells when it does.
+    ///
+    /// # Errors
+    /// The group has stopped here.
+    pub async fn hand_over(&self, to: u64) -> Result<(), ProposeError> {
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
     /// The applied state.
@@ -243,7 +331,13 @@ impl Group {
             last_log: metrics.last_log_index,
             applied: metrics.last_applied.map(|id| id.index()),
             snapshot: metrics.snapshot.map(|id| id.index()),
+            purged: metrics.purged.map(|id| id.index()),
             voters: metrics.membership_config.voter_ids().collect(),
+            members: metrics
+                .membership_config
+                .nodes()
+                .map(|(id, node)| (*id, node.addr.clone()))
+                .collect(),
             leads: metrics.state == ServerState::Leader,
             fault: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }
@@ -273,6 +367,19 @@ impl Group {
             .await
             .map_err(io::Error::other)?
     }
+}
+
+fn changed_membership<T>(
+    changed: Result<T, RaftError<Types, ClientWriteError<Types>>>,
+) -> Result<T, ProposeError> {
+    changed.map_err(|error| match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            ProposeError::NotLeader {
+                leader: forward.leader_id,
+            }
+        }
+        other => ProposeError::Stopped(other.to_string()),
+    })
 }
 
 async fn take_snapshots(raft: Raft<Types, StateMachine>, log: Log, settings: GroupSettings) {

@@ -3,15 +3,18 @@
 //! * [`types`]: the types that openraft is given, and their form in the log
 //! * [`log_store`]: openraft's log interface over [`crate::log`]
 //! * [`apply`]: openraft's state machine interface over [`crate::state`] and [`crate::storage`], on one thread
+//! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
 //! * [`group`]: a running group: propose, read index, snapshots, leadership
 
 mod apply;
+mod calls;
 mod group;
 mod log_store;
 mod network;
 #[cfg(test)]
 mod suite;
 mod types;
+mod wire;
 
 pub use apply::AfterApply;
-pub use group::{Group, GroupSettings, GroupStatus, ProposeError};
+pub use group::{Group, GroupSettings, GroupStatus, Membership, ProposeError};

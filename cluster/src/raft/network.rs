@@ -1,61 +1,271 @@
-//! The way to other voters. A group of one has none, and says so if asked.
+//! openraft's way to other voters, over [`crate::net`]. A group of one has none, and says so if asked.
 
 use std::future::Future;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::time::Duration;
 
 use openraft::alias::{SnapshotOf, VoteOf};
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, BasicNode};
+use openraft::{AnyError, BasicNode, RPCTypes};
+use panther_proto::v1::{SnapshotHeldCall, SnapshotPiece};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::types::Types;
+use super::types::{self, Types};
+use super::wire;
+use crate::net::{Lane, PeerError, Peers};
 use crate::storage::SnapshotFile;
 
-/// Reaches nobody.
-pub(crate) struct NoPeers;
+/// Bytes of one piece of a snapshot.
+const PIECE: usize = 1 << 20;
+/// How long one piece, or the installation at the end, may take.
+const PIECE_TIME: Duration = Duration::from_secs(60);
 
-fn unreachable() -> Unreachable<Types> {
-    Unreachable::new(&AnyError::error(
-        "this group has one voter and no way to another",
-    ))
+/// Makes the ways to other nodes.
+pub(crate) struct Network {
+    pub(crate) node: u64,
+    pub(crate) peers: Option<Peers>,
 }
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = Self;
+/// The way to one node.
+pub(crate) struct Way {
+    node: u64,
+    target: u64,
+    address: String,
+    peers: Option<Peers>,
+}
 
-    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> Self {
-        Self
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Way;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Way {
+        Way {
+            node: self.node,
+            target,
+            address: node.addr.clone(),
+            peers: self.peers.clone(),
+        }
     }
 }
 
-impl RaftNetworkV2<Types> for NoPeers {
+fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn network(error: &(impl std::error::Error + 'static)) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(error))
+}
+
+impl Way {
+    fn peers(&self) -> Result<&Peers, RPCError<Types>> {
+        self.peers.as_ref().ok_or_else(|| {
+            unreachable(&AnyError::error(
+                "this node listens to no others, so it has no way to them",
+            ))
+        })
+    }
+
+    /// One call within openraft's time for it.
+    async fn within<T>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, RPCError<Types>> {
+        let time = option.hard_ttl();
+        match tokio::time::timeout(time, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
+                Err(unreachable(&PeerError::call(self.target, status)))
+            }
+            Ok(Err(status)) => Err(network(&PeerError::call(self.target, status))),
+            Err(_) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.node,
+                target: self.target,
+                timeout: time,
+            })),
+        }
+    }
+
+    async fn ask_for_vote(
+        &self,
+        request: &VoteRequest<Types>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let peers = self.peers()?;
+        let call = wire::vote_call(request, pre_vote, peers.between(self.target));
+        let mut client = peers
+            .client(Lane::Raft, self.target, &self.address)
+            .map_err(|error| unreachable(&error))?;
+        let answer = self
+            .within(RPCTypes::Vote, option, client.vote(call))
+            .await?;
+        wire::vote_response(&answer).map_err(|error| network(&error))
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: &VoteOf<Types>,
+        file: &SnapshotFile,
+    ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
+        let peers = self.peers()?;
+        let mut client = peers
+            .client(Lane::Snapshots, self.target, &self.address)
+            .map_err(|error| unreachable(&error))?;
+        let (name, bytes) = named(file).await.map_err(|error| network(&error))?;
+        let between = peers.between(self.target);
+        let held = SnapshotHeldCall {
+            between: between.clone(),
+            name: name.clone(),
+            bytes,
+        };
+        let held = tokio::time::timeout(PIECE_TIME, client.snapshot_held(held))
+            .await
+            .map_err(|_| late())?
+            .map_err(|status| network(&PeerError::call(self.target, status)))?
+            .into_inner()
+            .held;
+        // The last byte is always sent: its arrival is what installs.
+        let from = held.min(bytes.saturating_sub(1));
+        let (pieces, stream) = mpsc::channel(2);
+        let path = file.path.clone();
+        let template = SnapshotPiece {
+            between,
+            name,
+            bytes,
+            vote: Some(types::stored_vote(vote)),
+            ..SnapshotPiece::default()
+        };
+        // It ends with the file, or when the receiver is gone.
+        let reading =
+            tokio::task::spawn_blocking(move || read_pieces(&path, from, &template, &pieces));
+        let sent = client.snapshot_send(ReceiverStream::new(stream)).await;
+        let read = reading.await.map_err(io::Error::other).flatten();
+        read.map_err(|error| network(&error))?;
+        let answer = sent
+            .map_err(|status| network(&PeerError::call(self.target, status)))?
+            .into_inner();
+        let vote = answer
+            .vote
+            .ok_or_else(|| network(&AnyError::error("a snapshot's answer without a vote")))?;
+        Ok(SnapshotResponse::new(types::vote(&vote)))
+    }
+}
+
+fn late() -> RPCError<Types> {
+    network(&AnyError::error(format!("no answer within {PIECE_TIME:?}")))
+}
+
+async fn named(file: &SnapshotFile) -> io::Result<(String, u64)> {
+    let bytes = tokio::fs::metadata(&file.path).await?.len();
+    let name = file.path.file_name().unwrap_or_default();
+    Ok((name.to_string_lossy().into_owned(), bytes))
+}
+
+fn read_pieces(
+    path: &std::path::Path,
+    from: u64,
+    template: &SnapshotPiece,
+    pieces: &mpsc::Sender<SnapshotPiece>,
+) -> io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut offset = from;
+    while offset < template.bytes {
+        let length = (PIECE as u64).min(template.bytes - offset);
+        let mut data = vec![0; usize::try_from(length).unwrap_or(PIECE)];
+        file.read_exact(&mut data)?;
+        let piece = SnapshotPiece {
+            offset,
+            data: data.into(),
+            ..template.clone()
+        };
+        if pieces.blocking_send(piece).is_err() {
+            return Ok(()); // the receiver says why
+        }
+        offset += length;
+    }
+    Ok(())
+}
+
+impl RaftNetworkV2<Types> for Way {
     type SnapshotData = SnapshotFile;
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(unreachable().into())
+        let peers = self.peers()?;
+        let call = wire::append_call(rpc, peers.between(self.target));
+        let mut client = peers
+            .client(Lane::Raft, self.target, &self.address)
+            .map_err(|error| unreachable(&error))?;
+        let answer = self
+            .within(RPCTypes::AppendEntries, &option, client.append(call))
+            .await?;
+        wire::append_response(&answer).map_err(|error| network(&error))
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(unreachable().into())
+        self.ask_for_vote(&rpc, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(&rpc, true, &option).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<Types>,
-        _snapshot: SnapshotOf<Types, SnapshotFile>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(unreachable().into())
+        tokio::select! {
+            sent = self.send_snapshot(&vote, &snapshot.snapshot) => sent.map_err(|error| match error {
+                RPCError::Timeout(timeout) => StreamingError::Timeout(timeout),
+                RPCError::Unreachable(unreachable) => StreamingError::Unreachable(unreachable),
+                other => StreamingError::Network(NetworkError::new(&other)),
+            }),
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let peers = self.peers()?;
+        let call = wire::hand_over_call(&req, peers.between(self.target));
+        let mut client = peers
+            .client(Lane::Raft, self.target, &self.address)
+            .map_err(|error| unreachable(&error))?;
+        let answer = self
+            .within(RPCTypes::TransferLeader, &option, client.hand_over(call))
+            .await?;
+        if answer.refused.is_empty() {
+            Ok(Ok(()))
+        } else {
+            Err(network(&AnyError::error(answer.refused)))
+        }
     }
 }

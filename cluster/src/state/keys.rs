@@ -285,6 +285,12 @@ pub fn session_of(node: u64) -> KeyBytes {
         .done()
 }
 
+/// What every key of a node's session in force starts with.
+#[must_use]
+pub fn sessions_of_nodes() -> KeyBytes {
+    KeyBuilder::new(kind::SESSION).byte(b'n').done()
+}
+
 /// Key of one message that a session holds.
 #[must_use]
 pub fn held(session: u64, queue: &str, seq: u64) -> KeyBytes {

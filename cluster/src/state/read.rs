@@ -71,6 +71,22 @@ pub fn globals(base: &dyn Base) -> io::Result<Globals> {
     Ok(read(base, &keys::globals())?.unwrap_or_default())
 }
 
+/// The session in force of each node that has one.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn sessions(base: &dyn Base) -> io::Result<std::collections::BTreeMap<u64, u64>> {
+    let prefix = keys::sessions_of_nodes();
+    let found = base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)?;
+    Ok(found
+        .into_iter()
+        .filter_map(|(key, value)| {
+            let node = u64::from_be_bytes(*key.last_chunk::<8>()?);
+            Some((node, u64::from_be_bytes(*value.first_chunk::<8>()?)))
+        })
+        .collect())
+}
+
 fn specs<M: Message + Default>(base: &dyn Base, what: u8) -> io::Result<Vec<M>> {
     let prefix = declare::prefix(what);
     base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)?

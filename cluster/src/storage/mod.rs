@@ -8,15 +8,18 @@
 //! * [`database`], [`folders`]: sled behind the layers, and which folder of it is in force
 //! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
 //! * [`snapshot`]: files that hold a whole state
+//! * [`incoming`]: a snapshot that comes from another node
 //! * [`room`]: how much room is left
 
 mod database;
 mod folders;
+mod incoming;
 mod items;
 pub mod room;
 pub mod snapshot;
 mod store;
 mod writer;
 
+pub use incoming::Incoming;
 pub use snapshot::SnapshotFile;
 pub use store::{AppliedAt, StateStore, StoreSettings};

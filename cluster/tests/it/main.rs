@@ -6,3 +6,4 @@ mod door;
 mod model;
 mod promises;
 mod queues;
+mod three;

@@ -1,0 +1,90 @@
+//! Sessions that are kept alive, and those that fell silent.
+//!
+//! Each node tells the leader again and again that its session is alive. The leader remembers it in memory alone, so that an
+//! idle cluster writes nothing; a new one therefore ends nobody's session before it has led for as long as silence may last.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// What the leader has heard.
+pub(super) struct Heard {
+    silence: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    leads_since: Option<Instant>,
+    last: BTreeMap<u64, Instant>,
+}
+
+impl Heard {
+    /// After `silence` a session ends.
+    pub(super) fn new(silence: Duration) -> Self {
+        Self {
+            silence,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether this node leads, looked at again; what was heard in an earlier time as leader counts for nothing.
+    pub(super) fn leads(&self, leads: bool) {
+        let mut state = self.state.lock();
+        match (leads, state.leads_since) {
+            (true, None) => {
+                *state = State {
+                    leads_since: Some(Instant::now()),
+                    last: BTreeMap::new(),
+                }
+            }
+            (false, Some(_)) => *state = State::default(),
+            _ => {}
+        }
+    }
+
+    /// A node is alive.
+    pub(super) fn from(&self, node: u64) {
+        self.state.lock().last.insert(node, Instant::now());
+    }
+
+    /// Whether a node has been silent for too long.
+    pub(super) fn silent(&self, node: u64) -> bool {
+        let state = self.state.lock();
+        let Some(since) = state.leads_since else {
+            return false;
+        };
+        let last = state.last.get(&node).copied().unwrap_or(since).max(since);
+        last.elapsed() >= self.silence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_silent_only_after_the_leader_has_led_and_waited_for_it() {
+        let heard = Heard::new(SILENCE);
+        heard.from(2);
+        tokio::time::advance(SILENCE * 2).await;
+        assert!(!heard.silent(2), "a node that does not lead ends nobody");
+        heard.leads(true);
+        assert!(!heard.silent(2));
+        tokio::time::advance(SILENCE - Duration::from_secs(1)).await;
+        heard.from(2);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        heard.leads(true);
+        assert!(!heard.silent(2));
+        assert!(heard.silent(3), "never heard of since the leader leads");
+        tokio::time::advance(SILENCE).await;
+        assert!(heard.silent(2));
+        heard.leads(false);
+        heard.leads(true);
+        assert!(!heard.silent(2), "another time as leader begins anew");
+    }
+}

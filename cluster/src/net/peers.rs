@@ -1,0 +1,134 @@
+//! Connections to other nodes. One is made at its first use and kept; tonic mends a broken one at the next call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_proto::v1::Between;
+use panther_proto::v1::peers_client::PeersClient;
+use parking_lot::Mutex;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How often an idle connection is asked whether it stands, and how long the answer may take.
+const ASK: Duration = Duration::from_secs(5);
+/// Largest message that is taken: an entry has 1 MB, an append gathers up to 2 MB and may end in one more.
+pub(super) const MESSAGE_BYTES: usize = 16 << 20;
+/// The group's number: there is one.
+pub(super) const GROUP: u32 = 1;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Votes and entries.
+    Raft,
+    /// Snapshots, which may fill a connection for minutes.
+    Snapshots,
+    /// Commands and reads.
+    Work,
+}
+
+/// Why a peer gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PeerError {
+    /// Its address is none.
+    #[error("node {node} is said to be at {address:?}, which is no address: {reason}")]
+    Address {
+        node: u64,
+        address: String,
+        reason: String,
+    },
+    /// The call failed; whether it had an effect is not known.
+    #[error("node {node}: {status}", status = .status.message())]
+    Call { node: u64, status: Box<Status> },
+}
+
+/// The way to the other nodes of a cluster; clones share connections.
+#[derive(Clone)]
+pub struct Peers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: String,
+    node: u64,
+    channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
+}
+
+impl Peers {
+    /// For one node of one cluster.
+    #[must_use]
+    pub fn new(cluster: String, node: u64) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                cluster,
+                node,
+                channels: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The cluster's name, which calls from another cluster do not bear.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.inner.cluster
+    }
+
+    /// What a call to `node` says of itself.
+    pub(crate) fn between(&self, node: u64) -> Option<Between> {
+        Some(Between {
+            cluster: self.inner.cluster.clone(),
+            group: GROUP,
+            from: self.inner.node,
+            to: node,
+        })
+    }
+
+    /// A client of a node at an address. Nothing is sent yet.
+    pub(crate) fn client(
+        &self,
+        lane: Lane,
+        node: u64,
+        address: &str,
+    ) -> Result<PeersClient<Channel>, PeerError> {
+        let mut channels = self.inner.channels.lock();
+        let channel = match channels.get(&(lane, node)) {
+            Some((known, channel)) if known == address => channel.clone(),
+            _ => {
+                let endpoint =
+                    Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
+                        PeerError::Address {
+                            node,
+                            address: address.to_owned(),
+                            reason: error.to_string(),
+                        }
+                    })?;
+                let channel = endpoint
+                    .connect_timeout(CONNECT)
+                    .tcp_nodelay(true)
+                    .http2_keep_alive_interval(ASK)
+                    .keep_alive_timeout(ASK)
+                    .keep_alive_while_idle(true)
+                    .initial_stream_window_size(4 << 20)
+                    .initial_connection_window_size(8 << 20)
+                    .connect_lazy();
+                channels.insert((lane, node), (address.to_owned(), channel.clone()));
+                channel
+            }
+        };
+        Ok(PeersClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES))
+    }
+}
+
+impl PeerError {
+    pub(crate) fn call(node: u64, status: Status) -> Self {
+        Self::Call {
+            node,
+            status: Box::new(status),
+        }
+    }
+}

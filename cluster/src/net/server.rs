@@ -1,0 +1,214 @@
+//! What other nodes call here. Every call is checked for whom it is meant before anything of it counts.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use panther_proto::v1::peers_server::{Peers as Service, PeersServer};
+use panther_proto::v1::{
+    AppendAnswer, AppendCall, Between, ForwardAnswer, ForwardCall, HandOverAnswer, HandOverCall,
+    KeepAliveAnswer, KeepAliveCall, ReadIndexAnswer, ReadIndexCall, SnapshotHeldAnswer,
+    SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, VoteAnswer, VoteCall,
+};
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::peers::{GROUP, MESSAGE_BYTES};
+use crate::raft::Group;
+
+/// Why a door does not serve a peer.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Not now.
+    Unavailable(String),
+    /// Too much waits already.
+    Busy,
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unavailable(reason) => Self::unavailable(reason),
+            Refusal::Busy => Self::resource_exhausted("the leader's door is full"),
+        }
+    }
+}
+
+/// What stands behind the server besides Raft: the door, once it is open.
+pub(crate) trait Behind: Send + Sync + 'static {
+    /// Carries out commands, if this node leads.
+    fn forward(
+        &self,
+        call: ForwardCall,
+    ) -> impl Future<Output = Result<ForwardAnswer, Refusal>> + Send;
+
+    /// The read index, if this node leads.
+    fn read_index(&self) -> impl Future<Output = Result<ReadIndexAnswer, Refusal>> + Send;
+
+    /// A node's session is alive.
+    fn keep_alive(
+        &self,
+        from: u64,
+        call: KeepAliveCall,
+    ) -> impl Future<Output = Result<KeepAliveAnswer, Refusal>> + Send;
+}
+
+struct PeerService<B> {
+    cluster: String,
+    group: Group,
+    behind: Arc<B>,
+}
+
+/// Serves peers until the future is dropped.
+pub(crate) async fn serve<B: Behind>(
+    listener: TcpListener,
+    cluster: String,
+    group: Group,
+    behind: Arc<B>,
+) {
+    let service = PeersServer::new(PeerService {
+        cluster,
+        group,
+        behind,
+    })
+    .max_decoding_message_size(MESSAGE_BYTES)
+    .max_encoding_message_size(MESSAGE_BYTES);
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20)
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "other nodes can no longer call this one");
+    }
+}
+
+impl<B> PeerService<B> {
+    fn check(&self, between: Option<&Between>) -> Result<u64, Status> {
+        let between =
+            between.ok_or_else(|| Status::invalid_argument("the call does not say whose it is"))?;
+        let me = self.group.node();
+        if between.cluster != self.cluster || between.group != GROUP {
+            return Err(Status::failed_precondition(format!(
+                "node {} belongs to cluster {}, group {}; this is node {me} of cluster {}: one of the two has a wrong address for the other",
+                between.from, between.cluster, between.group, self.cluster
+            )));
+        }
+        if between.to != me {
+            return Err(Status::failed_precondition(format!(
+                "node {} calls node {}; this is node {me}: the address belongs to another node by now",
+                between.from, between.to
+            )));
+        }
+        Ok(between.from)
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+#[tonic::async_trait]
+impl<B: Behind> Service for PeerService<B> {
+    async fn append(&self, request: Request<AppendCall>) -> Result<Response<AppendAnswer>, Status> {
+        let call = request.into_inner();
+        self.check(call.between.as_ref())?;
+        let answer = self.group.append(call).await.map_err(unavailable)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn vote(&self, request: Request<VoteCall>) -> Result<Response<VoteAnswer>, Status> {
+        let call = request.into_inner();
+        self.check(call.between.as_ref())?;
+        let answer = self.group.vote(&call).await.map_err(unavailable)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<HandOverCall>,
+    ) -> Result<Response<HandOverAnswer>, Status> {
+        let call = request.into_inner();
+        self.check(call.between.as_ref())?;
+        let refused = self.group.take_over(&call).await.map_err(unavailable)?;
+        Ok(Response::new(HandOverAnswer { refused }))
+    }
+
+    async fn snapshot_held(
+        &self,
+        request: Request<SnapshotHeldCall>,
+    ) -> Result<Response<SnapshotHeldAnswer>, Status> {
+        let call = request.into_inner();
+        let from = self.check(call.between.as_ref())?;
+        let held = self
+            .group
+            .incoming()
+            .held(from, &call.name, call.bytes)
+            .await
+            .map_err(unavailable)?;
+        Ok(Response::new(SnapshotHeldAnswer { held }))
+    }
+
+    async fn snapshot_send(
+        &self,
+        request: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<SnapshotSentAnswer>, Status> {
+        let mut pieces = request.into_inner();
+        let first = pieces
+            .next()
+            .await
+            .ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))??;
+        let from = self.check(first.between.as_ref())?;
+        let (name, bytes) = (first.name.clone(), first.bytes);
+        let vote = first
+            .vote
+            .ok_or_else(|| Status::invalid_argument("a snapshot without its sender's vote"))?;
+        let mut incoming = self
+            .group
+            .incoming()
+            .open(from, &name, bytes)
+            .await
+            .map_err(unavailable)?;
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            incoming
+                .take(piece.offset, piece.data)
+                .await
+                .map_err(unavailable)?;
+            next = pieces.next().await.transpose()?;
+        }
+        let file = incoming.finish().await.map_err(unavailable)?;
+        let vote = self.group.install(vote, file).await.map_err(unavailable)?;
+        Ok(Response::new(SnapshotSentAnswer { vote: Some(vote) }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<ForwardCall>,
+    ) -> Result<Response<ForwardAnswer>, Status> {
+        let call = request.into_inner();
+        self.check(call.between.as_ref())?;
+        Ok(Response::new(self.behind.forward(call).await?))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<ReadIndexCall>,
+    ) -> Result<Response<ReadIndexAnswer>, Status> {
+        self.check(request.into_inner().between.as_ref())?;
+        Ok(Response::new(self.behind.read_index().await?))
+    }
+
+    async fn keep_alive(
+        &self,
+        request: Request<KeepAliveCall>,
+    ) -> Result<Response<KeepAliveAnswer>, Status> {
+        let call = request.into_inner();
+        let from = self.check(call.between.as_ref())?;
+        Ok(Response::new(self.behind.keep_alive(from, call).await?))
+    }
+}

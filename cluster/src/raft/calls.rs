@@ -1,0 +1,73 @@
+//! Raft's calls of other nodes, answered by this node's part in the group.
+
+use std::io;
+
+use openraft::storage::Snapshot;
+use panther_proto::v1::{AppendAnswer, AppendCall, HandOverCall, StoredVote, VoteAnswer, VoteCall};
+
+use super::apply;
+use super::group::Group;
+use super::{types, wire};
+use crate::storage::{Incoming, SnapshotFile};
+
+impl Group {
+    /// Entries of the leader.
+    pub(crate) async fn append(&self, call: AppendCall) -> io::Result<AppendAnswer> {
+        let request = wire::append_request(&call)?;
+        let response = self.raft.append_entries(request).await;
+        Ok(wire::append_answer(response.map_err(io::Error::other)?))
+    }
+
+    /// A candidate asks for a vote, or whether it would be given one.
+    pub(crate) async fn vote(&self, call: &VoteCall) -> io::Result<VoteAnswer> {
+        let request = wire::vote_request(call)?;
+        let response = if call.pre_vote {
+            self.raft.pre_vote(request).await
+        } else {
+            self.raft.vote(request).await
+        };
+        Ok(wire::vote_answer(&response.map_err(io::Error::other)?))
+    }
+
+    /// The leader hands over to this node; why it cannot, or nothing.
+    pub(crate) async fn take_over(&self, call: &HandOverCall) -> io::Result<String> {
+        let request = wire::hand_over_request(call, self.node)?;
+        match self
+            .raft
+            .handle_transfer_leader(request)
+            .await
+            .map_err(io::Error::other)?
+        {
+            Ok(()) => Ok(String::new()),
+            Err(refused) => Ok(refused.to_string()),
+        }
+    }
+
+    /// Where snapshots of the leader arrive.
+    pub(crate) fn incoming(&self) -> Incoming {
+        Incoming::below(self.store.root())
+    }
+
+    /// Takes over from a snapshot of the leader.
+    pub(crate) async fn install(
+        &self,
+        vote: StoredVote,
+        file: SnapshotFile,
+    ) -> io::Result<StoredVote> {
+        let path = file.path.clone();
+        let snapshot = Snapshot {
+            meta: apply::meta(&file)?,
+            snapshot: file,
+        };
+        let response = self
+            .raft
+            .install_full_snapshot(types::vote(&vote), snapshot)
+            .await
+            .map_err(io::Error::other)?;
+        // The state has a copy of its own by now, or did not want it.
+        if let Err(error) = tokio::fs::remove_file(&path).await {
+            tracing::warn!(%error, path = %path.display(), "a snapshot that was taken over is left lying");
+        }
+        Ok(types::stored_vote(&response.vote))
+    }
+}

@@ -1,0 +1,464 @@
+//! Three nodes in one process, over real gRPC on loopback: what one acknowledged is there for all, whichever goes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
+use panther_cluster::net::Peers;
+use panther_cluster::raft::Membership;
+use panther_cluster::state::read;
+use panther_proto::v1::{GiveBack, Transact, command};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use super::door::declaration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Elections within a second, silence after one.
+fn settings() -> DoorSettings {
+    let mut settings = DoorSettings {
+        tick: Duration::from_millis(50),
+        silence: SILENCE,
+        ..DoorSettings::default()
+    };
+    settings.group.heartbeat = Duration::from_millis(100);
+    settings
+}
+
+struct Nodes {
+    folder: tempfile::TempDir,
+    addresses: BTreeMap<u64, String>,
+    doors: BTreeMap<u64, Door>,
+    /// Each node has one of its own, so that it can be killed with all that it does.
+    runtimes: BTreeMap<u64, Runtime>,
+    sessions: u64,
+}
+
+impl Nodes {
+    async fn three() -> Self {
+        let mut nodes = Self {
+            folder: tempfile::tempdir().unwrap(),
+            addresses: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            runtimes: BTreeMap::new(),
+            sessions: 0,
+        };
+        let first = nodes.open(1, false);
+        nodes.doors.insert(1, first.await.unwrap().unwrap());
+        for node in [2, 3] {
+            let opening = nodes.open(node, true);
+            nodes.doors[&1]
+                .group()
+                .take_in(node, &nodes.addresses[&node])
+                .await
+                .unwrap();
+            nodes.doors.insert(node, opening.await.unwrap().unwrap());
+        }
+        nodes.doors[&1]
+            .group()
+            .set_voters([1, 2, 3].into())
+            .await
+            .unwrap();
+        nodes.doors[&2]
+            .execute(command::Kind::Declare(declaration()))
+            .await
+            .unwrap();
+        nodes
+    }
+
+    fn path(&self, node: u64) -> PathBuf {
+        self.folder.path().join(node.to_string())
+    }
+
+    /// Starts a node at its address; it is ready once a leader knows it.
+    fn open(&mut self, node: u64, joins: bool) -> tokio::task::JoinHandle<Result<Door, DoorError>> {
+        let at = self
+            .addresses
+            .get(&node)
+            .map_or("127.0.0.1:0", String::as_str);
+        let runtime = runtime();
+        let _on = runtime.enter();
+        let listener = std::net::TcpListener::bind(at).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        self.addresses.insert(node, address.clone());
+        self.sessions += 1;
+        let (path, session) = (self.path(node), node * 1_000 + self.sessions);
+        let among = Among {
+            membership: Membership {
+                peers: Some(Peers::new("test".to_owned(), node)),
+                address,
+                joins,
+            },
+            listener: Some(listener),
+        };
+        let opening = runtime
+            .spawn(async move { Door::open_among(&path, node, session, settings(), among).await });
+        self.runtimes.insert(node, runtime);
+        opening
+    }
+
+    async fn leader(&self) -> u64 {
+        until("all agree on a leader", async || {
+            let leaders: Vec<Option<u64>> = self
+                .doors
+                .values()
+                .map(|door| door.group().status().leader)
+                .collect();
+            leaders
+                .iter()
+                .all(|leader| leader.is_some() && *leader == leaders[0])
+                .then_some(leaders[0])
+                .flatten()
+                .filter(|leader| self.doors.contains_key(leader))
+        })
+        .await
+    }
+
+    fn follower_of(&self, leader: u64) -> u64 {
+        *self.doors.keys().find(|node| **node != leader).unwrap()
+    }
+
+    /// As if its process were killed: nothing is said to anybody.
+    async fn kill(&mut self, node: u64) {
+        drop(self.doors.remove(&node));
+        let runtime = self.runtimes.remove(&node).unwrap();
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
+            .await
+            .unwrap();
+    }
+
+    /// All have applied the same, and hold the same.
+    async fn equal(&self) {
+        until("all have applied the same", async || {
+            let at: Vec<(Option<u64>, u64)> = self
+                .doors
+                .values()
+                .map(|door| {
+                    let hash = read::globals(door.group().store()).unwrap().hash;
+                    (door.group().store().applied().last.map(|at| at.index), hash)
+                })
+                .collect();
+            at.iter().all(|one| *one == at[0]).then_some(())
+        })
+        .await;
+    }
+
+    async fn end(mut self) {
+        for node in [1, 2, 3] {
+            if self.doors.contains_key(&node) {
+                self.kill(node).await;
+            }
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found().await {
+            return found;
+        }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn put(key: &str, number: i64) -> Transact {
+    Transact {
+        changes: vec![
+            Change::put("alerts", change::key(key))
+                .set("number", number)
+                .done(),
+        ],
+        ..Transact::default()
+    }
+}
+
+fn send(body: &str) -> Transact {
+    Transact {
+        sends: vec![change::to_queue("work", body.as_bytes().to_vec())],
+        ..Transact::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_door_takes_a_change_and_every_door_sees_it_at_once() {
+    let nodes = Nodes::three().await;
+    for (number, writer) in (0..30).zip([1, 2, 3].into_iter().cycle()) {
+        let key = format!("k{number}");
+        nodes.doors[&writer]
+            .transact(put(&key, number))
+            .await
+            .unwrap();
+        for door in nodes.doors.values() {
+            let row = door.get("alerts", &change::key(&key)).await.unwrap();
+            assert_eq!(row.unwrap().int("number"), Some(number));
+        }
+    }
+    // A refusal and a conflict come back through another node as they are.
+    let twice = Transact {
+        changes: vec![
+            Change::update("alerts", change::key("k0"))
+                .if_absent("number")
+                .set("number", 9_i64)
+                .done(),
+        ],
+        ..Transact::default()
+    };
+    for door in nodes.doors.values() {
+        assert!(matches!(
+            door.transact(twice.clone()).await,
+            Err(DoorError::Conflict(_))
+        ));
+    }
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_goes_from_one_node_to_another_and_ends_at_a_third() {
+    let nodes = Nodes::three().await;
+    let waiting = {
+        let door = nodes.doors[&3].clone();
+        tokio::spawn(async move { door.receive("work", 1, PATIENCE).await })
+    };
+    nodes.doors[&2].transact(send("hello")).await.unwrap();
+    let received = waiting.await.unwrap().unwrap();
+    assert_eq!(&received.messages[0].body[..], b"hello");
+    let done = Transact {
+        done: received.messages[0].receipt.clone(),
+        ..Transact::default()
+    };
+    nodes.doors[&1].transact(done).await.unwrap();
+    for door in nodes.doors.values() {
+        let counts = door.counts("work").await.unwrap();
+        assert_eq!((counts.waiting, counts.in_flight), (0, 0));
+    }
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_and_nothing_doubled_when_the_leader_is_killed() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let at = nodes.follower_of(leader);
+    let door = nodes.doors[&at].clone();
+    let writing = tokio::spawn(async move {
+        let mut acknowledged = 0;
+        let mut longest = Duration::ZERO;
+        for number in 0..300 {
+            // Each adds one; a request whose answer was lost is sent again under its id.
+            let add = Transact {
+                changes: vec![
+                    Change::update("alerts", change::key("sum"))
+                        .add("number", 1)
+                        .done(),
+                ],
+                request_id: format!("r{number}"),
+                request_time_ms: door.now_ms(),
+                ..Transact::default()
+            };
+            let began = Instant::now();
+            while let Err(error) = door.transact(add.clone()).await {
+                assert!(error.is_fault_of_node(), "{error}");
+                assert!(began.elapsed() < PATIENCE, "{error}");
+            }
+            longest = longest.max(began.elapsed());
+            acknowledged += 1;
+        }
+        (acknowledged, longest)
+    });
+    let watched = nodes.doors[&at].clone();
+    until("a third is written", async || {
+        let row = watched.get("alerts", &change::key("sum")).await.ok()??;
+        row.int("number").filter(|number| *number >= 100)
+    })
+    .await;
+    nodes.kill(leader).await;
+    let (acknowledged, longest) = writing.await.unwrap();
+    println!("the longest write took {longest:?}");
+    for door in nodes.doors.values() {
+        let row = door.get("alerts", &change::key("sum")).await.unwrap();
+        assert_eq!(row.unwrap().int("number"), Some(acknowledged));
+    }
+    // It comes back with its old folder and catches up.
+    let back = nodes.open(leader, false);
+    let door = back.await.unwrap().unwrap();
+    nodes.doors.insert(leader, door);
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_node_held_is_received_elsewhere_after_its_silence() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let dead = nodes.follower_of(leader);
+    nodes.doors[&leader].transact(send("held")).await.unwrap();
+    let held = nodes.doors[&dead]
+        .receive("work", 1, PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(held.messages.len(), 1);
+    nodes.kill(dead).await;
+    let received = nodes.doors[&leader]
+        .receive("work", 1, PATIENCE)
+        .await
+        .unwrap();
+    let message = &received.messages[0];
+    assert_eq!(&message.body[..], b"held");
+    assert!(
+        message.suspect,
+        "its holder died while it held nothing else"
+    );
+    // Not yet counted as lonely: the next death is, if it is alone again.
+    assert_eq!((message.failures, message.lonely_deaths), (0, 0));
+    // The dead node's receipt is worth nothing any more.
+    let late = Transact {
+        done: held.messages[0].receipt.clone(),
+        ..Transact::default()
+    };
+    assert!(nodes.doors[&leader].transact(late).await.is_err());
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_alive_keeps_what_it_holds() {
+    let nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let holder = nodes.follower_of(leader);
+    nodes.doors[&leader].transact(send("held")).await.unwrap();
+    let held = nodes.doors[&holder]
+        .receive("work", 1, PATIENCE)
+        .await
+        .unwrap();
+    let nobody = nodes.doors[&leader]
+        .receive("work", 1, SILENCE * 3)
+        .await
+        .unwrap();
+    assert!(nobody.messages.is_empty());
+    let back = GiveBack {
+        receipt: held.messages[0].receipt.clone(),
+        ..GiveBack::default()
+    };
+    nodes.doors[&holder].give_back(back).await.unwrap();
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_and_its_stop_is_hardly_felt() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let at = nodes.follower_of(leader);
+    nodes.doors[&leader].close().await.unwrap();
+    assert_ne!(nodes.doors[&leader].group().status().leader, Some(leader));
+    nodes.kill(leader).await;
+    let began = Instant::now();
+    nodes.doors[&at].transact(put("after", 1)).await.unwrap();
+    println!(
+        "the first write behind a handed over lead took {:?}",
+        began.elapsed()
+    );
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_far_behind_catches_up_by_a_snapshot() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let behind = nodes.follower_of(leader);
+    let had = nodes.doors[&behind].group().status().last_log.unwrap();
+    nodes.kill(behind).await;
+    // More entries than the log keeps behind a snapshot.
+    let door = nodes.doors[&leader].clone();
+    for number in 0..1_500 {
+        door.transact(put(&format!("k{}", number % 100), number))
+            .await
+            .unwrap();
+    }
+    let log = door.group().status().last_log.unwrap();
+    door.group().snapshot().await.unwrap();
+    until("the log is cut behind what the node has", async || {
+        door.group().status().purged.filter(|at| *at > had)
+    })
+    .await;
+    drop(door);
+    let back = nodes.open(behind, false);
+    let door = back.await.unwrap().unwrap();
+    let row = door.get("alerts", &change::key("k99")).await.unwrap();
+    assert_eq!(row.unwrap().int("number"), Some(1_499));
+    assert!(
+        door.group().status().snapshot.is_some_and(|at| at >= log),
+        "{:?}",
+        door.group().status()
+    );
+    nodes.doors.insert(behind, door);
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_even_number_of_voters_is_refused() {
+    let nodes = Nodes::three().await;
+    let refused = nodes.doors[&1].group().set_voters([1, 2].into()).await;
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("one more or one less")
+    );
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
+    let mut nodes = Nodes::three().await;
+    nodes.kill(2).await;
+    // Another cluster's node listens at the address by now.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let among = Among {
+        membership: Membership {
+            peers: Some(Peers::new("other".to_owned(), 2)),
+            address: address.clone(),
+            joins: false,
+        },
+        listener: Some(listener),
+    };
+    let stranger = Door::open_among(&nodes.path(9), 2, 9, settings(), among)
+        .await
+        .unwrap();
+    let refused = nodes.doors[&nodes.leader().await]
+        .group()
+        .take_in(4, &address);
+    // It never catches up; the group goes on without it.
+    let waited = tokio::time::timeout(SILENCE, refused).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let leader = nodes.leader().await;
+    nodes.doors[&leader]
+        .transact(put("still", 1))
+        .await
+        .unwrap();
+    assert_eq!(stranger.group().status().voters, [2]);
+    stranger.close().await.unwrap();
+    nodes.end().await;
+}
