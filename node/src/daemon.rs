@@ -313,6 +313,8 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
             defaults.work_dir.clone()
         }),
         python: configuration.python.clone(),
+        packages: configuration.packages.clone(),
+        environments: data.folder().join("environments"),
         workers: match configuration.workers {
             0 => defaults.workers,
             workers => workers,

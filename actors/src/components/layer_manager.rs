@@ -39,6 +39,11 @@ pub struct Built {
 impl Handler for LayerManager {
     type Work = Option<Built>;
 
+    /// The environment is made before an upload is looked at, and at the start rather than when the first one comes.
+    async fn ready(&self) -> Result<(), Failure> {
+        Ok(self.live.prepare().await?)
+    }
+
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
         let request: BuildRequest = if &message.body[..] == b"GLOBAL" {
             // The original's message: build again what is live.

@@ -146,6 +146,14 @@ impl LivePack {
         }
     }
 
+    /// Makes what an engine needs on this node before it starts: the virtual environment with the packages of the settings.
+    ///
+    /// # Errors
+    /// Python does not run, or the packages cannot be had.
+    pub async fn prepare(&self) -> Result<(), PackError> {
+        Ok(Engine::prepare(&self.settings).await?)
+    }
+
     /// Reads a version's pack.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
+mod environment;
 mod evaluate;
 mod folder;
 mod host;
@@ -82,6 +83,7 @@ impl Engine {
             workers: settings.workers.max(1),
             batch_events: settings.batch_events.max(1),
             strikes: settings.strikes.max(1),
+            python: environment::interpreter(&settings).await?,
             ..settings
         };
         let load_disabled = settings.load_disabled;
@@ -130,6 +132,14 @@ impl Engine {
             load,
             broken,
         })
+    }
+
+    /// Makes the virtual environment that the settings ask for, if it is not there. It may take minutes, a start with it does not.
+    ///
+    /// # Errors
+    /// [`EngineFault::Packages`], or there is no Python.
+    pub async fn prepare(settings: &EngineSettings) -> Result<(), EngineFault> {
+        environment::interpreter(settings).await.map(drop)
     }
 
     /// The pack's version.

@@ -10,6 +10,11 @@ use super::ViewError;
 pub struct EngineSettings {
     /// The interpreter: a name looked up in `PATH`, or the path of a virtual environment's `python`. CPython 3.11 or newer.
     pub python: PathBuf,
+    /// What pip is to install for the detections, as on its command line (`policyuniverse==1.5.1`). If there is anything, a virtual
+    /// environment of `python` is made for it.
+    pub packages: Vec<String>,
+    /// Folder of such environments; they are kept.
+    pub environments: PathBuf,
     /// Folder in which the engine makes a private folder for the pack's files and its socket, removed when it stops. Its path is to be shorter than
     /// about 70 bytes, since the path of a socket has 108.
     pub work_dir: PathBuf,
@@ -42,6 +47,8 @@ impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             python: PathBuf::from("python3"),
+            packages: Vec::new(),
+            environments: std::env::temp_dir().join("panther-environments"),
             work_dir: std::env::temp_dir(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             rule_time: Duration::from_secs(5),
@@ -70,6 +77,16 @@ pub enum EngineFault {
         /// Why not.
         #[source]
         source: std::io::Error,
+    },
+    /// What the detections import could not be installed.
+    #[error(
+        "the packages {packages} cannot be installed: {reason}; mend python.packages, the way to the package index (pip.conf, PIP_INDEX_URL), or name an interpreter that has them (python.interpreter)"
+    )]
+    Packages {
+        /// What was to be installed.
+        packages: String,
+        /// What Python or pip said.
+        reason: String,
     },
     /// The template ended or kept silent before the pack was loaded.
     #[error("the Python side did not start: {reason}{}", said(.output))]

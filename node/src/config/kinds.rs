@@ -217,6 +217,30 @@ pub(super) fn format(value: Value) -> Result<LogFormat, String> {
     }
 }
 
+/// Packages, as pip takes them.
+pub(super) fn packages(value: Value) -> Result<Vec<String>, String> {
+    let wanted = "write a list: [\"name==1.2.3\", \"other\"]";
+    let items = match value.kind {
+        ValueKind::Array(items) => items,
+        // From the environment: words.
+        ValueKind::String(text) => text
+            .split_whitespace()
+            .map(|word| Value::new(None, word))
+            .collect(),
+        _ => return Err(wanted.to_owned()),
+    };
+    let mut packages = Vec::new();
+    for item in items {
+        let package = string(item, wanted)?.trim().to_owned();
+        // An option would change what pip does.
+        if package.is_empty() || package.starts_with('-') || package.contains(['\n', '\r']) {
+            return Err(format!("{package:?} names no package; {wanted}"));
+        }
+        packages.push(package);
+    }
+    Ok(packages)
+}
+
 /// A program with its arguments: a list, or from the environment words; empty for none.
 pub(super) fn command(value: Value) -> Result<Option<Vec<String>>, String> {
     let words: Vec<String> = match value.kind {

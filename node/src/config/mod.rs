@@ -160,6 +160,8 @@ pub(crate) struct Configuration {
     pub(crate) objects: PathBuf,
     /// The interpreter.
     pub(crate) python: PathBuf,
+    /// What pip installs for the detections.
+    pub(crate) packages: Vec<String>,
     /// Worker processes; 0 = one per core.
     pub(crate) workers: usize,
     /// Time of one function of one rule for one event.
@@ -235,6 +237,8 @@ pub(crate) fn read(
     let objects = format!("file://{}", data_dir.join("objects").display());
     let objects = given.take("objects.url", objects, " (in data_dir)", kinds::objects);
     let python = given.take("python.interpreter", "python3", "", kinds::program);
+    let none = || ValueKind::Array(Vec::new());
+    let packages = given.take("python.packages", none(), "", kinds::packages);
     let workers = kinds::whole(0..=1_024, "processes");
     let workers = given.take("python.workers", 0, " (one per core)", workers);
     let rule_time = kinds::milliseconds(1..=600_000);
@@ -247,8 +251,7 @@ pub(crate) fn read(
         None => ("text", ""),
     };
     let log_format = given.take("log.format", format, why, kinds::format);
-    let none = ValueKind::Array(Vec::new());
-    let alarm_command = given.take("alarm.command", none, "", kinds::command);
+    let alarm_command = given.take("alarm.command", none(), "", kinds::command);
 
     let effective = given.finish()?;
     let configuration = Configuration {
@@ -264,6 +267,7 @@ pub(crate) fn read(
         connections,
         objects,
         python,
+        packages,
         workers,
         rule_time,
         memory_bytes: u64::try_from(memory)

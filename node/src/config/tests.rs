@@ -130,7 +130,7 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
 fn all_faults_are_told_at_once_each_with_its_key() {
     let found = faults(
         "data_dirr = \"/x\"\n[listen]\ningest = \"nowhere\"\ngrpc = \"127.0.0.1:1\"\n[ingest]\nbatch_ms = \"soon\"\nbatch_bytes = 0\n[objects]\nurl = \"s3://bucket\"\n\
-         [engine]\nmemory_mb = true\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n[alarm]\ncommand = \"/no/such/program x\"\n[colour]\nred = 1",
+         [python]\npackages = [\"--index-url=x\"]\n[engine]\nmemory_mb = true\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n[alarm]\ncommand = \"/no/such/program x\"\n[colour]\nred = 1",
         &under_systemd(),
     );
     let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
@@ -142,6 +142,7 @@ fn all_faults_are_told_at_once_each_with_its_key() {
             "ingest.batch_bytes",
             "ingest.batch_ms",
             "objects.url",
+            "python.packages",
             "engine.memory_mb",
             "log.level",
             "log.format",
