@@ -239,10 +239,9 @@ impl Door {
         let backstage = Arc::new(Backstage::default());
         let mut tasks = AbortOnDrop::default();
         if let (Some(listener), Some(peers)) = (listener, &peers) {
-            let cluster = peers.cluster().to_owned();
             tasks.push(tokio::spawn(crate::net::serve(
                 listener,
-                cluster,
+                peers.clone(),
                 group.clone(),
                 backstage.clone(),
             )));

@@ -1,12 +1,15 @@
-//! How nodes of one cluster speak to each other: gRPC, one connection for Raft and one for the work of doors, so that a flood
+//! How nodes of one cluster speak to each other: gRPC with mutual TLS, one connection for Raft and one for the work of doors, so that a flood
 //! of commands never keeps a heartbeat from its turn.
 //!
+//! * [`certificates`]: who a node is, and whom it believes
 //! * [`peers`]: connections to other nodes, made when they are needed
 //! * [`server`]: what other nodes call here
 
+mod certificates;
 mod peers;
 mod server;
 
+pub use certificates::{Authority, CertificateError, Certificates};
 pub use peers::Peers;
 pub(crate) use peers::{Lane, PeerError};
 pub(crate) use server::{Behind, Refusal, serve};

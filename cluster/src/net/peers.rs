@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::certificates::Certificates;
+
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it stands, and how long the answer may take.
@@ -52,36 +54,33 @@ pub struct Peers {
 }
 
 struct Inner {
-    cluster: String,
-    node: u64,
+    certificates: Certificates,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
 }
 
 impl Peers {
-    /// For one node of one cluster.
+    /// For the node that these certificates are of.
     #[must_use]
-    pub fn new(cluster: String, node: u64) -> Self {
+    pub fn new(certificates: Certificates) -> Self {
         Self {
             inner: Arc::new(Inner {
-                cluster,
-                node,
+                certificates,
                 channels: Mutex::default(),
             }),
         }
     }
 
-    /// The cluster's name, which calls from another cluster do not bear.
-    #[must_use]
-    pub fn cluster(&self) -> &str {
-        &self.inner.cluster
+    /// What this node shows of itself.
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.inner.certificates
     }
 
     /// What a call to `node` says of itself.
     pub(crate) fn between(&self, node: u64) -> Option<Between> {
         Some(Between {
-            cluster: self.inner.cluster.clone(),
+            cluster: self.inner.certificates.cluster().to_owned(),
             group: GROUP,
-            from: self.inner.node,
+            from: self.inner.certificates.node(),
             to: node,
         })
     }
@@ -97,14 +96,15 @@ impl Peers {
         let channel = match channels.get(&(lane, node)) {
             Some((known, channel)) if known == address => channel.clone(),
             _ => {
-                let endpoint =
-                    Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
-                        PeerError::Address {
-                            node,
-                            address: address.to_owned(),
-                            reason: error.to_string(),
-                        }
-                    })?;
+                let no_address = |error: tonic::transport::Error| PeerError::Address {
+                    node,
+                    address: address.to_owned(),
+                    reason: error.to_string(),
+                };
+                let tls = self.inner.certificates.calling(node);
+                let endpoint = Endpoint::from_shared(format!("https://{address}"))
+                    .and_then(|endpoint| endpoint.tls_config(tls))
+                    .map_err(no_address)?;
                 let channel = endpoint
                     .connect_timeout(CONNECT)
                     .tcp_nodelay(true)

@@ -9,13 +9,15 @@ use panther_proto::v1::{
     KeepAliveAnswer, KeepAliveCall, ReadIndexAnswer, ReadIndexCall, SnapshotHeldAnswer,
     SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, VoteAnswer, VoteCall,
 };
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::peers::{GROUP, MESSAGE_BYTES};
+use super::certificates::is_of;
+use super::peers::{GROUP, MESSAGE_BYTES, Peers};
 use crate::raft::Group;
 
 /// Why a door does not serve a peer.
@@ -56,7 +58,7 @@ pub(crate) trait Behind: Send + Sync + 'static {
 }
 
 struct PeerService<B> {
-    cluster: String,
+    peers: Peers,
     group: Group,
     behind: Arc<B>,
 }
@@ -64,18 +66,26 @@ struct PeerService<B> {
 /// Serves peers until the future is dropped.
 pub(crate) async fn serve<B: Behind>(
     listener: TcpListener,
-    cluster: String,
+    peers: Peers,
     group: Group,
     behind: Arc<B>,
 ) {
+    let tls = peers.certificates().called();
     let service = PeersServer::new(PeerService {
-        cluster,
+        peers,
         group,
         behind,
     })
     .max_decoding_message_size(MESSAGE_BYTES)
     .max_encoding_message_size(MESSAGE_BYTES);
-    let served = Server::builder()
+    let builder = match Server::builder().tls_config(tls) {
+        Ok(builder) => builder,
+        Err(error) => {
+            tracing::error!(%error, "this node's certificate cannot be used: other nodes cannot call it");
+            return;
+        }
+    };
+    let served = builder
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
@@ -88,14 +98,15 @@ pub(crate) async fn serve<B: Behind>(
 }
 
 impl<B> PeerService<B> {
-    fn check(&self, between: Option<&Between>) -> Result<u64, Status> {
+    /// The caller, once it is proved that the call is its own and meant for this node.
+    fn check(&self, caller: &Caller, between: Option<&Between>) -> Result<u64, Status> {
         let between =
             between.ok_or_else(|| Status::invalid_argument("the call does not say whose it is"))?;
-        let me = self.group.node();
-        if between.cluster != self.cluster || between.group != GROUP {
+        let (me, cluster) = (self.group.node(), self.peers.certificates().cluster());
+        if between.cluster != cluster || between.group != GROUP {
             return Err(Status::failed_precondition(format!(
-                "node {} belongs to cluster {}, group {}; this is node {me} of cluster {}: one of the two has a wrong address for the other",
-                between.from, between.cluster, between.group, self.cluster
+                "node {} belongs to cluster {}, group {}; this is node {me} of cluster {cluster}: one of the two has a wrong address for the other",
+                between.from, between.cluster, between.group
             )));
         }
         if between.to != me {
@@ -104,9 +115,22 @@ impl<B> PeerService<B> {
                 between.from, between.to
             )));
         }
+        let proved = caller
+            .iter()
+            .flat_map(|certificates| certificates.first())
+            .any(|certificate| is_of(certificate, cluster, between.from));
+        if !proved {
+            return Err(Status::permission_denied(format!(
+                "the caller says that it is node {}, and its certificate says something else",
+                between.from
+            )));
+        }
         Ok(between.from)
     }
 }
+
+/// The certificates that a caller has shown; the authority's signature on them was checked when it connected.
+type Caller = Option<Arc<Vec<CertificateDer<'static>>>>;
 
 fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
@@ -115,15 +139,17 @@ fn unavailable(error: impl std::fmt::Display) -> Status {
 #[tonic::async_trait]
 impl<B: Behind> Service for PeerService<B> {
     async fn append(&self, request: Request<AppendCall>) -> Result<Response<AppendAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(call.between.as_ref())?;
+        self.check(&caller, call.between.as_ref())?;
         let answer = self.group.append(call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
 
     async fn vote(&self, request: Request<VoteCall>) -> Result<Response<VoteAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(call.between.as_ref())?;
+        self.check(&caller, call.between.as_ref())?;
         let answer = self.group.vote(&call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
@@ -132,8 +158,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<HandOverCall>,
     ) -> Result<Response<HandOverAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(call.between.as_ref())?;
+        self.check(&caller, call.between.as_ref())?;
         let refused = self.group.take_over(&call).await.map_err(unavailable)?;
         Ok(Response::new(HandOverAnswer { refused }))
     }
@@ -142,8 +169,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<SnapshotHeldCall>,
     ) -> Result<Response<SnapshotHeldAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        let from = self.check(call.between.as_ref())?;
+        let from = self.check(&caller, call.between.as_ref())?;
         let held = self
             .group
             .incoming()
@@ -157,12 +185,13 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotSentAnswer>, Status> {
+        let caller = request.peer_certs();
         let mut pieces = request.into_inner();
         let first = pieces
             .next()
             .await
             .ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))??;
-        let from = self.check(first.between.as_ref())?;
+        let from = self.check(&caller, first.between.as_ref())?;
         let (name, bytes) = (first.name.clone(), first.bytes);
         let vote = first
             .vote
@@ -190,8 +219,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<ForwardCall>,
     ) -> Result<Response<ForwardAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(call.between.as_ref())?;
+        self.check(&caller, call.between.as_ref())?;
         Ok(Response::new(self.behind.forward(call).await?))
     }
 
@@ -199,7 +229,8 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<ReadIndexCall>,
     ) -> Result<Response<ReadIndexAnswer>, Status> {
-        self.check(request.into_inner().between.as_ref())?;
+        let caller = request.peer_certs();
+        self.check(&caller, request.into_inner().between.as_ref())?;
         Ok(Response::new(self.behind.read_index().await?))
     }
 
@@ -207,8 +238,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<KeepAliveCall>,
     ) -> Result<Response<KeepAliveAnswer>, Status> {
+        let caller = request.peer_certs();
         let call = request.into_inner();
-        let from = self.check(call.between.as_ref())?;
+        let from = self.check(&caller, call.between.as_ref())?;
         Ok(Response::new(self.behind.keep_alive(from, call).await?))
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
-use panther_cluster::net::Peers;
+use panther_cluster::net::{Authority, Peers};
 use panther_cluster::raft::Membership;
 use panther_cluster::state::read;
 use panther_proto::v1::{GiveBack, Transact, command};
@@ -35,6 +35,7 @@ struct Nodes {
     doors: BTreeMap<u64, Door>,
     /// Each node has one of its own, so that it can be killed with all that it does.
     runtimes: BTreeMap<u64, Runtime>,
+    authority: Authority,
     sessions: u64,
 }
 
@@ -45,6 +46,7 @@ impl Nodes {
             addresses: BTreeMap::new(),
             doors: BTreeMap::new(),
             runtimes: BTreeMap::new(),
+            authority: Authority::create("test").unwrap(),
             sessions: 0,
         };
         let first = nodes.open(1, false);
@@ -91,7 +93,7 @@ impl Nodes {
         let (path, session) = (self.path(node), node * 1_000 + self.sessions);
         let among = Among {
             membership: Membership {
-                peers: Some(Peers::new("test".to_owned(), node)),
+                peers: Some(Peers::new(self.authority.issue(node).unwrap())),
                 address,
                 joins,
             },
@@ -438,7 +440,9 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
     let address = listener.local_addr().unwrap().to_string();
     let among = Among {
         membership: Membership {
-            peers: Some(Peers::new("other".to_owned(), 2)),
+            peers: Some(Peers::new(
+                Authority::create("other").unwrap().issue(2).unwrap(),
+            )),
             address: address.clone(),
             joins: false,
         },

@@ -1,0 +1,217 @@
+//! Who a node is, to the others: a certificate of the cluster's own authority, which names cluster and node.
+//!
+//! The authority is the cluster's, made with it; nothing of the world's public authorities is believed. A certificate is good for calling and
+//! for being called, and is checked both ways.
+
+use std::fmt;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+
+/// Why a certificate cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("a certificate of cluster {cluster} cannot be made: {reason}")]
+pub struct CertificateError {
+    cluster: String,
+    reason: String,
+}
+
+/// The cluster's authority: whoever holds it can make nodes. Its key is a secret.
+pub struct Authority {
+    cluster: String,
+    key: KeyPair,
+    certificate: String,
+}
+
+/// What one node shows of itself, and whom it believes. Its key is a secret.
+#[derive(Clone)]
+pub struct Certificates {
+    cluster: String,
+    node: u64,
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+/// The name under which a node is known in its certificate.
+fn name(cluster: &str, node: u64) -> String {
+    format!("node-{node}.{cluster}.panther")
+}
+
+fn authority_params(cluster: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("panther cluster {cluster}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+impl Authority {
+    /// A new one, for a new cluster. The cluster's name is letters, digits and hyphens.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn create(cluster: &str) -> Result<Self, CertificateError> {
+        let failed = failed(cluster);
+        let key = KeyPair::generate().map_err(&failed)?;
+        let certificate = authority_params(cluster)
+            .self_signed(&key)
+            .map_err(&failed)?;
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            certificate: certificate.pem(),
+            key,
+        })
+    }
+
+    /// One that was kept.
+    ///
+    /// # Errors
+    /// The key is none.
+    pub fn open(cluster: &str, key: &str, certificate: &str) -> Result<Self, CertificateError> {
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            key: KeyPair::from_pem(key).map_err(failed(cluster))?,
+            certificate: certificate.to_owned(),
+        })
+    }
+
+    /// Its key, to be kept sealed.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// Its certificate, which every node believes.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Makes a node's certificate and key.
+    ///
+    /// # Errors
+    /// The cluster's name is none, or there is no randomness.
+    pub fn issue(&self, node: u64) -> Result<Certificates, CertificateError> {
+        let failed = failed(&self.cluster);
+        let mut params =
+            CertificateParams::new(vec![name(&self.cluster, node)]).map_err(&failed)?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, name(&self.cluster, node));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate().map_err(&failed)?;
+        let issuer = Issuer::new(authority_params(&self.cluster), &self.key);
+        let certificate = params.signed_by(&key, &issuer).map_err(&failed)?;
+        Ok(Certificates {
+            cluster: self.cluster.clone(),
+            node,
+            authority: self.certificate.clone(),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+fn failed(cluster: &str) -> impl Fn(rcgen::Error) -> CertificateError {
+    let cluster = cluster.to_owned();
+    move |error| CertificateError {
+        cluster: cluster.clone(),
+        reason: error.to_string(),
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "the authority of cluster {}", self.cluster)
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "the certificate of {}", name(&self.cluster, self.node))
+    }
+}
+
+impl Certificates {
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The node's number.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::from_pem(&self.certificate, &self.key)
+    }
+
+    /// For calling one node, and no other at its address.
+    pub(super) fn calling(&self, node: u64) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.authority))
+            .identity(self.identity())
+            .domain_name(name(&self.cluster, node))
+    }
+
+    /// For being called, by nodes of this cluster alone.
+    pub(super) fn called(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(self.identity())
+            .client_ca_root(Certificate::from_pem(&self.authority))
+    }
+}
+
+/// Whether a caller's certificate, which the authority has signed, is that of a node.
+pub(super) fn is_of(certificate: &CertificateDer<'_>, cluster: &str, node: u64) -> bool {
+    let Ok(expected) = ServerName::try_from(name(cluster, node)) else {
+        return false;
+    };
+    webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
+        certificate
+            .verify_is_valid_for_subject_name(&expected)
+            .is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_its_nodes_and_no_other_ones() {
+        let authority = Authority::create("c1").unwrap();
+        let kept = Authority::open("c1", &authority.key(), authority.certificate()).unwrap();
+        for authority in [authority, kept] {
+            let certificates = authority.issue(3).unwrap();
+            let shown =
+                CertificateDer::from_pem_slice(certificates.certificate.as_bytes()).unwrap();
+            assert!(is_of(&shown, "c1", 3));
+            assert!(!is_of(&shown, "c1", 13));
+            assert!(!is_of(&shown, "c2", 3));
+        }
+    }
+
+    #[test]
+    fn no_key_is_shown() {
+        let authority = Authority::create("c1").unwrap();
+        let shown = format!("{authority:?} {:?}", authority.issue(1).unwrap());
+        assert!(!shown.contains("BEGIN"), "{shown}");
+    }
+}
