@@ -62,7 +62,7 @@ bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl
 	@$(PYTHON) bench/flow.py --bin $(TARGET)/demo $(if $(PACK),--pack "$(PACK)" --python $(CORE)/bin/python)
 	@$(CARGO) bench --quiet -p panther-cluster --bench queue
-	@$(CARGO) bench --quiet -p panther-logs --bench parse
+	@$(if $(SAMPLES),SAMPLES="$(SAMPLES)") $(CARGO) bench --quiet -p panther-logs --bench parse
 	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
 	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
 	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi

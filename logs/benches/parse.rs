@@ -1,8 +1,8 @@
 //! Parsing speed, with `serde_json::Value` over the same bytes in the same run as the baseline.
 //!
 //! `events` is the whole way of a record: reading, classification among three log types, validation, standard fields, indicators, encoding.
-//! `objects` is the same from a gzip file's bytes on. Records are those of the folder that `PANTHER_SAMPLES` names
-//! (`cloudtrail-stratus/*.json.gz`), or generated ones where it is not set.
+//! `objects` is the same from a gzip file's bytes on. Records are those of the CloudTrail files (`*.json.gz`) in the
+//! folder that `SAMPLES` names, or generated ones where it is not set.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{hint::black_box, io::Read, path::PathBuf};
@@ -15,8 +15,8 @@ use panther_logs::{
 const LOG_TYPES: [&str; 3] = ["AWS.CloudTrail", "AWS.GuardDuty", "AWS.VPCFlow"];
 
 fn cloudtrail_files() -> Vec<Vec<u8>> {
-    if let Some(folder) = std::env::var_os("PANTHER_SAMPLES") {
-        let folder = std::fs::read_dir(PathBuf::from(folder).join("cloudtrail-stratus")).unwrap();
+    if let Some(folder) = std::env::var_os("SAMPLES") {
+        let folder = std::fs::read_dir(PathBuf::from(folder)).unwrap();
         let paths = folder
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "gz"));
