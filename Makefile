@@ -64,16 +64,17 @@ bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) bench --quiet -p panther-cluster --bench queue
 	@$(if $(SAMPLES),SAMPLES="$(SAMPLES)") $(CARGO) bench --quiet -p panther-logs --bench parse
 	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
-	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
+	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
 	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi
 
 # PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared,
 # with it also the engine on the raw records, and a whole node fed with the files.
 conformance: $(CORE)/ready
 	@test -n "$(PACK)" || { echo "say which pack: make conformance PACK=<panther-analysis folder> [SAMPLES=<folder>]"; exit 2; }
+	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
+	@$(CORE)/bin/python detections/conformance/wall_time.py --pack "$(PACK)" --tool $(CORE)/bin/panther_analysis_tool --pantherctl $(TARGET)/demo/pantherctl --python $(CORE)/bin/python
 	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
 ifneq ($(SAMPLES),)
-	@$(CARGO) build --profile demo -p pantherd -p pantherctl
 	@$(CORE)/bin/python detections/conformance/end_to_end.py --pack "$(PACK)" --samples "$(SAMPLES)" --core-python $(CORE)/bin/python --bin $(TARGET)/demo
 endif
 
