@@ -1,16 +1,20 @@
 //! States of alarms as rows; each change is published once to `panther-alarms`, in the command that makes it.
+//!
+//! What is the same wherever it is looked at (dead letters, the age of a queue) is one row; what a node sees of itself (its disk, its actors) is a row for each node,
+//! or one node that is well would clear what another has raised.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
-use panther_proto::v1::Transact;
+use panther_proto::v1::{Key, Transact};
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast;
 
@@ -28,6 +32,8 @@ pub struct Alarm {
     pub name: String,
     /// The component.
     pub component: String,
+    /// The node that it is of, if it is one node's.
+    pub node: Option<u64>,
     /// `raised` or `ok`.
     pub state: String,
     /// Why.
@@ -38,12 +44,54 @@ pub struct Alarm {
     pub times_raised: i64,
 }
 
+/// What an alarm is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    component: String,
+    metric: String,
+    node: Option<u64>,
+}
+
+impl Name {
+    fn new(component: &str, metric: &str, node: Option<u64>) -> Self {
+        Self {
+            component: component.to_owned(),
+            metric: metric.to_owned(),
+            node,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{}: {}", self.component, self.metric)
+    }
+
+    fn key(&self) -> Key {
+        let node = self.node.map(|node| node.to_string()).unwrap_or_default();
+        change::key_range(self.text(), node)
+    }
+
+    fn as_json(&self, raised: Option<&str>) -> Value {
+        let state = if raised.is_some() { "raised" } else { "ok" };
+        json!({"alarm": self.text(), "component": self.component, "node": self.node, "state": state, "reason": raised.unwrap_or("")})
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.text())?;
+        match self.node {
+            Some(node) => write!(to, " (node {node})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Raises and clears alarms; clones share it.
 #[derive(Clone)]
 pub struct Alarms {
     door: Door,
     /// What this node last said of each alarm, so that nothing is proposed while nothing changes.
-    said: Arc<Mutex<BTreeMap<String, bool>>>,
+    said: Arc<Mutex<BTreeMap<Name, bool>>>,
     command: Option<Vec<String>>,
     changes: broadcast::Sender<String>,
 }
@@ -64,34 +112,56 @@ impl Alarms {
         }
     }
 
-    /// Says that an alarm is raised (with a reason) or clear. Nothing happens if that is its state already.
+    /// Says that an alarm of the cluster is raised (with a reason) or clear. Nothing happens if that is its state already.
     pub async fn set(&self, component: &str, metric: &str, raised: Option<&str>) {
-        let name = format!("{component}: {metric}");
-        let known = self.said.lock().get(&name).copied();
+        self.say(&Name::new(component, metric, None), raised).await;
+    }
+
+    /// The same of one that is this node's own.
+    pub async fn set_here(&self, component: &str, metric: &str, raised: Option<&str>) {
+        let here = Some(self.door.node());
+        self.say(&Name::new(component, metric, here), raised).await;
+    }
+
+    /// The same of another node, by whoever looks after it; asked at each change only, since who that is changes too.
+    ///
+    /// # Errors
+    /// The cluster gives no answer.
+    pub async fn set_of(
+        &self,
+        node: u64,
+        component: &str,
+        metric: &str,
+        raised: Option<&str>,
+    ) -> Result<(), DoorError> {
+        let name = Name::new(component, metric, Some(node));
+        if self.change(&name, raised).await? {
+            self.tell(&name, raised).await;
+        }
+        Ok(())
+    }
+
+    async fn say(&self, name: &Name, raised: Option<&str>) {
+        let known = self.said.lock().get(name).copied();
         if known == Some(raised.is_some()) {
             return;
         }
-        match self.change(&name, component, raised).await {
+        match self.change(name, raised).await {
             Ok(changed) => {
                 self.said.lock().insert(name.clone(), raised.is_some());
                 if changed {
-                    self.tell(&name, component, raised).await;
+                    self.tell(name, raised).await;
                 }
             }
             Err(error) => {
                 // A node that cannot reach the cluster still shouts.
-                tracing::error!(alarm = name, raised = raised.is_some(), reason = raised.unwrap_or_default(), %error, "an alarm's change could not be written");
+                tracing::error!(alarm = %name, raised = raised.is_some(), reason = raised.unwrap_or_default(), %error, "an alarm's change could not be written");
             }
         }
     }
 
-    async fn change(
-        &self,
-        name: &str,
-        component: &str,
-        raised: Option<&str>,
-    ) -> Result<bool, DoorError> {
-        let key = change::key(name);
+    async fn change(&self, name: &Name, raised: Option<&str>) -> Result<bool, DoorError> {
+        let key = name.key();
         let row = self.door.get(TABLE, &key).await?;
         if row.is_none() && raised.is_none() {
             return Ok(false);
@@ -100,6 +170,7 @@ impl Alarms {
         if was == raised.is_some() {
             return Ok(false);
         }
+        let component = name.component.as_str();
         let now = self.door.now_ms();
         let state = if raised.is_some() { "raised" } else { "ok" };
         let mut change = Change::update(TABLE, key)
@@ -114,7 +185,8 @@ impl Alarms {
         if raised.is_some() {
             change = change.add("timesRaised", 1);
         }
-        let body = json!({"alarm": name, "component": component, "state": state, "reason": raised.unwrap_or(""), "timeMs": now});
+        let mut body = name.as_json(raised);
+        body["timeMs"] = now.into();
         let publish = change::to_topic(
             TOPIC,
             body.to_string(),
@@ -136,11 +208,11 @@ impl Alarms {
         }
     }
 
-    async fn tell(&self, name: &str, component: &str, raised: Option<&str>) {
-        let line = json!({"alarm": name, "component": component, "state": if raised.is_some() { "raised" } else { "ok" }, "reason": raised.unwrap_or("")}).to_string();
+    async fn tell(&self, name: &Name, raised: Option<&str>) {
+        let line = name.as_json(raised).to_string();
         match raised {
-            Some(reason) => tracing::error!(alarm = name, reason, "alarm raised"),
-            None => tracing::info!(alarm = name, "alarm cleared"),
+            Some(reason) => tracing::error!(alarm = %name, reason, "alarm raised"),
+            None => tracing::info!(alarm = %name, "alarm cleared"),
         }
         let _ = self.changes.send(line.clone()); // nobody may be following
         if let Some(command) = self.command.clone() {
@@ -166,6 +238,7 @@ impl Alarms {
             .await?;
         let alarms = rows.into_iter().map(|(key, row)| Alarm {
             name: key.hash,
+            node: key.range.parse().ok(),
             component: row.text("component").unwrap_or_default().to_owned(),
             state: row.text("state").unwrap_or("ok").to_owned(),
             reason: row.text("reason").unwrap_or_default().to_owned(),

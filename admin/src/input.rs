@@ -95,6 +95,27 @@ pub(crate) fn instant(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, S
         })
 }
 
+/// A time such as `30m`, `2h`, `7d` or `90s`, in seconds.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn span(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no time; write it like 30m, 2h or 7d");
+    let (number, unit) = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .map(|at| text.split_at(at))
+        .ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).ok_or_else(wrong)
+}
+
 /// A `KEY=VALUE` argument, for clap.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

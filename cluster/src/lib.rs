@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod log;
+pub mod membership;
 pub mod net;
 pub mod objects;
 pub mod raft;

@@ -6,14 +6,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::system::{System, SystemSettings};
-use panther_cluster::door::{Door, DoorSettings};
+use panther_cluster::door::{Among, Door, DoorSettings};
+use panther_cluster::membership::{Gate, Own};
+use panther_cluster::net::{Authority, Peers};
 use panther_cluster::objects::Objects;
+use panther_cluster::raft::Membership;
 use panther_detections::engine::EngineSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -21,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
+use crate::keys::Keys;
 use crate::{Failure, grpc, health, http, systemd};
 
 /// Open files that a node wants: log, state, connections, workers.
@@ -139,6 +144,13 @@ async fn serve(
     let watchdog = group.spawn(systemd::watchdog(node.door.clone()));
     let signal = tokio::select! {
         signal = stop.told() => signal,
+        reason = health::removed(&node.door) => {
+            systemd::stopping();
+            let _ = tokio::fs::remove_file(&node.socket).await;
+            return Err(Failure::Configuration(format!(
+                "{reason}: it was removed, and its number is not used again. To make this machine a node again, empty data_dir and join anew"
+            )));
+        }
         reason = health::broken(&node.door) => {
             // Nothing can be given back or written in order any more; a start reads what is durable.
             systemd::stopping();
@@ -189,8 +201,10 @@ impl Node {
             .as_ref()
             .map(|(_, address)| format!("http://{address}"));
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
+        let gate = Arc::new(Gate::default());
+        let (among, authority) = among(configuration, data, gate.clone(), group).await?;
         let open = group.spawn(async move {
-            Door::open(&folder, number, session, DoorSettings::default()).await
+            Door::open_among(&folder, number, session, DoorSettings::default(), among).await
         });
         let door = open
             .await
@@ -201,7 +215,7 @@ impl Node {
                     data.group().display()
                 ))
             })?;
-        data.note_outside();
+        data.note_started();
         let objects = objects(&configuration.objects).await?;
         let settings = SystemSettings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -215,6 +229,14 @@ impl Node {
             batch_time: configuration.batch_time,
             alarm_command: configuration.alarm_command.clone(),
             ingest_url: ingest_url.clone().unwrap_or_default(),
+            own: Arc::new(Own {
+                name: configuration.node_name.clone(),
+                address: configuration.advertised().to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                authority,
+                sealing_key: sealing_key.to_vec(),
+            }),
+            gate,
         };
         let system = System::start(settings).await.map_err(|error| {
             Failure::Failed(format!("the components cannot be started: {error}"))
@@ -261,6 +283,7 @@ impl Node {
             cluster = data.cluster(),
             socket = %self.socket.display(),
             ingest,
+            peers = configuration.advertised(),
             data = %data.folder().display(),
             objects = %configuration.objects.display(),
             "ready"
@@ -305,6 +328,54 @@ impl Node {
     }
 }
 
+/// The node's place among others: none, if it listens to nobody and was not given one.
+async fn among(
+    configuration: &Configuration,
+    data: &DataDir,
+    gate: Arc<Gate>,
+    group: &Handle,
+) -> Result<(Among, Option<Authority>), Failure> {
+    let Some(cluster) = &configuration.cluster else {
+        if data.founded() {
+            return Ok((Among::default(), None));
+        }
+        return Err(Failure::Configuration(format!(
+            "this is node {} of cluster {}, but cluster.listen is not set, so the other nodes cannot reach it: set it to the address and port that they know",
+            data.node(),
+            data.cluster()
+        )));
+    };
+    let (folder, name, node) = (
+        data.folder().to_owned(),
+        data.cluster().to_owned(),
+        data.node(),
+    );
+    let founded = data.founded();
+    let keys = tokio::task::spawn_blocking(move || Keys::open(&folder, &name, node, founded));
+    let Keys {
+        authority,
+        certificates,
+    } = keys
+        .await
+        .map_err(|error| Failure::Failed(format!("the node's keys: {error}")))??;
+    let listener = listen_on(cluster.listen, group).map_err(|error| {
+        Failure::Failed(format!(
+            "other nodes cannot be listened to on {}: {error}; stop what uses the port, or set cluster.listen to another",
+            cluster.listen
+        ))
+    })?;
+    let among = Among {
+        membership: Membership {
+            peers: Some(Peers::new(certificates)),
+            address: cluster.advertise.clone(),
+            joins: !founded,
+        },
+        listener: Some(listener),
+        gate: Some(gate),
+    };
+    Ok((among, Some(authority)))
+}
+
 fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
     let defaults = EngineSettings::default();
     EngineSettings {
@@ -337,6 +408,19 @@ async fn objects(folder: &Path) -> Result<Objects, Failure> {
                 folder.display()
             ))
         })
+}
+
+/// A listener that a runtime of the caller's looks after.
+fn listen_on(address: SocketAddr, runtime: &Handle) -> io::Result<TcpListener> {
+    let _on = runtime.enter();
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A node that starts again takes its port though old connections linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1_024)
 }
 
 /// The socket, taken over from a daemon that ended without removing it, never from one that listens.

@@ -15,13 +15,14 @@ use rand::RngCore;
 
 use crate::Failure;
 use crate::config::Configuration;
+use crate::keys::Keys;
 
 /// Bytes of the key that seals secrets.
 const KEY: usize = 32;
 /// Bytes of a path in which sockets can have names of their own (a socket's path has 107).
 const WORK_PATH: usize = 65;
-/// Which node this is. A group of one has this one; numbers of others are given when they join.
-const NODE: u64 = 1;
+/// The node that begins a cluster. Numbers of others are given when they join.
+const FIRST: u64 = 1;
 
 /// The folder, held until this is dropped.
 pub(crate) struct DataDir {
@@ -37,6 +38,8 @@ pub(crate) struct DataDir {
 struct Identity {
     cluster: String,
     node: u64,
+    /// It has taken part: without data it must not do so again, since it may have voted for what it no longer knows.
+    started: bool,
 }
 
 impl DataDir {
@@ -62,6 +65,19 @@ impl DataDir {
             Some(path) => Identity::read(path)?,
             None => None,
         };
+        if let (Some(inside), false) = (&inside, has_data)
+            && inside.started
+        {
+            return Err(wrong(format!(
+                "data_dir {} is that of node {} of cluster {}, but the log and state that it had ({}) are gone. If they lie elsewhere, put them back; if they are lost and the cluster has \
+                 other nodes, `pantherctl cluster invite --replace {}` at one of them, empty data_dir here, and join anew; if this was the only node, restore a backup",
+                folder.display(),
+                inside.node,
+                inside.cluster,
+                group(folder).display(),
+                inside.node,
+            )));
+        }
         if let (Some(known), Some(path), false) = (&known, &outside, has_data) {
             return Err(wrong(format!(
                 "{} says that this machine is node {} of cluster {}, but data_dir {} holds none of its data. If the data lie elsewhere (a disk that is not mounted?), set data_dir \
@@ -74,7 +90,7 @@ impl DataDir {
             )));
         }
         if let (Some(known), Some(inside), Some(path)) = (&known, &inside, &outside)
-            && known != inside
+            && (known.node, &known.cluster) != (inside.node, &inside.cluster)
         {
             return Err(wrong(format!(
                 "data_dir {} belongs to node {} of cluster {}, but {} says node {} of cluster {}: these are not this machine's data. Set data_dir to its own, or remove {} if this \
@@ -104,6 +120,67 @@ impl DataDir {
             identity,
             _lock: lock,
         })
+    }
+
+    /// Whether this machine may become a node of a cluster: it is none yet.
+    ///
+    /// # Errors
+    /// It is one.
+    pub(crate) fn unused(configuration: &Configuration) -> Result<(), Failure> {
+        let folder = &configuration.data_dir;
+        let mut places = vec![folder.join("identity")];
+        places.extend(configuration.identity.clone());
+        for path in places {
+            if let Some(Identity { cluster, node, .. }) = Identity::read(&path)? {
+                return Err(wrong(format!(
+                    "{} says that this machine is node {node} of cluster {cluster} already. To give it up for another cluster, stop pantherd, remove {} and {} and join then",
+                    path.display(),
+                    folder.display(),
+                    path.display()
+                )));
+            }
+        }
+        if group(folder).exists() {
+            return Err(wrong(format!(
+                "data_dir {} holds data of a node; join with an empty one",
+                folder.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Keeps what a cluster gave to this machine, which is its node from then on. The identity comes last: before it, nothing counts.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn take_place(
+        configuration: &Configuration,
+        cluster: &str,
+        node: u64,
+        sealing_key: &[u8],
+        keys: &Keys,
+    ) -> Result<(), Failure> {
+        let folder = &configuration.data_dir;
+        make(folder).map_err(|error| failed(folder, &error))?;
+        let _lock = lock(folder)?;
+        keys.keep(folder)?;
+        let path = folder.join("sealing.key");
+        write_key(folder, &path, sealing_key).map_err(|error| failed(&path, &error))?;
+        let identity = Identity {
+            cluster: cluster.to_owned(),
+            node,
+            started: false,
+        };
+        let path = folder.join("identity");
+        identity
+            .write(&path)
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|error| failed(&path, &error))
+    }
+
+    /// Whether this node began its cluster.
+    pub(crate) fn founded(&self) -> bool {
+        self.identity.node == FIRST
     }
 
     /// The folder.
@@ -169,8 +246,7 @@ impl DataDir {
                 }
                 content = vec![0; KEY];
                 rand::rng().fill_bytes(&mut content);
-                self.write_key(&path, &content)
-                    .map_err(|error| failed(&path, &error))?;
+                write_key(&self.folder, &path, &content).map_err(|error| failed(&path, &error))?;
             }
             Err(error) => return Err(failed(&path, &error)),
         }
@@ -183,28 +259,23 @@ impl DataDir {
         })
     }
 
-    /// Whole or not at all: half a key would be taken for a broken one.
-    fn write_key(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        File::open(&self.folder)?.sync_all()
-    }
-
-    /// Notes outside the folder, if there is a place, that the cluster has started.
-    pub(crate) fn note_outside(&self) {
+    /// Notes that the node has taken part: in the folder, and outside it, if there is a place.
+    pub(crate) fn note_started(&self) {
+        let started = Identity {
+            started: true,
+            ..self.identity.clone()
+        };
+        let inside = self.folder.join("identity");
+        if !matches!(Identity::read(&inside), Ok(Some(known)) if known == started)
+            && let Err(error) = started.write(&inside)
+        {
+            tracing::warn!(path = %inside.display(), %error, "it cannot be noted that this node has started");
+        }
         let Some(path) = &self.outside else { return };
         if matches!(Identity::read(path), Ok(Some(_))) {
             return;
         }
-        match self.identity.write(path) {
+        match started.write(path) {
             Ok(()) => tracing::info!(
                 path = %path.display(),
                 "noted which cluster this node is of; the file keeps it from starting a new one should its data be gone"
@@ -216,6 +287,21 @@ impl DataDir {
             ),
         }
     }
+}
+
+/// Whole or not at all: half a key would be taken for a broken one.
+fn write_key(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
 }
 
 fn group(folder: &Path) -> PathBuf {
@@ -281,7 +367,8 @@ impl Identity {
         }
         Self {
             cluster,
-            node: NODE,
+            node: FIRST,
+            started: false,
         }
     }
 
@@ -307,6 +394,7 @@ impl Identity {
                 Ok(Self {
                     cluster: file.get("cluster")?,
                     node: file.get("node")?,
+                    started: file.get("started").unwrap_or(false),
                 })
             });
         read.map(Some).map_err(|error| {
@@ -327,8 +415,8 @@ impl Identity {
             .open(path)?;
         write!(
             file,
-            "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\n",
-            self.cluster, self.node
+            "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\nstarted = {}\n",
+            self.cluster, self.node, self.started
         )?;
         file.sync_all()
     }
@@ -361,7 +449,7 @@ mod tests {
         let first = DataDir::open(&configuration).unwrap();
         std::fs::create_dir(first.group()).unwrap();
         std::fs::write(first.group().join("log"), "x").unwrap();
-        first.note_outside();
+        first.note_started();
         let cluster = first.cluster().to_owned();
         drop(first);
         let again = DataDir::open(&configuration).unwrap();
@@ -382,7 +470,7 @@ mod tests {
             let data = DataDir::open(&configuration(folder.path())).unwrap();
             std::fs::create_dir(data.group()).unwrap();
             std::fs::write(data.group().join("log"), "x").unwrap();
-            data.note_outside();
+            data.note_started();
         }
         std::fs::copy(other.path().join("identity"), one.path().join("identity")).unwrap();
         let refused = DataDir::open(&configuration(one.path())).err().unwrap();

@@ -32,6 +32,16 @@ const NO_ROOM: u64 = 8 << 20;
 /// How long a node that failed for want of room waits for some before it ends.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(30);
 
+/// Returns once the cluster has said that this node is none of its nodes any more.
+pub(crate) async fn removed(door: &Door) -> String {
+    loop {
+        if let Some(reason) = door.removed() {
+            return reason;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Returns once there is room where `folder` lies, or after half a minute: systemd gives up on a service that ends ten
 /// times in five minutes, and would not start it when there is room at last.
 pub(crate) async fn wait_for_room(folder: &Path) {

@@ -2,6 +2,7 @@
 //!
 //! * [`config`]: how this node runs, from defaults, file, environment and flags
 //! * [`data_dir`]: the node's folder, held by one daemon, with its identity and its sealing key
+//! * [`keys`]: what the node shows of itself to other nodes; [`joining`]: how a machine becomes a node
 //! * [`daemon`]: everything started in order and stopped in order
 //! * [`grpc`]: what tools and workers call, over a Unix socket
 //! * [`http`]: ingest, health, metrics
@@ -15,6 +16,8 @@ mod data_dir;
 mod grpc;
 mod health;
 mod http;
+mod joining;
+mod keys;
 mod logging;
 mod systemd;
 
@@ -47,6 +50,11 @@ enum Command {
     /// Look at the configuration without starting anything
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make this machine a node of the cluster that made the invitation (`pantherctl cluster invite`); start pantherd then
+    Join {
+        /// The invitation, one line; "-" reads it from standard input, where no list of processes shows it
+        token: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +76,26 @@ enum Failure {
     Failed(String),
 }
 
+impl Failure {
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Configuration(_) => 3,
+            Self::Failed(_) => 1,
+        })
+    }
+}
+
+fn read_token(given: String) -> Result<String, Failure> {
+    if given != "-" {
+        return Ok(given);
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Failure::Failed(format!("standard input cannot be read: {error}")))?;
+    Ok(line)
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (configuration, effective) =
@@ -86,6 +114,15 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Config(ConfigCommand::Show)) => say(&effective.to_string()),
         Some(Command::Config(ConfigCommand::Check)) => say("the configuration is right\n"),
+        Some(Command::Join { token }) => {
+            match read_token(token).and_then(|token| joining::run(&configuration, &token)) {
+                Ok(said) => say(&said),
+                Err(failure) => {
+                    let _ = writeln!(std::io::stderr(), "pantherd: not joined: {failure}"); // nobody is left to tell
+                    failure.code()
+                }
+            }
+        }
         None => run(configuration),
     }
 }
@@ -97,10 +134,7 @@ fn run(configuration: Configuration) -> ExitCode {
         Err(failure) => {
             tracing::error!("{failure}");
             systemd::status(&format!("ended: {failure}"));
-            ExitCode::from(match failure {
-                Failure::Configuration(_) => 3,
-                Failure::Failed(_) => 1,
-            })
+            failure.code()
         }
     }
 }

@@ -9,7 +9,7 @@ use panther_proto::v1::{
 use super::{Built, Catalogue, Component, Kind, catalogue};
 
 /// Version of the declarations: raised whenever what [`declarations`] gives changes (a test tells when).
-pub const DECLARATIONS: u64 = 1;
+pub const DECLARATIONS: u64 = 2;
 
 /// Window in which a deduplication id counts, as in the original's queues.
 const DEDUP_WINDOW_MS: u64 = 5 * 60 * 1000;

@@ -1,9 +1,10 @@
 //! What raises alarms: queues that grow old, dead letters, circuits that open, errors of components, the clock, the disk.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use panther_cluster::door::Door;
+use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read;
 use panther_cluster::storage::room;
 use tokio::sync::watch;
@@ -89,8 +90,9 @@ pub(super) async fn watch_component(
 pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failed_before = std::collections::BTreeMap::new();
+    let mut failed_before = BTreeMap::new();
     let mut raised = [false; 2];
+    let mut others = Others::default();
     loop {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
@@ -106,7 +108,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                     .unwrap_or("no reason is known")
             );
             alarms
-                .set(
+                .set_here(
                     component,
                     "circuit_open",
                     (state.state == RunState::Open).then_some(&*reason),
@@ -128,31 +130,75 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 state.work.last_error.as_deref().unwrap_or_default()
             );
             alarms
-                .set(component, "execution_errors", recent.then_some(&*reason))
+                .set_here(component, "execution_errors", recent.then_some(&*reason))
                 .await;
         }
         disk(&inner, &mut raised).await;
         alarms
-            .set(
+            .set_here(
                 "node",
                 "clock",
                 inner.settings.door.clock_fault().as_deref(),
             )
             .await;
         alarms
-            .set(
+            .set_here(
                 "node",
                 "state_disk",
                 inner.settings.door.group().store().fault().as_deref(),
             )
             .await;
         alarms
-            .set(
+            .set_here(
                 "node",
                 "group",
                 inner.settings.door.group().status().fault.as_deref(),
             )
             .await;
+        if let Err(error) = others.look(&inner).await {
+            tracing::debug!(%error, "the other nodes could not be looked at");
+        }
+    }
+}
+
+/// What the leader has said of other nodes; forgotten when it leads no more, since the next one speaks then.
+#[derive(Default)]
+struct Others {
+    silent: BTreeMap<u64, bool>,
+}
+
+impl Others {
+    /// A node that should be there and is silent is an alarm; one that is gone has none.
+    async fn look(&mut self, inner: &Inner) -> Result<(), DoorError> {
+        let status = inner.settings.door.group().status();
+        if !status.leads || status.members.len() < 2 && self.silent.is_empty() {
+            self.silent.clear();
+            return Ok(());
+        }
+        let heard = inner.settings.door.heard().await?;
+        for (node, heard) in &heard {
+            // Of a leader that is new nobody was heard yet.
+            let silent = heard.silent.is_none() && inner.settings.door.is_silent(*node);
+            if self.silent.get(node) == Some(&silent) {
+                continue;
+            }
+            let reason = "nothing is heard of it: it is down or cut off; what it held is handled by the others. `pantherctl cluster status` shows the nodes";
+            let raised = silent.then_some(reason);
+            inner.alarms.set_of(*node, "node", "silent", raised).await?;
+            self.silent.insert(*node, silent);
+        }
+        let gone = |node: &u64| !status.members.contains_key(node);
+        let raised = inner.alarms.list(false).await?;
+        for alarm in raised
+            .iter()
+            .filter(|alarm| alarm.node.as_ref().is_some_and(gone))
+        {
+            let (component, metric) = alarm.name.split_once(": ").unwrap_or((&alarm.name, ""));
+            if let Some(node) = alarm.node {
+                inner.alarms.set_of(node, component, metric, None).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -179,7 +225,7 @@ async fn disk(inner: &Inner, raised: &mut [bool; 2]) {
         );
         inner
             .alarms
-            .set("node", metric, raised.then_some(&*reason))
+            .set_here("node", metric, raised.then_some(&*reason))
             .await;
     }
 }

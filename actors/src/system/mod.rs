@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use panther_cluster::door::Door;
 use panther_cluster::door::change::{IntoValue, RowExt};
+use panther_cluster::membership::{Gate, Members, Own};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
 use panther_cluster::storage::room::Room;
@@ -57,6 +58,10 @@ pub struct SystemSettings {
     pub batch_time: Duration,
     /// Run when an alarm changes, with the alarm as JSON on its standard input.
     pub alarm_command: Option<Vec<String>>,
+    /// What the node is to the others, and what it gives to one that joins.
+    pub own: Arc<Own>,
+    /// Where machines ask to be taken in; opened once the node is of its cluster.
+    pub gate: Arc<Gate>,
     /// Under what address sources are told to post, for instance `http://127.0.0.1:8686`.
     pub ingest_url: String,
 }
@@ -104,6 +109,7 @@ struct Inner {
     settings: SystemSettings,
     supervisor: Supervisor,
     alarms: Alarms,
+    members: Members,
     live: LivePack,
     ingest: HttpIngest,
     disk: Room,
@@ -134,6 +140,9 @@ impl System {
                 )));
             }
         }
+        let members = Members::start(door.clone(), settings.own.clone(), &settings.gate)
+            .await
+            .map_err(|error| ApiError::Unavailable(error.to_string()))?;
         let (followed, _) = broadcast::channel(256);
         let (alerts, _) = broadcast::channel(256);
         let alarms = Alarms::new(
@@ -175,6 +184,7 @@ impl System {
             settings,
             supervisor,
             alarms,
+            members,
             live,
             ingest,
             disk: disk.clone(),
@@ -216,6 +226,7 @@ impl System {
                 objects: &inner.settings.objects,
                 supervisor: &inner.supervisor,
                 alarms: &inner.alarms,
+                members: &inner.members,
                 live: &inner.live,
                 identity: &inner.identity,
             };

@@ -4,10 +4,12 @@
 //! * [`status`]: one look at everything
 //! * [`queues`]: counts, peek, send, purge, requeue
 //! * [`tables`]: rows of tables
+//! * [`members`]: the cluster's nodes
 //! * [`quarantine`]: lines that no log type took, and their replay
 //! * [`trace`]: one event's way, and the ledger
 
 mod json;
+mod members;
 mod quarantine;
 mod queues;
 mod status;
@@ -15,6 +17,7 @@ mod tables;
 mod trace;
 
 use panther_cluster::door::Door;
+use panther_cluster::membership::Members;
 use panther_cluster::objects::Objects;
 use serde_json::Value;
 
@@ -46,10 +49,27 @@ const OPERATIONS: &[&str] = &[
     "ledger",
     "trace",
     "snapshot",
+    "cluster",
+    "cluster_invite",
+    "cluster_drain",
+    "cluster_remove",
+    "cluster_voters",
+    "cluster_lead",
 ];
 
 /// Operations that change something, and so leave a record.
-pub const CHANGING: &[&str] = &["send", "purge", "requeue", "quarantine_replay", "snapshot"];
+pub const CHANGING: &[&str] = &[
+    "send",
+    "purge",
+    "requeue",
+    "quarantine_replay",
+    "snapshot",
+    "cluster_invite",
+    "cluster_drain",
+    "cluster_remove",
+    "cluster_voters",
+    "cluster_lead",
+];
 
 /// What the views look at.
 pub struct Views<'a> {
@@ -61,6 +81,8 @@ pub struct Views<'a> {
     pub supervisor: &'a Supervisor,
     /// Alarms.
     pub alarms: &'a Alarms,
+    /// The cluster's nodes.
+    pub members: &'a Members,
     /// The live pack.
     pub live: &'a LivePack,
     /// The node.
@@ -103,6 +125,12 @@ impl Views<'_> {
                     .map_err(|error| ApiError::Unavailable(error.to_string()))?;
                 Ok(serde_json::json!({}))
             }
+            "cluster" => Ok(self.cluster().await),
+            "cluster_invite" => self.cluster_invite(call).await,
+            "cluster_drain" => self.cluster_drain(call).await,
+            "cluster_remove" => self.cluster_remove(call).await,
+            "cluster_voters" => self.cluster_voters(call).await,
+            "cluster_lead" => self.cluster_lead(call).await,
             _ => Err(call.unknown("node", OPERATIONS)),
         }
     }

@@ -67,7 +67,12 @@ impl Views<'_> {
         let raised = self.alarms.list(false).await?;
         let mut problems: Vec<String> = raised
             .iter()
-            .map(|alarm| format!("{}: {}", alarm.name, alarm.reason))
+            .map(|alarm| match alarm.node {
+                Some(node) if group.members.len() > 1 => {
+                    format!("{} (node {node}): {}", alarm.name, alarm.reason)
+                }
+                _ => format!("{}: {}", alarm.name, alarm.reason),
+            })
             .collect();
         problems.extend(group.fault.clone());
         problems.extend(self.door.clock_fault());
@@ -141,7 +146,7 @@ impl Views<'_> {
             .list(all)
             .await?
             .into_iter()
-            .map(|alarm| json!({"name": alarm.name, "component": alarm.component, "state": alarm.state, "reason": alarm.reason, "since_ms": alarm.since_ms, "changed_ms": alarm.since_ms, "times_raised": alarm.times_raised}))
+            .map(|alarm| json!({"name": alarm.name, "component": alarm.component, "node": alarm.node, "state": alarm.state, "reason": alarm.reason, "since_ms": alarm.since_ms, "changed_ms": alarm.since_ms, "times_raised": alarm.times_raised}))
             .collect();
         Ok(json!({"alarms": alarms}))
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use panther_actors::api::{ApiCall, ApiError};
 use panther_actors::system::{System, SystemSettings};
 use panther_cluster::door::{Door, DoorSettings};
+use panther_cluster::membership::Own;
 use panther_cluster::objects::Objects;
 use panther_detections::engine::EngineSettings;
 use serde_json::{Value, json};
@@ -54,6 +55,14 @@ impl World {
             batch_time: Duration::from_millis(50),
             alarm_command: None,
             ingest_url: "http://127.0.0.1:8686".into(),
+            own: std::sync::Arc::new(Own {
+                name: "test".into(),
+                address: String::new(),
+                version: "test".into(),
+                authority: None,
+                sealing_key: vec![1; 32],
+            }),
+            gate: std::sync::Arc::default(),
         };
         let system = System::start(settings).await.unwrap();
         (door, system, objects)

@@ -48,12 +48,21 @@ impl Alarms {
 
 /// Alarms as a table; `tail alarms` shows its lines the same way.
 pub(super) fn render(alarms: &[Value], look: &Look) -> String {
-    let mut grid = Grid::new(&["STATE", "ALARM", "COMPONENT", "SINCE", "#TIMES", "REASON"]);
+    let mut grid = Grid::new(&[
+        "STATE",
+        "ALARM",
+        "COMPONENT",
+        "NODE",
+        "SINCE",
+        "#TIMES",
+        "REASON",
+    ]);
     for alarm in alarms {
         grid.row([
             state(alarm),
             alarm.text("name").into(),
             alarm.text("component").into(),
+            alarm.text("node").into(),
             ago(look.now, alarm.instant("since_ms")).into(),
             alarm.number("times_raised").into(),
             alarm.text("reason").into(),

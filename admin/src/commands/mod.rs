@@ -2,6 +2,7 @@
 
 mod alarms;
 mod alerts;
+mod cluster;
 mod components;
 mod detections;
 mod ledger;
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     Version,
     /// Take a snapshot of the state now, so that the log can be cut
     Snapshot,
+    /// The nodes of the cluster: look at them, invite, drain, replace and remove them
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// All components of the run book, whether they are built, and how they are
     Components(components::List),
     /// What a component is, what fails with it, and what brings it back
@@ -130,6 +134,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Health => status::health(context).await,
         Command::Version => status::version(context).await,
         Command::Snapshot => status::snapshot(context).await,
+        Command::Cluster(verb) => verb.run(context).await,
         Command::Components(verb) => verb.run(context).await,
         Command::Describe(verb) => verb.run(context).await,
         Command::Runbook => components::runbook(context).await,

@@ -1,18 +1,22 @@
 //! A door among others: what other nodes call here, what this one tells the leader, and what a leader does for all.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use panther_proto::v1::{
-    Command, EndSession, ForwardAnswer, ForwardCall, KeepAliveAnswer, KeepAliveCall, Moved,
-    OpenSession, ReadIndexAnswer, Reply, command, reply,
+    Command, EndSession, ForwardAnswer, ForwardCall, HeardAnswer, HeardNode, KeepAliveAnswer,
+    KeepAliveCall, LeadAnswer, Moved, OpenSession, ReadIndexAnswer, Reply, command, reply,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::{DoorError, Inner};
-use crate::net::{Behind, Refusal};
+use super::alive::{HeardNode as HeardOf, Sign};
+use super::clock::Trust;
+use super::route::KeptAlive;
+use super::{Door, DoorError, Inner};
+use crate::net::{Admits, Behind, Refusal};
 use crate::raft::Membership;
 use crate::state::{limits, read};
 
@@ -26,6 +30,8 @@ pub struct Among {
     pub membership: Membership,
     /// Where others call it.
     pub listener: Option<TcpListener>,
+    /// Where others ask to be taken in.
+    pub gate: Option<Arc<dyn Admits>>,
 }
 
 /// What other nodes call: nothing before the door is open.
@@ -80,7 +86,19 @@ impl Behind for Backstage {
                 ..KeepAliveAnswer::default()
             });
         }
-        inner.heard.from(from);
+        if !status.members.contains_key(&from) {
+            return Err(Refusal::NotOurs(format!(
+                "node {from} is not, or no longer, of this cluster"
+            )));
+        }
+        let (theirs, mine) = (i128::from(call.wall_ms), i128::from(inner.clock.wall_ms()));
+        let off_ms = i64::try_from(theirs - mine).unwrap_or(i64::MAX);
+        let sign = Sign {
+            applied: call.applied,
+            hash: call.hash,
+            off_ms,
+        };
+        inner.heard.from(from, sign);
         let store = inner.group.store().clone();
         let sessions = tokio::task::spawn_blocking(move || read::sessions(&store))
             .await
@@ -91,7 +109,123 @@ impl Behind for Backstage {
             in_force: sessions.get(&from) == Some(&call.session),
             time_ms: inner.clock.now_ms(),
             not_leader: None,
+            clock_off_ms: off_ms - inner.middle_ms(&status.voters),
         })
+    }
+
+    async fn heard(&self) -> Result<HeardAnswer, Refusal> {
+        let inner = self.inner()?;
+        Ok(inner.heard_here().unwrap_or_else(|leader| HeardAnswer {
+            not_leader: Some(leader.unwrap_or(0)),
+            ..HeardAnswer::default()
+        }))
+    }
+
+    async fn lead(&self, node: u64) -> Result<LeadAnswer, Refusal> {
+        let inner = self.inner()?;
+        let status = inner.group.status();
+        if !status.leads {
+            return Ok(LeadAnswer {
+                not_leader: Some(status.leader.unwrap_or(0)),
+                ..LeadAnswer::default()
+            });
+        }
+        let asked = inner.group.hand_over(node).await;
+        asked.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        Ok(LeadAnswer::default())
+    }
+}
+
+impl Inner {
+    /// How far the middle of the voters' clocks is from this node's, as far as they were heard; of two, none is the middle.
+    fn middle_ms(&self, voters: &[u64]) -> i64 {
+        let mut offs: Vec<i64> = self.offs(voters);
+        offs.push(0);
+        offs.sort_unstable();
+        if offs.len() < 3 {
+            return 0;
+        }
+        offs.get(offs.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// How far the clocks of other voters are from this node's.
+    fn offs(&self, voters: &[u64]) -> Vec<i64> {
+        let signs = self.heard.signs();
+        let others = signs
+            .iter()
+            .filter(|(node, _)| voters.contains(node) && **node != self.node);
+        others.map(|(_, (_, sign))| sign.off_ms).collect()
+    }
+
+    /// What this node has heard of all, itself among them, if it leads; else who does.
+    pub(super) fn heard_here(&self) -> Result<HeardAnswer, Option<u64>> {
+        let status = self.group.status();
+        if !status.leads {
+            return Err(status.leader);
+        }
+        let signs = self.heard.signs();
+        let own = self.sign();
+        let nodes = status.members.keys().map(|node| {
+            let (silent, sign) = match signs.get(node) {
+                _ if *node == self.node => (Some(Duration::ZERO), own),
+                Some((silent, sign)) => (Some(*silent), *sign),
+                None => (None, Sign::default()),
+            };
+            HeardNode {
+                node: *node,
+                silent_ms: silent.and_then(|silent| u64::try_from(silent.as_millis()).ok()),
+                applied: sign.applied,
+                hash: sign.hash,
+                matched: if *node == self.node {
+                    status.last_log
+                } else {
+                    status.matched.get(node).copied()
+                },
+                clock_off_ms: sign.off_ms,
+            }
+        });
+        Ok(HeardAnswer {
+            nodes: nodes.collect(),
+            not_leader: None,
+        })
+    }
+
+    /// What this node says of itself.
+    fn sign(&self) -> Sign {
+        let store = self.group.store();
+        let applied = || store.applied().last.map_or(0, |at| at.index);
+        let mut sign = Sign::default();
+        // Apply goes on meanwhile; a hash belongs to an index only if that stood still.
+        for _ in 0..10 {
+            let before = applied();
+            let hash = read::globals(store).unwrap_or_default().hash;
+            sign = Sign {
+                applied: before,
+                hash,
+                off_ms: 0,
+            };
+            if applied() == before {
+                break;
+            }
+        }
+        sign
+    }
+}
+
+/// What a leader does about its own clock: it believes it as far as the other voters' agree, and does not lead if they do not.
+pub(super) async fn compare_clocks(inner: &Inner) {
+    let status = inner.group.status();
+    let trust = Trust::among(status.voters.len(), &inner.offs(&status.voters));
+    let was_off = inner.clock.is_off();
+    inner.clock.trust(trust);
+    if let Trust::Off(off_ms) = trust {
+        if !was_off {
+            tracing::error!(
+                off_ms,
+                "this node's clock is off the others': it does not lead; set the clock right"
+            );
+        }
+        hand_over(inner).await;
     }
 }
 
@@ -103,15 +237,22 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
         let session = inner.session.load(Ordering::Relaxed);
-        match inner.route.keep_alive(session, inner.clock.wall_ms()).await {
-            Ok(Some(answer)) if !answer.in_force => {
+        match inner
+            .route
+            .keep_alive(session, inner.clock.wall_ms(), inner.sign())
+            .await
+        {
+            Ok(KeptAlive::No) => {
                 tracing::warn!(
                     session = format!("{session:016x}"),
                     "this node was silent for too long: its session has ended, and what it held was given back"
                 );
                 renew(&inner).await;
             }
-            Ok(_) => {}
+            Ok(KeptAlive::Yes) => {}
+            Ok(KeptAlive::Removed(reason)) => {
+                let _ = inner.removed.set(reason); // once is enough
+            }
             Err(error) => {
                 tracing::debug!(%error, "the leader could not be told that this node is alive")
             }
@@ -157,6 +298,88 @@ async fn in_steps(inner: &Inner, kind: &command::Kind) -> Result<u32, DoorError>
                 ));
             }
         }
+    }
+}
+
+impl Door {
+    /// What the leader has heard of all nodes.
+    ///
+    /// # Errors
+    /// No leader can be asked.
+    pub async fn heard(&self) -> Result<BTreeMap<u64, HeardOf>, DoorError> {
+        let answer = match self.inner.heard_here() {
+            Ok(answer) => answer,
+            Err(_) => self.inner.route.heard().await?,
+        };
+        let of = |node: HeardNode| HeardOf {
+            silent: node.silent_ms.map(Duration::from_millis),
+            applied: node.applied,
+            hash: node.hash,
+            matched: node.matched,
+            clock_off_ms: node.clock_off_ms,
+        };
+        Ok(answer
+            .nodes
+            .into_iter()
+            .map(|node| (node.node, of(node)))
+            .collect())
+    }
+
+    /// Whether a node has been silent for too long, as far as this one can know: if it has led for long enough.
+    #[must_use]
+    pub fn is_silent(&self, node: u64) -> bool {
+        node != self.inner.node && self.inner.heard.silent(node)
+    }
+
+    /// Lets another voter lead; returns once it is seen to.
+    ///
+    /// # Errors
+    /// No leader can be asked, or it still leads after some seconds.
+    pub async fn let_lead(&self, node: u64) -> Result<(), DoorError> {
+        let group = &self.inner.group;
+        let until = Instant::now() + HAND_OVER * 2;
+        let mut reason = "is it up, and has it caught up?".to_owned();
+        while group.status().leader != Some(node) {
+            if Instant::now() >= until {
+                return Err(DoorError::Unavailable(format!(
+                    "node {node} does not lead {} s after it was asked to: {reason}",
+                    (HAND_OVER * 2).as_secs()
+                )));
+            }
+            // While the lead changes hands there is nobody to ask.
+            let asked = if group.status().leads {
+                group.hand_over(node).await.map_err(DoorError::from)
+            } else {
+                self.inner.route.lead(node).await
+            };
+            if let Err(error) = asked {
+                reason = error.to_string();
+            }
+            group.changed(Duration::from_millis(500)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends the session of another node, so that what it holds is received elsewhere.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn end_session_of(&self, node: u64) -> Result<(), DoorError> {
+        let sessions = self.read(|store| read::sessions(store)).await?;
+        if let Some(session) = sessions.get(&node) {
+            let end = command::Kind::EndSession(EndSession {
+                node,
+                session: *session,
+            });
+            in_steps(&self.inner, &end).await?;
+        }
+        Ok(())
+    }
+
+    /// Why this node is no longer of its cluster, if it has been told so.
+    #[must_use]
+    pub fn removed(&self) -> Option<String> {
+        self.inner.removed.get().cloned()
     }
 }
 

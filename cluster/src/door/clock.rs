@@ -9,6 +9,57 @@ const JUMP_MS: u64 = 5_000;
 /// After this time a leap forward is followed, when there is nobody to ask (one voter).
 const FOLLOW_AFTER: Duration = Duration::from_secs(60);
 
+/// How far this machine's wall clock is to be believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// There is nobody to ask: a leap is followed after a minute.
+    #[default]
+    Alone,
+    /// Of too few other clocks anything is known: no leap is followed.
+    Unheard,
+    /// A majority of the voters' clocks agree with it: it is followed wherever it goes.
+    Agreed,
+    /// It is this many milliseconds off the others: it is not followed at all.
+    Off(i64),
+}
+
+/// How far a clock may be off the others.
+const OFF_MS: u64 = 5_000;
+
+impl Trust {
+    /// Of a clock among `voters`, given how far other voters' clocks are from it, as far as they were heard.
+    #[must_use]
+    pub fn among(voters: usize, others: &[i64]) -> Self {
+        let majority = voters / 2 + 1;
+        let agree = others
+            .iter()
+            .filter(|off| off.unsigned_abs() <= OFF_MS)
+            .count();
+        if voters <= 1 {
+            Self::Alone
+        } else if agree + 1 >= majority {
+            Self::Agreed
+        } else if others.len() >= majority {
+            // More than half are elsewhere; this one is as far off as their middle.
+            let mut offs = others.to_vec();
+            offs.sort_unstable();
+            Self::Off(-offs.get(offs.len() / 2).copied().unwrap_or(0))
+        } else {
+            Self::Unheard
+        }
+    }
+
+    /// As the leader tells how far a clock is off the middle.
+    #[must_use]
+    pub fn told(off_ms: i64) -> Self {
+        if off_ms.unsigned_abs() <= OFF_MS {
+            Self::Agreed
+        } else {
+            Self::Off(off_ms)
+        }
+    }
+}
+
 /// What tells time; tests give their own.
 pub trait TimeSource: Send + Sync {
     /// Milliseconds since 1970, as the machine believes.
@@ -56,6 +107,7 @@ struct State {
     at: Duration,
     ahead_since: Option<Duration>,
     fault: Option<String>,
+    trust: Trust,
 }
 
 impl ClusterClock {
@@ -63,6 +115,17 @@ impl ClusterClock {
     #[must_use]
     pub fn starting_at(state_ms: u64) -> Self {
         Self::with_source(state_ms, Box::new(SystemTimeSource::default()))
+    }
+
+    /// One among others: it goes on from what the state holds, until the others agree with the wall clock.
+    #[must_use]
+    pub fn among_others(state_ms: u64) -> Self {
+        let clock = Self::with_source(0, Box::new(SystemTimeSource::default()));
+        let mut state = clock.state.lock();
+        state.time_ms = state_ms;
+        state.trust = Trust::Unheard;
+        drop(state);
+        clock
     }
 
     /// The same with a source of the caller's.
@@ -73,6 +136,7 @@ impl ClusterClock {
             at: source.monotonic(),
             ahead_since: None,
             fault: None,
+            trust: Trust::Alone,
         };
         Self {
             source,
@@ -92,12 +156,21 @@ impl ClusterClock {
             passed.subsec_nanos() % 1_000_000,
         )));
         let lead = wall.saturating_sub(state.time_ms);
-        if lead <= JUMP_MS {
+        if let Trust::Off(off) = state.trust {
+            state.ahead_since = None;
+            state.fault = Some(format!(
+                "the wall clock is {off} ms off the clocks of the other nodes"
+            ));
+        } else if lead <= JUMP_MS || state.trust == Trust::Agreed {
             state.time_ms = state.time_ms.max(wall);
             state.ahead_since = None;
             let lag = state.time_ms - wall.min(state.time_ms);
             state.fault =
                 (lag > JUMP_MS).then(|| format!("the wall clock is {lag} ms behind cluster time"));
+        } else if state.trust == Trust::Unheard {
+            state.fault = Some(format!(
+                "the wall clock is {lead} ms ahead of cluster time; it is followed once a majority of the nodes agrees with it"
+            ));
         } else if now.saturating_sub(*state.ahead_since.get_or_insert(now)) >= FOLLOW_AFTER {
             state.time_ms = wall;
             state.ahead_since = None;
@@ -114,6 +187,17 @@ impl ClusterClock {
     pub fn follow(&self, time_ms: u64) {
         let mut state = self.state.lock();
         state.time_ms = state.time_ms.max(time_ms);
+    }
+
+    /// Says how far the wall clock is to be believed from now on.
+    pub fn trust(&self, trust: Trust) {
+        self.state.lock().trust = trust;
+    }
+
+    /// Whether the wall clock is known to be wrong.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        matches!(self.state.lock().trust, Trust::Off(_))
     }
 
     /// The machine's wall clock, in milliseconds since 1970.
@@ -195,5 +279,38 @@ mod tests {
     fn it_starts_where_the_state_stopped_if_that_is_later() {
         let (_, clock) = clock(2_000_000);
         assert_eq!(clock.now_ms(), 2_000_000);
+    }
+
+    #[test]
+    fn among_others_a_leap_is_followed_when_a_majority_agrees_and_never_before() {
+        let (hands, clock) = clock(0);
+        clock.trust(Trust::Unheard);
+        hands.wall.fetch_add(3_600_000, Ordering::SeqCst);
+        hands.pass(120_000);
+        assert_eq!(clock.now_ms(), 1_120_000);
+        clock.trust(Trust::Off(3_600_000));
+        hands.pass(1_000);
+        assert_eq!(clock.now_ms(), 1_121_000);
+        assert!(
+            clock
+                .fault()
+                .is_some_and(|fault| fault.contains("3600000 ms off"))
+        );
+        clock.trust(Trust::Agreed);
+        assert_eq!(clock.now_ms(), 1_121_000 + 3_600_000);
+    }
+
+    #[test]
+    fn a_clock_is_believed_by_the_majority_of_voters() {
+        assert_eq!(Trust::among(1, &[]), Trust::Alone);
+        assert_eq!(Trust::among(3, &[]), Trust::Unheard);
+        assert_eq!(Trust::among(3, &[100]), Trust::Agreed);
+        // One against one: nobody can say whose is wrong.
+        assert_eq!(Trust::among(3, &[9_000]), Trust::Unheard);
+        assert_eq!(Trust::among(3, &[-100, 3_600_000]), Trust::Agreed);
+        assert_eq!(
+            Trust::among(3, &[-3_600_000, -3_600_100]),
+            Trust::Off(3_600_000)
+        );
     }
 }

@@ -21,8 +21,8 @@ mod route;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use panther_proto::v1::{
@@ -30,6 +30,7 @@ use panther_proto::v1::{
     Purge, QueueCounts, RaiseFormat, Receipt, Receive, Received, Refused, Reply, Requeue, Row,
     Tick, Transact, command, reply,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::raft::{AfterApply, Group, GroupSettings, ProposeError};
@@ -38,9 +39,10 @@ use crate::state::{FORMAT, limits};
 use crate::storage::StateStore;
 use admission::Admission;
 use alive::Heard;
+pub use alive::HeardNode;
 pub use among::Among;
 use among::Backstage;
-use clock::ClusterClock;
+use clock::{ClusterClock, Trust};
 use merge::Merger;
 use parking::Parking;
 use route::{Reads, Route};
@@ -158,6 +160,10 @@ struct Inner {
     clock: Arc<ClusterClock>,
     session: AtomicU64,
     node: u64,
+    /// Whether this node receives messages.
+    receives: watch::Sender<bool>,
+    /// Why this node is no longer of the cluster.
+    removed: OnceLock<String>,
     tasks: parking_lot::Mutex<AbortOnDrop>,
 }
 
@@ -181,7 +187,7 @@ impl Drop for AbortOnDrop {
 
 /// How long a node that stops tries to say so.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long a start waits for a leader and for what was committed before.
+/// How long a start waits for what was committed before, if it depends on nobody else.
 const READY: Duration = Duration::from_secs(60);
 
 /// Waits until some node leads and this node has applied what was committed before.
@@ -190,9 +196,9 @@ async fn wait_ready(route: &Route) -> Result<(), DoorError> {
     loop {
         match route.caught_up().await {
             Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= until || route.group.status().fault.is_some() => {
-                return Err(error);
-            }
+            Err(error) if route.group.status().fault.is_some() => return Err(error),
+            // The others may be started later, or have to take this one in first.
+            Err(error) if Instant::now() >= until && route.peers.is_none() => return Err(error),
             Err(error) => tracing::info!(%error, "waiting for a leader"),
         }
     }
@@ -232,6 +238,7 @@ impl Door {
         let Among {
             membership,
             listener,
+            gate,
         } = among;
         let peers = membership.peers.clone();
         let group = Group::start(folder, node, membership, settings.group.clone(), after).await?;
@@ -244,11 +251,14 @@ impl Door {
                 peers.clone(),
                 group.clone(),
                 backstage.clone(),
+                gate,
             )));
         }
-        let clock = Arc::new(ClusterClock::starting_at(
-            read::globals(group.store())?.clock_ms,
-        ));
+        let state_ms = read::globals(group.store())?.clock_ms;
+        let clock = Arc::new(match &peers {
+            None => ClusterClock::starting_at(state_ms),
+            Some(_) => ClusterClock::among_others(state_ms),
+        });
         let route = Route {
             group: group.clone(),
             peers,
@@ -256,6 +266,9 @@ impl Door {
         };
         wait_ready(&route).await?;
         clock.follow(read::globals(group.store())?.clock_ms);
+        if group.status().voters == [node] {
+            clock.trust(Trust::Agreed); // with nobody who could disagree
+        }
         let (merger, merging) = Merger::start(route.clone());
         let (reads, reading) = Reads::start(route.clone());
         tasks.push(merging);
@@ -271,6 +284,8 @@ impl Door {
             clock,
             session: AtomicU64::new(session),
             node,
+            receives: watch::Sender::new(true),
+            removed: OnceLock::new(),
             tasks: parking_lot::Mutex::new(tasks),
         };
         let door = Self {
@@ -367,6 +382,19 @@ impl Door {
         self.inner.clock.now_ms()
     }
 
+    /// Says whether receivers at this door get messages; those of one that is drained wait.
+    pub fn receives(&self, allowed: bool) {
+        self.inner
+            .receives
+            .send_if_modified(|now| std::mem::replace(now, allowed) != allowed);
+    }
+
+    /// Whether receivers at this door get messages.
+    #[must_use]
+    pub fn does_receive(&self) -> bool {
+        *self.inner.receives.borrow()
+    }
+
     /// What is wrong with this node's clock, if something is.
     #[must_use]
     pub fn clock_fault(&self) -> Option<String> {
@@ -420,7 +448,15 @@ impl Door {
         wait: Duration,
     ) -> Result<Received, DoorError> {
         let until = Instant::now() + wait;
+        let mut receives = self.inner.receives.subscribe();
         loop {
+            let allowed = tokio::time::timeout_at(until, receives.wait_for(|allowed| *allowed));
+            if allowed.await.is_err() {
+                return Ok(Received {
+                    messages: Vec::new(),
+                    time_ms: self.now_ms(),
+                });
+            }
             let parked = self.inner.parking.park(queue);
             if read::may_receive(self.store(), queue, self.now_ms())? {
                 let receive = Receive {
@@ -681,6 +717,7 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
             continue;
         }
         if inner.route.peers.is_some() {
+            among::compare_clocks(&inner).await;
             among::end_silent_sessions(&inner).await;
         }
         let store = inner.group.store().clone();

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_proto::v1::{
-    Command, Entry, ForwardAnswer, ForwardCall, KeepAliveAnswer, KeepAliveCall, ReadIndexAnswer,
-    ReadIndexCall, Reply,
+    Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall, LeadCall,
+    ReadIndexAnswer, ReadIndexCall, Reply,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::clock::ClusterClock;
+use super::alive::Sign;
+use super::clock::{ClusterClock, Trust};
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Group, ProposeError};
@@ -208,25 +209,89 @@ impl Route {
             .ok()
     }
 
-    /// Tells the leader that a session is alive. `None` if this node leads, so that nobody has to be told.
+    /// Tells the leader that a session is alive.
     pub(super) async fn keep_alive(
         &self,
         session: u64,
         wall_ms: u64,
-    ) -> Result<Option<KeepAliveAnswer>, DoorError> {
+        sign: Sign,
+    ) -> Result<KeptAlive, DoorError> {
         let (Leader::Other(node, address), Some(peers)) = (self.leader(), &self.peers) else {
-            return Ok(None);
+            return Ok(KeptAlive::Yes); // who leads is alive
         };
         let call = KeepAliveCall {
             between: peers.between(node),
             session,
             wall_ms,
+            applied: sign.applied,
+            hash: sign.hash,
         };
         let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
-        let answer = answered(node, client.keep_alive(call)).await?;
+        let answer = match tokio::time::timeout(CALL, client.keep_alive(call)).await {
+            Ok(Err(status)) if status.code() == tonic::Code::PermissionDenied => {
+                return Ok(KeptAlive::Removed(status.message().to_owned()));
+            }
+            Ok(answer) => answered(node, async { answer }).await?,
+            Err(_) => return Err(DoorError::Deadline { after: CALL }),
+        };
+        if answer.not_leader.is_some() {
+            return Ok(KeptAlive::Yes); // the next time, of whoever leads then
+        }
         self.clock.follow(answer.time_ms);
-        Ok(answer.not_leader.is_none().then_some(answer))
+        self.clock.trust(Trust::told(answer.clock_off_ms));
+        Ok(if answer.in_force {
+            KeptAlive::Yes
+        } else {
+            KeptAlive::No
+        })
     }
+
+    /// The leader, as one that can be called.
+    fn other_leader(&self) -> Result<(u64, String, &Peers), DoorError> {
+        match (self.leader(), &self.peers) {
+            (Leader::Other(node, address), Some(peers)) => Ok((node, address, peers)),
+            _ => Err(DoorError::Unavailable(
+                "no leader can be asked at this moment".to_owned(),
+            )),
+        }
+    }
+
+    /// What the leader has heard of all nodes.
+    pub(super) async fn heard(&self) -> Result<HeardAnswer, DoorError> {
+        let (node, address, peers) = self.other_leader()?;
+        let call = HeardCall {
+            between: peers.between(node),
+        };
+        let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
+        answered(node, client.heard(call)).await
+    }
+
+    /// Asks the leader to let another voter lead.
+    pub(super) async fn lead(&self, heir: u64) -> Result<(), DoorError> {
+        let (node, address, peers) = self.other_leader()?;
+        let call = LeadCall {
+            between: peers.between(node),
+            node: heir,
+        };
+        let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
+        let answer = answered(node, client.lead(call)).await?;
+        if answer.refused.is_empty() {
+            Ok(())
+        } else {
+            Err(DoorError::Unavailable(answer.refused))
+        }
+    }
+}
+
+/// What a leader says of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeptAlive {
+    /// It is in force.
+    Yes,
+    /// It has ended.
+    No,
+    /// Its node is none of the cluster's.
+    Removed(String),
 }
 
 fn no_way(error: PeerError) -> DoorError {

@@ -9,7 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 /// Why a certificate cannot be made.
@@ -18,6 +18,15 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 pub struct CertificateError {
     cluster: String,
     reason: String,
+}
+
+impl CertificateError {
+    pub(crate) fn new(cluster: &str, reason: String) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            reason,
+        }
+    }
 }
 
 /// The cluster's authority: whoever holds it can make nodes. Its key is a secret.
@@ -82,6 +91,12 @@ impl Authority {
         })
     }
 
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// Its key, to be kept sealed.
     #[must_use]
     pub fn key(&self) -> String {
@@ -144,6 +159,30 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
+    /// Those that were kept: the authority's certificate, the node's own and its key, as PEM.
+    #[must_use]
+    pub fn kept(cluster: &str, node: u64, authority: &str, certificate: &str, key: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            node,
+            authority: authority.to_owned(),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
+    /// The node's certificate, as PEM.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The node's key, as PEM. A secret.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The cluster's name.
     #[must_use]
     pub fn cluster(&self) -> &str {
@@ -168,12 +207,24 @@ impl Certificates {
             .domain_name(name(&self.cluster, node))
     }
 
-    /// For being called, by nodes of this cluster alone.
+    /// For being called by nodes of this cluster; who joins has no certificate yet and is served nothing but that.
     pub(super) fn called(&self) -> ServerTlsConfig {
         ServerTlsConfig::new()
             .identity(self.identity())
             .client_ca_root(Certificate::from_pem(&self.authority))
+            .client_auth_optional(true)
     }
+}
+
+/// For calling a node before one is a node oneself: it is believed for the authority behind it.
+pub(crate) fn calling_as_stranger(
+    anchor: TrustAnchor<'static>,
+    cluster: &str,
+    node: u64,
+) -> ClientTlsConfig {
+    ClientTlsConfig::new()
+        .trust_anchor(anchor)
+        .domain_name(name(cluster, node))
 }
 
 /// Whether a caller's certificate, which the authority has signed, is that of a node.

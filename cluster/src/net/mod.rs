@@ -9,7 +9,9 @@ mod certificates;
 mod peers;
 mod server;
 
+pub(crate) use certificates::calling_as_stranger;
 pub use certificates::{Authority, CertificateError, Certificates};
 pub use peers::Peers;
 pub(crate) use peers::{Lane, PeerError};
+pub use server::Admits;
 pub(crate) use server::{Behind, Refusal, serve};

@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use panther_proto::v1::joining_server::{Joining, JoiningServer};
 use panther_proto::v1::peers_server::{Peers as Service, PeersServer};
 use panther_proto::v1::{
     AppendAnswer, AppendCall, Between, ForwardAnswer, ForwardCall, HandOverAnswer, HandOverCall,
-    KeepAliveAnswer, KeepAliveCall, ReadIndexAnswer, ReadIndexCall, SnapshotHeldAnswer,
-    SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, VoteAnswer, VoteCall,
+    HeardAnswer, HeardCall, JoinAnswer, JoinCall, KeepAliveAnswer, KeepAliveCall, LeadAnswer,
+    LeadCall, ReadIndexAnswer, ReadIndexCall, SnapshotHeldAnswer, SnapshotHeldCall, SnapshotPiece,
+    SnapshotSentAnswer, VoteAnswer, VoteCall,
 };
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
@@ -27,12 +29,15 @@ pub(crate) enum Refusal {
     Unavailable(String),
     /// Too much waits already.
     Busy,
+    /// The caller is none of the cluster's nodes.
+    NotOurs(String),
 }
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unavailable(reason) => Self::unavailable(reason),
+            Refusal::NotOurs(reason) => Self::permission_denied(reason),
             Refusal::Busy => Self::resource_exhausted("the leader's door is full"),
         }
     }
@@ -55,6 +60,46 @@ pub(crate) trait Behind: Send + Sync + 'static {
         from: u64,
         call: KeepAliveCall,
     ) -> impl Future<Output = Result<KeepAliveAnswer, Refusal>> + Send;
+
+    /// What was heard of all nodes, if this node leads.
+    fn heard(&self) -> impl Future<Output = Result<HeardAnswer, Refusal>> + Send;
+
+    /// Lets another voter lead, if this node does.
+    fn lead(&self, node: u64) -> impl Future<Output = Result<LeadAnswer, Refusal>> + Send;
+}
+
+/// Takes in machines that show an invitation.
+#[tonic::async_trait]
+pub trait Admits: Send + Sync + 'static {
+    /// Makes the caller a node, if its secret is that of an open invitation.
+    async fn admit(&self, call: JoinCall) -> Result<JoinAnswer, Status>;
+}
+
+/// Secrets that are shown at one time: whoever guesses is not let guess fast.
+const ADMISSIONS: usize = 4;
+
+struct JoiningService {
+    cluster: String,
+    gate: Arc<dyn Admits>,
+    places: tokio::sync::Semaphore,
+}
+
+#[tonic::async_trait]
+impl Joining for JoiningService {
+    async fn join(&self, request: Request<JoinCall>) -> Result<Response<JoinAnswer>, Status> {
+        let call = request.into_inner();
+        if call.cluster != self.cluster {
+            return Err(Status::failed_precondition(format!(
+                "this is a node of cluster {}, the invitation is one of cluster {}",
+                self.cluster, call.cluster
+            )));
+        }
+        let _place = self
+            .places
+            .try_acquire()
+            .map_err(|_| Status::resource_exhausted("others join at this moment; try again"))?;
+        Ok(Response::new(self.gate.admit(call).await?))
+    }
 }
 
 struct PeerService<B> {
@@ -69,8 +114,16 @@ pub(crate) async fn serve<B: Behind>(
     peers: Peers,
     group: Group,
     behind: Arc<B>,
+    gate: Option<Arc<dyn Admits>>,
 ) {
     let tls = peers.certificates().called();
+    let joining = gate.map(|gate| {
+        JoiningServer::new(JoiningService {
+            cluster: peers.certificates().cluster().to_owned(),
+            gate,
+            places: tokio::sync::Semaphore::new(ADMISSIONS),
+        })
+    });
     let service = PeersServer::new(PeerService {
         peers,
         group,
@@ -90,6 +143,7 @@ pub(crate) async fn serve<B: Behind>(
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service)
+        .add_optional_service(joining)
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await;
     if let Err(error) = served {
@@ -242,5 +296,18 @@ impl<B: Behind> Service for PeerService<B> {
         let call = request.into_inner();
         let from = self.check(&caller, call.between.as_ref())?;
         Ok(Response::new(self.behind.keep_alive(from, call).await?))
+    }
+
+    async fn heard(&self, request: Request<HeardCall>) -> Result<Response<HeardAnswer>, Status> {
+        let caller = request.peer_certs();
+        self.check(&caller, request.into_inner().between.as_ref())?;
+        Ok(Response::new(self.behind.heard().await?))
+    }
+
+    async fn lead(&self, request: Request<LeadCall>) -> Result<Response<LeadAnswer>, Status> {
+        let caller = request.peer_certs();
+        let call = request.into_inner();
+        self.check(&caller, call.between.as_ref())?;
+        Ok(Response::new(self.behind.lead(call.node).await?))
     }
 }

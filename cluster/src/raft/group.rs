@@ -10,7 +10,7 @@ use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
 use panther_proto::v1::{Entry, Reply};
 use prost::Message;
 use tokio::task::JoinHandle;
@@ -99,6 +99,8 @@ pub struct GroupStatus {
     pub voters: Vec<u64>,
     /// All nodes that take part, voters and learners, with their addresses.
     pub members: BTreeMap<u64, String>,
+    /// The last entry that each other node is known to have; known to the leader alone.
+    pub matched: BTreeMap<u64, u64>,
     /// True while this node leads.
     pub leads: bool,
     /// Why the group stopped here, if it has.
@@ -283,6 +285,44 @@ impl Group {
         }
     }
 
+    /// Takes a node in as one that follows and does not vote; returns once that is decided.
+    ///
+    /// # Errors
+    /// As [`Group::take_in`].
+    pub async fn let_follow(&self, node: u64, address: &str) -> Result<(), ProposeError> {
+        let added = self
+            .raft
+            .add_learner(node, BasicNode::new(address), false)
+            .await;
+        changed_membership(added.map(drop))
+    }
+
+    /// Writes down that a node is reached elsewhere from now on.
+    ///
+    /// # Errors
+    /// As [`Group::take_in`].
+    pub async fn set_address(&self, node: u64, address: &str) -> Result<(), ProposeError> {
+        // Calls name their receiver and its certificate, so that another node at this address would take none of them.
+        let nodes = BTreeMap::from([(node, BasicNode::new(address))]);
+        let changed = self
+            .raft
+            .change_membership(ChangeMembers::SetNodes(nodes), true)
+            .await;
+        changed_membership(changed.map(drop))
+    }
+
+    /// Takes out a node that does not vote.
+    ///
+    /// # Errors
+    /// As [`Group::take_in`]; or it votes.
+    pub async fn let_go(&self, node: u64) -> Result<(), ProposeError> {
+        let changed = self
+            .raft
+            .change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node])), true)
+            .await;
+        changed_membership(changed.map(drop))
+    }
+
     /// Makes exactly these nodes vote; all are members already. The others stay as followers.
     ///
     /// # Errors
@@ -337,6 +377,12 @@ impl Group {
                 .membership_config
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))
+                .collect(),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .filter_map(|(id, at)| Some((*id, at.as_ref()?.index())))
                 .collect(),
             leads: metrics.state == ServerState::Leader,
             fault: metrics.running_state.err().map(|fatal| fatal.to_string()),

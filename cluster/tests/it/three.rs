@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::door::declaration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Elections within a second, silence after one.
@@ -41,6 +41,7 @@ struct Nodes {
 
 impl Nodes {
     async fn three() -> Self {
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).try_init();
         let mut nodes = Self {
             folder: tempfile::tempdir().unwrap(),
             addresses: BTreeMap::new(),
@@ -98,6 +99,7 @@ impl Nodes {
                 joins,
             },
             listener: Some(listener),
+            gate: None,
         };
         let opening = runtime
             .spawn(async move { Door::open_among(&path, node, session, settings(), among).await });
@@ -168,7 +170,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = found().await {
@@ -447,6 +449,7 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
             joins: false,
         },
         listener: Some(listener),
+        gate: None,
     };
     let stranger = Door::open_among(&nodes.path(9), 2, 9, settings(), among)
         .await

@@ -155,6 +155,29 @@ pub(super) fn no_grpc(value: Value) -> Result<(), String> {
     Err("gRPC over TCP needs certificates, which this version cannot check, so it is not offered; leave the key out, and use the Unix socket (key socket)".to_owned())
 }
 
+/// What other nodes are told, as host:port; needed where they are listened to at any address of the machine.
+pub(super) fn advertised(value: Value, listen: Option<SocketAddr>) -> Result<String, String> {
+    let text = string(value, "an address and port, in quotes")?;
+    match (listen, text.rsplit_once(':')) {
+        (None, _) if text.is_empty() => Ok(text),
+        (None, _) => Err(
+            "it is of no use without cluster.listen; set that too, or leave this out".to_owned(),
+        ),
+        (Some(listen), _) if text.is_empty() => Err(format!(
+            "cluster.listen is {listen}, which tells other nodes not where this one is; write the name or address and the port by which they reach it, such as \"10.0.0.2:{}\"",
+            listen.port()
+        )),
+        (Some(_), Some((host, port)))
+            if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
+            Ok(text)
+        }
+        _ => Err(format!(
+            "{text:?} is no host and port; write it like \"10.0.0.2:8687\" or \"node2.example:8687\""
+        )),
+    }
+}
+
 /// The folder of a `file://` URL.
 pub(super) fn objects(value: Value) -> Result<PathBuf, String> {
     let url = string(value, "a URL, in quotes")?;

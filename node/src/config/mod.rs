@@ -148,6 +148,8 @@ pub(crate) struct Configuration {
     pub(crate) drain: Duration,
     /// Where logs are posted to.
     pub(crate) ingest: Option<SocketAddr>,
+    /// How other nodes reach this one; `None` if they do not.
+    pub(crate) cluster: Option<Cluster>,
     /// Bytes that close a batch.
     pub(crate) batch_bytes: usize,
     /// Time that closes a batch.
@@ -174,6 +176,24 @@ pub(crate) struct Configuration {
     pub(crate) log_format: LogFormat,
     /// What is run on alarms.
     pub(crate) alarm_command: Option<Vec<String>>,
+}
+
+/// How other nodes reach a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    /// Where they are listened to.
+    pub(crate) listen: SocketAddr,
+    /// The address and port that they are told.
+    pub(crate) advertise: String,
+}
+
+impl Configuration {
+    /// The address that other nodes are told; empty if they do not reach this one.
+    pub(crate) fn advertised(&self) -> &str {
+        self.cluster
+            .as_ref()
+            .map_or("", |cluster| &cluster.advertise)
+    }
 }
 
 /// Reads all layers.
@@ -222,6 +242,16 @@ pub(crate) fn read(
     );
     let ingest = given.take("listen.ingest", "127.0.0.1:8686", "", kinds::address);
     given.take("listen.grpc", "", "", kinds::no_grpc);
+    let cluster = given.take("cluster.listen", "", "", kinds::address);
+    let (advertised, why) = match cluster {
+        Some(address) if !address.ip().is_unspecified() => {
+            (address.to_string(), " (cluster.listen)")
+        }
+        _ => (String::new(), ""),
+    };
+    let advertise = given.take("cluster.advertise", advertised, why, |value| {
+        kinds::advertised(value, cluster)
+    });
     let batch_bytes = kinds::whole(1_000..=100_000_000, "bytes");
     let batch_bytes = given.take("ingest.batch_bytes", 5_000_000, "", batch_bytes);
     let batch_time = given.take(
@@ -261,6 +291,7 @@ pub(crate) fn read(
         node_name,
         drain,
         ingest,
+        cluster: cluster.map(|listen| Cluster { listen, advertise }),
         batch_bytes,
         batch_time,
         body_bytes,

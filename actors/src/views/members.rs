@@ -1,0 +1,136 @@
+//! The cluster's nodes: who is there, who votes and leads, who is behind; invitations, and what is wanted of a node.
+
+use std::time::Duration;
+
+use panther_cluster::membership::{MembersError, Seen};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Views;
+use crate::api::{ApiCall, ApiError};
+
+/// How long an invitation is good, unless it is said.
+const VALID_SECONDS: u64 = 3_600;
+/// The longest that one may be good.
+const LONGEST_SECONDS: u64 = 7 * 24 * 3_600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Invite {
+    valid_seconds: u64,
+    replaces: Option<u64>,
+}
+
+impl Default for Invite {
+    fn default() -> Self {
+        Self {
+            valid_seconds: VALID_SECONDS,
+            replaces: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    node: u64,
+    #[serde(default = "yes")]
+    drained: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Node {
+    node: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Voters {
+    voters: u64,
+}
+
+impl From<MembersError> for ApiError {
+    fn from(error: MembersError) -> Self {
+        match error {
+            MembersError::Refused(reason) => Self::Invalid(reason),
+            MembersError::NoSuchNode(_) => Self::NotFound(error.to_string()),
+            MembersError::Door(error) => error.into(),
+            MembersError::Certificate(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+fn shown(seen: &Seen, me: u64) -> Value {
+    let member = &seen.member;
+    let heard = seen.heard.as_ref();
+    let role = match () {
+        () if seen.leads => "leader",
+        () if seen.votes => "voter",
+        () => "follower",
+    };
+    json!({
+        "node": member.node, "name": member.name, "address": member.address, "version": member.version, "standing": member.standing.word(), "role": role, "this": member.node == me,
+        "replaces": member.replaces,
+        "alive": heard.map(panther_cluster::door::HeardNode::lately),
+        "silent_ms": heard.and_then(|heard| heard.silent).map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        "log": heard.and_then(|heard| heard.matched),
+        "applied": heard.filter(|heard| heard.applied > 0).map(|heard| heard.applied),
+        "hash": heard.filter(|heard| heard.applied > 0).map(|heard| format!("{:016x}", heard.hash)),
+        "clock_off_ms": heard.map(|heard| heard.clock_off_ms),
+    })
+}
+
+impl Views<'_> {
+    /// Answers without a leader too, with what is known here.
+    pub(super) async fn cluster(&self) -> Value {
+        let look = self.members.look().await;
+        let status = self.door.group().status();
+        let me = self.door.node();
+        let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
+        json!({"node": me, "leader": status.leader, "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "nodes": nodes, "blind": look.blind})
+    }
+
+    pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Invite {
+            valid_seconds,
+            replaces,
+        } = call.input()?;
+        if !(1..=LONGEST_SECONDS).contains(&valid_seconds) {
+            return Err(ApiError::Invalid(format!(
+                "an invitation is good for 1 to {LONGEST_SECONDS} seconds"
+            )));
+        }
+        let valid = Duration::from_secs(valid_seconds);
+        let token = self.members.invite(valid, replaces).await?;
+        Ok(json!({"token": token, "valid_seconds": valid_seconds, "replaces": replaces}))
+    }
+
+    pub(super) async fn cluster_drain(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Drain { node, drained } = call.input()?;
+        self.members.drain(node, drained).await?;
+        Ok(json!({"node": node, "drained": drained}))
+    }
+
+    pub(super) async fn cluster_remove(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Node { node } = call.input()?;
+        self.members.remove(node).await?;
+        Ok(json!({"node": node}))
+    }
+
+    pub(super) async fn cluster_voters(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Voters { voters } = call.input()?;
+        self.members.set_voters(voters).await?;
+        Ok(json!({"voters": voters}))
+    }
+
+    pub(super) async fn cluster_lead(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Node { node } = call.input()?;
+        self.members.lead(node).await?;
+        Ok(json!({"leader": node}))
+    }
+}

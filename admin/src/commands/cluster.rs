@@ -1,0 +1,301 @@
+//! cluster: the nodes, who votes and leads; inviting, draining, replacing and removing them.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Context, given};
+use crate::{
+    answer::{Answer, Fields},
+    confirm::Consent,
+    failure::{Exit, Failure},
+    input,
+    output::{Cell, Details, Grid, Look, Tone, span},
+};
+
+/// A clock is called off from here on, in milliseconds.
+const CLOCK_OFF_MS: i64 = 1_000;
+
+/// `cluster`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// The nodes: who votes and leads, who is behind or silent
+    #[command(alias = "nodes")]
+    Status,
+    /// Make an invitation for one node, to be given to `pantherd join` on its machine
+    Invite(Invite),
+    /// Take the work from a node: it receives nothing and does not lead; `--back` gives it back
+    Drain(Drain),
+    /// Take a node out for good
+    Remove(Remove),
+    /// How many nodes vote, if there are enough: 1, 3 or 5
+    Voters(Voters),
+    /// Let another voter lead
+    TransferLeader(Node),
+}
+
+/// `cluster invite`.
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// How long it is good, such as 30m or 2h
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = input::span)]
+    valid: u64,
+    /// The new node takes the place of this one once it has caught up
+    #[arg(long, value_name = "NODE")]
+    replace: Option<u64>,
+}
+
+/// A node.
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// Its number
+    node: u64,
+}
+
+/// `cluster drain`.
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Its number
+    node: u64,
+    /// Give the work back
+    #[arg(long)]
+    back: bool,
+}
+
+/// `cluster remove`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Its number
+    node: u64,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// `cluster voters`.
+#[derive(Debug, Args)]
+pub(crate) struct Voters {
+    /// 1, 3 or 5
+    voters: u64,
+}
+
+impl Cluster {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Status => status(context).await,
+            Self::Invite(invite) => invite.run(context).await,
+            Self::Drain(Drain { node, back }) => {
+                let input = json!({"node": node, "drained": !back});
+                let answer = context.change("node", "cluster_drain", input).await?;
+                context.screen.show(&answer, |_| match back {
+                    true => format!("node {node} receives messages again\n"),
+                    false => format!(
+                        "node {node} receives no more messages and hands over what only one node does; what it holds it ends\n"
+                    ),
+                })?;
+                Ok(Exit::Fine)
+            }
+            Self::Remove(remove) => remove.run(context).await,
+            Self::Voters(Voters { voters }) => {
+                let answer = context
+                    .change("node", "cluster_voters", json!({"voters": voters}))
+                    .await?;
+                context.screen.show(&answer, |_| {
+                    format!("{voters} nodes vote as soon as so many have caught up\n")
+                })?;
+                Ok(Exit::Fine)
+            }
+            Self::TransferLeader(Node { node }) => {
+                let answer = context
+                    .change("node", "cluster_lead", json!({"node": node}))
+                    .await?;
+                context
+                    .screen
+                    .show(&answer, |_| format!("node {node} leads\n"))?;
+                Ok(Exit::Fine)
+            }
+        }
+    }
+}
+
+async fn status(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.read("node", "cluster", json!({})).await?;
+    context.screen.show(&answer, |look| render(&answer, look))?;
+    Ok(Exit::Fine)
+}
+
+impl Invite {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let input = given(json!({"valid_seconds": self.valid, "replaces": self.replace}));
+        let answer = context.change("node", "cluster_invite", input).await?;
+        context.screen.note(&format!(
+            "on the new machine, with cluster.listen set in its configuration: `pantherd join TOKEN`, then start pantherd. Good once, for {}{}. Whoever has it can become a node",
+            span(answer.number("valid_seconds").saturating_mul(1_000)),
+            match self.replace {
+                Some(old) => format!("; node {old} is removed once the new one has caught up"),
+                None => String::new(),
+            }
+        ));
+        context
+            .screen
+            .show(&answer, |_| format!("{}\n", answer.text("token")))?;
+        Ok(Exit::Fine)
+    }
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let node = self.node;
+        let before = context.read("node", "cluster", json!({})).await?;
+        self.consent.ask(context, &plan(&before, node)).await?;
+        let answer = context
+            .change("node", "cluster_remove", json!({"node": node}))
+            .await?;
+        context.screen.show(&answer, |_| {
+            format!("node {node} is being removed; `pantherctl cluster status` shows when it is\n")
+        })?;
+        Ok(Exit::Fine)
+    }
+}
+
+/// What a removal leaves.
+fn plan(cluster: &Value, node: u64) -> String {
+    let stays = |other: &&Value| {
+        other.number("node") != i64::try_from(node).unwrap_or(-1)
+            && other.text("standing") == "member"
+    };
+    let left = cluster.items("nodes").iter().filter(stays).count();
+    let survives = match left {
+        0..=2 => "one of them votes, and its loss stops the cluster",
+        3 | 4 => "three of them vote, and the loss of one is survived",
+        _ => "as many of them vote as now",
+    };
+    format!(
+        "node {node} is taken out for good: its number is never used again, and to come back its machine has to join anew with an empty folder. {left} nodes stay: {survives}"
+    )
+}
+
+fn render(cluster: &Answer, look: &Look) -> String {
+    let mut text = String::new();
+    let blind = cluster.text("blind");
+    let leader = cluster.text("leader");
+    let mut details = Details::default();
+    match leader.as_str() {
+        "" => details.toned(
+            "leader",
+            Tone::Bad,
+            "none: nothing can be changed until there is one",
+        ),
+        id => details.add(
+            "leader",
+            format!("node {id}, in term {}", cluster.text("term")),
+        ),
+    };
+    details.add(
+        "voters",
+        format!(
+            "{} of {} wanted",
+            cluster.items("voters").len(),
+            cluster.text("voters_wanted")
+        ),
+    );
+    text.push_str(&details.render(look));
+    text.push('\n');
+    let mut grid = Grid::new(&[
+        "#NODE", "NAME", "ADDRESS", "ROLE", "STANDING", "ALIVE", "#LOG", "#APPLIED", "HASH",
+        "#CLOCK", "VERSION",
+    ]);
+    for node in cluster.items("nodes") {
+        let mark = if node["this"] == true { " (this)" } else { "" };
+        grid.row([
+            node.number("node").into(),
+            format!("{}{mark}", node.text("name")).into(),
+            node.text("address").into(),
+            role(node),
+            standing(node),
+            alive(node),
+            node.text("log").into(),
+            node.text("applied").into(),
+            node.text("hash").into(),
+            clock(node),
+            node.text("version").into(),
+        ]);
+    }
+    text.push_str(&grid.render(look));
+    if !blind.is_empty() {
+        text.push_str(&look.toned(
+            Tone::Bad,
+            &format!("only what this node knows by itself: {blind}"),
+        ));
+        text.push('\n');
+    }
+    text
+}
+
+fn role(node: &Value) -> Cell {
+    if node.text("standing") == "removed" {
+        return "-".to_owned().into();
+    }
+    node.text("role").into()
+}
+
+fn standing(node: &Value) -> Cell {
+    let standing = node.text("standing");
+    match standing.as_str() {
+        "member" => standing.into(),
+        "joining" => match node.text("replaces").as_str() {
+            "" => Cell::toned(Tone::Warning, "joining"),
+            old => Cell::toned(Tone::Warning, format!("joining for {old}")),
+        },
+        _ => Cell::toned(Tone::Warning, standing),
+    }
+}
+
+fn alive(node: &Value) -> Cell {
+    if node.text("standing") == "removed" {
+        return "-".to_owned().into();
+    }
+    match node["alive"].as_bool() {
+        Some(true) => Cell::toned(Tone::Good, "yes"),
+        Some(false) => match node["silent_ms"].as_i64() {
+            Some(ms) => Cell::toned(Tone::Bad, format!("silent {}", span(ms))),
+            None => Cell::toned(Tone::Bad, "not heard"),
+        },
+        None => "?".to_owned().into(),
+    }
+}
+
+fn clock(node: &Value) -> Cell {
+    match node["clock_off_ms"].as_i64() {
+        Some(off) if off.abs() >= CLOCK_OFF_MS => Cell::toned(Tone::Bad, format!("{off:+} ms")),
+        Some(off) => format!("{off:+} ms").into(),
+        None => String::new().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_node_is_seen_in_its_line() {
+        let cluster = Answer::of(json!({
+            "leader": 1, "term": 4, "voters": [1, 2, 3], "voters_wanted": 3, "blind": null,
+            "nodes": [
+                {"node": 1, "name": "a", "address": "h1:8687", "standing": "member", "role": "leader", "this": true, "alive": true, "log": 90, "applied": 90, "hash": "00ff", "clock_off_ms": 0, "version": "1"},
+                {"node": 3, "name": "c", "address": "h3:8687", "standing": "joining", "replaces": 2, "role": "follower", "alive": false, "silent_ms": 12_000, "clock_off_ms": -7_000, "version": "1"},
+                {"node": 4, "name": "d", "address": "h4:8687", "standing": "removed", "role": "follower", "alive": null, "version": "1"},
+            ],
+        }));
+        let text = render(&cluster, &Look::plain_at(0));
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line("h1:8687").contains("leader"), "{text}");
+        for what in ["joining for 2", "silent 12", "-7000 ms"] {
+            assert!(line("h3:8687").contains(what), "{text}");
+        }
+        assert!(!line("h4:8687").contains("follower"), "{text}");
+        assert!(
+            plan(&cluster, 3).contains("1 nodes stay"),
+            "{}",
+            plan(&cluster, 3)
+        );
+    }
+}

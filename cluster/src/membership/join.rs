@@ -1,0 +1,184 @@
+//! How a machine becomes a node: it shows the secret of an invitation to a node that it believes by the authority's key, and is given its
+//! number, a certificate, and what the cluster seals secrets with.
+
+use std::fmt;
+use std::sync::{OnceLock, Weak};
+use std::time::Duration;
+
+use panther_proto::v1::joining_client::JoiningClient;
+use panther_proto::v1::{JoinAnswer, JoinCall};
+use tonic::Status;
+use tonic::transport::Endpoint;
+
+use super::rows::{Member, Standing};
+use super::{Inner, Invitation, Members, MembersError};
+use crate::net::{Admits, Authority, CertificateError, Certificates, calling_as_stranger};
+
+/// How long the whole call may take.
+const CALL: Duration = Duration::from_secs(20);
+
+/// What a machine is given when it becomes a node. All of it is secret.
+pub struct Joined {
+    /// Its number.
+    pub node: u64,
+    /// What it shows of itself, and whom it believes.
+    pub certificates: Certificates,
+    /// The cluster's authority, so that this node can take in others.
+    pub authority: Authority,
+    /// What the cluster seals secrets with.
+    pub sealing_key: Vec<u8>,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            to,
+            "node {} of cluster {}",
+            self.node,
+            self.authority.cluster()
+        )
+    }
+}
+
+/// Why a machine is not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The node that invited is not reached.
+    #[error(
+        "node {node} at {address}, which made the invitation, is not reached: {reason}; is it up, and is its cluster.listen open to this machine?"
+    )]
+    NotReached {
+        /// It.
+        node: u64,
+        /// Its address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// It refuses.
+    #[error("node {node} at {address} refuses: {reason}")]
+    Refused {
+        /// It.
+        node: u64,
+        /// Its address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// What it gives cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// Shows an invitation to the node that made it. The answer has to be kept before the node starts: the invitation is used up.
+///
+/// # Errors
+/// As [`JoinError`] says.
+pub async fn join(
+    invitation: &Invitation,
+    name: &str,
+    address: &str,
+    version: &str,
+) -> Result<Joined, JoinError> {
+    let (node, at) = (invitation.node, invitation.address.as_str());
+    let not_reached = |error: &dyn std::error::Error| JoinError::NotReached {
+        node,
+        address: at.to_owned(),
+        reason: with_causes(error),
+    };
+    let tls = calling_as_stranger(invitation.anchor(), &invitation.cluster, node);
+    let channel = Endpoint::from_shared(format!("https://{at}"))
+        .and_then(|endpoint| endpoint.tls_config(tls))
+        .map_err(|error| not_reached(&error))?
+        .connect_timeout(CALL / 4)
+        .timeout(CALL)
+        .connect()
+        .await
+        .map_err(|error| not_reached(&error))?;
+    let call = JoinCall {
+        cluster: invitation.cluster.clone(),
+        secret: invitation.secret.clone().into(),
+        name: name.to_owned(),
+        address: address.to_owned(),
+        version: version.to_owned(),
+    };
+    let answer = JoiningClient::new(channel).join(call).await;
+    let answer = answer.map_err(|status| JoinError::Refused {
+        node,
+        address: at.to_owned(),
+        reason: status.message().to_owned(),
+    })?;
+    let answer: JoinAnswer = answer.into_inner();
+    let cluster = &invitation.cluster;
+    Ok(Joined {
+        node: answer.node,
+        certificates: Certificates::kept(
+            cluster,
+            answer.node,
+            &answer.authority,
+            &answer.certificate,
+            &answer.key,
+        ),
+        authority: Authority::open(cluster, &answer.authority_key, &answer.authority)?,
+        sealing_key: answer.sealing_key.into(),
+    })
+}
+
+/// A transport's error says only that there was one; its causes say which.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// Where others ask to be taken in: shut until this node knows its own cluster.
+#[derive(Default)]
+pub struct Gate {
+    members: OnceLock<Weak<Inner>>,
+}
+
+impl Gate {
+    pub(super) fn open(&self, members: &Members) {
+        let _ = self.members.set(std::sync::Arc::downgrade(&members.inner)); // opened once
+    }
+}
+
+#[tonic::async_trait]
+impl Admits for Gate {
+    async fn admit(&self, call: JoinCall) -> Result<JoinAnswer, Status> {
+        let inner = self.members.get().and_then(Weak::upgrade);
+        let Some(inner) = inner else {
+            return Err(Status::unavailable(
+                "it is not ready yet; try again in a moment",
+            ));
+        };
+        let members = Members { inner };
+        let member = Member {
+            node: 0,
+            name: call.name,
+            address: call.address,
+            version: call.version,
+            standing: Standing::Joining,
+            replaces: None,
+        };
+        let name = member.name.clone();
+        let joined = members.admit(&call.secret, member).await;
+        let joined = joined.map_err(|error| match error {
+            MembersError::Refused(reason) => Status::permission_denied(reason),
+            other => Status::unavailable(other.to_string()),
+        })?;
+        tracing::info!(node = joined.node, name, "a node was admitted");
+        Ok(JoinAnswer {
+            node: joined.node,
+            authority_key: joined.authority.key(),
+            authority: joined.authority.certificate().to_owned(),
+            key: joined.certificates.key().to_owned(),
+            certificate: joined.certificates.certificate().to_owned(),
+            sealing_key: joined.sealing_key.into(),
+        })
+    }
+}

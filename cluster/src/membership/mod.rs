@@ -1,0 +1,302 @@
+//! Who is of the cluster: nodes are invited, join, vote, are drained, replaced and removed.
+//!
+//! What operators want is rows; what Raft knows follows them. The leader's [`steward`] compares both again and again and takes
+//! the next step from one to the other, so that each procedure goes on where it was, whichever node leads then. Numbers of nodes are counted in a row and
+//! never given again.
+//!
+//! * [`rows`]: what is written down of nodes and invitations
+//! * [`token`]: an invitation as an operator carries it from one machine to another
+//! * [`join`]: how a machine becomes a node
+//! * [`voters`]: who should vote
+//! * [`steward`]: the next step
+
+mod join;
+mod rows;
+mod steward;
+mod token;
+mod voters;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_proto::v1::TableSpec;
+
+pub use join::{Gate, JoinError, Joined, join};
+pub use rows::{Member, Standing};
+pub use token::{Invitation, TokenError};
+
+use crate::door::{Door, DoorError, HeardNode};
+use crate::net::{Authority, CertificateError};
+
+/// The table of nodes: what each is, and what is wanted of it.
+pub const MEMBERS: &str = "panther-nodes";
+/// The table of invitations that are open.
+pub const INVITATIONS: &str = "panther-invitations";
+
+/// Why a change of membership is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum MembersError {
+    /// It cannot be as it is asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no such node.
+    #[error("there is no node {0} in this cluster; `pantherctl cluster status` lists the nodes")]
+    NoSuchNode(u64),
+    /// The cluster gives no answer.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// What a node is, and what it gives to one that joins.
+#[derive(Debug)]
+pub struct Own {
+    /// Its name, for lists.
+    pub name: String,
+    /// Where others reach it; empty if they do not.
+    pub address: String,
+    /// Its version, for lists.
+    pub version: String,
+    /// The cluster's authority; a node without it invites nobody.
+    pub authority: Option<Authority>,
+    /// What the cluster seals secrets with.
+    pub sealing_key: Vec<u8>,
+}
+
+/// One node as it is seen now.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What is written down of it.
+    pub member: Member,
+    /// It votes.
+    pub votes: bool,
+    /// It leads.
+    pub leads: bool,
+    /// What the leader has heard of it; `None` while no leader can be asked.
+    pub heard: Option<HeardNode>,
+}
+
+/// All nodes as they are seen now.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The nodes by number.
+    pub nodes: Vec<Seen>,
+    /// How many should vote, if there are enough nodes.
+    pub voters_wanted: u64,
+    /// Why less is shown than there is to know.
+    pub blind: Option<String>,
+}
+
+/// The cluster's nodes, seen from one of them; clones share it.
+#[derive(Clone)]
+pub struct Members {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    door: Door,
+    own: Arc<Own>,
+    steward: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(steward) = self.steward.lock().take() {
+            steward.abort();
+        }
+    }
+}
+
+/// The tables that have to be declared for membership.
+#[must_use]
+pub fn tables() -> Vec<TableSpec> {
+    let table = |name: &str, ttl: &str| TableSpec {
+        name: name.to_owned(),
+        ttl_attribute: ttl.to_owned(),
+        ..TableSpec::default()
+    };
+    vec![table(MEMBERS, ""), table(INVITATIONS, rows::EXPIRES)]
+}
+
+impl Members {
+    /// Notes what this node is, and takes part in looking after membership. The tables are declared.
+    ///
+    /// # Errors
+    /// The cluster gives no answer.
+    pub async fn start(door: Door, own: Arc<Own>, gate: &Gate) -> Result<Self, MembersError> {
+        rows::note_own(&door, &own).await?;
+        let inner = Arc::new(Inner {
+            door,
+            own,
+            steward: parking_lot::Mutex::default(),
+        });
+        let members = Self { inner };
+        let steward = tokio::spawn(steward::run(Arc::downgrade(&members.inner)));
+        *members.inner.steward.lock() = Some(steward);
+        gate.open(&members);
+        Ok(members)
+    }
+
+    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`.
+    ///
+    /// # Errors
+    /// This node has no address that others reach, or the one that is to be replaced is none.
+    pub async fn invite(
+        &self,
+        valid: Duration,
+        replaces: Option<u64>,
+    ) -> Result<String, MembersError> {
+        let (door, own) = (&self.inner.door, &*self.inner.own);
+        let Some(authority) = own.authority.as_ref().filter(|_| !own.address.is_empty()) else {
+            return Err(MembersError::Refused(
+                "this node listens to no other nodes: set cluster.listen (and cluster.advertise, where others reach it under another address), start it again, and invite then"
+                    .to_owned(),
+            ));
+        };
+        if let Some(old) = replaces {
+            self.standing(old).await?;
+        }
+        let invitation = Invitation::new(authority, door.node(), &own.address)?;
+        rows::invite(door, &invitation.secret, valid, replaces).await?;
+        Ok(invitation.token())
+    }
+
+    /// Takes in whoever shows the secret of an open invitation.
+    pub(crate) async fn admit(
+        &self,
+        secret: &[u8],
+        member: Member,
+    ) -> Result<Joined, MembersError> {
+        let (door, own) = (&self.inner.door, &*self.inner.own);
+        let Some(authority) = &own.authority else {
+            return Err(MembersError::Refused(
+                "this node has no authority to take in others".to_owned(),
+            ));
+        };
+        let node = rows::admit(door, secret, member).await?;
+        Ok(Joined {
+            node,
+            certificates: authority.issue(node)?,
+            authority: Authority::open(
+                authority.cluster(),
+                &authority.key(),
+                authority.certificate(),
+            )?,
+            sealing_key: own.sealing_key.clone(),
+        })
+    }
+
+    async fn standing(&self, node: u64) -> Result<Standing, MembersError> {
+        let (members, _) = rows::all(&self.inner.door).await?;
+        let member = members.get(&node).ok_or(MembersError::NoSuchNode(node))?;
+        if member.standing == Standing::Removed {
+            return Err(MembersError::Refused(format!(
+                "node {node} was removed; its number is never used again"
+            )));
+        }
+        Ok(member.standing)
+    }
+
+    /// All nodes, as written down, as Raft has them and as the leader hears them. Without a leader what this node knows itself.
+    pub async fn look(&self) -> Look {
+        let door = &self.inner.door;
+        let (written, blind) = match rows::all(door).await {
+            Ok(written) => (written, None),
+            Err(error) => (
+                rows::all_here(door).await.unwrap_or_default(),
+                Some(error.to_string()),
+            ),
+        };
+        let (mut members, voters_wanted) = written;
+        let status = door.group().status();
+        for (node, address) in &status.members {
+            members
+                .entry(*node)
+                .or_insert_with(|| Member::unwritten(*node, address));
+        }
+        let heard: BTreeMap<u64, HeardNode> = match &blind {
+            None => door.heard().await.unwrap_or_default(),
+            Some(_) => BTreeMap::new(),
+        };
+        let nodes = members
+            .into_values()
+            .map(|member| Seen {
+                votes: status.voters.contains(&member.node),
+                leads: status.leader == Some(member.node),
+                heard: heard.get(&member.node).cloned(),
+                member,
+            })
+            .collect();
+        Look {
+            nodes,
+            voters_wanted,
+            blind,
+        }
+    }
+
+    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn drain(&self, node: u64, drained: bool) -> Result<(), MembersError> {
+        match (self.standing(node).await?, drained) {
+            (Standing::Joining, _) => Err(MembersError::Refused(format!(
+                "node {node} is still joining"
+            ))),
+            (Standing::Leaving, _) => Err(MembersError::Refused(format!(
+                "node {node} is being removed"
+            ))),
+            (_, true) => Ok(rows::set_standing(&self.inner.door, node, Standing::Draining).await?),
+            (_, false) => Ok(rows::set_standing(&self.inner.door, node, Standing::Member).await?),
+        }
+    }
+
+    /// Takes a node out of the cluster for good; the steward does it, soon.
+    ///
+    /// # Errors
+    /// There is no such node, or it is the last.
+    pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
+        self.standing(node).await?;
+        let (members, _) = rows::all(&self.inner.door).await?;
+        let stays = members
+            .values()
+            .any(|other| other.node != node && other.standing == Standing::Member);
+        if !stays {
+            return Err(MembersError::Refused(format!(
+                "node {node} is the last one that can keep the cluster's data"
+            )));
+        }
+        Ok(rows::set_standing(&self.inner.door, node, Standing::Leaving).await?)
+    }
+
+    /// Sets how many nodes vote, if there are enough: 1, 3 or 5.
+    ///
+    /// # Errors
+    /// It is another number.
+    pub async fn set_voters(&self, wanted: u64) -> Result<(), MembersError> {
+        if ![1, 3, 5].contains(&wanted) {
+            return Err(MembersError::Refused(format!(
+                "{wanted} voters are no good number: 1 survives no loss, 3 survive one, 5 two; more only cost time"
+            )));
+        }
+        Ok(rows::set_voters(&self.inner.door, wanted).await?)
+    }
+
+    /// Lets another voter lead.
+    ///
+    /// # Errors
+    /// It does not vote, or there is no leader that could be asked.
+    pub async fn lead(&self, node: u64) -> Result<(), MembersError> {
+        let status = self.inner.door.group().status();
+        if !status.voters.contains(&node) {
+            return Err(MembersError::Refused(format!(
+                "node {node} does not vote, so it cannot lead; the voters are {:?}",
+                status.voters
+            )));
+        }
+        Ok(self.inner.door.let_lead(node).await?)
+    }
+}

@@ -1,0 +1,292 @@
+//! What is written down of nodes and invitations, and the commands that change it. Several nodes may try the same at once: each
+//! command says what it relies on, and who comes second looks again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use panther_proto::v1::{Row, RowChange, Transact};
+use sha2::{Digest, Sha256};
+
+use super::{INVITATIONS, MEMBERS, MembersError, Own};
+use crate::door::change::{Change, RowExt, key};
+use crate::door::{Door, DoorError};
+use crate::state::read::{self, Query};
+use crate::storage::StateStore;
+
+/// When an invitation ends, in seconds since 1970: the table's TTL attribute.
+pub(super) const EXPIRES: &str = "expiresAt";
+/// The row of what holds for all nodes; the others are called by a number.
+const CLUSTER: &str = "cluster";
+/// The number that the next node gets. The first node's is 1.
+const NEXT: &str = "next";
+const FIRST_NEXT: i64 = 2;
+/// How many should vote.
+const VOTERS: &str = "voters";
+const DEFAULT_VOTERS: u64 = 3;
+/// Nodes that are read at once: far more than there are.
+const NODES: usize = 1_000;
+/// How often a command is tried against others that change the same.
+const ATTEMPTS: u32 = 20;
+
+/// How a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Admitted, and not yet caught up.
+    Joining,
+    /// Of the cluster.
+    Member,
+    /// Of the cluster, and without work.
+    Draining,
+    /// To be removed.
+    Leaving,
+    /// No longer of the cluster.
+    Removed,
+}
+
+impl Standing {
+    /// As it is written down.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Member => "member",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+            Self::Removed => "removed",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        [Self::Joining, Self::Draining, Self::Leaving, Self::Removed]
+            .into_iter()
+            .find(|standing| standing.word() == word)
+            .unwrap_or(Self::Member)
+    }
+}
+
+/// One node as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub node: u64,
+    /// Its name.
+    pub name: String,
+    /// Where others reach it; empty if they do not.
+    pub address: String,
+    /// Its daemon's version.
+    pub version: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// The node that it takes the place of once it has caught up.
+    pub replaces: Option<u64>,
+}
+
+impl Member {
+    /// One that has written nothing of itself yet.
+    pub(super) fn unwritten(node: u64, address: &str) -> Self {
+        Self {
+            node,
+            name: String::new(),
+            address: address.to_owned(),
+            version: String::new(),
+            standing: Standing::Member,
+            replaces: None,
+        }
+    }
+
+    fn of(node: u64, row: &Row) -> Self {
+        let text = |name: &str| row.text(name).unwrap_or_default().to_owned();
+        Self {
+            node,
+            name: text("name"),
+            address: text("address"),
+            version: text("version"),
+            standing: Standing::of(row.text("standing").unwrap_or_default()),
+            replaces: row
+                .int("replaces")
+                .and_then(|node| u64::try_from(node).ok()),
+        }
+    }
+}
+
+/// The nodes by number, and how many should vote.
+pub(super) type Written = (BTreeMap<u64, Member>, u64);
+
+fn of_store(store: &StateStore) -> io::Result<Written> {
+    let query = Query {
+        table: MEMBERS.to_owned(),
+        limit: NODES,
+        ..Query::default()
+    };
+    let (mut members, mut voters) = (BTreeMap::new(), DEFAULT_VOTERS);
+    for (key, row) in read::query(store, &query)?.rows {
+        if let Ok(node) = key.hash.parse() {
+            members.insert(node, Member::of(node, &row));
+        } else if let Some(wanted) = row
+            .int(VOTERS)
+            .and_then(|wanted| u64::try_from(wanted).ok())
+        {
+            voters = wanted;
+        }
+    }
+    Ok((members, voters))
+}
+
+/// All, as of now.
+pub(super) async fn all(door: &Door) -> Result<Written, DoorError> {
+    door.read(of_store).await
+}
+
+/// All, as far as this node has them: the last to look at when no leader can be asked.
+pub(super) async fn all_here(door: &Door) -> io::Result<Written> {
+    let store = door.group().store().clone();
+    tokio::task::spawn_blocking(move || of_store(&store))
+        .await
+        .map_err(io::Error::other)?
+}
+
+fn of_node(node: u64) -> Change {
+    Change::update(MEMBERS, key(node.to_string()))
+}
+
+async fn make(door: &Door, changes: Vec<RowChange>) -> Result<(), DoorError> {
+    let transact = Transact {
+        changes,
+        ..Transact::default()
+    };
+    door.transact(transact).await.map(drop)
+}
+
+/// Writes down what this node is, if it is not there already.
+pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
+    let node = door.node();
+    let (members, _) = all(door).await?;
+    let same = members.get(&node).is_some_and(|member| {
+        member.name == own.name && member.address == own.address && member.version == own.version
+    });
+    if same {
+        return Ok(());
+    }
+    let change = of_node(node)
+        .set("name", &own.name)
+        .set("address", &own.address)
+        .set("version", &own.version)
+        .done();
+    make(door, vec![change]).await
+}
+
+/// The secret itself is kept nowhere.
+fn secret_key(secret: &[u8]) -> String {
+    let mut name = String::new();
+    for byte in Sha256::digest(secret) {
+        let _ = write!(name, "{byte:02x}"); // a String takes all
+    }
+    name
+}
+
+/// Opens an invitation.
+pub(super) async fn invite(
+    door: &Door,
+    secret: &[u8],
+    valid: Duration,
+    replaces: Option<u64>,
+) -> Result<(), DoorError> {
+    let ends = door.now_ms() / 1_000 + valid.as_secs();
+    let change = Change::put(INVITATIONS, key(secret_key(secret)))
+        .set(EXPIRES, ends)
+        .set_or_remove("replaces", replaces)
+        .done();
+    make(door, vec![change]).await
+}
+
+/// Gives a new node its number and closes the invitation, both or neither.
+pub(super) async fn admit(
+    door: &Door,
+    secret: &[u8],
+    mut member: Member,
+) -> Result<u64, MembersError> {
+    let invitation = key(secret_key(secret));
+    for _ in 0..ATTEMPTS {
+        let Some(open) = door.get(INVITATIONS, &invitation).await? else {
+            return Err(MembersError::Refused(
+                "this invitation is not open: it was used, or its time is over; `pantherctl cluster invite` makes another"
+                    .to_owned(),
+            ));
+        };
+        member.replaces = open
+            .int("replaces")
+            .and_then(|node| u64::try_from(node).ok());
+        let cluster = door.get(MEMBERS, &key(CLUSTER)).await?;
+        let next = cluster.and_then(|row| row.int(NEXT));
+        let number = next.unwrap_or(FIRST_NEXT);
+        let counter = Change::update(MEMBERS, key(CLUSTER));
+        let counter = match next {
+            Some(next) => counter.if_equals(NEXT, next),
+            None => counter.if_absent(NEXT),
+        };
+        member.node = u64::try_from(number).unwrap_or(u64::MAX);
+        let changes = vec![
+            counter.set(NEXT, number + 1).done(),
+            Change::delete(INVITATIONS, invitation.clone())
+                .if_row_present()
+                .done(),
+            Change::put(MEMBERS, key(number.to_string()))
+                .if_row_absent()
+                .set("name", &member.name)
+                .set("address", &member.address)
+                .set("version", &member.version)
+                .set("standing", Standing::Joining.word())
+                .set_or_remove("replaces", member.replaces)
+                .done(),
+        ];
+        match make(door, changes).await {
+            Ok(()) => return Ok(member.node),
+            Err(DoorError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(MembersError::Refused(
+        "too many nodes join at this moment; try again".to_owned(),
+    ))
+}
+
+/// Says how a node should stand from now on.
+pub(super) async fn set_standing(
+    door: &Door,
+    node: u64,
+    standing: Standing,
+) -> Result<(), DoorError> {
+    make(
+        door,
+        vec![of_node(node).set("standing", standing.word()).done()],
+    )
+    .await
+}
+
+/// A node has caught up: it is a member, and the one whose place it takes leaves.
+pub(super) async fn caught_up(door: &Door, member: &Member) -> Result<(), DoorError> {
+    let joined = of_node(member.node)
+        .if_equals("standing", Standing::Joining.word())
+        .set("standing", Standing::Member.word())
+        .remove("replaces")
+        .done();
+    let mut changes = vec![joined];
+    if let Some(old) = member.replaces {
+        changes.push(
+            of_node(old)
+                .set("standing", Standing::Leaving.word())
+                .done(),
+        );
+    }
+    make(door, changes).await
+}
+
+/// Says how many nodes should vote.
+pub(super) async fn set_voters(door: &Door, wanted: u64) -> Result<(), DoorError> {
+    let change = Change::update(MEMBERS, key(CLUSTER))
+        .set(VOTERS, wanted)
+        .done();
+    make(door, vec![change]).await
+}

@@ -1,0 +1,280 @@
+//! Joining, voting, replacing, removing: what an operator's one command comes to, over real gRPC on loopback.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Among, Door, DoorSettings};
+use panther_cluster::membership::{
+    Gate, Invitation, Joined, Members, MembersError, Own, Standing, join, tables,
+};
+use panther_cluster::net::{Authority, Certificates, Peers};
+use panther_cluster::raft::Membership;
+use panther_proto::v1::{Transact, command};
+use tokio::net::TcpListener;
+
+use super::door::declaration;
+use super::three::{PATIENCE, until};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+struct Node {
+    door: Door,
+    members: Members,
+}
+
+/// A cluster whose nodes come and go as they do for an operator.
+struct Cluster {
+    folder: tempfile::TempDir,
+    nodes: BTreeMap<u64, Node>,
+    sessions: u64,
+}
+
+impl Cluster {
+    async fn first() -> Self {
+        let mut cluster = Self {
+            folder: tempfile::tempdir().unwrap(),
+            nodes: BTreeMap::new(),
+            sessions: 0,
+        };
+        let authority = Authority::create("test").unwrap();
+        let certificates = authority.issue(1).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        cluster
+            .start(1, listener, certificates, authority, false)
+            .await;
+        cluster
+    }
+
+    async fn start(
+        &mut self,
+        node: u64,
+        listener: TcpListener,
+        certificates: Certificates,
+        authority: Authority,
+        joins: bool,
+    ) {
+        let address = listener.local_addr().unwrap().to_string();
+        let gate = Arc::new(Gate::default());
+        let among = Among {
+            membership: Membership {
+                peers: Some(Peers::new(certificates)),
+                address: address.clone(),
+                joins,
+            },
+            listener: Some(listener),
+            gate: Some(gate.clone()),
+        };
+        let mut settings = DoorSettings {
+            tick: Duration::from_millis(50),
+            ..DoorSettings::default()
+        };
+        settings.group.heartbeat = Duration::from_millis(100);
+        self.sessions += 1;
+        let session = node * 1_000 + self.sessions;
+        let folder = self.folder.path().join(node.to_string());
+        let door = Door::open_among(&folder, node, session, settings, among)
+            .await
+            .unwrap();
+        if node == 1 {
+            let mut declare = declaration();
+            declare.tables.extend(tables());
+            door.execute(command::Kind::Declare(declare)).await.unwrap();
+        }
+        let own = Own {
+            name: format!("machine-{node}"),
+            address,
+            version: "1".to_owned(),
+            authority: Some(authority),
+            sealing_key: b"seal".to_vec(),
+        };
+        let members = Members::start(door.clone(), Arc::new(own), &gate)
+            .await
+            .unwrap();
+        self.nodes.insert(node, Node { door, members });
+    }
+
+    /// One more machine joins by an invitation of `host`.
+    async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
+        let token = self.nodes[&host].members.invite(HOUR, replaces).await;
+        let invitation = Invitation::read(&token.unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let Joined {
+            node,
+            certificates,
+            authority,
+            sealing_key,
+        } = join(&invitation, "new", &address, "1").await.unwrap();
+        assert_eq!(sealing_key, b"seal");
+        self.start(node, listener, certificates, authority, true)
+            .await;
+        node
+    }
+
+    fn any(&self) -> &Node {
+        self.nodes.values().next().unwrap()
+    }
+
+    async fn voters(&self, wanted: &[u64]) {
+        until(&format!("{wanted:?} vote"), async || {
+            let voters = |node: &Node| node.door.group().status().voters;
+            self.nodes
+                .values()
+                .all(|node| voters(node) == wanted)
+                .then_some(())
+        })
+        .await;
+    }
+
+    async fn standing(&self, node: u64, wanted: Standing) {
+        until(&format!("{node} is {wanted:?}"), async || {
+            let look = self.any().members.look().await;
+            let seen = look.nodes.iter().find(|seen| seen.member.node == node)?;
+            (seen.member.standing == wanted).then_some(())
+        })
+        .await;
+    }
+
+    async fn stop(&mut self, node: u64) {
+        let Node { door, members } = self.nodes.remove(&node).unwrap();
+        drop(members);
+        door.close().await.unwrap();
+    }
+
+    async fn end(mut self) {
+        let nodes: Vec<u64> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            self.stop(node).await;
+        }
+    }
+}
+
+fn put(number: i64) -> Transact {
+    Transact {
+        changes: vec![
+            Change::put("alerts", change::key("row"))
+                .set("number", number)
+                .done(),
+        ],
+        ..Transact::default()
+    }
+}
+
+async fn number(door: &Door) -> Option<i64> {
+    let row = door.get("alerts", &change::key("row")).await.unwrap();
+    row.unwrap().int("number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_becomes_three_by_two_invitations_and_a_third_is_not_good_twice() {
+    let mut cluster = Cluster::first().await;
+    cluster.nodes[&1].door.transact(put(1)).await.unwrap();
+    assert_eq!(cluster.join(1, None).await, 2);
+    cluster.standing(2, Standing::Member).await;
+    cluster.voters(&[1]).await; // two would survive no loss more than one
+    // Any node invites.
+    assert_eq!(cluster.join(2, None).await, 3);
+    cluster.voters(&[1, 2, 3]).await;
+    for node in cluster.nodes.values() {
+        assert_eq!(number(&node.door).await, Some(1));
+    }
+    let token = cluster.nodes[&3].members.invite(HOUR, None).await.unwrap();
+    let invitation = Invitation::read(&token).unwrap();
+    join(&invitation, "once", "127.0.0.1:1", "1").await.unwrap();
+    let again = join(&invitation, "twice", "127.0.0.1:1", "1").await;
+    assert!(again.unwrap_err().to_string().contains("not open"));
+    // The one that never came is seen, and can be removed again.
+    cluster.standing(4, Standing::Joining).await;
+    cluster.nodes[&1].members.remove(4).await.unwrap();
+    cluster.standing(4, Standing::Removed).await;
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guessed_secret_and_another_clusters_invitation_open_nothing() {
+    let cluster = Cluster::first().await;
+    let token = cluster.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let mut guessed = Invitation::read(&token).unwrap();
+    guessed.secret = vec![0; 32];
+    let refused = join(&guessed, "guesser", "127.0.0.1:1", "1").await;
+    assert!(refused.unwrap_err().to_string().contains("not open"));
+    // Somebody else at the address is not believed: no secret reaches it.
+    let other = Cluster::first().await;
+    let theirs = other.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let mut misled = Invitation::read(&token).unwrap();
+    misled.address = Invitation::read(&theirs).unwrap().address;
+    let refused = join(&misled, "misled", "127.0.0.1:1", "1").await;
+    let reason = refused.unwrap_err().to_string();
+    assert!(reason.contains("certificate"), "{reason}");
+    other.end().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_node_is_replaced_by_one_invitation_and_knows_it_when_it_comes_back() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.nodes[&2].door.transact(put(7)).await.unwrap();
+    cluster.stop(3).await;
+    let new = cluster.join(1, Some(3)).await;
+    assert_eq!(new, 4);
+    cluster.standing(3, Standing::Removed).await;
+    cluster.voters(&[1, 2, 4]).await;
+    assert_eq!(number(&cluster.nodes[&4].door).await, Some(7));
+    let look = cluster.nodes[&1].members.drain(3, true).await;
+    assert!(matches!(look, Err(MembersError::Refused(_))), "{look:?}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.nodes[&2].members.drain(1, true).await.unwrap();
+    until("another leads", async || {
+        let leader = cluster.nodes[&2].door.group().status().leader;
+        leader.filter(|leader| *leader != 1)
+    })
+    .await;
+    let send = Transact {
+        sends: vec![change::to_queue("work", b"x".to_vec())],
+        ..Transact::default()
+    };
+    let short = Duration::from_millis(300);
+    until("the drained node receives nothing", async || {
+        (!cluster.nodes[&1].door.does_receive()).then_some(())
+    })
+    .await;
+    cluster.nodes[&1].door.transact(send).await.unwrap();
+    let held = cluster.nodes[&1].door.receive("work", 1, short).await;
+    assert!(held.unwrap().messages.is_empty());
+    cluster.nodes[&3].members.drain(1, false).await.unwrap();
+    let held = cluster.nodes[&1].door.receive("work", 1, PATIENCE).await;
+    assert_eq!(held.unwrap().messages.len(), 1);
+    cluster.nodes[&2].members.lead(1).await.unwrap();
+    assert_eq!(cluster.nodes[&2].door.group().status().leader, Some(1));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_with_its_reason() {
+    let cluster = Cluster::first().await;
+    let members = &cluster.nodes[&1].members;
+    for (refused, reason) in [
+        (members.remove(1).await, "last one"),
+        (members.remove(9).await, "no node 9"),
+        (members.set_voters(2).await, "no good number"),
+        (members.lead(9).await, "does not vote"),
+    ] {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(reason), "{said}");
+    }
+    cluster.end().await;
+}

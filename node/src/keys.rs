@@ -1,0 +1,130 @@
+//! What this node shows of itself to others, kept in its folder: the cluster's authority and the node's own certificate, each with its key.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use panther_cluster::net::{Authority, CertificateError, Certificates};
+
+use crate::Failure;
+
+/// The folder, in data_dir.
+const FOLDER: &str = "keys";
+const AUTHORITY: &str = "authority.pem";
+const AUTHORITY_KEY: &str = "authority.key";
+const NODE: &str = "node.pem";
+const NODE_KEY: &str = "node.key";
+
+/// The authority and the node's own.
+pub(crate) struct Keys {
+    pub(crate) authority: Authority,
+    pub(crate) certificates: Certificates,
+}
+
+impl Keys {
+    /// Those that are kept, or for the first node of a cluster new ones.
+    ///
+    /// # Errors
+    /// They cannot be read or made, or are missing although the node was given some.
+    pub(crate) fn open(
+        data_dir: &Path,
+        cluster: &str,
+        node: u64,
+        founded: bool,
+    ) -> Result<Self, Failure> {
+        let folder = data_dir.join(FOLDER);
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Failure::Configuration(format!(
+                    "{} is missing, and without it this node can prove nothing to the others. Restore it from a backup, or take the node out (`pantherctl cluster remove {node}` at another) and join anew",
+                    path.display()
+                )),
+                _ => Failure::Failed(format!("{}: {error}", path.display())),
+            })
+        };
+        if founded && !folder.exists() {
+            let authority = Authority::create(cluster).map_err(no_keys)?;
+            let certificates = authority.issue(node).map_err(no_keys)?;
+            let keys = Self {
+                authority,
+                certificates,
+            };
+            keys.keep(data_dir)?;
+            return Ok(keys);
+        }
+        let authority_certificate = read(AUTHORITY)?;
+        let authority = Authority::open(cluster, &read(AUTHORITY_KEY)?, &authority_certificate);
+        Ok(Self {
+            authority: authority.map_err(no_keys)?,
+            certificates: Certificates::kept(
+                cluster,
+                node,
+                &authority_certificate,
+                &read(NODE)?,
+                &read(NODE_KEY)?,
+            ),
+        })
+    }
+
+    /// Keeps them in the node's folder: all, or none.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn keep(&self, data_dir: &Path) -> Result<(), Failure> {
+        let folder = data_dir.join(FOLDER);
+        let new = data_dir.join("keys.new");
+        let kept = || {
+            match std::fs::remove_dir_all(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => DirBuilder::new().mode(0o700).create(&new)?,
+            }
+            let files = [
+                (AUTHORITY, self.authority.certificate().to_owned()),
+                (AUTHORITY_KEY, self.authority.key()),
+                (NODE, self.certificates.certificate().to_owned()),
+                (NODE_KEY, self.certificates.key().to_owned()),
+            ];
+            for (name, content) in files {
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(new.join(name))?;
+                file.write_all(content.as_bytes())?;
+                file.sync_all()?;
+            }
+            File::open(&new)?.sync_all()?;
+            std::fs::rename(&new, &folder)?;
+            File::open(data_dir)?.sync_all()
+        };
+        kept().map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))
+    }
+}
+
+fn no_keys(error: CertificateError) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_made_once_for_the_first_node_and_never_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Keys::open(folder.path(), "c1", 1, true).unwrap();
+        let again = Keys::open(folder.path(), "c1", 1, true).unwrap();
+        assert_eq!(again.authority.key(), made.authority.key());
+        assert_eq!(again.certificates.key(), made.certificates.key());
+        let mode = std::fs::metadata(folder.path().join("keys/node.key")).unwrap();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+            0o600
+        );
+        let other = tempfile::tempdir().unwrap();
+        let refused = Keys::open(other.path(), "c1", 2, false).err().unwrap();
+        assert!(matches!(refused, Failure::Configuration(_)));
+    }
+}
