@@ -126,7 +126,7 @@ mod tests {
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        assert_eq!((DECLARATIONS, digest.as_str()), (1, "c24e6ca01df05453"));
+        assert_eq!((DECLARATIONS, digest.as_str()), (2, "2f249da470391b3b"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::state::{limits, read};
 
 /// How long a leader that stops waits for another to lead.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// After this a leader that was asked to hand over, and still leads, is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A node's place among others. The default knows none.
 #[derive(Default)]
@@ -339,25 +341,36 @@ impl Door {
         let group = &self.inner.group;
         let until = Instant::now() + HAND_OVER * 2;
         let mut reason = "is it up, and has it caught up?".to_owned();
-        while group.status().leader != Some(node) {
+        let mut changes = group.changes();
+        let mut asked = None;
+        loop {
+            let status = group.status();
+            if status.leader == Some(node) {
+                return Ok(());
+            }
             if Instant::now() >= until {
                 return Err(DoorError::Unavailable(format!(
                     "node {node} does not lead {} s after it was asked to: {reason}",
                     (HAND_OVER * 2).as_secs()
                 )));
             }
-            // While the lead changes hands there is nobody to ask.
-            let asked = if group.status().leads {
-                group.hand_over(node).await.map_err(DoorError::from)
-            } else {
-                self.inner.route.lead(node).await
-            };
-            if let Err(error) = asked {
-                reason = error.to_string();
+            // Asked again only of another leader, or when the first asking has come to nothing.
+            let due = asked.is_none_or(|(leader, at): (Option<u64>, Instant)| {
+                leader != status.leader || at.elapsed() >= ASK_AGAIN
+            });
+            if due && status.leader.is_some() {
+                let answer = if status.leads {
+                    group.hand_over(node).await.map_err(DoorError::from)
+                } else {
+                    self.inner.route.lead(node).await
+                };
+                if let Err(error) = answer {
+                    reason = error.to_string();
+                }
+                asked = Some((status.leader, Instant::now()));
             }
-            group.changed(Duration::from_millis(500)).await;
+            changes.next(ASK_AGAIN).await;
         }
-        Ok(())
     }
 
     /// Ends the session of another node, so that what it holds is received elsewhere.
@@ -416,6 +429,8 @@ pub(super) async fn end_silent_sessions(inner: &Inner) {
 pub(super) async fn hand_over(inner: &Inner) {
     let until = Instant::now() + HAND_OVER;
     let status = inner.group.status();
+    let mut changes = inner.group.changes();
+    changes.next(Duration::ZERO).await; // what has changed before
     let others = status.voters.iter().filter(|voter| **voter != inner.node);
     for to in others.cycle() {
         let status = inner.group.status();
@@ -426,6 +441,6 @@ pub(super) async fn hand_over(inner: &Inner) {
             tracing::warn!(%error, "the lead could not be handed over; the others elect");
             return;
         }
-        inner.group.changed(Duration::from_millis(500)).await;
+        changes.next(ASK_AGAIN).await;
     }
 }

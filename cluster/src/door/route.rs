@@ -18,7 +18,7 @@ use super::alive::Sign;
 use super::clock::{ClusterClock, Trust};
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
-use crate::raft::{Group, ProposeError};
+use crate::raft::{Changes, Group, ProposeError};
 use crate::state::FORMAT;
 
 /// How long is waited for a change before it is looked again who leads.
@@ -67,7 +67,7 @@ impl Route {
     ///
     /// # Errors
     /// It has taken too long, or this node takes no part any more.
-    async fn look_again(&self, until: Instant) -> Result<(), DoorError> {
+    async fn look_again(&self, changes: &mut Changes, until: Instant) -> Result<(), DoorError> {
         let status = self.group.status();
         if let Some(fault) = status.fault {
             return Err(DoorError::Unavailable(format!(
@@ -80,13 +80,14 @@ impl Route {
                 status.voters
             )));
         }
-        self.group.changed(LOOK).await;
+        changes.next(LOOK).await;
         Ok(())
     }
 
     /// Carries commands to the leader; one reply for each.
     pub(super) async fn carry(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
         let until = Instant::now() + DEADLINE;
+        let mut changes = self.group.changes();
         loop {
             let attempt = match self.leader() {
                 Leader::Me => self.propose(&commands).await?,
@@ -102,7 +103,7 @@ impl Route {
                         commands.len()
                     )));
                 }
-                Attempt::Elsewhere => self.look_again(until).await?,
+                Attempt::Elsewhere => self.look_again(&mut changes, until).await?,
             }
         }
     }
@@ -180,6 +181,7 @@ impl Route {
     /// Returns once the state here holds what was committed when this was called.
     pub(super) async fn caught_up(&self) -> Result<(), DoorError> {
         let until = Instant::now() + DEADLINE;
+        let mut changes = self.group.changes();
         loop {
             let answer = match self.leader() {
                 Leader::Me => Some(self.own_read_index().await?),
@@ -191,7 +193,7 @@ impl Route {
                     index,
                     not_leader: None,
                 }) => return Ok(self.group.applied(index, DEADLINE).await?),
-                _ => self.look_again(until).await?,
+                _ => self.look_again(&mut changes, until).await?,
             }
         }
     }

@@ -18,11 +18,15 @@ const BEHIND: u64 = 500;
 
 /// Looks until the node stops.
 pub(super) async fn run(inner: Weak<Inner>) {
+    let mut changes = None;
     loop {
         let Some(door) = inner.upgrade().map(|inner| inner.door.clone()) else {
             return;
         };
-        door.group().changed(LOOK).await;
+        changes
+            .get_or_insert_with(|| door.group().changes())
+            .next(LOOK)
+            .await;
         // What is known here is enough for a node to keep its hands off the work, with a leader or without.
         if let Ok((members, _)) = rows::all_here(&door).await {
             let own = members.get(&door.node()).map(|member| member.standing);
@@ -116,7 +120,7 @@ async fn step(door: &Door, status: &GroupStatus) -> Result<(), MembersError> {
         });
         if let Some(heir) = heir {
             group.hand_over(*heir).await.map_err(refused)?;
-            group.changed(LOOK).await;
+            tokio::time::sleep(LOOK).await;
         }
         return Ok(());
     }

@@ -29,9 +29,9 @@ impl Group {
         Ok(wire::vote_answer(&response.map_err(io::Error::other)?))
     }
 
-    /// The leader hands over to this node; why it cannot, or nothing.
+    /// The leader hands over to this node or another; why it cannot, or nothing.
     pub(crate) async fn take_over(&self, call: &HandOverCall) -> io::Result<String> {
-        let request = wire::hand_over_request(call, self.node)?;
+        let request = wire::hand_over_request(call)?;
         match self
             .raft
             .handle_transfer_leader(request)

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ReadPolicy;
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
 use panther_proto::v1::{Entry, Reply};
 use prost::Message;
@@ -117,6 +119,16 @@ pub struct Group {
     snapshots: Arc<AbortOnDrop>,
 }
 
+/// Tells of changes of leadership and membership.
+pub struct Changes(WatchReceiverOf<Types, RaftServerMetrics<Types>>);
+
+impl Changes {
+    /// Returns when something has changed since the last time (the first time at once), or after `at_most`.
+    pub async fn next(&mut self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.0.changed()).await;
+    }
+}
+
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -203,10 +215,10 @@ impl Group {
         self.node
     }
 
-    /// Returns when something about leadership or membership has changed, or after `at_most`.
-    pub async fn changed(&self, at_most: Duration) {
-        let mut metrics = self.raft.server_metrics();
-        let _ = tokio::time::timeout(at_most, metrics.changed()).await;
+    /// What is to be waited on for changes of leadership and membership. Made before the status is looked at, so that none is missed.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes(self.raft.server_metrics())
     }
 
     /// Proposes one entry; its replies once it is applied here.
@@ -269,6 +281,7 @@ impl Group {
             .await;
         // openraft would call a node caught up that is thousands of entries behind, or was never reached.
         let upto = changed_membership(added.map(|done| done.log_id.index()))?;
+        let mut data_metrics = self.raft.data_metrics();
         loop {
             let metrics = self.raft.metrics().borrow_watched().clone();
             let Some(replication) = metrics.replication else {
@@ -280,8 +293,7 @@ impl Group {
             if matched.is_some_and(|at| at.index() >= upto) {
                 return Ok(());
             }
-            let mut metrics = self.raft.data_metrics();
-            let _ = tokio::time::timeout(CATCHING_UP, metrics.changed()).await;
+            let _ = tokio::time::timeout(CATCHING_UP, data_metrics.changed()).await;
         }
     }
 

@@ -17,4 +17,4 @@ mod types;
 mod wire;
 
 pub use apply::AfterApply;
-pub use group::{Group, GroupSettings, GroupStatus, Membership, ProposeError};
+pub use group::{Changes, Group, GroupSettings, GroupStatus, Membership, ProposeError};

@@ -128,22 +128,28 @@ pub(super) fn hand_over_call(
         between,
         vote: Some(types::stored_vote(request.from_leader())),
         last: request.last_log_id().map(types::position),
+        heir: *request.to_node_id(),
     }
 }
 
-pub(super) fn hand_over_request(
-    call: &HandOverCall,
-    me: u64,
-) -> io::Result<TransferLeaderRequest<Types>> {
+pub(super) fn hand_over_request(call: &HandOverCall) -> io::Result<TransferLeaderRequest<Types>> {
     Ok(TransferLeaderRequest::new(
         vote(call.vote.as_ref())?,
-        me,
+        call.heir,
         log_id(call.last.as_ref()),
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_hand_over_names_its_heir_to_all() {
+        let request = TransferLeaderRequest::new(types::RaftVoteType::new_committed(3, 1), 2, None);
+        let told = hand_over_request(&hand_over_call(&request, None)).unwrap();
+        assert_eq!(told.to_node_id(), &2);
+        assert_eq!(told.from_leader(), request.from_leader());
+    }
+
     use bytes::Bytes;
     use openraft::{EntryPayload, Vote};
     use proptest::prelude::*;

@@ -41,7 +41,6 @@ struct Nodes {
 
 impl Nodes {
     async fn three() -> Self {
-        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).try_init();
         let mut nodes = Self {
             folder: tempfile::tempdir().unwrap(),
             addresses: BTreeMap::new(),
