@@ -181,6 +181,7 @@ async fn one(
         data: folder.path().join("data"),
         python: settings.python.clone(),
         patience: settings.patience,
+        configuration: String::new(),
     })?;
     let ran = flow(settings, &mut node, rounds).await;
     ran.map_err(|failure| match failure {

@@ -2,11 +2,14 @@
 //!
 //! * [`crash_loop`]: killed again and again while logs come in through three doors; the counts equal an undisturbed run's
 //! * [`power_cut`]: the disk loses what was not synced; nothing acknowledged is gone
+//! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
 //! and what they are made of:
 //!
 //! * [`node`]: a pantherd in a folder of its own, started, killed, asked
+//! * [`cluster`]: three of them that are one cluster
+//! * [`load`]: what clients of a cluster do meanwhile, and what they note
 //! * [`doors`]: files into the three doors, each retried until it is acknowledged
 //! * [`receiver`]: the webhook that alerts are delivered to
 //! * [`tally`]: all that a run left behind, counted and checked in itself
@@ -15,15 +18,18 @@
 //!
 //! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
 
+pub mod cluster;
 pub mod compare;
 pub mod crash_loop;
 pub mod disk;
 pub mod doors;
 pub mod full_disk;
+pub mod load;
 pub mod node;
 pub mod power_cut;
 pub mod receiver;
 pub mod tally;
+pub mod three_nodes;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use panther_chaos_tests::crash_loop::{self, Settings};
+use panther_chaos_tests::three_nodes::{self, Fault};
 use panther_chaos_tests::{Failure, full_disk, power_cut};
 
 /// Faults for real pantherd processes, and a look at what is left.
@@ -27,6 +28,27 @@ enum Command {
     PowerCut(PowerCut),
     /// No room is left on the disk; new logs are refused, accepted ones are kept
     FullDisk,
+    /// Nodes of a cluster of three are killed, stopped and held still under load; nothing acknowledged is gone or doubled
+    ThreeNodes(ThreeNodes),
+}
+
+#[derive(Debug, Args)]
+struct ThreeNodes {
+    /// What the faults are drawn from; by default the time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many times the leader is killed first
+    #[arg(long, default_value_t = 0)]
+    kills: usize,
+    /// How many times the lead is handed over then
+    #[arg(long, default_value_t = 0)]
+    hand_overs: usize,
+    /// How many times a node is stopped and started again then
+    #[arg(long, default_value_t = 0)]
+    restarts: usize,
+    /// For how many minutes faults of all kinds are drawn then
+    #[arg(long, default_value_t = 0)]
+    minutes: u64,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +124,24 @@ fn main() -> ExitCode {
                     settings.seed, settings.rounds
                 ));
                 say(&power_cut::run(&settings).await?.to_string());
+                Ok(())
+            }
+            Command::ThreeNodes(arguments) => {
+                let first = [
+                    (Fault::KillLeader, arguments.kills),
+                    (Fault::HandOver, arguments.hand_overs),
+                    (Fault::Restart, arguments.restarts),
+                ];
+                let settings = three_nodes::Settings {
+                    seed: seed(arguments.seed),
+                    first: first
+                        .into_iter()
+                        .flat_map(|(fault, times)| std::iter::repeat_n(fault, times))
+                        .collect(),
+                    drawn: Duration::from_secs(60 * arguments.minutes),
+                };
+                say(&format!("three nodes: seed {}", settings.seed));
+                say(&three_nodes::run(&settings).await?.to_string());
                 Ok(())
             }
             Command::FullDisk => {

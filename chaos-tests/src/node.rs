@@ -70,6 +70,8 @@ pub struct NodeSettings {
     pub python: String,
     /// How long a start may take.
     pub patience: Duration,
+    /// The configuration file, as TOML.
+    pub configuration: String,
 }
 
 /// One node; its process is killed when this is dropped.
@@ -95,7 +97,11 @@ impl Node {
     pub fn new(settings: NodeSettings) -> Result<Self> {
         std::fs::create_dir_all(settings.folder.join("tmp")).during("making the node's folder")?;
         // What the machine's own configuration says is no part of the run.
-        std::fs::write(settings.folder.join("pantherd.toml"), "").during("configuring the node")?;
+        std::fs::write(
+            settings.folder.join("pantherd.toml"),
+            &settings.configuration,
+        )
+        .during("configuring the node")?;
         // Sources are told where to post to, so the port stays the same from start to start.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -130,13 +136,11 @@ impl Node {
         }
     }
 
-    /// Starts the process and waits for nothing.
-    ///
-    /// # Errors
-    /// It cannot be started at all.
-    pub fn start(&mut self) -> Result<()> {
+    /// The daemon's program with the run's settings.
+    fn command(&self) -> Command {
         let folder = &self.settings.folder;
-        let mut child = Command::new(&self.settings.binaries.pantherd)
+        let mut command = Command::new(&self.settings.binaries.pantherd);
+        command
             .arg("--config")
             .arg(folder.join("pantherd.toml"))
             .arg("--data-dir")
@@ -151,7 +155,73 @@ impl Node {
             .env("TMPDIR", folder.join("tmp"))
             .env("PANTHER__PYTHON__INTERPRETER", &self.settings.python)
             // A busy machine must not turn a slow rule into a rule error: results would differ for no fault of the node's.
-            .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000")
+            .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000");
+        command
+    }
+
+    /// Makes the node one of a cluster that has invited it.
+    ///
+    /// # Errors
+    /// The cluster does not take it.
+    pub async fn join(&self, token: &str) -> Result<()> {
+        let joined = self
+            .command()
+            .args(["join", token])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(CALL, joined)
+            .await
+            .map_err(|_| Failure::broken("pantherd join does not end"))?
+            .during("running pantherd join")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Failure::Broken(format!(
+            "pantherd join ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )))
+    }
+
+    /// The port of its HTTP ingest.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends the process a signal, if it runs.
+    ///
+    /// # Errors
+    /// The system does not let it.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let process = self
+            .running
+            .as_ref()
+            .and_then(|running| running.child.id())
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw);
+        match process {
+            Some(process) => {
+                rustix::process::kill_process(process, signal).during("signalling pantherd")
+            }
+            None => Err(Failure::broken("pantherd does not run")),
+        }
+    }
+
+    /// Whether it was started and not ended by us.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts the process and waits for nothing.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn start(&mut self) -> Result<()> {
+        let mut child = self
+            .command()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -351,7 +421,7 @@ impl Node {
 /// Calls a node's operations over its socket, with request ids of the caller's choice.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 /// Makes a call that is tried again the same call.

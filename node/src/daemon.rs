@@ -203,8 +203,9 @@ impl Node {
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let gate = Arc::new(Gate::default());
         let (among, authority) = among(configuration, data, gate.clone(), group).await?;
+        let settings = door_settings(configuration);
         let open = group.spawn(async move {
-            Door::open_among(&folder, number, session, DoorSettings::default(), among).await
+            Door::open_among(&folder, number, session, settings, among).await
         });
         let door = open
             .await
@@ -326,6 +327,18 @@ impl Node {
             Err(error) => Err(Failure::Failed(format!("closing the log failed: {error}"))),
         }
     }
+}
+
+/// Among others a dead leader must be missed soon: with this heartbeat another is elected within a second or so. A node that is alone is
+/// missed by nobody, and sleeps longer.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+fn door_settings(configuration: &Configuration) -> DoorSettings {
+    let mut settings = DoorSettings::default();
+    if configuration.cluster.is_some() {
+        settings.group.heartbeat = HEARTBEAT;
+    }
+    settings
 }
 
 /// The node's place among others: none, if it listens to nobody and was not given one.
