@@ -1,6 +1,7 @@
 # What there is to do with a clone. Each target works on Debian 12 with Rust, a C compiler, Python 3.11 and make.
 #
 #   make demo                              build, start a node, watch logs become alerts
+#   make demo-cluster                      three nodes on this machine: one is killed, replaced, all are restarted
 #   make test                              everything that must pass
 #   make fmt / make docs                   format the sources / build the API documentation
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
@@ -16,13 +17,18 @@ CORE   := .venv/conformance
 # cargo-nextest runs test binaries side by side; without it cargo's own runner does the same, one binary after the other.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test test-rust test-python fmt docs chaos bench conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos bench conformance
 .DEFAULT_GOAL := test
 
 demo:
 	@echo "building pantherd and pantherctl (the first time this takes some minutes) ..."
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl
 	@$(PYTHON) demo/run --bin $(TARGET)/demo
+
+demo-cluster:
+	@echo "building pantherd and pantherctl (the first time this takes some minutes) ..."
+	@$(CARGO) build --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) demo/cluster --bin $(TARGET)/demo
 
 test: test-rust test-python
 

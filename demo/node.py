@@ -66,21 +66,35 @@ class Webhook:
 class Node:
     """A pantherd in a folder of its own, and pantherctl to speak to it."""
 
-    def __init__(self, binaries, folder, configuration=""):
+    def __init__(self, binaries, folder, configuration="", ingest="127.0.0.1:0", start=True):
         self.binaries, self.data = binaries, folder / "data"
         self.socket, self.log = folder / "pantherd.sock", folder / "pantherd.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PANTHER_")}
-        environment["PANTHER__LOG__FORMAT"] = "json"
-        command = [binaries / "pantherd", "--data-dir", self.data, "--socket", self.socket, "--ingest", "127.0.0.1:0"]
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PANTHER_")}
+        self.environment["PANTHER__LOG__FORMAT"] = "json"
+        self.command = [binaries / "pantherd", "--data-dir", self.data, "--socket", self.socket, "--ingest", ingest]
         # A file of its own, even if empty: what the machine's own configuration says is no part of this.
         (folder / "pantherd.toml").write_text(configuration)
-        command += ["--config", folder / "pantherd.toml"]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.command += ["--config", folder / "pantherd.toml"]
+        self.process, self.earlier = None, 0
+        if start:
+            self.start()
+
+    def start(self):
+        # What an earlier process has said is no word of this one.
+        self.earlier = self.log.stat().st_size if self.log.exists() else 0
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def join(self, token):
+        """Becomes a node of the cluster that has made the invitation; what it said."""
+        done = subprocess.run([*self.command, "join", "-"], env=self.environment, input=token, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise Failed(f"pantherd join ended with exit code {done.returncode}:\n{done.stderr}")
+        return done.stdout.strip()
 
     def entries(self):
         """What it has logged so far."""
-        for line in self.log.read_text(errors="replace").splitlines():
+        for line in self.log.read_bytes()[self.earlier :].decode(errors="replace").splitlines():
             try:
                 yield json.loads(line)
             except ValueError:

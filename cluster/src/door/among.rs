@@ -244,13 +244,7 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
             .keep_alive(session, inner.clock.wall_ms(), inner.sign())
             .await
         {
-            Ok(KeptAlive::No) => {
-                tracing::warn!(
-                    session = format!("{session:016x}"),
-                    "this node was silent for too long: its session has ended, and what it held was given back"
-                );
-                renew(&inner).await;
-            }
+            Ok(KeptAlive::No) => renew(&inner, session).await,
             Ok(KeptAlive::Yes) => {}
             Ok(KeptAlive::Removed(reason)) => {
                 let _ = inner.removed.set(reason); // once is enough
@@ -262,15 +256,30 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
     }
 }
 
-async fn renew(inner: &Inner) {
+/// Opens another session in place of one that has ended, unless somebody was faster.
+pub(super) async fn renew(inner: &Inner, ended: u64) {
+    let _one_at_a_time = inner.renewing.lock().await;
+    if inner.session.load(Ordering::Relaxed) != ended {
+        return;
+    }
     let session = rand::random::<u64>().max(1);
     let open = command::Kind::OpenSession(OpenSession {
         node: inner.node,
         session,
     });
     match in_steps(inner, &open).await {
-        Ok(_) => inner.session.store(session, Ordering::Relaxed),
-        Err(error) => tracing::warn!(%error, "no new session could be opened; trying again"),
+        Ok(_) => {
+            inner.session.store(session, Ordering::Relaxed);
+            tracing::warn!(
+                ended = format!("{ended:016x}"),
+                session = format!("{session:016x}"),
+                "this node was silent for too long: what it held was given back, and it goes on with a new session"
+            );
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no new session could be opened; trying again");
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 }
 

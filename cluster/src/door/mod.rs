@@ -159,6 +159,7 @@ struct Inner {
     parking: Arc<Parking>,
     clock: Arc<ClusterClock>,
     session: AtomicU64,
+    renewing: tokio::sync::Mutex<()>,
     node: u64,
     /// Whether this node receives messages.
     receives: watch::Sender<bool>,
@@ -283,6 +284,7 @@ impl Door {
             parking,
             clock,
             session: AtomicU64::new(session),
+            renewing: tokio::sync::Mutex::default(),
             node,
             receives: watch::Sender::new(true),
             removed: OnceLock::new(),
@@ -465,11 +467,18 @@ impl Door {
                     max,
                     visibility_ms: 0,
                 };
+                let session = receive.session;
                 match self.execute(command::Kind::Receive(receive)).await? {
                     reply::Kind::Received(received) if !received.messages.is_empty() => {
                         return Ok(received);
                     }
                     reply::Kind::Received(_) => {}
+                    reply::Kind::Refused(refused)
+                        if refused.code() == Code::StaleSession && Instant::now() < until =>
+                    {
+                        among::renew(&self.inner, session).await;
+                        continue;
+                    }
                     other => return Err(unexpected(other)),
                 }
             }

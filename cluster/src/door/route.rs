@@ -122,12 +122,32 @@ impl Route {
             commands: commands.to_vec(),
         };
         let mut client = peers.client(Lane::Work, node, address).map_err(no_way)?;
-        let answer: ForwardAnswer = answered(node, client.forward(call)).await?;
+        let answer: ForwardAnswer = tokio::select! {
+            answer = answered(node, client.forward(call)) => answer?,
+            () = self.another_leads(node) => return Err(DoorError::Unavailable(format!(
+                "node {node} led and gave no answer before another did; the command may still take effect"
+            ))),
+        };
         self.clock.follow(answer.time_ms);
         Ok(match answer.not_leader {
             Some(_) => Attempt::Elsewhere,
             None => Attempt::Done(answer.replies),
         })
+    }
+
+    /// Returns once another node leads than the one that was asked, and that one has had a moment more to answer: it may be held still, and would
+    /// be waited for in vain.
+    async fn another_leads(&self, asked: u64) {
+        let mut changes = self.group.changes();
+        while self
+            .group
+            .status()
+            .leader
+            .is_none_or(|leader| leader == asked)
+        {
+            changes.next(CALL).await;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 
     /// Proposes commands as one entry here.

@@ -1,6 +1,7 @@
 //! Raft's calls of other nodes, answered by this node's part in the group.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use openraft::storage::Snapshot;
 use panther_proto::v1::{AppendAnswer, AppendCall, HandOverCall, StoredVote, VoteAnswer, VoteCall};
@@ -11,8 +12,16 @@ use super::{types, wire};
 use crate::storage::{Incoming, SnapshotFile};
 
 impl Group {
+    fn still_takes_part(&self) -> io::Result<()> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the node is stopping"));
+        }
+        Ok(())
+    }
+
     /// Entries of the leader.
     pub(crate) async fn append(&self, call: AppendCall) -> io::Result<AppendAnswer> {
+        self.still_takes_part()?;
         let request = wire::append_request(&call)?;
         let response = self.raft.append_entries(request).await;
         Ok(wire::append_answer(response.map_err(io::Error::other)?))
@@ -20,6 +29,7 @@ impl Group {
 
     /// A candidate asks for a vote, or whether it would be given one.
     pub(crate) async fn vote(&self, call: &VoteCall) -> io::Result<VoteAnswer> {
+        self.still_takes_part()?;
         let request = wire::vote_request(call)?;
         let response = if call.pre_vote {
             self.raft.pre_vote(request).await
@@ -31,6 +41,7 @@ impl Group {
 
     /// The leader hands over to this node or another; why it cannot, or nothing.
     pub(crate) async fn take_over(&self, call: &HandOverCall) -> io::Result<String> {
+        self.still_takes_part()?;
         let request = wire::hand_over_request(call)?;
         match self
             .raft

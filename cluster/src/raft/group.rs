@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -116,6 +117,8 @@ pub struct Group {
     pub(super) store: StateStore,
     log: Log,
     pub(super) node: u64,
+    /// Set when it stops: calls of others that still come are turned away before Raft sees them.
+    pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
 }
 
@@ -205,6 +208,7 @@ impl Group {
             store,
             log,
             node,
+            stopping: Arc::default(),
             snapshots,
         })
     }
@@ -418,6 +422,7 @@ impl Group {
     /// # Errors
     /// The disk does not take it.
     pub async fn stop(&self) -> io::Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
         let store = self.store.clone();
