@@ -8,6 +8,7 @@ use std::sync::Once;
 
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::node::Binaries;
+use panther_chaos_tests::three_nodes::{self, Fault};
 use panther_chaos_tests::{Failure, full_disk, power_cut, samples};
 use serde_json::Value;
 
@@ -95,6 +96,27 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
         println!("{report}");
         assert!(report.bodies > 0 && report.messages > 0, "{report}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_stopped() {
+    built();
+    let settings = three_nodes::Settings {
+        seed: SEED,
+        first: vec![
+            Fault::KillLeader,
+            Fault::HandOver,
+            Fault::HoldFollower,
+            Fault::Restart,
+        ],
+        drawn: std::time::Duration::ZERO,
+    };
+    let report = three_nodes::run(&settings).await.unwrap();
+    println!("{report}");
+    assert!(
+        report.acknowledged.iter().all(|count| *count > 0),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,7 +225,10 @@ impl Route {
             between: peers.between(node),
         };
         let mut client = peers.client(Lane::Work, node, address).ok()?;
-        let answer = answered(node, client.read_index(call)).await;
+        let answer = tokio::select! {
+            answer = answered(node, client.read_index(call)) => answer,
+            () = self.another_leads(node) => return None,
+        };
         answer
             .inspect_err(|error| tracing::debug!(%error, "no read index"))
             .ok()
