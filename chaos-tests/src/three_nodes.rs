@@ -76,6 +76,8 @@ pub struct Report {
     pub longest: Duration,
     /// Alerts, each one once.
     pub alerts: usize,
+    /// From the last acknowledgement to the last alert, with nothing left in any queue.
+    pub settled: Duration,
 }
 
 impl fmt::Display for Report {
@@ -83,10 +85,11 @@ impl fmt::Display for Report {
         let [additions, messages, bodies] = self.acknowledged;
         writeln!(
             to,
-            "{additions} additions, {messages} messages and {bodies} bodies of {LINES} lines acknowledged, {} tries without an answer, {} alerts: none is gone, none is there twice; the longest request took {:.2} s",
+            "{additions} additions, {messages} messages and {bodies} bodies of {LINES} lines acknowledged, {} tries without an answer, {} alerts: none is gone, none is there twice; the longest request took {:.2} s, all was done {:.1} s after the last",
             self.again,
             self.alerts,
-            self.longest.as_secs_f64()
+            self.longest.as_secs_f64(),
+            self.settled.as_secs_f64()
         )?;
         for fault in ALL {
             let mut pauses: Vec<Duration> = self
@@ -195,10 +198,11 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
         }
     }
     stop.send_replace(true);
+    let ending = Instant::now();
     for client in load {
         client.await.during("the load")??;
     }
-    look(cluster, &receiver, &notes, &mut report).await?;
+    look(cluster, &receiver, &notes, ending, &mut report).await?;
     cluster.stop().await?;
     Ok(report)
 }
@@ -294,6 +298,7 @@ async fn look(
     cluster: &Cluster,
     receiver: &Receiver,
     notes: &Arc<Mutex<Notes>>,
+    ending: Instant,
     report: &mut Report,
 ) -> Result<()> {
     let (_stop, stopped) = watch::channel(false);
@@ -306,18 +311,6 @@ async fn look(
         report.longest = notes.longest;
         (notes.sums.clone(), notes.sent.clone(), notes.bodies)
     };
-    for (adder, sum) in sums.iter().enumerate() {
-        let there = reader.number(&format!("chaos-sum-{adder}")).await?;
-        if there != *sum {
-            wrong.push(format!("adder {adder}: {sum} acknowledged, {there} there"));
-        }
-    }
-    for message in &sent {
-        let times = reader.number(&format!("done-{message}")).await?;
-        if times != 1 {
-            wrong.push(format!("{message} was ended {times} times"));
-        }
-    }
     let node = cluster.any()?;
     let lines = (bodies * LINES) as u64;
     until(
@@ -336,6 +329,19 @@ async fn look(
         },
     )
     .await?;
+    report.settled = ending.elapsed();
+    for (adder, sum) in sums.iter().enumerate() {
+        let there = reader.number(&format!("chaos-sum-{adder}")).await?;
+        if there != *sum {
+            wrong.push(format!("adder {adder}: {sum} acknowledged, {there} there"));
+        }
+    }
+    for message in &sent {
+        let times = reader.number(&format!("done-{message}")).await?;
+        if times != 1 {
+            wrong.push(format!("{message} was ended {times} times"));
+        }
+    }
     let shown = node.ctl(&["sources", "show", SOURCE]).await?;
     let (received, stored) = (count(&shown, "received"), count(&shown, "stored"));
     if (received, stored) != (lines, lines) {

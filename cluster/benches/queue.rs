@@ -48,7 +48,7 @@ fn step_bytes() -> [usize; 3] {
             queue: QUEUE.into(),
             session: 7,
             max: 1,
-            visibility_ms: 0,
+            ..Receive::default()
         })),
         bytes(command::Kind::Transact(Transact {
             done: Some(receipt),

@@ -13,7 +13,7 @@ use panther_actors::system::{System, SystemSettings};
 use panther_cluster::door::{Among, Door, DoorSettings};
 use panther_cluster::membership::{Gate, Own};
 use panther_cluster::net::{Authority, Peers};
-use panther_cluster::objects::Objects;
+use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::Membership;
 use panther_detections::engine::EngineSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -216,8 +216,9 @@ impl Node {
                     data.group().display()
                 ))
             })?;
-        data.note_started();
         let objects = objects(&configuration.objects).await?;
+        prove_objects(&objects, data, &door).await?;
+        data.note_started();
         let settings = SystemSettings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node_name: configuration.node_name.clone(),
@@ -409,7 +410,22 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
     }
 }
 
-async fn objects(folder: &Path) -> Result<Objects, Failure> {
+/// That this node's objects are the cluster's.
+async fn prove_objects(objects: &Objects, data: &DataDir, door: &Door) -> Result<(), Failure> {
+    let (node, status) = (data.node(), door.group().status());
+    let mut others: Vec<u64> = status.members.into_keys().collect();
+    others.retain(|other| *other != node);
+    // Of those that join only the ones that have caught up have written anything.
+    others.retain(|other| status.voters.contains(other));
+    let proved = proof::prove(objects, data.cluster(), node, &others).await;
+    proved.map_err(|error| match error {
+        // A folder may be mounted later; a node that has never worked is set up wrongly.
+        error if data.started() => Failure::Failed(error.to_string()),
+        error => Failure::Configuration(error.to_string()),
+    })
+}
+
+pub(crate) async fn objects(folder: &Path) -> Result<Objects, Failure> {
     let place = folder.to_owned();
     tokio::task::spawn_blocking(move || Objects::local(&place))
         .await

@@ -178,6 +178,11 @@ impl DataDir {
             .map_err(|error| failed(&path, &error))
     }
 
+    /// Whether this node has taken part before.
+    pub(crate) fn started(&self) -> bool {
+        self.identity.started
+    }
+
     /// Whether this node began its cluster.
     pub(crate) fn founded(&self) -> bool {
         self.identity.node == FIRST

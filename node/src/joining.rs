@@ -2,12 +2,13 @@
 //! then, follows the cluster's log and works.
 
 use panther_cluster::membership::{Invitation, Joined, join};
+use panther_cluster::objects::proof;
 use tokio::runtime::Builder;
 
-use crate::Failure;
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
 use crate::keys::Keys;
+use crate::{Failure, daemon};
 
 /// Shows the invitation, keeps the answer; what to say to the operator.
 ///
@@ -29,6 +30,13 @@ pub(crate) fn run(configuration: &Configuration, token: &str) -> Result<String, 
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
+    // Before the invitation is used up.
+    runtime.block_on(async {
+        let objects = daemon::objects(&configuration.objects).await?;
+        proof::is_marked(&objects, &invitation.cluster)
+            .await
+            .map_err(|error| Failure::Configuration(error.to_string()))
+    })?;
     let joined = runtime.block_on(join(
         &invitation,
         &configuration.node_name,

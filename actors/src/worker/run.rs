@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_cluster::door::{Door, DoorError};
+use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
 use panther_proto::v1::{Code, GiveBack, Message, Transact};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -281,7 +281,7 @@ impl<H: Handler> Worker<H> {
                 sends: sends.collect(),
                 ..Transact::default()
             };
-            match door.transact(complete).await {
+            match insist(|| door.transact(complete.clone())).await {
                 Ok(_) => return Ok(()),
                 Err(DoorError::Conflict(conflict)) => {
                     status.conflict();
@@ -341,8 +341,32 @@ impl<H: Handler> Worker<H> {
 
     async fn give_back(&self, give_back: GiveBack) {
         // If this fails as well the visibility runs out, or the session ends: it is received again either way.
-        if let Err(error) = self.door.give_back(give_back).await {
-            tracing::warn!(%error, "a message could not be given back; it returns when its visibility runs out");
+        match insist(|| self.door.give_back(give_back.clone())).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.code(), Some(Code::StaleReceipt | Code::StaleSession)) => {
+                tracing::debug!(%error, "the message has been given back already");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a message could not be given back; it returns when its visibility runs out");
+            }
+        }
+    }
+}
+
+/// Tries what ends a receive again while no answer comes: a leader that goes takes with it the answer to what it has done, and a message that is
+/// neither ended nor given back would be hidden until its visibility runs out. A second time does no harm: a receipt is good for one end.
+async fn insist<T, Ended>(mut end: impl FnMut() -> Ended) -> Result<T, DoorError>
+where
+    Ended: Future<Output = Result<T, DoorError>>,
+{
+    let until = Instant::now() + INSIST;
+    loop {
+        match end().await {
+            Err(error) if error.has_no_answer() && Instant::now() < until => {
+                tracing::debug!(%error, "the end of a message had no answer; trying again");
+                tokio::time::sleep(INSIST_EVERY).await;
+            }
+            answer => return answer,
         }
     }
 }

@@ -50,19 +50,27 @@ fn built() {
 /// The result, unless this machine cannot make the fault: then it says so, and nothing is known.
 fn known<T>(result: Result<T, Failure>) -> Option<T> {
     match result {
-        Ok(value) => Some(value),
         Err(failure @ Failure::CannotRun(_)) => {
             eprintln!("{failure}");
             None
         }
-        Err(failure) => panic!("{failure}"),
+        result => Some(fine(result)),
     }
+}
+
+/// The result; a failure is said at the head and again at the end, because logs of nodes may stand between and be cut.
+fn fine<T>(result: Result<T, Failure>) -> T {
+    result.unwrap_or_else(|failure| {
+        let words = failure.to_string();
+        let cause = words.lines().next().unwrap_or_default();
+        panic!("{words}\nfailed: {cause}")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_change_nothing_in_what_comes_out() {
     built();
-    let report = crash_loop::run(&Settings::on_samples(SEED)).await.unwrap();
+    let report = fine(crash_loop::run(&Settings::on_samples(SEED)).await);
     println!("{report}");
     assert!(
         report.differences.is_empty(),
@@ -111,7 +119,7 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
         ],
         drawn: std::time::Duration::ZERO,
     };
-    let report = three_nodes::run(&settings).await.unwrap();
+    let report = fine(three_nodes::run(&settings).await);
     println!("{report}");
     assert!(
         report.acknowledged.iter().all(|count| *count > 0),

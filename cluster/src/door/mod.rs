@@ -50,6 +50,12 @@ use route::{Reads, Route};
 /// How long a command may take from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long is insisted on an answer to what does no harm twice. A node that hears nothing of a leader for longer loses its session anyway, and what
+/// it holds is given back.
+pub const INSIST: Duration = Duration::from_secs(15);
+/// The pause before such a thing is tried again.
+pub const INSIST_EVERY: Duration = Duration::from_millis(100);
+
 /// Why a call through the door had no answer of the kind that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -98,6 +104,12 @@ impl DoorError {
             self,
             Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_)
         )
+    }
+
+    /// True if nobody knows whether the command took effect: what does no harm twice is tried again.
+    #[must_use]
+    pub fn has_no_answer(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Deadline { .. })
     }
 
     /// The refusal's code, if it is one.
@@ -159,6 +171,8 @@ struct Inner {
     parking: Arc<Parking>,
     clock: Arc<ClusterClock>,
     session: AtomicU64,
+    /// Attempts to receive, so that each has a number of its own.
+    attempts: AtomicU64,
     renewing: tokio::sync::Mutex<()>,
     node: u64,
     /// Whether this node receives messages.
@@ -284,6 +298,7 @@ impl Door {
             parking,
             clock,
             session: AtomicU64::new(session),
+            attempts: AtomicU64::new(1),
             renewing: tokio::sync::Mutex::default(),
             node,
             receives: watch::Sender::new(true),
@@ -461,14 +476,15 @@ impl Door {
             }
             let parked = self.inner.parking.park(queue);
             if read::may_receive(self.store(), queue, self.now_ms())? {
+                let session = self.session();
                 let receive = Receive {
                     queue: queue.to_owned(),
-                    session: self.session(),
+                    session,
                     max,
-                    visibility_ms: 0,
+                    attempt: self.inner.attempts.fetch_add(1, Ordering::Relaxed),
+                    ..Receive::default()
                 };
-                let session = receive.session;
-                match self.execute(command::Kind::Receive(receive)).await? {
+                match self.attempt(receive).await? {
                     reply::Kind::Received(received) if !received.messages.is_empty() => {
                         return Ok(received);
                     }
@@ -490,6 +506,22 @@ impl Door {
                     messages: Vec::new(),
                     time_ms: self.now_ms(),
                 });
+            }
+        }
+    }
+
+    /// One attempt to receive, again under its number if it had no answer: a leader that goes takes with it the answer to what it has done, and
+    /// what nobody knows of would be hidden until its visibility runs out.
+    async fn attempt(&self, mut receive: Receive) -> Result<reply::Kind, DoorError> {
+        let until = Instant::now() + INSIST;
+        loop {
+            match self.execute(command::Kind::Receive(receive.clone())).await {
+                Err(error) if error.has_no_answer() && Instant::now() < until => {
+                    tracing::debug!(%error, queue = receive.queue, "a receive had no answer; asking again");
+                    receive.again = true;
+                    tokio::time::sleep(INSIST_EVERY).await;
+                }
+                answer => return answer,
             }
         }
     }

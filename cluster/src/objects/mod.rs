@@ -5,6 +5,7 @@
 //! [`local`], because `object_store` syncs nothing.
 
 mod local;
+pub mod proof;
 
 use std::io::{self, Read};
 use std::path::Path;

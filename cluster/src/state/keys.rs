@@ -291,7 +291,7 @@ pub fn sessions_of_nodes() -> KeyBytes {
     KeyBuilder::new(kind::SESSION).byte(b'n').done()
 }
 
-/// Key of one message that a session holds.
+/// Key of one message that a session holds; its value is the attempt that received it.
 #[must_use]
 pub fn held(session: u64, queue: &str, seq: u64) -> KeyBytes {
     KeyBuilder::new(kind::HELD)

@@ -120,7 +120,7 @@ impl World {
             queue: queue.into(),
             session,
             max,
-            visibility_ms: 0,
+            ..Receive::default()
         })) {
             reply::Kind::Received(received) => received.messages,
             other => panic!("{other:?}"),
@@ -191,6 +191,50 @@ fn messages_come_in_order_of_arrival_and_one_given_back_keeps_its_place() {
     let first = world.receive("plain", 11, 1).remove(0);
     world.give_back(&first, false, 0);
     assert_eq!(world.bodies("plain", 10), ["a", "b", "c"]);
+}
+
+#[test]
+fn an_attempt_whose_answer_was_lost_hands_out_the_same_again_and_no_other_attempt_does() {
+    let mut world = World::new();
+    for body in ["a", "b", "c"] {
+        world.send("plain", body, |_| ());
+    }
+    let mut attempt = |attempt, again| {
+        let receive = Receive {
+            queue: "plain".into(),
+            session: 11,
+            max: 2,
+            attempt,
+            again,
+            ..Receive::default()
+        };
+        match world.run(command::Kind::Receive(receive)) {
+            reply::Kind::Received(received) => received.messages,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = attempt(1, false);
+    assert_eq!(first.len(), 2);
+    assert_eq!(attempt(1, true), first);
+    // One that received nothing before, receives now.
+    let other = attempt(2, true);
+    assert_eq!((other.len(), &other[0].body[..]), (1, &b"c"[..]));
+    assert!(attempt(3, true).is_empty());
+    // What was ended meanwhile does not come again.
+    world.done(&first[0]);
+    let receive = Receive {
+        queue: "plain".into(),
+        session: 11,
+        max: 2,
+        attempt: 1,
+        again: true,
+        ..Receive::default()
+    };
+    let again = world.run(command::Kind::Receive(receive));
+    assert!(
+        matches!(again, reply::Kind::Received(received) if received.messages == first[1..]),
+        "only what is still held"
+    );
 }
 
 #[test]

@@ -43,11 +43,20 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
         }
         .max(1),
     );
+    if receive.again {
+        let messages = received_before(tx, receive)?;
+        if !messages.is_empty() {
+            return Ok(reply::Kind::Received(Received {
+                messages,
+                time_ms: tx.now(),
+            }));
+        }
+    }
     let max = receive.max.clamp(1, RECEIVE_MAX) as usize;
     let mut messages = Vec::new();
     let yielded = session.yields_until_ms;
     for seq in choose(tx, &spec, &mut session, max)? {
-        if let Some(message) = take(tx, &spec.name, seq, receive.session, visible_at)? {
+        if let Some(message) = take(tx, receive, seq, visible_at)? {
             session.alone |= message.suspect;
             session.holds += 1;
             messages.push(message);
@@ -174,13 +183,34 @@ fn turn_of(key: &[u8]) -> Option<String> {
     reader.text()
 }
 
+/// What the session holds because of this attempt, whose answer was lost.
+fn received_before(tx: &Tx<'_>, receive: &Receive) -> Result<Vec<Message>, Stop> {
+    let prefix = keys::KeyBuilder::new(keys::kind::HELD)
+        .number(receive.session)
+        .text(&receive.queue)
+        .done();
+    let attempt = receive.attempt.to_be_bytes();
+    let mut messages = Vec::new();
+    for (key, held) in tx.scan_prefix(&prefix, usize::MAX)? {
+        let Some(seq) = seq_of(&key).filter(|_| held[..] == attempt) else {
+            continue;
+        };
+        if let Some(head) = super::head(tx, &receive.queue, seq)?
+            && let Some(body) = tx.read::<StoredBody>(&keys::body(&receive.queue, seq))?
+        {
+            messages.push(message(&receive.queue, seq, &head, body));
+        }
+    }
+    Ok(messages)
+}
+
 fn take(
     tx: &mut Tx<'_>,
-    queue: &str,
+    receive: &Receive,
     seq: u64,
-    session: u64,
     visible_at: u64,
 ) -> Result<Option<Message>, Stop> {
+    let (queue, session) = (receive.queue.as_str(), receive.session);
     let Some(mut head) = super::head(tx, queue, seq)? else {
         return Ok(None);
     };
@@ -198,7 +228,8 @@ fn take(
     counts.in_flight += 1;
     tx.write(keys::head(queue, seq), &head);
     tx.put(due::visible(visible_at, queue, seq), bytes::Bytes::new());
-    tx.put(keys::held(session, queue, seq), bytes::Bytes::new());
+    let attempt = receive.attempt.to_be_bytes().to_vec();
+    tx.put(keys::held(session, queue, seq), attempt.into());
     Ok(Some(message(queue, seq, &head, body)))
 }
 

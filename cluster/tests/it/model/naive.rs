@@ -23,6 +23,7 @@ pub(super) enum State {
     },
     InFlight {
         session: u64,
+        attempt: u64,
         until: u64,
     },
 }
@@ -448,6 +449,18 @@ impl Naive {
             .any(|line| !Self::may_go(line, true).is_empty());
         let now = self.now;
         let line = self.line(&receive.queue).clone();
+        if receive.again {
+            let mut before: Vec<&Letter> = line.letters.iter().collect();
+            before.retain(|letter| {
+                matches!(letter.state, State::InFlight { session, attempt, .. }
+                    if (session, attempt) == (receive.session, receive.attempt))
+            });
+            before.sort_by_key(|letter| letter.seq);
+            if !before.is_empty() {
+                let ids = before.into_iter().map(|letter| letter.id.clone());
+                return Ok(Answer::Received(ids.collect()));
+            }
+        }
         let suspects = Self::may_go(&line, true);
         let session = self.session(receive.session)?;
         let chosen: Vec<Letter> = if session.alone {
@@ -481,6 +494,7 @@ impl Naive {
             let letter = self.letter(&receive.queue, &chosen.id);
             letter.state = State::InFlight {
                 session: receive.session,
+                attempt: receive.attempt,
                 until: now + visibility,
             };
             letter.receives += 1;

@@ -27,6 +27,8 @@ pub(super) struct World {
     /// The session in force of each node.
     sessions: BTreeMap<u64, u64>,
     next_session: u64,
+    /// Of receives that were tried.
+    attempts: u64,
     bodies: u32,
     /// Per row, the image that the last handled record of the feed ended with.
     handled: BTreeMap<(String, RowKey), Option<Row>>,
@@ -45,6 +47,7 @@ impl World {
             receipts: Vec::new(),
             sessions: BTreeMap::new(),
             next_session: 100,
+            attempts: 0,
             bodies: 0,
             handled: BTreeMap::new(),
         };
@@ -272,16 +275,20 @@ impl World {
                 node,
                 max,
                 visibility_ms,
+                again,
             } => {
                 let Some(session) = self.sessions.get(node).copied() else {
                     return;
                 };
+                self.attempts += u64::from(!again);
                 self.settle_much();
                 self.both(command::Kind::Receive(Receive {
                     queue: QUEUES[*queue].into(),
                     session,
                     max: *max,
                     visibility_ms: *visibility_ms,
+                    attempt: self.attempts,
+                    again: *again,
                 }));
             }
             Step::Extend {
@@ -475,7 +482,7 @@ impl World {
                     let (session, until) = match letter.state {
                         State::Ready => (0, 0),
                         State::Hidden { until } => (0, until),
-                        State::InFlight { session, until } => (session, until),
+                        State::InFlight { session, until, .. } => (session, until),
                     };
                     let group = group(&letter.group);
                     format!(

@@ -1,0 +1,131 @@
+//! The proof that a node's store is the one that the others use: it holds the cluster's mark, and what each of them wrote there.
+//!
+//! Without it a node whose store is another folder would take messages whose objects it cannot read, and write objects that nobody else sees.
+
+use bytes::Bytes;
+
+use super::{Objects, ObjectsError};
+
+/// Where the store says whose it is.
+const CLUSTER: &str = "cluster/identity";
+
+/// Why a store is not taken for the cluster's.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// It holds nothing of the cluster.
+    #[error(
+        "the object store shows nothing of cluster {cluster}: it is not the one that the other nodes use. Set objects.url to the same place on all nodes, such as a folder that all of them mount"
+    )]
+    Unmarked {
+        /// The cluster.
+        cluster: String,
+    },
+    /// It is another cluster's.
+    #[error(
+        "the object store belongs to cluster {theirs}, and this is a node of cluster {cluster}; give each cluster a store of its own (objects.url)"
+    )]
+    Foreign {
+        /// This cluster.
+        cluster: String,
+        /// The one whose it is.
+        theirs: String,
+    },
+    /// What another node wrote is not seen.
+    #[error(
+        "the object store does not show what node {node} wrote there: one of the two nodes has another objects.url, or does not see the other's writes. Set objects.url to the same place on all nodes"
+    )]
+    Unseen {
+        /// The node.
+        node: u64,
+    },
+    /// The store gives no answer.
+    #[error(transparent)]
+    Store(#[from] ObjectsError),
+}
+
+fn of_node(node: u64) -> String {
+    format!("cluster/nodes/{node}")
+}
+
+async fn mark(objects: &Objects) -> Result<Option<String>, ObjectsError> {
+    match objects.get(CLUSTER).await {
+        Ok(content) => Ok(Some(String::from_utf8_lossy(&content).trim().to_owned())),
+        Err(ObjectsError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the store is the cluster's already.
+///
+/// # Errors
+/// It is not, or gives no answer.
+pub async fn is_marked(objects: &Objects, cluster: &str) -> Result<(), ProofError> {
+    match mark(objects).await? {
+        Some(theirs) if theirs == cluster => Ok(()),
+        Some(theirs) => Err(ProofError::Foreign {
+            cluster: cluster.to_owned(),
+            theirs,
+        }),
+        None => Err(ProofError::Unmarked {
+            cluster: cluster.to_owned(),
+        }),
+    }
+}
+
+/// Writes this node's mark, and reads those of the others. A node that is alone in its cluster makes the store the cluster's.
+///
+/// # Errors
+/// The store is another one than the others', or gives no answer.
+pub async fn prove(
+    objects: &Objects,
+    cluster: &str,
+    node: u64,
+    others: &[u64],
+) -> Result<(), ProofError> {
+    if others.is_empty() && mark(objects).await?.is_none() {
+        objects
+            .put(CLUSTER, Bytes::from(format!("{cluster}\n")))
+            .await?;
+    }
+    is_marked(objects, cluster).await?;
+    objects
+        .put(&of_node(node), Bytes::from(format!("{node}\n")))
+        .await?;
+    for other in others {
+        match objects.head(&of_node(*other)).await {
+            Ok(_) => {}
+            Err(ObjectsError::NotFound(_)) => return Err(ProofError::Unseen { node: *other }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_sees_what_the_others_wrote_or_is_refused() {
+        let (shared, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = Objects::local(shared.path()).unwrap();
+        prove(&first, "c1", 1, &[]).await.unwrap();
+        prove(&first, "c1", 1, &[]).await.unwrap();
+        let second = Objects::local(shared.path()).unwrap();
+        prove(&second, "c1", 2, &[1]).await.unwrap();
+        prove(&first, "c1", 1, &[2]).await.unwrap();
+        assert!(matches!(
+            prove(&second, "c1", 2, &[1, 3]).await,
+            Err(ProofError::Unseen { node: 3 })
+        ));
+        let elsewhere = Objects::local(own.path()).unwrap();
+        assert!(matches!(
+            prove(&elsewhere, "c1", 2, &[1]).await,
+            Err(ProofError::Unmarked { .. })
+        ));
+        assert!(matches!(
+            prove(&first, "c2", 1, &[]).await,
+            Err(ProofError::Foreign { .. })
+        ));
+    }
+}
