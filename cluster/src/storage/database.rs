@@ -1,7 +1,9 @@
 //! sled as the store sees it: whole values, batches that carry the position they complete, filling from a snapshot.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panther_proto::v1::SnapshotHeader;
@@ -12,14 +14,42 @@ use super::snapshot::SnapshotFile;
 use super::store::{AppliedAt, StoreSettings};
 use crate::state::{Base, Pair, Writes};
 
+/// How long is waited for a lock on the files: threads of a database that was closed a moment ago may still hold it.
+const LOCKED: Duration = Duration::from_secs(10);
+
+/// # Errors
+/// [`io::ErrorKind::ResourceBusy`] if something else holds the files, which says nothing of what is in them; else they cannot be read.
 pub(super) fn open(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db> {
-    sled::Config::new()
+    open_within(folder, settings, LOCKED)
+}
+
+fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io::Result<sled::Db> {
+    let until = Instant::now() + patience;
+    let config = sled::Config::new()
         .path(folder)
         .cache_capacity(settings.cache_bytes)
         // Whoever writes a layer flushes it, so that sled meets a full disk only where that is looked for.
-        .flush_every_ms(None)
-        .open()
-        .map_err(items::io_error)
+        .flush_every_ms(None);
+    let mut was_free = false;
+    loop {
+        match config.open().map_err(items::io_error) {
+            // It may have been let go in between; what is wrong with files that nobody holds is wrong the second time too.
+            Err(_) if !is_locked(folder) && !was_free => was_free = true,
+            Err(error) if !was_free => {
+                if Instant::now() >= until {
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, error));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Whether something holds the database's lock.
+fn is_locked(folder: &Path) -> bool {
+    let file = File::open(folder.join("db"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 pub(super) fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
@@ -153,5 +183,25 @@ mod tests {
         db.apply_batch(batch).unwrap();
         assert_eq!(stored_applied(&db).unwrap(), at(7));
         assert_eq!(get_stored(&db, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn a_database_that_is_held_is_busy_and_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path(), StoreSettings::default()).unwrap();
+        db.insert("a", "1").unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let file = File::open(folder.path().join("db")).unwrap();
+        file.lock().unwrap();
+        let busy = open_within(folder.path(), StoreSettings::default(), Duration::ZERO);
+        assert_eq!(busy.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        let waiting = {
+            let folder = folder.path().to_owned();
+            std::thread::spawn(move || open(&folder, StoreSettings::default()))
+        };
+        file.unlock().unwrap();
+        let db = waiting.join().unwrap().unwrap();
+        assert_eq!(db.get("a").unwrap().unwrap(), "1");
     }
 }

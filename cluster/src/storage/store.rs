@@ -120,8 +120,15 @@ impl StateStore {
         });
         let (db, applied, folder) = match opened {
             Ok((db, applied)) => (db, applied, folder),
-            // No sign of damage, and a rebuilt one would find no room either.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
+            // No signs of damage; and a rebuilt one would find no room either.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::ResourceBusy
+                ) =>
+            {
+                return Err(error);
+            }
             Err(error) => {
                 let aside = folders::set_aside(&folder)?;
                 tracing::error!(%error, aside = %aside.display(), "the state database was set aside; it is rebuilt from the newest snapshot and the log");
