@@ -10,7 +10,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use panther_proto::v1::{InvokeRequest, TailLine, TailRequest, api_client::ApiClient};
+use panther_proto::v1::{
+    BackupPiece, BackupRequest, InvokeRequest, TailLine, TailRequest, api_client::ApiClient,
+};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tonic::{
@@ -221,6 +223,26 @@ impl Client {
             Ok(Err(Unanswered::Unreachable(failure))) => Err(*failure),
             Ok(Err(Unanswered::Refused(status))) => Err(refusal(&call, &status).into()),
             Err(_) => Err(late(&call, self.timeout)),
+        }
+    }
+
+    /// The whole state as of now. The first piece may take a while: a snapshot is made and checked first.
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub(crate) async fn backup(&self) -> Result<Streaming<BackupPiece>, Failure> {
+        let call = Call::read("node", "backup", Value::Null);
+        let limit = self.timeout.max(LONG);
+        let start = async {
+            let mut client = self.connect().await?;
+            let begun = client.backup(BackupRequest {}).await;
+            begun.map_err(Unanswered::Refused)
+        };
+        match tokio::time::timeout(limit, start).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(Unanswered::Unreachable(failure))) => Err(*failure),
+            Ok(Err(Unanswered::Refused(status))) => Err(refusal(&call, &status).into()),
+            Err(_) => Err(late(&call, limit)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Cluster {
     folder: PathBuf,
     binaries: Binaries,
+    /// Machines so far, each with a folder of its own.
+    machines: usize,
     /// The nodes.
     pub nodes: BTreeMap<u64, Node>,
 }
@@ -30,9 +32,10 @@ impl Cluster {
         let mut cluster = Self {
             folder,
             binaries: Binaries::find()?,
+            machines: 1,
             nodes: BTreeMap::new(),
         };
-        let mut first = cluster.node("first")?;
+        let mut first = cluster.machine("first")?;
         first.start()?;
         first.ready().await?;
         cluster.nodes.insert(1, first);
@@ -43,14 +46,31 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn node(&self, name: &str) -> Result<Node> {
+    /// One more machine, with the cluster's objects; it is no node yet.
+    ///
+    /// # Errors
+    /// Its folder cannot be made.
+    pub fn machine(&self, name: &str) -> Result<Node> {
+        self.machine_with(name, &self.objects())
+    }
+
+    /// Where the cluster's objects lie.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        self.folder.join("objects")
+    }
+
+    /// One more machine, with objects of its own.
+    ///
+    /// # Errors
+    /// Its folder cannot be made.
+    pub fn machine_with(&self, name: &str, objects: &Path) -> Result<Node> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .during("looking for a free port")?
             .port();
         let folder = self.folder.join(name);
-        let objects = self.folder.join("objects");
-        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
+        std::fs::create_dir_all(objects).during("making the folder of objects")?;
         Node::new(NodeSettings {
             binaries: self.binaries.clone(),
             data: folder.join("data"),
@@ -71,7 +91,8 @@ impl Cluster {
     pub async fn join(&mut self, host: u64, options: &[&str]) -> Result<u64> {
         let words = [&["cluster", "invite"], options].concat();
         let invited = self.at(host)?.ctl(&words).await?;
-        let mut node = self.node(&format!("joined-{}", self.nodes.len() + 1))?;
+        self.machines += 1;
+        let mut node = self.machine(&format!("joined-{}", self.machines))?;
         node.join(&text(&invited, "token")).await?;
         node.start()?;
         node.ready().await?;
@@ -131,7 +152,11 @@ impl Cluster {
         found.ok_or_else(|| Failure::broken("no leader"))
     }
 
-    async fn voters(&self, wanted: usize) -> Result<()> {
+    /// Waits until so many vote.
+    ///
+    /// # Errors
+    /// They do not, in time.
+    pub async fn voters(&self, wanted: usize) -> Result<()> {
         until("enough nodes vote", PATIENCE, async || {
             let status = self.any()?.ctl(&["cluster", "status"]).await?;
             let voters = items(&status, "voters").len();

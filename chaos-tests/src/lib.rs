@@ -3,6 +3,7 @@
 //! * [`crash_loop`]: killed again and again while logs come in through three doors; the counts equal an undisturbed run's
 //! * [`power_cut`]: the disk loses what was not synced; nothing acknowledged is gone
 //! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
+//! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
 //! and what they are made of:
@@ -24,6 +25,7 @@ pub mod crash_loop;
 pub mod disk;
 pub mod doors;
 pub mod full_disk;
+pub mod lineage;
 pub mod load;
 pub mod node;
 pub mod power_cut;

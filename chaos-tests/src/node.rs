@@ -164,21 +164,30 @@ impl Node {
     /// # Errors
     /// The cluster does not take it.
     pub async fn join(&self, token: &str) -> Result<()> {
-        let joined = self
+        self.once(&["join", token]).await.map(drop)
+    }
+
+    /// Runs the daemon's program for something that it does at once, such as joining or restoring; what it said.
+    ///
+    /// # Errors
+    /// It does not end, or says that it failed.
+    pub async fn once(&self, words: &[&str]) -> Result<String> {
+        let name = words.first().copied().unwrap_or_default();
+        let running = self
             .command()
-            .args(["join", token])
+            .args(words)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(CALL, joined)
+        let output = tokio::time::timeout(CALL, running)
             .await
-            .map_err(|_| Failure::broken("pantherd join does not end"))?
-            .during("running pantherd join")?;
+            .map_err(|_| Failure::Broken(format!("pantherd {name} does not end")))?
+            .during(format!("running pantherd {name}"))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(Failure::Broken(format!(
-            "pantherd join ended with {}: {}",
+            "pantherd {name} ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr)
         )))

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use panther_actors::system::{System, SystemSettings};
 use panther_cluster::door::{Among, Door, DoorSettings};
-use panther_cluster::membership::{Gate, Own};
+use panther_cluster::membership::{self, Gate, Own};
 use panther_cluster::net::{Authority, Peers};
 use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::Membership;
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
+use crate::grpc::backup::{Origin, fingerprint};
 use crate::keys::Keys;
 use crate::{Failure, grpc, health, http, systemd};
 
@@ -217,6 +218,7 @@ impl Node {
                 ))
             })?;
         let objects = objects(&configuration.objects).await?;
+        begin_anew(data, &door).await?;
         prove_objects(&objects, data, &door).await?;
         data.note_started();
         let settings = SystemSettings {
@@ -248,6 +250,10 @@ impl Node {
             socket,
             system.clone(),
             door.clone(),
+            Origin {
+                cluster: data.cluster().to_owned(),
+                sealing_key: fingerprint(&sealing_key),
+            },
             closed.clone(),
         ))];
         if let Some((listener, _)) = ingest {
@@ -334,7 +340,7 @@ impl Node {
 /// missed by nobody, and sleeps longer.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-fn door_settings(configuration: &Configuration) -> DoorSettings {
+pub(crate) fn door_settings(configuration: &Configuration) -> DoorSettings {
     let mut settings = DoorSettings::default();
     if configuration.cluster.is_some() {
         settings.group.heartbeat = HEARTBEAT;
@@ -408,6 +414,22 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
         memory_bytes: configuration.memory_bytes,
         ..defaults
     }
+}
+
+/// A node that a new lineage began with takes leave of the old one's nodes.
+async fn begin_anew(data: &DataDir, door: &Door) -> Result<(), Failure> {
+    let Some(old) = data.came_from().filter(|_| !data.started()) else {
+        return Ok(());
+    };
+    let removed = membership::begin_anew(door)
+        .await
+        .map_err(|error| Failure::Failed(format!("the new lineage cannot be begun: {error}")))?;
+    tracing::warn!(
+        from = old,
+        ?removed,
+        "this node goes on alone as a new cluster; the nodes of the old one are no longer of it"
+    );
+    Ok(())
 }
 
 /// That this node's objects are the cluster's.

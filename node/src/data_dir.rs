@@ -4,7 +4,6 @@
 //! written once the cluster has started, so where it is there and the data are not, the data are gone: starting would
 //! begin a new, empty cluster under the name of the old one. The daemon refuses that.
 
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -40,6 +39,8 @@ struct Identity {
     node: u64,
     /// It has taken part: without data it must not do so again, since it may have voted for what it no longer knows.
     started: bool,
+    /// The cluster whose data it goes on with, if it began with another's.
+    came_from: Option<String>,
 }
 
 impl DataDir {
@@ -157,6 +158,7 @@ impl DataDir {
         configuration: &Configuration,
         cluster: &str,
         node: u64,
+        came_from: Option<&str>,
         sealing_key: &[u8],
         keys: &Keys,
     ) -> Result<(), Failure> {
@@ -170,6 +172,7 @@ impl DataDir {
             cluster: cluster.to_owned(),
             node,
             started: false,
+            came_from: came_from.map(str::to_owned),
         };
         let path = folder.join("identity");
         identity
@@ -181,6 +184,32 @@ impl DataDir {
     /// Whether this node has taken part before.
     pub(crate) fn started(&self) -> bool {
         self.identity.started
+    }
+
+    /// The cluster whose data this node's began with, if it was another.
+    pub(crate) fn came_from(&self) -> Option<&str> {
+        self.identity.came_from.as_deref()
+    }
+
+    /// This node begins a new cluster with the data that it has. Both identities are written, the outer one first: without it the inner one is good
+    /// enough, but not the other way round.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn begin_anew(&mut self, cluster: &str) -> Result<(), Failure> {
+        let identity = Identity {
+            cluster: cluster.to_owned(),
+            node: self.identity.node,
+            started: false,
+            came_from: Some(self.identity.cluster.clone()),
+        };
+        let inside = self.folder.join("identity");
+        let outside = self.outside.clone().filter(|path| path.exists());
+        for path in outside.iter().chain([&inside]) {
+            identity.write(path).map_err(|error| failed(path, &error))?;
+        }
+        self.identity = identity;
+        Ok(())
     }
 
     /// Whether this node began its cluster.
@@ -294,6 +323,11 @@ impl DataDir {
     }
 }
 
+/// A name that no cluster has had.
+pub(crate) fn new_cluster() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 /// Whole or not at all: half a key would be taken for a broken one.
 fn write_key(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
@@ -364,16 +398,11 @@ fn lock(folder: &Path) -> Result<File, Failure> {
 
 impl Identity {
     fn fresh() -> Self {
-        let mut bytes = [0; 16];
-        rand::rng().fill_bytes(&mut bytes);
-        let mut cluster = String::new();
-        for byte in bytes {
-            let _ = write!(cluster, "{byte:02x}"); // a String takes all
-        }
         Self {
-            cluster,
+            cluster: new_cluster(),
             node: FIRST,
             started: false,
+            came_from: None,
         }
     }
 
@@ -400,6 +429,7 @@ impl Identity {
                     cluster: file.get("cluster")?,
                     node: file.get("node")?,
                     started: file.get("started").unwrap_or(false),
+                    came_from: file.get("came_from").ok(),
                 })
             });
         read.map(Some).map_err(|error| {
@@ -423,6 +453,9 @@ impl Identity {
             "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\nstarted = {}\n",
             self.cluster, self.node, self.started
         )?;
+        if let Some(old) = &self.came_from {
+            writeln!(file, "came_from = \"{old}\"")?;
+        }
         file.sync_all()
     }
 }

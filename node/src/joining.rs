@@ -57,6 +57,7 @@ pub(crate) fn run(configuration: &Configuration, token: &str) -> Result<String, 
         configuration,
         &invitation.cluster,
         node,
+        None,
         &sealing_key,
         &keys,
     )?;

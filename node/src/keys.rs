@@ -45,12 +45,7 @@ impl Keys {
             })
         };
         if founded && !folder.exists() {
-            let authority = Authority::create(cluster).map_err(no_keys)?;
-            let certificates = authority.issue(node).map_err(no_keys)?;
-            let keys = Self {
-                authority,
-                certificates,
-            };
+            let keys = Self::new(cluster, node)?;
             keys.keep(data_dir)?;
             return Ok(keys);
         }
@@ -68,7 +63,20 @@ impl Keys {
         })
     }
 
-    /// Keeps them in the node's folder: all, or none.
+    /// Those of a node with which a cluster begins.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub(crate) fn new(cluster: &str, node: u64) -> Result<Self, Failure> {
+        let authority = Authority::create(cluster).map_err(no_keys)?;
+        let certificates = authority.issue(node).map_err(no_keys)?;
+        Ok(Self {
+            authority,
+            certificates,
+        })
+    }
+
+    /// Keeps them in the node's folder in place of those that are there: all, or none.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -96,7 +104,10 @@ impl Keys {
                 file.sync_all()?;
             }
             File::open(&new)?.sync_all()?;
-            std::fs::rename(&new, &folder)?;
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => std::fs::rename(&new, &folder)?,
+            }
             File::open(data_dir)?.sync_all()
         };
         kept().map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))

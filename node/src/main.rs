@@ -3,6 +3,7 @@
 //! * [`config`]: how this node runs, from defaults, file, environment and flags
 //! * [`data_dir`]: the node's folder, held by one daemon, with its identity and its sealing key
 //! * [`keys`]: what the node shows of itself to other nodes; [`joining`]: how a machine becomes a node
+//! * [`lineage`]: a new cluster with an old one's data
 //! * [`daemon`]: everything started in order and stopped in order
 //! * [`grpc`]: what tools and workers call, over a Unix socket
 //! * [`http`]: ingest, health, metrics
@@ -18,15 +19,18 @@ mod health;
 mod http;
 mod joining;
 mod keys;
+mod lineage;
 mod logging;
 mod systemd;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Configuration, Flags, Surroundings};
+use crate::lineage::Restore;
 
 /// glibc's malloc keeps what the loading of a pack freed, in an arena for each thread. Set in `.cargo/config.toml`.
 #[global_allocator]
@@ -55,6 +59,34 @@ enum Command {
         /// The invitation, one line; "-" reads it from standard input, where no list of processes shows it
         token: String,
     },
+    /// Make this machine the first node of a new cluster with a backup's data (`pantherctl backup create`); start pantherd then
+    Restore {
+        /// The backup's folder
+        backup: PathBuf,
+        #[command(flatten)]
+        key: SealingKey,
+        /// The cluster that was backed up is gone for good: take its objects over
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Make this node a cluster of its own with the data that it has: only when a majority is gone for good
+    ForceNew {
+        /// Do it; without this it only says what would be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// How secrets in a backup are opened.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct SealingKey {
+    /// The old cluster's sealing.key, from the data_dir of any of its nodes
+    #[arg(long, value_name = "FILE")]
+    sealing_key: Option<PathBuf>,
+    /// It is lost: destinations have to be given their addresses and keys anew
+    #[arg(long)]
+    without_sealing_key: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,17 +143,34 @@ fn main() -> ExitCode {
         let _ = std::io::stdout().write_all(text.as_bytes());
         ExitCode::SUCCESS
     };
+    let done = |what: &str, done: Result<String, Failure>| match done {
+        Ok(said) => say(&said),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "pantherd: {what}: {failure}"); // nobody is left to tell
+            failure.code()
+        }
+    };
     match cli.command {
         Some(Command::Config(ConfigCommand::Show)) => say(&effective.to_string()),
         Some(Command::Config(ConfigCommand::Check)) => say("the configuration is right\n"),
         Some(Command::Join { token }) => {
-            match read_token(token).and_then(|token| joining::run(&configuration, &token)) {
-                Ok(said) => say(&said),
-                Err(failure) => {
-                    let _ = writeln!(std::io::stderr(), "pantherd: not joined: {failure}"); // nobody is left to tell
-                    failure.code()
-                }
-            }
+            let joined = read_token(token).and_then(|token| joining::run(&configuration, &token));
+            done("not joined", joined)
+        }
+        Some(Command::Restore {
+            backup,
+            key,
+            take_over,
+        }) => {
+            let given = Restore {
+                backup: &backup,
+                sealing_key: key.sealing_key.as_deref(),
+                take_over,
+            };
+            done("not restored", lineage::restore(&configuration, &given))
+        }
+        Some(Command::ForceNew { yes }) => {
+            done("not done", lineage::force_new(&configuration, yes))
         }
         None => run(configuration),
     }

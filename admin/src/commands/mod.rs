@@ -2,6 +2,7 @@
 
 mod alarms;
 mod alerts;
+mod backup;
 mod cluster;
 mod components;
 mod detections;
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     /// The nodes of the cluster: look at them, invite, drain, replace and remove them
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// The cluster's state in a folder, for the day on which all nodes are gone
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// All components of the run book, whether they are built, and how they are
     Components(components::List),
     /// What a component is, what fails with it, and what brings it back
@@ -135,6 +139,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Version => status::version(context).await,
         Command::Snapshot => status::snapshot(context).await,
         Command::Cluster(verb) => verb.run(context).await,
+        Command::Backup(verb) => verb.run(context).await,
         Command::Components(verb) => verb.run(context).await,
         Command::Describe(verb) => verb.run(context).await,
         Command::Runbook => components::runbook(context).await,

@@ -4,6 +4,7 @@
 
 mod alone;
 mod answers;
+mod backup;
 mod dangerous;
 mod empty;
 mod node;

@@ -8,8 +8,9 @@ use std::{
 };
 
 use panther_proto::v1::{
-    InvokeRequest, InvokeResponse, TailLine, TailRequest,
+    BackupAbout, BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
     api_server::{Api, ApiServer},
+    backup_piece,
 };
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -52,6 +53,34 @@ impl Api for Scripted {
             other => other.to_string(),
         };
         Ok(Response::new(InvokeResponse { output }))
+    }
+
+    type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupPiece, Status>> + Send>>;
+
+    /// What it says of itself, then pieces of text, as the script has them.
+    async fn backup(
+        &self,
+        _: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let script = (self.answers)("backup", &Value::Null)?;
+        let about = BackupAbout {
+            cluster: "c1".to_owned(),
+            bytes: script["bytes"].as_u64().unwrap(),
+            sha256: script["sha256"].as_str().unwrap().to_owned(),
+            time_ms: 1_772_719_200_000,
+            ..BackupAbout::default()
+        };
+        let mut pieces = vec![backup_piece::Kind::About(about)];
+        for text in script["pieces"].as_array().unwrap() {
+            let text = text.as_str().unwrap().to_owned();
+            pieces.push(backup_piece::Kind::Content(text.into()));
+        }
+        let pieces = pieces
+            .into_iter()
+            .map(|kind| Ok(BackupPiece { kind: Some(kind) }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            pieces.collect::<Vec<_>>(),
+        ))))
     }
 
     type TailStream = Pin<Box<dyn Stream<Item = Result<TailLine, Status>> + Send>>;

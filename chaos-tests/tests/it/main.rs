@@ -9,7 +9,7 @@ use std::sync::Once;
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::node::Binaries;
 use panther_chaos_tests::three_nodes::{self, Fault};
-use panther_chaos_tests::{Failure, full_disk, power_cut, samples};
+use panther_chaos_tests::{Failure, full_disk, lineage, power_cut, samples};
 use serde_json::Value;
 
 /// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
@@ -125,6 +125,12 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
         report.acknowledged.iter().all(|count| *count > 0),
         "{report}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_majority_one_goes_on_and_a_backup_becomes_a_cluster() {
+    built();
+    fine(lineage::run().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

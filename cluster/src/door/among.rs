@@ -398,6 +398,18 @@ impl Door {
         Ok(())
     }
 
+    /// Ends the sessions of all other nodes.
+    ///
+    /// # Errors
+    /// There is no leader, or the state cannot be read.
+    pub async fn end_other_sessions(&self) -> Result<(), DoorError> {
+        let sessions = self.read(|store| read::sessions(store)).await?;
+        for node in sessions.into_keys().filter(|node| *node != self.node()) {
+            self.end_session_of(node).await?;
+        }
+        Ok(())
+    }
+
     /// Why this node is no longer of its cluster, if it has been told so.
     #[must_use]
     pub fn removed(&self) -> Option<String> {

@@ -121,6 +121,23 @@ pub fn tables() -> Vec<TableSpec> {
     vec![table(MEMBERS, ""), table(INVITATIONS, rows::EXPIRES)]
 }
 
+/// Begins a new lineage with this node alone: the other nodes that are written down are removed, and what they held is given back. Their numbers.
+///
+/// # Errors
+/// The cluster gives no answer.
+pub async fn begin_anew(door: &Door) -> Result<Vec<u64>, DoorError> {
+    let (members, _) = rows::all(door).await?;
+    let mut others: Vec<u64> = members
+        .values()
+        .filter(|member| member.standing != Standing::Removed)
+        .map(|member| member.node)
+        .collect();
+    others.retain(|node| *node != door.node());
+    rows::begin_anew(door, &others).await?;
+    door.end_other_sessions().await?;
+    Ok(others)
+}
+
 impl Members {
     /// Notes what this node is, and takes part in looking after membership. The tables are declared.
     ///

@@ -283,6 +283,17 @@ pub(super) async fn caught_up(door: &Door, member: &Member) -> Result<(), DoorEr
     make(door, changes).await
 }
 
+/// The nodes of a lineage that has ended are no longer of the cluster; this one is.
+pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorError> {
+    let own = of_node(door.node()).set("standing", Standing::Member.word());
+    let mut changes = vec![own.done()];
+    for node in nodes {
+        let removed = of_node(*node).set("standing", Standing::Removed.word());
+        changes.push(removed.done());
+    }
+    make(door, changes).await
+}
+
 /// Says how many nodes should vote.
 pub(super) async fn set_voters(door: &Door, wanted: u64) -> Result<(), DoorError> {
     let change = Change::update(MEMBERS, key(CLUSTER))

@@ -43,8 +43,8 @@ pub enum ProofError {
     Store(#[from] ObjectsError),
 }
 
-fn of_node(node: u64) -> String {
-    format!("cluster/nodes/{node}")
+fn of_node(cluster: &str, node: u64) -> String {
+    format!("cluster/{cluster}/node-{node}")
 }
 
 async fn mark(objects: &Objects) -> Result<Option<String>, ObjectsError> {
@@ -72,6 +72,25 @@ pub async fn is_marked(objects: &Objects, cluster: &str) -> Result<(), ProofErro
     }
 }
 
+/// Whose the store is, if it is any cluster's.
+///
+/// # Errors
+/// It gives no answer.
+pub async fn owner(objects: &Objects) -> Result<Option<String>, ObjectsError> {
+    mark(objects).await
+}
+
+/// Makes the store this cluster's, whosever it was. A node of the former owner refuses to start on it from then on.
+///
+/// # Errors
+/// The store gives no answer.
+pub async fn take_over(objects: &Objects, cluster: &str) -> Result<(), ObjectsError> {
+    // Objects never change: the old mark goes first. Without any, no node starts that has others.
+    objects.remove(CLUSTER).await?;
+    let mark = Bytes::from(format!("{cluster}\n"));
+    objects.put(CLUSTER, mark).await
+}
+
 /// Writes this node's mark, and reads those of the others. A node that is alone in its cluster makes the store the cluster's.
 ///
 /// # Errors
@@ -83,16 +102,14 @@ pub async fn prove(
     others: &[u64],
 ) -> Result<(), ProofError> {
     if others.is_empty() && mark(objects).await?.is_none() {
-        objects
-            .put(CLUSTER, Bytes::from(format!("{cluster}\n")))
-            .await?;
+        take_over(objects, cluster).await?;
     }
     is_marked(objects, cluster).await?;
     objects
-        .put(&of_node(node), Bytes::from(format!("{node}\n")))
+        .put(&of_node(cluster, node), Bytes::from(format!("{node}\n")))
         .await?;
     for other in others {
-        match objects.head(&of_node(*other)).await {
+        match objects.head(&of_node(cluster, *other)).await {
             Ok(_) => {}
             Err(ObjectsError::NotFound(_)) => return Err(ProofError::Unseen { node: *other }),
             Err(error) => return Err(error.into()),

@@ -4,11 +4,13 @@
 //! * [`log_store`]: openraft's log interface over [`crate::log`]
 //! * [`apply`]: openraft's state machine interface over [`crate::state`] and [`crate::storage`], on one thread
 //! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
+//! * [`lineage`]: a group that goes on with one voter, from a backup or after a lost majority
 //! * [`group`]: a running group: propose, read index, snapshots, leadership
 
 mod apply;
 mod calls;
 mod group;
+pub mod lineage;
 mod log_store;
 mod network;
 #[cfg(test)]

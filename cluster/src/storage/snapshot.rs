@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use panther_proto::v1::SnapshotHeader;
+use panther_proto::v1::{Membership, SnapshotHeader};
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -189,6 +189,22 @@ impl SnapshotFile {
         std::fs::copy(&self.path, &temporary)?;
         File::open(&temporary)?.sync_all()?;
         make_current(root, &temporary, self.header.clone())
+    }
+
+    /// Writes this state into `root` as that of another group: the same items under another membership.
+    ///
+    /// # Errors
+    /// The file does not check, or the disk does not take the new one.
+    pub fn with_membership(&self, root: &Path, membership: Membership) -> io::Result<Self> {
+        let mut writer = Writer::create(root)?;
+        let header = self.read(|key, value| writer.item(&key, value.as_ref()))?;
+        let hash = header.running_hash.first_chunk::<8>();
+        let hash = hash.ok_or_else(|| damaged(&self.path, "its header has no running hash"))?;
+        let applied = AppliedAt {
+            last: header.last,
+            membership: Some(membership),
+        };
+        writer.finish(&applied, u64::from_be_bytes(*hash), header.format)
     }
 
     /// Hands every item to `take`, in the file's order, and checks the whole against its hash.

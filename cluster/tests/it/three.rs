@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Elections within a second, silence after one.
-fn settings() -> DoorSettings {
+pub(crate) fn settings() -> DoorSettings {
     let mut settings = DoorSettings {
         tick: Duration::from_millis(50),
         silence: SILENCE,
@@ -29,18 +29,18 @@ fn settings() -> DoorSettings {
     settings
 }
 
-struct Nodes {
-    folder: tempfile::TempDir,
+pub(crate) struct Nodes {
+    pub(crate) folder: tempfile::TempDir,
     addresses: BTreeMap<u64, String>,
-    doors: BTreeMap<u64, Door>,
+    pub(crate) doors: BTreeMap<u64, Door>,
     /// Each node has one of its own, so that it can be killed with all that it does.
     runtimes: BTreeMap<u64, Runtime>,
-    authority: Authority,
+    pub(crate) authority: Authority,
     sessions: u64,
 }
 
 impl Nodes {
-    async fn three() -> Self {
+    pub(crate) async fn three() -> Self {
         let mut nodes = Self {
             folder: tempfile::tempdir().unwrap(),
             addresses: BTreeMap::new(),
@@ -72,12 +72,16 @@ impl Nodes {
         nodes
     }
 
-    fn path(&self, node: u64) -> PathBuf {
+    pub(crate) fn path(&self, node: u64) -> PathBuf {
         self.folder.path().join(node.to_string())
     }
 
     /// Starts a node at its address; it is ready once a leader knows it.
-    fn open(&mut self, node: u64, joins: bool) -> tokio::task::JoinHandle<Result<Door, DoorError>> {
+    pub(crate) fn open(
+        &mut self,
+        node: u64,
+        joins: bool,
+    ) -> tokio::task::JoinHandle<Result<Door, DoorError>> {
         let at = self
             .addresses
             .get(&node)
@@ -106,7 +110,7 @@ impl Nodes {
         opening
     }
 
-    async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         until("all agree on a leader", async || {
             let leaders: Vec<Option<u64>> = self
                 .doors
@@ -123,12 +127,12 @@ impl Nodes {
         .await
     }
 
-    fn follower_of(&self, leader: u64) -> u64 {
+    pub(crate) fn follower_of(&self, leader: u64) -> u64 {
         *self.doors.keys().find(|node| **node != leader).unwrap()
     }
 
     /// As if its process were killed: nothing is said to anybody.
-    async fn kill(&mut self, node: u64) {
+    pub(crate) async fn kill(&mut self, node: u64) {
         drop(self.doors.remove(&node));
         let runtime = self.runtimes.remove(&node).unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
@@ -183,7 +187,7 @@ pub(crate) async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<
     }
 }
 
-fn put(key: &str, number: i64) -> Transact {
+pub(crate) fn put(key: &str, number: i64) -> Transact {
     Transact {
         changes: vec![
             Change::put("alerts", change::key(key))
@@ -194,7 +198,7 @@ fn put(key: &str, number: i64) -> Transact {
     }
 }
 
-fn send(body: &str) -> Transact {
+pub(crate) fn send(body: &str) -> Transact {
     Transact {
         sends: vec![change::to_queue("work", body.as_bytes().to_vec())],
         ..Transact::default()

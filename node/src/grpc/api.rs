@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use panther_actors::api::ApiCall;
 use panther_actors::system::System;
+use panther_cluster::door::Door;
 use panther_proto::v1::api_server::Api;
-use panther_proto::v1::{InvokeRequest, InvokeResponse, TailLine, TailRequest};
+use panther_proto::v1::{
+    BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
+};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::backup::{self, Origin};
 use super::{status, until};
 
 /// How long a call may take whose caller said nothing of it.
@@ -21,13 +25,25 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The service.
 pub(super) struct Functions {
     system: System,
+    door: Door,
+    origin: Origin,
     closed: watch::Receiver<bool>,
 }
 
 impl Functions {
     /// Of this system, until `closed` says true.
-    pub(super) fn new(system: System, closed: watch::Receiver<bool>) -> Self {
-        Self { system, closed }
+    pub(super) fn new(
+        system: System,
+        door: Door,
+        origin: Origin,
+        closed: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            system,
+            door,
+            origin,
+            closed,
+        }
     }
 }
 
@@ -68,6 +84,16 @@ impl Api for Functions {
         };
         let output = result.map_err(|error| status::of_api(&error))?.to_string();
         Ok(Response::new(InvokeResponse { output }))
+    }
+
+    type BackupStream = ReceiverStream<Result<BackupPiece, Status>>;
+
+    async fn backup(
+        &self,
+        _: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let pieces = backup::pieces(&self.door, &self.origin).await?;
+        Ok(Response::new(ReceiverStream::new(pieces)))
     }
 
     type TailStream = Pin<Box<dyn Stream<Item = Result<TailLine, Status>> + Send>>;

@@ -1,10 +1,12 @@
 //! gRPC over a Unix socket: what pantherctl and workers call. Whoever may open the socket may do everything.
 //!
 //! * [`api`]: API functions by name
+//! * [`backup`]: the whole state
 //! * [`doors`]: queues and tables
 //! * [`status`]: failures as gRPC names them
 
 mod api;
+pub(crate) mod backup;
 mod doors;
 mod status;
 
@@ -31,9 +33,11 @@ pub(crate) async fn serve(
     listener: UnixListener,
     system: System,
     door: Door,
+    origin: backup::Origin,
     closed: watch::Receiver<bool>,
 ) {
-    let api = ApiServer::new(api::Functions::new(system, closed.clone()))
+    let functions = api::Functions::new(system, door.clone(), origin, closed.clone());
+    let api = ApiServer::new(functions)
         .max_decoding_message_size(CALL_BYTES)
         .max_encoding_message_size(CALL_BYTES);
     let doors = DoorsServer::new(doors::Gates::new(door, closed.clone()))

@@ -1,0 +1,205 @@
+//! `pantherd restore` and `pantherd force-new`: a new cluster of one node that goes on with an old one's data, from a backup or from what this node has.
+//!
+//! It is another cluster, with an authority of its own, so that no node of the old one can ever speak with it and bring back what it has left behind.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use panther_cluster::objects::{Objects, proof};
+use panther_cluster::raft::lineage::{self, Forced};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::Configuration;
+use crate::data_dir::{DataDir, new_cluster};
+use crate::grpc::backup::fingerprint;
+use crate::keys::Keys;
+use crate::{Failure, daemon};
+
+/// The node that a restored cluster begins with.
+const FIRST: u64 = 1;
+
+/// What a backup says of itself: `backup.json`, beside the state.
+#[derive(Debug, Deserialize)]
+struct About {
+    cluster: String,
+    time: String,
+    bytes: u64,
+    sha256: String,
+    sealing_key: String,
+}
+
+/// What an operator gives for a restore.
+#[derive(Debug)]
+pub(crate) struct Restore<'a> {
+    /// The backup's folder.
+    pub(crate) backup: &'a Path,
+    /// The old cluster's key; without it secrets have to be given anew.
+    pub(crate) sealing_key: Option<&'a Path>,
+    /// The old cluster is gone, and its object store is this one's.
+    pub(crate) take_over: bool,
+}
+
+fn wrong(text: String) -> Failure {
+    Failure::Configuration(text)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::Failed(format!("no runtime: {error}")))
+}
+
+/// Makes this machine the first node of a new cluster with a backup's data; what to say to the operator.
+///
+/// # Errors
+/// The backup is damaged, the key is another, this machine is a node already, or the object store is another cluster's.
+pub(crate) fn restore(
+    configuration: &Configuration,
+    given: &Restore<'_>,
+) -> Result<String, Failure> {
+    DataDir::unused(configuration)?;
+    let about = about(given.backup)?;
+    let state = given.backup.join("state.snapshot");
+    check(&state, &about)?;
+    let sealing_key = sealing_key(given, &about)?;
+    let runtime = runtime()?;
+    let cluster = new_cluster();
+    let objects = runtime.block_on(daemon::objects(&configuration.objects))?;
+    let owner = runtime.block_on(proof::owner(&objects));
+    let owner = owner.map_err(|error| wrong(error.to_string()))?;
+    let seen = match &owner {
+        Some(owner) if *owner == about.cluster && !given.take_over => {
+            return Err(wrong(format!(
+                "{} holds the objects of cluster {owner}, which this is a backup of. If that cluster still runs, give this one a copy of them (objects.url); if it is gone for good, \
+                 add --take-over: none of its nodes starts on these objects then",
+                configuration.objects.display()
+            )));
+        }
+        Some(owner) if *owner != about.cluster => {
+            return Err(wrong(format!(
+                "{} holds the objects of cluster {owner}, and this is a backup of {}: set objects.url to this one's",
+                configuration.objects.display(),
+                about.cluster
+            )));
+        }
+        Some(_) => "",
+        None => {
+            "The object store holds nothing of the old cluster: copy its objects there, or what alerts and rows name is not found.\n"
+        }
+    };
+    let group = configuration.data_dir.join("group");
+    let began = std::fs::create_dir_all(&group).map_err(|error| failed(&group, &error));
+    let settings = daemon::door_settings(configuration).group;
+    let restored = began.and_then(|()| {
+        let address = configuration.advertised();
+        let restoring = lineage::restore(&group, &state, FIRST, address, settings);
+        let last = runtime.block_on(restoring);
+        last.map_err(|error| Failure::Failed(format!("{}: {error}", state.display())))
+    });
+    let last = restored.inspect_err(|_| {
+        // A next try finds it empty again.
+        let _ = std::fs::remove_dir_all(&group);
+    })?;
+    take_over(&runtime, &objects, &cluster)?;
+    let keys = Keys::new(&cluster, FIRST)?;
+    let came_from = Some(about.cluster.as_str());
+    DataDir::take_place(
+        configuration,
+        &cluster,
+        FIRST,
+        came_from,
+        &sealing_key,
+        &keys,
+    )?;
+    Ok(format!(
+        "this machine is node {FIRST} of cluster {cluster} now, with the data of cluster {} as of {} (entry {}). What was changed there later is not in it, and messages that were handled \
+         since may be handled again.\n{seen}Start pantherd; then invite other nodes.\n",
+        about.cluster, about.time, last.index
+    ))
+}
+
+/// Makes this node a cluster of its own, with the data that it has, when the others are gone for good; what to say to the operator.
+///
+/// # Errors
+/// It has not been agreed to, the daemon runs, or this machine is no node.
+pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
+    let mut data = DataDir::open(configuration)?;
+    let (node, old) = (data.node(), data.cluster().to_owned());
+    if !agreed {
+        return Err(wrong(format!(
+            "this node ({node}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
+             back with its data. Do this only if a majority is gone for good, at the node whose `pantherctl cluster status` shows the highest LOG, and only at one. Add --yes to go on"
+        )));
+    }
+    let runtime = runtime()?;
+    let settings = daemon::door_settings(configuration).group;
+    let address = configuration.advertised();
+    let group = data.group();
+    let forcing = lineage::force_new(&group, node, address, settings);
+    let Forced { last, uncertain } = runtime
+        .block_on(forcing)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", group.display())))?;
+    let cluster = new_cluster();
+    let objects = runtime.block_on(daemon::objects(&configuration.objects))?;
+    take_over(&runtime, &objects, &cluster)?;
+    Keys::new(&cluster, node)?.keep(data.folder())?;
+    data.begin_anew(&cluster)?;
+    Ok(format!(
+        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} up to entry {}; the last {uncertain} of these were not known to be acknowledged, and \
+         are kept. Start pantherd; empty the other machines and invite them anew.\n",
+        last.index
+    ))
+}
+
+fn take_over(runtime: &Runtime, objects: &Objects, cluster: &str) -> Result<(), Failure> {
+    let taken = runtime.block_on(proof::take_over(objects, cluster));
+    taken.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn about(backup: &Path) -> Result<About, Failure> {
+    let path = backup.join("backup.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        wrong(format!(
+            "{} is no backup: {}: {error}",
+            backup.display(),
+            path.display()
+        ))
+    })?;
+    serde_json::from_str(&text).map_err(|error| wrong(format!("{}: {error}", path.display())))
+}
+
+fn check(state: &Path, about: &About) -> Result<(), Failure> {
+    let mut hash = Sha256::new();
+    let bytes = File::open(state).and_then(|mut file| io::copy(&mut file, &mut hash));
+    let bytes = bytes.map_err(|error| wrong(format!("{}: {error}", state.display())))?;
+    if (bytes, format!("{:x}", hash.finalize())) != (about.bytes, about.sha256.clone()) {
+        return Err(wrong(format!(
+            "{} is damaged: it is not what was written ({bytes} of {} bytes); take another backup",
+            state.display(),
+            about.bytes
+        )));
+    }
+    Ok(())
+}
+
+/// The old cluster's key, or a new one where it is lost.
+fn sealing_key(given: &Restore<'_>, about: &About) -> Result<Vec<u8>, Failure> {
+    let Some(path) = given.sealing_key else {
+        return Ok(rand::random::<[u8; 32]>().to_vec());
+    };
+    let key = std::fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    if fingerprint(&key) != about.sealing_key {
+        return Err(wrong(format!(
+            "{} is not the key that cluster {} sealed its secrets with: that one lies in the data_dir of each of its nodes as sealing.key",
+            path.display(),
+            about.cluster
+        )));
+    }
+    Ok(key)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
