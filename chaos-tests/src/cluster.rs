@@ -13,9 +13,33 @@ use crate::{During, Failure, Result, until};
 /// How long a start, a join or a healing may take.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where a cluster's objects lie, as its nodes' configuration says it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `objects.url`.
+    pub url: String,
+    /// `objects.endpoint`; empty for none.
+    pub endpoint: String,
+    /// Variables that the nodes are started with.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Store {
+    /// A folder that all nodes see.
+    #[must_use]
+    pub fn folder(folder: &Path) -> Self {
+        Self {
+            url: format!("file://{}", folder.display()),
+            endpoint: String::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
 /// The nodes by number.
 pub struct Cluster {
     folder: PathBuf,
+    store: Store,
     binaries: Binaries,
     /// Machines so far, each with a folder of its own.
     machines: usize,
@@ -29,8 +53,19 @@ impl Cluster {
     /// # Errors
     /// They do not come together.
     pub async fn three(folder: PathBuf) -> Result<Self> {
+        let objects = folder.join("objects");
+        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
+        Self::three_with(folder, Store::folder(&objects)).await
+    }
+
+    /// The same, with their objects elsewhere.
+    ///
+    /// # Errors
+    /// They do not come together.
+    pub async fn three_with(folder: PathBuf, store: Store) -> Result<Self> {
         let mut cluster = Self {
             folder,
+            store,
             binaries: Binaries::find()?,
             machines: 1,
             nodes: BTreeMap::new(),
@@ -51,35 +86,29 @@ impl Cluster {
     /// # Errors
     /// Its folder cannot be made.
     pub fn machine(&self, name: &str) -> Result<Node> {
-        self.machine_with(name, &self.objects())
-    }
-
-    /// Where the cluster's objects lie.
-    #[must_use]
-    pub fn objects(&self) -> PathBuf {
-        self.folder.join("objects")
+        self.machine_with(name, &self.store)
     }
 
     /// One more machine, with objects of its own.
     ///
     /// # Errors
     /// Its folder cannot be made.
-    pub fn machine_with(&self, name: &str, objects: &Path) -> Result<Node> {
+    pub fn machine_with(&self, name: &str, store: &Store) -> Result<Node> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .during("looking for a free port")?
             .port();
         let folder = self.folder.join(name);
-        std::fs::create_dir_all(objects).during("making the folder of objects")?;
         Node::new(NodeSettings {
             binaries: self.binaries.clone(),
             data: folder.join("data"),
             folder,
             python: "python3".to_owned(),
             patience: PATIENCE,
+            environment: store.environment.clone(),
             configuration: format!(
-                "[cluster]\nlisten = \"127.0.0.1:{port}\"\n[objects]\nurl = \"file://{}\"\n[node]\nname = \"{name}\"\n[python]\nworkers = 1\n",
-                objects.display()
+                "[cluster]\nlisten = \"127.0.0.1:{port}\"\n[objects]\nurl = \"{}\"\nendpoint = \"{}\"\n[node]\nname = \"{name}\"\n[python]\nworkers = 1\n",
+                store.url, store.endpoint
             ),
         })
     }

@@ -181,6 +181,7 @@ async fn one(
         data: folder.path().join("data"),
         python: settings.python.clone(),
         patience: settings.patience,
+        environment: Vec::new(),
         configuration: String::new(),
     })?;
     let ran = flow(settings, &mut node, rounds).await;

@@ -78,6 +78,7 @@ pub async fn run() -> Result<Report> {
         data: disk.place().join("data"),
         python: "python3".to_owned(),
         patience: PATIENCE,
+        environment: Vec::new(),
         configuration: String::new(),
     })?;
     let ran = fill_and_free(&mut node, &disk).await;

@@ -10,6 +10,7 @@
 //!
 //! * [`node`]: a pantherd in a folder of its own, started, killed, asked
 //! * [`cluster`]: three of them that are one cluster
+//! * [`bucket`]: a server of S3's protocol for their objects
 //! * [`load`]: what clients of a cluster do meanwhile, and what they note
 //! * [`doors`]: files into the three doors, each retried until it is acknowledged
 //! * [`receiver`]: the webhook that alerts are delivered to
@@ -19,6 +20,7 @@
 //!
 //! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
 
+pub mod bucket;
 pub mod cluster;
 pub mod compare;
 pub mod crash_loop;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, Store};
 use crate::doors;
 use crate::node::{Node, count, items, text};
 use crate::receiver::Receiver;
@@ -114,7 +114,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
         .await?;
     // What the restored cluster will see of the objects, as of now.
     let objects = folder.join("objects-restored");
-    copy(&cluster.objects(), &objects).during("copying the objects")?;
+    copy(&folder.join("objects"), &objects).during("copying the objects")?;
 
     // The third has applied the last change, and is all that is left.
     must(
@@ -160,7 +160,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     cluster.equal().await?;
 
     // All are gone but the backup, the key and the objects.
-    let machine = cluster.machine_with("restored", &objects)?;
+    let machine = cluster.machine_with("restored", &Store::folder(&objects))?;
     let key = cluster
         .at(3)?
         .data()

@@ -70,6 +70,8 @@ pub struct NodeSettings {
     pub python: String,
     /// How long a start may take.
     pub patience: Duration,
+    /// Variables that the process is started with beside the usual ones.
+    pub environment: Vec<(String, String)>,
     /// The configuration file, as TOML.
     pub configuration: String,
 }
@@ -155,7 +157,8 @@ impl Node {
             .env("TMPDIR", folder.join("tmp"))
             .env("PANTHER__PYTHON__INTERPRETER", &self.settings.python)
             // A busy machine must not turn a slow rule into a rule error: results would differ for no fault of the node's.
-            .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000");
+            .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000")
+            .envs(self.settings.environment.iter().cloned());
         command
     }
 

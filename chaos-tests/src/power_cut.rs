@@ -138,6 +138,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
         data: disk.place().join("data"),
         python: "python3".to_owned(),
         patience: PATIENCE,
+        environment: Vec::new(),
         configuration: String::new(),
     })?;
     let ran = rounds(settings, &mut node, &mut disk).await;

@@ -13,7 +13,9 @@ use panther_actors::system::{System, SystemSettings};
 use panther_cluster::door::{Among, Door, DoorSettings};
 use panther_cluster::membership::{self, Gate, Own};
 use panther_cluster::net::{Authority, Peers};
-use panther_cluster::objects::{Objects, proof};
+use panther_cluster::objects::Objects;
+use panther_cluster::objects::place::Place;
+use panther_cluster::objects::proof::{self, ProofError};
 use panther_cluster::raft::Membership;
 use panther_detections::engine::EngineSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -293,7 +295,7 @@ impl Node {
             ingest,
             peers = configuration.advertised(),
             data = %data.folder().display(),
-            objects = %configuration.objects.display(),
+            objects = %configuration.objects,
             "ready"
         );
         if configuration
@@ -441,24 +443,22 @@ async fn prove_objects(objects: &Objects, data: &DataDir, door: &Door) -> Result
     others.retain(|other| status.voters.contains(other));
     let proved = proof::prove(objects, data.cluster(), node, &others).await;
     proved.map_err(|error| match error {
-        // A folder may be mounted later; a node that has never worked is set up wrongly.
+        // A store may be back later, and a folder mounted; a node that has never worked and sees another store is set up wrongly.
+        ProofError::Store(error) => Failure::Failed(format!(
+            "{error}; is objects.url right, is the store up, and are its credentials in the environment (docs/objects.md)?"
+        )),
         error if data.started() => Failure::Failed(error.to_string()),
         error => Failure::Configuration(error.to_string()),
     })
 }
 
-pub(crate) async fn objects(folder: &Path) -> Result<Objects, Failure> {
-    let place = folder.to_owned();
-    tokio::task::spawn_blocking(move || Objects::local(&place))
+pub(crate) async fn objects(place: &Place) -> Result<Objects, Failure> {
+    let at = place.clone();
+    tokio::task::spawn_blocking(move || Objects::at(&at))
         .await
         .map_err(io::Error::other)
         .flatten()
-        .map_err(|error| {
-            Failure::Failed(format!(
-                "the objects' folder {} cannot be used: {error}",
-                folder.display()
-            ))
-        })
+        .map_err(|error| Failure::Failed(format!("objects at {place} cannot be used: {error}")))
 }
 
 /// A listener that a runtime of the caller's looks after.

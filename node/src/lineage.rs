@@ -74,14 +74,13 @@ pub(crate) fn restore(
             return Err(wrong(format!(
                 "{} holds the objects of cluster {owner}, which this is a backup of. If that cluster still runs, give this one a copy of them (objects.url); if it is gone for good, \
                  add --take-over: none of its nodes starts on these objects then",
-                configuration.objects.display()
+                configuration.objects
             )));
         }
         Some(owner) if *owner != about.cluster => {
             return Err(wrong(format!(
                 "{} holds the objects of cluster {owner}, and this is a backup of {}: set objects.url to this one's",
-                configuration.objects.display(),
-                about.cluster
+                configuration.objects, about.cluster
             )));
         }
         Some(_) => "",

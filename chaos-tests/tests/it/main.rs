@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod buckets;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Once;

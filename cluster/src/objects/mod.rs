@@ -1,10 +1,14 @@
 //! Immutable objects beside the log: raw files, processed events, packs. Written once, durable before a command names
 //! them, never changed.
 //!
-//! The store is a local folder, or anything else that `object_store` speaks. A local folder is written to by
+//! The store is a local folder, or a bucket of what `object_store` speaks. A local folder is written to by
 //! [`local`], because `object_store` syncs nothing.
+//!
+//! * [`place`]: where they lie
+//! * [`proof`]: that all nodes see the same store
 
 mod local;
+pub mod place;
 pub mod proof;
 
 use std::io::{self, Read};
@@ -16,9 +20,12 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use local::LocalFolder;
+use place::{Bucket, Place};
 
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,6 +87,25 @@ impl Objects {
         })
     }
 
+    /// Objects at a place. A bucket has to be there; whether it can be reached shows at the first call.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or what is said of the bucket makes no sense.
+    pub fn at(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Folder(folder) => Self::local(folder),
+            Place::Bucket(bucket) => Self::bucket(bucket),
+        }
+    }
+
+    fn bucket(bucket: &Bucket) -> io::Result<Self> {
+        let (store, folder) = bucket.open().map_err(io::Error::other)?;
+        Ok(Self {
+            store: Arc::new(PrefixStore::new(store, folder)),
+            folder: None,
+        })
+    }
+
     /// The folder, where the store is one of this machine's.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
@@ -111,22 +137,31 @@ impl Objects {
             };
         }
         let length = content.len() as u64;
+        let payload = PutPayload::from_bytes(content);
         let options = PutOptions {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
-        let put = self
-            .store
-            .put_opts(&path, PutPayload::from_bytes(content), options);
+        let put = self.store.put_opts(&path, payload.clone(), options);
         match within(name, put).await? {
             Ok(_) => Ok(()),
+            // A store that cannot write under a condition: looked for first, then written. Names carry the attempt, so nobody else writes it.
+            Err(error) if knows_no_conditions(&error) => match self.head(name).await {
+                Ok(there) if there.bytes == length => Ok(()),
+                Ok(_) => Err(changed("it exists with another content")),
+                Err(ObjectsError::NotFound(_)) => within(name, self.store.put(&path, payload))
+                    .await?
+                    .map(drop)
+                    .map_err(|error| not_written(name, &error)),
+                Err(error) => Err(error),
+            },
             Err(object_store::Error::AlreadyExists { .. }) => match self.head(name).await?.bytes {
                 bytes if bytes == length => Ok(()),
                 bytes => Err(changed(&format!(
                     "it exists with {bytes} bytes, not {length}"
                 ))),
             },
-            Err(error) => Err(failed(name, error)),
+            Err(error) => Err(not_written(name, &error)),
         }
     }
 
@@ -142,14 +177,17 @@ impl Objects {
             .map_err(|error| failed(name, error))
     }
 
-    /// A reader of an object, for use off the async threads. From a local folder it is read piece by piece.
+    /// A reader of an object, for use off the async threads. It is read piece by piece.
     ///
     /// # Errors
     /// As [`ObjectsError`] says.
     pub async fn open(&self, name: &str) -> Result<Box<dyn Read + Send>, ObjectsError> {
         let path = parse(name)?;
         let Some(folder) = &self.folder else {
-            return Ok(Box::new(io::Cursor::new(self.get(name).await?)));
+            let opened = within(name, self.store.get(&path)).await?;
+            let content = opened.map_err(|error| failed(name, error))?.into_stream();
+            let reader = StreamReader::new(content.map_err(io::Error::other));
+            return Ok(Box::new(SyncIoBridge::new(Box::pin(reader))));
         };
         let file = folder.root().join(path.as_ref());
         let opened = tokio::task::spawn_blocking(move || std::fs::File::open(file))
@@ -209,6 +247,12 @@ impl Objects {
     }
 }
 
+/// What a server of S3's protocol answers that has not learned `If-None-Match`.
+fn knows_no_conditions(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotImplemented { .. })
+        || error.to_string().contains("501 Not Implemented")
+}
+
 fn info(meta: &object_store::ObjectMeta) -> ObjectInfo {
     let written_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
     ObjectInfo {
@@ -242,6 +286,14 @@ fn failed(name: &str, error: object_store::Error) -> ObjectsError {
             name: name.to_owned(),
             reason: other.to_string(),
         },
+    }
+}
+
+/// What is not found when something is written is the bucket.
+fn not_written(name: &str, error: &object_store::Error) -> ObjectsError {
+    ObjectsError::Store {
+        name: name.to_owned(),
+        reason: error.to_string(),
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
+use panther_cluster::objects::place::Place;
+
 use super::LogFormat;
 
 /// Bytes of a Unix socket's path at most (`sun_path` of Linux, with its closing zero).
@@ -178,21 +180,26 @@ pub(super) fn advertised(value: Value, listen: Option<SocketAddr>) -> Result<Str
     }
 }
 
-/// The folder of a `file://` URL.
-pub(super) fn objects(value: Value) -> Result<PathBuf, String> {
-    let url = string(value, "a URL, in quotes")?;
-    let Some(folder) = url.strip_prefix("file://") else {
-        return Err(format!(
-            "{:?} is no kind of object store that this version knows; write \"file:///a/folder\", or leave the key out",
-            url.split(':').next().unwrap_or_default()
-        ));
-    };
-    if !folder.starts_with('/') {
-        return Err(
-            "a file URL has three slashes and a whole path: \"file:///a/folder\"".to_owned(),
-        );
+/// Where objects lie.
+pub(super) fn objects(value: Value) -> Result<Place, String> {
+    Place::read(&string(value, "a URL, in quotes")?)
+}
+
+/// The address of a server that speaks a cloud's protocol; "" for the cloud itself.
+pub(super) fn endpoint(value: Value) -> Result<Option<String>, String> {
+    let text = optional(value)?;
+    match &text {
+        Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => Err(format!(
+            "{url:?} is no URL; write it like \"https://garage.example:3900\", or \"\" for the cloud's own"
+        )),
+        _ => Ok(text),
     }
-    Ok(PathBuf::from(folder))
+}
+
+/// A word; "" for none.
+pub(super) fn optional(value: Value) -> Result<Option<String>, String> {
+    let text = string(value, "a text, in quotes")?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// A program: a path, or a name that is looked up in PATH.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 use config::ValueKind;
+use panther_cluster::objects::place::Place;
 
 use given::Given;
 pub(crate) use given::{Effective, Faults};
@@ -158,8 +159,8 @@ pub(crate) struct Configuration {
     pub(crate) body_bytes: usize,
     /// HTTP connections at one time.
     pub(crate) connections: usize,
-    /// The folder of objects.
-    pub(crate) objects: PathBuf,
+    /// Where objects lie.
+    pub(crate) objects: Place,
     /// The interpreter.
     pub(crate) python: PathBuf,
     /// What pip installs for the detections.
@@ -266,6 +267,15 @@ pub(crate) fn read(
     let connections = given.take("ingest.max_connections", 512, "", connections);
     let objects = format!("file://{}", data_dir.join("objects").display());
     let objects = given.take("objects.url", objects, " (in data_dir)", kinds::objects);
+    let objects = objects.with_variables(&surroundings.variables);
+    let objects = match given.take("objects.endpoint", "", "", kinds::endpoint) {
+        Some(endpoint) => objects.with_endpoint(&endpoint),
+        None => objects,
+    };
+    let objects = match given.take("objects.region", "", "", kinds::optional) {
+        Some(region) => objects.with_region(&region),
+        None => objects,
+    };
     let python = given.take("python.interpreter", "python3", "", kinds::program);
     let none = || ValueKind::Array(Vec::new());
     let packages = given.take("python.packages", none(), "", kinds::packages);

@@ -54,7 +54,7 @@ fn with_nothing_given_a_node_can_start() {
     );
     assert_eq!(
         configuration.objects,
-        Path::new("/home/ann/.local/share/panther/objects")
+        Place::Folder("/home/ann/.local/share/panther/objects".into())
     );
     assert_eq!(configuration.identity, None);
     assert_eq!(
@@ -129,7 +129,7 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
 #[test]
 fn all_faults_are_told_at_once_each_with_its_key() {
     let found = faults(
-        "data_dirr = \"/x\"\n[listen]\ningest = \"nowhere\"\ngrpc = \"127.0.0.1:1\"\n[ingest]\nbatch_ms = \"soon\"\nbatch_bytes = 0\n[objects]\nurl = \"s3://bucket\"\n\
+        "data_dirr = \"/x\"\n[listen]\ningest = \"nowhere\"\ngrpc = \"127.0.0.1:1\"\n[ingest]\nbatch_ms = \"soon\"\nbatch_bytes = 0\n[objects]\nurl = \"ftp://bucket\"\nendpoint = \"garage\"\n\
          [python]\npackages = [\"--index-url=x\"]\n[engine]\nmemory_mb = true\n[log]\nlevel = \"loud\"\nformat = \"xml\"\n[alarm]\ncommand = \"/no/such/program x\"\n[colour]\nred = 1",
         &under_systemd(),
     );
@@ -142,6 +142,7 @@ fn all_faults_are_told_at_once_each_with_its_key() {
             "ingest.batch_bytes",
             "ingest.batch_ms",
             "objects.url",
+            "objects.endpoint",
             "python.packages",
             "engine.memory_mb",
             "log.level",
