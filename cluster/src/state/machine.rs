@@ -269,7 +269,10 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::view::MemoryBase;
+    use bytes::Bytes;
+    use panther_proto::v1::OpenSession;
+
+    use crate::state::view::{MemoryBase, Pair};
 
     #[test]
     fn an_entry_of_a_newer_format_stops_the_node_and_is_not_skipped() {
@@ -285,6 +288,40 @@ mod tests {
             )
             .unwrap_err();
         assert!(error.to_string().contains("upgrade this node"), "{error}");
+    }
+
+    /// A store whose reads are a defect.
+    struct Defect;
+
+    impl Base for Defect {
+        fn get(&self, _: &[u8]) -> io::Result<Option<Bytes>> {
+            panic!("a defect")
+        }
+
+        fn scan(&self, _: &[u8], _: &[u8], _: usize, _: bool) -> io::Result<Vec<Pair>> {
+            panic!("a defect")
+        }
+    }
+
+    #[test]
+    fn a_defect_in_one_command_refuses_that_command_and_stops_nothing() {
+        let mut machine = Machine::open(&MemoryBase::default()).unwrap();
+        let open = Command {
+            kind: Some(command::Kind::OpenSession(OpenSession {
+                node: 1,
+                session: 1,
+            })),
+        };
+        let entry = Entry {
+            commands: vec![open],
+            ..Entry::default()
+        };
+        let applied = machine.apply(&Defect, &entry).unwrap();
+        let Some(reply::Kind::Refused(refused)) = &applied.replies[0].kind else {
+            panic!("{:?}", applied.replies);
+        };
+        assert_eq!(refused.code(), Code::Fault);
+        assert!(applied.writes.is_empty());
     }
 
     #[test]

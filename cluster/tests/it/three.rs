@@ -370,6 +370,103 @@ async fn a_node_that_is_alive_keeps_what_it_holds() {
     nodes.end().await;
 }
 
+/// Others may have elected another by then, and acknowledged what this one does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_nobody_answers_no_read() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    nodes.doors[&leader].transact(put("k", 1)).await.unwrap();
+    for node in [1, 2, 3] {
+        if node != leader {
+            nodes.kill(node).await;
+        }
+    }
+    let door = nodes.doors[&leader].clone();
+    let read = tokio::time::timeout(SILENCE * 2, async move {
+        door.get("alerts", &change::key("k")).await
+    });
+    assert!(!matches!(read.await, Ok(Ok(_))), "it was answered");
+    nodes.end().await;
+}
+
+/// A change without a request id is made once or not at all, whatever its caller hears: nobody tries it again for him.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_callers_back() {
+    let mut nodes = Nodes::three().await;
+    let (mut tried, mut acknowledged) = (0, 0);
+    for round in 0..3 {
+        let leader = nodes.leader().await;
+        let adding: Vec<_> = nodes
+            .doors
+            .iter()
+            .filter(|(node, _)| **node != leader)
+            .map(|(_, door)| {
+                let door = door.clone();
+                tokio::spawn(async move {
+                    let (mut tried, mut acknowledged) = (0, 0);
+                    let until = Instant::now() + Duration::from_millis(1_500);
+                    while Instant::now() < until {
+                        let add = Transact {
+                            changes: vec![
+                                Change::update("alerts", change::key("sum"))
+                                    .add("number", 1)
+                                    .done(),
+                            ],
+                            ..Transact::default()
+                        };
+                        tried += 1;
+                        acknowledged += i64::from(door.transact(add).await.is_ok());
+                    }
+                    (tried, acknowledged)
+                })
+            })
+            .collect();
+        let began = nodes.doors[&leader].group().status().last_log;
+        until("changes flow", async || {
+            let now = nodes.doors[&leader].group().status().last_log;
+            (now > began.map(|at| at + 50)).then_some(())
+        })
+        .await;
+        nodes.kill(leader).await;
+        for adding in adding {
+            let (tries, acks) = adding.await.unwrap();
+            tried += tries;
+            acknowledged += acks;
+        }
+        let back = nodes.open(leader, false).await.unwrap().unwrap();
+        nodes.doors.insert(leader, back);
+        let key = change::key("sum");
+        let row = nodes.doors[&leader].get("alerts", &key).await.unwrap();
+        let sum = row.unwrap().int("number").unwrap();
+        assert!(
+            (acknowledged..=tried).contains(&sum),
+            "round {round}: {acknowledged} acknowledged, {tried} tried, {sum} made"
+        );
+    }
+    nodes.equal().await;
+    nodes.end().await;
+}
+
+/// Messages may be large: what a follower lacks goes to it in pieces that fit into a call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_lacks_many_large_entries_catches_up_from_the_log() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let behind = nodes.follower_of(leader);
+    nodes.kill(behind).await;
+    let body = "x".repeat(250_000);
+    for _ in 0..100 {
+        let sent = nodes.doors[&leader].transact(send(&body)).await;
+        sent.unwrap();
+    }
+    let back = nodes.open(behind, false).await.unwrap().unwrap();
+    assert_eq!(back.counts("work").await.unwrap().waiting, 100);
+    assert_eq!(back.group().status().snapshot, None, "not by a snapshot");
+    nodes.doors.insert(behind, back);
+    nodes.equal().await;
+    nodes.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stops_hands_over_and_its_stop_is_hardly_felt() {
     let mut nodes = Nodes::three().await;

@@ -1,0 +1,270 @@
+"""Bugs that the tests must catch: each a change of the sources that a tired developer could make.
+
+`what` is the promise that it breaks; `change` is a list of (file, old text, new text), where the old text occurs once.
+"""
+
+from dataclasses import dataclass
+
+STATE = "cluster/src/state/"
+QUEUES = STATE + "queues/"
+STORAGE = "cluster/src/storage/"
+
+
+@dataclass(frozen=True)
+class Bug:
+    name: str
+    what: str
+    change: tuple[tuple[str, str, str], ...]
+
+
+def bug(name: str, what: str, *change: tuple[str, str, str]) -> Bug:
+    return Bug(name, what, change)
+
+
+BUGS = [
+    bug(
+        "acknowledged before the log is synced",
+        "what was acknowledged outlives a power cut",
+        ("cluster/src/log/writer.rs", "    segment.file.sync()?;\n", ""),
+    ),
+    bug(
+        "a vote is not synced",
+        "one leader a term, also after a power cut",
+        (
+            "cluster/src/log/mod.rs",
+            "self.hand_over(vec![Record::Vote(vote)], true, told);",
+            "self.hand_over(vec![Record::Vote(vote)], false, Box::new(|_| ()));\n        told(Ok(()));",
+        ),
+    ),
+    bug(
+        "a completion does not check that its receipt is current",
+        "effects of a message are there once",
+        (
+            QUEUES + "finish.rs",
+            "if head.receive != receipt.receive || held_by_another {",
+            "if held_by_another {",
+        ),
+    ),
+    bug(
+        "a layer's writes go to the store in two batches",
+        "effects and the end of a message are there together or not at all",
+        (
+            STORAGE + "writer.rs",
+            "    database::layer_batch(&database.db, &layer, &applied)\n",
+            "    let half: Writes = layer.iter().take(layer.len() / 2).map(|(key, value)| (key.clone(), value.clone())).collect();\n"
+            "    let _ = database::layer_batch(&database.db, &half, &applied).map(|batch| {\n"
+            "        database.db.apply_batch(batch).and_then(|()| database.db.flush())\n"
+            "    });\n"
+            "    database::layer_batch(&database.db, &layer, &applied)\n",
+        ),
+    ),
+    bug(
+        "conditions are not checked in apply",
+        "conditional updates are linearizable",
+        (
+            STATE + "tables/mod.rs",
+            "    for change in changes {\n        check(tx, change)?;\n    }\n",
+            "    let _ = check;\n",
+        ),
+    ),
+    bug(
+        "unique names are judged before the changes of a command",
+        "unique names stay unique",
+        (
+            STATE + "tables/mod.rs",
+            "    for change in changes {\n        self::change(tx, change)?;\n    }\n    for change in changes {\n        require_unique(tx, change)?;\n    }\n",
+            "    for change in changes {\n        require_unique(tx, change)?;\n    }\n    for change in changes {\n        self::change(tx, change)?;\n    }\n",
+        ),
+    ),
+    bug(
+        "apply reads the wall clock",
+        "replicas are equal at equal index",
+        (
+            STATE + "tx.rs",
+            "        self.effects.globals.clock_ms\n",
+            "        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)\n",
+        ),
+    ),
+    bug(
+        "apply goes through a map in the order of its hashes",
+        "replicas are equal at equal index",
+        (
+            STATE + "machine.rs",
+            "for (key, value) in &effects.own {",
+            "for (key, value) in effects.own.iter().collect::<std::collections::HashMap<_, _>>() {",
+        ),
+    ),
+    bug(
+        "a queue's attributes come from the build and not from the state",
+        "nodes of two releases apply alike",
+        (QUEUES + "receive.rs", "            spec.visibility_ms\n", "            30_000\n"),
+    ),
+    bug(
+        "the applied index is written apart from the writes",
+        "effects of a message are there once",
+        (
+            STORAGE + "writer.rs",
+            "    database::layer_batch(&database.db, &layer, &applied)\n",
+            "    let _ = database.db.insert(items::APPLIED, database::encode_applied(&applied)).and_then(|_| database.db.flush());\n"
+            "    database::layer_batch(&database.db, &layer, &applied)\n",
+        ),
+    ),
+    bug(
+        "a snapshot leaves out what was written while it was taken",
+        "a node that starts from a snapshot has everything",
+        (
+            STORAGE + "store.rs",
+            "        for (key, value) in &since {\n            file.item(key, value.as_ref())?;\n        }\n",
+            "",
+        ),
+    ),
+    bug(
+        "a snapshot is made current before it is read in",
+        "a snapshot that is damaged or cut off changes nothing",
+        (
+            STORAGE + "store.rs",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        folders::point_to(&self.root, &folder)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
+        ),
+    ),
+    bug(
+        "entries go to a follower by number and not by bytes",
+        "a follower that lacks large entries catches up",
+        (
+            "cluster/src/raft/log_store.rs",
+            "log.read(start..end, READ_BYTES)",
+            "log.read(start..end, usize::MAX)",
+        ),
+    ),
+    bug(
+        "a receive is not noted with its session",
+        "what a dead node held is received elsewhere",
+        (QUEUES + "receive.rs", "    tx.put(keys::held(session, queue, seq), attempt.into());\n", "    let _ = attempt;\n"),
+    ),
+    bug(
+        "a receive is not counted",
+        "a message that kills its node ends in the dead letter queue",
+        (QUEUES + "receive.rs", "    head.receives += 1;\n", ""),
+    ),
+    bug(
+        "a node's death counts against all that it held",
+        "no innocent message in a dead letter queue",
+        (QUEUES + "finish.rs", "let lonely_death = alone && head.suspect;", "let lonely_death = alone || !head.suspect;"),
+    ),
+    bug(
+        "a fault of the node counts against the message",
+        "no innocent message in a dead letter queue",
+        (QUEUES + "finish.rs", "        give_back.failed && !counted,\n", "        !counted,\n"),
+    ),
+    bug(
+        "a requeue copies and does not remove",
+        "ids before a requeue are ids after it",
+        (
+            QUEUES + "redrive.rs",
+            "        super::finish::erase(tx, &from.name, seq, &head)?;\n        tx.counts_mut(&from.name).moved_out += 1;\n",
+            "        tx.counts_mut(&from.name).moved_out += 1;\n",
+        ),
+    ),
+    bug(
+        "a requeue gives new ids",
+        "ids before a requeue are ids after it",
+        (
+            QUEUES + "redrive.rs",
+            "super::send::enqueue(tx, &to.name, &body, StoredHead::default())?;",
+            'super::send::enqueue(tx, &to.name, &StoredBody { id: format!("{}-2", body.id), ..body.clone() }, StoredHead::default())?;',
+        ),
+    ),
+    bug(
+        "a requeue loses attributes",
+        "a message comes back as it was",
+        (
+            QUEUES + "redrive.rs",
+            "super::send::enqueue(tx, &to.name, &body, StoredHead::default())?;",
+            "super::send::enqueue(tx, &to.name, &StoredBody { attributes: Default::default(), ..body.clone() }, StoredHead::default())?;",
+        ),
+    ),
+    bug(
+        "a requeue takes what came after it began",
+        "what arrives later is not moved",
+        (
+            QUEUES + "redrive.rs",
+            "let found = heads(tx, &from.name, requeue.after, requeue.upto)?;",
+            "let found = heads(tx, &from.name, requeue.after, 0)?;",
+        ),
+    ),
+    bug(
+        "a purge removes everything in one command",
+        "no command stops the flow for long",
+        (QUEUES + "redrive.rs", "const STEP: usize = 500;", "const STEP: usize = 5_000_000;"),
+    ),
+    bug(
+        "a panic in apply is not caught",
+        "a defect in one command stops nothing else",
+        (
+            STATE + "machine.rs",
+            "catch_unwind(AssertUnwindSafe(|| run(&mut tx, command)))",
+            "Ok::<_, Box<dyn std::any::Any + std::marker::Send>>(AssertUnwindSafe(run(&mut tx, command)).0)",
+        ),
+    ),
+    bug(
+        "the door tries a change again that may have taken effect",
+        "a change is made once",
+        (
+            "cluster/src/door/route.rs",
+            "answer = answered(node, client.forward(call)) => answer?,",
+            "answer = answered(node, client.forward(call)) => match answer { Ok(answer) => answer, Err(_) => return Ok(Attempt::Elsewhere) },",
+        ),
+    ),
+    bug(
+        "a request id is forgotten",
+        "a request that is tried again has one effect",
+        (STATE + "transact.rs", "    if !transact.request_id.is_empty() {\n        requests::remember", "    if false {\n        requests::remember"),
+    ),
+    bug(
+        "a leader answers reads without asking the others",
+        "reads are linearizable",
+        (
+            "cluster/src/door/route.rs",
+            "        match self.group.read_index().await {\n",
+            "        match Ok::<u64, ProposeError>(self.group.status().applied.unwrap_or(0)) {\n",
+        ),
+    ),
+    bug(
+        "a damaged state database ends the node",
+        "a node mends itself from snapshot and log",
+        (
+            STORAGE + "store.rs",
+            "                if matches!(\n                    error.kind(),",
+            "                if error.raw_os_error() != Some(-1) || matches!(\n                    error.kind(),",
+        ),
+    ),
+    bug(
+        "a state database that is held is taken for a damaged one",
+        "nothing that is whole is set aside",
+        (STORAGE + "database.rs", "Err(_) if !is_locked(folder) && !was_free => was_free = true,", "Err(_) if !was_free => was_free = true,"),
+    ),
+    bug(
+        "a flipped byte in the log is taken for its torn end",
+        "damage to what was acknowledged is refused",
+        ("cluster/src/log/segments.rs", "    if !is_last || later.is_some() {\n", "    if !is_last && later.is_none() {\n"),
+    ),
+    bug(
+        "cluster time may go back",
+        "nothing is deleted before its time",
+        (STATE + "machine.rs", "if entry.time_ms > self.cache.globals.clock_ms {", "if entry.time_ms != self.cache.globals.clock_ms {"),
+    ),
+    bug(
+        "a receive whose answer was lost gives new messages",
+        "no message waits for a visibility that nobody holds",
+        (QUEUES + "receive.rs", "    if receive.again {\n", "    if false {\n"),
+    ),
+    bug(
+        "records of one row overtake each other",
+        "records of one key are handled in order",
+        (
+            QUEUES + "mod.rs",
+            "            return Ok(()); // its turn comes when the earlier one has left\n",
+            "",
+        ),
+    ),
+]
