@@ -5,6 +5,7 @@
 #   make test                              everything that must pass
 #   make fmt / make docs                   format the sources / build the API documentation
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
+#   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
 #   make conformance PACK= SAMPLES=        compare with panther_core on a pack and on real records
 
@@ -17,7 +18,7 @@ CORE   := .venv/conformance
 # cargo-nextest runs test binaries side by side; without it cargo's own runner does the same, one binary after the other.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos bench conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos planted bench conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -65,6 +66,10 @@ chaos:
 	@$(TARGET)/demo/chaos power-cut --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
 	  $(if $(PACK),--pack "$(PACK)" --order-dependent AWS.SSM.DecryptSSMParams) $(if $(SAMPLES),--logs "$(SAMPLES)")
+
+# Half an hour: each bug is built and tested. Needs cargo-nextest.
+planted:
+	@$(PYTHON) chaos-tests/planted/run --rings 123 --write docs/testing.md
 
 bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl

@@ -1,6 +1,8 @@
 //! The same commands on several machines: cut into other entries, through restarts, snapshots and crashes, they end with
 //! the same hash and the same contents.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use panther_proto::v1::{Command, Entry, LogPosition};
 use proptest::prelude::*;
 
 use super::steps;
-use super::structure::everything;
+use super::structure::{everything, pairs_of};
 use super::world::World;
 
 /// Commands with their times, as entries. A new time begins a new entry; so does a command where `cut` says so.
@@ -345,6 +347,108 @@ fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_i
             );
         }
     });
+}
+
+/// Whatever is in the one wrong byte: what is read is exactly the state of the position that it is said to be of (the log brings the rest), or reading says
+/// that something is damaged.
+#[test]
+fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
+    const KEYS: u64 = 400;
+    const ENTRIES: u64 = 1_000;
+    const FLIPS: u64 = 100;
+    let folders = tempfile::tempdir().unwrap();
+    let root = folders.path().join("live");
+    let store = open(&root, 20_000, None);
+    for number in 0..ENTRIES {
+        store.store(numbered(number, KEYS), told(number));
+        if number == ENTRIES / 2 {
+            let _ = store.take_snapshot().unwrap();
+        }
+    }
+    store.close().unwrap();
+    let (purged, last) = (told(ENTRIES / 4).last, store.applied().last);
+    drop(store);
+    let length = root.join("state-1/db").metadata().unwrap().len();
+    let mut outcomes = BTreeMap::new();
+    for flip in 0..FLIPS {
+        let copy = folders.path().join(format!("copy-{flip}"));
+        copy_folder(&root, &copy);
+        // Spread over the file, and another bit each time.
+        let at = length * flip / FLIPS + (flip * 7_919) % (length / FLIPS);
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(true);
+        let file = file.open(copy.join("state-1/db")).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        let wrong = byte[0] ^ (1 << (flip % 8));
+        file.write_all_at(&[wrong], at).unwrap();
+        drop(file);
+        let opened = StateStore::open(&copy, settings(1 << 20), purged, last).unwrap();
+        let position = opened.applied().last.map(|at| at.index);
+        let outcome = match opened.scan(&[], &[0xFF; 9], usize::MAX, false) {
+            Err(error) => error.to_string(),
+            Ok(found) => {
+                let base = expected(opened.applied().last, KEYS);
+                assert!(
+                    pairs_of(found) == everything(&base),
+                    "byte {at} of {length} was flipped, and what is read is not the state of {position:?}"
+                );
+                match copy.join("state-2").exists() {
+                    true => "rebuilt from the snapshot".to_owned(),
+                    false if position == last.map(|at| at.index) => "whole".to_owned(),
+                    false => "of an earlier position".to_owned(),
+                }
+            }
+        };
+        *outcomes.entry(outcome).or_insert(0) += 1;
+        drop(opened);
+        std::fs::remove_dir_all(copy).unwrap();
+    }
+    println!("{outcomes:#?}");
+}
+
+/// And the state of a node whose database is damaged too is refused, not guessed.
+#[test]
+fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
+    const FLIPS: usize = 100;
+    let folders = tempfile::tempdir().unwrap();
+    let root = folders.path().join("live");
+    let store = open(&root, 20_000, None);
+    for number in 0..200 {
+        store.store(numbered(number, 100), told(number));
+    }
+    let file = store.take_snapshot().unwrap();
+    let whole = std::fs::read(&file.path).unwrap();
+    let other = open(&folders.path().join("other"), 20_000, None);
+    for flip in 0..FLIPS {
+        let mut bytes = whole.clone();
+        // The header's bytes stand at the end: they are flipped one by one.
+        let at = match flip {
+            0..50 => whole.len() - 1 - flip,
+            _ => whole.len() * (flip - 50) / 50,
+        };
+        bytes[at] ^= 1 << (flip % 8);
+        let path = folders.path().join("flipped.snapshot");
+        std::fs::write(&path, bytes).unwrap();
+        let installed = SnapshotFile::open(path).and_then(|file| other.install(&file));
+        assert!(
+            installed.is_err(),
+            "byte {at} of {} was flipped",
+            whole.len()
+        );
+        assert_eq!(other.applied(), AppliedAt::default());
+    }
+    store.close().unwrap();
+    let (purged, last) = (told(150).last, store.applied().last);
+    drop(store);
+    let mut bytes = whole;
+    bytes[20] ^= 1;
+    std::fs::write(&file.path, bytes).unwrap();
+    let database = root.join("state-1/db");
+    std::fs::write(&database, [0x5A; 1_000]).unwrap();
+    let opened = StateStore::open(&root, settings(1 << 20), purged, last);
+    let refused = opened.err().unwrap().to_string();
+    assert!(refused.contains("damaged"), "{refused}");
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use panther_cluster::state::keys::{self, KeyBuilder, KeyReader, kind};
-use panther_cluster::state::{Base, Globals, read};
+use panther_cluster::state::{Base, Globals, Pair, read};
 use panther_proto::v1::{
     QueueCounts, RememberedReply, Row, StoredBody, StoredHead, StoredSession, value,
 };
@@ -13,9 +13,12 @@ type Items = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All items of a store.
 pub(super) fn everything(base: &dyn Base) -> Items {
-    base.scan(&[], &[0xFF; 9], usize::MAX, false)
-        .unwrap()
-        .into_iter()
+    pairs_of(base.scan(&[], &[0xFF; 9], usize::MAX, false).unwrap())
+}
+
+pub(super) fn pairs_of(found: Vec<Pair>) -> Items {
+    let pairs = found.into_iter();
+    pairs
         .map(|(key, value)| (key.to_vec(), value.to_vec()))
         .collect()
 }
