@@ -93,6 +93,17 @@ impl Disk {
             .map_err(Failure::CannotRun)
     }
 
+    /// It stands still: writes and syncs wait until it is thawed.
+    ///
+    /// # Errors
+    /// This machine cannot make it so.
+    pub async fn freeze(&self) -> Result<Still> {
+        run("fsfreeze", &["-f", &text(&self.place)])
+            .await
+            .map_err(Failure::CannotRun)?;
+        Ok(Still(Some(self.place.clone())))
+    }
+
     /// Unmounts it, once nobody uses it any more.
     ///
     /// # Errors
@@ -107,6 +118,34 @@ impl Disk {
         .await?;
         self.mounted = false;
         Ok(())
+    }
+}
+
+/// A file system that stands still until this is dropped: whoever waits for it cannot even be killed.
+#[derive(Debug)]
+pub struct Still(Option<PathBuf>);
+
+impl Still {
+    /// It goes on.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn thaw(mut self) -> Result<()> {
+        let place = self.0.take().unwrap_or_default();
+        let thawed = run("fsfreeze", &["-u", &text(&place)]).await;
+        thawed.map_err(Failure::Broken)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        if let Some(place) = &self.0 {
+            // Nothing can be said here; a file system that stays frozen shows by itself.
+            let _ = std::process::Command::new("fsfreeze")
+                .arg("-u")
+                .arg(place)
+                .status();
+        }
     }
 }
 

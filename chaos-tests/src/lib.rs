@@ -4,6 +4,7 @@
 //! * [`power_cut`]: the disk loses what was not synced; nothing acknowledged is gone
 //! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
 //! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
+//! * [`slow_disk`]: the leader's disk stands still, and another leads
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
 //! and what they are made of:
@@ -32,6 +33,7 @@ pub mod load;
 pub mod node;
 pub mod power_cut;
 pub mod receiver;
+pub mod slow_disk;
 pub mod tally;
 pub mod three_nodes;
 

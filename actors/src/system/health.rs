@@ -93,6 +93,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut failed_before = BTreeMap::new();
     let mut raised = [false; 2];
     let mut others = Others::default();
+    let mut slow_for = 0_u32;
     loop {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
@@ -141,6 +142,14 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 inner.settings.door.clock_fault().as_deref(),
             )
             .await;
+        // Long enough to be more than a burst.
+        slow_for = match inner.settings.door.slow() {
+            Some(_) => slow_for + 1,
+            None => 0,
+        };
+        let slow = inner.settings.door.slow().filter(|_| slow_for > 1);
+        let reason = slow.map(|slow| format!("{slow}: whoever waits for this node waits that long. Is its disk worn, full or shared with something busy?"));
+        alarms.set_here("node", "slow", reason.as_deref()).await;
         alarms
             .set_here(
                 "node",

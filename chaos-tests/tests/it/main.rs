@@ -11,7 +11,7 @@ use std::sync::Once;
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::node::Binaries;
 use panther_chaos_tests::three_nodes::{self, Fault};
-use panther_chaos_tests::{Failure, full_disk, lineage, power_cut, samples};
+use panther_chaos_tests::{Failure, full_disk, lineage, power_cut, samples, slow_disk};
 use serde_json::Value;
 
 /// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
@@ -133,6 +133,15 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
 async fn after_a_lost_majority_one_goes_on_and_a_backup_becomes_a_cluster() {
     built();
     fine(lineage::run().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_stands_still_lets_another_lead() {
+    built();
+    if let Some(report) = known(slow_disk::run().await) {
+        println!("{report}");
+        assert!(report.writes > 0, "{report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

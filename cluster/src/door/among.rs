@@ -231,6 +231,53 @@ pub(super) async fn compare_clocks(inner: &Inner) {
     }
 }
 
+/// What is too slow for a leader.
+const SLOW: Duration = Duration::from_secs(2);
+/// For how long it has to be: a burst, or one write that the disk was late with, is none.
+const SLOW_FOR: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK_AT_PACE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// What is slow here, if something is.
+    pub(super) fn slow(&self) -> Option<String> {
+        let (disk, apply) = self.group.takes();
+        let (what, takes) = if disk > SLOW {
+            ("its disk takes", disk)
+        } else if apply > SLOW {
+            ("applying a few entries takes", apply)
+        } else {
+            return None;
+        };
+        Some(format!("{what} {:.1} s", takes.as_secs_f64()))
+    }
+}
+
+/// A leader that has been slow for some time lets another voter lead: all others wait for it. In a task of its own, since a slow disk holds back the others.
+pub(super) async fn watch_pace(inner: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(LOOK_AT_PACE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut slow_since = None;
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let status = inner.group.status();
+        let slow = inner
+            .slow()
+            .filter(|_| status.leads && status.voters.len() > 1);
+        let Some(what) = slow else {
+            slow_since = None;
+            continue;
+        };
+        let since = *slow_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SLOW_FOR {
+            tracing::error!(what, "this node leads and is slow: another takes over");
+            hand_over(&inner).await;
+            slow_since = None;
+        }
+    }
+}
+
 /// Tells the leader again and again that this node's session is alive, and opens another when it has ended.
 pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
     let mut ticks = tokio::time::interval(every);

@@ -316,8 +316,10 @@ impl Door {
             Arc::downgrade(&door.inner),
             settings.silence / 5,
         ));
+        let pacing = tokio::spawn(among::watch_pace(Arc::downgrade(&door.inner)));
         let mut tasks = door.inner.tasks.lock();
         tasks.push(ticking);
+        tasks.push(pacing);
         tasks.push(living);
         drop(tasks);
         Ok(door)
@@ -416,6 +418,12 @@ impl Door {
     #[must_use]
     pub fn clock_fault(&self) -> Option<String> {
         self.inner.clock.fault()
+    }
+
+    /// What is slow on this node, if something is: a leader that stays so hands over.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        self.inner.slow()
     }
 
     /// Hands in one command and waits for its answer.

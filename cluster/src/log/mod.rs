@@ -5,6 +5,7 @@
 //! of) is cut; anything else that does not check is refused, because it was acknowledged.
 
 mod files;
+mod pace;
 mod record;
 mod segments;
 mod writer;
@@ -22,6 +23,7 @@ use panther_proto::v1::{LogPosition, StoredVote};
 use parking_lot::{Mutex, RwLock};
 
 pub use files::{DiskFiles, Files, LogFile, MemoryFiles, sync_folder};
+pub use pace::Pace;
 use record::Record;
 
 /// Told once what was handed over is durable, or that it is not.
@@ -141,6 +143,7 @@ pub struct Log {
     index: Arc<RwLock<Index>>,
     settings: LogSettings,
     writer: Arc<Writer>,
+    pace: Arc<Pace>,
 }
 
 struct Writer {
@@ -171,11 +174,14 @@ impl Log {
         let index = Arc::new(RwLock::new(index));
         let (sender, receiver) = sync_channel(WAITING);
         let stopping = Arc::new(AtomicBool::new(false));
+        let pace = Arc::new(Pace::default());
         let thread = {
-            let (index, stopping) = (index.clone(), stopping.clone());
+            let (index, stopping, pace) = (index.clone(), stopping.clone(), pace.clone());
             std::thread::Builder::new()
                 .name("log-writer".into())
-                .spawn(move || writer::run(segments, &receiver, &index, settings, &stopping))?
+                .spawn(move || {
+                    writer::run(segments, &receiver, &index, settings, &stopping, &pace);
+                })?
         };
         let writer = Writer {
             operations: Mutex::new(Some(sender)),
@@ -186,7 +192,14 @@ impl Log {
             index,
             settings,
             writer: Arc::new(writer),
+            pace,
         })
+    }
+
+    /// How long a write and its sync take.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// What the log holds.

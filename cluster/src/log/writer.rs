@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use parking_lot::RwLock;
 
 use super::record::Record;
 use super::segments::Segments;
-use super::{Index, LogSettings, Place, Told};
+use super::{Index, LogSettings, Pace, Place, Told};
 
 /// Bytes of records after which a batch is written even if more waits.
 const BATCH_BYTES: usize = 4 << 20;
@@ -31,6 +31,7 @@ pub(super) fn run(
     index: &RwLock<Index>,
     settings: LogSettings,
     stopping: &AtomicBool,
+    pace: &Pace,
 ) {
     let mut broken: Option<String> = None;
     let mut kept_back: Vec<Record> = Vec::new();
@@ -54,10 +55,12 @@ pub(super) fn run(
             records.extend(operation.records);
             tell.push(operation.told);
         }
+        pace.begin(Instant::now());
         let result = match &broken {
             Some(reason) => Err(io::Error::other(reason.clone())),
             None => write(&mut segments, &records, index, settings, stopping),
         };
+        pace.end(Instant::now());
         if let Err(error) = &result
             && broken.is_none()
         {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
@@ -17,6 +18,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
+use crate::log::Pace;
 use crate::state::Machine;
 use crate::storage::{AppliedAt, SnapshotFile, StateStore};
 
@@ -37,21 +39,29 @@ enum Job {
 pub(crate) struct StateMachine {
     store: StateStore,
     jobs: SyncSender<Job>,
+    pace: Arc<Pace>,
 }
 
 impl StateMachine {
     pub(crate) fn start(store: StateStore, after: AfterApply) -> io::Result<Self> {
         let (jobs, receiver) = sync_channel(4);
         let machine = Machine::open(&store)?;
+        let pace = Arc::new(Pace::default());
         let worker = Worker {
             store: store.clone(),
             machine,
             after,
+            pace: pace.clone(),
         };
         std::thread::Builder::new()
             .name("apply".into())
             .spawn(move || worker.run(&receiver))?;
-        Ok(Self { store, jobs })
+        Ok(Self { store, jobs, pace })
+    }
+
+    /// How long applying a few entries takes.
+    pub(crate) fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     async fn hand_over<T>(
@@ -69,6 +79,7 @@ struct Worker {
     store: StateStore,
     machine: Machine,
     after: AfterApply,
+    pace: Arc<Pace>,
 }
 
 impl Worker {
@@ -76,7 +87,9 @@ impl Worker {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Apply(entries, answer) => {
+                    self.pace.begin(Instant::now());
                     let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
+                    self.pace.end(Instant::now());
                     let _ = answer.send(result); // openraft may be shutting down
                 }
                 Job::Install(file, answer) => {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -22,7 +22,7 @@ use super::apply::{AfterApply, StateMachine};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::types::{Proposal, Types};
-use crate::log::{DiskFiles, Log, LogSettings};
+use crate::log::{DiskFiles, Log, LogSettings, Pace};
 use crate::net::Peers;
 use crate::storage::{StateStore, StoreSettings};
 
@@ -116,6 +116,7 @@ pub struct Group {
     pub(super) raft: Raft<Types, StateMachine>,
     pub(super) store: StateStore,
     log: Log,
+    applying: Arc<Pace>,
     pub(super) node: u64,
     /// Set when it stops: calls of others that still come are turned away before Raft sees them.
     pub(super) stopping: Arc<AtomicBool>,
@@ -163,6 +164,7 @@ impl Group {
         .await
         .map_err(io::Error::other)??;
         let machine = StateMachine::start(store.clone(), after)?;
+        let applying = machine.pace().clone();
         let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
         let config = Config {
             cluster_name: "panther".to_owned(),
@@ -207,6 +209,7 @@ impl Group {
             raft,
             store,
             log,
+            applying,
             node,
             stopping: Arc::default(),
             snapshots,
@@ -374,6 +377,13 @@ impl Group {
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log.entry_bytes()
+    }
+
+    /// How long this node's disk takes for a write to the log, and its state for a few entries, at this moment.
+    #[must_use]
+    pub fn takes(&self) -> (Duration, Duration) {
+        let now = Instant::now();
+        (self.log.pace().takes(now), self.applying.takes(now))
     }
 
     /// What the group is doing.
