@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::system::{System, SystemSettings};
-use panther_cluster::door::{Among, Door, DoorSettings};
+use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::membership::{self, Gate, Own};
 use panther_cluster::net::{Authority, Peers};
 use panther_cluster::objects::Objects;
@@ -154,7 +154,15 @@ async fn serve(
                 "{reason}: it was removed, and its number is not used again. To make this machine a node again, empty data_dir and join anew"
             )));
         }
+        reason = health::outdated(&node.door) => {
+            systemd::stopping();
+            let _ = tokio::fs::remove_file(&node.socket).await;
+            return Err(Failure::Configuration(reason));
+        }
         reason = health::broken(&node.door) => {
+            if let Some(reason) = node.door.group().outdated() {
+                return Err(Failure::Configuration(reason));
+            }
             // Nothing can be given back or written in order any more; a start reads what is durable.
             systemd::stopping();
             let _ = tokio::fs::remove_file(&node.socket).await;
@@ -213,11 +221,15 @@ impl Node {
         let door = open
             .await
             .map_err(|error| Failure::Failed(format!("opening log and state failed: {error}")))?
-            .map_err(|error| {
-                Failure::Failed(format!(
+            .map_err(|error| match &error {
+                // Starting again would not mend it.
+                DoorError::Store(why) if why.kind() == io::ErrorKind::Unsupported => {
+                    Failure::Configuration(why.to_string())
+                }
+                _ => Failure::Failed(format!(
                     "log and state in {} cannot be opened: {error}",
                     data.group().display()
-                ))
+                )),
             })?;
         let objects = objects(&configuration.objects).await?;
         begin_anew(data, &door).await?;

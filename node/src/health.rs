@@ -27,6 +27,16 @@ pub(crate) async fn broken(door: &Door) -> String {
     }
 }
 
+/// Returns once this build has met what only a newer one knows.
+pub(crate) async fn outdated(door: &Door) -> String {
+    loop {
+        if let Some(reason) = door.group().outdated() {
+            return reason;
+        }
+        tokio::time::sleep(LOOK / 4).await;
+    }
+}
+
 /// Less than this, and a failure is put down to the full disk.
 const NO_ROOM: u64 = 8 << 20;
 /// How long a node that failed for want of room waits for some before it ends.

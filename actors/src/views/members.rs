@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use panther_cluster::membership::{MembersError, Seen};
+use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -74,7 +75,7 @@ fn shown(seen: &Seen, me: u64) -> Value {
         () => "follower",
     };
     json!({
-        "node": member.node, "name": member.name, "address": member.address, "version": member.version, "standing": member.standing.word(), "role": role, "this": member.node == me,
+        "node": member.node, "name": member.name, "address": member.address, "version": member.version, "format": member.format, "standing": member.standing.word(), "role": role, "this": member.node == me,
         "replaces": member.replaces,
         "alive": heard.map(panther_cluster::door::HeardNode::lately),
         "silent_ms": heard.and_then(|heard| heard.silent).map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
@@ -91,8 +92,9 @@ impl Views<'_> {
         let look = self.members.look().await;
         let status = self.door.group().status();
         let me = self.door.node();
+        let format = read::globals(self.door.group().store()).map_or(0, |globals| globals.format);
         let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
-        json!({"node": me, "leader": status.leader, "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "nodes": nodes, "blind": look.blind})
+        json!({"node": me, "leader": status.leader, "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes, "blind": look.blind})
     }
 
     pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {
@@ -126,6 +128,11 @@ impl Views<'_> {
         let Voters { voters } = call.input()?;
         self.members.set_voters(voters).await?;
         Ok(json!({"voters": voters}))
+    }
+
+    pub(super) async fn cluster_raise_format(&self) -> Result<Value, ApiError> {
+        let format = self.members.raise_format().await?;
+        Ok(json!({"format": format}))
     }
 
     pub(super) async fn cluster_lead(&self, call: &ApiCall) -> Result<Value, ApiError> {

@@ -55,6 +55,7 @@ const OPERATIONS: &[&str] = &[
     "cluster_remove",
     "cluster_voters",
     "cluster_lead",
+    "cluster_raise_format",
 ];
 
 /// Operations that change something, and so leave a record.
@@ -69,6 +70,7 @@ pub const CHANGING: &[&str] = &[
     "cluster_remove",
     "cluster_voters",
     "cluster_lead",
+    "cluster_raise_format",
 ];
 
 /// What the views look at.
@@ -131,6 +133,7 @@ impl Views<'_> {
             "cluster_remove" => self.cluster_remove(call).await,
             "cluster_voters" => self.cluster_voters(call).await,
             "cluster_lead" => self.cluster_lead(call).await,
+            "cluster_raise_format" => self.cluster_raise_format().await,
             _ => Err(call.unknown("node", OPERATIONS)),
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Cluster {
     Voters(Voters),
     /// Let another voter lead
     TransferLeader(Node),
+    /// Write the newest format that all nodes know, once all are upgraded; older builds cannot come back then
+    RaiseFormat,
 }
 
 /// `cluster invite`.
@@ -100,6 +102,15 @@ impl Cluster {
                     .await?;
                 context.screen.show(&answer, |_| {
                     format!("{voters} nodes vote as soon as so many have caught up\n")
+                })?;
+                Ok(Exit::Fine)
+            }
+            Self::RaiseFormat => {
+                let answer = context
+                    .change("node", "cluster_raise_format", json!({}))
+                    .await?;
+                context.screen.show(&answer, |_| {
+                    format!("format {} is in force\n", answer.text("format"))
                 })?;
                 Ok(Exit::Fine)
             }
@@ -197,6 +208,9 @@ fn render(cluster: &Answer, look: &Look) -> String {
             cluster.text("voters_wanted")
         ),
     );
+    if let Some(format) = newer_format(cluster) {
+        details.toned("format", Tone::Warning, format);
+    }
     text.push_str(&details.render(look));
     text.push('\n');
     let mut grid = Grid::new(&[
@@ -228,6 +242,25 @@ fn render(cluster: &Answer, look: &Look) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What to do about the format, if there is something: all nodes know a newer one, or some do.
+fn newer_format(cluster: &Answer) -> Option<String> {
+    let in_force = cluster.number("format");
+    let known = || {
+        let nodes = cluster.items("nodes").iter();
+        let there = nodes.filter(|node| node.text("standing") != "removed" && node.has("format"));
+        there.map(|node| node.number("format"))
+    };
+    let (oldest, newest) = (known().min()?, known().max()?);
+    if oldest > in_force {
+        return Some(format!(
+            "{in_force}; all nodes know {oldest}: `pantherctl cluster raise-format` puts it in force"
+        ));
+    }
+    (newest > in_force).then(|| {
+        format!("{in_force}; some nodes know {newest}, which can be put in force once all do")
+    })
 }
 
 fn role(node: &Value) -> Cell {

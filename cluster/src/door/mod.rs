@@ -34,8 +34,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::raft::{AfterApply, Group, GroupSettings, ProposeError};
+use crate::state::limits;
 use crate::state::read::{self, Page, Query};
-use crate::state::{FORMAT, limits};
 use crate::storage::StateStore;
 use admission::Admission;
 use alive::Heard;
@@ -309,8 +309,16 @@ impl Door {
             inner: Arc::new(inner),
         };
         backstage.open(&door.inner);
-        door.open_session(session).await?;
-        door.raise_format().await?;
+        let opened = async {
+            door.open_session(session).await?;
+            door.raise_format().await
+        };
+        if let Err(error) = opened.await {
+            return Err(match door.inner.group.outdated() {
+                Some(reason) => io::Error::new(io::ErrorKind::Unsupported, reason).into(),
+                None => error,
+            });
+        }
         let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
         let living = tokio::spawn(among::stay_alive(
             Arc::downgrade(&door.inner),
@@ -328,8 +336,9 @@ impl Door {
     /// A group whose only voter is this node writes the newest format that this build knows.
     async fn raise_format(&self) -> Result<(), DoorError> {
         let alone = self.inner.group.status().voters == [self.inner.node];
-        if alone && read::globals(self.store())?.format < FORMAT {
-            self.execute(command::Kind::RaiseFormat(RaiseFormat { format: FORMAT }))
+        let format = self.inner.group.newest_format();
+        if alone && read::globals(self.store())?.format < format {
+            self.execute(command::Kind::RaiseFormat(RaiseFormat { format }))
                 .await?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use panther_proto::v1::{
     Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall, LeadCall,
-    ReadIndexAnswer, ReadIndexCall, Reply,
+    ReadIndexAnswer, ReadIndexCall, Reply, command,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use super::clock::{ClusterClock, Trust};
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
-use crate::state::FORMAT;
+use crate::state::read;
 
 /// How long is waited for a change before it is looked again who leads.
 const LOOK: Duration = Duration::from_millis(100);
@@ -154,7 +154,7 @@ impl Route {
     async fn propose(&self, commands: &[Command]) -> Result<Attempt<Vec<Reply>>, DoorError> {
         let entry = Entry {
             group: 1,
-            format: FORMAT,
+            format: self.format_of(commands)?,
             time_ms: self.clock.now_ms(),
             commands: commands.to_vec(),
         };
@@ -166,6 +166,16 @@ impl Route {
             ))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The format in force, or the one that the commands put in force: nodes that do not know it stop at this entry.
+    fn format_of(&self, commands: &[Command]) -> Result<u32, DoorError> {
+        let raised = commands.iter().filter_map(|command| match &command.kind {
+            Some(command::Kind::RaiseFormat(raise)) => Some(raise.format),
+            _ => None,
+        });
+        let in_force = read::globals(self.group.store())?.format.max(1);
+        Ok(raised.fold(in_force, u32::max))
     }
 
     /// What a peer forwards: done only if this node leads now.

@@ -13,6 +13,7 @@ use tonic::transport::Endpoint;
 use super::rows::{Member, Standing};
 use super::{Inner, Invitation, Members, MembersError};
 use crate::net::{Admits, Authority, CertificateError, Certificates, calling_as_stranger};
+use crate::state::FORMAT;
 
 /// How long the whole call may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -101,6 +102,7 @@ pub async fn join(
         name: name.to_owned(),
         address: address.to_owned(),
         version: version.to_owned(),
+        format: FORMAT,
     };
     let answer = JoiningClient::new(channel).join(call).await;
     let answer = answer.map_err(|status| JoinError::Refused {
@@ -162,6 +164,7 @@ impl Admits for Gate {
             name: call.name,
             address: call.address,
             version: call.version,
+            format: call.format.max(1),
             standing: Standing::Joining,
             replaces: None,
         };

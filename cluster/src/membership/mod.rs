@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_proto::v1::TableSpec;
+use panther_proto::v1::{RaiseFormat, TableSpec, command};
 
 pub use join::{Gate, JoinError, Joined, join};
 pub use rows::{Member, Standing};
@@ -28,6 +28,7 @@ pub use token::{Invitation, TokenError};
 
 use crate::door::{Door, DoorError, HeardNode};
 use crate::net::{Authority, CertificateError};
+use crate::state::read;
 
 /// The table of nodes: what each is, and what is wanted of it.
 pub const MEMBERS: &str = "panther-nodes";
@@ -193,6 +194,13 @@ impl Members {
                 "this node has no authority to take in others".to_owned(),
             ));
         };
+        let in_force = door.read(|store| read::globals(store)).await?.format;
+        if member.format < in_force {
+            return Err(MembersError::Refused(format!(
+                "the cluster writes format {in_force}, and the build on that machine knows formats up to {}: install a newer pantherd there and join then",
+                member.format
+            )));
+        }
         let node = rows::admit(door, secret, member).await?;
         Ok(Joined {
             node,
@@ -300,6 +308,38 @@ impl Members {
             )));
         }
         Ok(rows::set_voters(&self.inner.door, wanted).await?)
+    }
+
+    /// From now on the newest format is written that all nodes apply; a node of an older build cannot come back then. The format.
+    ///
+    /// # Errors
+    /// It is in force already: which node stands in the way of a newer one.
+    pub async fn raise_format(&self) -> Result<u32, MembersError> {
+        let door = &self.inner.door;
+        let in_force = door.read(|store| read::globals(store)).await?.format;
+        let (members, _) = rows::all(door).await?;
+        let nodes = members
+            .values()
+            .filter(|member| member.standing != Standing::Removed);
+        let oldest = nodes.min_by_key(|member| member.format);
+        match oldest {
+            Some(oldest) if oldest.format > in_force => {
+                let format = oldest.format;
+                door.execute(command::Kind::RaiseFormat(RaiseFormat { format }))
+                    .await?;
+                Ok(format)
+            }
+            oldest => {
+                let newest = members.values().map(|member| member.format).max();
+                Err(MembersError::Refused(match oldest {
+                    Some(oldest) if newest > Some(in_force) => format!(
+                        "format {in_force} is in force, and node {} (pantherd {}) knows no newer one: upgrade it first, or remove it",
+                        oldest.node, oldest.version
+                    ),
+                    _ => format!("format {in_force} is in force, and no node knows a newer one"),
+                }))
+            }
+        }
     }
 
     /// Lets another voter lead.

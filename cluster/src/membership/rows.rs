@@ -77,6 +77,8 @@ pub struct Member {
     pub address: String,
     /// Its daemon's version.
     pub version: String,
+    /// The newest format that its daemon applies.
+    pub format: u32,
     /// How it stands.
     pub standing: Standing,
     /// The node that it takes the place of once it has caught up.
@@ -91,6 +93,7 @@ impl Member {
             name: String::new(),
             address: address.to_owned(),
             version: String::new(),
+            format: 1,
             standing: Standing::Member,
             replaces: None,
         }
@@ -103,6 +106,10 @@ impl Member {
             name: text("name"),
             address: text("address"),
             version: text("version"),
+            format: row
+                .int("format")
+                .and_then(|format| u32::try_from(format).ok())
+                .unwrap_or(1),
             standing: Standing::of(row.text("standing").unwrap_or_default()),
             replaces: row
                 .int("replaces")
@@ -163,8 +170,10 @@ async fn make(door: &Door, changes: Vec<RowChange>) -> Result<(), DoorError> {
 pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
     let node = door.node();
     let (members, _) = all(door).await?;
+    let format = door.group().newest_format();
     let same = members.get(&node).is_some_and(|member| {
-        member.name == own.name && member.address == own.address && member.version == own.version
+        let noted = (&member.name, &member.address, &member.version);
+        noted == (&own.name, &own.address, &own.version) && member.format == format
     });
     if same {
         return Ok(());
@@ -173,6 +182,7 @@ pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
         .set("name", &own.name)
         .set("address", &own.address)
         .set("version", &own.version)
+        .set("format", format)
         .done();
     make(door, vec![change]).await
 }
@@ -237,6 +247,7 @@ pub(super) async fn admit(
                 .set("name", &member.name)
                 .set("address", &member.address)
                 .set("version", &member.version)
+                .set("format", member.format)
                 .set("standing", Standing::Joining.word())
                 .set_or_remove("replaces", member.replaces)
                 .done(),

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures::{Stream, StreamExt};
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
 use crate::log::Pace;
-use crate::state::Machine;
+use crate::state::{Machine, require_format};
 use crate::storage::{AppliedAt, SnapshotFile, StateStore};
 
 /// Told, after each entry, in which queues something became receivable.
@@ -40,23 +40,38 @@ pub(crate) struct StateMachine {
     store: StateStore,
     jobs: SyncSender<Job>,
     pace: Arc<Pace>,
+    outdated: Arc<OnceLock<String>>,
 }
 
 impl StateMachine {
-    pub(crate) fn start(store: StateStore, after: AfterApply) -> io::Result<Self> {
+    /// Applies entries up to the format `newest`.
+    pub(crate) fn start(store: StateStore, newest: u32, after: AfterApply) -> io::Result<Self> {
         let (jobs, receiver) = sync_channel(4);
-        let machine = Machine::open(&store)?;
+        let machine = Machine::open_up_to(&store, newest)?;
+        let outdated = Arc::new(OnceLock::new());
         let pace = Arc::new(Pace::default());
         let worker = Worker {
             store: store.clone(),
             machine,
             after,
+            newest,
             pace: pace.clone(),
+            outdated: outdated.clone(),
         };
         std::thread::Builder::new()
             .name("apply".into())
             .spawn(move || worker.run(&receiver))?;
-        Ok(Self { store, jobs, pace })
+        Ok(Self {
+            store,
+            jobs,
+            pace,
+            outdated,
+        })
+    }
+
+    /// Why this build can go no further, once it has met what only a newer one knows.
+    pub(crate) fn outdated(&self) -> &Arc<OnceLock<String>> {
+        &self.outdated
     }
 
     /// How long applying a few entries takes.
@@ -79,10 +94,27 @@ struct Worker {
     store: StateStore,
     machine: Machine,
     after: AfterApply,
+    newest: u32,
     pace: Arc<Pace>,
+    outdated: Arc<OnceLock<String>>,
 }
 
 impl Worker {
+    fn note<T>(&self, result: &io::Result<T>) {
+        if let Err(error) = result
+            && error.kind() == io::ErrorKind::Unsupported
+        {
+            let _ = self.outdated.set(error.to_string()); // the first is the reason
+        }
+    }
+
+    fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
+        require_format(file.header.format, self.newest, "a snapshot")?;
+        self.store.install(file)?;
+        self.machine = Machine::open_up_to(&self.store, self.newest)?;
+        Ok(())
+    }
+
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             match job {
@@ -90,13 +122,12 @@ impl Worker {
                     self.pace.begin(Instant::now());
                     let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
                     self.pace.end(Instant::now());
+                    self.note(&result);
                     let _ = answer.send(result); // openraft may be shutting down
                 }
                 Job::Install(file, answer) => {
-                    let result = self.store.install(&file).and_then(|()| {
-                        self.machine = Machine::open(&self.store)?;
-                        Ok(())
-                    });
+                    let result = self.install(&file);
+                    self.note(&result);
                     let _ = answer.send(result);
                 }
             }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use super::network::Network;
 use super::types::{Proposal, Types};
 use crate::log::{DiskFiles, Log, LogSettings, Pace};
 use crate::net::Peers;
+use crate::state::FORMAT;
 use crate::storage::{StateStore, StoreSettings};
 
 /// How often it is looked at least how far a new node has come.
@@ -40,6 +41,8 @@ pub struct GroupSettings {
     pub snapshot_log_bytes: u64,
     /// How often the log's size is looked at.
     pub snapshot_check: Duration,
+    /// The newest format that this node applies: its build's, but for tests of two releases side by side.
+    pub format: u32,
     /// How often the leader shows that it lives; after four to eight times of silence another is elected.
     pub heartbeat: Duration,
 }
@@ -62,6 +65,7 @@ impl Default for GroupSettings {
             store: StoreSettings::default(),
             snapshot_log_bytes: 128 << 20,
             snapshot_check: Duration::from_secs(5),
+            format: FORMAT,
             heartbeat: Duration::from_millis(250),
         }
     }
@@ -117,6 +121,8 @@ pub struct Group {
     pub(super) store: StateStore,
     log: Log,
     applying: Arc<Pace>,
+    outdated: Arc<OnceLock<String>>,
+    newest_format: u32,
     pub(super) node: u64,
     /// Set when it stops: calls of others that still come are turned away before Raft sees them.
     pub(super) stopping: Arc<AtomicBool>,
@@ -163,8 +169,9 @@ impl Group {
         })
         .await
         .map_err(io::Error::other)??;
-        let machine = StateMachine::start(store.clone(), after)?;
-        let applying = machine.pace().clone();
+        let machine = StateMachine::start(store.clone(), settings.format, after)?;
+        let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
+        let newest_format = settings.format;
         let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
         let config = Config {
             cluster_name: "panther".to_owned(),
@@ -210,6 +217,8 @@ impl Group {
             store,
             log,
             applying,
+            outdated,
+            newest_format,
             node,
             stopping: Arc::default(),
             snapshots,
@@ -384,6 +393,18 @@ impl Group {
     pub fn takes(&self) -> (Duration, Duration) {
         let now = Instant::now();
         (self.log.pace().takes(now), self.applying.takes(now))
+    }
+
+    /// The newest format that this node applies.
+    #[must_use]
+    pub fn newest_format(&self) -> u32 {
+        self.newest_format
+    }
+
+    /// Why this build can go no further, once it has met what only a newer one knows.
+    #[must_use]
+    pub fn outdated(&self) -> Option<String> {
+        self.outdated.get().cloned()
     }
 
     /// What the group is doing.

@@ -6,7 +6,7 @@ use panther_proto::v1::{Code, Declare, Done, QueueSpec, TableSpec, reply};
 
 use super::keys::{KeyBuilder, kind};
 use super::limits::{NAME_BYTES, stop};
-use super::{FORMAT, Stop, Tx};
+use super::{Stop, Tx};
 
 pub(super) const TABLE: u8 = b't';
 pub(super) const QUEUE: u8 = b'q';
@@ -148,15 +148,10 @@ fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Raises the format; the leader proposes this once every node can apply it.
-pub(super) fn raise_format(tx: &mut Tx<'_>, format: u32) -> Result<reply::Kind, Stop> {
-    if format > FORMAT {
-        return Err(stop(
-            Code::BadFormat,
-            format!("format {format} is above {FORMAT}, the newest that this build applies"),
-        ));
-    }
+/// From now on entries may be of this format. The entry that says so is of it already, so that a node which does not know it stops here, and does not refuse
+/// what the others carry out.
+pub(super) fn raise_format(tx: &mut Tx<'_>, format: u32) -> reply::Kind {
     let globals = tx.globals_mut();
     globals.format = globals.format.max(format);
-    Ok(reply::Kind::Done(Done::default()))
+    reply::Kind::Done(Done::default())
 }

@@ -106,6 +106,8 @@ pub struct Applied {
 /// The state and what is needed to change it.
 pub struct Machine {
     cache: Cache,
+    /// The newest format that is applied.
+    newest: u32,
 }
 
 impl Machine {
@@ -114,9 +116,17 @@ impl Machine {
     /// # Errors
     /// The store cannot be read or holds what this build does not understand.
     pub fn open(base: &dyn Base) -> io::Result<Self> {
-        Ok(Self {
-            cache: Cache::load(base, &Writes::new())?,
-        })
+        Self::open_up_to(base, FORMAT)
+    }
+
+    /// The same, as a build whose newest format is this one.
+    ///
+    /// # Errors
+    /// As [`Machine::open`]; [`io::ErrorKind::Unsupported`] if the state is of a newer format.
+    pub fn open_up_to(base: &dyn Base, newest: u32) -> io::Result<Self> {
+        let cache = Cache::load(base, &Writes::new())?;
+        require_format(cache.globals.format, newest, "the state")?;
+        Ok(Self { cache, newest })
     }
 
     /// Clock, format and hash as of the last entry.
@@ -131,15 +141,7 @@ impl Machine {
     /// The store cannot be read, or the entry needs a newer format: a fault of this node, after which the machine must
     /// be opened anew.
     pub fn apply(&mut self, base: &dyn Base, entry: &Entry) -> io::Result<Applied> {
-        if entry.format > FORMAT {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!(
-                    "an entry needs format {}, this build applies up to {FORMAT}: upgrade this node",
-                    entry.format
-                ),
-            ));
-        }
+        require_format(entry.format, self.newest, "an entry of the log")?;
         let mut applied = Applied {
             replies: Vec::with_capacity(entry.commands.len()),
             writes: Writes::new(),
@@ -245,6 +247,19 @@ impl Machine {
     }
 }
 
+/// What is of a newer format must not be applied: by older rules this node would come to another state than the others.
+pub(crate) fn require_format(format: u32, newest: u32, what: &str) -> io::Result<()> {
+    if format <= newest {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "{what} is of format {format}, and this build knows formats up to {newest}: upgrade this node"
+        ),
+    ))
+}
+
 fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
     limits::check(command).map_err(Stop::Refused)?;
     match &command.kind {
@@ -258,7 +273,7 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
         Some(command::Kind::Requeue(requeue)) => queues::redrive::requeue(tx, requeue),
         Some(command::Kind::Tick(tick)) => due::tick(tx, tick.max),
         Some(command::Kind::Declare(declare)) => declare::run(tx, declare),
-        Some(command::Kind::RaiseFormat(raise)) => declare::raise_format(tx, raise.format),
+        Some(command::Kind::RaiseFormat(raise)) => Ok(declare::raise_format(tx, raise.format)),
         None => Err(limits::stop(
             Code::BadFormat,
             "the command is of a kind that this build does not know",

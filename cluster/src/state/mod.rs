@@ -27,9 +27,14 @@ mod transact;
 mod tx;
 mod view;
 
+pub(crate) use machine::require_format;
 pub use machine::{Applied, Globals, Machine};
 pub use tx::{Stop, Tx};
 pub use view::{Base, MemoryBase, Pair, Writes, scan_layers};
 
 /// The newest format that this build can apply; an entry that names a higher one stops the node.
+#[cfg(not(feature = "next-format"))]
 pub const FORMAT: u32 = 1;
+/// The newest format that this build can apply: the next one, which differs in nothing yet. For trials of an upgrade.
+#[cfg(feature = "next-format")]
+pub const FORMAT: u32 = 2;

@@ -5,23 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_cluster::door::{Among, Door, DoorSettings};
+use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::membership::{
     Gate, Invitation, Joined, Members, MembersError, Own, Standing, join, tables,
 };
 use panther_cluster::net::{Authority, Certificates, Peers};
 use panther_cluster::raft::Membership;
+use panther_cluster::state::{FORMAT, read};
 use panther_proto::v1::{Transact, command};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use super::door::declaration;
-use super::three::{PATIENCE, until};
+use super::three::{PATIENCE, runtime, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 struct Node {
     door: Door,
     members: Members,
+    /// Its own, so that nothing of it is left once it is stopped.
+    runtime: Runtime,
 }
 
 /// A cluster whose nodes come and go as they do for an operator.
@@ -29,6 +33,11 @@ struct Cluster {
     folder: tempfile::TempDir,
     nodes: BTreeMap<u64, Node>,
     sessions: u64,
+    /// The newest format of the builds that are started from now on.
+    format: u32,
+    authority: Authority,
+    /// Where each node listened last.
+    addresses: BTreeMap<u64, String>,
 }
 
 impl Cluster {
@@ -37,25 +46,49 @@ impl Cluster {
             folder: tempfile::tempdir().unwrap(),
             nodes: BTreeMap::new(),
             sessions: 0,
+            format: FORMAT,
+            authority: Authority::create("test").unwrap(),
+            addresses: BTreeMap::new(),
         };
-        let authority = Authority::create("test").unwrap();
+        let authority = cluster.authority();
         let certificates = authority.issue(1).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         cluster
             .start(1, listener, certificates, authority, false)
-            .await;
+            .await
+            .unwrap();
         cluster
+    }
+
+    /// Another handle on the same.
+    fn authority(&self) -> Authority {
+        let (key, certificate) = (self.authority.key(), self.authority.certificate());
+        Authority::open("test", &key, certificate).unwrap()
+    }
+
+    /// A node that is stopped starts again where it was, as a build of the format that is set.
+    async fn start_again(&mut self, node: u64) -> Result<(), DoorError> {
+        let listener = std::net::TcpListener::bind(&self.addresses[&node]).unwrap();
+        let authority = self.authority();
+        let certificates = authority.issue(node).unwrap();
+        self.start(node, listener, certificates, authority, false)
+            .await
     }
 
     async fn start(
         &mut self,
         node: u64,
-        listener: TcpListener,
+        listener: std::net::TcpListener,
         certificates: Certificates,
         authority: Authority,
         joins: bool,
-    ) {
+    ) -> Result<(), DoorError> {
+        let runtime = runtime();
+        let _on = runtime.enter();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        self.addresses.insert(node, address.clone());
         let gate = Arc::new(Gate::default());
         let among = Among {
             membership: Membership {
@@ -71,12 +104,19 @@ impl Cluster {
             ..DoorSettings::default()
         };
         settings.group.heartbeat = Duration::from_millis(100);
+        settings.group.format = self.format;
         self.sessions += 1;
         let session = node * 1_000 + self.sessions;
         let folder = self.folder.path().join(node.to_string());
-        let door = Door::open_among(&folder, node, session, settings, among)
-            .await
-            .unwrap();
+        let opening = runtime
+            .spawn(async move { Door::open_among(&folder, node, session, settings, among).await });
+        let door = match opening.await.unwrap() {
+            Ok(door) => door,
+            Err(error) => {
+                end_of(runtime).await;
+                return Err(error);
+            }
+        };
         if node == 1 {
             let mut declare = declaration();
             declare.tables.extend(tables());
@@ -92,14 +132,21 @@ impl Cluster {
         let members = Members::start(door.clone(), Arc::new(own), &gate)
             .await
             .unwrap();
-        self.nodes.insert(node, Node { door, members });
+        drop(_on);
+        let node_of = Node {
+            door,
+            members,
+            runtime,
+        };
+        self.nodes.insert(node, node_of);
+        Ok(())
     }
 
     /// One more machine joins by an invitation of `host`.
     async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
         let token = self.nodes[&host].members.invite(HOUR, replaces).await;
         let invitation = Invitation::read(&token.unwrap()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let Joined {
             node,
@@ -109,7 +156,8 @@ impl Cluster {
         } = join(&invitation, "new", &address, "1").await.unwrap();
         assert_eq!(sealing_key, b"seal");
         self.start(node, listener, certificates, authority, true)
-            .await;
+            .await
+            .unwrap();
         node
     }
 
@@ -138,9 +186,15 @@ impl Cluster {
     }
 
     async fn stop(&mut self, node: u64) {
-        let Node { door, members } = self.nodes.remove(&node).unwrap();
+        let Node {
+            door,
+            members,
+            runtime,
+        } = self.nodes.remove(&node).unwrap();
         drop(members);
         door.close().await.unwrap();
+        drop(door);
+        end_of(runtime).await;
     }
 
     async fn end(mut self) {
@@ -149,6 +203,11 @@ impl Cluster {
             self.stop(node).await;
         }
     }
+}
+
+async fn end_of(runtime: Runtime) {
+    let ending = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE));
+    ending.await.unwrap();
 }
 
 fn put(number: i64) -> Transact {
@@ -276,5 +335,66 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         let said = refused.unwrap_err().to_string();
         assert!(said.contains(reason), "{said}");
     }
+    cluster.end().await;
+}
+
+fn format_of(node: &Node) -> u32 {
+    let globals = read::globals(node.door.group().store()).unwrap();
+    globals.format
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one_stops_then() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.format = FORMAT + 1;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    // Whoever leads, all apply.
+    for leader in [3, 1, 2] {
+        cluster.nodes[&1].members.lead(leader).await.unwrap();
+        let written = i64::try_from(leader).unwrap();
+        for node in cluster.nodes.values() {
+            // What was under way while the lead changed hands has no answer.
+            let put = || async { node.door.transact(put(written)).await.ok() };
+            until("a change is made", async || put().await).await;
+            assert_eq!(number(&node.door).await, Some(written));
+            assert_eq!(format_of(node), FORMAT);
+        }
+    }
+    let refused = cluster.nodes[&3].members.raise_format().await.unwrap_err();
+    assert!(refused.to_string().contains("node 1"), "{refused}");
+    for node in [1, 2] {
+        cluster.stop(node).await;
+        cluster.start_again(node).await.unwrap();
+    }
+    assert_eq!(
+        cluster.nodes[&2].members.raise_format().await.unwrap(),
+        FORMAT + 1
+    );
+    for node in cluster.nodes.values() {
+        assert_eq!(number(&node.door).await, Some(2));
+        assert_eq!(format_of(node), FORMAT + 1);
+    }
+    let refused = cluster.nodes[&3].members.raise_format().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("no node knows a newer one"),
+        "{refused}"
+    );
+    // An old build does not come back, and says why; nor is one taken in.
+    cluster.stop(2).await;
+    cluster.format = FORMAT;
+    let old = cluster.start_again(2).await.unwrap_err().to_string();
+    assert!(old.contains("upgrade this node"), "{old}");
+    let token = cluster.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let joined = join(
+        &Invitation::read(&token).unwrap(),
+        "new",
+        "127.0.0.1:1",
+        "1",
+    )
+    .await;
+    let refused = joined.err().unwrap().to_string();
+    assert!(refused.contains("install a newer pantherd"), "{refused}");
     cluster.end().await;
 }

@@ -419,7 +419,12 @@ fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
     }
     let file = store.take_snapshot().unwrap();
     let whole = std::fs::read(&file.path).unwrap();
-    let other = open(&folders.path().join("other"), 20_000, None);
+    let elsewhere = folders.path().join("other");
+    let other = open(&elsewhere, 20_000, None);
+    for number in 0..50 {
+        other.store(numbered(number, 100), told(number));
+    }
+    let had = other.applied();
     for flip in 0..FLIPS {
         let mut bytes = whole.clone();
         // The header's bytes stand at the end: they are flipped one by one.
@@ -436,8 +441,14 @@ fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
             "byte {at} of {} was flipped",
             whole.len()
         );
-        assert_eq!(other.applied(), AppliedAt::default());
+        assert_eq!(other.applied(), had);
     }
+    // The old state is in force, also after a start.
+    other.close().unwrap();
+    drop(other);
+    let other = StateStore::open(&elsewhere, settings(1 << 20), None, had.last).unwrap();
+    assert_eq!(other.applied(), had);
+    assert_eq!(everything(&other), everything(&expected(had.last, 100)));
     store.close().unwrap();
     let (purged, last) = (told(150).last, store.applied().last);
     drop(store);
