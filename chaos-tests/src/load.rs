@@ -20,7 +20,7 @@ use crate::node::{Caller, RequestId};
 use crate::{During, Failure, Result};
 
 /// A table in which rows of any kind may stand.
-const TABLE: &str = "panther-kv-store";
+pub const TABLE: &str = "panther-kv-store";
 /// A dead letter queue: no component receives from it, so the load's own receivers are the only ones.
 pub const QUEUE: &str = "panther-alerts-queue-dlq";
 /// What one call may take before the client goes to another node.

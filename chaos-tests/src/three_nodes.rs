@@ -1,6 +1,7 @@
 //! Nodes of a cluster of three are killed, stopped and held still while clients write, read, send, receive and post; whatever was acknowledged is there
 //! in the end, and nothing is there twice. Measures for how long writes pause.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cluster::{Cluster, PATIENCE};
-use crate::load::{Client, Ingest, LINES, Notes};
+use crate::load::{Client, Ingest, LINES, Notes, TABLE};
 use crate::node::{count, items, text};
 use crate::receiver::Receiver;
 use crate::{During, Failure, Result, until};
@@ -336,11 +337,24 @@ async fn look(
             wrong.push(format!("adder {adder}: {sum} acknowledged, {there} there"));
         }
     }
+    // Page by page: there may be a hundred thousand.
+    let ended: BTreeMap<String, u64> = node
+        .rows(TABLE)
+        .await?
+        .iter()
+        .map(|row| (text(&row["key"], "hash"), count(&row["row"], "n")))
+        .collect();
     for message in &sent {
-        let times = reader.number(&format!("done-{message}")).await?;
+        let times = ended.get(&format!("done-{message}")).copied().unwrap_or(0);
         if times != 1 {
             wrong.push(format!("{message} was ended {times} times"));
         }
+    }
+    let effects = ended.keys().filter(|key| key.starts_with("done-"));
+    if effects.clone().count() != sent.len() {
+        let unknown = effects.filter(|key| !sent.contains(key.trim_start_matches("done-")));
+        let unknown: Vec<&String> = unknown.take(5).collect();
+        wrong.push(format!("effects of messages that nobody sent: {unknown:?}"));
     }
     let shown = node.ctl(&["sources", "show", SOURCE]).await?;
     let (received, stored) = (count(&shown, "received"), count(&shown, "stored"));
