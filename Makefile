@@ -63,6 +63,7 @@ chaos:
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl -p panther-chaos-tests
 	@$(TARGET)/demo/chaos full-disk || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --kills 50 --hand-overs 50 --restarts 3 --minutes $(CHAOS_MINUTES)
+	@$(TARGET)/demo/chaos catch-up --megabytes 2000
 	@$(TARGET)/demo/chaos power-cut --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
 	  $(if $(PACK),--pack "$(PACK)" --order-dependent AWS.SSM.DecryptSSMParams) $(if $(SAMPLES),--logs "$(SAMPLES)")

@@ -5,6 +5,7 @@
 //! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
 //! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
 //! * [`slow_disk`]: the leader's disk stands still, and another leads
+//! * [`catch_up`]: what a large state costs a new node, the leader, and a start
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
 //! and what they are made of:
@@ -22,6 +23,7 @@
 //! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
 
 pub mod bucket;
+pub mod catch_up;
 pub mod cluster;
 pub mod compare;
 pub mod crash_loop;

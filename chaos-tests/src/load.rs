@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use panther_proto::v1::doors_client::DoorsClient;
 use panther_proto::v1::{
-    DoorGet, DoorReceive, Key, Receipt, Reply, RowChange, Send, Transact, Update, Value, reply,
-    send, update, value,
+    DoorGet, DoorReceive, Key, Receipt, Reply, RowChange, Send, Transact, Update, reply, send,
+    update, value,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -74,7 +74,7 @@ fn may_pass(status: &Status) -> bool {
     doors::may_pass(status) || status.code() == Code::Unknown
 }
 
-fn key(hash: String) -> Key {
+pub(crate) fn key(hash: String) -> Key {
     Key {
         hash,
         ..Key::default()
@@ -191,7 +191,11 @@ impl Client {
         .await
     }
 
-    async fn done(&mut self, id: &str, transact: Transact) -> Result<()> {
+    /// A change that must not be refused.
+    ///
+    /// # Errors
+    /// No node answers in time, or it is refused.
+    pub async fn done(&mut self, id: &str, transact: Transact) -> Result<()> {
         match self.transact(id, transact).await? {
             Ok(Reply {
                 kind: Some(reply::Kind::Done(_)),
@@ -217,6 +221,17 @@ impl Client {
     /// # Errors
     /// No node answers in time.
     pub async fn number(&mut self, hash: &str) -> Result<i64> {
+        Ok(match self.attribute(hash, "n").await? {
+            Some(value::Kind::Int(number)) => number,
+            _ => 0,
+        })
+    }
+
+    /// An attribute of a row.
+    ///
+    /// # Errors
+    /// No node answers in time.
+    pub async fn attribute(&mut self, hash: &str, name: &str) -> Result<Option<value::Kind>> {
         let get = DoorGet {
             table: TABLE.to_owned(),
             key: Some(key(hash.to_owned())),
@@ -228,13 +243,8 @@ impl Client {
             })
             .await?
             .during(format!("reading {hash}"))?;
-        let number = row.row.and_then(|row| row.attributes.get("n").cloned());
-        Ok(match number {
-            Some(Value {
-                kind: Some(value::Kind::Int(number)),
-            }) => number,
-            _ => 0,
-        })
+        let found = row.row.and_then(|row| row.attributes.get(name).cloned());
+        Ok(found.and_then(|value| value.kind))
     }
 
     /// Adds to a row of its own, again and again, and reads it at another node: nobody else writes it, so the read must show just what was

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::three_nodes::{self, Fault};
-use panther_chaos_tests::{Failure, full_disk, power_cut};
+use panther_chaos_tests::{Failure, catch_up, full_disk, power_cut};
 
 /// Faults for real pantherd processes, and a look at what is left.
 ///
@@ -30,6 +30,12 @@ enum Command {
     FullDisk,
     /// Nodes of a cluster of three are killed, stopped and held still under load; nothing acknowledged is gone or doubled
     ThreeNodes(ThreeNodes),
+    /// A node with an empty disk takes the place of a lost one while the state is large; times and memory are measured
+    CatchUp {
+        /// The state's size
+        #[arg(long, default_value_t = 2_000)]
+        megabytes: u64,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +119,10 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::CrashLoop(arguments) => crash_loop(arguments).await,
+            Command::CatchUp { megabytes } => {
+                say(&catch_up::run(megabytes).await?.to_string());
+                Ok(())
+            }
             Command::PowerCut(arguments) => {
                 let settings = power_cut::Settings {
                     seed: seed(arguments.seed),

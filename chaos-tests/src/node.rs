@@ -202,23 +202,26 @@ impl Node {
         self.port
     }
 
-    /// Sends the process a signal, if it runs.
+    /// The process's number.
     ///
     /// # Errors
-    /// The system does not let it.
+    /// It does not run.
+    pub fn process(&self) -> Result<u32> {
+        let running = self.running.as_ref();
+        let process = running.and_then(|running| running.child.id());
+        process.ok_or_else(|| Failure::broken("pantherd does not run"))
+    }
+
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// It does not run, or the system does not let it.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        let process = self
-            .running
-            .as_ref()
-            .and_then(|running| running.child.id())
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
-        match process {
-            Some(process) => {
-                rustix::process::kill_process(process, signal).during("signalling pantherd")
-            }
-            None => Err(Failure::broken("pantherd does not run")),
-        }
+        let process = i32::try_from(self.process()?).ok();
+        let process = process
+            .and_then(rustix::process::Pid::from_raw)
+            .ok_or_else(|| Failure::broken("pantherd does not run"))?;
+        rustix::process::kill_process(process, signal).during("signalling pantherd")
     }
 
     /// Whether it was started and not ended by us.

@@ -6,8 +6,9 @@ use panther_cluster::door::change::{self, Change};
 use panther_cluster::state::read::{self, KeyedRow, Query};
 use panther_cluster::state::{Base, Machine, MemoryBase};
 use panther_proto::v1::{
-    Command, Declare, Entry, FeedRecord, FeedSpec, GiveBack, Message, OpenSession, QueueSpec,
-    Receive, Send, Subscription, TableSpec, TextSet, Tick, TopicSpec, Transact, command, reply,
+    Command, Declare, Entry, FeedRecord, FeedSpec, GiveBack, Message, OpenSession, Purge,
+    QueueSpec, Receive, Requeue, Send, Subscription, TableSpec, TextSet, Tick, TopicSpec, Transact,
+    command, reply,
 };
 use prost::Message as _;
 
@@ -418,6 +419,49 @@ fn a_session_that_ends_gives_back_suspects_which_run_alone_and_only_a_lonely_dea
     let later = world.receive("plain", session, 10);
     assert_eq!((later.len(), later[0].failures), (1, 0));
     assert_eq!(later[0].body, "later");
+}
+
+/// Whatever is asked for: everything else would wait for a command that removes a million messages.
+#[test]
+fn a_purge_and_a_requeue_take_no_more_than_their_share_at_once_and_all_in_steps() {
+    const MANY: u32 = 1_200;
+    const SHARE: u32 = 500;
+    let mut world = World::new();
+    for number in 0..MANY {
+        world.send("plain", &format!("{number}"), |_| ());
+    }
+    for purges in [false, true] {
+        let (mut count, mut after) = (0, 0);
+        loop {
+            let step = if purges {
+                command::Kind::Purge(Purge {
+                    queue: "fair".into(),
+                    max: u32::MAX,
+                    after,
+                    ..Purge::default()
+                })
+            } else {
+                command::Kind::Requeue(Requeue {
+                    from: "plain".into(),
+                    to: "fair".into(),
+                    max: u32::MAX,
+                    after,
+                    ..Requeue::default()
+                })
+            };
+            let reply::Kind::Moved(moved) = world.run(step) else {
+                panic!("it is refused");
+            };
+            assert!(moved.count <= SHARE, "{moved:?}");
+            count += moved.count;
+            after = moved.last;
+            if moved.finished {
+                break;
+            }
+        }
+        assert_eq!(count, MANY);
+    }
+    assert!(world.receive("fair", 11, 1).is_empty());
 }
 
 #[test]

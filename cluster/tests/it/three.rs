@@ -393,6 +393,8 @@ async fn a_leader_that_hears_nobody_answers_no_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_callers_back() {
     let mut nodes = Nodes::three().await;
+    // Many at once, so that some are on their way when the leader goes.
+    const ADDERS: usize = 24;
     let (mut tried, mut acknowledged) = (0, 0);
     for round in 0..3 {
         let leader = nodes.leader().await;
@@ -400,7 +402,8 @@ async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_calle
             .doors
             .iter()
             .filter(|(node, _)| **node != leader)
-            .map(|(_, door)| {
+            .flat_map(|(_, door)| std::iter::repeat_n(door, ADDERS))
+            .map(|door| {
                 let door = door.clone();
                 tokio::spawn(async move {
                     let (mut tried, mut acknowledged) = (0, 0);
