@@ -8,32 +8,33 @@
 //! * [`clock`]: the leader's cluster time
 //! * [`merge`]: many callers' commands into few entries
 //! * [`parking`]: receivers that wait at an empty queue cost nothing
-//! * [`change`]: how callers write changes and conditions
+//! * [`queues`]: messages; [`change`]: how callers write changes and conditions
+//! * [`error`]: why there is no answer
 
 mod admission;
 mod alive;
 mod among;
 pub mod change;
 pub mod clock;
+mod error;
 mod merge;
 mod parking;
+mod queues;
 mod route;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use panther_proto::v1::{
-    Code, Command, Conflict, Done, EndSession, Extend, GiveBack, Key, Message, Moved, OpenSession,
-    Purge, QueueCounts, RaiseFormat, Receipt, Receive, Received, Refused, Reply, Requeue, Row,
-    Tick, Transact, command, reply,
+    Command, Done, EndSession, Key, Moved, OpenSession, RaiseFormat, Reply, Row, Tick, Transact,
+    command, reply,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::raft::{AfterApply, Group, GroupSettings, ProposeError};
+use crate::raft::{AfterApply, Group, GroupSettings};
 use crate::state::limits;
 use crate::state::read::{self, Page, Query};
 use crate::storage::StateStore;
@@ -43,90 +44,15 @@ pub use alive::HeardNode;
 pub use among::Among;
 use among::Backstage;
 use clock::{ClusterClock, Trust};
+pub use error::DoorError;
+use error::unexpected;
 use merge::Merger;
 use parking::Parking;
+pub use queues::{INSIST, INSIST_EVERY};
 use route::{Reads, Route};
 
 /// How long a command may take from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long is insisted on an answer to what does no harm twice. A node that hears nothing of a leader for longer loses its session anyway, and what
-/// it holds is given back.
-pub const INSIST: Duration = Duration::from_secs(15);
-/// The pause before such a thing is tried again.
-pub const INSIST_EVERY: Duration = Duration::from_millis(100);
-
-/// Why a call through the door had no answer of the kind that was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    /// The command can never succeed as it is.
-    #[error("refused ({code:?}): {reason}", code = Code::try_from(.0.code).unwrap_or(Code::Invalid), reason = .0.reason)]
-    Refused(Refused),
-    /// A condition no longer holds: read again, plan again.
-    #[error("conflict on table {}, attribute {:?}: {}", .0.table, .0.attribute, .0.what)]
-    Conflict(Box<Conflict>),
-    /// The door is full.
-    #[error("the node is busy; try again in {} ms", retry_after.as_millis())]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// Another node leads, or none does.
-    #[error("{0}")]
-    Unavailable(String),
-    /// No answer came in time; the command may still take effect.
-    #[error("no answer within {} ms; the command may still take effect", after.as_millis())]
-    Deadline {
-        /// How long was waited.
-        after: Duration,
-    },
-    /// The state cannot be read here.
-    #[error("the state cannot be read: {0}")]
-    Store(#[from] io::Error),
-}
-
-impl DoorError {
-    /// The same for each of many callers.
-    fn to_all(&self) -> Self {
-        match self {
-            Self::Busy { retry_after } => Self::Busy {
-                retry_after: *retry_after,
-            },
-            Self::Deadline { after } => Self::Deadline { after: *after },
-            other => Self::Unavailable(other.to_string()),
-        }
-    }
-
-    /// True for a fault of this node or of the cluster, which says nothing of the message that was being handled.
-    #[must_use]
-    pub fn is_fault_of_node(&self) -> bool {
-        matches!(
-            self,
-            Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_)
-        )
-    }
-
-    /// True if nobody knows whether the command took effect: what does no harm twice is tried again.
-    #[must_use]
-    pub fn has_no_answer(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Deadline { .. })
-    }
-
-    /// The refusal's code, if it is one.
-    #[must_use]
-    pub fn code(&self) -> Option<Code> {
-        match self {
-            Self::Refused(refused) => Code::try_from(refused.code).ok(),
-            _ => None,
-        }
-    }
-}
-
-impl From<ProposeError> for DoorError {
-    fn from(error: ProposeError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
 
 /// How a door runs.
 #[derive(Debug, Clone)]
@@ -471,169 +397,6 @@ impl Door {
         }
     }
 
-    /// Receives up to `max` messages, waiting up to `wait` for the first.
-    ///
-    /// # Errors
-    /// As [`DoorError`] says.
-    pub async fn receive(
-        &self,
-        queue: &str,
-        max: u32,
-        wait: Duration,
-    ) -> Result<Received, DoorError> {
-        let until = Instant::now() + wait;
-        let mut receives = self.inner.receives.subscribe();
-        loop {
-            let allowed = tokio::time::timeout_at(until, receives.wait_for(|allowed| *allowed));
-            if allowed.await.is_err() {
-                return Ok(Received {
-                    messages: Vec::new(),
-                    time_ms: self.now_ms(),
-                });
-            }
-            let parked = self.inner.parking.park(queue);
-            if read::may_receive(self.store(), queue, self.now_ms())? {
-                let session = self.session();
-                let receive = Receive {
-                    queue: queue.to_owned(),
-                    session,
-                    max,
-                    attempt: self.inner.attempts.fetch_add(1, Ordering::Relaxed),
-                    ..Receive::default()
-                };
-                match self.attempt(receive).await? {
-                    reply::Kind::Received(received) if !received.messages.is_empty() => {
-                        return Ok(received);
-                    }
-                    reply::Kind::Received(_) => {}
-                    reply::Kind::Refused(refused)
-                        if refused.code() == Code::StaleSession && Instant::now() < until =>
-                    {
-                        among::renew(&self.inner, session).await;
-                        continue;
-                    }
-                    other => return Err(unexpected(other)),
-                }
-            }
-            if tokio::time::timeout_at(until, parked.notified())
-                .await
-                .is_err()
-            {
-                return Ok(Received {
-                    messages: Vec::new(),
-                    time_ms: self.now_ms(),
-                });
-            }
-        }
-    }
-
-    /// One attempt to receive, again under its number if it had no answer: a leader that goes takes with it the answer to what it has done, and
-    /// what nobody knows of would be hidden until its visibility runs out.
-    async fn attempt(&self, mut receive: Receive) -> Result<reply::Kind, DoorError> {
-        let until = Instant::now() + INSIST;
-        loop {
-            match self.execute(command::Kind::Receive(receive.clone())).await {
-                Err(error) if error.has_no_answer() && Instant::now() < until => {
-                    tracing::debug!(%error, queue = receive.queue, "a receive had no answer; asking again");
-                    receive.again = true;
-                    tokio::time::sleep(INSIST_EVERY).await;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    /// Hides a received message for longer.
-    ///
-    /// # Errors
-    /// As [`DoorError`] says; a stale receipt is refused.
-    pub async fn extend(&self, receipt: Receipt, visibility: Duration) -> Result<(), DoorError> {
-        let visibility_ms = u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX);
-        match self
-            .execute(command::Kind::Extend(Extend {
-                receipt: Some(receipt),
-                visibility_ms,
-            }))
-            .await?
-        {
-            reply::Kind::Done(_) => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    /// Puts a received message back.
-    ///
-    /// # Errors
-    /// As [`DoorError`] says; a stale receipt is refused.
-    pub async fn give_back(&self, give_back: GiveBack) -> Result<(), DoorError> {
-        match self.execute(command::Kind::GiveBack(give_back)).await? {
-            reply::Kind::Done(_) => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    /// Removes what waits in a queue, up to the newest message at the start; how many.
-    ///
-    /// # Errors
-    /// As [`DoorError`] says.
-    pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
-        let upto = self.counts(queue).await?.next_seq;
-        let step = |after, max| {
-            command::Kind::Purge(Purge {
-                queue: queue.to_owned(),
-                upto: upto.max(1),
-                max,
-                after,
-            })
-        };
-        self.in_steps(u64::MAX, step).await
-    }
-
-    /// Moves what waits in one queue to another, up to the newest message at the start; how many.
-    ///
-    /// # Errors
-    /// As [`DoorError`] says.
-    pub async fn requeue(
-        &self,
-        from: &str,
-        to: &str,
-        message_id: &str,
-        limit: Option<u64>,
-    ) -> Result<u64, DoorError> {
-        let upto = self.counts(from).await?.next_seq.max(1);
-        let step = |after, max| {
-            command::Kind::Requeue(Requeue {
-                from: from.to_owned(),
-                to: to.to_owned(),
-                upto,
-                max,
-                message_id: message_id.to_owned(),
-                after,
-            })
-        };
-        self.in_steps(limit.unwrap_or(u64::MAX), step).await
-    }
-
-    /// Step after step, until nothing is left or `limit` is reached.
-    async fn in_steps(
-        &self,
-        limit: u64,
-        step: impl Fn(u64, u32) -> command::Kind,
-    ) -> Result<u64, DoorError> {
-        const STEP: u64 = 500;
-        let (mut count, mut after) = (0, 0);
-        loop {
-            let max = u32::try_from(STEP.min(limit - count)).unwrap_or(1);
-            let moved = self.moved(step(after, max)).await?;
-            count += u64::from(moved.count);
-            // A step that looked at nothing new would look at the same again.
-            if moved.finished || count >= limit || moved.last <= after {
-                return Ok(count);
-            }
-            after = moved.last;
-        }
-    }
-
     /// One row, as of a moment after this call began.
     ///
     /// # Errors
@@ -668,53 +431,6 @@ impl Door {
         }
     }
 
-    /// Messages behind a sequence number, without receiving them.
-    ///
-    /// # Errors
-    /// There is no leader, or the state cannot be read.
-    pub async fn peek(
-        &self,
-        queue: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Message>, DoorError> {
-        let queue = queue.to_owned();
-        self.read(move |store| read::peek(store, &queue, after, limit))
-            .await
-    }
-
-    /// A queue's counters.
-    ///
-    /// # Errors
-    /// There is no leader, or the state cannot be read.
-    pub async fn counts(&self, queue: &str) -> Result<QueueCounts, DoorError> {
-        let queue = queue.to_owned();
-        self.read(move |store| read::counts(store, &queue)).await
-    }
-
-    /// Counters of all queues, and when each one's oldest message arrived.
-    ///
-    /// # Errors
-    /// There is no leader, or the state cannot be read.
-    pub async fn all_counts(
-        &self,
-    ) -> Result<BTreeMap<String, (QueueCounts, Option<u64>)>, DoorError> {
-        self.read(|store| {
-            let mut all = BTreeMap::new();
-            for queue in read::queues(store)? {
-                all.insert(
-                    queue.name.clone(),
-                    (
-                        read::counts(store, &queue.name)?,
-                        read::oldest_ms(store, &queue.name)?,
-                    ),
-                );
-            }
-            Ok(all)
-        })
-        .await
-    }
-
     /// Reads the state as of a moment after this call began, off the async threads.
     ///
     /// # Errors
@@ -734,14 +450,6 @@ impl Door {
 
     fn store(&self) -> &StateStore {
         self.inner.group.store()
-    }
-}
-
-fn unexpected(reply: reply::Kind) -> DoorError {
-    match reply {
-        reply::Kind::Refused(refused) => DoorError::Refused(refused),
-        reply::Kind::Conflict(conflict) => DoorError::Conflict(Box::new(conflict)),
-        other => DoorError::Unavailable(format!("an answer of another kind came: {other:?}")),
     }
 }
 
