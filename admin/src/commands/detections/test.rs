@@ -50,7 +50,7 @@ impl Test {
             return Ok(Exit::BadInput);
         };
         let mut settings = EngineSettings {
-            python: self.python,
+            python: from_here(self.python),
             ..EngineSettings::default()
         };
         if self.workers > 0 {
@@ -126,4 +126,24 @@ fn marked(report: &str, look: &Look) -> String {
         text = text.replace(mark, &look.palette.paint(tone, mark));
     }
     text
+}
+/// Workers run in a folder of their own: a path is one from where the command was given, a name is looked up in PATH.
+fn from_here(python: PathBuf) -> PathBuf {
+    if python.components().count() < 2 {
+        return python;
+    }
+    std::path::absolute(&python).unwrap_or(python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_to_python_is_taken_from_where_the_command_was_given() {
+        assert_eq!(from_here("python3".into()), PathBuf::from("python3"));
+        let here = std::env::current_dir().unwrap();
+        let path = "venv/bin/python";
+        assert_eq!(from_here(path.into()), here.join(path));
+    }
 }
