@@ -127,6 +127,7 @@ fn marked(report: &str, look: &Look) -> String {
     }
     text
 }
+
 /// Workers run in a folder of their own: a path is one from where the command was given, a name is looked up in PATH.
 fn from_here(python: PathBuf) -> PathBuf {
     if python.components().count() < 2 {
