@@ -66,6 +66,11 @@ impl Heard {
         }
     }
 
+    /// After so many milliseconds of silence a session ends.
+    pub(super) fn silence_ms(&self) -> u64 {
+        u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Whether this node leads, looked at again; what was heard in an earlier time as leader counts for nothing.
     pub(super) fn leads(&self, leads: bool) {
         let mut state = self.state.lock();

@@ -467,7 +467,7 @@ impl Door {
 /// Ends the sessions of nodes that the leader has not heard of for too long, so that what they held is received elsewhere.
 pub(super) async fn end_silent_sessions(inner: &Inner) {
     let store = inner.group.store().clone();
-    let sessions = match tokio::task::spawn_blocking(move || read::sessions(&store)).await {
+    let sessions = match tokio::task::spawn_blocking(move || read::open_sessions(&store)).await {
         Ok(Ok(sessions)) => sessions,
         Ok(Err(error)) => {
             tracing::warn!(%error, "sessions cannot be read");
@@ -475,8 +475,11 @@ pub(super) async fn end_silent_sessions(inner: &Inner) {
         }
         Err(_) => return, // the node is stopping
     };
-    for (node, session) in sessions {
-        if node == inner.node || !inner.heard.silent(node) {
+    let now = inner.clock.now_ms();
+    for (node, (session, opened_ms)) in sessions {
+        // Whoever has opened a session lately was alive then, whether or not it has said so to this leader.
+        let young = now.saturating_sub(opened_ms) < inner.heard.silence_ms();
+        if node == inner.node || young || !inner.heard.silent(node) {
             continue;
         }
         let end = command::Kind::EndSession(EndSession { node, session });

@@ -36,10 +36,7 @@ impl Door {
         loop {
             let allowed = tokio::time::timeout_at(until, receives.wait_for(|allowed| *allowed));
             if allowed.await.is_err() {
-                return Ok(Received {
-                    messages: Vec::new(),
-                    time_ms: self.now_ms(),
-                });
+                return Ok(self.nothing());
             }
             let parked = self.inner.parking.park(queue);
             if read::may_receive(self.store(), queue, self.now_ms())? {
@@ -56,10 +53,12 @@ impl Door {
                         return Ok(received);
                     }
                     reply::Kind::Received(_) => {}
-                    reply::Kind::Refused(refused)
-                        if refused.code() == Code::StaleSession && Instant::now() < until =>
-                    {
+                    reply::Kind::Refused(refused) if refused.code() == Code::StaleSession => {
+                        // The node's matter, and none of whoever receives here.
                         among::renew(&self.inner, session).await;
+                        if Instant::now() >= until {
+                            return Ok(self.nothing());
+                        }
                         continue;
                     }
                     other => return Err(unexpected(other)),
@@ -69,11 +68,16 @@ impl Door {
                 .await
                 .is_err()
             {
-                return Ok(Received {
-                    messages: Vec::new(),
-                    time_ms: self.now_ms(),
-                });
+                return Ok(self.nothing());
             }
+        }
+    }
+
+    /// The answer to a receive that found nothing.
+    fn nothing(&self) -> Received {
+        Received {
+            messages: Vec::new(),
+            time_ms: self.now_ms(),
         }
     }
 

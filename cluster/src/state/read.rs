@@ -4,7 +4,7 @@ use std::io;
 
 use panther_proto::v1::{
     IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Row, StoredBody, StoredHead,
-    TableSpec, TopicSpec, Value,
+    StoredSession, TableSpec, TopicSpec, Value,
 };
 use prost::Message;
 
@@ -85,6 +85,20 @@ pub fn sessions(base: &dyn Base) -> io::Result<std::collections::BTreeMap<u64, u
             Some((node, u64::from_be_bytes(*value.first_chunk::<8>()?)))
         })
         .collect())
+}
+
+/// Each node's session in force, and when it was opened.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn open_sessions(base: &dyn Base) -> io::Result<std::collections::BTreeMap<u64, (u64, u64)>> {
+    let mut open = std::collections::BTreeMap::new();
+    for (node, session) in sessions(base)? {
+        let stored = base.get(&keys::session(session))?;
+        let stored: StoredSession = stored.map(decode).transpose()?.unwrap_or_default();
+        open.insert(node, (session, stored.opened_ms));
+    }
+    Ok(open)
 }
 
 fn specs<M: Message + Default>(base: &dyn Base, what: u8) -> io::Result<Vec<M>> {

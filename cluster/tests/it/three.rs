@@ -9,7 +9,7 @@ use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::net::{Authority, Peers};
 use panther_cluster::raft::Membership;
 use panther_cluster::state::read::{self, Query};
-use panther_proto::v1::{GiveBack, Transact, command};
+use panther_proto::v1::{GiveBack, OpenSession, Transact, command};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -344,6 +344,37 @@ async fn what_a_dead_node_held_is_received_elsewhere_after_its_silence() {
         ..Transact::default()
     };
     assert!(nodes.doors[&leader].transact(late).await.is_err());
+    nodes.end().await;
+}
+
+/// A node that was held still opens a new session before it tells a leader that it is alive: that one must not be ended at the leader's next look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_just_opened_lives_as_long_as_silence_may_last() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let silent = nodes.follower_of(leader);
+    nodes.kill(silent).await;
+    let door = nodes.doors[&leader].clone();
+    let has_session = || {
+        read::sessions(door.group().store())
+            .unwrap()
+            .contains_key(&silent)
+    };
+    until("its session ends", async || (!has_session()).then_some(())).await;
+    let open = OpenSession {
+        node: silent,
+        session: 77,
+    };
+    door.execute(command::Kind::OpenSession(open))
+        .await
+        .unwrap();
+    let began = Instant::now();
+    assert!(has_session());
+    until("the new one ends too", async || {
+        (!has_session()).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() >= SILENCE * 9 / 10, "{:?}", began.elapsed());
     nodes.end().await;
 }
 
