@@ -241,7 +241,7 @@ BUGS = [
     bug(
         "a state database that is held is taken for a damaged one",
         "nothing that is whole is set aside",
-        (STORAGE + "database.rs", "Err(_) if !is_locked(folder) && !was_free => was_free = true,", "Err(_) if !was_free => was_free = true,"),
+        (STORAGE + "database.rs", "Err(error) if !is_locked(folder) => {", "Err(error) if folder.exists() => {"),
     ),
     bug(
         "a flipped byte in the log is taken for its torn end",

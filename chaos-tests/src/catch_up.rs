@@ -80,10 +80,7 @@ pub async fn run(megabytes: u64) -> Result<Report> {
         .during("making a folder")?;
     let mut cluster = Cluster::three(folder.path().to_owned()).await?;
     let ran = measured(&mut cluster, megabytes << 20).await;
-    ran.map_err(|failure| match failure {
-        Failure::Broken(what) => Failure::Broken(format!("{what}\n{}", cluster.last_words())),
-        other => other,
-    })
+    ran.map_err(|failure| failure.with_words(|| cluster.last_words()))
 }
 
 /// A peak of a process's memory in kilobytes (`VmHWM`), from now on if it is reset.

@@ -84,12 +84,8 @@ pub async fn run() -> Result<Report> {
     let ran = fill_and_free(&mut node, &disk).await;
     let _ = node.kill().await; // it may have ended by itself, which the run has told then
     disk.unmount().await?;
-    ran.map_err(|failure| match failure {
-        Failure::Broken(what) => Failure::Broken(format!(
-            "{what}\nthe node's log ends with:\n{}",
-            node.last_words()
-        )),
-        other => other,
+    ran.map_err(|failure| {
+        failure.with_words(|| format!("the node's log ends with:\n{}", node.last_words()))
     })
 }
 

@@ -58,6 +58,15 @@ impl Failure {
     pub fn broken(what: impl std::fmt::Display) -> Self {
         Self::Broken(what.to_string())
     }
+
+    /// Adds what the nodes' logs end with, where the system is at fault.
+    #[must_use]
+    pub fn with_words(self, words: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Broken(what) => Self::Broken(format!("{what}\n{}", words())),
+            other => other,
+        }
+    }
 }
 
 /// What runs give back.

@@ -81,10 +81,7 @@ pub async fn run() -> Result<()> {
         .during("making a folder")?;
     let mut cluster = Cluster::three(folder.path().to_owned()).await?;
     let ran = played(folder.path(), &mut cluster).await;
-    ran.map_err(|failure| match failure {
-        Failure::Broken(what) => Failure::Broken(format!("{what}\n{}", cluster.last_words())),
-        other => other,
-    })
+    ran.map_err(|failure| failure.with_words(|| cluster.last_words()))
 }
 
 async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {

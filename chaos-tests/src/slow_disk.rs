@@ -72,10 +72,7 @@ pub async fn run() -> Result<Report> {
     drop(cluster);
     drop(disk);
     ended?;
-    ran.map_err(|failure| match failure {
-        Failure::Broken(what) => Failure::Broken(format!("{what}\n{words}")),
-        other => other,
-    })
+    ran.map_err(|failure| failure.with_words(|| words))
 }
 
 async fn frozen(cluster: &Cluster, disk: &Disk) -> Result<Report> {

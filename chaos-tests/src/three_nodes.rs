@@ -126,13 +126,8 @@ pub async fn run(settings: &Settings) -> Result<Report> {
         .during("making a folder")?;
     let mut cluster = Cluster::three(folder.path().to_owned()).await?;
     let ran = faults_under_load(settings, &mut cluster).await;
-    ran.map_err(|failure| match failure {
-        Failure::Broken(what) => Failure::Broken(format!(
-            "{what}\nseed {}; {}",
-            settings.seed,
-            cluster.last_words()
-        )),
-        other => other,
+    ran.map_err(|failure| {
+        failure.with_words(|| format!("seed {}; {}", settings.seed, cluster.last_words()))
     })
 }
 

@@ -191,8 +191,8 @@ impl DataDir {
         self.identity.came_from.as_deref()
     }
 
-    /// This node begins a new cluster with the data that it has. Both identities are written, the outer one first: without it the inner one is good
-    /// enough, but not the other way round.
+    /// This node begins a new cluster with the data that it has. The identity outside the folder is emptied first and written at the next start, so that the two
+    /// never contradict each other, wherever this breaks off.
     ///
     /// # Errors
     /// They cannot be written.
@@ -204,10 +204,14 @@ impl DataDir {
             came_from: Some(self.identity.cluster.clone()),
         };
         let inside = self.folder.join("identity");
-        let outside = self.outside.clone().filter(|path| path.exists());
-        for path in outside.iter().chain([&inside]) {
-            identity.write(path).map_err(|error| failed(path, &error))?;
+        if let Some(path) = self.outside.as_ref().filter(|path| path.exists()) {
+            File::create(path)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| failed(path, &error))?;
         }
+        identity
+            .write(&inside)
+            .map_err(|error| failed(&inside, &error))?;
         self.identity = identity;
         Ok(())
     }

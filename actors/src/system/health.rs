@@ -143,11 +143,9 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             )
             .await;
         // Long enough to be more than a burst.
-        slow_for = match inner.settings.door.slow() {
-            Some(_) => slow_for + 1,
-            None => 0,
-        };
-        let slow = inner.settings.door.slow().filter(|_| slow_for > 1);
+        let slow = inner.settings.door.slow();
+        slow_for = if slow.is_some() { slow_for + 1 } else { 0 };
+        let slow = slow.filter(|_| slow_for > 1);
         let reason = slow.map(|slow| format!("{slow}: whoever waits for this node waits that long. Is its disk worn, full or shared with something busy?"));
         alarms.set_here("node", "slow", reason.as_deref()).await;
         alarms

@@ -318,10 +318,11 @@ impl Members {
         let door = &self.inner.door;
         let in_force = door.read(|store| read::globals(store)).await?.format;
         let (members, _) = rows::all(door).await?;
-        let nodes = members
-            .values()
-            .filter(|member| member.standing != Standing::Removed);
-        let oldest = nodes.min_by_key(|member| member.format);
+        let nodes = || {
+            let there = |member: &&Member| member.standing != Standing::Removed;
+            members.values().filter(there)
+        };
+        let oldest = nodes().min_by_key(|member| member.format);
         match oldest {
             Some(oldest) if oldest.format > in_force => {
                 let format = oldest.format;
@@ -330,7 +331,7 @@ impl Members {
                 Ok(format)
             }
             oldest => {
-                let newest = members.values().map(|member| member.format).max();
+                let newest = nodes().map(|member| member.format).max();
                 Err(MembersError::Refused(match oldest {
                     Some(oldest) if newest > Some(in_force) => format!(
                         "format {in_force} is in force, and node {} (pantherd {}) knows no newer one: upgrade it first, or remove it",

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use openraft::{BasicNode, EntryPayload};
 use panther_proto::v1::{LogPosition, Membership, StoredVote};
-use tokio::sync::oneshot;
 
 use super::group::GroupSettings;
+use super::log_store::durable;
 use super::types;
-use crate::log::{DiskFiles, Log, Told};
+use crate::log::{DiskFiles, Log};
 use crate::storage::{SnapshotFile, StateStore};
 
 /// What a node goes on from whose majority is gone.
@@ -28,16 +28,6 @@ pub struct Forced {
 fn alone(node: u64, address: &str) -> io::Result<openraft::Membership<u64, BasicNode>> {
     let nodes = BTreeMap::from([(node, BasicNode::new(address))]);
     openraft::Membership::new(vec![BTreeSet::from([node])], nodes).map_err(io::Error::other)
-}
-
-/// Waits for the log's writer.
-async fn durable(hand_over: impl FnOnce(Told)) -> io::Result<()> {
-    let (told, durable) = oneshot::channel();
-    hand_over(Box::new(move |result| {
-        let _ = told.send(result); // nobody stops waiting here
-    }));
-    let ended = || Err(io::Error::other("the log's writer has ended"));
-    durable.await.unwrap_or_else(|_| ended())
 }
 
 /// Fills an empty folder with the log and state of a group whose only voter is `node`, and whose state is a backup's. Where the backup ends.

@@ -24,7 +24,8 @@ impl LogStore {
     }
 }
 
-async fn durable(hand_over: impl FnOnce(Told)) -> io::Result<()> {
+/// Waits until what is handed over to the log is durable.
+pub(super) async fn durable(hand_over: impl FnOnce(Told)) -> io::Result<()> {
     let (sender, receiver) = oneshot::channel();
     hand_over(Box::new(move |result| {
         let _ = sender.send(result); // the caller may have stopped waiting; the write stands

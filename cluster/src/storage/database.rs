@@ -33,15 +33,18 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
     let mut was_free = false;
     loop {
         match config.open().map_err(items::io_error) {
-            // It may have been let go in between; what is wrong with files that nobody holds is wrong the second time too.
-            Err(_) if !is_locked(folder) && !was_free => was_free = true,
-            Err(error) if !was_free => {
-                if Instant::now() >= until {
-                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, error));
+            Ok(db) => return Ok(db),
+            // They may have been let go just before it was looked; what is wrong with files that nobody holds is wrong the second time too.
+            Err(error) if !is_locked(folder) => {
+                if was_free {
+                    return Err(error);
                 }
-                std::thread::sleep(Duration::from_millis(10));
+                was_free = true;
             }
-            opened => return opened,
+            Err(error) if Instant::now() >= until => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, error));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
 }

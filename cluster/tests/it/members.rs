@@ -84,9 +84,11 @@ impl Cluster {
         joins: bool,
     ) -> Result<(), DoorError> {
         let runtime = runtime();
-        let _on = runtime.enter();
         listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = {
+            let _on = runtime.enter();
+            TcpListener::from_std(listener).unwrap()
+        };
         let address = listener.local_addr().unwrap().to_string();
         self.addresses.insert(node, address.clone());
         let gate = Arc::new(Gate::default());
@@ -129,10 +131,11 @@ impl Cluster {
             authority: Some(authority),
             sealing_key: b"seal".to_vec(),
         };
-        let members = Members::start(door.clone(), Arc::new(own), &gate)
-            .await
-            .unwrap();
-        drop(_on);
+        let starting = {
+            let door = door.clone();
+            runtime.spawn(async move { Members::start(door, Arc::new(own), &gate).await })
+        };
+        let members = starting.await.unwrap().unwrap();
         let node_of = Node {
             door,
             members,
