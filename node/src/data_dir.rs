@@ -506,6 +506,29 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_begins_anew_is_of_another_cluster_and_both_identities_agree_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration(folder.path());
+        let mut data = DataDir::open(&configuration).unwrap();
+        std::fs::create_dir(data.group()).unwrap();
+        std::fs::write(data.group().join("log"), "x").unwrap();
+        data.note_started();
+        let old = data.cluster().to_owned();
+        data.begin_anew("new").unwrap();
+        drop(data);
+        let outside = folder.path().join("identity");
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "");
+        let data = DataDir::open(&configuration).unwrap();
+        assert_eq!((data.cluster(), data.node()), ("new", FIRST));
+        assert_eq!((data.came_from(), data.started()), (Some(&*old), false));
+        data.note_started();
+        drop(data);
+        let known = Identity::read(&outside).unwrap().unwrap();
+        assert_eq!(known.cluster, "new");
+        assert!(DataDir::open(&configuration).unwrap().started());
+    }
+
+    #[test]
     fn data_of_another_cluster_are_refused() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for folder in [&one, &other] {
