@@ -5,8 +5,10 @@
 #   make test                              everything that must pass
 #   make fmt / make docs                   format the sources / build the API documentation
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
+#   make simulate [SEEDS= FROM= SECONDS=]  three nodes on one thread, under as many seeds as wanted
 #   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
+#   make bench-peers PEERS=<folder of scripts> DATA=<folder on a real disk>   beside etcd, RabbitMQ and NATS
 #   make conformance PACK= SAMPLES=        compare with panther_core on a pack and on real records
 
 CARGO  ?= cargo
@@ -18,7 +20,11 @@ CORE   := .venv/conformance
 # cargo-nextest runs test binaries side by side; without it cargo's own runner does the same, one binary after the other.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos planted bench conformance
+SEEDS   ?= 1000
+FROM    ?= 1
+SECONDS ?= 30
+
+.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos simulate planted bench bench-peers conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -68,6 +74,11 @@ chaos:
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
 	  $(if $(PACK),--pack "$(PACK)" --order-dependent AWS.SSM.DecryptSSMParams) $(if $(SAMPLES),--logs "$(SAMPLES)")
 
+# A seed that fails is printed, with the command that repeats it.
+simulate:
+	@$(CARGO) build --quiet --profile demo -p panther-simulation
+	@$(TARGET)/demo/simulate --seeds $(SEEDS) --from $(FROM) --seconds $(SECONDS)
+
 # Half an hour: each bug is built and tested. Needs cargo-nextest.
 planted:
 	@$(PYTHON) chaos-tests/planted/run --rings 123 --write docs/testing.md
@@ -80,6 +91,14 @@ bench: $(if $(PACK),$(CORE)/ready)
 	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
 	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
 	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi
+
+# Three nodes of each on this machine, one contender after the other. Needs Debian's etcd-server etcd-client rabbitmq-server nats-server curl protobuf-compiler libprotobuf-dev eatmydata.
+# A contender is started by PEERS/<name> start|stop|endpoints DIR.
+bench-peers:
+	@test -n "$(PEERS)" && test -n "$(DATA)" || { echo "make bench-peers PEERS=<folder of scripts> DATA=<folder on a real disk>"; exit 2; }
+	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
+	@$(CARGO) build --quiet --release --manifest-path bench/peers/Cargo.toml --target-dir $(TARGET)/peers
+	@$(TARGET)/peers/release/bench-peers --scripts "$(PEERS)" --bin $(abspath $(TARGET))/demo --data "$(DATA)"
 
 # PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared,
 # with it also the engine on the raw records, and a whole node fed with the files.

@@ -25,7 +25,7 @@ BUGS = [
     bug(
         "acknowledged before the log is synced",
         "what was acknowledged outlives a power cut",
-        ("cluster/src/log/writer.rs", "    segment.file.sync()?;\n", ""),
+        ("cluster/src/log/writer.rs", "        file.sync()?;\n", ""),
     ),
     bug(
         "a vote is not synced",
@@ -271,5 +271,30 @@ BUGS = [
         "a session is ended at the leader's next look after it was opened",
         "a node that was held still works again at once",
         ("cluster/src/door/among.rs", "if node == inner.node || young || ", "let _ = young;\n        if node == inner.node || "),
+    ),
+    bug(
+        "what is read at a start is not synced",
+        "a vote and an entry that a node goes by outlive a power cut",
+        ("cluster/src/log/segments.rs", "        last.file.sync()?;\n", "        let _ = last;\n"),
+    ),
+    bug(
+        "a leader that was started again leads on in its term",
+        "no two entries have one number",
+        ("cluster/src/raft/group.rs", "enable_leader_restore: Some(false),", "enable_leader_restore: Some(true),"),
+    ),
+    bug(
+        "a clock that was set is believed until somebody looks at it",
+        "cluster time is never far ahead of true time",
+        ("cluster/src/door/clock.rs", "if state.trust == Trust::Agreed && set_by > JUMP_MS {", "if state.trust == Trust::Agreed && set_by > u64::MAX - 1 {"),
+    ),
+    bug(
+        "a clock that is told the time adds what has passed since it was last asked",
+        "cluster time is never far ahead of true time",
+        ("cluster/src/door/clock.rs", "        state.pass(self.source.monotonic()); // what has passed until now is in what is told\n", ""),
+    ),
+    bug(
+        "whoever waits for a change of a group that has stopped spins",
+        "a node stops when it is told to",
+        ("cluster/src/raft/group.rs", "            tokio::time::sleep_until(until).await;\n", ""),
     ),
 ]

@@ -1,13 +1,15 @@
 //! Three nodes of one cluster, each a process with a data folder and ports of its own, and one folder of objects for all.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::node::{Binaries, Caller, Node, NodeSettings, items, text};
+use crate::clocks::Clock;
+use crate::node::{Binaries, Caller, Node, NodeSettings, Place, items, text};
+use crate::wires::Wires;
 use crate::{During, Failure, Result, until};
 
 /// How long a start, a join or a healing may take.
@@ -43,6 +45,9 @@ pub struct Cluster {
     binaries: Binaries,
     /// Machines so far, each with a folder of its own.
     machines: usize,
+    /// Cards of the machines' own, and their clocks.
+    wires: Option<Wires>,
+    clocks: BTreeMap<u64, Clock>,
     /// The nodes.
     pub nodes: BTreeMap<u64, Node>,
 }
@@ -63,11 +68,33 @@ impl Cluster {
     /// # Errors
     /// They do not come together.
     pub async fn three_with(folder: PathBuf, store: Store) -> Result<Self> {
+        Self::make(folder, store, None).await
+    }
+
+    /// The same, each with a network card and a clock of its own.
+    ///
+    /// # Errors
+    /// They do not come together, or this machine has no clocks that can be set.
+    pub async fn three_on(folder: PathBuf, wires: Wires) -> Result<Self> {
+        let objects = folder.join("objects");
+        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
+        Self::make(folder, Store::folder(&objects), Some(wires)).await
+    }
+
+    async fn make(folder: PathBuf, store: Store, wires: Option<Wires>) -> Result<Self> {
+        let mut clocks = BTreeMap::new();
+        if wires.is_some() {
+            for node in 1..=3 {
+                clocks.insert(node, Clock::right(&folder.join(format!("clock-{node}")))?);
+            }
+        }
         let mut cluster = Self {
             folder,
             store,
             binaries: Binaries::find()?,
             machines: 1,
+            wires,
+            clocks,
             nodes: BTreeMap::new(),
         };
         let mut first = cluster.machine("first")?;
@@ -99,15 +126,29 @@ impl Cluster {
             .during("looking for a free port")?
             .port();
         let folder = self.folder.join(name);
+        let number = u8::try_from(self.machines).during("numbering a machine")?;
+        let place = self
+            .wires
+            .as_ref()
+            .map_or_else(Place::default, |wires| Place {
+                address: wires.address(number),
+                space: Some(wires.space(number)),
+            });
+        let mut environment = store.environment.clone();
+        if let Some(clock) = self.clocks.get(&u64::from(number)) {
+            environment.extend(clock.environment());
+        }
+        let address = place.address;
         Node::new(NodeSettings {
             binaries: self.binaries.clone(),
             data: folder.join("data"),
             folder,
             python: "python3".to_owned(),
             patience: PATIENCE,
-            environment: store.environment.clone(),
+            environment,
+            place,
             configuration: format!(
-                "[cluster]\nlisten = \"127.0.0.1:{port}\"\n[objects]\nurl = \"{}\"\nendpoint = \"{}\"\n[node]\nname = \"{name}\"\n[python]\nworkers = 1\n",
+                "[cluster]\nlisten = \"{address}:{port}\"\n[objects]\nurl = \"{}\"\nendpoint = \"{}\"\n[node]\nname = \"{name}\"\n[python]\nworkers = 1\n",
                 store.url, store.endpoint
             ),
         })
@@ -130,6 +171,76 @@ impl Cluster {
             .ok_or_else(|| Failure::broken("a node does not know its number"))?;
         self.nodes.insert(number, node);
         Ok(number)
+    }
+
+    /// The address of this process, as the nodes reach it.
+    #[must_use]
+    pub fn outside(&self) -> Ipv4Addr {
+        self.wires.as_ref().map_or(Ipv4Addr::LOCALHOST, Wires::own)
+    }
+
+    fn wires(&self) -> Result<&Wires> {
+        let wires = self.wires.as_ref();
+        wires.ok_or_else(|| Failure::broken("the nodes have no cards of their own"))
+    }
+
+    /// The machine of a node: the first three are numbered alike.
+    fn machine_of(node: u64) -> Result<u8> {
+        u8::try_from(node).during("numbering a machine")
+    }
+
+    /// A node no longer hears the others, or is no longer heard by them, or both.
+    ///
+    /// # Errors
+    /// The nodes have no cards of their own.
+    pub fn cut(&self, node: u64, deaf: bool, silent: bool) -> Result<()> {
+        let wires = self.wires()?;
+        let one = Self::machine_of(node)?;
+        for other in self.nodes.keys().filter(|other| **other != node) {
+            let other = Self::machine_of(*other)?;
+            if deaf {
+                wires.cut(other, one)?;
+            }
+            if silent {
+                wires.cut(one, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what a node sends and is sent a part gets lost.
+    ///
+    /// # Errors
+    /// The nodes have no cards of their own.
+    pub fn lose(&self, node: u64, percent: u8) -> Result<()> {
+        let wires = self.wires()?;
+        let one = Self::machine_of(node)?;
+        for other in self.nodes.keys().filter(|other| **other != node) {
+            let other = Self::machine_of(*other)?;
+            wires.lose(percent, other, one)?;
+            wires.lose(percent, one, other)?;
+        }
+        Ok(())
+    }
+
+    /// Sets a node's clock so many seconds off.
+    ///
+    /// # Errors
+    /// It has none of its own.
+    pub fn set_clock(&self, node: u64, off_s: i64) -> Result<()> {
+        let clock = self.clocks.get(&node);
+        clock
+            .ok_or_else(|| Failure::broken("the node has no clock of its own"))?
+            .set(off_s)
+    }
+
+    /// All hear each other again, and all clocks are right.
+    ///
+    /// # Errors
+    /// The nodes have no cards of their own.
+    pub fn mend(&self) -> Result<()> {
+        self.wires()?.mend()?;
+        self.clocks.values().try_for_each(|clock| clock.set(0))
     }
 
     /// A node by its number.

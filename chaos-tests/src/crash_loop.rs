@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::compare::differences;
 use crate::doors::{Doors, LABELS};
-use crate::node::{Binaries, Node, NodeSettings, count, items, text};
+use crate::node::{Binaries, Node, NodeSettings, Place, count, items, text};
 use crate::receiver::Receiver;
 use crate::tally::{Tally, delivered, is_of_the_machine};
 use crate::{During, Failure, Result, until};
@@ -183,6 +183,7 @@ async fn one(
         patience: settings.patience,
         environment: Vec::new(),
         configuration: String::new(),
+        place: Place::default(),
     })?;
     let ran = flow(settings, &mut node, rounds).await;
     ran.map_err(|failure| match failure {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
 use crate::doors::{self, Posted};
-use crate::node::{Binaries, Node, NodeSettings, count, items, text};
+use crate::node::{Binaries, Node, NodeSettings, Place, count, items, text};
 use crate::{During, Failure, Result, until};
 
 /// Size of the file system.
@@ -80,6 +80,7 @@ pub async fn run() -> Result<Report> {
         patience: PATIENCE,
         environment: Vec::new(),
         configuration: String::new(),
+        place: Place::default(),
     })?;
     let ran = fill_and_free(&mut node, &disk).await;
     let _ = node.kill().await; // it may have ended by itself, which the run has told then

@@ -18,12 +18,14 @@
 //! * [`receiver`]: the webhook that alerts are delivered to
 //! * [`tally`]: all that a run left behind, counted and checked in itself
 //! * [`compare`]: two runs of the same input side by side
+//! * [`wires`]: network namespaces, in which nodes are cut off; [`clocks`]: wall clocks that are set wrong
 //! * [`disk`]: file systems that can be cut off or filled up
 //!
 //! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
 
 pub mod bucket;
 pub mod catch_up;
+pub mod clocks;
 pub mod cluster;
 pub mod compare;
 pub mod crash_loop;
@@ -38,6 +40,7 @@ pub mod receiver;
 pub mod slow_disk;
 pub mod tally;
 pub mod three_nodes;
+pub mod wires;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -17,7 +17,7 @@ fn line(number: u32) -> Vec<u8> {
 
 /// Posts a line, and waits until its alert is delivered: the source's token, the detections, and what the destination's address was sealed with are all there.
 async fn alert(node: &Node, token: &str, receiver: &Receiver, number: u32) -> Result<()> {
-    let url = format!("http://127.0.0.1:{}/ingest/{SOURCE}", node.port());
+    let url = format!("http://{}/ingest/{SOURCE}", node.ingest());
     let before = receiver.received().len();
     let key = format!("line-{number}");
     doors::post(&doors::client()?, &url, token, &key, line(number)).await?;

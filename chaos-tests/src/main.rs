@@ -55,6 +55,9 @@ struct ThreeNodes {
     /// For how many minutes faults of all kinds are drawn then
     #[arg(long, default_value_t = 0)]
     minutes: u64,
+    /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set; as root, with iproute2, nftables and libfaketime
+    #[arg(long)]
+    wires: bool,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +152,7 @@ fn main() -> ExitCode {
                         .flat_map(|(fault, times)| std::iter::repeat_n(fault, times))
                         .collect(),
                     drawn: Duration::from_secs(60 * arguments.minutes),
+                    wires: arguments.wires,
                 };
                 say(&format!("three nodes: seed {}", settings.seed));
                 say(&three_nodes::run(&settings).await?.to_string());

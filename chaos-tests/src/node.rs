@@ -1,6 +1,6 @@
 //! A `pantherd` in a folder of its own: started, killed, stopped, and asked through `pantherctl`.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -74,6 +74,27 @@ pub struct NodeSettings {
     pub environment: Vec<(String, String)>,
     /// The configuration file, as TOML.
     pub configuration: String,
+    /// Where on the network it is.
+    pub place: Place,
+}
+
+/// A network card.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The network namespace that it is in, if it is not this process's.
+    pub space: Option<String>,
+}
+
+impl Default for Place {
+    /// This machine's loopback.
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST,
+            space: None,
+        }
+    }
 }
 
 /// One node; its process is killed when this is dropped.
@@ -141,7 +162,16 @@ impl Node {
     /// The daemon's program with the run's settings.
     fn command(&self) -> Command {
         let folder = &self.settings.folder;
-        let mut command = Command::new(&self.settings.binaries.pantherd);
+        let pantherd = &self.settings.binaries.pantherd;
+        let mut command = match &self.settings.place.space {
+            None => Command::new(pantherd),
+            // It becomes the program: the process's number is pantherd's.
+            Some(space) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", space]).arg(pantherd);
+                command
+            }
+        };
         command
             .arg("--config")
             .arg(folder.join("pantherd.toml"))
@@ -149,7 +179,7 @@ impl Node {
             .arg(&self.settings.data)
             .arg("--socket")
             .arg(&self.socket)
-            .args(["--ingest", &format!("127.0.0.1:{}", self.port)])
+            .args(["--ingest", &self.ingest()])
             .args(["--log-format", "json"])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -196,10 +226,10 @@ impl Node {
         )))
     }
 
-    /// The port of its HTTP ingest.
+    /// The address of its HTTP ingest.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn ingest(&self) -> String {
+        format!("{}:{}", self.settings.place.address, self.port)
     }
 
     /// The process's number.

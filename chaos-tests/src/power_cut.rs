@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::disk::Disk;
 use crate::doors::{self, Posted};
-use crate::node::{Binaries, Caller, Node, NodeSettings, RequestId, count, items, text};
+use crate::node::{Binaries, Caller, Node, NodeSettings, Place, RequestId, count, items, text};
 use crate::{During, Failure, Result, until};
 
 /// A dead letter queue: it has no consumer, so what is sent to it stays there to be counted.
@@ -140,6 +140,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
         patience: PATIENCE,
         environment: Vec::new(),
         configuration: String::new(),
+        place: Place::default(),
     })?;
     let ran = rounds(settings, &mut node, &mut disk).await;
     let killed = node.kill().await;

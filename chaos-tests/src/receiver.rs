@@ -1,7 +1,7 @@
 //! The destination of alerts: an HTTP server in this process that notes whose alert was posted to it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -28,7 +28,15 @@ impl Receiver {
     /// # Errors
     /// There is none.
     pub async fn start() -> Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        Self::at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same at another address of it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn at(address: Ipv4Addr) -> Result<Self> {
+        let listener = tokio::net::TcpListener::bind((address, 0))
             .await
             .during("listening for alerts")?;
         let address = listener.local_addr().during("listening for alerts")?;

@@ -18,6 +18,7 @@ use crate::cluster::{Cluster, PATIENCE};
 use crate::load::{Client, Ingest, LINES, Notes, TABLE};
 use crate::node::{count, items, text};
 use crate::receiver::Receiver;
+use crate::wires::Wires;
 use crate::{During, Failure, Result, until};
 
 /// The source that logs are posted to.
@@ -42,16 +43,40 @@ pub enum Fault {
     HandOver,
     /// A node is stopped in good order and started again.
     Restart,
+    /// The leader and the others no longer hear each other.
+    CutLeader,
+    /// Another node hears nobody and is heard by nobody.
+    CutFollower,
+    /// A node is heard and hears nobody.
+    Deafen,
+    /// A node hears the others and is not heard.
+    Silence,
+    /// A third of what a node sends and is sent gets lost.
+    Lose,
+    /// A node's clock is set up to an hour off, and right again.
+    SetClock,
 }
 
-const ALL: [Fault; 6] = [
-    Fault::KillLeader,
-    Fault::KillFollower,
-    Fault::HoldLeader,
-    Fault::HoldFollower,
-    Fault::HandOver,
-    Fault::Restart,
-];
+impl Fault {
+    /// Those that every machine can make.
+    const ANYWHERE: [Self; 6] = [
+        Self::KillLeader,
+        Self::KillFollower,
+        Self::HoldLeader,
+        Self::HoldFollower,
+        Self::HandOver,
+        Self::Restart,
+    ];
+    /// Those that need cards and clocks of the nodes' own.
+    const WITH_WIRES: [Self; 6] = [
+        Self::CutLeader,
+        Self::CutFollower,
+        Self::Deafen,
+        Self::Silence,
+        Self::Lose,
+        Self::SetClock,
+    ];
+}
 
 /// A run's settings.
 #[derive(Debug, Clone)]
@@ -62,6 +87,8 @@ pub struct Settings {
     pub first: Vec<Fault>,
     /// How long faults are drawn.
     pub drawn: Duration,
+    /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set.
+    pub wires: bool,
 }
 
 /// What a run showed.
@@ -92,7 +119,7 @@ impl fmt::Display for Report {
             self.longest.as_secs_f64(),
             self.settled.as_secs_f64()
         )?;
-        for fault in ALL {
+        for fault in Fault::ANYWHERE.into_iter().chain(Fault::WITH_WIRES) {
             let mut pauses: Vec<Duration> = self
                 .pauses
                 .iter()
@@ -124,7 +151,11 @@ pub async fn run(settings: &Settings) -> Result<Report> {
         .prefix("panther-three-")
         .tempdir()
         .during("making a folder")?;
-    let mut cluster = Cluster::three(folder.path().to_owned()).await?;
+    let mut cluster = if settings.wires {
+        Cluster::three_on(folder.path().to_owned(), Wires::lay()?).await?
+    } else {
+        Cluster::three(folder.path().to_owned()).await?
+    };
     let ran = faults_under_load(settings, &mut cluster).await;
     ran.map_err(|failure| {
         failure.with_words(|| format!("seed {}; {}", settings.seed, cluster.last_words()))
@@ -132,7 +163,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
 }
 
 async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result<Report> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::at(cluster.outside()).await?;
     let first = cluster.at(1)?;
     let pack = crate::samples().join("pack").display().to_string();
     first.ctl(&["detections", "upload", &pack]).await?;
@@ -152,7 +183,7 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
     let urls = cluster
         .nodes
         .values()
-        .map(|node| format!("http://127.0.0.1:{}/ingest/{SOURCE}", node.port()));
+        .map(|node| format!("http://{}/ingest/{SOURCE}", node.ingest()));
     let ingest = Ingest {
         urls: urls.collect(),
         token: text(&source, "token"),
@@ -183,7 +214,13 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
                 if since.elapsed() >= settings.drawn {
                     break;
                 }
-                ALL.choose(&mut random).copied().unwrap_or(Fault::HandOver)
+                let wires: &[Fault] = if settings.wires {
+                    &Fault::WITH_WIRES
+                } else {
+                    &[]
+                };
+                let all = [&Fault::ANYWHERE, wires].concat();
+                all.choose(&mut random).copied().unwrap_or(Fault::HandOver)
             }
         };
         let pause = make(fault, cluster, &mut random, report.pauses.len()).await;
@@ -221,9 +258,14 @@ async fn make(
         .choose(random)
         .ok_or_else(|| Failure::broken("there are no others"))?;
     let victim = match fault {
-        Fault::KillLeader | Fault::HoldLeader => leader,
-        Fault::KillFollower | Fault::HoldFollower => other,
-        Fault::HandOver | Fault::Restart => *[leader, other].choose(random).unwrap_or(&leader),
+        Fault::KillLeader | Fault::HoldLeader | Fault::CutLeader => leader,
+        Fault::KillFollower | Fault::HoldFollower | Fault::CutFollower => other,
+        Fault::HandOver
+        | Fault::Restart
+        | Fault::Deafen
+        | Fault::Silence
+        | Fault::Lose
+        | Fault::SetClock => *[leader, other].choose(random).unwrap_or(&leader),
     };
     // Whoever writes is at a node that nothing is done to.
     let asked = others
@@ -241,6 +283,11 @@ async fn make(
             node.ctl(&["cluster", "transfer-leader", &heir]).await?;
         }
         Fault::Restart => cluster.at_mut(victim)?.stop().await?,
+        Fault::CutLeader | Fault::CutFollower => cluster.cut(victim, true, true)?,
+        Fault::Deafen => cluster.cut(victim, true, false)?,
+        Fault::Silence => cluster.cut(victim, false, true)?,
+        Fault::Lose => cluster.lose(victim, 33)?,
+        Fault::SetClock => cluster.set_clock(victim, random.random_range(-3_600..3_600))?,
     }
     over.send_replace(true);
     let pause = probing.await.during("probing")??;
@@ -258,6 +305,16 @@ async fn make(
             let held = random.random_range(500..16_000);
             tokio::time::sleep(Duration::from_millis(held)).await;
             cluster.at(victim)?.signal(Signal::CONT)?;
+        }
+        Fault::CutLeader
+        | Fault::CutFollower
+        | Fault::Deafen
+        | Fault::Silence
+        | Fault::Lose
+        | Fault::SetClock => {
+            let while_ms = random.random_range(500..16_000);
+            tokio::time::sleep(Duration::from_millis(while_ms)).await;
+            cluster.mend()?;
         }
         Fault::HandOver => {}
     }

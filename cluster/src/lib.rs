@@ -5,6 +5,10 @@ pub mod log;
 pub mod membership;
 pub mod net;
 pub mod objects;
+mod offload;
 pub mod raft;
 pub mod state;
 pub mod storage;
+
+#[cfg(feature = "simulation")]
+pub use offload::simulated;

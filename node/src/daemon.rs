@@ -404,8 +404,9 @@ async fn among(
             address: cluster.advertise.clone(),
             joins: !founded,
         },
-        listener: Some(listener),
+        listener: Some(listener.into()),
         gate: Some(gate),
+        ..Among::default()
     };
     Ok((among, Some(authority)))
 }

@@ -121,11 +121,11 @@ async fn three_nodes_share_a_bucket_and_one_that_sees_another_is_refused() {
     let token = text(&fine(first.ctl(&words).await), "token");
     // Whoever takes it in, whoever works on it: all see the objects.
     for node in 1..=3_u32 {
-        let port = fine(cluster.at(u64::from(node))).port();
+        let address = fine(cluster.at(u64::from(node))).ingest();
         let line = format!(
             "10.9.0.{node} - - [05/Mar/2026:14:00:00 +0000] \"GET /{node}/.env HTTP/1.1\" 404 153 \"-\" \"curl/8.5.0\"\n"
         );
-        let url = format!("http://127.0.0.1:{port}/ingest/posted");
+        let url = format!("http://{address}/ingest/posted");
         let http = fine(doors::client());
         let key = format!("line-{node}");
         fine(doors::post(&http, &url, &token, &key, line.into_bytes()).await);

@@ -120,6 +120,7 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
             Fault::Restart,
         ],
         drawn: std::time::Duration::ZERO,
+        wires: false,
     };
     let report = fine(three_nodes::run(&settings).await);
     println!("{report}");
@@ -127,6 +128,24 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
         report.acknowledged.iter().all(|count| *count > 0),
         "{report}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_and_a_clock_that_is_wrong_change_nothing() {
+    built();
+    let settings = three_nodes::Settings {
+        seed: SEED,
+        first: vec![Fault::CutLeader, Fault::SetClock],
+        drawn: std::time::Duration::ZERO,
+        wires: true,
+    };
+    if let Some(report) = known(three_nodes::run(&settings).await) {
+        println!("{report}");
+        assert!(
+            report.acknowledged.iter().all(|count| *count > 0),
+            "{report}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

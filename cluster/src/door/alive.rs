@@ -27,8 +27,8 @@ pub(super) struct Sign {
     /// The last write that it has applied, and the running hash up to it.
     pub(super) applied: u64,
     pub(super) hash: u64,
-    /// How far its wall clock is from this node's.
-    pub(super) off_ms: i64,
+    /// How far its wall clock is ahead of this node's monotonic one: of that node's clock alone, whoever sets this one's.
+    pub(super) ahead_ms: i64,
 }
 
 /// What the leader knows of a node.

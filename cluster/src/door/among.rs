@@ -9,14 +9,15 @@ use panther_proto::v1::{
     Command, EndSession, ForwardAnswer, ForwardCall, HeardAnswer, HeardNode, KeepAliveAnswer,
     KeepAliveCall, LeadAnswer, Moved, OpenSession, ReadIndexAnswer, Reply, command, reply,
 };
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::alive::{HeardNode as HeardOf, Sign};
-use super::clock::Trust;
+use super::clock::{SystemTimeSource, TimeSource, Trust};
 use super::route::KeptAlive;
 use super::{Door, DoorError, Inner};
-use crate::net::{Admits, Behind, Refusal};
+use crate::log::Files;
+use crate::net::{Admits, Behind, Listener, Refusal};
+use crate::offload::offload;
 use crate::raft::Membership;
 use crate::state::{limits, read};
 
@@ -25,15 +26,30 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// After this a leader that was asked to hand over, and still leads, is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// A node's place among others. The default knows none.
-#[derive(Default)]
+/// A node's place among others, and what it has of its machine. The default knows no others.
 pub struct Among {
     /// How it stands to its group.
     pub membership: Membership,
     /// Where others call it.
-    pub listener: Option<TcpListener>,
+    pub listener: Option<Listener>,
     /// Where others ask to be taken in.
     pub gate: Option<Arc<dyn Admits>>,
+    /// Where the log lies; `None`: in the node's folder.
+    pub log_files: Option<Arc<dyn Files>>,
+    /// The machine's clocks.
+    pub time: Arc<dyn TimeSource>,
+}
+
+impl Default for Among {
+    fn default() -> Self {
+        Self {
+            membership: Membership::default(),
+            listener: None,
+            gate: None,
+            log_files: None,
+            time: Arc::new(SystemTimeSource::default()),
+        }
+    }
 }
 
 /// What other nodes call: nothing before the door is open.
@@ -95,16 +111,16 @@ impl Behind for Backstage {
         }
         let (theirs, mine) = (i128::from(call.wall_ms), i128::from(inner.clock.wall_ms()));
         let off_ms = i64::try_from(theirs - mine).unwrap_or(i64::MAX);
+        let ahead_ms = off_ms.saturating_add(inner.clock.offset_ms());
         let sign = Sign {
             applied: call.applied,
             hash: call.hash,
-            off_ms,
+            ahead_ms,
         };
         inner.heard.from(from, sign);
         let store = inner.group.store().clone();
-        let sessions = tokio::task::spawn_blocking(move || read::sessions(&store))
+        let sessions = offload(move || read::sessions(&store))
             .await
-            .map_err(std::io::Error::other)
             .flatten()
             .map_err(DoorError::Store)?;
         Ok(KeepAliveAnswer {
@@ -150,13 +166,18 @@ impl Inner {
         offs.get(offs.len() / 2).copied().unwrap_or(0)
     }
 
+    /// How far a node's clock is from this one's.
+    fn off_ms(&self, sign: &Sign) -> i64 {
+        sign.ahead_ms.saturating_sub(self.clock.offset_ms())
+    }
+
     /// How far the clocks of other voters are from this node's.
     fn offs(&self, voters: &[u64]) -> Vec<i64> {
         let signs = self.heard.signs();
         let others = signs
             .iter()
             .filter(|(node, _)| voters.contains(node) && **node != self.node);
-        others.map(|(_, (_, sign))| sign.off_ms).collect()
+        others.map(|(_, (_, sign))| self.off_ms(sign)).collect()
     }
 
     /// What this node has heard of all, itself among them, if it leads; else who does.
@@ -167,11 +188,16 @@ impl Inner {
         }
         let signs = self.heard.signs();
         let own = self.sign();
+        // Of a node that has said nothing nothing is known, and no clock is off.
+        let own_clock = Sign {
+            ahead_ms: own.ahead_ms,
+            ..Sign::default()
+        };
         let nodes = status.members.keys().map(|node| {
             let (silent, sign) = match signs.get(node) {
                 _ if *node == self.node => (Some(Duration::ZERO), own),
                 Some((silent, sign)) => (Some(*silent), *sign),
-                None => (None, Sign::default()),
+                None => (None, own_clock),
             };
             HeardNode {
                 node: *node,
@@ -183,7 +209,7 @@ impl Inner {
                 } else {
                     status.matched.get(node).copied()
                 },
-                clock_off_ms: sign.off_ms,
+                clock_off_ms: self.off_ms(&sign),
             }
         });
         Ok(HeardAnswer {
@@ -204,7 +230,7 @@ impl Inner {
             sign = Sign {
                 applied: before,
                 hash,
-                off_ms: 0,
+                ahead_ms: self.clock.offset_ms(),
             };
             if applied() == before {
                 break;
@@ -217,9 +243,10 @@ impl Inner {
 /// What a leader does about its own clock: it believes it as far as the other voters' agree, and does not lead if they do not.
 pub(super) async fn compare_clocks(inner: &Inner) {
     let status = inner.group.status();
+    let offset_ms = inner.clock.offset_ms();
     let trust = Trust::among(status.voters.len(), &inner.offs(&status.voters));
     let was_off = inner.clock.is_off();
-    inner.clock.trust(trust);
+    inner.clock.trust(trust, offset_ms);
     if let Trust::Off(off_ms) = trust {
         if !was_off {
             tracing::error!(
@@ -286,11 +313,7 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
         let session = inner.session.load(Ordering::Relaxed);
-        match inner
-            .route
-            .keep_alive(session, inner.clock.wall_ms(), inner.sign())
-            .await
-        {
+        match inner.route.keep_alive(session, inner.sign()).await {
             Ok(KeptAlive::No) => renew(&inner, session).await,
             Ok(KeptAlive::Yes) => {}
             Ok(KeptAlive::Removed(reason)) => {
@@ -467,7 +490,7 @@ impl Door {
 /// Ends the sessions of nodes that the leader has not heard of for too long, so that what they held is received elsewhere.
 pub(super) async fn end_silent_sessions(inner: &Inner) {
     let store = inner.group.store().clone();
-    let sessions = match tokio::task::spawn_blocking(move || read::open_sessions(&store)).await {
+    let sessions = match offload(move || read::open_sessions(&store)).await {
         Ok(Ok(sessions)) => sessions,
         Ok(Err(error)) => {
             tracing::warn!(%error, "sessions cannot be read");

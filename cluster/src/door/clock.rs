@@ -1,5 +1,6 @@
 //! Cluster time as the leader stamps it: it runs by the monotonic clock, follows the wall clock, and never goes back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -96,9 +97,16 @@ impl TimeSource for SystemTimeSource {
     }
 }
 
+fn offset_ms(source: &dyn TimeSource) -> i64 {
+    let monotonic = i64::try_from(source.monotonic().as_millis()).unwrap_or(i64::MAX);
+    i64::try_from(source.wall_ms())
+        .unwrap_or(i64::MAX)
+        .saturating_sub(monotonic)
+}
+
 /// Cluster time.
 pub struct ClusterClock {
-    source: Box<dyn TimeSource>,
+    source: Arc<dyn TimeSource>,
     state: Mutex<State>,
 }
 
@@ -108,35 +116,33 @@ struct State {
     ahead_since: Option<Duration>,
     fault: Option<String>,
     trust: Trust,
+    /// The clock's offset when it was judged.
+    judged_ms: i64,
+}
+
+impl State {
+    /// Time goes on to a moment of the monotonic clock.
+    fn pass(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at);
+        self.time_ms += u64::try_from(passed.as_millis()).unwrap_or(0);
+        // What is less than a millisecond stays for the next call.
+        self.at = now.saturating_sub(Duration::from_nanos(u64::from(
+            passed.subsec_nanos() % 1_000_000,
+        )));
+    }
 }
 
 impl ClusterClock {
     /// A clock that goes on from what the state holds, or from the wall clock if that is later (the cluster was down).
     #[must_use]
-    pub fn starting_at(state_ms: u64) -> Self {
-        Self::with_source(state_ms, Box::new(SystemTimeSource::default()))
-    }
-
-    /// One among others: it goes on from what the state holds, until the others agree with the wall clock.
-    #[must_use]
-    pub fn among_others(state_ms: u64) -> Self {
-        let clock = Self::with_source(0, Box::new(SystemTimeSource::default()));
-        let mut state = clock.state.lock();
-        state.time_ms = state_ms;
-        state.trust = Trust::Unheard;
-        drop(state);
-        clock
-    }
-
-    /// The same with a source of the caller's.
-    #[must_use]
-    pub fn with_source(state_ms: u64, source: Box<dyn TimeSource>) -> Self {
+    pub fn starting_at(state_ms: u64, source: Arc<dyn TimeSource>) -> Self {
         let state = State {
             time_ms: state_ms.max(source.wall_ms()),
             at: source.monotonic(),
             ahead_since: None,
             fault: None,
             trust: Trust::Alone,
+            judged_ms: offset_ms(&*source),
         };
         Self {
             source,
@@ -144,17 +150,28 @@ impl ClusterClock {
         }
     }
 
+    /// One among others: it goes on from what the state holds, until the others agree with the wall clock.
+    #[must_use]
+    pub fn among_others(state_ms: u64, source: Arc<dyn TimeSource>) -> Self {
+        let clock = Self::starting_at(0, source);
+        let mut state = clock.state.lock();
+        state.time_ms = state_ms;
+        state.trust = Trust::Unheard;
+        drop(state);
+        clock
+    }
+
     /// Cluster time in milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         let mut state = self.state.lock();
         let (wall, now) = (self.source.wall_ms(), self.source.monotonic());
-        let passed = now.saturating_sub(state.at);
-        state.time_ms += u64::try_from(passed.as_millis()).unwrap_or(0);
-        // What is less than a millisecond stays for the next call.
-        state.at = now.saturating_sub(Duration::from_nanos(u64::from(
-            passed.subsec_nanos() % 1_000_000,
-        )));
+        state.pass(now);
+        // Whoever has set the clock since has not been judged.
+        let set_by = offset_ms(&*self.source).abs_diff(state.judged_ms);
+        if state.trust == Trust::Agreed && set_by > JUMP_MS {
+            state.trust = Trust::Unheard;
+        }
         let lead = wall.saturating_sub(state.time_ms);
         if let Trust::Off(off) = state.trust {
             state.ahead_since = None;
@@ -186,12 +203,21 @@ impl ClusterClock {
     /// Follows cluster time that the leader or the state tells, if it is later.
     pub fn follow(&self, time_ms: u64) {
         let mut state = self.state.lock();
+        state.pass(self.source.monotonic()); // what has passed until now is in what is told
         state.time_ms = state.time_ms.max(time_ms);
     }
 
-    /// Says how far the wall clock is to be believed from now on.
-    pub fn trust(&self, trust: Trust) {
-        self.state.lock().trust = trust;
+    /// Says how far the wall clock is to be believed from now on, as long as nobody sets it: it was judged when it had this [offset](Self::offset_ms).
+    pub fn trust(&self, trust: Trust, offset_ms: i64) {
+        let mut state = self.state.lock();
+        state.trust = trust;
+        state.judged_ms = offset_ms;
+    }
+
+    /// How far the wall clock is ahead of the monotonic one, in milliseconds: it changes when somebody sets the clock, and at no other time.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        offset_ms(&*self.source)
     }
 
     /// Whether the wall clock is known to be wrong.
@@ -215,7 +241,6 @@ impl ClusterClock {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
@@ -248,7 +273,7 @@ mod tests {
         hands.wall.store(1_000_000, Ordering::SeqCst);
         (
             hands.clone(),
-            ClusterClock::with_source(state_ms, Box::new(hands)),
+            ClusterClock::starting_at(state_ms, Arc::new(hands)),
         )
     }
 
@@ -276,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_is_not_run_ahead_of_by_the_time_since_the_last_question() {
+        let (hands, clock) = clock(0);
+        clock.trust(Trust::Unheard, clock.offset_ms());
+        hands.pass(3_000);
+        clock.follow(1_003_000);
+        hands.pass(10);
+        assert_eq!(clock.now_ms(), 1_003_010);
+    }
+
+    #[test]
     fn it_starts_where_the_state_stopped_if_that_is_later() {
         let (_, clock) = clock(2_000_000);
         assert_eq!(clock.now_ms(), 2_000_000);
@@ -284,11 +319,11 @@ mod tests {
     #[test]
     fn among_others_a_leap_is_followed_when_a_majority_agrees_and_never_before() {
         let (hands, clock) = clock(0);
-        clock.trust(Trust::Unheard);
+        clock.trust(Trust::Unheard, clock.offset_ms());
         hands.wall.fetch_add(3_600_000, Ordering::SeqCst);
         hands.pass(120_000);
         assert_eq!(clock.now_ms(), 1_120_000);
-        clock.trust(Trust::Off(3_600_000));
+        clock.trust(Trust::Off(3_600_000), clock.offset_ms());
         hands.pass(1_000);
         assert_eq!(clock.now_ms(), 1_121_000);
         assert!(
@@ -296,8 +331,23 @@ mod tests {
                 .fault()
                 .is_some_and(|fault| fault.contains("3600000 ms off"))
         );
-        clock.trust(Trust::Agreed);
+        clock.trust(Trust::Agreed, clock.offset_ms());
         assert_eq!(clock.now_ms(), 1_121_000 + 3_600_000);
+    }
+
+    #[test]
+    fn a_clock_that_was_agreed_with_and_then_set_is_not_followed() {
+        let (hands, clock) = clock(0);
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        let asked = clock.offset_ms();
+        hands.wall.fetch_add(1_500_000, Ordering::SeqCst);
+        hands.pass(100);
+        assert_eq!(clock.now_ms(), 1_000_100);
+        // Nor if the others' judgement comes only now.
+        clock.trust(Trust::Agreed, asked);
+        assert_eq!(clock.now_ms(), 1_000_100);
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(clock.now_ms(), 2_500_100);
     }
 
     #[test]

@@ -34,6 +34,7 @@ use panther_proto::v1::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::offload::offload;
 use crate::raft::{AfterApply, Group, GroupSettings};
 use crate::state::limits;
 use crate::state::read::{self, Page, Query};
@@ -180,9 +181,19 @@ impl Door {
             membership,
             listener,
             gate,
+            log_files,
+            time,
         } = among;
         let peers = membership.peers.clone();
-        let group = Group::start(folder, node, membership, settings.group.clone(), after).await?;
+        let group = Group::start(
+            folder,
+            node,
+            membership,
+            settings.group.clone(),
+            log_files,
+            after,
+        )
+        .await?;
         // Others may call before this node is ready: it becomes so by their calls.
         let backstage = Arc::new(Backstage::default());
         let mut tasks = AbortOnDrop::default();
@@ -197,8 +208,8 @@ impl Door {
         }
         let state_ms = read::globals(group.store())?.clock_ms;
         let clock = Arc::new(match &peers {
-            None => ClusterClock::starting_at(state_ms),
-            Some(_) => ClusterClock::among_others(state_ms),
+            None => ClusterClock::starting_at(state_ms, time),
+            Some(_) => ClusterClock::among_others(state_ms, time),
         });
         let route = Route {
             group: group.clone(),
@@ -208,7 +219,7 @@ impl Door {
         wait_ready(&route).await?;
         clock.follow(read::globals(group.store())?.clock_ms);
         if group.status().voters == [node] {
-            clock.trust(Trust::Agreed); // with nobody who could disagree
+            clock.trust(Trust::Agreed, clock.offset_ms()); // with nobody who could disagree
         }
         let (merger, merging) = Merger::start(route.clone());
         let (reads, reading) = Reads::start(route.clone());
@@ -443,9 +454,7 @@ impl Door {
             .await
             .map_err(|_| DoorError::Deadline { after: DEADLINE })??;
         let store = self.store().clone();
-        Ok(tokio::task::spawn_blocking(move || read(&store))
-            .await
-            .map_err(io::Error::other)??)
+        Ok(offload(move || read(&store)).await??)
     }
 
     fn store(&self) -> &StateStore {
@@ -488,7 +497,7 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
         }
         let store = inner.group.store().clone();
         let now = inner.clock.now_ms();
-        let due = tokio::task::spawn_blocking(move || read::anything_due(&store, now)).await;
+        let due = offload(move || read::anything_due(&store, now)).await;
         match due {
             Ok(Ok(true)) => {
                 if let Err(error) = settle(&inner.merger).await {

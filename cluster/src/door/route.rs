@@ -248,16 +248,16 @@ impl Route {
     pub(super) async fn keep_alive(
         &self,
         session: u64,
-        wall_ms: u64,
         sign: Sign,
     ) -> Result<KeptAlive, DoorError> {
         let (Leader::Other(node, address), Some(peers)) = (self.leader(), &self.peers) else {
             return Ok(KeptAlive::Yes); // who leads is alive
         };
+        let offset_ms = self.clock.offset_ms();
         let call = KeepAliveCall {
             between: peers.between(node),
             session,
-            wall_ms,
+            wall_ms: self.clock.wall_ms(),
             applied: sign.applied,
             hash: sign.hash,
         };
@@ -273,7 +273,8 @@ impl Route {
             return Ok(KeptAlive::Yes); // the next time, of whoever leads then
         }
         self.clock.follow(answer.time_ms);
-        self.clock.trust(Trust::told(answer.clock_off_ms));
+        self.clock
+            .trust(Trust::told(answer.clock_off_ms), offset_ms);
         Ok(if answer.in_force {
             KeptAlive::Yes
         } else {

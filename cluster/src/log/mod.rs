@@ -147,9 +147,42 @@ pub struct Log {
 }
 
 struct Writer {
-    operations: Mutex<Option<SyncSender<writer::Operation>>>,
+    operations: Mutex<Option<Operations>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
+}
+
+/// The way to the writer: a thread of its own, or, in a simulation, a task.
+#[derive(Clone)]
+enum Operations {
+    Thread(SyncSender<writer::Operation>),
+    #[cfg(feature = "simulation")]
+    Task(tokio::sync::mpsc::UnboundedSender<writer::Operation>),
+}
+
+impl Operations {
+    fn done_by(writer: writer::Writer) -> io::Result<(Self, Option<JoinHandle<()>>)> {
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_on() {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            tokio::spawn(writer.simulate(receiver));
+            return Ok((Self::Task(sender), None));
+        }
+        let (sender, receiver) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run(&receiver))?;
+        Ok((Self::Thread(sender), Some(thread)))
+    }
+
+    /// The operation, if the writer has ended.
+    fn hand_over(&self, operation: writer::Operation) -> Option<writer::Operation> {
+        match self {
+            Self::Thread(sender) => sender.send(operation).err().map(|error| error.0),
+            #[cfg(feature = "simulation")]
+            Self::Task(sender) => sender.send(operation).err().map(|error| error.0),
+        }
+    }
 }
 
 impl Drop for Writer {
@@ -172,20 +205,18 @@ impl Log {
     pub fn open(files: Arc<dyn Files>, settings: LogSettings) -> io::Result<Self> {
         let (index, segments) = segments::recover(files, settings.segment_bytes)?;
         let index = Arc::new(RwLock::new(index));
-        let (sender, receiver) = sync_channel(WAITING);
         let stopping = Arc::new(AtomicBool::new(false));
         let pace = Arc::new(Pace::default());
-        let thread = {
-            let (index, stopping, pace) = (index.clone(), stopping.clone(), pace.clone());
-            std::thread::Builder::new()
-                .name("log-writer".into())
-                .spawn(move || {
-                    writer::run(segments, &receiver, &index, settings, &stopping, &pace);
-                })?
-        };
+        let (operations, thread) = Operations::done_by(writer::Writer::new(
+            segments,
+            index.clone(),
+            settings,
+            stopping.clone(),
+            pace.clone(),
+        ))?;
         let writer = Writer {
-            operations: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
+            operations: Mutex::new(Some(operations)),
+            thread: Mutex::new(thread),
             stopping,
         };
         Ok(Self {
@@ -285,7 +316,7 @@ impl Log {
             told,
         };
         let refused = match sender {
-            Some(sender) => sender.send(operation).err().map(|error| error.0),
+            Some(operations) => operations.hand_over(operation),
             None => Some(operation),
         };
         if let Some(operation) = refused {

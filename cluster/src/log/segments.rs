@@ -102,6 +102,10 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
         settle_tail(&segment, &content, at, last_batch, is_last)?;
         segments.open.push_back(segment);
     }
+    // A process that died may have written without syncing: what is read here from the system's memory is vouched for from now on, so it must not be lost with the power.
+    if let Some(last) = segments.open.back() {
+        last.file.sync()?;
+    }
     index.cached_from = index
         .entries
         .last_key_value()

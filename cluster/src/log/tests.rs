@@ -143,6 +143,28 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
     }
 }
 
+/// A process that dies leaves what it wrote in the system's memory, synced or not, and the next one goes by it.
+#[test]
+fn what_was_read_at_a_start_outlives_a_power_cut_behind_it() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    append(&log, 3, 0..20);
+    drop(log);
+    let file = files.open(&files.list().unwrap()[0]).unwrap();
+    let mut content = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    file.read_at(&mut content, 0).unwrap();
+    let end = content.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    let mut record = bytes::BytesMut::new();
+    Record::Entry(position(3, 20), payload(3, 20)).encode(2, &mut record);
+    file.write_at(&record, end as u64).unwrap();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    assert_eq!(log.state().last, Some(position(3, 20)));
+    drop(log);
+    files.lose_power(0);
+    let log = Log::open(Arc::new(files), LogSettings::default()).unwrap();
+    assert_eq!(log.state().last, Some(position(3, 20)));
+}
+
 #[test]
 fn a_flipped_byte_in_an_acknowledged_part_is_refused_and_named() {
     let files = MemoryFiles::default();

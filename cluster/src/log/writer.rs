@@ -1,16 +1,18 @@
 //! The thread that writes: everything that waits, in one write and one sync.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use panther_proto::v1::LogPosition;
 use parking_lot::RwLock;
 
 use super::record::Record;
 use super::segments::Segments;
-use super::{Index, LogSettings, Pace, Place, Told};
+use super::{Index, LogFile, LogSettings, Pace, Place, Told};
 
 /// Bytes of records after which a batch is written even if more waits.
 const BATCH_BYTES: usize = 4 << 20;
@@ -23,49 +25,122 @@ pub(super) struct Operation {
     pub(super) told: Told,
 }
 
-/// Writes until every handle is gone. After an error of the disk nothing is written any more: what it holds is unknown.
+/// What writes the log. After an error of the disk nothing is written any more: what it holds is unknown.
 /// A disk without room for a further segment is no such error: nothing was written, and callers wait until there is room.
-pub(super) fn run(
-    mut segments: Segments,
-    operations: &Receiver<Operation>,
-    index: &RwLock<Index>,
-    settings: LogSettings,
-    stopping: &AtomicBool,
-    pace: &Pace,
-) {
-    let mut broken: Option<String> = None;
-    let mut kept_back: Vec<Record> = Vec::new();
-    while let Ok(first) = operations.recv() {
-        let mut batch = vec![first];
-        let mut bytes = size(&batch[0].records);
-        while bytes < BATCH_BYTES
-            && let Ok(more) = operations.try_recv()
-        {
-            bytes += size(&more.records);
-            batch.push(more);
+pub(super) struct Writer {
+    pub(super) segments: Segments,
+    pub(super) index: Arc<RwLock<Index>>,
+    pub(super) settings: LogSettings,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) pace: Arc<Pace>,
+    broken: Option<String>,
+    kept_back: Vec<Record>,
+}
+
+/// A batch that has been written and not synced.
+struct Written {
+    file: Arc<dyn LogFile>,
+    /// Where each entry's payload lies.
+    placed: Vec<(LogPosition, u64)>,
+    purged: Option<u64>,
+}
+
+/// A batch on its way, and who is told of its end.
+pub(super) struct Begun {
+    written: io::Result<Written>,
+    tell: Vec<Told>,
+}
+
+/// Takes what else waits, up to a batch's size.
+fn gather(first: Operation, mut more: impl FnMut() -> Option<Operation>) -> Vec<Operation> {
+    let mut bytes = size(&first.records);
+    let mut batch = vec![first];
+    while bytes < BATCH_BYTES
+        && let Some(operation) = more()
+    {
+        bytes += size(&operation.records);
+        batch.push(operation);
+    }
+    batch
+}
+
+impl Writer {
+    pub(super) fn new(
+        segments: Segments,
+        index: Arc<RwLock<Index>>,
+        settings: LogSettings,
+        stopping: Arc<AtomicBool>,
+        pace: Arc<Pace>,
+    ) -> Self {
+        Self {
+            segments,
+            index,
+            settings,
+            stopping,
+            pace,
+            broken: None,
+            kept_back: Vec::new(),
         }
+    }
+
+    /// Writes until every handle is gone.
+    pub(super) fn run(mut self, operations: &Receiver<Operation>) {
+        while let Ok(first) = operations.recv() {
+            let batch = gather(first, || operations.try_recv().ok());
+            if let Some(begun) = self.write(batch) {
+                self.sync(begun);
+            }
+        }
+    }
+
+    /// The same as a task: a sync takes some milliseconds, and now and then far more.
+    #[cfg(feature = "simulation")]
+    pub(super) async fn simulate(
+        mut self,
+        mut operations: tokio::sync::mpsc::UnboundedReceiver<Operation>,
+    ) {
+        while let Some(first) = operations.recv().await {
+            let batch = gather(first, || operations.try_recv().ok());
+            if let Some(begun) = self.write(batch) {
+                let slow = rand::random_ratio(1, 200);
+                let ms = rand::random_range(0..if slow { 400 } else { 6 });
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.sync(begun);
+            }
+        }
+    }
+
+    /// Writes what waits. `None` if nobody waits for it: it rides along with the next that somebody waits for.
+    pub(super) fn write(&mut self, batch: Vec<Operation>) -> Option<Begun> {
         if !batch.iter().any(|operation| operation.sync) {
-            // Nobody waits for these; they ride along with the next that does.
-            kept_back.extend(batch.into_iter().flat_map(|operation| operation.records));
-            continue;
+            let records = batch.into_iter().flat_map(|operation| operation.records);
+            self.kept_back.extend(records);
+            return None;
         }
-        let mut records = std::mem::take(&mut kept_back);
+        let mut records = std::mem::take(&mut self.kept_back);
         let mut tell = Vec::with_capacity(batch.len());
         for operation in batch {
             records.extend(operation.records);
             tell.push(operation.told);
         }
-        pace.begin(Instant::now());
-        let result = match &broken {
+        self.pace.begin(Instant::now());
+        let written = match &self.broken {
             Some(reason) => Err(io::Error::other(reason.clone())),
-            None => write(&mut segments, &records, index, settings, stopping),
+            None => self.write_records(&records),
         };
-        pace.end(Instant::now());
+        Some(Begun { written, tell })
+    }
+
+    /// Syncs what was written, and tells of it.
+    pub(super) fn sync(&mut self, begun: Begun) {
+        let Begun { written, tell } = begun;
+        let result = written.and_then(|written| self.make_durable(written));
+        self.pace.end(Instant::now());
         if let Err(error) = &result
-            && broken.is_none()
+            && self.broken.is_none()
         {
             tracing::error!(%error, "the log cannot be written; this node stops taking part");
-            broken = Some(format!("the log cannot be written: {error}"));
+            self.broken = Some(format!("the log cannot be written: {error}"));
         }
         for told in tell {
             told(match &result {
@@ -73,6 +148,71 @@ pub(super) fn run(
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             });
         }
+    }
+
+    fn write_records(&mut self, records: &[Record]) -> io::Result<Written> {
+        let batch = self.segments.batch;
+        let mut buffer = BytesMut::new();
+        let mut placed = Vec::new();
+        let mut purged = None;
+        for record in records {
+            let start = buffer.len();
+            let payload = record.encode(batch, &mut buffer);
+            match record {
+                Record::Entry(position, _) => placed.push((*position, (start + payload) as u64)),
+                Record::Purge(upto) => purged = Some(upto.index),
+                _ => {}
+            }
+        }
+        let Self {
+            segments,
+            index,
+            stopping,
+            ..
+        } = self;
+        wait_for_room(segments, buffer.len(), index, stopping)?;
+        let segment = segments.with_room(buffer.len(), || preface(&index.read()))?;
+        segment.file.write_at(&buffer, segment.end)?;
+        let base = segment.end;
+        for (position, offset) in &mut placed {
+            *offset += base;
+            segment.highest = segment.highest.max(position.index);
+        }
+        segment.end += buffer.len() as u64;
+        let file = segment.file.clone();
+        segments.batch = batch + 1;
+        Ok(Written {
+            file,
+            placed,
+            purged,
+        })
+    }
+
+    fn make_durable(&mut self, written: Written) -> io::Result<()> {
+        let Written {
+            file,
+            placed,
+            purged,
+        } = written;
+        file.sync()?;
+        let mut index = self.index.write();
+        for (position, at) in placed {
+            // It may have been truncated or replaced while it was written.
+            if let Some(slot) = index.entries.get_mut(&position.index)
+                && slot.position == position
+            {
+                slot.place = Some(Place {
+                    file: file.clone(),
+                    at,
+                });
+            }
+        }
+        index.trim_cache(self.settings.cache_bytes);
+        drop(index);
+        if let Some(upto) = purged {
+            self.segments.remove_purged(upto)?;
+        }
+        Ok(())
     }
 }
 
@@ -87,58 +227,6 @@ fn size(records: &[Record]) -> usize {
             }
         })
         .sum()
-}
-
-fn write(
-    segments: &mut Segments,
-    records: &[Record],
-    index: &RwLock<Index>,
-    settings: LogSettings,
-    stopping: &AtomicBool,
-) -> io::Result<()> {
-    let batch = segments.batch;
-    let mut buffer = BytesMut::new();
-    let mut placed = Vec::new();
-    let mut purged = None;
-    for record in records {
-        let start = buffer.len();
-        let payload = record.encode(batch, &mut buffer);
-        match record {
-            Record::Entry(position, _) => placed.push((*position, (start + payload) as u64)),
-            Record::Purge(upto) => purged = Some(upto.index),
-            _ => {}
-        }
-    }
-    wait_for_room(segments, buffer.len(), index, stopping)?;
-    let segment = segments.with_room(buffer.len(), || preface(&index.read()))?;
-    segment.file.write_at(&buffer, segment.end)?;
-    segment.file.sync()?;
-    let (file, base) = (segment.file.clone(), segment.end);
-    segment.end += buffer.len() as u64;
-    segment.highest = placed
-        .iter()
-        .map(|(position, _)| position.index)
-        .fold(segment.highest, u64::max);
-    {
-        let mut index = index.write();
-        for (position, offset) in placed {
-            // It may have been truncated or replaced while it was written.
-            if let Some(slot) = index.entries.get_mut(&position.index)
-                && slot.position == position
-            {
-                slot.place = Some(Place {
-                    file: file.clone(),
-                    at: base + offset,
-                });
-            }
-        }
-        index.trim_cache(settings.cache_bytes);
-    }
-    segments.batch = batch + 1;
-    if let Some(upto) = purged {
-        segments.remove_purged(upto)?;
-    }
-    Ok(())
 }
 
 /// Makes the next segment, if one is needed, as soon as the disk has room for it.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{INVITATIONS, MEMBERS, MembersError, Own};
 use crate::door::change::{Change, RowExt, key};
 use crate::door::{Door, DoorError};
+use crate::offload::offload;
 use crate::state::read::{self, Query};
 use crate::storage::StateStore;
 
@@ -149,9 +150,7 @@ pub(super) async fn all(door: &Door) -> Result<Written, DoorError> {
 /// All, as far as this node has them: the last to look at when no leader can be asked.
 pub(super) async fn all_here(door: &Door) -> io::Result<Written> {
     let store = door.group().store().clone();
-    tokio::task::spawn_blocking(move || of_store(&store))
-        .await
-        .map_err(io::Error::other)?
+    offload(move || of_store(&store)).await?
 }
 
 fn of_node(node: u64) -> Change {

@@ -1,16 +1,21 @@
 //! How nodes of one cluster speak to each other: gRPC with mutual TLS, one connection for Raft and one for the work of doors, so that a flood
 //! of commands never keeps a heartbeat from its turn.
 //!
+//! * [`listener`]: what peers connect to
 //! * [`certificates`]: who a node is, and whom it believes
 //! * [`peers`]: connections to other nodes, made when they are needed
 //! * [`server`]: what other nodes call here
 
 mod certificates;
+mod listener;
 mod peers;
 mod server;
 
 pub(crate) use certificates::calling_as_stranger;
 pub use certificates::{Authority, CertificateError, Certificates};
+pub use listener::Listener;
+#[cfg(feature = "simulation")]
+pub use listener::{Connection, Connector};
 pub use peers::Peers;
 pub(crate) use peers::{Lane, PeerError};
 pub use server::Admits;

@@ -55,6 +55,8 @@ pub struct Peers {
 
 struct Inner {
     certificates: Certificates,
+    #[cfg(feature = "simulation")]
+    connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
 }
 
@@ -65,6 +67,21 @@ impl Peers {
         Self {
             inner: Arc::new(Inner {
                 certificates,
+                #[cfg(feature = "simulation")]
+                connector: None,
+                channels: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The same over connections that are no sockets.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn over(certificates: Certificates, connector: super::Connector) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                certificates,
+                connector: Some(connector),
                 channels: Mutex::default(),
             }),
         }
@@ -105,15 +122,15 @@ impl Peers {
                 let endpoint = Endpoint::from_shared(format!("https://{address}"))
                     .and_then(|endpoint| endpoint.tls_config(tls))
                     .map_err(no_address)?;
-                let channel = endpoint
+                let endpoint = endpoint
                     .connect_timeout(CONNECT)
                     .tcp_nodelay(true)
                     .http2_keep_alive_interval(ASK)
                     .keep_alive_timeout(ASK)
                     .keep_alive_while_idle(true)
                     .initial_stream_window_size(4 << 20)
-                    .initial_connection_window_size(8 << 20)
-                    .connect_lazy();
+                    .initial_connection_window_size(8 << 20);
+                let channel = self.connect(&endpoint);
                 channels.insert((lane, node), (address.to_owned(), channel.clone()));
                 channel
             }
@@ -121,6 +138,23 @@ impl Peers {
         Ok(PeersClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES))
+    }
+}
+
+impl Peers {
+    /// Nothing is sent yet.
+    fn connect(&self, endpoint: &Endpoint) -> Channel {
+        #[cfg(feature = "simulation")]
+        if let Some(connector) = self.inner.connector.clone() {
+            return endpoint.connect_with_connector_lazy(tower::service_fn(
+                move |to: tonic::transport::Uri| {
+                    let connecting =
+                        connector(to.authority().map_or_else(String::new, ToString::to_string));
+                    async move { connecting.await.map(hyper_util::rt::TokioIo::new) }
+                },
+            ));
+        }
+        endpoint.connect_lazy()
     }
 }
 

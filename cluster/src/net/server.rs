@@ -12,13 +12,12 @@ use panther_proto::v1::{
     SnapshotSentAnswer, VoteAnswer, VoteCall,
 };
 use rustls_pki_types::CertificateDer;
-use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::certificates::is_of;
+use super::listener::Listener;
 use super::peers::{GROUP, MESSAGE_BYTES, Peers};
 use crate::raft::Group;
 
@@ -110,7 +109,7 @@ struct PeerService<B> {
 
 /// Serves peers until the future is dropped.
 pub(crate) async fn serve<B: Behind>(
-    listener: TcpListener,
+    listener: Listener,
     peers: Peers,
     group: Group,
     behind: Arc<B>,
@@ -138,15 +137,13 @@ pub(crate) async fn serve<B: Behind>(
             return;
         }
     };
-    let served = builder
+    let router = builder
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service)
-        .add_optional_service(joining)
-        .serve_with_incoming(TcpListenerStream::new(listener))
-        .await;
-    if let Err(error) = served {
+        .add_optional_service(joining);
+    if let Err(error) = listener.serve(router).await {
         tracing::error!(%error, "other nodes can no longer call this one");
     }
 }

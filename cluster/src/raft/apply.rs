@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
 use crate::log::Pace;
+use crate::offload::offload;
 use crate::state::{Machine, require_format};
 use crate::storage::{AppliedAt, SnapshotFile, StateStore};
 
@@ -38,7 +39,7 @@ enum Job {
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     store: StateStore,
-    jobs: SyncSender<Job>,
+    jobs: Jobs,
     pace: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
 }
@@ -46,7 +47,6 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// Applies entries up to the format `newest`.
     pub(crate) fn start(store: StateStore, newest: u32, after: AfterApply) -> io::Result<Self> {
-        let (jobs, receiver) = sync_channel(4);
         let machine = Machine::open_up_to(&store, newest)?;
         let outdated = Arc::new(OnceLock::new());
         let pace = Arc::new(Pace::default());
@@ -58,12 +58,9 @@ impl StateMachine {
             pace: pace.clone(),
             outdated: outdated.clone(),
         };
-        std::thread::Builder::new()
-            .name("apply".into())
-            .spawn(move || worker.run(&receiver))?;
         Ok(Self {
             store,
-            jobs,
+            jobs: Jobs::done_by(worker)?,
             pace,
             outdated,
         })
@@ -85,8 +82,42 @@ impl StateMachine {
     ) -> io::Result<T> {
         let ended = || io::Error::other("the thread that applies entries has ended");
         let (sender, receiver) = oneshot::channel();
-        self.jobs.try_send(job(sender)).map_err(|_| ended())?;
+        self.jobs.hand_over(job(sender)).ok_or_else(ended)?;
         receiver.await.map_err(|_| ended())?
+    }
+}
+
+/// Who does the jobs: a thread of its own, or, in a simulation, whoever hands one over.
+#[derive(Clone)]
+enum Jobs {
+    Thread(SyncSender<Job>),
+    #[cfg(feature = "simulation")]
+    Here(Arc<parking_lot::Mutex<Worker>>),
+}
+
+impl Jobs {
+    fn done_by(worker: Worker) -> io::Result<Self> {
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_on() {
+            return Ok(Self::Here(Arc::new(parking_lot::Mutex::new(worker))));
+        }
+        let (jobs, receiver) = sync_channel(4);
+        std::thread::Builder::new()
+            .name("apply".into())
+            .spawn(move || worker.run(&receiver))?;
+        Ok(Self::Thread(jobs))
+    }
+
+    /// `None` if the thread has ended.
+    fn hand_over(&self, job: Job) -> Option<()> {
+        match self {
+            Self::Thread(jobs) => jobs.try_send(job).ok(),
+            #[cfg(feature = "simulation")]
+            Self::Here(worker) => {
+                worker.lock().carry_out(job);
+                Some(())
+            }
+        }
     }
 }
 
@@ -117,19 +148,23 @@ impl Worker {
 
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            match job {
-                Job::Apply(entries, answer) => {
-                    self.pace.begin(Instant::now());
-                    let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
-                    self.pace.end(Instant::now());
-                    self.note(&result);
-                    let _ = answer.send(result); // openraft may be shutting down
-                }
-                Job::Install(file, answer) => {
-                    let result = self.install(&file);
-                    self.note(&result);
-                    let _ = answer.send(result);
-                }
+            self.carry_out(job);
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Apply(entries, answer) => {
+                self.pace.begin(Instant::now());
+                let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
+                self.pace.end(Instant::now());
+                self.note(&result);
+                let _ = answer.send(result); // openraft may be shutting down
+            }
+            Job::Install(file, answer) => {
+                let result = self.install(&file);
+                self.note(&result);
+                let _ = answer.send(result);
             }
         }
     }
@@ -180,9 +215,7 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
         let store = self.store.clone();
-        let file = tokio::task::spawn_blocking(move || store.take_snapshot())
-            .await
-            .map_err(io::Error::other)??;
+        let file = offload(move || store.take_snapshot()).await??;
         tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
         Ok(Snapshot {
             meta: meta(&file)?,
@@ -244,9 +277,7 @@ impl RaftStateMachine<Types> for StateMachine {
         &mut self,
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
         let root = self.store.root().to_owned();
-        let newest = tokio::task::spawn_blocking(move || SnapshotFile::newest(&root))
-            .await
-            .map_err(io::Error::other)??;
+        let newest = offload(move || SnapshotFile::newest(&root)).await??;
         newest
             .map(|file| {
                 Ok(Snapshot {

@@ -22,8 +22,9 @@ use super::apply::{AfterApply, StateMachine};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::types::{Proposal, Types};
-use crate::log::{DiskFiles, Log, LogSettings, Pace};
+use crate::log::{DiskFiles, Files, Log, LogSettings, Pace};
 use crate::net::Peers;
+use crate::offload::offload;
 use crate::state::FORMAT;
 use crate::storage::{StateStore, StoreSettings};
 
@@ -135,7 +136,11 @@ pub struct Changes(WatchReceiverOf<Types, RaftServerMetrics<Types>>);
 impl Changes {
     /// Returns when something has changed since the last time (the first time at once), or after `at_most`.
     pub async fn next(&mut self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.0.changed()).await;
+        let until = tokio::time::Instant::now() + at_most;
+        if let Ok(Err(_)) = tokio::time::timeout_at(until, self.0.changed()).await {
+            // The group has stopped and nothing changes any more: whoever looks again and again must not spin.
+            tokio::time::sleep_until(until).await;
+        }
     }
 }
 
@@ -148,7 +153,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Group {
-    /// Opens the log and the state below `folder` and starts taking part.
+    /// Opens the log and the state below `folder` (the log in `log_files`, if they are given) and starts taking part.
     ///
     /// # Errors
     /// The log or the state cannot be read.
@@ -157,18 +162,22 @@ impl Group {
         node: u64,
         membership: Membership,
         settings: GroupSettings,
+        log_files: Option<Arc<dyn Files>>,
         after: AfterApply,
     ) -> io::Result<Self> {
         let (log_folder, state_folder) = (folder.join("log"), folder.join("state"));
         let (log_settings, store_settings) = (settings.log, settings.store);
-        let (log, store) = tokio::task::spawn_blocking(move || {
-            let log = Log::open(Arc::new(DiskFiles::new(&log_folder)?), log_settings)?;
+        let (log, store) = offload(move || {
+            let files = match log_files {
+                Some(files) => files,
+                None => Arc::new(DiskFiles::new(&log_folder)?),
+            };
+            let log = Log::open(files, log_settings)?;
             let state = log.state();
             let store = StateStore::open(&state_folder, store_settings, state.purged, state.last)?;
             io::Result::Ok((log, store))
         })
-        .await
-        .map_err(io::Error::other)??;
+        .await??;
         let machine = StateMachine::start(store.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
         let newest_format = settings.format;
@@ -180,6 +189,8 @@ impl Group {
             election_timeout_max: heartbeat * 8,
             // A node that was cut off must not drive up the term and unseat a leader that works.
             enable_pre_vote: Some(true),
+            // A leader that lost its power may lack what the others have synced and it had not yet; if it led on in the same term, it would write other entries under the same numbers.
+            enable_leader_restore: Some(false),
             // Snapshots are taken by bytes of log, below.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: 1_000,
@@ -206,6 +217,19 @@ impl Group {
             )]))
             .await
             .map_err(io::Error::other)?;
+        }
+        let voters: Vec<u64> = raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .voter_ids()
+            .collect();
+        if voters == [node] {
+            // Nobody else could be elected, so nothing is to be waited for.
+            raft.trigger()
+                .elect(false)
+                .await
+                .map_err(io::Error::other)?;
         }
         let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(
             raft.clone(),
@@ -457,9 +481,7 @@ impl Group {
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.close())
-            .await
-            .map_err(io::Error::other)?
+        offload(move || store.close()).await?
     }
 }
 
@@ -482,7 +504,7 @@ async fn take_snapshots(raft: Raft<Types, StateMachine>, log: Log, settings: Gro
     loop {
         ticks.tick().await;
         let log = log.clone();
-        let Ok(bytes) = tokio::task::spawn_blocking(move || log.entry_bytes()).await else {
+        let Ok(bytes) = offload(move || log.entry_bytes()).await else {
             return;
         };
         if bytes >= settings.snapshot_log_bytes && raft.trigger().snapshot().await.is_err() {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::types::{self, LogId, RaftEntry, RaftVoteType, Types};
 use crate::log::{Log, Told};
+use crate::offload::offload;
 
 /// Bytes of entries that one read gives at most.
 const READ_BYTES: usize = 2 << 20;
@@ -57,9 +58,7 @@ impl RaftLogReader<Types> for LogStore {
             Some(entries) => entries,
             None => {
                 let log = self.log.clone();
-                tokio::task::spawn_blocking(move || log.read(start..end, usize::MAX))
-                    .await
-                    .map_err(io::Error::other)??
+                offload(move || log.read(start..end, usize::MAX)).await??
             }
         };
         entries
@@ -74,9 +73,7 @@ impl RaftLogReader<Types> for LogStore {
         end: u64,
     ) -> io::Result<Vec<RaftEntry>> {
         let log = self.log.clone();
-        let entries = tokio::task::spawn_blocking(move || log.read(start..end, READ_BYTES))
-            .await
-            .map_err(io::Error::other)??;
+        let entries = offload(move || log.read(start..end, READ_BYTES)).await??;
         entries
             .iter()
             .map(|(at, payload)| types::decode_entry(at, payload))

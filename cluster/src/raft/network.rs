@@ -1,7 +1,9 @@
 //! openraft's way to other voters, over [`crate::net`]. A group of one has none, and says so if asked.
 
+use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use openraft::alias::{SnapshotOf, VoteOf};
@@ -21,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::types::{self, Types};
 use super::wire;
 use crate::net::{Lane, PeerError, Peers};
+use crate::offload::offload;
 use crate::storage::SnapshotFile;
 
 /// Bytes of one piece of a snapshot.
@@ -146,10 +149,9 @@ impl Way {
             ..SnapshotPiece::default()
         };
         // It ends with the file, or when the receiver is gone.
-        let reading =
-            tokio::task::spawn_blocking(move || read_pieces(&path, from, &template, &pieces));
-        let sent = client.snapshot_send(ReceiverStream::new(stream)).await;
-        let read = reading.await.map_err(io::Error::other).flatten();
+        let reading = read_pieces(path, from, template, pieces);
+        let sending = client.snapshot_send(ReceiverStream::new(stream));
+        let (read, sent) = tokio::join!(reading, sending);
         read.map_err(|error| network(&error))?;
         let answer = sent
             .map_err(|status| network(&PeerError::call(self.target, status)))?
@@ -166,30 +168,39 @@ fn late() -> RPCError<Types> {
 }
 
 async fn named(file: &SnapshotFile) -> io::Result<(String, u64)> {
-    let bytes = tokio::fs::metadata(&file.path).await?.len();
+    let path = file.path.clone();
+    let bytes = offload(move || std::fs::metadata(path)).await??.len();
     let name = file.path.file_name().unwrap_or_default();
     Ok((name.to_string_lossy().into_owned(), bytes))
 }
 
-fn read_pieces(
-    path: &std::path::Path,
+async fn read_pieces(
+    path: PathBuf,
     from: u64,
-    template: &SnapshotPiece,
-    pieces: &mpsc::Sender<SnapshotPiece>,
+    template: SnapshotPiece,
+    pieces: mpsc::Sender<SnapshotPiece>,
 ) -> io::Result<()> {
-    let mut file = std::fs::File::open(path)?;
-    file.seek(SeekFrom::Start(from))?;
+    let mut file = offload(move || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        io::Result::Ok(file)
+    })
+    .await??;
     let mut offset = from;
     while offset < template.bytes {
         let length = (PIECE as u64).min(template.bytes - offset);
         let mut data = vec![0; usize::try_from(length).unwrap_or(PIECE)];
-        file.read_exact(&mut data)?;
+        (file, data) = offload(move || {
+            file.read_exact(&mut data)?;
+            io::Result::Ok((file, data))
+        })
+        .await??;
         let piece = SnapshotPiece {
             offset,
             data: data.into(),
             ..template.clone()
         };
-        if pieces.blocking_send(piece).is_err() {
+        if pieces.send(piece).await.is_err() {
             return Ok(()); // the receiver says why
         }
         offset += length;

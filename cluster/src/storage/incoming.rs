@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::SnapshotFile;
+use crate::offload::offload;
 
 /// The folder for snapshots on their way, below the state's.
 const FOLDER: &str = "incoming";
@@ -30,9 +31,7 @@ pub struct Arriving {
 async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(run)
-        .await
-        .map_err(io::Error::other)?
+    offload(run).await?
 }
 
 impl Incoming {

@@ -227,6 +227,11 @@ impl StateStore {
         let far_too_full = layers.active_bytes >= shared.settings.layer_bytes.saturating_mul(4)
             && layers.on_its_way.is_some();
         drop(layers);
+        #[cfg(feature = "simulation")]
+        if full && crate::simulated::is_on() {
+            super::writer::try_layer(shared);
+            return;
+        }
         if full {
             let mut signal = shared.signal.lock();
             signal.wanted = true;

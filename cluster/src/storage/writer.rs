@@ -59,6 +59,13 @@ pub(super) struct WriterThread {
 
 impl WriterThread {
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_on() {
+            return Ok(Self {
+                shared: shared.clone(),
+                thread: Mutex::default(),
+            });
+        }
         let thread = {
             let shared = shared.clone();
             std::thread::Builder::new()
@@ -97,19 +104,24 @@ fn write_layers(shared: &Shared) {
             }
             signal.wanted = false;
         }
-        let fault = write_layer(shared).err();
-        let mut signal = shared.signal.lock();
-        match (&fault, &signal.fault) {
-            (Some(fault), None) => tracing::error!(
-                reason = fault.reason(),
-                "applied state cannot be written to disk; it stays in memory and is tried again"
-            ),
-            (None, Some(_)) => tracing::info!("applied state reaches the disk again"),
-            _ => {}
-        }
-        signal.fault = fault;
-        shared.changed.notify_all();
+        try_layer(shared);
     }
+}
+
+/// Writes a layer, and keeps the reason if it does not reach the disk.
+pub(super) fn try_layer(shared: &Shared) {
+    let fault = write_layer(shared).err();
+    let mut signal = shared.signal.lock();
+    match (&fault, &signal.fault) {
+        (Some(fault), None) => tracing::error!(
+            reason = fault.reason(),
+            "applied state cannot be written to disk; it stays in memory and is tried again"
+        ),
+        (None, Some(_)) => tracing::info!("applied state reaches the disk again"),
+        _ => {}
+    }
+    signal.fault = fault;
+    shared.changed.notify_all();
 }
 
 /// Writes and flushes a layer: what has left memory is in sled's file, not only in its buffers.

@@ -98,8 +98,9 @@ impl Cluster {
                 address: address.clone(),
                 joins,
             },
-            listener: Some(listener),
+            listener: Some(listener.into()),
             gate: Some(gate.clone()),
+            ..Among::default()
         };
         let mut settings = DoorSettings {
             tick: Duration::from_millis(50),

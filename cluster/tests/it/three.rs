@@ -101,8 +101,8 @@ impl Nodes {
                 address,
                 joins,
             },
-            listener: Some(listener),
-            gate: None,
+            listener: Some(listener.into()),
+            ..Among::default()
         };
         let opening = runtime
             .spawn(async move { Door::open_among(&path, node, session, settings(), among).await });
@@ -586,8 +586,8 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
             address: address.clone(),
             joins: false,
         },
-        listener: Some(listener),
-        gate: None,
+        listener: Some(listener.into()),
+        ..Among::default()
     };
     let stranger = Door::open_among(&nodes.path(9), 2, 9, settings(), among)
         .await

@@ -7,11 +7,12 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::doors_server::Doors;
 use panther_proto::v1::{
-    DoorCounts, DoorGet, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue, DoorRow,
-    DoorRows, Extend, GiveBack, Moved, QueueCounts, Received, Reply, Transact, command, reply,
+    DoorCall, DoorCounts, DoorGet, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue,
+    DoorRow, DoorRows, Extend, GiveBack, Moved, QueueCounts, Received, Reply, Transact, command,
+    reply,
 };
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{status, until};
 
@@ -23,6 +24,7 @@ const ROWS: u32 = 1_000;
 const WAIT_MS: u64 = 20_000;
 
 /// The service.
+#[derive(Clone)]
 pub(super) struct Gates {
     door: Door,
     closed: watch::Receiver<bool>,
@@ -32,6 +34,11 @@ impl Gates {
     /// Of this door, until `closed` says true.
     pub(super) fn new(door: Door, closed: watch::Receiver<bool>) -> Self {
         Self { door, closed }
+    }
+
+    /// True once the node stops.
+    pub(super) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.clone()
     }
 
     /// A queue by its name: what is said of one that does not exist would be true, and mislead.
@@ -78,6 +85,16 @@ fn named(name: String, what: &str) -> Result<String, Status> {
 
 #[tonic::async_trait]
 impl Doors for Gates {
+    type ConverseStream = super::converse::Answers;
+
+    async fn converse(
+        &self,
+        request: Request<Streaming<DoorCall>>,
+    ) -> Result<Response<Self::ConverseStream>, Status> {
+        let answers = super::converse::converse(self, request.into_inner());
+        Ok(Response::new(answers))
+    }
+
     async fn transact(&self, request: Request<Transact>) -> Result<Response<Reply>, Status> {
         self.execute(command::Kind::Transact(request.into_inner()))
             .await

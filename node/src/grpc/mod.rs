@@ -2,11 +2,12 @@
 //!
 //! * [`api`]: API functions by name
 //! * [`backup`]: the whole state
-//! * [`doors`]: queues and tables
+//! * [`doors`]: queues and tables; [`converse`]: the same over one stream
 //! * [`status`]: failures as gRPC names them
 
 mod api;
 pub(crate) mod backup;
+mod converse;
 mod doors;
 mod status;
 

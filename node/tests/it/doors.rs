@@ -5,8 +5,8 @@ use std::time::Duration;
 use panther_proto::v1::api_client::ApiClient;
 use panther_proto::v1::doors_client::DoorsClient;
 use panther_proto::v1::{
-    Code, DoorCounts, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue, GiveBack, Receipt,
-    Send, TailRequest, Transact, reply, send,
+    Code, DoorCall, DoorCounts, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue, GiveBack,
+    Receipt, Send, TailRequest, Transact, door_answer, door_call, reply, send,
 };
 use rustix::process::Signal;
 
@@ -110,6 +110,58 @@ async fn messages_are_seen_moved_and_purged_and_what_does_not_exist_is_not_found
     assert_eq!(refused.code(), tonic::Code::NotFound, "{refused}");
     let refused = doors.query(DoorQuery::default()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+}
+
+#[tokio::test]
+async fn calls_over_one_stream_are_answered_as_they_are_done_and_a_stop_ends_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(home.path(), &["--ingest", ""]);
+    let mut doors = DoorsClient::connect(format!("unix:{}", daemon.socket.display()))
+        .await
+        .unwrap();
+    let (calls, asked) = tokio::sync::mpsc::channel(8);
+    let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
+    let mut answers = doors.converse(asked).await.unwrap().into_inner();
+    let call = async |number, ask| {
+        let call = DoorCall {
+            number,
+            ask: Some(ask),
+        };
+        calls.send(call).await.unwrap();
+    };
+    // It waits, and holds up none that come behind it.
+    let receive = DoorReceive {
+        queue: QUEUE.to_owned(),
+        max: 1,
+        wait_ms: 20_000,
+    };
+    call(1, door_call::Ask::Receive(receive.clone())).await;
+    call(2, door_call::Ask::Query(DoorQuery::default())).await;
+    let failed = answers.message().await.unwrap().unwrap();
+    assert_eq!(failed.number, 2);
+    assert!(
+        matches!(failed.answer, Some(door_answer::Answer::Failure(failure)) if failure.code == tonic::Code::InvalidArgument as i32)
+    );
+    call(3, door_call::Ask::Transact(sending("one"))).await;
+    let mut numbers = Vec::new();
+    let mut body = None;
+    for _ in 0..2 {
+        let answer = answers.message().await.unwrap().unwrap();
+        numbers.push(answer.number);
+        if let Some(door_answer::Answer::Received(received)) = answer.answer {
+            body = Some(received.messages[0].body.clone());
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 3]);
+    assert_eq!(body.unwrap(), "one");
+    call(4, door_call::Ask::Receive(receive)).await;
+    daemon.signal(Signal::TERM);
+    let (status, took) = tokio::task::spawn_blocking(move || daemon.ended())
+        .await
+        .unwrap();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,327 @@
+//! Clients: each asks the door of its node, and goes on with what it was at when its node is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
+use panther_proto::v1::{Code, GiveBack, Message, Transact};
+use rand::Rng;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::history::{Answer, Asked};
+use crate::tally::{QUEUE, TABLE};
+use crate::world::{World, elapsed};
+
+/// How long a register's key is in use: an order is looked for key by key.
+const EPOCH: u64 = 4;
+
+/// When a message is seen again whose receiver has forgotten it.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
+/// What a client needs.
+#[derive(Clone)]
+struct Client {
+    world: Arc<World>,
+    node: u64,
+    run: u64,
+    door: Door,
+}
+
+/// Counts a client as busy while it is in the middle of something that has to be finished.
+struct Busy(Arc<World>);
+
+impl Busy {
+    fn with(world: &Arc<World>) -> Self {
+        world.tally.lock().busy += 1;
+        Self(world.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.tally.lock().busy -= 1;
+    }
+}
+
+/// The clients of a node.
+pub(crate) fn at(world: &Arc<World>, node: u64, run: u64, door: &Door) -> JoinSet<()> {
+    let client = Client {
+        world: world.clone(),
+        node,
+        run,
+        door: door.clone(),
+    };
+    let mut all = JoinSet::new();
+    all.spawn_local(client.clone().add());
+    all.spawn_local(client.clone().send());
+    all.spawn_local(client.clone().name());
+    for _ in 0..2 {
+        all.spawn_local(client.clone().register());
+        all.spawn_local(client.clone().work());
+    }
+    all
+}
+
+async fn pause(least_ms: u64, most_ms: u64) {
+    let ms = rand::rng().random_range(least_ms..most_ms);
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+impl Client {
+    fn broken(&self, what: String) {
+        self.world.note(elapsed(), format_args!("BROKEN: {what}"));
+        self.world.tally.lock().broken.push(what);
+    }
+
+    /// Makes a request until it is answered: its id makes it one.
+    async fn insist(&self, mut request: Transact, id: String) -> Result<(), DoorError> {
+        request.request_id = id;
+        request.request_time_ms = self.door.now_ms();
+        loop {
+            match self.door.transact(request.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_fault_of_node() => pause(20, 200).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Adds one to a row of its own again and again, and reads it: it alone writes there, so it knows what must be there.
+    async fn add(self) {
+        // A row per run: of the last addition of a run that died nobody knows.
+        let key = format!("sum-{}-{}", self.node, self.run);
+        let mut number = 0_u64;
+        while !self.world.is_draining() {
+            number += 1;
+            let add = Transact {
+                changes: vec![
+                    Change::update(TABLE, change::key(&key))
+                        .add("number", 1)
+                        .done(),
+                ],
+                ..Transact::default()
+            };
+            let busy = Busy::with(&self.world);
+            self.world.tally.lock().adding.insert(key.clone());
+            match self.insist(add, format!("{key}-{number}")).await {
+                Ok(()) => {
+                    let mut tally = self.world.tally.lock();
+                    *tally.added.entry(key.clone()).or_default() += 1;
+                    tally.adding.remove(&key);
+                }
+                Err(error) => self.broken(format!("an addition was refused: {error}")),
+            }
+            drop(busy);
+            if let Ok(row) = self.door.get(TABLE, &change::key(&key)).await {
+                let held = row.and_then(|row| row.int("number")).unwrap_or(0);
+                if u64::try_from(held) != Ok(number) {
+                    self.broken(format!("{key} holds {held} after {number} additions"));
+                }
+            }
+            pause(10, 150).await;
+        }
+    }
+
+    async fn send(self) {
+        let mut number = 0_u64;
+        while !self.world.is_draining() {
+            number += 1;
+            let kind = if rand::rng().random_ratio(1, 12) {
+                "bad"
+            } else {
+                "good"
+            };
+            let body = format!("{kind}-{}-{}-{number}", self.node, self.run);
+            let send = Transact {
+                sends: vec![change::to_queue(QUEUE, body.as_bytes().to_vec())],
+                ..Transact::default()
+            };
+            self.world.tally.lock().begun.insert(body.clone());
+            let busy = Busy::with(&self.world);
+            match self.insist(send, format!("send-{body}")).await {
+                Ok(()) => {
+                    self.world.tally.lock().sent.insert(body);
+                }
+                Err(error) => self.broken(format!("a message was refused: {error}")),
+            }
+            drop(busy);
+            pause(10, 150).await;
+        }
+    }
+
+    /// Gives names that others want at the same moment.
+    async fn name(self) {
+        let mut number = 0_u64;
+        while !self.world.is_draining() {
+            number += 1;
+            let (name, row) = (
+                format!("name-{}", elapsed().as_millis() / 300),
+                format!("row-{}-{}-{number}", self.node, self.run),
+            );
+            let change = Transact {
+                changes: vec![
+                    Change::put(TABLE, change::key(&row))
+                        .set("name", name.clone())
+                        .done(),
+                ],
+                ..Transact::default()
+            };
+            let given = self.door.transact(change).await;
+            if given.is_ok() {
+                let before = self
+                    .world
+                    .tally
+                    .lock()
+                    .named
+                    .insert(name.clone(), row.clone());
+                if let Some(before) = before {
+                    self.broken(format!("{name} was given to {before} and to {row}"));
+                }
+            }
+            pause(100, 500).await;
+        }
+    }
+
+    /// Reads, writes and swaps what others write and swap too. Each value is written once.
+    async fn register(self) {
+        while !self.world.is_draining() {
+            let key = format!(
+                "register-{}-{}",
+                elapsed().as_secs() / EPOCH,
+                rand::rng().random_range(0..2)
+            );
+            let to = i64::from(rand::random::<u32>());
+            let draw = rand::rng().random_range(0..10);
+            match draw {
+                0..5 => {
+                    self.read(&key).await;
+                }
+                5..8 => self.write(&key, Asked::Write(to)).await,
+                _ => {
+                    if let Some(from) = self.read(&key).await {
+                        self.write(&key, Asked::Swap { from, to }).await;
+                    }
+                }
+            }
+            pause(5, 120).await;
+        }
+    }
+
+    async fn read(&self, key: &str) -> Option<i64> {
+        let begun = self.world.history.lock().begin(key, Asked::Read);
+        let row = self.door.get(TABLE, &change::key(key)).await.ok()?;
+        let held = row.and_then(|row| row.int("number"));
+        self.world.history.lock().end(&begun, Answer::Holds(held));
+        held
+    }
+
+    async fn write(&self, key: &str, asked: Asked) {
+        let update = Change::update(TABLE, change::key(key));
+        let change = match asked {
+            Asked::Swap { from, to } => update.if_equals("number", from).set("number", to),
+            Asked::Write(to) => update.set("number", to),
+            Asked::Read => return,
+        };
+        let transact = Transact {
+            changes: vec![change.done()],
+            ..Transact::default()
+        };
+        let begun = self.world.history.lock().begin(key, asked);
+        let answer = match self.door.transact(transact).await {
+            Ok(_) => Answer::Done,
+            Err(DoorError::Conflict(_)) => Answer::Differs,
+            Err(_) => return, // nobody knows
+        };
+        self.world.history.lock().end(&begun, answer);
+    }
+
+    /// Receives messages, and does with them what happens to messages.
+    async fn work(self) {
+        loop {
+            let received = match self.door.receive(QUEUE, 3, Duration::from_secs(2)).await {
+                Ok(received) => received.messages,
+                Err(_) => {
+                    pause(50, 200).await;
+                    continue;
+                }
+            };
+            for message in received {
+                self.handle(message).await;
+            }
+        }
+    }
+
+    async fn handle(&self, message: Message) {
+        let body = String::from_utf8_lossy(&message.body).into_owned();
+        let bad = body.starts_with("bad-") && !self.world.is_mended();
+        let draw = if self.world.is_draining() || message.failures > 0 {
+            0
+        } else {
+            rand::rng().random_range(0..100)
+        };
+        match draw {
+            _ if bad => {
+                let back = GiveBack {
+                    receipt: message.receipt,
+                    failed: true,
+                    reason: "it is bad".to_owned(),
+                    component: "simulated".to_owned(),
+                    ..GiveBack::default()
+                };
+                self.until_answered(async || self.door.give_back(back.clone()).await)
+                    .await;
+                return;
+            }
+            0..70 => {}
+            70..85 => pause(10, 4_000).await,
+            85..95 => {
+                let back = GiveBack {
+                    receipt: message.receipt,
+                    delay_ms: rand::rng().random_range(0..1_000),
+                    ..GiveBack::default()
+                };
+                self.until_answered(async || self.door.give_back(back.clone()).await)
+                    .await;
+                return;
+            }
+            _ => {
+                // Forgotten, until its visibility runs out.
+                if let Some(receipt) = message.receipt {
+                    let _ = self.door.extend(receipt, FORGOTTEN).await;
+                }
+                return;
+            }
+        }
+        let done = Transact {
+            done: message.receipt,
+            changes: vec![
+                Change::update(TABLE, change::key(format!("done-{body}")))
+                    .add("number", 1)
+                    .done(),
+            ],
+            ..Transact::default()
+        };
+        self.until_answered(async || self.door.transact(done.clone()).await.map(drop))
+            .await;
+    }
+
+    /// As the worker loop does: what does no harm twice is tried again while it makes sense.
+    async fn until_answered(&self, act: impl AsyncFn() -> Result<(), DoorError>) {
+        let until = Instant::now() + INSIST;
+        while let Err(error) = act().await {
+            let code = error.code();
+            if matches!(code, Some(Code::StaleReceipt | Code::StaleSession))
+                || Instant::now() >= until
+            {
+                return;
+            }
+            if !error.is_fault_of_node() {
+                self.broken(format!("a message's end was refused: {error}"));
+                return;
+            }
+            tokio::time::sleep(INSIST_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What is done to the nodes, and when: all of it drawn from the seed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use turmoil::Sim;
+
+use crate::node::host;
+use crate::world::{Order, World};
+
+/// The nodes.
+const NODES: [u64; 3] = [1, 2, 3];
+
+/// How often each kind of fault was made.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Nodes that lost their power, and what they had not synced.
+    pub power_cuts: u32,
+    /// Times that all nodes lost theirs at once.
+    pub blackouts: u32,
+    /// Nodes that were stopped in order.
+    pub stops: u32,
+    /// Pairs of nodes that could not reach each other.
+    pub partitions: u32,
+    /// Pairs of which one could not reach the other.
+    pub one_way: u32,
+    /// Nodes that heard nothing for a while, and then everything at once.
+    pub held: u32,
+    /// Times that messages began to take long.
+    pub slow: u32,
+    /// Clocks that were set wrong.
+    pub clocks: u32,
+    /// Leads that were handed over.
+    pub hand_overs: u32,
+    /// Snapshots that were asked for.
+    pub snapshots: u32,
+}
+
+impl std::ops::AddAssign for Made {
+    fn add_assign(&mut self, other: Self) {
+        self.power_cuts += other.power_cuts;
+        self.blackouts += other.blackouts;
+        self.stops += other.stops;
+        self.partitions += other.partitions;
+        self.one_way += other.one_way;
+        self.held += other.held;
+        self.slow += other.slow;
+        self.clocks += other.clocks;
+        self.hand_overs += other.hand_overs;
+        self.snapshots += other.snapshots;
+    }
+}
+
+/// Something that will be mended.
+#[derive(Debug, Clone, Copy)]
+enum Mend {
+    Start(u64),
+    Join(u64, u64),
+    Release(u64),
+    Fast,
+    Clock(u64),
+}
+
+/// Draws faults and mends them.
+pub(crate) struct Faults {
+    chance: StdRng,
+    next: Duration,
+    mends: Vec<(Duration, Mend)>,
+    pub(crate) made: Made,
+}
+
+impl Faults {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            chance: StdRng::seed_from_u64(seed),
+            next: Duration::from_secs(1),
+            mends: Vec::new(),
+            made: Made::default(),
+        }
+    }
+
+    fn ms(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.chance.random_range(least..most))
+    }
+
+    fn node(&mut self) -> u64 {
+        NODES.choose(&mut self.chance).copied().unwrap_or(1)
+    }
+
+    fn pair(&mut self) -> (u64, u64) {
+        let one = self.node();
+        loop {
+            let other = self.node();
+            if other != one {
+                return (one, other);
+            }
+        }
+    }
+
+    /// Mends what is due and makes the next fault if it is time for one. `begun` is when faults may begin.
+    pub(crate) fn step(&mut self, sim: &mut Sim<'_>, world: &World, begun: Duration) {
+        let now = sim.elapsed();
+        while let Some(at) = self.mends.iter().position(|(due, _)| *due <= now) {
+            let (_, mend) = self.mends.swap_remove(at);
+            self.mend(sim, world, mend);
+        }
+        if now >= begun + self.next {
+            self.make(sim, world);
+            let pause = if self.chance.random_ratio(1, 6) {
+                self.ms(3_000, 8_000) // time to come to rest
+            } else {
+                self.ms(50, 2_000)
+            };
+            self.next = now + pause - begun;
+        }
+    }
+
+    /// Mends everything.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
+        for place in world.places.values() {
+            place.orders.lock().clear();
+        }
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            self.mend(sim, world, mend);
+        }
+        world.note(sim.elapsed(), format_args!("all is mended"));
+    }
+
+    fn mend(&mut self, sim: &mut Sim<'_>, world: &World, mend: Mend) {
+        world.note(sim.elapsed(), format_args!("mended: {mend:?}"));
+        match mend {
+            Mend::Start(node) => start(sim, node),
+            Mend::Join(one, other) => sim.repair(host(one), host(other)),
+            Mend::Release(node) => {
+                for other in NODES {
+                    if other != node {
+                        sim.release(host(node), host(other));
+                    }
+                }
+            }
+            Mend::Fast => sim.set_max_message_latency(FAST),
+            Mend::Clock(node) => world.places[&node].off_ms.store(0, Ordering::SeqCst),
+        }
+    }
+
+    fn make(&mut self, sim: &mut Sim<'_>, world: &World) {
+        let now = sim.elapsed();
+        let later = |faults: &mut Self, least, most, mend| {
+            let due = now + faults.ms(least, most);
+            faults.mends.push((due, mend));
+        };
+        match self.chance.random_range(0..100) {
+            0..22 => {
+                let node = self.leader_or_any(world);
+                self.made.power_cuts += 1;
+                self.cut(sim, world, node);
+                later(self, 0, 7_000, Mend::Start(node));
+            }
+            22..27 => {
+                self.made.blackouts += 1;
+                for node in NODES {
+                    self.cut(sim, world, node);
+                    later(self, 0, 4_000, Mend::Start(node));
+                }
+            }
+            27..37 => {
+                let node = self.leader_or_any(world);
+                self.made.stops += 1;
+                world.note(now, format_args!("n{node} is to stop"));
+                world.places[&node].orders.lock().push_back(Order::Stop);
+                later(self, 1_000, 6_000, Mend::Start(node));
+            }
+            37..52 => {
+                // One is cut off from one other, or from both.
+                let (node, other) = self.pair();
+                let both = self.chance.random_bool(0.6);
+                for to in NODES {
+                    if to != node && (both || to == other) {
+                        self.made.partitions += 1;
+                        world.note(now, format_args!("n{node} and n{to} are apart"));
+                        sim.partition(host(node), host(to));
+                        later(self, 500, 9_000, Mend::Join(node, to));
+                    }
+                }
+            }
+            52..64 => {
+                let (node, other) = self.pair();
+                self.made.one_way += 1;
+                world.note(now, format_args!("n{node} does not reach n{other}"));
+                sim.partition_oneway(host(node), host(other));
+                later(self, 500, 9_000, Mend::Join(node, other));
+            }
+            64..74 => {
+                let node = self.leader_or_any(world);
+                self.made.held += 1;
+                world.note(now, format_args!("what n{node} says and hears is held"));
+                for other in NODES {
+                    if other != node {
+                        sim.hold(host(node), host(other));
+                    }
+                }
+                later(self, 300, 8_000, Mend::Release(node));
+            }
+            74..80 => {
+                let most = self.ms(50, 600);
+                self.made.slow += 1;
+                world.note(now, format_args!("messages take up to {most:?}"));
+                sim.set_max_message_latency(most);
+                later(self, 500, 6_000, Mend::Fast);
+            }
+            80..86 => {
+                // No two at a time: of three clocks a majority is right.
+                let node = self.node();
+                let off_ms = self.chance.random_range(-4_000_000..4_000_000);
+                let right = world
+                    .places
+                    .values()
+                    .all(|place| place.off_ms.load(Ordering::SeqCst) == 0);
+                if right {
+                    self.made.clocks += 1;
+                    world.note(now, format_args!("n{node}'s clock is {off_ms} ms off"));
+                    world.places[&node].off_ms.store(off_ms, Ordering::SeqCst);
+                    later(self, 2_000, 9_000, Mend::Clock(node));
+                }
+            }
+            86..95 => {
+                let to = self.node();
+                self.made.hand_overs += 1;
+                world.note(now, format_args!("n{to} is to lead"));
+                for place in world.places.values() {
+                    place.orders.lock().push_back(Order::HandOver(to));
+                }
+            }
+            _ => {
+                let node = self.node();
+                self.made.snapshots += 1;
+                world.places[&node].orders.lock().push_back(Order::Snapshot);
+            }
+        }
+    }
+
+    /// The leader more often than not: nothing else is so much in the way.
+    fn leader_or_any(&mut self, world: &World) -> u64 {
+        let leader = world.places.values().find(|place| {
+            let door = place.door.lock();
+            door.as_ref()
+                .is_some_and(|door| door.group().status().leads)
+        });
+        match leader {
+            Some(place) if self.chance.random_bool(0.6) => place.number,
+            _ => self.node(),
+        }
+    }
+
+    /// A node loses its power: with it goes what was not synced, but for the first bytes of a write.
+    fn cut(&mut self, sim: &mut Sim<'_>, world: &World, node: u64) {
+        world.note(sim.elapsed(), format_args!("n{node} loses its power"));
+        let place = &world.places[&node];
+        *place.door.lock() = None;
+        place.orders.lock().clear();
+        sim.crash(host(node));
+        let torn = if self.chance.random_bool(0.5) {
+            self.chance.random_range(0..400)
+        } else {
+            0
+        };
+        place.files.lose_power(torn);
+    }
+}
+
+/// The longest that a message takes if nothing is wrong.
+pub(crate) const FAST: Duration = Duration::from_millis(6);
+
+/// Starts all that do not run.
+pub(crate) fn start_all(sim: &mut Sim<'_>) {
+    for node in NODES {
+        start(sim, node);
+    }
+}
+
+/// Starts a node that does not run.
+pub(crate) fn start(sim: &mut Sim<'_>, node: u64) {
+    if !sim.is_host_running(host(node)) {
+        sim.bounce(host(node));
+    }
+}

@@ -1,0 +1,267 @@
+//! Three nodes on one thread, under a seed.
+//!
+//! What runs is the substrate as it is shipped: doors, openraft, gRPC with mutual TLS, log, state. What is not real is around it: the network (turmoil's), the disk below the log (what was not synced is
+//! lost with the power), the clocks, and chance. So a run of half a minute takes about a second, makes some dozens of faults, and happens again exactly so under its seed.
+//!
+//! * [`entropy`]: chance under a seed
+//! * [`world`]: what outlives the nodes; [`node`]: a node
+//! * [`clients`]: what is asked of them; [`history`], [`tally`]: what was answered, and whether it can be true
+//! * [`faults`]: what is done to them; [`watch`]: what must hold meanwhile
+
+mod clients;
+mod entropy;
+mod faults;
+mod history;
+mod node;
+mod tally;
+mod watch;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use panther_cluster::state::read;
+use serde::{Deserialize, Serialize};
+use turmoil::{Builder, Sim};
+
+pub use faults::Made;
+use faults::{FAST, Faults};
+use tally::{DLQ, QUEUE};
+use watch::Watch;
+pub use world::Broken;
+use world::{DAWN_MS, World};
+
+/// A step of simulated time.
+const STEP: Duration = Duration::from_millis(1);
+/// How often the nodes are looked at from outside, in steps.
+const LOOK: u32 = 20;
+/// How long it may take until three nodes are one cluster.
+const FORM: Duration = Duration::from_secs(30);
+/// How long it may take after the last fault until everything is done. A connection that lost a message is only given up after ten seconds.
+const SETTLE: Duration = Duration::from_secs(90);
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What everything follows from.
+    pub seed: u64,
+    /// For how long faults are made.
+    pub faults_for: Duration,
+    /// Prints what happens.
+    pub spoken: bool,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The faults that were made.
+    pub made: Made,
+    /// Terms that had a leader.
+    pub terms: usize,
+    /// Messages that were done.
+    pub messages: usize,
+    /// Calls whose answers were explained by one order.
+    pub calls: usize,
+    /// Keys with too many orders to look at.
+    pub undecided: usize,
+    /// How long it took after the last fault until everything was done.
+    pub settled: Duration,
+    /// What stands for all that happened.
+    pub trace: u64,
+}
+
+/// Runs under a seed.
+///
+/// # Errors
+/// A promise was not kept.
+pub fn run(settings: Settings) -> Result<Report, Broken> {
+    // A thread of its own: hash maps draw their keys once a thread.
+    let thread = std::thread::Builder::new()
+        .name(format!("seed-{}", settings.seed))
+        .spawn(move || {
+            entropy::begin(settings.seed);
+            panther_cluster::simulated::begin();
+            simulate(settings)
+        })
+        .map_err(|error| Broken(format!("no thread: {error}")))?;
+    thread.join().unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(Broken(format!(
+            "a panic: {}",
+            what.unwrap_or_else(|| "of no text".to_owned())
+        )))
+    })
+}
+
+fn simulate(settings: Settings) -> Result<Report, Broken> {
+    let folder = tempfile::tempdir().map_err(|error| Broken(error.to_string()))?;
+    let world = Arc::new(World::new(folder.path(), settings.spoken)?);
+    let mut sim = Builder::new()
+        .rng_seed(settings.seed)
+        .tick_duration(STEP)
+        .simulation_duration(Duration::from_secs(100_000))
+        .epoch(std::time::UNIX_EPOCH + Duration::from_millis(DAWN_MS))
+        .min_message_latency(Duration::from_millis(0))
+        .max_message_latency(FAST)
+        .tcp_capacity(1 << 20)
+        .enable_random_order()
+        .build();
+    for place in world.places.values() {
+        let (world, place) = (world.clone(), place.clone());
+        sim.host(node::host(place.number), move || {
+            node::run(world.clone(), place.clone())
+        });
+    }
+    let mut watch = Watch::default();
+    let mut faults = Faults::new(settings.seed);
+    until(
+        &mut sim,
+        &world,
+        &mut watch,
+        FORM,
+        "three nodes are one cluster",
+        |_, world| world.ready.load(Ordering::SeqCst),
+    )?;
+    let began = sim.elapsed();
+    until(
+        &mut sim,
+        &world,
+        &mut watch,
+        settings.faults_for * 2,
+        "faults are made",
+        |sim, world| {
+            faults.step(sim, world, began);
+            sim.elapsed() >= began + settings.faults_for
+        },
+    )?;
+    faults.heal(&mut sim, &world);
+    let healed = sim.elapsed();
+    world.draining.store(true, Ordering::SeqCst);
+    world.mended.store(true, Ordering::SeqCst);
+    until(
+        &mut sim,
+        &world,
+        &mut watch,
+        SETTLE,
+        "all is done",
+        |sim, world| {
+            faults::start_all(sim);
+            is_done(world)
+        },
+    )?;
+    let settled = sim.elapsed() - healed;
+    world.note(sim.elapsed(), format_args!("all is done"));
+    let door = world.places[&1].door.lock().clone();
+    let door = door.ok_or_else(|| Broken("node 1 is not there".to_owned()))?;
+    let messages = world.tally.lock().check(door.group().store())?;
+    let history = world.history.lock();
+    let (unexplained, undecided) = history.check();
+    if let Some(unexplained) = unexplained.first() {
+        return Err(Broken(format!(
+            "no order explains the answers: {unexplained}"
+        )));
+    }
+    Ok(Report {
+        made: faults.made,
+        terms: watch.terms(),
+        messages,
+        calls: history.len(),
+        undecided: undecided.len(),
+        settled,
+        trace: world.trace(),
+    })
+}
+
+/// Goes on until `reached`, and looks at the nodes meanwhile. A node that has ended by itself is started again, as systemd does.
+fn until(
+    sim: &mut Sim<'_>,
+    world: &World,
+    watch: &mut Watch,
+    at_most: Duration,
+    what: &str,
+    mut reached: impl FnMut(&mut Sim<'_>, &World) -> bool,
+) -> Result<(), Broken> {
+    let end = sim.elapsed() + at_most;
+    let mut steps = 0;
+    loop {
+        sim.step().map_err(|error| Broken(error.to_string()))?;
+        steps += 1;
+        if steps % LOOK == 0 {
+            watch.look(world, sim.elapsed())?;
+            if let Some(broken) = world.tally.lock().broken.first() {
+                return Err(Broken(broken.clone()));
+            }
+            if reached(sim, world) {
+                return Ok(());
+            }
+            if sim.elapsed() > end {
+                return Err(Broken(format!(
+                    "{what}: not within {at_most:?}; {}",
+                    describe(world)
+                )));
+            }
+        }
+    }
+}
+
+/// Nobody is in the middle of something, no message waits, and all nodes hold the same.
+fn is_done(world: &World) -> bool {
+    if world.tally.lock().busy > 0 {
+        return false;
+    }
+    let mut held = Vec::new();
+    for place in world.places.values() {
+        let Some(door) = place.door.lock().clone() else {
+            return false;
+        };
+        let store = door.group().store();
+        let (Ok(counts), Ok(dead), Ok(globals)) = (
+            read::counts(store, QUEUE),
+            read::counts(store, DLQ),
+            read::globals(store),
+        ) else {
+            return false;
+        };
+        held.push((
+            store.applied().last.map(|at| at.index),
+            globals.hash,
+            counts.waiting + counts.delayed + counts.in_flight,
+            dead.waiting,
+        ));
+    }
+    held.iter()
+        .all(|one| *one == held[0] && one.2 == 0 && one.3 == 0)
+}
+
+/// What the nodes are at, for whoever has to find out what went wrong.
+fn describe(world: &World) -> String {
+    let mut text = format!("{} clients are busy", world.tally.lock().busy);
+    for place in world.places.values() {
+        let door = place.door.lock().clone();
+        let Some(door) = door else {
+            text.push_str(&format!("; n{} is down", place.number));
+            continue;
+        };
+        let status = door.group().status();
+        let counts = read::counts(door.group().store(), QUEUE).unwrap_or_default();
+        let dead = read::counts(door.group().store(), DLQ).unwrap_or_default();
+        text.push_str(&format!(
+            "; n{}: clock {} ms off, {:?}, term {}, leader {:?}, last {:?}, applied {:?}, waiting {}, in flight {}, dead {}",
+            place.number,
+            place.off_ms.load(Ordering::SeqCst),
+            door.clock_fault(),
+            status.term,
+            status.leader,
+            status.last_log,
+            status.applied,
+            counts.waiting,
+            counts.in_flight,
+            dead.waiting
+        ));
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! What must hold at every moment, seen from outside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use panther_cluster::state::read;
+
+use crate::tally::{DLQ, MAX_FAILURES};
+use crate::world::{Broken, DAWN_MS, World};
+
+/// How far cluster time may be ahead of true time.
+const AHEAD_MS: u64 = 5_000;
+
+/// What was seen so far.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Who led in each term.
+    leaders: BTreeMap<u64, u64>,
+    /// The hash of the state at each applied index.
+    hashes: BTreeMap<u64, (u64, u64)>,
+    /// How far each node had applied, in its present run.
+    applied: BTreeMap<u64, (u64, u64)>,
+    /// The latest cluster time, and the index at which it was seen.
+    clock: (u64, u64),
+}
+
+impl Watch {
+    /// Looks at all nodes.
+    pub(crate) fn look(&mut self, world: &World, now: Duration) -> Result<(), Broken> {
+        for place in world.places.values() {
+            let Some(door) = place.door.lock().clone() else {
+                continue;
+            };
+            let number = place.number;
+            let status = door.group().status();
+            if status.leads {
+                let first = *self.leaders.entry(status.term).or_insert(number);
+                if first != number {
+                    return Err(Broken(format!(
+                        "nodes {first} and {number} both led in term {}",
+                        status.term
+                    )));
+                }
+            }
+            let store = door.group().store();
+            let unread = |error| Broken(format!("node {number}'s state cannot be read: {error}"));
+            let applied = store.applied().last.map_or(0, |at| at.index);
+            let globals = read::globals(store).map_err(unread)?;
+            let run = door.session();
+            let before = self.applied.insert(number, (run, applied));
+            if let Some((same, before)) = before
+                && same == run
+                && before > applied
+            {
+                return Err(Broken(format!(
+                    "node {number} had applied entry {before}, and has now applied {applied}"
+                )));
+            }
+            let (first, hash) = *self.hashes.entry(applied).or_insert((number, globals.hash));
+            if hash != globals.hash {
+                return Err(Broken(format!(
+                    "at entry {applied} node {first} has hash {hash:016x} and node {number} {:016x}",
+                    globals.hash
+                )));
+            }
+            let (latest, at) = self.clock;
+            if applied >= at {
+                if globals.clock_ms < latest {
+                    return Err(Broken(format!(
+                        "cluster time went from {latest} to {} at entry {applied}",
+                        globals.clock_ms
+                    )));
+                }
+                self.clock = (globals.clock_ms, applied);
+            }
+            for message in read::peek(store, DLQ, 0, 100).map_err(unread)? {
+                if !message.body.starts_with(b"bad-") || message.failures != MAX_FAILURES {
+                    return Err(Broken(format!(
+                        "message {} is in the dead letter queue with {} failures of its own",
+                        String::from_utf8_lossy(&message.body),
+                        message.failures
+                    )));
+                }
+            }
+            let true_ms = DAWN_MS + u64::try_from(now.as_millis()).unwrap_or(0);
+            if globals.clock_ms > true_ms + AHEAD_MS {
+                return Err(Broken(format!(
+                    "cluster time is {} ms ahead of true time at entry {applied} on node {number}; {}",
+                    globals.clock_ms - true_ms,
+                    crate::describe(world)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many terms there were.
+    pub(crate) fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+}

@@ -1,0 +1,148 @@
+//! What outlives the nodes of a run: their disks, their clocks, what clients were told, and what was seen of the nodes from outside.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use panther_cluster::door::Door;
+use panther_cluster::door::clock::TimeSource;
+use panther_cluster::log::MemoryFiles;
+use panther_cluster::net::Authority;
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::history::History;
+use crate::tally::Tally;
+
+/// When a simulated day begins, in milliseconds since 1970.
+pub(crate) const DAWN_MS: u64 = 1_800_000_000_000;
+
+/// What a node is told from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    /// Lets another lead, if it does.
+    HandOver(u64),
+    /// Takes a snapshot and cuts the log.
+    Snapshot,
+    /// Stops in order.
+    Stop,
+}
+
+/// A machine: what of a node is there while it does not run.
+pub(crate) struct Place {
+    pub(crate) number: u64,
+    pub(crate) files: MemoryFiles,
+    pub(crate) folder: PathBuf,
+    /// How far its wall clock is off.
+    pub(crate) off_ms: Arc<AtomicI64>,
+    pub(crate) runs: AtomicU64,
+    /// The node's door while it is open.
+    pub(crate) door: Mutex<Option<Door>>,
+    pub(crate) orders: Mutex<VecDeque<Order>>,
+}
+
+/// A run.
+pub(crate) struct World {
+    pub(crate) places: BTreeMap<u64, Arc<Place>>,
+    pub(crate) authority: Authority,
+    /// The three are one cluster, and clients may come.
+    pub(crate) ready: AtomicBool,
+    /// Clients begin nothing new.
+    pub(crate) draining: AtomicBool,
+    /// What failed before is mended: messages that were bad are good.
+    pub(crate) mended: AtomicBool,
+    pub(crate) history: Mutex<History>,
+    pub(crate) tally: Mutex<Tally>,
+    trace: Mutex<Xxh3>,
+    spoken: bool,
+}
+
+/// What a promise that was not kept looks like.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+impl World {
+    pub(crate) fn new(folder: &Path, spoken: bool) -> Result<Self, Broken> {
+        let place = |number: u64| {
+            let place = Place {
+                number,
+                files: MemoryFiles::default(),
+                folder: folder.join(number.to_string()),
+                off_ms: Arc::default(),
+                runs: AtomicU64::new(0),
+                door: Mutex::default(),
+                orders: Mutex::default(),
+            };
+            (number, Arc::new(place))
+        };
+        Ok(Self {
+            places: [1, 2, 3].map(place).into(),
+            authority: Authority::create("simulated").map_err(|error| Broken(error.to_string()))?,
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            mended: AtomicBool::new(false),
+            history: Mutex::default(),
+            tally: Mutex::default(),
+            trace: Mutex::new(Xxh3::new()),
+            spoken,
+        })
+    }
+
+    /// Notes what has happened: two runs of one seed note the same.
+    pub(crate) fn note(&self, at: Duration, what: std::fmt::Arguments<'_>) {
+        let line = format!("{:>9.3} {what}", at.as_secs_f64());
+        self.trace.lock().update(line.as_bytes());
+        if self.spoken {
+            println!("{line}");
+        }
+    }
+
+    /// What stands for everything that was noted.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.lock().digest()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_mended(&self) -> bool {
+        self.mended.load(Ordering::SeqCst)
+    }
+}
+
+/// The time since the run began, on whichever node.
+pub(crate) fn elapsed() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+/// A node's clocks: the simulation's, and as far off as was said.
+pub(crate) struct Clocks {
+    off_ms: Arc<AtomicI64>,
+    /// turmoil's time runs ahead within a step, and is set back to the step's end behind it.
+    latest_us: AtomicU64,
+}
+
+impl Clocks {
+    pub(crate) fn new(off_ms: Arc<AtomicI64>) -> Self {
+        Self {
+            off_ms,
+            latest_us: AtomicU64::new(0),
+        }
+    }
+}
+
+impl TimeSource for Clocks {
+    fn wall_ms(&self) -> u64 {
+        let now = DAWN_MS + u64::try_from(self.monotonic().as_millis()).unwrap_or(0);
+        now.saturating_add_signed(self.off_ms.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        let now = u64::try_from(elapsed().as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.latest_us.fetch_max(now, Ordering::SeqCst).max(now))
+    }
+}

@@ -1,0 +1,53 @@
+//! Two hundred seeds, and that a seed repeats. `make simulate SEEDS=n` runs more of them, and longer.
+
+use std::process::Command;
+
+/// Seeds in one test: the tests run side by side.
+const SHARE: u64 = 25;
+
+fn simulate(words: &[&str]) -> (bool, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_simulate"))
+        .args(["--seconds", "6"])
+        .args(words)
+        .output()
+        .unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (
+        done.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn all_promises_hold(share: u64) {
+    let (from, seeds) = ((share * SHARE).to_string(), SHARE.to_string());
+    let (held, said) = simulate(&["--jobs", "1", "--from", &from, "--seeds", &seeds]);
+    assert!(held, "{said}");
+}
+
+macro_rules! shares {
+    ($($name:ident: $share:literal),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            all_promises_hold($share);
+        }
+    )*};
+}
+
+shares! {
+    seeds_from_0: 0,
+    seeds_from_25: 1,
+    seeds_from_50: 2,
+    seeds_from_75: 3,
+    seeds_from_100: 4,
+    seeds_from_125: 5,
+    seeds_from_150: 6,
+    seeds_from_175: 7,
+}
+
+#[test]
+fn a_seed_repeats() {
+    let (_, first) = simulate(&["--seed", "7"]);
+    assert!(first.lines().count() > 10, "{first}");
+    assert_eq!(simulate(&["--seed", "7"]).1, first);
+    assert_ne!(simulate(&["--seed", "8"]).1, first);
+}
