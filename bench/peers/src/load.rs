@@ -153,6 +153,10 @@ impl OnTheirWay {
     pub async fn next(&self, bytes: usize) -> Option<Vec<u8>> {
         let place = tokio::time::timeout_at(self.until.into(), self.places.acquire()).await;
         place.ok()?.ok()?.forget();
+        // A place that is free at once is given even when the time is up.
+        if Instant::now() >= self.until {
+            return None;
+        }
         let mut body = vec![b'x'; bytes];
         let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         body[..8].copy_from_slice(&now.to_be_bytes());
@@ -173,7 +177,10 @@ impl OnTheirWay {
     }
 
     pub fn measured(&self) -> Measured {
-        let took = self.took.lock().map_or_else(|_| histogram(), |took| took.clone());
+        let took = self
+            .took
+            .lock()
+            .map_or_else(|_| histogram(), |took| took.clone());
         Measured::new(took, self.until - self.began)
     }
 }

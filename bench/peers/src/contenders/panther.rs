@@ -45,11 +45,24 @@ impl Stream {
         let waiting = Waiting::default();
         let told = waiting.clone();
         tokio::spawn(async move {
-            while let Ok(Some(DoorAnswer { number, answer })) = answers.message().await {
-                let caller = told.lock().ok().and_then(|mut told| told.remove(&number));
-                if let (Some(caller), Some(answer)) = (caller, answer) {
-                    let _ = caller.send(answer);
+            loop {
+                match answers.message().await {
+                    Ok(Some(DoorAnswer { number, answer })) => {
+                        let caller = told.lock().ok().and_then(|mut told| told.remove(&number));
+                        if let (Some(caller), Some(answer)) = (caller, answer) {
+                            let _ = caller.send(answer);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(status) => {
+                        eprintln!("a stream has ended: {status}");
+                        break;
+                    }
                 }
+            }
+            // Whoever waits learns that nothing comes any more.
+            if let Ok(mut told) = told.lock() {
+                told.clear();
             }
         });
         Ok(Self {
@@ -78,7 +91,9 @@ impl Stream {
 
     async fn transact(&self, transact: Transact) -> Result<(), Failure> {
         match self.call(door_call::Ask::Transact(transact)).await? {
-            door_answer::Answer::Reply(reply) if matches!(reply.kind, Some(reply::Kind::Done(_))) => {
+            door_answer::Answer::Reply(reply)
+                if matches!(reply.kind, Some(reply::Kind::Done(_))) =>
+            {
                 Ok(())
             }
             other => Err(format!("{other:?}").into()),

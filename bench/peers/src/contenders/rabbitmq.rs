@@ -24,7 +24,10 @@ pub async fn run(endpoints: &[String], cell: Cell, time: Duration) -> Result<Mea
     }
     let declaring = connections[0].create_channel().await?;
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
     arguments.insert("x-quorum-initial-group-size".into(), AMQPValue::LongInt(3));
     let durable = QueueDeclareOptions {
         durable: true,
