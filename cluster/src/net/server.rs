@@ -138,7 +138,6 @@ pub(crate) async fn serve<B: Behind>(
         }
     };
     let router = builder
-        .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service)

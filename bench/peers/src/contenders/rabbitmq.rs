@@ -19,7 +19,7 @@ const QUEUE: &str = "bench";
 pub async fn run(endpoints: &[String], cell: Cell, time: Duration) -> Result<Measured, Failure> {
     let mut connections = Vec::new();
     for endpoint in endpoints {
-        let address = format!("amqp://guest:guest@{endpoint}/%2f");
+        let address = format!("{endpoint}/%2f");
         connections.push(Connection::connect(&address, ConnectionProperties::default()).await?);
     }
     let declaring = connections[0].create_channel().await?;
