@@ -317,3 +317,20 @@ async fn a_message_that_keeps_failing_ends_in_the_dead_letter_queue_with_its_rea
     assert_eq!((message.id, message.failures, message.receives), (id, 0, 1));
     door.close().await.unwrap();
 }
+
+/// Whoever looks again and again until something changes would keep a thread busy for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_change_of_a_group_that_has_stopped_takes_the_time_that_it_may_take() {
+    const AT_MOST: Duration = Duration::from_millis(50);
+    let folder = tempfile::tempdir().unwrap();
+    let door = open(folder.path(), 7).await;
+    let mut changes = door.group().changes();
+    door.close().await.unwrap();
+    drop(door);
+    changes.next(AT_MOST).await; // what has changed before
+    let began = std::time::Instant::now();
+    for _ in 0..3 {
+        changes.next(AT_MOST).await;
+    }
+    assert!(began.elapsed() >= AT_MOST * 2, "{:?}", began.elapsed());
+}
