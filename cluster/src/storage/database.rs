@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
         .flush_every_ms(None);
     let mut was_free = false;
     loop {
-        match config.open().map_err(items::io_error) {
+        match open_now(&config) {
             Ok(db) => return Ok(db),
             // They may have been let go just before it was looked; what is wrong with files that nobody holds is wrong the second time too.
             Err(error) if !is_locked(folder) => {
@@ -46,6 +47,17 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
             }
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
+    }
+}
+
+/// Opens it as it is. Some damage sled does not report and panics: that is damage like any other.
+fn open_now(config: &sled::Config) -> io::Result<sled::Db> {
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(opened) => opened.map_err(items::io_error),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the state database is damaged: sled could not make sense of it",
+        )),
     }
 }
 
