@@ -27,6 +27,13 @@ pub struct Store {
 }
 
 impl Store {
+    /// A folder for a run's objects, made below the run's own.
+    fn within(run: &Path) -> Result<Self> {
+        let objects = run.join("objects");
+        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
+        Ok(Self::folder(&objects))
+    }
+
     /// A folder that all nodes see.
     #[must_use]
     pub fn folder(folder: &Path) -> Self {
@@ -58,9 +65,8 @@ impl Cluster {
     /// # Errors
     /// They do not come together.
     pub async fn three(folder: PathBuf) -> Result<Self> {
-        let objects = folder.join("objects");
-        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
-        Self::three_with(folder, Store::folder(&objects)).await
+        let store = Store::within(&folder)?;
+        Self::make(folder, store, None).await
     }
 
     /// The same, with their objects elsewhere.
@@ -76,9 +82,8 @@ impl Cluster {
     /// # Errors
     /// They do not come together, or this machine has no clocks that can be set.
     pub async fn three_on(folder: PathBuf, wires: Wires) -> Result<Self> {
-        let objects = folder.join("objects");
-        std::fs::create_dir_all(&objects).during("making the folder of objects")?;
-        Self::make(folder, Store::folder(&objects), Some(wires)).await
+        let store = Store::within(&folder)?;
+        Self::make(folder, store, Some(wires)).await
     }
 
     async fn make(folder: PathBuf, store: Store, wires: Option<Wires>) -> Result<Self> {

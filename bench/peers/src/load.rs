@@ -121,6 +121,14 @@ pub trait Client: Send {
     fn once(&mut self, turn: usize) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
+/// Waits until all have ended; the first failure ends the others.
+pub async fn all(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
 /// How many consumers share the messages of so many clients.
 pub fn consumers(clients: usize) -> usize {
     clients.div_ceil(8)

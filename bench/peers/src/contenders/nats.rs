@@ -68,10 +68,7 @@ pub async fn run(endpoints: &[String], cell: Cell, time: Duration) -> Result<Mea
                     }
                 }
             }
-            while let Some(ended) = ends.join_next().await {
-                ended??;
-            }
-            Ok::<_, Failure>(())
+            load::all(ends).await
         });
     }
     let mut producers = JoinSet::new();
@@ -84,11 +81,7 @@ pub async fn run(endpoints: &[String], cell: Cell, time: Duration) -> Result<Mea
             Ok::<_, Failure>(())
         });
     }
-    while let Some(ended) = producers.join_next().await {
-        ended??;
-    }
-    while let Some(ended) = consumers.join_next().await {
-        ended??;
-    }
+    load::all(producers).await?;
+    load::all(consumers).await?;
     Ok(way.measured())
 }

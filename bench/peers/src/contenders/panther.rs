@@ -140,7 +140,6 @@ impl Client for One {
             key,
         };
         match self.stream.call(door_call::Ask::Get(get)).await? {
-            door_answer::Answer::Row(row) if row.row.is_some() || turn >= 1 => Ok(()),
             door_answer::Answer::Row(_) => Ok(()),
             other => Err(format!("{other:?}").into()),
         }
@@ -190,13 +189,9 @@ async fn queue(streams: &[Stream], cell: Cell, time: Duration) -> Result<Measure
         let (stream, way) = (streams[number % streams.len()].clone(), way.clone());
         consumers.spawn(async move { consume(&stream, &way).await });
     }
-    while let Some(ended) = producers.join_next().await {
-        ended??;
-    }
+    load::all(producers).await?;
     // What is on its way comes to its end, so that the next cell begins with an empty queue.
-    while let Some(ended) = consumers.join_next().await {
-        ended??;
-    }
+    load::all(consumers).await?;
     Ok(way.measured())
 }
 
@@ -236,8 +231,5 @@ async fn consume(stream: &Stream, way: &OnTheirWay) -> Result<(), Failure> {
             }
         }
     }
-    while let Some(ended) = ends.join_next().await {
-        ended??;
-    }
-    Ok(())
+    load::all(ends).await
 }

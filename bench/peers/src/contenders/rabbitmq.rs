@@ -99,11 +99,7 @@ pub async fn run(endpoints: &[String], cell: Cell, time: Duration) -> Result<Mea
             Ok::<_, Failure>(())
         });
     }
-    while let Some(ended) = producers.join_next().await {
-        ended??;
-    }
-    while let Some(ended) = consumers.join_next().await {
-        ended??;
-    }
+    load::all(producers).await?;
+    load::all(consumers).await?;
     Ok(way.measured())
 }
