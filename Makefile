@@ -8,6 +8,7 @@
 #   make simulate [SEEDS= FROM= SECONDS=]  three nodes on one thread, under as many seeds as wanted
 #   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
+#   make bench-engine PACK= SAMPLES=       the rules engine beside panther_core, on one core
 #   make bench-peers PEERS=<folder of scripts> DATA=<folder on a real disk>   beside etcd, RabbitMQ and NATS
 #   make conformance PACK= SAMPLES=        compare with panther_core on a pack and on real records
 
@@ -24,7 +25,7 @@ SEEDS   ?= 1000
 FROM    ?= 1
 SECONDS ?= 30
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos simulate planted bench bench-peers conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs chaos simulate planted bench bench-engine bench-peers conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -89,9 +90,18 @@ bench: $(if $(PACK),$(CORE)/ready)
 	@$(PYTHON) bench/flow.py --bin $(TARGET)/demo $(if $(PACK),--pack "$(PACK)" --python $(CORE)/bin/python)
 	@$(CARGO) bench --quiet -p panther-cluster --bench queue
 	@$(if $(SAMPLES),SAMPLES="$(SAMPLES)") $(CARGO) bench --quiet -p panther-logs --bench parse
-	@if [ -n "$(PACK)" ] && [ -n "$(SAMPLES)" ]; then \
-	  PANTHER_PACK="$(PACK)" SAMPLES="$(SAMPLES)" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" $(CARGO) bench --quiet -p panther-detections --bench real_records; \
-	else echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; fi
+ifneq ($(and $(PACK),$(SAMPLES)),)
+	@$(MAKE) --no-print-directory bench-engine
+else
+	@echo "rules engine left out: give PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"
+endif
+
+# The rules engine beside panther_core, on one core.
+bench-engine: $(CORE)/ready
+	@test -n "$(PACK)" && test -n "$(SAMPLES)" || { echo "make bench-engine PACK=<panther-analysis folder> SAMPLES=<folder of CloudTrail files>"; exit 2; }
+	@$(CARGO) bench --quiet --no-run -p panther-detections --bench engine
+	@$(CORE)/bin/python detections/conformance/throughput.py --pack "$(abspath $(PACK))" --samples "$(SAMPLES)" --core-python "$$PWD/$(CORE)/bin/python" \
+	  --bench $(CARGO) bench --quiet -p panther-detections --bench engine
 
 # Three nodes of each on this machine, one contender after the other. Needs Debian's etcd-server etcd-client rabbitmq-server nats-server curl protobuf-compiler libprotobuf-dev eatmydata.
 # A contender is started by PEERS/<name> start|stop|endpoints DIR.

@@ -1,0 +1,113 @@
+//! How fast events pass the engine, by stream.
+//!
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] cargo bench -p panther-detections --bench engine`.
+//! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
+//! and compares what OUT says of every match. One worker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use panther_detections::engine::{
+    EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome,
+};
+use panther_detections::pack::Pack;
+use serde_json::{Value, json};
+
+const ROUNDS: usize = 5;
+
+struct Stream {
+    name: String,
+    events: Vec<EventInput>,
+}
+
+fn streams(folder: &Path) -> Vec<Stream> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let read = |file: &PathBuf| {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let log_type = name.rsplit_once('.').unwrap().0.to_owned();
+        let events = std::fs::read_to_string(file)
+            .unwrap()
+            .lines()
+            .map(|line| EventInput {
+                log_type: log_type.clone(),
+                json: line.to_owned().into(),
+            })
+            .collect();
+        Stream { name, events }
+    };
+    files.iter().map(read).collect()
+}
+
+/// Best of the rounds, in microseconds an event, and what the first said.
+async fn measured(engine: &Engine, events: &[EventInput]) -> (f64, Evaluation) {
+    let mut least = f64::INFINITY;
+    let mut first = None;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let evaluation = engine
+            .evaluate(events, SystemTime::now(), &EmptyView)
+            .await
+            .unwrap();
+        least = least.min(begun.elapsed().as_secs_f64());
+        first.get_or_insert(evaluation);
+    }
+    (least * 1e6 / events.len() as f64, first.unwrap())
+}
+
+fn said(evaluation: &Evaluation, pack: &Pack) -> Vec<Value> {
+    let answer = |verdict: &panther_detections::engine::Verdict| {
+        let (what, of) = match &verdict.outcome {
+            Outcome::Matched(outputs) => ("match", serde_json::to_value(outputs).unwrap()),
+            Outcome::Failed(error) => ("error", serde_json::to_value(error).unwrap()),
+        };
+        json!({"event": verdict.event, "detection": pack.detections[verdict.detection].id, what: of})
+    };
+    evaluation.verdicts.iter().map(answer).collect()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let (Some(pack), Some(folder)) = (
+        std::env::var_os("PANTHER_PACK"),
+        std::env::var_os("STREAMS"),
+    ) else {
+        println!("set PANTHER_PACK and STREAMS");
+        return;
+    };
+    let pack = Pack::read(Path::new(&pack)).unwrap();
+    let streams = streams(Path::new(&folder));
+    let mut out = serde_json::Map::new();
+    for (how, guards) in [("guarded", true), ("unguarded", false)] {
+        let settings = EngineSettings {
+            python: std::env::var_os("PANTHER_PYTHON")
+                .unwrap_or_else(|| "python3".into())
+                .into(),
+            workers: 1,
+            guards,
+            ..EngineSettings::default()
+        };
+        let engine = Engine::start(settings, &pack).await.unwrap();
+        for stream in &streams {
+            let (micros, evaluation) = measured(&engine, &stream.events).await;
+            println!(
+                "{} {how}: {micros:.1} us an event, {} verdicts, {:?}",
+                stream.name,
+                evaluation.verdicts.len(),
+                evaluation.statistics
+            );
+            let of = out
+                .entry(stream.name.clone())
+                .or_insert_with(|| json!({"events": stream.events.len()}));
+            of[how] = json!({"micros": micros, "verdicts": said(&evaluation, &pack)});
+        }
+        engine.stop().await;
+    }
+    if let Some(file) = std::env::var_os("OUT") {
+        std::fs::write(file, Value::Object(out).to_string()).unwrap();
+    }
+}

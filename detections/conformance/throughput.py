@@ -1,0 +1,110 @@
+"""How fast the engine is beside panther_core 0.16.3: same events, same rules, same core, one after the other, and whether both say the same.
+
+    throughput.py --pack FOLDER --samples FOLDER --core-python VENV/bin/python --bench COMMAND...
+
+The streams are the CloudTrail records of the samples and the pack's own test events of some log types. panther_core's key-value store is stood in for.
+Everything runs pinned to one core. Exit code 1 if a match, an error or a text differs but for what differs between panther_core's own runs.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import compare
+import layer as layers
+
+CLOUDTRAIL = "AWS.CloudTrail"
+TESTED = (CLOUDTRAIL, "GitHub.Audit", "Okta.SystemLog", "GCP.AuditLog")
+
+
+def test_events(documents, log_type):
+    """Events of the unit tests of a log type's rules: the type is the event's own, or its rule has no other."""
+    lines = []
+    for document in documents.values():
+        if document["AnalysisType"] != "rule" or not document.get("Enabled", True):
+            continue
+        for test in document.get("Tests") or ():
+            event = test.get("Log") or {}
+            said = event.get("p_log_type")
+            if said == log_type or (not said and document.get("LogTypes") == [log_type]):
+                lines.append(json.dumps(event))
+    return lines
+
+
+def differing(core, mine, specs, names):
+    """Pairs of event and rule of which the two engines say something else."""
+    ours = {(int(verdict["event"]), verdict["detection"]): verdict for verdict in mine}
+    keys = {(int(number), specs[int(index)]["id"]) for number, of in core[0]["answers"].items() for index in of}
+    found = []
+    for number, name in sorted(keys | {key for key in ours if key[1] in names}):
+        index = names[name]
+        theirs = [run["answers"].get(str(number), {}).get(str(index)) for run in core]
+        verdict = ours.get((number, name))
+        if verdict is None or None in theirs:
+            found.append((name, number, [("result", theirs[0], verdict)]))
+        else:
+            of = compare.compare_live(theirs, verdict, specs[index])
+            if of:
+                found.append((name, number, of))
+    return found, len(keys)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--pack", required=True)
+    parser.add_argument("--samples", required=True, help="a folder with CloudTrail files (*.json.gz)")
+    parser.add_argument("--core-python", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bench", required=True, nargs=argparse.REMAINDER, help="the command of the engine's bench")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    good = True
+    with tempfile.TemporaryDirectory(prefix="panther-throughput-") as folder:
+        work = Path(folder)
+        layer = work / "layer"
+        documents = layers.lay(layers.read_pack(options.pack), layer)
+        manifest = json.loads((layer / "manifest.json").read_text())["detections"]
+        lines = {f"{CLOUDTRAIL}.records": compare.read_records(options.samples)}
+        lines |= {f"{log_type}.tests": test_events(documents, log_type) for log_type in TESTED}
+        (work / "streams").mkdir()
+        for name, of in lines.items():
+            (work / "streams" / f"{name}.jsonl").write_text("\n".join(of))
+        core = {}
+        for name in lines:
+            log_type = name.rpartition(".")[0]
+            specs = [s for s in manifest if s["kind"] == "RULE" and s["enabled"] and s["path"] and log_type in s["log_types"]]
+            job = {"what": "records", "layer": str(layer), "rules": [s["index"] for s in specs], "log_type": log_type}
+            job["records"] = str(work / "streams" / f"{name}.jsonl")
+            seeds = [{**job, "rounds": options.rounds}, job, job]
+            core[name] = ([compare.ask_core(options.core_python, of, seed, work) for of, seed in zip(seeds, compare.SEEDS)], specs)
+        out = work / "out.json"
+        environment = {"PANTHER_PACK": options.pack, "STREAMS": str(work / "streams"), "PANTHER_PYTHON": options.core_python, "OUT": str(out)}
+        ran = subprocess.run(options.bench, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if ran.returncode:
+            sys.exit(f"the engine's bench did not run:\n{ran.stdout[-4000:]}")
+        ours = json.loads(out.read_text())
+        print("| stream | events | rules | panther_core us/event | ours | times | without guards | pairs that say something | differ |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for name, (runs, specs) in core.items():
+            theirs, of = runs[0]["micros_per_event"], ours[name]
+            by_index, by_name = {s["index"]: s for s in specs}, {s["id"]: s["index"] for s in specs}
+            found, pairs = differing(runs, of["guarded"]["verdicts"], by_index, by_name)
+            again, _ = differing(runs, of["unguarded"]["verdicts"], by_index, by_name)
+            mine = of["guarded"]["micros"]
+            print(
+                f"| {name} | {of['events']} | {len(specs)} | {theirs:.1f} | {mine:.1f} | {theirs / mine:.1f} |"
+                f" {of['unguarded']['micros']:.1f} | {pairs} | {len(found)}, {len(again)} |"
+            )
+            for different in (found, again):
+                if different:
+                    good = False
+                    compare.report({}, different, most=10)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
