@@ -183,7 +183,11 @@ async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
     settings.min = Duration::from_millis(arguments.min_ms);
     settings.max = Duration::from_millis(arguments.max_ms.max(arguments.min_ms));
     settings.patience = Duration::from_secs(arguments.patience_s);
-    settings.python = arguments.python;
+    // The node runs in a folder of its own.
+    settings.python = match std::path::absolute(&arguments.python) {
+        Ok(path) if arguments.python.contains('/') => path.display().to_string(),
+        _ => arguments.python,
+    };
     settings.order_dependent = arguments.order_dependent;
     if let Some(pack) = arguments.pack {
         settings.pack = pack;

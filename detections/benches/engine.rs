@@ -14,6 +14,7 @@ use panther_detections::engine::{
 use panther_detections::pack::Pack;
 use serde_json::{Value, json};
 
+/// Rounds unless ROUNDS says otherwise; the best counts.
 const ROUNDS: usize = 5;
 
 struct Stream {
@@ -47,7 +48,8 @@ fn streams(folder: &Path) -> Vec<Stream> {
 async fn measured(engine: &Engine, events: &[EventInput]) -> (f64, Evaluation) {
     let mut least = f64::INFINITY;
     let mut first = None;
-    for _ in 0..ROUNDS {
+    let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
         let begun = Instant::now();
         let evaluation = engine
             .evaluate(events, SystemTime::now(), &EmptyView)
@@ -104,6 +106,12 @@ async fn main() {
                 .entry(stream.name.clone())
                 .or_insert_with(|| json!({"events": stream.events.len()}));
             of[how] = json!({"micros": micros, "verdicts": said(&evaluation, &pack)});
+        }
+        for (detection, why, count) in engine.left_to_python() {
+            println!(
+                "{how} {count}: {} was left to Python: {why}",
+                pack.detections[detection].id
+            );
         }
         engine.stop().await;
     }

@@ -165,7 +165,7 @@ def run_records(job, manifest, models, store):
         detections = [(spec, watch.over(spec["index"], detection)) for spec, detection in detections]
     model = models.get(job["log_type"])
     with open(job["records"], encoding="utf-8") as file:
-        lines = file.read().splitlines()
+        lines = file.read().split("\n")
     answers, counts, least = {}, [], None
     # Each order is the numbers of all lines; its answers are counted by detection and not kept.
     for order in job.get("orders") or [None] * job.get("rounds", 1):
@@ -201,6 +201,8 @@ def main():
         models = load_models(job["layer"], manifest)
         if job["what"] == "tests":
             answer = run_tests(job, manifest, models)
+        elif job["what"] == "streams":
+            answer = {name: run_records({**job, **of}, manifest, models, store) for name, of in job["streams"].items()}
         else:
             answer = run_records(job, manifest, models, store)
     with open(job["out"], "w", encoding="utf-8") as file:

@@ -24,6 +24,7 @@ MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself 
 def loaded_message(pack):
     """What the template tells the host once the pack is loaded."""
     from _panther_guard import guards_of
+    from _panther_native import dump
 
     detections = []
     for spec in pack.manifest.get("detections", ()):
@@ -50,7 +51,16 @@ def loaded_message(pack):
         "detections": detections,
         "data_models": outcome("model", pack.manifest.get("data_models", ())),
         "globals": outcome("global", pack.manifest.get("globals", ())),
+        "native": _native(pack, dump),
     }
+
+
+def _native(pack, dump):
+    """What the native engine is told; nothing, should some object of the pack not bear to be looked at."""
+    try:
+        return dump(pack)
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        return {"failed": f"{type(error).__name__}: {error}"[:1000]}
 
 
 def serve(connection, pack, arguments):

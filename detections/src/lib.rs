@@ -13,7 +13,9 @@
 
 pub mod alerting;
 pub mod engine;
+mod event;
 pub mod guard;
+mod native;
 pub mod pack;
 mod python;
 pub mod testing;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
+use super::verdict::{Effects, Evaluation, EventInput, Outcome, Outputs, Statistics, Verdict};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
-use super::{Engine, EngineFault, KeyValueView, RuleError};
+use super::{Engine, EngineFault, KeyValueView, RuleError, Selection};
+use crate::native::{Answer, Native};
 
 /// Workers that may end in a row without having begun what they were given.
 const UNEXPLAINED_LOSSES: u32 = 3;
@@ -45,6 +46,8 @@ pub(super) async fn evaluate(
 impl Statistics {
     fn add(&mut self, other: Self) {
         self.pairs += other.pairs;
+        self.pairs_native += other.pairs_native;
+        self.native_micros += other.native_micros;
         self.pairs_called += other.pairs_called;
         self.events_called += other.events_called;
         self.python_micros += other.python_micros;
@@ -88,7 +91,8 @@ async fn chunk(
     strikes: &Strikes,
 ) -> Result<Evaluation, EngineFault> {
     let mut progress = Progress::default();
-    let mut jobs = plan(engine, events, range, &mut progress.evaluation);
+    let (planned, mut jobs) = planned(engine, &events[range.clone()], range.start).await?;
+    progress.evaluation = planned;
     let mut unexplained = 0;
     loop {
         strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
@@ -128,20 +132,38 @@ async fn chunk(
     }
 }
 
-/// The pairs that Python has to look at. Rules that did not load get their errors here.
-fn plan(
+/// Decides what can be decided here, on a thread that may be busy for a while, and gives the pairs that Python has to look at.
+async fn planned(
     engine: &Engine,
     events: &[EventInput],
-    range: std::ops::Range<usize>,
-    evaluation: &mut Evaluation,
-) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    for event in range {
-        let input = &events[event];
-        evaluation.statistics.pairs += engine.index.rules(&input.log_type) as u64;
-        let mut rules = engine.index.candidates(&input.log_type, &input.json);
-        if !engine.broken.is_empty() {
-            rules.retain(|rule| match engine.broken.get(rule) {
+    first: usize,
+) -> Result<(Evaluation, Vec<Job>), EngineFault> {
+    engine.pool.open()?;
+    let selection = std::sync::Arc::clone(&engine.selection);
+    let events = events.to_vec();
+    tokio::task::spawn_blocking(move || selection.plan(&events, first))
+        .await
+        .map_err(|error| EngineFault::Native {
+            reason: error.to_string(),
+        })
+}
+
+impl Selection {
+    fn plan(&self, events: &[EventInput], first: usize) -> (Evaluation, Vec<Job>) {
+        let begun = std::time::Instant::now();
+        let mut evaluation = Evaluation::default();
+        let mut jobs = Vec::new();
+        let mut arena = bumpalo::Bump::new();
+        for (place, input) in events.iter().enumerate() {
+            let event = first + place;
+            evaluation.statistics.pairs += self.index.rules(&input.log_type) as u64;
+            if arena.allocated_bytes() > ARENA_KEPT {
+                arena = bumpalo::Bump::new();
+            }
+            arena.reset();
+            let read = crate::event::read(&arena, &input.json).ok();
+            let mut rules = self.index.candidates_of(&input.log_type, read);
+            rules.retain(|rule| match self.broken.get(rule) {
                 Some(error) => {
                     evaluation
                         .verdicts
@@ -150,21 +172,57 @@ fn plan(
                 }
                 None => true,
             });
+            if let (Some(native), Some(read)) = (&self.native, read) {
+                let take = |rule: u32, matched: Option<Box<Outputs>>| {
+                    evaluation.statistics.pairs_native += 1;
+                    if let Some(outputs) = matched {
+                        evaluation.verdicts.push(Verdict {
+                            event,
+                            detection: rule as usize,
+                            outcome: Outcome::Matched(outputs),
+                        });
+                    }
+                };
+                rules = decide(native, &arena, &input.log_type, read, &rules, take);
+            }
+            if rules.is_empty() {
+                continue;
+            }
+            evaluation.statistics.pairs_called += rules.len() as u64;
+            evaluation.statistics.events_called += 1;
+            jobs.push(Job {
+                event,
+                log_type: input.log_type.clone(),
+                json: input.json.clone(),
+                rules,
+            });
         }
-        if rules.is_empty() {
-            continue;
-        }
-        evaluation.statistics.pairs_called += rules.len() as u64;
-        evaluation.statistics.events_called += 1;
-        jobs.push(Job {
-            event,
-            log_type: input.log_type.clone(),
-            json: input.json.clone(),
-            rules,
-        });
+        evaluation.statistics.native_micros =
+            u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        (evaluation, jobs)
     }
-    jobs
 }
+
+/// Evaluates pairs natively and gives the rules that are left to Python.
+fn decide<'e>(
+    native: &'e Native,
+    arena: &'e bumpalo::Bump,
+    log_type: &str,
+    event: &'e crate::event::Map<'e>,
+    rules: &[u32],
+    mut take: impl FnMut(u32, Option<Box<Outputs>>),
+) -> Vec<u32> {
+    let mut left = Vec::new();
+    native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
+        Answer::No => take(rule, None),
+        Answer::Match(outputs) => take(rule, Some(outputs)),
+        Answer::Python(_) => left.push(rule),
+    });
+    left
+}
+
+/// Bytes that the arena of a batch may keep for the next event.
+const ARENA_KEPT: usize = 8 << 20;
 
 impl Progress {
     /// Keeps what came of one event.

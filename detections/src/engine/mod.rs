@@ -15,6 +15,7 @@ mod verdict;
 mod wire;
 mod worker;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use settings::{EngineFault, EngineSettings};
@@ -25,6 +26,7 @@ pub use verdict::{
 pub use wire::{Tested, TestedFunction};
 
 use crate::guard::{Guard, Index};
+use crate::native::Native;
 use crate::pack::{DetectionKind, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
@@ -37,10 +39,17 @@ pub struct Engine {
     settings: EngineSettings,
     version: String,
     pool: Pool,
-    index: Index,
+    selection: Arc<Selection>,
     load: LoadReport,
+}
+
+/// What decides a pair of event and rule, or finds that Python has to.
+#[derive(Debug)]
+struct Selection {
+    index: Index,
     /// By detection index: why it did not load. Each of its events gives this error.
     broken: std::collections::BTreeMap<u32, RuleError>,
+    native: Option<Native>,
 }
 
 /// What came of loading a pack's Python.
@@ -91,6 +100,7 @@ impl Engine {
             load_disabled || (detection.enabled && detection.unevaluated.is_none())
         });
         let (host, loaded) = host::Host::start(&settings, content).await?;
+        let native = settings.native.then(|| Native::new(&loaded.native, pack));
         let load = report(loaded);
         let broken = load
             .detections
@@ -128,9 +138,12 @@ impl Engine {
             version: pack.version.clone(),
             settings,
             pool,
-            index,
+            selection: Arc::new(Selection {
+                index,
+                broken,
+                native,
+            }),
             load,
-            broken,
         })
     }
 
@@ -157,7 +170,17 @@ impl Engine {
     /// How many rules look at events of this log type.
     #[must_use]
     pub fn rules(&self, log_type: &str) -> usize {
-        self.index.rules(log_type)
+        self.selection.index.rules(log_type)
+    }
+
+    /// How often each detection, by its place in the pack, was left to Python since the start although a guard did not keep it from the event, and why.
+    #[must_use]
+    pub fn left_to_python(&self) -> Vec<(usize, String, u64)> {
+        self.selection
+            .native
+            .as_ref()
+            .map(Native::left)
+            .unwrap_or_default()
     }
 
     /// Evaluates the rules of each event's log type. `now` is what rules and their stored state take for the present.

@@ -55,6 +55,14 @@ impl Pool {
         })
     }
 
+    /// Whether the engine has not been stopped.
+    pub(super) fn open(&self) -> Result<(), EngineFault> {
+        if self.permits.is_closed() {
+            return Err(EngineFault::Stopped);
+        }
+        Ok(())
+    }
+
     pub(super) async fn stop(&self) {
         self.permits.close();
         self.idle.lock().clear();

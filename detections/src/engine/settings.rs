@@ -39,6 +39,8 @@ pub struct EngineSettings {
     /// Whether guards keep rules from being called where they cannot match. Without them the results
     /// are the same and come later: for comparing, and for doubting a guard.
     pub guards: bool,
+    /// Whether rules are evaluated in Rust where the result is that of Python. Without it the results are the same and come later.
+    pub native: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -59,6 +61,7 @@ impl Default for EngineSettings {
             batch_bytes: 4 << 20,
             strikes: 3,
             guards: true,
+            native: true,
             load_disabled: false,
         }
     }
@@ -95,6 +98,14 @@ pub enum EngineFault {
         reason: String,
         /// The last lines that it wrote.
         output: String,
+    },
+    /// The part that evaluates in Rust broke down.
+    #[error(
+        "the native engine broke down: {reason}; engine.native = false evaluates everything in Python"
+    )]
+    Native {
+        /// What happened.
+        reason: String,
     },
     /// A file or socket of the engine's own.
     #[error("{doing}: {source}")]

@@ -38,10 +38,16 @@ pub struct Evaluation {
 pub struct Statistics {
     /// Pairs of event and rule by log type alone.
     pub pairs: u64,
-    /// Pairs whose guard holds, so that Python looked at them.
+    /// Pairs whose guard holds and that were evaluated without Python.
+    #[serde(default)]
+    pub pairs_native: u64,
+    /// Pairs whose guard holds and that Python looked at.
     pub pairs_called: u64,
     /// Events with at least one such pair.
     pub events_called: u64,
+    /// Time for deciding pairs without Python, guards included, added up, in microseconds.
+    #[serde(default)]
+    pub native_micros: u64,
     /// Time inside the Python workers, added up, in microseconds.
     pub python_micros: u64,
     /// Workers that ended or had to be killed.

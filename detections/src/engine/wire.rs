@@ -152,6 +152,9 @@ pub(super) struct Loaded {
     pub(super) data_models: Vec<LoadedNamed>,
     #[serde(default)]
     pub(super) globals: Vec<LoadedNamed>,
+    /// Functions and values for [`crate::native`].
+    #[serde(default)]
+    pub(super) native: Value,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::scan::{Found, Paths};
 use super::{Guard, Test};
+use crate::event::Map;
 
 /// Guards by log type.
 #[derive(Debug, Default)]
@@ -44,8 +45,14 @@ impl Index {
     /// The rules of the event's log type that may match it, fail on it or change state for it, ascending.
     #[must_use]
     pub fn candidates(&self, log_type: &str, json: &[u8]) -> Vec<u32> {
+        let arena = bumpalo::Bump::new();
+        self.candidates_of(log_type, crate::event::read(&arena, json).ok())
+    }
+
+    /// The same for an event that has been read; all rules of its type if it could not be.
+    pub(crate) fn candidates_of(&self, log_type: &str, event: Option<&Map<'_>>) -> Vec<u32> {
         match self.selectors.get(log_type) {
-            Some(selector) => selector.candidates(json),
+            Some(selector) => selector.candidates(event),
             None => Vec::new(),
         }
     }
@@ -195,16 +202,14 @@ impl Selector {
         }
     }
 
-    fn candidates(&self, json: &[u8]) -> Vec<u32> {
-        let Some(found) = self.paths.scan(json) else {
+    fn candidates(&self, event: Option<&Map<'_>>) -> Vec<u32> {
+        let Some(found) = event.and_then(|event| self.paths.look(event)) else {
             return self.rules.iter().map(|(rule, _)| *rule).collect();
         };
         let mut places: Vec<usize> = self.unanchored.clone();
         for table in &self.tables {
             match &found[table.slot] {
-                Found::Text(text) => {
-                    places.extend(table.by_text.get(text.as_ref()).into_iter().flatten())
-                }
+                Found::Text(text) => places.extend(table.by_text.get(*text).into_iter().flatten()),
                 Found::Odd => places.extend(&table.all),
                 _ => {}
             }
@@ -273,7 +278,9 @@ mod tests {
         assert!(!holds(guard(), r#"{"EVENTNAME":"B"}"#));
         // Two keys for one spelling: which one Python takes is left to Python.
         assert!(holds(guard(), r#"{"eventname":"B","EVENTNAME":"C"}"#));
-        assert!(holds(guard(), r#"{"eventName":"B","eventName":"C"}"#));
+        // Of equal keys the last value counts.
+        assert!(!holds(guard(), r#"{"eventName":"A","eventName":"C"}"#));
+        assert!(holds(guard(), r#"{"eventName":"B","eventName":"A"}"#));
     }
 
     #[test]

@@ -1,12 +1,9 @@
-//! One pass over an event's JSON text that keeps the values at a few paths and skips the rest.
+//! One pass over an event that keeps the values at a few paths and skips the rest.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{JsonType, Test};
+use crate::event::Map;
 
 /// What an event has at a path.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +14,7 @@ pub(super) enum Found<'e> {
     Bool(bool),
     Integer(i128),
     Float(f64),
-    Text(Cow<'e, str>),
+    Text(&'e str),
     List {
         empty: bool,
     },
@@ -35,7 +32,7 @@ impl Found<'_> {
             return None;
         }
         let text = match self {
-            Found::Text(text) => Some(text.as_ref()),
+            Found::Text(text) => Some(*text),
             _ => None,
         };
         let any = |parts: &[String], holds: fn(&str, &str) -> bool| {
@@ -123,7 +120,7 @@ impl Found<'_> {
 /// The paths that are wanted, as a tree of lower-case keys.
 ///
 /// Lookup in an event does not regard case where no key is exactly equal. As long as an event has only one key per lower-case spelling, every
-/// spelling of a path leads to the same value; where it has two, [`Paths::scan`] gives up on the event.
+/// spelling of a path leads to the same value; where it has two, [`Paths::look`] gives up on the event.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     nodes: Vec<Node>,
@@ -140,7 +137,7 @@ struct Node {
 }
 
 impl Paths {
-    /// The slot in which [`Paths::scan`] leaves the value at `path`.
+    /// The slot in which [`Paths::look`] leaves the value at `path`.
     pub(super) fn slot(&mut self, path: &[String]) -> usize {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
@@ -174,39 +171,64 @@ impl Paths {
         }
     }
 
-    /// The values at all wanted paths; `None` if the text is not JSON as serde takes it or has keys that differ by case alone where it matters.
-    pub(super) fn scan<'e>(&self, json: &'e [u8]) -> Option<Vec<Found<'e>>> {
+    /// The values at all wanted paths; `None` if the event has keys that differ by case alone where it matters.
+    pub(super) fn look<'e>(&self, event: &Map<'e>) -> Option<Vec<Found<'e>>> {
         let mut found = vec![Found::Missing; self.slots];
         if self.nodes.is_empty() {
             return Some(found);
         }
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let mut clear = true;
-        let seed = At {
-            paths: self,
-            node: 0,
-            found: &mut found,
-            clear: &mut clear,
-        };
-        seed.deserialize(&mut deserializer).ok()?;
-        deserializer.end().ok()?;
-        clear.then_some(found)
+        self.look_in(0, event, &mut found).then_some(found)
     }
 
-    fn child(&self, node: usize, key: &str) -> Option<usize> {
+    /// False if two keys of a mapping lead to one path.
+    fn look_in<'e>(&self, node: usize, map: &Map<'e>, found: &mut [Found<'e>]) -> bool {
+        // Children that a key has led to, by their place among their parent's.
+        let mut seen = [0_u64; 8];
+        for (key, value) in map.members {
+            let Some((place, child)) = self.child(node, key) else {
+                continue;
+            };
+            let Some(bits) = seen.get_mut(place / 64) else {
+                return false;
+            };
+            let bit = 1 << (place % 64);
+            if *bits & bit != 0 {
+                return false;
+            }
+            *bits |= bit;
+            if let Some(slot) = self.nodes[child].slot {
+                found[slot] = Found::of(value);
+            }
+            match value {
+                crate::event::Node::Map(inner) => {
+                    if !self.look_in(child, inner, found) {
+                        return false;
+                    }
+                }
+                crate::event::Node::Null => {}
+                _ => self.odd_below(child, found),
+            }
+        }
+        true
+    }
+
+    /// The child that a key leads to, and its place among its parent's.
+    fn child(&self, node: usize, key: &str) -> Option<(usize, usize)> {
         let node = &self.nodes[node];
         if key.is_ascii() {
             if node.lengths & length_bit(key) == 0 {
                 return None;
             }
-            let same = |child: &&(String, usize)| child.0.eq_ignore_ascii_case(key);
-            return node.children.iter().find(same).map(|(_, child)| *child);
+            let same = |child: &(String, usize)| child.0.eq_ignore_ascii_case(key);
+            let place = node.children.iter().position(same)?;
+            return Some((place, node.children[place].1));
         }
         let lower = key.to_lowercase();
-        node.children
+        let place = node
+            .children
             .iter()
-            .find(|(child, _)| *child == lower)
-            .map(|(_, child)| *child)
+            .position(|(child, _)| *child == lower)?;
+        Some((place, node.children[place].1))
     }
 
     /// Everything below a value that is no mapping is beyond telling.
@@ -224,142 +246,25 @@ fn length_bit(key: &str) -> u64 {
     1 << key.len().min(63)
 }
 
-/// The value at one node of the tree.
-struct At<'a, 'e> {
-    paths: &'a Paths,
-    node: usize,
-    found: &'a mut Vec<Found<'e>>,
-    clear: &'a mut bool,
-}
-
-impl<'e> At<'_, 'e> {
-    fn keep<E>(self, value: Found<'e>) -> Result<(), E> {
-        if value != Found::Null {
-            self.paths.odd_below(self.node, self.found);
-        }
-        if let Some(slot) = self.paths.nodes[self.node].slot {
-            self.found[slot] = value;
-        }
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for At<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
 /// Integers beyond this are not told apart by a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-impl<'de> Visitor<'de> for At<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.keep(Found::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.keep(Found::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.keep(Found::Integer(i128::from(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.keep(Found::Integer(i128::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.keep(if value.abs() < EXACT {
-            Found::Float(value)
-        } else {
-            Found::Odd
-        })
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<(), E> {
-        self.keep(Found::Text(Cow::Borrowed(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.keep(Found::Text(Cow::Owned(value.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let mut empty = true;
-        while items.next_element::<IgnoredAny>()?.is_some() {
-            empty = false;
+impl<'e> Found<'e> {
+    fn of(value: &crate::event::Node<'e>) -> Self {
+        use crate::event::Node;
+        match value {
+            Node::Null => Self::Null,
+            Node::Bool(value) => Self::Bool(*value),
+            Node::Int(value) => Self::Integer(i128::from(*value)),
+            Node::Float(value) if value.abs() < EXACT => Self::Float(*value),
+            Node::Float(_) | Node::Big => Self::Odd,
+            Node::Text(text) => Self::Text(text),
+            Node::List(items) => Self::List {
+                empty: items.is_empty(),
+            },
+            Node::Map(map) => Self::Mapping {
+                empty: map.members.is_empty(),
+            },
         }
-        self.keep(Found::List { empty })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let At {
-            paths,
-            node,
-            found,
-            clear,
-        } = self;
-        let mut empty = true;
-        let mut seen: Vec<usize> = Vec::new();
-        while let Some(child) = map.next_key_seed(Key { paths, node })? {
-            empty = false;
-            match child {
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Some(child) => {
-                    if seen.contains(&child) {
-                        *clear = false;
-                    }
-                    seen.push(child);
-                    map.next_value_seed(At {
-                        paths,
-                        node: child,
-                        found: &mut *found,
-                        clear: &mut *clear,
-                    })?;
-                }
-            }
-        }
-        if let Some(slot) = paths.nodes[node].slot {
-            found[slot] = Found::Mapping { empty };
-        }
-        Ok(())
-    }
-}
-
-/// The child that a key leads to.
-struct Key<'a> {
-    paths: &'a Paths,
-    node: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.paths.child(self.node, key))
     }
 }

@@ -22,6 +22,7 @@ sources![
     "_panther_guard_formula.py",
     "_panther_guard_values.py",
     "_panther_limits.py",
+    "_panther_native.py",
     "_panther_pack.py",
     "_panther_simple.py",
     "_panther_store.py",

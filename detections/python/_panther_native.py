@@ -1,0 +1,180 @@
+"""What the native engine needs to know of a loaded pack: functions as syntax trees, and the values that they read.
+
+Python has imported everything by now, so names are resolved as Python resolved them. Only what a detection's functions can reach is told. What has
+no form here (an open file, an object of a class) is told as `X`, and the native engine leaves to Python what would touch it.
+"""
+
+import ast
+import builtins
+import ipaddress
+import re
+import types
+
+_LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
+_MOST_INT = 1 << 63
+_BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
+
+
+def dump(pack):
+    """`functions` by id, `detections` and `models`; see the functions below for the forms."""
+    return _Dump(pack).all()
+
+
+class _Dump:
+    def __init__(self, pack):
+        self._pack = pack
+        self._files = {}
+        self._functions = {}
+        self._open = []
+
+    def all(self):
+        detections = []
+        for index, detection in self._pack.detections.items():
+            if detection.inline_filter is not None:
+                continue
+            names = (detection.matcher_name, *detection.defined)
+            functions = {name: self._value(detection.namespace[name]) for name in names if name in detection.namespace}
+            detections.append({"index": index, "functions": functions})
+        models = []
+        for log_type, model in self._pack.models.items():
+            paths = {name: path.steps for name, path in model.paths.items()}
+            methods = {name: self._value(method) for name, method in model.methods.items()}
+            models.append({"log_type": log_type, "paths": paths, "methods": methods})
+        while self._open:
+            self._describe(*self._open.pop())
+        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses()}
+
+    def _value(self, value, depth=0):
+        """A value as [form, ...]."""
+        kind = type(value)
+        if value is None or kind is bool:
+            return ["K", value]
+        if kind is int:
+            return ["K", value] if -_MOST_INT <= value < _MOST_INT else ["X", "int"]
+        if kind is float:
+            return ["D", repr(value)]
+        if kind is str:
+            return ["K", value] if _is_text(value) else ["X", "str"]
+        if kind in (list, tuple, set, frozenset) and depth < 20:
+            form = {list: "L", tuple: "T", set: "S", frozenset: "S"}[kind]
+            return [form, [self._value(item, depth + 1) for item in value]]
+        if kind is dict and depth < 20:
+            return ["M", [[self._value(key, depth + 1), self._value(item, depth + 1)] for key, item in value.items()]]
+        if kind is re.Pattern and isinstance(value.pattern, str) and _is_text(value.pattern):
+            return ["R", value.pattern, int(value.flags)]
+        if kind is types.FunctionType:
+            return self._function(value)
+        if kind is types.ModuleType:
+            return ["N", value.__name__]
+        if isinstance(value, type):
+            name = _BUILTINS.get(id(value)) or f"{value.__module__}.{value.__qualname__}"
+            if issubclass(value, BaseException):
+                return ["E", name, [_name_of(base) for base in value.__mro__]]
+            return ["C", name]
+        if id(value) in _BUILTINS:
+            return ["C", _BUILTINS[id(value)]]
+        owner = getattr(value, "__self__", None)
+        if callable(value) and isinstance(getattr(value, "__qualname__", None), str) and (owner is None or type(owner) is types.ModuleType):
+            return ["C", f"{value.__module__}.{value.__qualname__}"]
+        return ["X", kind.__name__]
+
+    def _function(self, function):
+        code = function.__code__
+        if not code.co_filename.startswith(self._pack.layer) or "/runtime/" in code.co_filename[len(self._pack.layer) :]:
+            return ["C", f"{function.__module__}.{function.__qualname__}"]
+        if function.__closure__ or function.__name__ == "<lambda>":
+            return ["X", "closure"]
+        name = f"{function.__module__}:{function.__qualname__}:{code.co_firstlineno}"
+        if name not in self._functions:
+            self._functions[name] = None
+            self._open.append((name, function))
+        return ["F", name]
+
+    def _describe(self, name, function):
+        code = function.__code__
+        node = self._tree(code.co_filename).get((function.__name__, code.co_firstlineno))
+        if node is None:
+            del self._functions[name]
+            return
+        named = _names(code)
+        scope = function.__globals__
+        known = {}
+        for one in named:
+            if one in scope:
+                value = scope[one]
+                known[one] = self._module(value, named) if type(value) is types.ModuleType else self._value(value)
+            elif hasattr(builtins, one):
+                known[one] = self._value(getattr(builtins, one))
+        keywords = function.__kwdefaults__ or {}
+        self._functions[name] = {
+            "module": function.__module__,
+            "tree": _encode(node),
+            "globals": known,
+            "defaults": [self._value(value) for value in function.__defaults__ or ()],
+            "keyword_defaults": {key: self._value(value) for key, value in keywords.items()},
+        }
+
+    def _module(self, module, named):
+        """A module of the pack with those of its names that the function may mean; others by their name."""
+        path = getattr(module, "__file__", None) or ""
+        if not path.startswith(self._pack.layer) or "/runtime/" in path[len(self._pack.layer) :]:
+            return ["N", module.__name__]
+        return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
+
+    def _tree(self, path):
+        """Function definitions of a file by name and the first line, decorators included."""
+        if path not in self._files:
+            with open(path, "rb") as file:
+                tree = ast.parse(file.read())
+            self._files[path] = {
+                (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef)
+            }
+        return self._files[path]
+
+
+def _names(code):
+    """All names that a function's code mentions, those of functions inside it too."""
+    names = set(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= _names(inner)
+    return names
+
+
+def _name_of(base):
+    return _BUILTINS.get(id(base)) or f"{base.__module__}.{base.__qualname__}"
+
+
+def _is_text(value):
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _encode(node):
+    """A node as [class, field, ...] in the order of its fields; the value of a constant as [form, value]."""
+    kind = type(node)
+    if kind is list:
+        return [_encode(item) for item in node]
+    if kind is ast.Constant:
+        value = node.value
+        if value is None or type(value) in (bool, str, int, float):
+            if type(value) is float:
+                return ["Constant", ["D", repr(value)]]
+            if type(value) is int and not -_MOST_INT <= value < _MOST_INT or type(value) is str and not _is_text(value):
+                return ["Constant", ["X", "constant"]]
+            return ["Constant", ["K", value]]
+        return ["Constant", ["X", type(value).__name__]]
+    if isinstance(node, ast.AST):
+        if not node._fields:
+            return kind.__name__
+        return [kind.__name__, *(_encode(getattr(node, name, None)) for name in node._fields if name not in _LEFT_OUT)]
+    return node
+
+
+def _addresses():
+    """The networks that this version of Python counts as private, and those inside them that it does not."""
+    four, six = ipaddress._IPv4Constants, ipaddress._IPv6Constants
+    private = [*four._private_networks, *six._private_networks]
+    others = [*getattr(four, "_private_networks_exceptions", ()), *getattr(six, "_private_networks_exceptions", ())]
+    return {"private": [str(network) for network in private], "not_private": [str(network) for network in others]}

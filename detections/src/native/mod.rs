@@ -1,0 +1,233 @@
+//! Evaluates rules in Rust, with Python's results or not at all.
+//!
+//! Python loads a pack and tells what it has loaded as syntax trees and constants; here they become a [`program`](mod@program) that runs over an event
+//! in an arena. Whatever this engine does not do exactly as Python is a hole: the pair of rule and event is then left to Python. Nothing here has an
+//! effect, so an evaluation that ends at a hole has left no trace.
+
+mod address;
+mod builtins;
+mod compile;
+mod methods;
+mod names;
+mod outputs;
+mod pattern;
+mod program;
+mod run;
+mod text;
+mod value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bumpalo::Bump;
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+
+use crate::event::Map;
+use crate::pack::{DetectionKind, Pack};
+pub(crate) use outputs::Answer;
+use program::{Detection, Mapping, Model, Output, Program, Step};
+use value::{Constant, Stop};
+
+/// The rules of a pack that are evaluated here.
+#[derive(Debug)]
+pub(crate) struct Native {
+    program: Program,
+    /// By the detection's index: whether it has shown that it keeps state between events, which only Python has.
+    demoted: HashMap<u32, AtomicBool>,
+    /// How often a rule was left to Python, by reason. Reasons are the holes of the pack: there is no more of them than of its code.
+    left: Mutex<BTreeMap<(u32, String), u64>>,
+}
+
+impl Native {
+    /// Takes what Python told of `pack`.
+    pub(crate) fn new(dump: &Json, pack: &Pack) -> Self {
+        let none = serde_json::Map::new();
+        let functions = dump["functions"].as_object().unwrap_or(&none);
+        let compiled = compile::Pack::new(functions);
+        let mut program = Program {
+            functions: compiled.functions(),
+            patterns: compiled.patterns(),
+            written: compiled.written(),
+            addresses: addresses(&dump["addresses"]),
+            ..Program::default()
+        };
+        for told in dump["detections"].as_array().into_iter().flatten() {
+            let Some(index) = told["index"]
+                .as_u64()
+                .and_then(|index| u32::try_from(index).ok())
+            else {
+                continue;
+            };
+            let Some(detection) = pack.detections.get(index as usize) else {
+                continue;
+            };
+            if detection.kind != DetectionKind::Rule {
+                continue;
+            }
+            if let Some(functions) = functions_of(&told["functions"], &compiled) {
+                let (rule, functions) = functions;
+                program.detections.insert(
+                    index,
+                    Detection {
+                        rule,
+                        functions,
+                        id: detection.id.clone(),
+                        severity: detection.severity,
+                    },
+                );
+            }
+        }
+        for told in dump["models"].as_array().into_iter().flatten() {
+            if let Some(log_type) = told["log_type"].as_str() {
+                program
+                    .models
+                    .insert(log_type.to_owned(), model(told, &compiled));
+            }
+        }
+        let demoted = program
+            .detections
+            .keys()
+            .map(|index| (*index, AtomicBool::new(false)))
+            .collect();
+        Self {
+            program,
+            demoted,
+            left: Mutex::default(),
+        }
+    }
+
+    /// How often each rule was left to Python, and why.
+    pub(crate) fn left(&self) -> Vec<(usize, String, u64)> {
+        let left = self.left.lock();
+        left.iter()
+            .map(|((rule, why), count)| (*rule as usize, why.clone(), *count))
+            .collect()
+    }
+
+    /// Evaluates rules over one event, each by itself.
+    pub(crate) fn evaluate<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        rules: &[u32],
+        mut take: impl FnMut(u32, Answer),
+    ) {
+        let mut take = |rule, answer| {
+            if let Answer::Python(why) = &answer {
+                *self.left.lock().entry((rule, why.clone())).or_default() += 1;
+            }
+            take(rule, answer);
+        };
+        let model = self.program.models.get(log_type);
+        let mut run = run::Run::new(arena, &self.program, model, event);
+        for rule in rules {
+            let answer = match self.program.detections.get(rule) {
+                Some(_) if self.is_demoted(*rule) => {
+                    Answer::Python("it keeps state between events".to_owned())
+                }
+                Some(detection) => match detection.evaluate(&mut run) {
+                    Ok(None) => Answer::No,
+                    Ok(Some(outputs)) => Answer::Match(outputs),
+                    Err(Stop::Raise(raised)) => {
+                        Answer::Python(format!("it raises {}", raised.classes.name()))
+                    }
+                    Err(Stop::Hole(what)) => {
+                        if what == run::STALE || what == run::CHANGED {
+                            self.demote(*rule);
+                        }
+                        Answer::Python(what.to_owned())
+                    }
+                },
+                None => Answer::Python("it has no form here".to_owned()),
+            };
+            take(*rule, answer);
+        }
+    }
+
+    fn is_demoted(&self, rule: u32) -> bool {
+        self.demoted
+            .get(&rule)
+            .is_some_and(|demoted| demoted.load(Ordering::Relaxed))
+    }
+
+    fn demote(&self, rule: u32) {
+        if let Some(demoted) = self.demoted.get(&rule) {
+            demoted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[allow(clippy::type_complexity)]
+fn functions_of(
+    told: &Json,
+    compiled: &compile::Pack<'_>,
+) -> Option<(usize, Vec<(Output, usize)>)> {
+    let place = |form: &Json| match (form[0].as_str(), form[1].as_str()) {
+        (Some("F"), Some(name)) => compiled.place(name),
+        _ => None,
+    };
+    let rule = place(&told["rule"])?;
+    let mut functions = Vec::new();
+    for (name, output) in [
+        ("title", Output::Title),
+        ("description", Output::Description),
+        ("reference", Output::Reference),
+        ("severity", Output::Severity),
+        ("runbook", Output::Runbook),
+        ("destinations", Output::Destinations),
+        ("dedup", Output::Dedup),
+        ("alert_context", Output::Context),
+        ("unique", Output::Unique),
+    ] {
+        if let Some(form) = told.get(name) {
+            functions.push((output, place(form)?));
+        }
+    }
+    Some((rule, functions))
+}
+
+fn model(told: &Json, compiled: &compile::Pack<'_>) -> Model {
+    let mut model = Model::default();
+    for (name, steps) in told["paths"].as_object().into_iter().flatten() {
+        let steps = steps
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|step| match step {
+                Json::String(key) => Step::Key(key.as_str().into()),
+                Json::Number(place) => Step::Place(place.as_i64().unwrap_or(i64::MAX)),
+                _ => Step::Each,
+            })
+            .collect();
+        model
+            .fields
+            .insert(name.as_str().into(), Mapping::Path(steps));
+    }
+    for (name, method) in told["methods"].as_object().into_iter().flatten() {
+        let mapping = match compiled.constant(method) {
+            Constant::Function(place) => Mapping::Method(place),
+            _ => Mapping::Unknown("a data model's method".into()),
+        };
+        // A path of the same name goes first.
+        model.fields.entry(name.as_str().into()).or_insert(mapping);
+    }
+    model
+}
+
+fn addresses(told: &Json) -> address::Tables {
+    let networks = |list: &Json| -> Option<Vec<address::Network>> {
+        list.as_array()?
+            .iter()
+            .map(|network| address::Network::parse(network.as_str()?).ok())
+            .collect()
+    };
+    match (networks(&told["private"]), networks(&told["not_private"])) {
+        (Some(private), Some(not_private)) => address::Tables {
+            private,
+            not_private,
+        },
+        _ => address::Tables::default(),
+    }
+}

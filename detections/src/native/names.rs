@@ -1,0 +1,126 @@
+//! The names of Python that the native engine knows. Any other is a hole.
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $($text:literal)|+),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum $name { $($variant),* }
+        impl $name {
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($($text)|+ => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+names! {
+    /// Functions: of the language, and of its library by their module.
+    Builtin {
+        Abs = "abs", All = "all", Any = "any", Divmod = "divmod", Enumerate = "enumerate", Filter = "filter",
+        Getattr = "getattr", Hasattr = "hasattr", Isinstance = "isinstance", Iter = "iter", Len = "len", Map = "map", Max = "max",
+        Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint", Range = "range", Repr = "repr", Reversed = "reversed", Round = "round",
+        Sorted = "sorted", Sum = "sum", Type = "type", Zip = "zip",
+        Reduce = "_functools.reduce" | "functools.reduce",
+        JsonDumps = "json.dumps", JsonLoads = "json.loads",
+        Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
+        ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
+        ReSub = "re.sub", ReSplit = "re.split", ReCompile = "re.compile", ReEscape = "re.escape",
+        IpAddress = "ipaddress.ip_address", IpNetwork = "ipaddress.ip_network",
+    }
+}
+
+names! {
+    /// Classes, as what is called or what `isinstance` asks for.
+    Class {
+        Bool = "bool", Bytes = "bytes", Dict = "dict", Float = "float", Frozenset = "frozenset", Int = "int", List = "list",
+        Object = "object", Set = "set", Str = "str", Tuple = "tuple",
+        Mapping = "collections.abc.Mapping" | "typing.Mapping", Sequence = "collections.abc.Sequence" | "typing.Sequence",
+        Iterable = "collections.abc.Iterable", OrderedDict = "collections.OrderedDict",
+        PantherEvent = "panther_core.enriched_event.PantherEvent",
+        ImmutableList = "panther_core.immutable.ImmutableList",
+        ImmutableDict = "panther_core.immutable.ImmutableCaseInsensitiveDict",
+        MagicMock = "unittest.mock.MagicMock",
+        IpAddressV4 = "ipaddress.IPv4Address", IpAddressV6 = "ipaddress.IPv6Address",
+    }
+}
+
+names! {
+    /// Modules whose functions are asked for as attributes.
+    Module {
+        Json = "json", Re = "re", Fnmatch = "fnmatch", Ipaddress = "ipaddress", Functools = "functools", Collections = "collections",
+        CollectionsAbc = "collections.abc", Abc = "_collections_abc",
+    }
+}
+
+impl Module {
+    /// The module's name, as it stands before the names of its functions.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Re => "re",
+            Self::Fnmatch => "fnmatch",
+            Self::Ipaddress => "ipaddress",
+            Self::Functools => "functools",
+            Self::Collections => "collections",
+            Self::CollectionsAbc | Self::Abc => "collections.abc",
+        }
+    }
+}
+
+names! {
+    /// Methods, of whatever has them.
+    Method {
+        Add = "add", Append = "append", Capitalize = "capitalize", Copy = "copy", Count = "count", DeepGet = "deep_get", DeepWalk = "deep_walk",
+        Discard = "discard", Difference = "difference", Endswith = "endswith", Extend = "extend", Find = "find", Findall = "findall", Format = "format",
+        Fullmatch = "fullmatch", Get = "get", Group = "group", Groups = "groups", Groupdict = "groupdict", Index = "index",
+        Insert = "insert", Intersection = "intersection", Isalnum = "isalnum", Isalpha = "isalpha", Isascii = "isascii", Isdigit = "isdigit",
+        Isdisjoint = "isdisjoint", Isnumeric = "isnumeric", Issubset = "issubset", Issuperset = "issuperset",
+        Isupper = "isupper", Islower = "islower", Isspace = "isspace", Items = "items", Join = "join", Keys = "keys", Ljust = "ljust", Lower = "lower",
+        Lstrip = "lstrip", Match = "match", Partition = "partition", Pop = "pop", Remove = "remove", Removeprefix = "removeprefix",
+        Removesuffix = "removesuffix", Replace = "replace", Rfind = "rfind", Rjust = "rjust", Rpartition = "rpartition", Rsplit = "rsplit",
+        Rstrip = "rstrip", Search = "search", Setdefault = "setdefault", Sort = "sort", Split = "split", Splitlines = "splitlines",
+        Startswith = "startswith", Strip = "strip", Sub = "sub", Title = "title", ToDict = "to_dict", Udm = "udm", Union = "union",
+        Update = "update", Upper = "upper", Values = "values", Zfill = "zfill", EventTimeEpoch = "event_time_epoch", Lookup = "lookup",
+        Casefold = "casefold", Encode = "encode", Decode = "decode",
+    }
+}
+
+/// Classes of the language's exceptions, each with those above it.
+pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
+    Some(match name {
+        "BaseException" => &["BaseException"],
+        "Exception" => &["Exception", "BaseException"],
+        "ArithmeticError" => &["ArithmeticError", "Exception", "BaseException"],
+        "ZeroDivisionError" => &[
+            "ZeroDivisionError",
+            "ArithmeticError",
+            "Exception",
+            "BaseException",
+        ],
+        "AssertionError" => &["AssertionError", "Exception", "BaseException"],
+        "AttributeError" => &["AttributeError", "Exception", "BaseException"],
+        "LookupError" => &["LookupError", "Exception", "BaseException"],
+        "IndexError" => &["IndexError", "LookupError", "Exception", "BaseException"],
+        "KeyError" => &["KeyError", "LookupError", "Exception", "BaseException"],
+        "NameError" => &["NameError", "Exception", "BaseException"],
+        "UnboundLocalError" => &[
+            "UnboundLocalError",
+            "NameError",
+            "Exception",
+            "BaseException",
+        ],
+        "StopIteration" => &["StopIteration", "Exception", "BaseException"],
+        "TypeError" => &["TypeError", "Exception", "BaseException"],
+        "ValueError" => &["ValueError", "Exception", "BaseException"],
+        "json.decoder.JSONDecodeError" => &[
+            "json.decoder.JSONDecodeError",
+            "ValueError",
+            "Exception",
+            "BaseException",
+        ],
+        _ => return None,
+    })
+}

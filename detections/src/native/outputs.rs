@@ -1,0 +1,130 @@
+//! What comes of a pair of detection and event: no match, a match with what its functions gave, or a question for Python.
+
+use super::program::{Detection, Output};
+use super::run::Run;
+use super::text;
+use super::value::{Done, Stop, Value};
+use crate::engine::Outputs;
+use crate::pack::Severity;
+
+/// Characters of a text, beyond which it is cut (by Python).
+const MOST_TEXT: usize = 1000;
+/// Characters of a context, beyond which it becomes a note (by Python).
+const MOST_CONTEXT: usize = 200 * 1024;
+
+/// What came of a pair.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    No,
+    Match(Box<Outputs>),
+    /// Python is to evaluate it, and why.
+    Python(String),
+}
+
+impl Detection {
+    /// Evaluates the pair. Whatever raises is left to Python, which has the exception's text.
+    pub(super) fn evaluate<'e>(&self, run: &mut Run<'e>) -> Done<'e, Option<Box<Outputs>>> {
+        run.begin();
+        match run.over_event(self.rule)? {
+            Value::Bool(true) => self.matched(run).map(Some),
+            Value::Bool(false) => Ok(None),
+            _ => Err(Stop::Hole("a verdict that is no boolean")),
+        }
+    }
+
+    fn matched<'e>(&self, run: &mut Run<'e>) -> Done<'e, Box<Outputs>> {
+        let mut outputs = Outputs {
+            title: None,
+            dedup: String::new(),
+            severity: self.severity,
+            description: None,
+            reference: None,
+            runbook: None,
+            destinations: None,
+            context: None,
+            unique: None,
+            errors: std::collections::BTreeMap::new(),
+        };
+        let mut dedup = None;
+        for (output, function) in &self.functions {
+            let value = run.over_event(*function)?;
+            match output {
+                Output::Title => outputs.title = Some(short(&value)?),
+                Output::Description => outputs.description = Some(short(&value)?),
+                Output::Reference => outputs.reference = Some(short(&value)?),
+                Output::Runbook => outputs.runbook = Some(short(&value)?),
+                Output::Unique => outputs.unique = Some(short(&value)?),
+                Output::Dedup => dedup = Some(short(&value)?),
+                Output::Severity => outputs.severity = self.severity(&value)?,
+                Output::Destinations => outputs.destinations = destinations(run, &value)?,
+                Output::Context => outputs.context = Some(context(run, &value)?),
+            }
+        }
+        outputs.dedup = dedup
+            .or_else(|| outputs.title.clone())
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| format!("defaultDedupString:{}", self.id));
+        Ok(Box::new(outputs))
+    }
+
+    fn severity<'e>(&self, value: &Value<'e>) -> Done<'e, Severity> {
+        let unknown = Stop::Hole("a severity that is none");
+        let Value::Text(text) = value else {
+            return Err(unknown);
+        };
+        if text.eq_ignore_ascii_case("default") {
+            return Ok(self.severity);
+        }
+        [
+            ("INFO", Severity::Info),
+            ("LOW", Severity::Low),
+            ("MEDIUM", Severity::Medium),
+            ("HIGH", Severity::High),
+            ("CRITICAL", Severity::Critical),
+        ]
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text))
+        .map(|(_, severity)| *severity)
+        .ok_or(unknown)
+    }
+}
+
+fn short<'e>(value: &Value<'e>) -> Done<'e, String> {
+    match value {
+        Value::Text(text) if text.len() <= MOST_TEXT => Ok((*text).to_owned()),
+        Value::Text(_) => Err(Stop::Hole("a text that is cut")),
+        _ => Err(Stop::Hole("a text that is none")),
+    }
+}
+
+fn destinations<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, Option<Vec<String>>> {
+    if matches!(value, Value::None) {
+        return Ok(None);
+    }
+    if !value.is_list() {
+        return Err(Stop::Hole("destinations that are no list"));
+    }
+    let mut names = Vec::new();
+    for one in run.ordered(value)? {
+        match one {
+            Value::Text(name) if !name.is_empty() => names.push((*name).to_owned()),
+            _ => return Err(Stop::Hole("a destination that is no name")),
+        }
+    }
+    if names.is_empty() {
+        names.push("SKIP".to_owned());
+    }
+    Ok(Some(names))
+}
+
+fn context<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, String> {
+    if !value.is_mapping() {
+        return Err(Stop::Hole("a context that is no mapping"));
+    }
+    let mut out = bumpalo::collections::String::with_capacity_in(1024, run.arena);
+    text::write_json(&mut out, value, true)?;
+    if out.len() > MOST_CONTEXT {
+        return Err(Stop::Hole("a context that is too long"));
+    }
+    Ok(out.as_str().to_owned())
+}

@@ -1,0 +1,256 @@
+//! A pack as the native engine runs it: functions as trees whose names are resolved, local ones to slots.
+
+use std::collections::HashMap;
+
+use super::names::Method;
+use super::value::Constant;
+
+/// All functions of a pack that its detections and data models reach.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    pub(super) functions: Vec<Function>,
+    /// By the detection's index.
+    pub(super) detections: HashMap<u32, Detection>,
+    /// By log type.
+    pub(super) models: HashMap<String, Model>,
+    /// Regular expressions that functions give as texts.
+    pub(super) patterns: HashMap<Box<str>, super::pattern::Pattern>,
+    /// Slots of names that functions write with `global`.
+    pub(super) written: usize,
+    /// Networks of the running interpreter that make an address private, and those among them that do not.
+    pub(super) addresses: super::address::Tables,
+}
+
+/// The functions of a detection.
+#[derive(Debug)]
+pub(super) struct Detection {
+    pub(super) rule: usize,
+    /// Name of an auxiliary function and which it is, in the order in which they run.
+    pub(super) functions: Vec<(Output, usize)>,
+    pub(super) id: String,
+    pub(super) severity: crate::pack::Severity,
+}
+
+/// An auxiliary function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Title,
+    Description,
+    Reference,
+    Severity,
+    Runbook,
+    Destinations,
+    Dedup,
+    Context,
+    Unique,
+}
+
+/// The mappings of a data model.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) fields: HashMap<Box<str>, Mapping>,
+}
+
+/// Where a unified field is found.
+#[derive(Debug)]
+pub(super) enum Mapping {
+    Path(Vec<Step>),
+    Method(usize),
+    /// A method that has no form here.
+    Unknown(Box<str>),
+}
+
+/// A step of a data model's path.
+#[derive(Debug)]
+pub(super) enum Step {
+    Key(Box<str>),
+    Place(i64),
+    Each,
+}
+
+/// A function of a pack.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) parameters: Parameters,
+    /// How many local names it has, those of its comprehensions included. Parameters come first.
+    pub(super) slots: usize,
+    pub(super) body: Vec<Statement>,
+}
+
+/// What a function takes. Slots: positional, then keyword-only, then `*rest`, then `**more`.
+#[derive(Debug, Default)]
+pub(super) struct Parameters {
+    pub(super) positional: Vec<Parameter>,
+    pub(super) keyword_only: Vec<Parameter>,
+    pub(super) rest: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) name: Box<str>,
+    pub(super) default: Option<Constant>,
+}
+
+/// A function that is defined inside another. What it reads of the other's names is copied when it is made.
+#[derive(Debug)]
+pub(super) struct Lambda {
+    pub(super) function: Function,
+    /// Slots outside, and the slots inside that they are copied to.
+    pub(super) captured: Vec<(usize, usize)>,
+    /// The slot inside that holds the function itself, if it calls itself.
+    pub(super) own: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum Statement {
+    Return(Option<Expression>),
+    Expression(Expression),
+    Assign(Vec<Target>, Expression),
+    Augment(Target, Operator, Expression),
+    If(Expression, Vec<Statement>, Vec<Statement>),
+    For {
+        target: Target,
+        over: Expression,
+        body: Vec<Statement>,
+        otherwise: Vec<Statement>,
+    },
+    While {
+        test: Expression,
+        body: Vec<Statement>,
+        otherwise: Vec<Statement>,
+    },
+    Try {
+        body: Vec<Statement>,
+        handlers: Vec<Handler>,
+        otherwise: Vec<Statement>,
+        finally: Vec<Statement>,
+    },
+    Raise(Option<Expression>),
+    Break,
+    Continue,
+    Pass,
+    Hole(Box<str>),
+}
+
+#[derive(Debug)]
+pub(super) struct Handler {
+    /// Nothing: any exception.
+    pub(super) class: Option<Expression>,
+    pub(super) slot: Option<usize>,
+    pub(super) body: Vec<Statement>,
+}
+
+#[derive(Debug)]
+pub(super) enum Target {
+    Local(usize),
+    Written(usize),
+    Item(Expression, Expression),
+    /// Several at once; the place of a starred one.
+    Several(Vec<Target>, Option<usize>),
+    Hole(Box<str>),
+}
+
+#[derive(Debug)]
+pub(super) enum Expression {
+    Constant(Constant),
+    Local(usize),
+    /// A global that functions write, and its value when the pack was loaded.
+    Written(usize),
+    And(Vec<Expression>),
+    Or(Vec<Expression>),
+    Not(Box<Expression>),
+    Negate(Box<Expression>),
+    Choice(Box<[Expression; 3]>),
+    Compare(Box<Expression>, Vec<(Comparison, Expression)>),
+    Binary(Operator, Box<[Expression; 2]>),
+    Call(Box<Expression>, Arguments),
+    Method(Box<Expression>, Method, Arguments),
+    Attribute(Box<Expression>, Box<str>),
+    Item(Box<[Expression; 2]>),
+    Slice(Box<Expression>, Box<[Option<Expression>; 3]>),
+    List(Vec<Expression>),
+    Tuple(Vec<Expression>),
+    Set(Vec<Expression>),
+    /// Without a key: `**value`.
+    Dict(Vec<(Option<Expression>, Expression)>),
+    /// Only among the elements of a call or a display: `*value`.
+    Starred(Box<Expression>),
+    Comprehension(Made, Box<Comprehension>),
+    Text(Vec<Part>),
+    Walrus(usize, Box<Expression>),
+    Lambda(Box<Lambda>),
+    Hole(Box<str>),
+}
+
+/// What a comprehension makes of its elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    List,
+    Set,
+    Dict,
+    /// A generator whose elements are wanted one by one: stops at the first true one, the first false one, the first.
+    Any,
+    All,
+    First,
+    /// A generator whose elements are all wanted.
+    Elements,
+}
+
+#[derive(Debug)]
+pub(super) struct Comprehension {
+    pub(super) element: Expression,
+    /// Of a dict.
+    pub(super) value: Option<Expression>,
+    pub(super) loops: Vec<Loop>,
+    /// Of `next(generator, default)`.
+    pub(super) default: Option<Expression>,
+}
+
+#[derive(Debug)]
+pub(super) struct Loop {
+    pub(super) target: Target,
+    pub(super) over: Expression,
+    pub(super) tests: Vec<Expression>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    pub(super) positional: Vec<Expression>,
+    pub(super) named: Vec<(Box<str>, Expression)>,
+}
+
+/// A piece of an f-string.
+#[derive(Debug)]
+pub(super) enum Part {
+    Text(Box<str>),
+    Value(Expression),
+    Repr(Expression),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Is,
+    IsNot,
+    In,
+    NotIn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    FloorDivide,
+    Modulo,
+    And,
+    Or,
+    Xor,
+    Other,
+}

@@ -1,0 +1,694 @@
+//! Python's values as the native engine holds them while it evaluates one event: copies of a few words into the event's arena and the pack's constants.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
+
+use super::names::{Builtin, Class};
+use super::program::Lambda;
+use crate::event::{Map, Node};
+
+/// Why an evaluation goes no further.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stop<'e> {
+    /// Python would raise this.
+    Raise(Raised<'e>),
+    /// Only Python can tell: what it is that this engine does not do.
+    Hole(&'e str),
+}
+
+/// An exception. Its text is not known: what escapes a detection is evaluated by Python again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised<'e> {
+    pub(super) classes: Classes<'e>,
+}
+
+/// Names of an exception's classes, from its own up to `BaseException`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Classes<'e> {
+    Known(&'static [&'static str]),
+    OfPack(&'e [Box<str>]),
+}
+
+impl Classes<'_> {
+    pub(super) fn include(&self, name: &str) -> bool {
+        match self {
+            Self::Known(names) => names.contains(&name),
+            Self::OfPack(names) => names.iter().any(|one| **one == *name),
+        }
+    }
+
+    /// Its own name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Known(names) => names.first().copied().unwrap_or_default(),
+            Self::OfPack(names) => names.first().map(|name| &**name).unwrap_or_default(),
+        }
+    }
+}
+
+/// Raises an exception of the language by its class's name.
+pub(super) fn raise<'e>(name: &str) -> Stop<'e> {
+    match super::names::error_classes(name) {
+        Some(classes) => Stop::Raise(Raised {
+            classes: Classes::Known(classes),
+        }),
+        None => Stop::Hole("an exception"),
+    }
+}
+
+pub(super) type Done<'e, T = Value<'e>> = Result<T, Stop<'e>>;
+
+/// A list or set that may change.
+pub(super) type Items<'e> = RefCell<ArenaVec<'e, Value<'e>>>;
+/// A dict that may change, in its order.
+pub(super) type Pairs<'e> = RefCell<ArenaVec<'e, (Value<'e>, Value<'e>)>>;
+
+/// A value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'e> {
+    /// A local name without a value.
+    Unbound,
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(&'e str),
+    /// A read-only view of a mapping of the event, keys found in any case.
+    View(&'e Map<'e>, Whole),
+    /// A read-only view of a list of the event; no `list`.
+    ListView(&'e [Node<'e>]),
+    List(&'e Items<'e>),
+    Tuple(&'e [Value<'e>]),
+    Dict(&'e Pairs<'e>),
+    Set(&'e Items<'e>),
+    /// An `OrderedDict`, which compares and prints otherwise than a dict.
+    Ordered(&'e Pairs<'e>),
+    /// A container of the pack. Nothing may change it.
+    Frozen(&'e Frozen),
+    /// What can be gone through and nothing else: `items()`, or once only, noted in the cell: `zip`, `map`, a generator that has run.
+    Iterable(&'e [Value<'e>], Option<&'e Cell<bool>>),
+    Function(usize),
+    Lambda(&'e Lambda, &'e [Value<'e>]),
+    Builtin(Builtin),
+    Class(Class),
+    /// An exception's class, or an exception that was caught.
+    ErrorClass(Classes<'e>),
+    Error(Raised<'e>),
+    Regex(&'e super::pattern::Pattern),
+    Match(&'e super::pattern::Match<'e>),
+    Network(super::address::Network),
+    Address(std::net::IpAddr),
+}
+
+/// Whether a view is of the whole event, which has more methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    Yes,
+    No,
+}
+
+/// A constant container of a pack.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) kind: FrozenKind,
+    pub(super) items: Vec<Constant>,
+    /// Values of a dict, by the place of their key in `items`.
+    pub(super) values: Vec<Constant>,
+    /// Places of its texts.
+    pub(super) texts: HashMap<Box<str>, usize>,
+    /// Whether `texts` has all items.
+    pub(super) only_texts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrozenKind {
+    List,
+    Tuple,
+    Set,
+    Dict,
+}
+
+/// A constant of a pack.
+#[derive(Debug)]
+pub(super) enum Constant {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Box<str>),
+    Frozen(Frozen),
+    Function(usize),
+    Builtin(Builtin),
+    Class(Class),
+    ErrorClass(Vec<Box<str>>),
+    KnownErrorClass(&'static [&'static str]),
+    Regex(super::pattern::Pattern),
+    /// What it is that has no form here.
+    Unknown(Box<str>),
+}
+
+impl Frozen {
+    pub(super) fn new(kind: FrozenKind, items: Vec<Constant>, values: Vec<Constant>) -> Self {
+        let texts: HashMap<Box<str>, usize> = items
+            .iter()
+            .enumerate()
+            .rev()
+            .filter_map(|(place, item)| match item {
+                Constant::Text(text) => Some((text.clone(), place)),
+                _ => None,
+            })
+            .collect();
+        let only_texts = items.iter().all(|item| matches!(item, Constant::Text(_)));
+        Self {
+            kind,
+            items,
+            values,
+            texts,
+            only_texts,
+        }
+    }
+}
+
+impl Constant {
+    pub(super) fn value(&self) -> Done<'_> {
+        Ok(match self {
+            Self::None => Value::None,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Float(value) => Value::Float(*value),
+            Self::Text(text) => Value::Text(text),
+            Self::Frozen(frozen) => Value::Frozen(frozen),
+            Self::Function(place) => Value::Function(*place),
+            Self::Builtin(builtin) => Value::Builtin(*builtin),
+            Self::Class(class) => Value::Class(*class),
+            Self::ErrorClass(classes) => Value::ErrorClass(Classes::OfPack(classes)),
+            Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
+            Self::Regex(pattern) => Value::Regex(pattern),
+            Self::Unknown(what) => return Err(Stop::Hole(what)),
+        })
+    }
+}
+
+/// A value of the event as a detection sees it.
+pub(super) fn wrap<'e>(node: Node<'e>) -> Done<'e> {
+    Ok(match node {
+        Node::Null => Value::None,
+        Node::Bool(value) => Value::Bool(value),
+        Node::Int(value) => Value::Int(value),
+        Node::Float(value) => Value::Float(value),
+        Node::Text(text) => Value::Text(text),
+        Node::List(items) => Value::ListView(items),
+        Node::Map(map) => Value::View(map, Whole::No),
+        Node::Big => return Err(Stop::Hole("a number beyond 64 bits")),
+    })
+}
+
+/// A value of the event as a plain copy: lists and dicts of its own.
+pub(super) fn plain<'e>(arena: &'e Bump, node: Node<'e>) -> Done<'e> {
+    Ok(match node {
+        Node::List(items) => {
+            let mut list = ArenaVec::with_capacity_in(items.len(), arena);
+            for item in items {
+                list.push(plain(arena, *item)?);
+            }
+            Value::List(arena.alloc(RefCell::new(list)))
+        }
+        Node::Map(map) => {
+            let mut pairs = ArenaVec::with_capacity_in(map.members.len(), arena);
+            for (key, item) in map.members {
+                pairs.push((Value::Text(key), plain(arena, *item)?));
+            }
+            Value::Dict(arena.alloc(RefCell::new(pairs)))
+        }
+        scalar => return wrap(scalar),
+    })
+}
+
+impl<'e> Value<'e> {
+    pub(super) fn list(arena: &'e Bump, items: ArenaVec<'e, Value<'e>>) -> Self {
+        Value::List(arena.alloc(RefCell::new(items)))
+    }
+
+    pub(super) fn set(arena: &'e Bump, items: ArenaVec<'e, Value<'e>>) -> Self {
+        Value::Set(arena.alloc(RefCell::new(items)))
+    }
+
+    pub(super) fn dict(arena: &'e Bump, pairs: ArenaVec<'e, (Value<'e>, Value<'e>)>) -> Self {
+        Value::Dict(arena.alloc(RefCell::new(pairs)))
+    }
+
+    /// What can be gone through once.
+    pub(super) fn once(arena: &'e Bump, items: &'e [Value<'e>]) -> Self {
+        Value::Iterable(items, Some(arena.alloc(Cell::new(false))))
+    }
+
+    /// What Python's `bool()` says.
+    pub(super) fn truthy(&self) -> Done<'e, bool> {
+        Ok(match self {
+            Value::None => false,
+            Value::Bool(value) => *value,
+            Value::Int(value) => *value != 0,
+            Value::Float(value) => *value != 0.0,
+            Value::Text(text) => !text.is_empty(),
+            Value::View(map, _) => !map.members.is_empty(),
+            Value::ListView(items) => !items.is_empty(),
+            Value::List(items) | Value::Set(items) => !items.borrow().is_empty(),
+            Value::Tuple(items) => !items.is_empty(),
+            Value::Dict(pairs) | Value::Ordered(pairs) => !pairs.borrow().is_empty(),
+            Value::Frozen(frozen) => !frozen.items.is_empty(),
+            Value::Function(_)
+            | Value::Lambda(..)
+            | Value::Builtin(_)
+            | Value::Class(_)
+            | Value::ErrorClass(_)
+            | Value::Error(_)
+            | Value::Regex(_)
+            | Value::Match(_)
+            | Value::Network(_)
+            | Value::Address(_) => true,
+            Value::Iterable(..) => return Err(Stop::Hole("truth of an iterator")),
+            Value::Unbound => return Err(Stop::Hole("an unbound name")),
+        })
+    }
+
+    pub(super) fn is_mapping(&self) -> bool {
+        match self {
+            Value::View(..) | Value::Dict(_) | Value::Ordered(_) => true,
+            Value::Frozen(frozen) => frozen.kind == FrozenKind::Dict,
+            _ => false,
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&'e str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As a number: an integer, or a float.
+    pub(super) fn number(&self) -> Option<Number> {
+        match self {
+            Value::Bool(value) => Some(Number::Int(i64::from(*value))),
+            Value::Int(value) => Some(Number::Int(*value)),
+            Value::Float(value) => Some(Number::Float(*value)),
+            _ => None,
+        }
+    }
+
+    /// Whether two names mean the same object; `None` where that cannot be told.
+    pub(super) fn is(&self, other: &Self) -> Option<bool> {
+        match (self, other) {
+            (Value::None, Value::None) => Some(true),
+            (Value::Bool(one), Value::Bool(other)) => Some(one == other),
+            (Value::None | Value::Bool(_), _) | (_, Value::None | Value::Bool(_)) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Python's `==`.
+    pub(super) fn equals(&self, other: &Self) -> Done<'e, bool> {
+        match (self, other) {
+            (Value::Text(one), Value::Text(other)) => Ok(one == other),
+            (Value::None, Value::None) => Ok(true),
+            (Value::Unbound | Value::Iterable(..) | Value::Ordered(_), _)
+            | (_, Value::Unbound | Value::Iterable(..) | Value::Ordered(_)) => {
+                Err(Stop::Hole("equality of iterators"))
+            }
+            (Value::None | Value::Text(_), _) | (_, Value::None | Value::Text(_)) => Ok(false),
+            _ => self.equals_more(other),
+        }
+    }
+
+    fn equals_more(&self, other: &Self) -> Done<'e, bool> {
+        if let (Some(one), Some(two)) = (self.number(), other.number()) {
+            return one.equals(two);
+        }
+        if self.number().is_some() || other.number().is_some() {
+            return Ok(false);
+        }
+        if self.is_mapping() && other.is_mapping() {
+            return same_mappings(self, other);
+        }
+        match (self.sequence_kind(), other.sequence_kind()) {
+            (Some(one), Some(two)) => {
+                if one == two
+                    || (one == Sequence::View && two == Sequence::List)
+                    || (one == Sequence::List && two == Sequence::View)
+                {
+                    return same_sequences(self, other);
+                }
+                if one == Sequence::Set
+                    || two == Sequence::Set
+                    || (one == Sequence::Tuple && two == Sequence::List)
+                    || (one == Sequence::List && two == Sequence::Tuple)
+                {
+                    return Ok(false);
+                }
+                Err(Stop::Hole("a view compared with a tuple"))
+            }
+            (Some(_), None) | (None, Some(_)) if self.is_mapping() || other.is_mapping() => {
+                Ok(false)
+            }
+            _ => match (self, other) {
+                (Value::Address(one), Value::Address(two)) => Ok(one == two),
+                (Value::Network(one), Value::Network(two)) => Ok(one == two),
+                _ => Err(Stop::Hole("equality of objects")),
+            },
+        }
+    }
+
+    fn sequence_kind(&self) -> Option<Sequence> {
+        match self {
+            Value::ListView(_) => Some(Sequence::View),
+            Value::List(_) => Some(Sequence::List),
+            Value::Tuple(_) => Some(Sequence::Tuple),
+            Value::Set(_) => Some(Sequence::Set),
+            Value::Frozen(frozen) => match frozen.kind {
+                FrozenKind::List => Some(Sequence::List),
+                FrozenKind::Tuple => Some(Sequence::Tuple),
+                FrozenKind::Set => Some(Sequence::Set),
+                FrozenKind::Dict => None,
+            },
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.sequence_kind() == Some(Sequence::Set)
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.sequence_kind() == Some(Sequence::List)
+    }
+
+    pub(super) fn is_tuple(&self) -> bool {
+        self.sequence_kind() == Some(Sequence::Tuple)
+    }
+
+    /// How many elements a container has; `None` if it has no length, characters for a text.
+    pub(super) fn length(&self) -> Option<usize> {
+        Some(match self {
+            Value::Text(text) => {
+                if text.is_ascii() {
+                    text.len()
+                } else {
+                    text.chars().count()
+                }
+            }
+            Value::View(map, _) => map.members.len(),
+            Value::ListView(items) => items.len(),
+            Value::List(items) | Value::Set(items) => items.borrow().len(),
+            Value::Tuple(items) => items.len(),
+            Value::Dict(pairs) | Value::Ordered(pairs) => pairs.borrow().len(),
+            Value::Frozen(frozen) => frozen.items.len(),
+            _ => return None,
+        })
+    }
+
+    /// What a loop over it gives, in its order; mappings give their keys. `None` if it cannot be gone through.
+    pub(super) fn elements(&self, arena: &'e Bump) -> Done<'e, Option<&'e [Value<'e>]>> {
+        if self.length().is_some_and(|length| length > LONGEST) {
+            return Err(Stop::Hole("a very long sequence"));
+        }
+        Ok(Some(match self {
+            Value::Tuple(items) | Value::Iterable(items, None) => items,
+            Value::Iterable(items, Some(gone)) => {
+                if gone.replace(true) {
+                    return Err(Stop::Hole("an iterator that is gone through again"));
+                }
+                items
+            }
+            Value::List(items) | Value::Set(items) => arena.alloc_slice_copy(&items.borrow()),
+            Value::ListView(nodes) => {
+                let mut items = ArenaVec::with_capacity_in(nodes.len(), arena);
+                for node in *nodes {
+                    items.push(wrap(*node)?);
+                }
+                items.into_bump_slice()
+            }
+            Value::View(map, _) => {
+                arena.alloc_slice_fill_iter(map.members.iter().map(|(key, _)| Value::Text(key)))
+            }
+            Value::Dict(pairs) | Value::Ordered(pairs) => {
+                arena.alloc_slice_fill_iter(pairs.borrow().iter().map(|(key, _)| *key))
+            }
+            Value::Frozen(frozen) => {
+                let mut items = ArenaVec::with_capacity_in(frozen.items.len(), arena);
+                for item in &frozen.items {
+                    items.push(item.value()?);
+                }
+                items.into_bump_slice()
+            }
+            Value::Text(text) => {
+                let mut items = ArenaVec::with_capacity_in(text.len(), arena);
+                for (at, letter) in text.char_indices() {
+                    items.push(Value::Text(&text[at..at + letter.len_utf8()]));
+                }
+                items.into_bump_slice()
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Whether the order of its elements is that of Python's hashes.
+    pub(super) fn unordered(&self) -> bool {
+        self.is_set() && self.length().is_some_and(|length| length > 1)
+    }
+
+    /// Keys and values of a mapping.
+    pub(super) fn pairs(&self, arena: &'e Bump) -> Done<'e, Option<&'e [(Value<'e>, Value<'e>)]>> {
+        Ok(Some(match self {
+            Value::View(map, _) => {
+                let mut pairs = ArenaVec::with_capacity_in(map.members.len(), arena);
+                for (key, node) in map.members {
+                    pairs.push((Value::Text(key), wrap(*node)?));
+                }
+                pairs.into_bump_slice()
+            }
+            Value::Dict(pairs) | Value::Ordered(pairs) => arena.alloc_slice_copy(&pairs.borrow()),
+            Value::Frozen(frozen) if frozen.kind == FrozenKind::Dict => {
+                let mut pairs = ArenaVec::with_capacity_in(frozen.items.len(), arena);
+                for (key, value) in frozen.items.iter().zip(&frozen.values) {
+                    pairs.push((key.value()?, value.value()?));
+                }
+                pairs.into_bump_slice()
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Whether it may be a key or in a set; others raise `TypeError`.
+    pub(super) fn hashable(&self) -> Done<'e, bool> {
+        Ok(match self {
+            Value::View(..)
+            | Value::ListView(_)
+            | Value::List(_)
+            | Value::Dict(_)
+            | Value::Ordered(_)
+            | Value::Set(_) => false,
+            Value::Tuple(items) => {
+                for item in *items {
+                    if !item.hashable()? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            Value::Frozen(frozen) => match frozen.kind {
+                FrozenKind::List | FrozenKind::Dict => false,
+                // A set of the pack may have been a frozenset.
+                FrozenKind::Set => return Err(Stop::Hole("hash of a set")),
+                FrozenKind::Tuple => {
+                    for item in &frozen.items {
+                        if !item.value()?.hashable()? {
+                            return Ok(false);
+                        }
+                    }
+                    true
+                }
+            },
+            Value::Iterable(..) | Value::Unbound => return Err(Stop::Hole("hash of an iterator")),
+            _ => true,
+        })
+    }
+}
+
+/// What is longer is gone through by Python, whose memory and time are bounded from outside.
+const LONGEST: usize = 100_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    View,
+    List,
+    Tuple,
+    Set,
+}
+
+/// A number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+/// Beyond this an integer has no exact double.
+const EXACT: i64 = 1 << 53;
+
+impl Number {
+    pub(super) fn equals<'e>(self, other: Self) -> Done<'e, bool> {
+        self.compare(other)
+            .map(|order| order == Some(std::cmp::Ordering::Equal))
+    }
+
+    pub(super) fn compare<'e>(self, other: Self) -> Done<'e, Option<std::cmp::Ordering>> {
+        Ok(match (self, other) {
+            (Self::Int(one), Self::Int(two)) => Some(one.cmp(&two)),
+            (Self::Float(one), Self::Float(two)) => one.partial_cmp(&two),
+            (Self::Int(one), Self::Float(two)) => exact(one)?.partial_cmp(&two),
+            (Self::Float(one), Self::Int(two)) => one.partial_cmp(&exact(two)?),
+        })
+    }
+
+    pub(super) fn float<'e>(self) -> Done<'e, f64> {
+        match self {
+            Self::Int(value) => exact(value),
+            Self::Float(value) => Ok(value),
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn exact<'e>(value: i64) -> Done<'e, f64> {
+    if (-EXACT..=EXACT).contains(&value) {
+        Ok(value as f64)
+    } else {
+        Err(Stop::Hole("an integer beyond exact doubles"))
+    }
+}
+
+fn same_sequences<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
+    if one.length() != other.length() {
+        return Ok(false);
+    }
+    let length = one.length().unwrap_or(0);
+    if one.is_set() {
+        for place in 0..length {
+            if !contains_item(other, &item(one, place)?)? {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    for place in 0..length {
+        if !item(one, place)?.equals(&item(other, place)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The element at a place that is known to be there.
+pub(super) fn item<'e>(of: &Value<'e>, place: usize) -> Done<'e> {
+    match of {
+        Value::ListView(nodes) => wrap(nodes[place]),
+        Value::List(items) | Value::Set(items) => Ok(items.borrow()[place]),
+        Value::Tuple(items) => Ok(items[place]),
+        Value::Frozen(frozen) => frozen.items[place].value(),
+        _ => Err(Stop::Hole("an element of something else")),
+    }
+}
+
+/// Whether a sequence or set has an equal element.
+pub(super) fn contains_item<'e>(of: &Value<'e>, wanted: &Value<'e>) -> Done<'e, bool> {
+    if let (Value::Frozen(frozen), Value::Text(text)) = (of, wanted) {
+        if frozen.texts.contains_key(*text) {
+            return Ok(true);
+        }
+        if frozen.only_texts {
+            return Ok(false);
+        }
+    }
+    for place in 0..of.length().unwrap_or(0) {
+        if item(of, place)?.equals(wanted)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The value under an equal key of a plain dict.
+pub(super) fn lookup<'e>(of: &Value<'e>, key: &Value<'e>) -> Done<'e, Option<Value<'e>>> {
+    match of {
+        Value::Dict(pairs) | Value::Ordered(pairs) => {
+            for (name, value) in pairs.borrow().iter() {
+                if name.equals(key)? {
+                    return Ok(Some(*value));
+                }
+            }
+            Ok(None)
+        }
+        Value::Frozen(frozen) => {
+            if let Value::Text(text) = key {
+                if let Some(place) = frozen.texts.get(*text) {
+                    return frozen.values[*place].value().map(Some);
+                }
+                if frozen.only_texts {
+                    return Ok(None);
+                }
+            }
+            for (name, value) in frozen.items.iter().zip(&frozen.values) {
+                if name.value()?.equals(key)? {
+                    return value.value().map(Some);
+                }
+            }
+            Ok(None)
+        }
+        Value::View(map, _) => match key.as_text() {
+            Some(key) => map.exact(key).map(wrap).transpose(),
+            None => Ok(None),
+        },
+        _ => Err(Stop::Hole("a look-up in something else")),
+    }
+}
+
+/// Mappings are equal by what they hold, key by exact key.
+fn same_mappings<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
+    if one.length() != other.length() {
+        return Ok(false);
+    }
+    let compare = |key: &Value<'e>, value: &Value<'e>| -> Done<'e, bool> {
+        match lookup(other, key)? {
+            Some(found) => value.equals(&found),
+            None => Ok(false),
+        }
+    };
+    match one {
+        Value::Dict(pairs) => {
+            for (key, value) in pairs.borrow().iter() {
+                if !compare(key, value)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Value::Frozen(frozen) => {
+            for (key, value) in frozen.items.iter().zip(&frozen.values) {
+                if !compare(&key.value()?, &value.value()?)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Value::View(map, _) => {
+            for (key, node) in map.members {
+                if !compare(&Value::Text(key), &wrap(*node)?)? {
+                    return Ok(false);
+                }
+            }
+        }
+        _ => return Err(Stop::Hole("a mapping of another sort")),
+    }
+    Ok(true)
+}
