@@ -385,7 +385,11 @@ impl<'e> Run<'e> {
                     text.parse()
                         .map(Value::Int)
                         .map_err(|_| Stop::Hole("an integer's text"))
-                } else if text.is_ascii() && text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+                } else if text.is_ascii()
+                    && text
+                        .bytes()
+                        .any(|byte| byte.is_ascii_graphic() && !b"0123456789+-_".contains(&byte))
+                {
                     Err(raise("ValueError"))
                 } else {
                     Err(Stop::Hole("an integer's text"))

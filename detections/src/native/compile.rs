@@ -271,8 +271,11 @@ fn named(name: &str) -> Constant {
     }
 }
 
+/// A node's class. One without fields is told as its class alone.
 fn class(tree: &Json) -> &str {
-    tree.get(0).and_then(Json::as_str).unwrap_or_default()
+    tree.as_str()
+        .or_else(|| tree.get(0).and_then(Json::as_str))
+        .unwrap_or_default()
 }
 
 fn name_of(tree: &Json) -> Option<&str> {
@@ -476,12 +479,24 @@ impl<'d> Compiler<'_, 'd> {
         } else {
             &tree[2]
         };
-        let has_defaults = items(&arguments[7]).next().is_some()
-            || items(&arguments[5]).any(|default| !default.is_null());
-        if has_defaults || (class(tree) == "FunctionDef" && items(&tree[4]).next().is_some()) {
+        let defaults: Vec<&'d Json> = items(&arguments[7]).collect();
+        let mut all = defaults.iter().copied().chain(items(&arguments[5]));
+        if !all.all(|default| default.is_null() || class(default) == "Constant")
+            || (class(tree) == "FunctionDef" && items(&tree[4]).next().is_some())
+        {
             return hole("an inner function with defaults or decorators");
         }
-        let (function, captured, names) = self.inner_definition(tree, &|_| None, &|_| None);
+        let pack = self.pack;
+        let given = |from_end: usize| {
+            let default = defaults.len().checked_sub(from_end)?;
+            Some(pack.constant(&defaults.get(default)?[1]))
+        };
+        let named = |name: &str| {
+            let place = items(&arguments[4]).position(|argument| argument[1] == name)?;
+            let default = &arguments[5][place];
+            (!default.is_null()).then(|| pack.constant(&default[1]))
+        };
+        let (function, captured, names) = self.inner_definition(tree, &given, &named);
         let scope = self.scope();
         let settled = |name: &str| scope.given.get(name).copied().unwrap_or(0) <= 1;
         if !at_once && !names.iter().all(|name| Some(*name) == own || settled(name)) {

@@ -1,5 +1,6 @@
 //! Methods of events, texts, containers and matches.
 
+use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::names::Method;
@@ -161,7 +162,7 @@ impl<'e> Run<'e> {
                 Some(Mapping::Method(function)) => {
                     return self
                         .call_place(*function, &[Value::View(map, Whole::No)], &[])
-                        .and_then(rewrapped);
+                        .and_then(|value| rewrapped(self.arena, value));
                 }
                 Some(Mapping::Unknown(what)) => return Err(Stop::Hole(what)),
                 None => {}
@@ -826,19 +827,51 @@ fn match_method<'e>(
     }
 }
 
-/// What a data model's method gave, as `udm` hands it on.
-fn rewrapped(value: Value<'_>) -> Done<'_> {
-    match value {
-        // A plain container would be wrapped anew.
-        Value::List(_) | Value::Dict(_) => {
-            Err(Stop::Hole("a container from a data model's method"))
-        }
-        Value::Frozen(_) if !value.is_set() && !value.is_tuple() => {
-            Err(Stop::Hole("a container from a data model's method"))
-        }
-        value => Ok(value),
+/// What a data model's method gave, as `udm` hands it on: plain containers behind views.
+fn rewrapped<'e>(arena: &'e Bump, value: Value<'e>) -> Done<'e> {
+    if value.is_list() || (value.is_mapping() && !matches!(value, Value::View(..))) {
+        return wrap(node_of(arena, &value, 0)?);
     }
+    Ok(value)
 }
+
+/// A plain value as what an event consists of.
+fn node_of<'e>(arena: &'e Bump, value: &Value<'e>, depth: u32) -> Done<'e, Node<'e>> {
+    if depth > DEEPEST {
+        return Err(Stop::Hole("a deep container from a data model's method"));
+    }
+    Ok(match value {
+        Value::None => Node::Null,
+        Value::Bool(value) => Node::Bool(*value),
+        Value::Int(value) => Node::Int(*value),
+        Value::Float(value) => Node::Float(*value),
+        Value::Text(text) => Node::Text(text),
+        value if value.is_list() => {
+            let mut nodes = ArenaVec::new_in(arena);
+            for item in value.elements(arena)?.unwrap_or(&[]) {
+                nodes.push(node_of(arena, item, depth + 1)?);
+            }
+            Node::List(nodes.into_bump_slice())
+        }
+        Value::Dict(_) | Value::Frozen(_) if value.is_mapping() => {
+            let mut members = ArenaVec::new_in(arena);
+            let mut odd_keys = false;
+            for (key, item) in value.pairs(arena)?.unwrap_or(&[]) {
+                let key = key.as_text().ok_or(Stop::Hole("a key that is no text"))?;
+                odd_keys |= !key.is_ascii();
+                members.push((key, node_of(arena, item, depth + 1)?));
+            }
+            Node::Map(arena.alloc(Map {
+                members: members.into_bump_slice(),
+                odd_keys,
+            }))
+        }
+        _ => return Err(Stop::Hole("a container from a data model's method")),
+    })
+}
+
+/// Containers inside containers that a data model's method may give.
+const DEEPEST: u32 = 20;
 
 fn hollow(node: &Node<'_>) -> bool {
     match node {

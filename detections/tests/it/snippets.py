@@ -1,0 +1,294 @@
+#: keys_in_any_case
+return [event.get("EVENTNAME"), event.get("eventname", 1), event["eventNAME"], "EventName" in event, "nothing" in event]
+
+#: nulls_and_defaults
+return [event.get("nothing", "d"), event.get("null", "d"), event.deep_get("null", default="d"), event.deep_get("a", "b", "c", default="d")]
+
+#: empty_mapping_as_default
+return [event.deep_get("nothing", default={}), event.deep_get("a", "missing", default={}), event.deep_get("null", "x", default=[])]
+
+#: nested_look_ups
+return [event.deep_get("a", "B", "c"), event.deep_get("A", "b"), event.get("a", {}).get("b", {}).get("C"), event.get("list", [])]
+
+#: deep_walk
+return [event.deep_walk("items", "k"), event.deep_walk("items", "k", return_val="first"), event.deep_walk("items", "k", return_val="last"), event.deep_walk("items", "z", default="d"), event.deep_walk("nested", "x", "y"), event.deep_walk("empty")]
+
+#: unified_fields
+return [event.udm("user"), event.udm("address"), event.udm("place"), event.udm("each", default=0), event.udm("eventName"), event.udm("a", "b"), event.udm("nothing", default="d")]
+
+#: views_as_text
+return f"{event.get('a')} {event.get('list')} {event.get('one')} {event.get('items')} {event.get('text')!r}"
+
+#: the_event_as_text
+return str(event)
+
+#: views_are_no_lists
+value = event.get("list")
+return [isinstance(value, list), isinstance(value, dict), isinstance(event, dict), isinstance(event.get("a"), (dict, str)), isinstance(event.get("n"), int), isinstance(event.get("flag"), int)]
+
+
+#: classes_of_values
+from_event = event.get("list")
+return [from_event is not None, isinstance("x", str), isinstance(1.5, float), isinstance(True, bool), isinstance((1,), tuple), isinstance({1}, set)]
+
+#: abstract_classes
+return [isinstance(event, Mapping), isinstance(event.get("list"), Sequence), isinstance(event.get("text"), Sequence), isinstance({}, Mapping), isinstance([], Mapping), isinstance(event.get("n"), Sequence)]
+
+#: slices
+value, text = event.get("list"), event.get("text")
+return [text[1:], text[:-1], text[-3:], text[:100], text[5:2], value[1:], value[:1], [1, 2, 3][-2:], (1, 2)[:1], text[::-1]]
+
+#: indices
+return [event.get("list")[0], event.get("list")[-1], event.get("text")[0], [1, 2][-1]]
+
+#: index_errors
+try:
+    return event.get("list")[9]
+except IndexError:
+    return "none"
+
+#: key_errors
+try:
+    return event["nothing"]
+except (ValueError, KeyError):
+    return "none"
+finally:
+    pass
+
+#: wrong_attributes
+try:
+    return event.get("n").lower()
+except AttributeError:
+    return "no text"
+
+#: raises_out
+return event["nothing"]
+
+#: adds_text_and_number
+return event.get("text") + event.get("n")
+
+#: loops
+total = 0
+for key, value in event.items():
+    if key == "flag":
+        continue
+    if isinstance(value, str):
+        total += len(value)
+    elif value is None:
+        break
+else:
+    total = -1
+return total
+
+#: while_loops
+n, steps = 10, []
+while n > 0:
+    n -= 3
+    if n == 4:
+        continue
+    steps.append(n)
+return steps
+
+#: unpacking
+first, *rest = event.get("text").split("-")
+a, (b, c) = 1, (2, 3)
+return [first, rest, a, b, c]
+
+#: unpacking_too_many
+try:
+    a, b = event.get("text").split("-")
+except ValueError:
+    return "not two"
+return [a, b]
+
+#: comprehensions
+names = [item.get("k") for item in event.get("items", []) if item.get("k")]
+return [names, {name: len(name) for name in names}, sorted({name[0] for name in names}), [x + y for x in "ab" for y in "cd"], any(name == "two" for name in names), all(name for name in names)]
+
+#: comprehension_scopes
+x = "outer"
+values = [x for x in "ab"]
+return [x, values, next((y for y in "xyz" if y > "x"), None), next((y for y in "" if y), "none")]
+
+#: walrus
+if name := event.get("text"):
+    return [name, [last := part for part in name.split("-")], last]
+return None
+
+#: lambdas
+order = sorted(event.get("list"), key=lambda item: -len(str(item)))
+return [order, max("abc", key=lambda letter: letter == "b"), list(map(lambda n: n + 1, [1, 2])), list(filter(None, [0, 1])), reduce(lambda a, b: a + b, [1, 2, 3], 0)]
+
+#: inner_functions
+def depth(value):
+    if isinstance(value, Mapping):
+        return 1 + max([depth(inner) for inner in value.values()], default=0)
+    return 0
+return depth(event)
+
+#: inner_functions_over_names
+prefix = event.get("text")
+def named(name):
+    return prefix + name
+return named("!")
+
+#: stars
+def take(*parts, default=None, last="l"):
+    return [parts, default, last]
+words = event.get("text").split("-")
+return [take(*words), take(1, *words, default=2), take(last=3)]
+
+#: defaults_of_globals
+return [helper_with_defaults(1), helper_with_defaults(1, 2), helper_with_defaults(1, c=3), helper_with_defaults(b=1, a=2)]
+
+#: texts
+text = event.get("text")
+return [text.upper(), text.lower(), text.title(), text.capitalize(), text.strip(), text.strip("-x"), text.replace("-", "+"), text.split("-"), text.split("-", 1), text.rsplit("-", 1), text.split(), text.startswith("a"), text.startswith(("x", "a")), text.endswith("c"), text.find("b"), text.count("-"), text.partition("-"), text.rpartition("-"), text.isdigit(), text.isalpha(), text.isupper(), text.removeprefix("a"), "-".join(["x", text]), text.splitlines()]
+
+#: more_texts
+return ["it's a TEST".title(), "abc".isalnum(), "".isdigit(), " x ".lstrip(), " x ".rstrip(), "a,b,,c".split(","), "%s" if False else "x", "aXb".swapcase() if False else "y", "x" * 1 if False else "z", str(None), str(True), str(1.0), str([1, "a", None])]
+
+#: quoting
+return repr(["it's", 'say "x"', "both ' and \"", "back\\slash", "tab\t", "nul\x00", "\x7f"]) + repr({"k": (1,), "e": ()}) + repr(event.get("odd"))
+
+#: numbers
+n, f = event.get("n"), event.get("f")
+return [n + 1, n - 1, n * 2, n / 2, n // 2, -n // 2, n % 3, -n % 3, n > 1, n == 3.0, f * 2, f > n, abs(-n), divmod(7, 2), sum([1, 2, n]), min(n, f), max([n, f]), True + 1, 1 < n < 5, round(n) if False else 0]
+
+#: floats_as_text
+return [str(1e16), str(1e22), str(1e-5), str(0.0001), str(123456789.123), str(-0.0), str(5e-324), str(1.0), str(1e15), f"{event.get('f')}", str(2.5e-7), str(100000.0)]
+
+#: conversions
+values = []
+for text in ["12", "-3", "x", "1.5"]:
+    try:
+        values.append(int(text))
+    except ValueError:
+        values.append("no")
+return values + [float("1.5"), int(3.9), int(-3.9), bool(""), bool("x"), list("ab"), tuple([1]), dict([("a", 1)]), dict(a=1), float(2)]
+
+#: equality
+return [1 == True, 0 == False, "1" == 1, None == 0, [1] == [1.0], (1,) == [1], {"a": 1} == {"a": True}, {1, 2} == {2, 1}, event.get("list") == list(event.get("list")), event.get("a") == {"b": {"c": "deep"}}]
+
+#: membership
+return [event.get("text") in SOME_SET, event.get("n") in (1, 2, 3), event.get("n") in [1.0, 3.0], None in (1, None), "b" in event.get("text"), "deep" in str(event.get("a")), event.get("one") in [["only"]], "a" in {"a": 1}]
+
+#: containers_of_the_pack
+return [SOME_DICT.get(event.get("text"), "other"), SOME_DICT["k"], list(SOME_DICT.items()), SOME_LIST[0], len(SOME_SET), SOME_LIST + ["x"], dict(SOME_DICT) | {"z": 1}, {**SOME_DICT, "y": 2}, SOME_LIST == ["p", "q"]]
+
+#: changes_a_container
+values = {"a": 1}
+values["b"] = 2
+values.update({"c": 3})
+values.setdefault("d", 4)
+values.pop("a")
+items = [3, 1]
+items.append(2)
+items.extend([5])
+items += [6]
+items.remove(1)
+items.insert(0, 9)
+kinds = set()
+kinds.add("x")
+kinds.add("x")
+return [values, items, items.index(2), items.pop(), len(kinds), items.count(9), values.get("zz")]
+
+#: sets
+left, right = set(event.get("list")), {"x", "z"}
+return [sorted(left & right), sorted(left | right), sorted(left - right), sorted(left ^ right), left.issubset(right), left.isdisjoint({"q"}), bool(left), sorted(left.union(["n"])), sorted(left.intersection(["x"]))]
+
+#: one_in_a_set
+return [str({"x"}), list({"x"}), [v for v in {"x"}], str(set())]
+
+#: ordered_dicts
+found = OrderedDict()
+found["b"] = 1
+found["a"] = 2
+found["b"] = 3
+return [list(found.keys()), list(found), found.get("a")]
+
+#: iterators
+pairs = list(zip(["a", "b"], [1, 2]))
+numbered = [f"{n}{x}" for n, x in enumerate(event.get("list"))]
+return [pairs, numbered, list(reversed([1, 2])), list(range(3)), list(range(1, 3)), sorted([3, 1, 2], reverse=True), dict(zip("ab", [1, 2]))]
+
+#: an_iterator_twice
+once = map(str, [1, 2])
+return [list(once), list(once)]
+
+#: regular_expressions
+text = event.get("text")
+found = re.search(r"([a-z]+)-(?P<rest>[a-z]*)", text)
+return [found.group(0) if found else None, found.group("rest") if found else None, found[1] if found else None, found.groups() if found else None, bool(re.match("b", text)), bool(re.fullmatch(r"[\w-]+", text)), A_PATTERN.search(text) is not None, re.findall(r"[a-z]", text), re.findall(r"([a-z])(-)", text), re.sub(r"-", "_", text), bool(re.search(r"c$", text)), any(re.search(p, text) for p in SOME_LIST)]
+
+#: file_name_patterns
+return [fnmatch(event.get("text"), "a*c"), fnmatch(event.get("text"), "?-*"), fnmatch("", "*"), fnmatch("x", ""), any(fnmatch(event.get("text"), p) for p in ["z*", "a-?-c"])]
+
+#: json
+return [json.dumps({"a": [1, None, True, 1.5, "é\n\x7f"], "b": {1: 2}}), json.loads('{"a": [1, 2.5, null], "b": "x"}')["a"], json.loads(json.dumps(event.to_dict()))["n"]]
+
+#: plain_copies
+copy = event.to_dict()
+copy["new"] = copy.pop("n", None)
+return [copy.get("EVENTNAME"), copy.get("eventName"), sorted(copy)[0], isinstance(copy["list"], list), event.get("list").copy()]
+
+#: addresses
+return [ip_address("10.0.0.1").is_private, ip_address("8.8.8.8").is_global, ip_address("10.1.2.3") in ip_network("10.0.0.0/8"), str(ip_address("1.2.3.4")), ip_address("8.8.8.8").is_private]
+
+#: not_an_address
+try:
+    ip_address(event.get("text"))
+    return "address"
+except ValueError:
+    return "none"
+
+#: written_globals
+global STATE
+STATE = event.get("text") + "!"
+return reads_state()
+
+#: choices
+text = event.get("text")
+return ["yes" if text and not event.get("flag") else "no", text or "d", text and "e", not text, None or 0 or "last", (1 and 2) or 3]
+
+#: identity
+return [event.get("null") is None, event.get("flag") is True, event.get("n") is not None]
+
+#: nested_tries
+try:
+    try:
+        raise ValueError("x")
+    except KeyError:
+        return "key"
+    finally:
+        STEPS = "finally"
+except Exception:
+    return STEPS
+
+#: own_exceptions
+try:
+    raise OwnError("x")
+except LookupError as error:
+    return "own"
+
+#: calls_by_name
+return [", ".join(sorted(event.keys()))[:20], len(event), len(event.get("items")), list(event.get("a").values()) != [], "x" if hasattr(event, "nothing_like_it") is False else "y"] if False else [len(event)]
+
+#: text_of_letters_outside_ascii
+word = event.get("word")
+return [len(word), word[0], word[1:], word + "x", word == "straße", f"<{word}>", "ß" in word, word.replace("ß", "ss"), word.split("a"), word.startswith("str")]
+
+#: big_numbers
+return [event.get("big"), 2**10 if False else 1, event.get("n") * 10**3 if False else 2]
+
+#: sorting_what_cannot_be
+try:
+    return sorted([1, "a"])
+except TypeError:
+    return "no"
+
+#: chained_methods
+return (event.get("text") or "").split("-")[-1].upper().replace("C", "!")
+
+#: percent_of_everything
+return "{}".format(event.get("n")) if False else f"{event.get('n')}{event.get('flag')}{event.get('null')}{event.get('f')}"
