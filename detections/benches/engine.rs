@@ -1,6 +1,6 @@
 //! How fast events pass the engine, by stream.
 //!
-//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] cargo bench -p panther-detections --bench engine`.
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -44,9 +44,9 @@ fn streams(folder: &Path) -> Vec<Stream> {
     files.iter().map(read).collect()
 }
 
-/// Best of the rounds, in microseconds an event, and what the first said.
-async fn measured(engine: &Engine, events: &[EventInput]) -> (f64, Evaluation) {
-    let mut least = f64::INFINITY;
+/// Best of the rounds, in microseconds an event: all of it, and what of it was spent without Python and in Python. And what the first said.
+async fn measured(engine: &Engine, events: &[EventInput]) -> ([f64; 3], Evaluation) {
+    let mut least = [f64::INFINITY; 3];
     let mut first = None;
     let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     for _ in 0..rounds {
@@ -55,10 +55,17 @@ async fn measured(engine: &Engine, events: &[EventInput]) -> (f64, Evaluation) {
             .evaluate(events, SystemTime::now(), &EmptyView)
             .await
             .unwrap();
-        least = least.min(begun.elapsed().as_secs_f64());
+        let spent = [
+            begun.elapsed().as_secs_f64() * 1e6,
+            evaluation.statistics.native_micros as f64,
+            evaluation.statistics.python_micros as f64,
+        ];
+        for (least, spent) in least.iter_mut().zip(spent) {
+            *least = least.min(spent / events.len() as f64);
+        }
         first.get_or_insert(evaluation);
     }
-    (least * 1e6 / events.len() as f64, first.unwrap())
+    (least, first.unwrap())
 }
 
 fn said(evaluation: &Evaluation, pack: &Pack) -> Vec<Value> {
@@ -84,20 +91,25 @@ async fn main() {
     let pack = Pack::read(Path::new(&pack)).unwrap();
     let streams = streams(Path::new(&folder));
     let mut out = serde_json::Map::new();
+    let only = std::env::var("ONLY").ok();
     for (how, guards) in [("guarded", true), ("unguarded", false)] {
+        if only.as_deref().is_some_and(|only| only != how) {
+            continue;
+        }
         let settings = EngineSettings {
             python: std::env::var_os("PANTHER_PYTHON")
                 .unwrap_or_else(|| "python3".into())
                 .into(),
             workers: 1,
             guards,
+            profile: std::env::var_os("PROFILE").is_some(),
             ..EngineSettings::default()
         };
         let engine = Engine::start(settings, &pack).await.unwrap();
         for stream in &streams {
-            let (micros, evaluation) = measured(&engine, &stream.events).await;
+            let ([micros, native, python], evaluation) = measured(&engine, &stream.events).await;
             println!(
-                "{} {how}: {micros:.1} us an event, {} verdicts, {:?}",
+                "{} {how}: {micros:.1} us an event ({native:.2} without Python, {python:.2} in it), {} verdicts, {:?}",
                 stream.name,
                 evaluation.verdicts.len(),
                 evaluation.statistics
@@ -105,7 +117,18 @@ async fn main() {
             let of = out
                 .entry(stream.name.clone())
                 .or_insert_with(|| json!({"events": stream.events.len()}));
-            of[how] = json!({"micros": micros, "verdicts": said(&evaluation, &pack)});
+            of[how] = json!({"micros": micros, "native_micros": native, "python_micros": python, "verdicts": said(&evaluation, &pack)});
+        }
+        let mut spent = engine.spent();
+        spent.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.nanos));
+        for (detection, spent) in spent.iter().take(40) {
+            println!(
+                "{how} {:.2} ms, {} events, {:.0} ns each: {}",
+                spent.nanos as f64 / 1e6,
+                spent.events,
+                spent.nanos as f64 / spent.events as f64,
+                pack.detections[*detection].id
+            );
         }
         for (detection, why, count) in engine.left_to_python() {
             println!(

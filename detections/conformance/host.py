@@ -193,12 +193,13 @@ class Host:
             }
             done_up_to = [0]
 
-            def take(event, pending=pending, done_up_to=done_up_to):
-                assert event["op"] == "event"
-                number = pending[event["i"]][0]
-                results.setdefault(number, []).extend(event["results"])
-                self.commit(event["kv"])
-                done_up_to[0] = event["i"] + 1
+            def take(message, pending=pending, done_up_to=done_up_to):
+                assert message["op"] == "events"
+                for event in message["events"]:
+                    number = pending[event["i"]][0]
+                    results.setdefault(number, []).extend(event["results"])
+                    self.commit(event["kv"])
+                    done_up_to[0] = event["i"] + 1
 
             self.worker.send(message, b"".join(b for _, _, b, _ in pending))
             done, died = self._converse("done", take)
@@ -220,7 +221,9 @@ class Host:
                 results.setdefault(number, []).append(
                     {"rule": index, "error": {"type": died, "title": died, "message": died, "trace": ""}}
                 )
-            pending = [(number, log_type, text, rest), *pending[at + 1 :]] if rest else pending[at + 1 :]
+            # The results of events before it may not have come yet.
+            before = pending[done_up_to[0] : at]
+            pending = [*before, *([(number, log_type, text, rest)] if rest else ()), *pending[at + 1 :]]
         return {k: sorted(v, key=lambda r: events[k][2].index(r["rule"])) for k, v in results.items()}, micros
 
     def test(self, index, tests):

@@ -39,7 +39,9 @@ class _Dump:
         for log_type, model in self._pack.models.items():
             paths = {name: path.steps for name, path in model.paths.items()}
             methods = {name: self._value(method) for name, method in model.methods.items()}
-            models.append({"log_type": log_type, "paths": paths, "methods": methods})
+            told = {name: method.__name__ for name, method in model.methods.items()}
+            told |= {name: str(path) for name, path in model.paths.items()}
+            models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
         return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses()}

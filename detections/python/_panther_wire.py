@@ -8,7 +8,7 @@ MAX_FRAME = 64 << 20
 
 _HEAD = struct.Struct(">IB")
 _JSON, _BYTES = ord("J"), ord("B")
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
 
 
 class Closed(Exception):
@@ -34,7 +34,11 @@ class Connection:
 
     def send(self, message):
         """Send one JSON message. A message that is too big for a frame raises ProtocolError."""
-        payload = _encode(message).encode("ascii")
+        self.send_encoded(encode(message))
+
+    def send_encoded(self, text):
+        """Send a message that has been encoded."""
+        payload = text.encode("ascii")
         if len(payload) >= MAX_FRAME:
             raise ProtocolError(f"message of {len(payload)} bytes is bigger than a frame may be")
         try:

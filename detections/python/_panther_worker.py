@@ -9,10 +9,13 @@ import time
 import _panther_detection
 import _panther_limits
 import _panther_store
-from _panther_wire import Closed, Connection, ProtocolError
+from _panther_wire import MAX_FRAME, Closed, Connection, encode
 from panther_core import PantherEvent
 
 IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
+REPLY_SIZE = 64 << 10  # characters of results after which they are sent
+REPLY_SECONDS = 0.1  # and the time after which they are
+MAX_REPLY = MAX_FRAME - 1000
 _TOO_MUCH = json.dumps({"_error": "alert_context left out: the event's results are bigger than a frame may be"})
 
 _describe = _panther_detection.describe
@@ -38,6 +41,7 @@ class Worker:
         self._cells = progress.cells
         self._watch = _panther_limits.Watch(limits["rule_ms"])
         self._store = _panther_store.current
+        self._replies, self._reply_size = [], 0
         self._store._ask = lambda key: self._watch.aside(self._ask_row, key)
 
     def run(self):
@@ -63,6 +67,7 @@ class Worker:
         cells, store, send = self._cells, self._store, self._connection.send
         batch = message["id"]
         started = time.perf_counter_ns()
+        self._replies, self._reply_size = [], 0
         store.begin(message.get("now") or 0.0)
         cells[0] = batch & 0xFFFFFFFF
         body = memoryview(body)
@@ -77,8 +82,9 @@ class Worker:
                     results = self._event(event, body[at:end])
                     ops = store.take_ops()
                     if results or ops:
-                        self._send_event(batch, number, results, ops)
+                        self._reply(batch, number, results, ops)
                 at = end
+            self._flush(batch)
         finally:
             self._watch.stop()
             cells[3] = IDLE
@@ -86,15 +92,29 @@ class Worker:
         # the host may replace a worker in which detections have left much behind
         send({"op": "done", "batch": batch, "micros": micros, "memory": _panther_limits.address_space()})
 
-    def _send_event(self, batch, number, results, ops):
-        message = {"op": "event", "batch": batch, "i": number, "results": results, "kv": ops}
-        try:
-            self._connection.send(message)
-        except ProtocolError:
+    def _reply(self, batch, number, results, ops):
+        """Keep what came of an event; many go to the host at once, as each message wakes it."""
+        reply = encode({"i": number, "results": results, "kv": ops})
+        if len(reply) > MAX_REPLY:
             for result in results:
                 if result.get("match", {}).get("context"):
                     result["match"]["context"] = _TOO_MUCH
-            self._connection.send(message)
+            reply = encode({"i": number, "results": results, "kv": ops})
+        if self._reply_size + len(reply) > MAX_REPLY:
+            self._flush(batch)
+        if not self._replies:
+            self._replies_since = time.monotonic()
+        self._replies.append(reply)
+        self._reply_size += len(reply)
+        # The host counts how often a rule runs out of time, and then wants to stop the batch.
+        hurry = any((result.get("error") or {}).get("type") == "DetectionTimeout" for result in results)
+        if hurry or self._reply_size > REPLY_SIZE or time.monotonic() - self._replies_since > REPLY_SECONDS:
+            self._flush(batch)
+
+    def _flush(self, batch):
+        if self._replies:
+            replies, self._replies, self._reply_size = self._replies, [], 0
+            self._connection.send_encoded(f'{{"op":"events","batch":{batch},"events":[{",".join(replies)}]}}')
 
     def _event(self, event, text):
         """Results of one event's detections, in the order of the host's list."""

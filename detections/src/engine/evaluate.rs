@@ -271,7 +271,7 @@ impl Progress {
         proceed
     }
 
-    /// Gives the pair at which a worker was lost its rule error and goes on behind it; false if the worker was at no pair that is still open.
+    /// Gives the pair at which a worker was lost its rule error, and leaves the events before it whose results had not come yet to be run again; false if the worker was at no pair that is still open.
     fn blame(
         &mut self,
         jobs: &mut [Job],
@@ -296,7 +296,6 @@ impl Progress {
             // It died over the event's JSON, which is the same for all.
             None => job.rules.clone(),
         };
-        self.done = place;
         for rule in blamed {
             strikes.strike(rule);
             job.rules.retain(|other| *other != rule);

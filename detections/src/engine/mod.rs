@@ -27,6 +27,7 @@ pub use wire::{Tested, TestedFunction};
 
 use crate::guard::{Guard, Index};
 use crate::native::Native;
+pub use crate::native::Spent;
 use crate::pack::{DetectionKind, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
@@ -100,7 +101,9 @@ impl Engine {
             load_disabled || (detection.enabled && detection.unevaluated.is_none())
         });
         let (host, loaded) = host::Host::start(&settings, content).await?;
-        let native = settings.native.then(|| Native::new(&loaded.native, pack));
+        let native = settings
+            .native
+            .then(|| Native::new(&loaded.native, pack, settings.profile));
         let load = report(loaded);
         let broken = load
             .detections
@@ -171,6 +174,16 @@ impl Engine {
     #[must_use]
     pub fn rules(&self, log_type: &str) -> usize {
         self.selection.index.rules(log_type)
+    }
+
+    /// What each detection, by its place in the pack, has cost without Python, if the settings ask for a profile.
+    #[must_use]
+    pub fn spent(&self) -> Vec<(usize, Spent)> {
+        self.selection
+            .native
+            .as_ref()
+            .map(Native::spent)
+            .unwrap_or_default()
     }
 
     /// How often each detection, by its place in the pack, was left to Python since the start although a guard did not keep it from the event, and why.

@@ -41,6 +41,8 @@ pub struct EngineSettings {
     pub guards: bool,
     /// Whether rules are evaluated in Rust where the result is that of Python. Without it the results are the same and come later.
     pub native: bool,
+    /// Whether the cost of each rule is kept. It costs some itself.
+    pub profile: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -62,6 +64,7 @@ impl Default for EngineSettings {
             strikes: 3,
             guards: true,
             native: true,
+            profile: false,
             load_disabled: false,
         }
     }

@@ -123,10 +123,21 @@ impl Body {
 pub(super) enum FromPython {
     Hello(Hello),
     Loaded(Box<Loaded>),
-    Event(EventResults),
-    Done { batch: u32, micros: u64 },
-    Tested { id: u32, results: Vec<Tested> },
-    KvGet { key: String },
+    Events {
+        batch: u32,
+        events: Vec<EventResults>,
+    },
+    Done {
+        batch: u32,
+        micros: u64,
+    },
+    Tested {
+        id: u32,
+        results: Vec<Tested>,
+    },
+    KvGet {
+        key: String,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,7 +191,6 @@ pub(super) struct LoadedNamed {
 /// What came of one event of a batch.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventResults {
-    pub(super) batch: u32,
     /// Its number in the batch.
     pub(super) i: u32,
     pub(super) results: Vec<RuleResult>,

@@ -135,13 +135,21 @@ impl Worker {
         let mut watch = Watch::new(self.rule_time);
         loop {
             match self.next(id, &mut watch).await? {
-                FromPython::Event(results)
-                    if results.batch == id && (results.i as usize) < jobs.len() =>
+                FromPython::Events { batch, events }
+                    if batch == id
+                        && events.iter().all(|event| (event.i as usize) < jobs.len()) =>
                 {
-                    for change in &results.kv {
-                        store.note(&change.key, change.change.clone());
+                    let mut proceed = Continue::Yes;
+                    for results in events {
+                        for change in &results.kv {
+                            store.note(&change.key, change.change.clone());
+                        }
+                        // All of them have happened, whatever is to become of the rest.
+                        if take(results) == Continue::No {
+                            proceed = Continue::No;
+                        }
                     }
-                    if take(results) == Continue::No {
+                    if proceed == Continue::No {
                         return Err(Ended::Cut);
                     }
                 }
@@ -331,7 +339,7 @@ fn name(message: &FromPython) -> &'static str {
     match message {
         FromPython::Hello(_) => "hello",
         FromPython::Loaded(_) => "loaded",
-        FromPython::Event(_) => "an event of no batch",
+        FromPython::Events { .. } => "events of no batch",
         FromPython::Done { .. } => "done for another batch",
         FromPython::Tested { .. } => "results of other tests",
         FromPython::KvGet { .. } => "kv_get",

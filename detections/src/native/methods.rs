@@ -100,6 +100,15 @@ impl<'e> Run<'e> {
                 None => Err(raise("TypeError")),
             },
             (Method::DeepWalk, keys) if whole == Whole::Yes => self.deep_walk(map, keys, named),
+            (Method::UdmPath, [Value::Text(key)]) if whole == Whole::Yes && named.is_empty() => {
+                let model = self
+                    .model
+                    .ok_or(Stop::Hole("a path without a data model"))?;
+                Ok(model
+                    .told
+                    .get(*key)
+                    .map_or(Value::None, |path| Value::Text(path)))
+            }
             (Method::Udm, keys) if whole == Whole::Yes => match default {
                 Some(default) => self.udm(map, keys, default),
                 None => Err(raise("TypeError")),
@@ -156,33 +165,51 @@ impl<'e> Run<'e> {
 
     /// `event.udm(*keys, default=...)`.
     fn udm(&mut self, map: &'e Map<'e>, keys: &[Value<'e>], default: Value<'e>) -> Done<'e> {
-        if let (Some(model), [Value::Text(key)]) = (self.model, keys) {
-            match model.fields.get(*key) {
-                Some(Mapping::Path(steps)) => return self.at_path(map, steps, default),
-                Some(Mapping::Method(function)) => {
-                    return self
-                        .call_place(*function, &[Value::View(map, Whole::No)], &[])
-                        .and_then(|value| rewrapped(self.arena, value));
-                }
-                Some(Mapping::Unknown(what)) => return Err(Stop::Hole(what)),
-                None => {}
+        let [Value::Text(key)] = keys else {
+            return Ok(match keys {
+                [] => default,
+                keys => self.not_mapped(map, keys)?.unwrap_or(default),
+            });
+        };
+        if let Some((_, known)) = self.unified.iter().find(|(known, _)| known == key) {
+            return Ok(known.unwrap_or(default));
+        }
+        let found = match self.model.and_then(|model| model.fields.get(*key)) {
+            Some(Mapping::Path(steps)) => self.at_path(map, steps)?,
+            Some(Mapping::Method(function)) => {
+                let value = self.call_place(*function, &[Value::View(map, Whole::No)], &[])?;
+                Some(rewrapped(self.arena, value)?)
             }
+            Some(Mapping::Unknown(what)) => return Err(Stop::Hole(what)),
+            None => self.not_mapped(map, keys)?,
+        };
+        // What a rule may change is made anew for each, and so is what depends on what a rule has written.
+        if !self.wrote
+            && !matches!(
+                found,
+                Some(Value::Set(_) | Value::Ordered(_) | Value::Iterable(..))
+            )
+        {
+            self.unified.push((key, found));
         }
-        if keys.is_empty() {
-            return Ok(default);
-        }
+        Ok(found.unwrap_or(default))
+    }
+
+    /// A field that no data model maps: from `p_udm`, else from the event itself, what is not true counting as missing.
+    fn not_mapped(&mut self, map: &'e Map<'e>, keys: &[Value<'e>]) -> Done<'e, Option<Value<'e>>> {
         let mut unified = ArenaVec::with_capacity_in(keys.len() + 1, self.arena);
         unified.push(Value::Text("p_udm"));
         unified.extend_from_slice(keys);
         let found = self.deep_get(map, &unified, Value::None)?;
         if found.truthy()? {
-            return Ok(found);
+            return Ok(Some(found));
         }
         let found = self.deep_get(map, keys, Value::None)?;
-        Ok(if found.truthy()? { found } else { default })
+        Ok(found.truthy()?.then_some(found))
     }
 
-    fn at_path(&mut self, map: &'e Map<'e>, steps: &'e [Step], default: Value<'e>) -> Done<'e> {
+    /// What a data model's path leads to.
+    fn at_path(&mut self, map: &'e Map<'e>, steps: &'e [Step]) -> Done<'e, Option<Value<'e>>> {
         let mut nodes: ArenaVec<'e, Node<'e>> = bumpalo::vec![in self.arena; Node::Map(map)];
         for step in steps {
             let mut inner = ArenaVec::new_in(self.arena);
@@ -207,8 +234,8 @@ impl<'e> Run<'e> {
             nodes = inner;
         }
         match nodes.as_slice() {
-            [] => Ok(default),
-            [only] => wrap(*only),
+            [] => Ok(None),
+            [only] => wrap(*only).map(Some),
             _ => Err(Stop::Hole("a path that leads to several values")),
         }
     }

@@ -18,6 +18,7 @@ mod value;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bumpalo::Bump;
 use parking_lot::Mutex;
@@ -37,11 +38,22 @@ pub(crate) struct Native {
     demoted: HashMap<u32, AtomicBool>,
     /// How often a rule was left to Python, by reason. Reasons are the holes of the pack: there is no more of them than of its code.
     left: Mutex<BTreeMap<(u32, String), u64>>,
+    /// Calls and nanoseconds by rule, if they are asked for.
+    spent: Option<Mutex<BTreeMap<u32, Spent>>>,
+}
+
+/// What a rule has cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Events that it looked at.
+    pub events: u64,
+    /// Time, in nanoseconds.
+    pub nanos: u64,
 }
 
 impl Native {
     /// Takes what Python told of `pack`.
-    pub(crate) fn new(dump: &Json, pack: &Pack) -> Self {
+    pub(crate) fn new(dump: &Json, pack: &Pack, profile: bool) -> Self {
         let none = serde_json::Map::new();
         let functions = dump["functions"].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(functions);
@@ -94,7 +106,18 @@ impl Native {
             program,
             demoted,
             left: Mutex::default(),
+            spent: profile.then(Mutex::default),
         }
+    }
+
+    /// What each rule has cost here, if that was asked for.
+    pub(crate) fn spent(&self) -> Vec<(usize, Spent)> {
+        let spent = self.spent.as_ref().map(|spent| spent.lock().clone());
+        spent
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(rule, spent)| (rule as usize, spent))
+            .collect()
     }
 
     /// How often each rule was left to Python, and why.
@@ -123,6 +146,7 @@ impl Native {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         for rule in rules {
+            let begun = self.spent.is_some().then(Instant::now);
             let answer = match self.program.detections.get(rule) {
                 Some(_) if self.is_demoted(*rule) => {
                     Answer::Python("it keeps state between events".to_owned())
@@ -142,6 +166,13 @@ impl Native {
                 },
                 None => Answer::Python("it has no form here".to_owned()),
             };
+            if let (Some(begun), Some(spent)) = (begun, &self.spent) {
+                let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                let mut spent = spent.lock();
+                let of = spent.entry(*rule).or_default();
+                of.events += 1;
+                of.nanos = of.nanos.saturating_add(nanos);
+            }
             take(*rule, answer);
         }
     }
@@ -204,6 +235,11 @@ fn model(told: &Json, compiled: &compile::Pack<'_>) -> Model {
         model
             .fields
             .insert(name.as_str().into(), Mapping::Path(steps));
+    }
+    for (name, text) in told["told"].as_object().into_iter().flatten() {
+        if let Some(text) = text.as_str() {
+            model.told.insert(name.as_str().into(), text.into());
+        }
     }
     for (name, method) in told["methods"].as_object().into_iter().flatten() {
         let mapping = match compiled.constant(method) {

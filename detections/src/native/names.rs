@@ -82,7 +82,7 @@ names! {
         Lstrip = "lstrip", Match = "match", Partition = "partition", Pop = "pop", Remove = "remove", Removeprefix = "removeprefix",
         Removesuffix = "removesuffix", Replace = "replace", Rfind = "rfind", Rjust = "rjust", Rpartition = "rpartition", Rsplit = "rsplit",
         Rstrip = "rstrip", Search = "search", Setdefault = "setdefault", Sort = "sort", Split = "split", Splitlines = "splitlines",
-        Startswith = "startswith", Strip = "strip", Sub = "sub", Title = "title", ToDict = "to_dict", Udm = "udm", Union = "union",
+        Startswith = "startswith", Strip = "strip", Sub = "sub", Title = "title", ToDict = "to_dict", Udm = "udm", UdmPath = "udm_path", Union = "union",
         Update = "update", Upper = "upper", Values = "values", Zfill = "zfill", EventTimeEpoch = "event_time_epoch", Lookup = "lookup",
         Casefold = "casefold", Encode = "encode", Decode = "decode",
     }

@@ -49,6 +49,8 @@ pub(super) enum Output {
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) fields: HashMap<Box<str>, Mapping>,
+    /// What `udm_path` says of each field: its path, or its method's name.
+    pub(super) told: HashMap<Box<str>, Box<str>>,
 }
 
 /// Where a unified field is found.

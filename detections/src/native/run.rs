@@ -31,7 +31,9 @@ pub(super) struct Run<'e> {
     pub(super) event: &'e Map<'e>,
     /// Values of the globals that functions write, of the pair that is evaluated.
     written: ArenaVec<'e, Value<'e>>,
-    wrote: bool,
+    pub(super) wrote: bool,
+    /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
+    pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
     steps: u32,
     depth: u32,
 }
@@ -60,6 +62,7 @@ impl<'e> Run<'e> {
             event,
             written: bumpalo::vec![in arena; Value::Unbound; program.written],
             wrote: false,
+            unified: ArenaVec::new_in(arena),
             steps: 0,
             depth: 0,
         }

@@ -14,7 +14,7 @@ return [event.deep_get("a", "B", "c"), event.deep_get("A", "b"), event.get("a", 
 return [event.deep_walk("items", "k"), event.deep_walk("items", "k", return_val="first"), event.deep_walk("items", "k", return_val="last"), event.deep_walk("items", "z", default="d"), event.deep_walk("nested", "x", "y"), event.deep_walk("empty")]
 
 #: unified_fields
-return [event.udm("user"), event.udm("address"), event.udm("place"), event.udm("each", default=0), event.udm("eventName"), event.udm("a", "b"), event.udm("nothing", default="d")]
+return [event.udm("user"), event.udm("address"), event.udm("place"), event.udm("each", default=0), event.udm("eventName"), event.udm("a", "b"), event.udm("nothing", default="d"), event.udm("each"), event.udm("each", default=1), event.udm_path("address"), event.udm_path("each"), event.udm_path("nothing")]
 
 #: views_as_text
 return f"{event.get('a')} {event.get('list')} {event.get('one')} {event.get('items')} {event.get('text')!r}"
