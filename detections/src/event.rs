@@ -3,7 +3,10 @@
 //! Read as Python's `json.loads` reads: of equal keys the last value counts, at the first one's place. What has no exact form here (a lone surrogate,
 //! `NaN`, nesting beyond [`DEEPEST`]) makes the event [`Unreadable`], and Python evaluates it.
 
+use std::cell::{Cell, RefCell};
+
 use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
 
 /// Nesting beyond which an event is left to Python.
 const DEEPEST: u32 = 64;
@@ -25,11 +28,66 @@ pub(crate) enum Node<'e> {
 }
 
 /// A mapping of an event, in its order.
+///
+/// Whoever looks at it is seen: while [`Reads`] are kept, each look-up is noted, and that somebody went through it as a whole.
 #[derive(Debug)]
 pub(crate) struct Map<'e> {
-    pub(crate) members: &'e [(&'e str, Node<'e>)],
+    members: &'e [(&'e str, Node<'e>)],
     /// Whether some key is not ASCII, whose lower case only Python knows.
-    pub(crate) odd_keys: bool,
+    odd_keys: bool,
+    reads: &'e Reads<'e>,
+}
+
+/// What is looked up in an event, if that is asked for.
+#[derive(Debug)]
+pub(crate) struct Reads<'e> {
+    kept: Cell<bool>,
+    whole: Cell<bool>,
+    seen: RefCell<ArenaVec<'e, Read<'e>>>,
+}
+
+/// A look-up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read<'e> {
+    /// The mapping in which.
+    pub(crate) of: *const Map<'e>,
+    pub(crate) key: &'e str,
+    /// What is there.
+    pub(crate) found: Option<Node<'e>>,
+}
+
+impl<'e> Reads<'e> {
+    pub(crate) fn new(arena: &'e Bump) -> Self {
+        Self {
+            kept: Cell::new(false),
+            whole: Cell::new(false),
+            seen: RefCell::new(ArenaVec::new_in(arena)),
+        }
+    }
+
+    /// Whether look-ups are being noted.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.kept.get()
+    }
+
+    /// Begins to note look-ups, forgetting those before.
+    pub(crate) fn keep(&self) {
+        self.kept.set(true);
+        self.whole.set(false);
+        self.seen.borrow_mut().clear();
+    }
+
+    /// Ends it. Hands the look-ups to `look`, unless some mapping was gone through as a whole.
+    pub(crate) fn end<T>(&self, look: impl FnOnce(&[Read<'e>]) -> T) -> Option<T> {
+        self.kept.set(false);
+        (!self.whole.get()).then(|| look(&self.seen.borrow()))
+    }
+
+    fn note(&self, of: *const Map<'e>, key: &'e str, found: Option<Node<'e>>) {
+        if self.kept.get() {
+            self.seen.borrow_mut().push(Read { of, key, found });
+        }
+    }
 }
 
 /// What a look-up without regard to case gave.
@@ -41,20 +99,61 @@ pub(crate) enum Found<'e> {
 }
 
 impl<'e> Map<'e> {
-    /// The value under exactly this key.
-    pub(crate) fn exact(&self, key: &str) -> Option<Node<'e>> {
+    pub(crate) fn new(
+        members: &'e [(&'e str, Node<'e>)],
+        odd_keys: bool,
+        reads: &'e Reads<'e>,
+    ) -> Self {
+        Self {
+            members,
+            odd_keys,
+            reads,
+        }
+    }
+
+    /// Keys and values.
+    pub(crate) fn members(&self) -> &'e [(&'e str, Node<'e>)] {
+        self.reads.whole.set(true);
         self.members
+    }
+
+    /// The look-ups in the whole event.
+    pub(crate) fn reads(&self) -> &'e Reads<'e> {
+        self.reads
+    }
+
+    /// The value under exactly this key, without being noted. Outer `None`: it is not there, but some spelling of it may be.
+    pub(crate) fn peek(&self, key: &str) -> Option<Option<Node<'e>>> {
+        let mut spelt = self.odd_keys;
+        for (name, node) in self.members {
+            if name.len() == key.len() {
+                if *name == key {
+                    return Some(Some(*node));
+                }
+                spelt |= name.eq_ignore_ascii_case(key);
+            }
+        }
+        (!spelt).then_some(None)
+    }
+
+    /// The value under exactly this key.
+    pub(crate) fn exact(&self, key: &'e str) -> Option<Node<'e>> {
+        let found = self
+            .members
             .iter()
             .find(|(name, _)| *name == key)
-            .map(|(_, node)| *node)
+            .map(|(_, node)| *node);
+        self.reads.note(self, key, found);
+        found
     }
 
     /// The value under this key; failing that, the first under another spelling of its letters' case.
-    pub(crate) fn find(&self, key: &str) -> Found<'e> {
+    pub(crate) fn find(&self, key: &'e str) -> Found<'e> {
         let mut spelt = None;
         for (name, node) in self.members {
             if name.len() == key.len() {
                 if *name == key {
+                    self.reads.note(self, key, Some(*node));
                     return Found::Yes(*node);
                 }
                 if spelt.is_none() && name.eq_ignore_ascii_case(key) {
@@ -62,10 +161,17 @@ impl<'e> Map<'e> {
                 }
             }
         }
+        if spelt.is_some() {
+            // An exact look-up would not find it: two kinds of look-up, two answers.
+            self.reads.whole.set(true);
+        }
         match spelt {
             _ if self.odd_keys || !key.is_ascii() => Found::Unknown,
             Some(node) => Found::Yes(node),
-            None => Found::No,
+            None => {
+                self.reads.note(self, key, None);
+                Found::No
+            }
         }
     }
 }
@@ -79,6 +185,7 @@ pub(crate) fn read<'e>(arena: &'e Bump, json: &'e [u8]) -> Result<&'e Map<'e>, U
     let text = std::str::from_utf8(json).map_err(|_| Unreadable)?;
     let mut reader = Reader {
         arena,
+        reads: arena.alloc(Reads::new(arena)),
         text,
         bytes: text.as_bytes(),
         at: 0,
@@ -99,6 +206,7 @@ pub(crate) fn read<'e>(arena: &'e Bump, json: &'e [u8]) -> Result<&'e Map<'e>, U
 pub(crate) fn read_value<'e>(arena: &'e Bump, text: &'e str) -> Result<Node<'e>, Unreadable> {
     let mut reader = Reader {
         arena,
+        reads: arena.alloc(Reads::new(arena)),
         text,
         bytes: text.as_bytes(),
         at: 0,
@@ -118,6 +226,7 @@ pub(crate) fn read_value<'e>(arena: &'e Bump, text: &'e str) -> Result<Node<'e>,
 
 struct Reader<'e> {
     arena: &'e Bump,
+    reads: &'e Reads<'e>,
     text: &'e str,
     bytes: &'e [u8],
     at: usize,
@@ -241,7 +350,9 @@ impl<'e> Reader<'e> {
         }
         let members = self.arena.alloc_slice_copy(&self.members[begun..]);
         self.members.truncate(begun);
-        Ok(Node::Map(self.arena.alloc(Map { members, odd_keys })))
+        Ok(Node::Map(
+            self.arena.alloc(Map::new(members, odd_keys, self.reads)),
+        ))
     }
 
     fn take(&mut self, byte: u8) -> bool {

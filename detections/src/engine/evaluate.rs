@@ -162,7 +162,18 @@ impl Selection {
             }
             arena.reset();
             let read = crate::event::read(&arena, &input.json).ok();
-            let mut rules = self.index.candidates_of(&input.log_type, read);
+            let log_type = input.log_type.as_str();
+            let mut rules = match (&self.native, read) {
+                (Some(native), Some(read)) => {
+                    native.select(&arena, log_type, read, self.index.all(log_type), |some| {
+                        match some {
+                            Some(rules) => self.index.candidates_among(log_type, read, rules),
+                            None => self.index.candidates_of(log_type, Some(read)),
+                        }
+                    })
+                }
+                _ => self.index.candidates_of(log_type, read),
+            };
             rules.retain(|rule| match self.broken.get(rule) {
                 Some(error) => {
                     evaluation

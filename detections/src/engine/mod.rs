@@ -103,7 +103,7 @@ impl Engine {
         let (host, loaded) = host::Host::start(&settings, content).await?;
         let native = settings
             .native
-            .then(|| Native::new(&loaded.native, pack, settings.profile));
+            .then(|| Native::new(&loaded.native, pack, &settings));
         let load = report(loaded);
         let broken = load
             .detections

@@ -49,6 +49,27 @@ impl Index {
         self.candidates_of(log_type, crate::event::read(&arena, json).ok())
     }
 
+    /// All rules of a log type, ascending.
+    pub(crate) fn all(&self, log_type: &str) -> impl Iterator<Item = u32> + '_ {
+        let selector = self.selectors.get(log_type);
+        selector
+            .into_iter()
+            .flat_map(|selector| selector.rules.iter().map(|(rule, _)| *rule))
+    }
+
+    /// Those of some rules that may match the event, fail on it or change state for it.
+    pub(crate) fn candidates_among(
+        &self,
+        log_type: &str,
+        event: &Map<'_>,
+        rules: &[u32],
+    ) -> Vec<u32> {
+        match self.selectors.get(log_type) {
+            Some(selector) if !rules.is_empty() => selector.among(event, rules),
+            _ => Vec::new(),
+        }
+    }
+
     /// The same for an event that has been read; all rules of its type if it could not be.
     pub(crate) fn candidates_of(&self, log_type: &str, event: Option<&Map<'_>>) -> Vec<u32> {
         match self.selectors.get(log_type) {
@@ -200,6 +221,17 @@ impl Selector {
             unanchored,
             tables: tables.into_values().collect(),
         }
+    }
+
+    fn among(&self, event: &Map<'_>, rules: &[u32]) -> Vec<u32> {
+        let Some(found) = self.paths.look(event) else {
+            return rules.to_vec();
+        };
+        let may_hold = |rule: &u32| {
+            let place = self.rules.binary_search_by_key(rule, |(rule, _)| *rule);
+            place.is_ok_and(|place| self.rules[place].1.may_hold(&found))
+        };
+        rules.iter().copied().filter(may_hold).collect()
     }
 
     fn candidates(&self, event: Option<&Map<'_>>) -> Vec<u32> {

@@ -184,7 +184,7 @@ impl Paths {
     fn look_in<'e>(&self, node: usize, map: &Map<'e>, found: &mut [Found<'e>]) -> bool {
         // Children that a key has led to, by their place among their parent's.
         let mut seen = [0_u64; 8];
-        for (key, value) in map.members {
+        for (key, value) in map.members() {
             let Some((place, child)) = self.child(node, key) else {
                 continue;
             };
@@ -263,7 +263,7 @@ impl<'e> Found<'e> {
                 empty: items.is_empty(),
             },
             Node::Map(map) => Self::Mapping {
-                empty: map.members.is_empty(),
+                empty: map.members().is_empty(),
             },
         }
     }

@@ -8,7 +8,7 @@ use super::pattern::{Match, Pattern, Way};
 use super::program::{Mapping, Operator, Step};
 use super::run::{CHANGED, LONGEST_TEXT, Run};
 use super::value::{Done, Stop, Value, Whole, contains_item, lookup, plain, raise, wrap};
-use crate::event::{Map, Node};
+use crate::event::{Map, Node, Reads};
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
 
@@ -114,8 +114,8 @@ impl<'e> Run<'e> {
                 None => Err(raise("TypeError")),
             },
             (Method::Items, []) if named.is_empty() => {
-                let mut items = ArenaVec::with_capacity_in(map.members.len(), self.arena);
-                for (key, node) in map.members {
+                let mut items = ArenaVec::with_capacity_in(map.members().len(), self.arena);
+                for (key, node) in map.members() {
                     let pair = [Value::Text(key), wrap(*node)?];
                     items.push(Value::Tuple(self.arena.alloc(pair)));
                 }
@@ -126,8 +126,8 @@ impl<'e> Run<'e> {
                 Ok(Value::Iterable(keys.unwrap_or(&[]), None))
             }
             (Method::Values, []) if named.is_empty() => {
-                let mut items = ArenaVec::with_capacity_in(map.members.len(), self.arena);
-                for (_, node) in map.members {
+                let mut items = ArenaVec::with_capacity_in(map.members().len(), self.arena);
+                for (_, node) in map.members() {
                     items.push(wrap(*node)?);
                 }
                 Ok(Value::Iterable(items.into_bump_slice(), None))
@@ -171,7 +171,9 @@ impl<'e> Run<'e> {
                 keys => self.not_mapped(map, keys)?.unwrap_or(default),
             });
         };
-        if let Some((_, known)) = self.unified.iter().find(|(known, _)| known == key) {
+        // While look-ups are noted, what another rule has looked up does not count.
+        let alone = map.reads().are_kept();
+        if !alone && let Some((_, known)) = self.unified.iter().find(|(known, _)| known == key) {
             return Ok(known.unwrap_or(default));
         }
         let found = match self.model.and_then(|model| model.fields.get(*key)) {
@@ -888,10 +890,11 @@ fn node_of<'e>(arena: &'e Bump, value: &Value<'e>, depth: u32) -> Done<'e, Node<
                 odd_keys |= !key.is_ascii();
                 members.push((key, node_of(arena, item, depth + 1)?));
             }
-            Node::Map(arena.alloc(Map {
-                members: members.into_bump_slice(),
+            Node::Map(arena.alloc(Map::new(
+                members.into_bump_slice(),
                 odd_keys,
-            }))
+                arena.alloc(Reads::new(arena)),
+            )))
         }
         _ => return Err(Stop::Hole("a container from a data model's method")),
     })

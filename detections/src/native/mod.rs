@@ -7,6 +7,7 @@
 mod address;
 mod builtins;
 mod compile;
+mod memo;
 mod methods;
 mod names;
 mod outputs;
@@ -24,8 +25,10 @@ use bumpalo::Bump;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
+use crate::engine::EngineSettings;
 use crate::event::Map;
 use crate::pack::{DetectionKind, Pack};
+use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::{Detection, Mapping, Model, Output, Program, Step};
 use value::{Constant, Stop};
@@ -36,6 +39,8 @@ pub(crate) struct Native {
     program: Program,
     /// By the detection's index: whether it has shown that it keeps state between events, which only Python has.
     demoted: HashMap<u32, AtomicBool>,
+    /// By log type: which rules say no to which events. An event of another log type has no rules.
+    memos: HashMap<String, Memo>,
     /// How often a rule was left to Python, by reason. Reasons are the holes of the pack: there is no more of them than of its code.
     left: Mutex<BTreeMap<(u32, String), u64>>,
     /// Calls and nanoseconds by rule, if they are asked for.
@@ -53,7 +58,7 @@ pub struct Spent {
 
 impl Native {
     /// Takes what Python told of `pack`.
-    pub(crate) fn new(dump: &Json, pack: &Pack, profile: bool) -> Self {
+    pub(crate) fn new(dump: &Json, pack: &Pack, settings: &EngineSettings) -> Self {
         let none = serde_json::Map::new();
         let functions = dump["functions"].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(functions);
@@ -105,8 +110,15 @@ impl Native {
         Self {
             program,
             demoted,
+            memos: pack
+                .detections
+                .iter()
+                .filter(|_| settings.guards)
+                .flat_map(|detection| &detection.log_types)
+                .map(|log_type| (log_type.clone(), Memo::new()))
+                .collect(),
             left: Mutex::default(),
-            spent: profile.then(Mutex::default),
+            spent: settings.profile.then(Mutex::default),
         }
     }
 
@@ -126,6 +138,63 @@ impl Native {
         left.iter()
             .map(|((rule, why), count)| (*rule as usize, why.clone(), *count))
             .collect()
+    }
+
+    /// The rules that have to look at an event, of those that its guards let through.
+    ///
+    /// `all` are the rules of its log type; `guarded` tells which of some rules its guards let through, or of all of them.
+    pub(crate) fn select<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        all: impl Iterator<Item = u32>,
+        guarded: impl Fn(Option<&[u32]>) -> Vec<u32>,
+    ) -> Vec<u32> {
+        let Some(memo) = self.memos.get(log_type) else {
+            return guarded(None);
+        };
+        match memo.recall(event) {
+            Recollection::Only(rules) => return guarded(Some(&rules)),
+            Recollection::Nothing => {}
+            Recollection::Learn => {
+                let looked_up: Vec<_> = all
+                    .filter_map(|rule| self.looked_up(arena, log_type, event, rule))
+                    .collect();
+                memo.learn(event, &looked_up);
+            }
+            Recollection::New(key) => {
+                let looks = |rule: &u32| {
+                    self.looked_up(arena, log_type, event, *rule)
+                        .is_none_or(|paths| !memo.covers(&paths))
+                };
+                memo.keep(key, all.filter(looks).collect());
+            }
+        }
+        guarded(None)
+    }
+
+    /// What a rule that says no to an event has looked up; `None` if it does not say no, or has looked at more than fields.
+    fn looked_up<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        rule: u32,
+    ) -> Option<Vec<memo::Path>> {
+        let detection = self.program.detections.get(&rule)?;
+        if self.is_demoted(rule) {
+            return None;
+        }
+        let model = self.program.models.get(log_type);
+        let mut run = run::Run::new(arena, &self.program, model, event);
+        event.reads().keep();
+        let said = run.over_event(detection.rule);
+        let paths = event.reads().end(|reads| memo::paths(event, reads));
+        match said {
+            Ok(value::Value::Bool(false)) => paths.flatten(),
+            _ => None,
+        }
     }
 
     /// Evaluates rules over one event, each by itself.

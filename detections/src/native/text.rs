@@ -168,7 +168,7 @@ fn node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'e, ()
         }
         Node::Map(map) => {
             out.push('{');
-            for (place, (key, value)) in map.members.iter().enumerate() {
+            for (place, (key, value)) in map.members().iter().enumerate() {
                 if place > 0 {
                     out.push_str(", ");
                 }
@@ -348,7 +348,7 @@ fn json_node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'
         }
         Node::Map(map) => {
             out.push('{');
-            for (place, (key, value)) in map.members.iter().enumerate() {
+            for (place, (key, value)) in map.members().iter().enumerate() {
                 if place > 0 {
                     out.push_str(", ");
                 }

@@ -217,8 +217,8 @@ pub(super) fn plain<'e>(arena: &'e Bump, node: Node<'e>) -> Done<'e> {
             Value::List(arena.alloc(RefCell::new(list)))
         }
         Node::Map(map) => {
-            let mut pairs = ArenaVec::with_capacity_in(map.members.len(), arena);
-            for (key, item) in map.members {
+            let mut pairs = ArenaVec::with_capacity_in(map.members().len(), arena);
+            for (key, item) in map.members() {
                 pairs.push((Value::Text(key), plain(arena, *item)?));
             }
             Value::Dict(arena.alloc(RefCell::new(pairs)))
@@ -253,7 +253,7 @@ impl<'e> Value<'e> {
             Value::Int(value) => *value != 0,
             Value::Float(value) => *value != 0.0,
             Value::Text(text) => !text.is_empty(),
-            Value::View(map, _) => !map.members.is_empty(),
+            Value::View(map, _) => !map.members().is_empty(),
             Value::ListView(items) => !items.is_empty(),
             Value::List(items) | Value::Set(items) => !items.borrow().is_empty(),
             Value::Tuple(items) => !items.is_empty(),
@@ -399,7 +399,7 @@ impl<'e> Value<'e> {
                     text.chars().count()
                 }
             }
-            Value::View(map, _) => map.members.len(),
+            Value::View(map, _) => map.members().len(),
             Value::ListView(items) => items.len(),
             Value::List(items) | Value::Set(items) => items.borrow().len(),
             Value::Tuple(items) => items.len(),
@@ -431,7 +431,7 @@ impl<'e> Value<'e> {
                 items.into_bump_slice()
             }
             Value::View(map, _) => {
-                arena.alloc_slice_fill_iter(map.members.iter().map(|(key, _)| Value::Text(key)))
+                arena.alloc_slice_fill_iter(map.members().iter().map(|(key, _)| Value::Text(key)))
             }
             Value::Dict(pairs) | Value::Ordered(pairs) => {
                 arena.alloc_slice_fill_iter(pairs.borrow().iter().map(|(key, _)| *key))
@@ -463,8 +463,8 @@ impl<'e> Value<'e> {
     pub(super) fn pairs(&self, arena: &'e Bump) -> Done<'e, Option<&'e [(Value<'e>, Value<'e>)]>> {
         Ok(Some(match self {
             Value::View(map, _) => {
-                let mut pairs = ArenaVec::with_capacity_in(map.members.len(), arena);
-                for (key, node) in map.members {
+                let mut pairs = ArenaVec::with_capacity_in(map.members().len(), arena);
+                for (key, node) in map.members() {
                     pairs.push((Value::Text(key), wrap(*node)?));
                 }
                 pairs.into_bump_slice()
@@ -682,7 +682,7 @@ fn same_mappings<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
             }
         }
         Value::View(map, _) => {
-            for (key, node) in map.members {
+            for (key, node) in map.members() {
                 if !compare(&Value::Text(key), &wrap(*node)?)? {
                     return Ok(false);
                 }

@@ -314,3 +314,76 @@ async fn events_that_are_hard_to_read_are_read_as_python_reads_them() {
     native.engine.stop().await;
     python.engine.stop().await;
 }
+
+/// Rules that mostly say no, by fields alone, by more than fields, and by what looks like a field.
+const DECIDING: &[(&str, &str)] = &[
+    (
+        "by_name",
+        "return event.get('eventName') == 'Create' and event.get('n') == 3",
+    ),
+    ("by_spelling", "return event.get('EVENTNAME') == 'Create'"),
+    (
+        "by_absence",
+        "return event.deep_get('a', 'b', 'c') is None and event.get('flag') is True",
+    ),
+    (
+        "by_kind",
+        "return isinstance(event.get('a'), str) or isinstance(event.get('list'), str)",
+    ),
+    (
+        "by_truth_of_a_mapping",
+        "return event.get('eventName') != 'Create' or not event.get('a')",
+    ),
+    (
+        "by_elements",
+        "return event.get('n') == 4 or 'q' in event.get('list', [])",
+    ),
+    ("by_all_keys", "return 'TEXT' in list(event.keys())"),
+    ("by_length", "return event.get('n') == 4 or len(event) < 10"),
+    ("by_text_of_all", "return 'None' in str(event.get('odd'))"),
+    (
+        "by_model",
+        "return event.udm('user') == 'x' or event.udm('address') == 'DEEP'",
+    ),
+    (
+        "by_walking",
+        "return event.deep_walk('items', 'k') == 'three'",
+    ),
+    (
+        "by_exact_walk",
+        "return event.deep_walk('N') == 3 or event.deep_walk('a', 'B', 'c') == 1",
+    ),
+    ("raises_sometimes", "return event['text'].startswith('x')"),
+    (
+        "by_number",
+        "return event.get('f') > 100 if event.get('f') is not None else False",
+    ),
+];
+
+#[tokio::test]
+async fn what_is_remembered_of_events_changes_no_verdict() {
+    let rules: BTreeMap<&str, String> = DECIDING
+        .iter()
+        .map(|(name, body)| (*name, format!("def rule(event):\n    {body}\n")))
+        .collect();
+    let events = events(2500);
+    let texts: Vec<&str> = events.iter().map(String::as_str).collect();
+    let (native, python) = (running(true, &rules).await, running(false, &rules).await);
+    let (of_native, of_python) = (native.evaluate(&texts).await, python.evaluate(&texts).await);
+    if let Some(difference) = first_difference(&native, &events, &of_native, &of_python) {
+        panic!("{difference}");
+    }
+    // A second time, when most of them are known.
+    let again = native.evaluate(&texts).await;
+    if let Some(difference) = first_difference(&native, &events, &again, &of_python) {
+        panic!("{difference}");
+    }
+    let all = (events.len() * rules.len()) as u64;
+    let looked = again.statistics.pairs_native + again.statistics.pairs_called;
+    assert!(
+        looked * 4 < all * 3,
+        "{looked} of {all} pairs were looked at"
+    );
+    native.engine.stop().await;
+    python.engine.stop().await;
+}
