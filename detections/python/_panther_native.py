@@ -8,6 +8,7 @@ import ast
 import builtins
 import ipaddress
 import re
+import time
 import types
 
 _LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
@@ -44,7 +45,7 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses()}
+        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc()}
 
     def _value(self, value, depth=0):
         """A value as [form, ...]."""
@@ -172,6 +173,11 @@ def _encode(node):
             return kind.__name__
         return [kind.__name__, *(_encode(getattr(node, name, None)) for name in node._fields if name not in _LEFT_OUT)]
     return node
+
+
+def _in_utc():
+    """Whether local time is UTC, all the year."""
+    return all(time.localtime(month * 2_592_000 + year * 31_557_600).tm_gmtoff == 0 for year in range(0, 60, 5) for month in range(12))
 
 
 def _addresses():

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::verdict::{Effects, Evaluation, EventInput, Outcome, Outputs, Statistics, Verdict};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
-use super::{Engine, EngineFault, KeyValueView, RuleError, Selection};
+use super::{Engine, EngineFault, KeyValueView, RuleError, Selection, stored};
 use crate::native::{Answer, Native};
 
 /// Workers that may end in a row without having begun what they were given.
@@ -91,8 +91,27 @@ async fn chunk(
     strikes: &Strikes,
 ) -> Result<Evaluation, EngineFault> {
     let mut progress = Progress::default();
-    let (planned, mut jobs) = planned(engine, &events[range.clone()], range.start).await?;
-    progress.evaluation = planned;
+    let planned = planned(engine, &events[range.clone()], range.start).await?;
+    let mut jobs = planned.jobs;
+    progress.evaluation = planned.evaluation;
+    if !planned.storing.is_empty() {
+        let apart = !engine.selection.share_rows(&jobs);
+        let done = match apart {
+            true => stored::evaluate(engine, &planned.storing, now, store).await?,
+            false => None,
+        };
+        match done {
+            Some(mut done) => {
+                progress.evaluation.verdicts.append(&mut done.verdicts);
+                progress.evaluation.effects.append(&mut done.effects);
+                progress.evaluation.statistics.add(done.statistics);
+            }
+            None => {
+                let statistics = &mut progress.evaluation.statistics;
+                join(&mut jobs, planned.storing, statistics);
+            }
+        }
+    }
     let mut unexplained = 0;
     loop {
         strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
@@ -137,7 +156,7 @@ async fn planned(
     engine: &Engine,
     events: &[EventInput],
     first: usize,
-) -> Result<(Evaluation, Vec<Job>), EngineFault> {
+) -> Result<Planned, EngineFault> {
     engine.pool.open()?;
     let selection = std::sync::Arc::clone(&engine.selection);
     let events = events.to_vec();
@@ -149,10 +168,21 @@ async fn planned(
 }
 
 impl Selection {
-    fn plan(&self, events: &[EventInput], first: usize) -> (Evaluation, Vec<Job>) {
+    /// Whether rules that Python evaluates may use the key-value store, so that all must that do.
+    fn share_rows(&self, jobs: &[Job]) -> bool {
+        let Some(native) = &self.native else {
+            return true;
+        };
+        jobs.iter()
+            .flat_map(|job| &job.rules)
+            .any(|rule| native.may_store(*rule))
+    }
+
+    fn plan(&self, events: &[EventInput], first: usize) -> Planned {
         let begun = std::time::Instant::now();
         let mut evaluation = Evaluation::default();
         let mut jobs = Vec::new();
+        let mut storing = Vec::new();
         let mut arena = bumpalo::Bump::new();
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
@@ -194,27 +224,63 @@ impl Selection {
                         });
                     }
                 };
-                rules = decide(native, &arena, &input.log_type, read, &rules, take);
+                let left = decide(native, &arena, &input.log_type, read, &rules, take);
+                rules = left.python;
+                if !left.storing.is_empty() {
+                    storing.push(Job::of(event, input, left.storing));
+                }
             }
             if rules.is_empty() {
                 continue;
             }
             evaluation.statistics.pairs_called += rules.len() as u64;
             evaluation.statistics.events_called += 1;
-            jobs.push(Job {
-                event,
-                log_type: input.log_type.clone(),
-                json: input.json.clone(),
-                rules,
-            });
+            jobs.push(Job::of(event, input, rules));
         }
         evaluation.statistics.native_micros =
             u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        (evaluation, jobs)
+        Planned {
+            evaluation,
+            jobs,
+            storing,
+        }
     }
 }
 
-/// Evaluates pairs natively and gives the rules that are left to Python.
+/// Gives pairs that were to be evaluated without Python to Python.
+fn join(jobs: &mut Vec<Job>, storing: Vec<Job>, statistics: &mut Statistics) {
+    for mut job in storing {
+        statistics.pairs_called += job.rules.len() as u64;
+        match jobs.binary_search_by_key(&job.event, |job| job.event) {
+            Ok(place) => {
+                jobs[place].rules.append(&mut job.rules);
+                jobs[place].rules.sort_unstable();
+            }
+            Err(place) => {
+                statistics.events_called += 1;
+                jobs.insert(place, job);
+            }
+        }
+    }
+}
+
+/// What is decided of a chunk, and what is not.
+struct Planned {
+    evaluation: Evaluation,
+    /// For Python.
+    jobs: Vec<Job>,
+    /// Rules that ask the key-value store, to be evaluated one event after the other.
+    storing: Vec<Job>,
+}
+
+/// Rules that are not decided.
+#[derive(Default)]
+struct Left {
+    python: Vec<u32>,
+    storing: Vec<u32>,
+}
+
+/// Evaluates pairs natively and gives the rules that are left.
 fn decide<'e>(
     native: &'e Native,
     arena: &'e bumpalo::Bump,
@@ -222,12 +288,13 @@ fn decide<'e>(
     event: &'e crate::event::Map<'e>,
     rules: &[u32],
     mut take: impl FnMut(u32, Option<Box<Outputs>>),
-) -> Vec<u32> {
-    let mut left = Vec::new();
+) -> Left {
+    let mut left = Left::default();
     native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
         Answer::No => take(rule, None),
         Answer::Match(outputs) => take(rule, Some(outputs)),
-        Answer::Python(_) => left.push(rule),
+        Answer::Store => left.storing.push(rule),
+        Answer::Python(_) => left.python.push(rule),
     });
     left
 }

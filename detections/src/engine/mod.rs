@@ -11,6 +11,7 @@ mod host;
 mod layer;
 mod pool;
 mod settings;
+mod stored;
 mod verdict;
 mod wire;
 mod worker;

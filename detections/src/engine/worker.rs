@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::wire::{
     BatchEvent, BatchTest, Body, EventResults, FromPython, Tested, ToPython, Wire, WireError,
 };
-use super::{Change, EngineFault, EngineSettings, KeyValueRow, KeyValueView};
+use super::{Change, EngineFault, EngineSettings, EventInput, KeyValueRow, KeyValueView};
 use crate::pack::Test;
 
 /// How many times its time a pair of event and rule may take before its worker is killed; the worker itself interrupts a function at once its time.
@@ -30,6 +30,17 @@ pub(super) struct Job {
     pub(super) json: Bytes,
     /// Detections to run, never empty.
     pub(super) rules: Vec<u32>,
+}
+
+impl Job {
+    pub(super) fn of(event: usize, input: &EventInput, rules: Vec<u32>) -> Self {
+        Self {
+            event,
+            log_type: input.log_type.clone(),
+            json: input.json.clone(),
+            rules,
+        }
+    }
 }
 
 /// Why a worker did not finish what it was given.
@@ -363,11 +374,11 @@ impl<'a> Store<'a> {
         }
     }
 
-    fn note(&mut self, key: &str, change: Change) {
+    pub(super) fn note(&mut self, key: &str, change: Change) {
         self.changes.entry(key.to_owned()).or_default().push(change);
     }
 
-    async fn read(&self, key: &str) -> Result<Option<KeyValueRow>, EngineFault> {
+    pub(super) async fn read(&self, key: &str) -> Result<Option<KeyValueRow>, EngineFault> {
         let fault = |source| EngineFault::View {
             key: key.to_owned(),
             source,

@@ -3,6 +3,7 @@
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::address::{self, Network};
+use super::moment::Moment;
 use super::names::{Builtin, Class};
 use super::pattern::{Pattern, Way, glob};
 use super::program::{Comparison, Operator};
@@ -42,6 +43,10 @@ impl<'e> Run<'e> {
                 Ok(Value::Bool(!wanted))
             }
             (Builtin::Print, ..) => Ok(Value::None),
+            _ if builtin.is_of_store() => self.stored(builtin, positional, named),
+            (Builtin::FromIsoFormat, [Value::Text(text)], []) => Moment::parse(text)
+                .map(Value::Moment)
+                .ok_or(Stop::Hole("a time in another layout")),
             (Builtin::Sorted, [of], named) => {
                 let items = self.unordered(of)?;
                 self.sorted(items, named)

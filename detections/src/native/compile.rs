@@ -11,6 +11,7 @@ use super::program::{
     Operator, Parameter, Parameters, Part, Statement, Target,
 };
 use super::value::{Constant, Frozen, FrozenKind};
+use crate::pack::Global;
 
 /// Everything that the functions of a pack share while they are compiled.
 pub(super) struct Pack<'d> {
@@ -86,6 +87,58 @@ impl<'d> Pack<'d> {
             .into_iter()
             .filter_map(|text| Some((text.into(), Pattern::new(text, 0)?)))
             .collect()
+    }
+
+    /// By function: whether it, or one that it reaches, uses the key-value store, or a class of the pack that may.
+    pub(super) fn storing(&self, globals: &[Global]) -> Vec<bool> {
+        let mut storing = vec![false; self.places.len()];
+        let mut calls: Vec<Vec<usize>> = vec![Vec::new(); self.places.len()];
+        for (place, entry) in self.dump.values().enumerate() {
+            for form in entry["globals"]
+                .as_object()
+                .into_iter()
+                .flat_map(|globals| globals.values())
+            {
+                self.reach(form, globals, &mut storing[place], &mut calls[place]);
+            }
+        }
+        loop {
+            let before = storing.iter().filter(|stores| **stores).count();
+            for (place, called) in calls.iter().enumerate() {
+                storing[place] = storing[place] || called.iter().any(|called| storing[*called]);
+            }
+            if storing.iter().filter(|stores| **stores).count() == before {
+                return storing;
+            }
+        }
+    }
+
+    fn reach(&self, form: &Json, globals: &[Global], stores: &mut bool, calls: &mut Vec<usize>) {
+        match (form[0].as_str(), &form[1]) {
+            (Some("F"), Json::String(name)) => calls.extend(self.place(name)),
+            (Some("C" | "N"), Json::String(name)) => {
+                let module = name.split('.').next().unwrap_or_default();
+                *stores |= module == "panther_detection_helpers"
+                    || globals.iter().any(|global| global.id == module);
+            }
+            (Some("X"), _) => *stores = true,
+            (Some("P"), Json::Object(members)) => {
+                for member in members.values() {
+                    self.reach(member, globals, stores, calls);
+                }
+            }
+            (Some("L" | "T" | "S"), Json::Array(items)) => {
+                for item in items {
+                    self.reach(item, globals, stores, calls);
+                }
+            }
+            (Some("M"), Json::Array(pairs)) => {
+                for pair in pairs {
+                    self.reach(&pair[1], globals, stores, calls);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// How many slots the written names need.
@@ -780,7 +833,11 @@ impl<'d> Compiler<'_, 'd> {
     /// What an attribute of a module means; `None` if its owner is no module.
     fn member(&mut self, tree: &'d Json) -> Option<Constant> {
         let (of, name) = attribute(tree)?;
-        let owner = name_of(of)?;
+        let Some(owner) = name_of(of) else {
+            return self
+                .dotted(of)
+                .map(|owner| named(&format!("{owner}.{name}")));
+        };
         if self.local(owner, self.scopes.len()).is_some() {
             return None;
         }
@@ -802,8 +859,20 @@ impl<'d> Compiler<'_, 'd> {
                     None => named(&whole),
                 })
             }
+            "C" => Some(named(&format!("{}.{name}", form[1].as_str()?))),
             _ => None,
         }
+    }
+
+    /// The full name of a member of a module of the library, such as `datetime.datetime` for `dt.datetime`.
+    fn dotted(&mut self, tree: &'d Json) -> Option<String> {
+        let (of, name) = attribute(tree)?;
+        let owner = name_of(of)?;
+        if self.local(owner, self.scopes.len()).is_some() {
+            return None;
+        }
+        let form = self.globals.get(owner)?;
+        (form[0] == "N").then(|| Some(format!("{}.{name}", form[1].as_str()?)))?
     }
 
     fn attribute(&mut self, tree: &'d Json) -> Expression {

@@ -27,6 +27,12 @@ impl<'e> Run<'e> {
             Value::Text(text) => self.text_method(text, method, positional),
             Value::Match(found) => match_method(self, found, method, positional),
             Value::Regex(pattern) => self.pattern_method(pattern, method, positional),
+            Value::Moment(moment) => match (method, positional) {
+                (Method::Timestamp, []) if self.program.in_utc => {
+                    Ok(Value::Float(moment.timestamp()))
+                }
+                _ => Err(Stop::Hole("a method of a time")),
+            },
             _ if of.is_mapping() => self.dict_method(&of, method, positional),
             _ if of.is_set() => self.set_method(&of, method, positional),
             _ if of.is_list() => self.list_method(&of, method, positional),

@@ -9,14 +9,17 @@ mod builtins;
 mod compile;
 mod memo;
 mod methods;
+mod moment;
 mod names;
 mod outputs;
 mod pattern;
 mod program;
 mod run;
+mod store;
 mod text;
 mod value;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,12 +28,13 @@ use bumpalo::Bump;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, Outputs};
 use crate::event::Map;
 use crate::pack::{DetectionKind, Pack};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::{Detection, Mapping, Model, Output, Program, Step};
+pub(crate) use store::Rows;
 use value::{Constant, Stop};
 
 /// The rules of a pack that are evaluated here.
@@ -45,6 +49,15 @@ pub(crate) struct Native {
     left: Mutex<BTreeMap<(u32, String), u64>>,
     /// Calls and nanoseconds by rule, if they are asked for.
     spent: Option<Mutex<BTreeMap<u32, Spent>>>,
+}
+
+/// What came of a rule that asks the key-value store.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    Done(Option<Box<Outputs>>),
+    /// This row has to be fetched; then it is to be evaluated again.
+    Missing(String),
+    Python,
 }
 
 /// What a rule has cost.
@@ -62,11 +75,13 @@ impl Native {
         let none = serde_json::Map::new();
         let functions = dump["functions"].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(functions);
+        let storing = compiled.storing(&pack.globals);
         let mut program = Program {
             functions: compiled.functions(),
             patterns: compiled.patterns(),
             written: compiled.written(),
             addresses: addresses(&dump["addresses"]),
+            in_utc: dump["in_utc"] == true,
             ..Program::default()
         };
         for told in dump["detections"].as_array().into_iter().flatten() {
@@ -88,6 +103,8 @@ impl Native {
                     index,
                     Detection {
                         rule,
+                        may_store: storing[rule]
+                            || functions.iter().any(|(_, function)| storing[*function]),
                         functions,
                         id: detection.id.clone(),
                         severity: detection.severity,
@@ -226,6 +243,7 @@ impl Native {
                     Err(Stop::Raise(raised)) => {
                         Answer::Python(format!("it raises {}", raised.classes.name()))
                     }
+                    Err(Stop::Hole(run::STORE)) | Err(Stop::Missing(_)) => Answer::Store,
                     Err(Stop::Hole(what)) => {
                         if what == run::STALE || what == run::CHANGED {
                             self.demote(*rule);
@@ -244,6 +262,36 @@ impl Native {
             }
             take(*rule, answer);
         }
+    }
+
+    /// Evaluates a rule that asks the key-value store, over rows that have been fetched. What it changes is in `rows` then.
+    pub(crate) fn with_rows<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        rule: u32,
+        rows: &'e RefCell<Rows>,
+    ) -> Stored {
+        let model = self.program.models.get(log_type);
+        let mut run = run::Run::new(arena, &self.program, model, event);
+        run.rows = Some(rows);
+        let Some(detection) = self.program.detections.get(&rule) else {
+            return Stored::Python;
+        };
+        match detection.evaluate(&mut run) {
+            Ok(outputs) => Stored::Done(outputs),
+            Err(Stop::Missing(key)) => Stored::Missing(key.to_owned()),
+            Err(Stop::Hole(_) | Stop::Raise(_)) => Stored::Python,
+        }
+    }
+
+    /// Whether a rule may ask the key-value store, as far as its functions tell.
+    pub(crate) fn may_store(&self, rule: u32) -> bool {
+        self.program
+            .detections
+            .get(&rule)
+            .is_none_or(|detection| detection.may_store)
     }
 
     fn is_demoted(&self, rule: u32) -> bool {

@@ -28,6 +28,14 @@ names! {
         Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
         ReSub = "re.sub", ReSplit = "re.split", ReCompile = "re.compile", ReEscape = "re.escape",
+        FromIsoFormat = "datetime.datetime.fromisoformat",
+        GetStringSet = "panther_detection_helpers.caching.get_string_set", PutStringSet = "panther_detection_helpers.caching.put_string_set",
+        AddToStringSet = "panther_detection_helpers.caching.add_to_string_set",
+        ResetStringSet = "panther_detection_helpers.caching.reset_string_set",
+        GetCounter = "panther_detection_helpers.caching.get_counter", IncrementCounter = "panther_detection_helpers.caching.increment_counter",
+        ResetCounter = "panther_detection_helpers.caching.reset_counter", EvaluateThreshold = "panther_detection_helpers.caching.evaluate_threshold",
+        SetKeyExpiration = "panther_detection_helpers.caching.set_key_expiration",
+        CheckAccountAge = "panther_detection_helpers.caching.check_account_age",
         IpAddress = "ipaddress.ip_address", IpNetwork = "ipaddress.ip_network",
     }
 }
@@ -70,6 +78,25 @@ impl Module {
     }
 }
 
+impl Builtin {
+    /// Whether it reads or writes the key-value store.
+    pub(super) fn is_of_store(self) -> bool {
+        matches!(
+            self,
+            Self::GetStringSet
+                | Self::PutStringSet
+                | Self::AddToStringSet
+                | Self::ResetStringSet
+                | Self::GetCounter
+                | Self::IncrementCounter
+                | Self::ResetCounter
+                | Self::EvaluateThreshold
+                | Self::SetKeyExpiration
+                | Self::CheckAccountAge
+        )
+    }
+}
+
 names! {
     /// Methods, of whatever has them.
     Method {
@@ -82,7 +109,7 @@ names! {
         Lstrip = "lstrip", Match = "match", Partition = "partition", Pop = "pop", Remove = "remove", Removeprefix = "removeprefix",
         Removesuffix = "removesuffix", Replace = "replace", Rfind = "rfind", Rjust = "rjust", Rpartition = "rpartition", Rsplit = "rsplit",
         Rstrip = "rstrip", Search = "search", Setdefault = "setdefault", Sort = "sort", Split = "split", Splitlines = "splitlines",
-        Startswith = "startswith", Strip = "strip", Sub = "sub", Title = "title", ToDict = "to_dict", Udm = "udm", UdmPath = "udm_path", Union = "union",
+        Startswith = "startswith", Strip = "strip", Sub = "sub", Timestamp = "timestamp", Title = "title", ToDict = "to_dict", Udm = "udm", UdmPath = "udm_path", Union = "union",
         Update = "update", Upper = "upper", Values = "values", Zfill = "zfill", EventTimeEpoch = "event_time_epoch", Lookup = "lookup",
         Casefold = "casefold", Encode = "encode", Decode = "decode",
     }

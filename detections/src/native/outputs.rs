@@ -17,6 +17,8 @@ const MOST_CONTEXT: usize = 200 * 1024;
 pub(crate) enum Answer {
     No,
     Match(Box<Outputs>),
+    /// It asks the key-value store: see [`super::Native::with_rows`].
+    Store,
     /// Python is to evaluate it, and why.
     Python(String),
 }

@@ -17,6 +17,8 @@ pub(super) struct Program {
     pub(super) patterns: HashMap<Box<str>, super::pattern::Pattern>,
     /// Slots of names that functions write with `global`.
     pub(super) written: usize,
+    /// Whether the interpreter's local time is UTC.
+    pub(super) in_utc: bool,
     /// Networks of the running interpreter that make an address private, and those among them that do not.
     pub(super) addresses: super::address::Tables,
 }
@@ -25,6 +27,8 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Detection {
     pub(super) rule: usize,
+    /// Whether something that its functions reach is of the key-value store, or may be.
+    pub(super) may_store: bool,
     /// Name of an auxiliary function and which it is, in the order in which they run.
     pub(super) functions: Vec<(Output, usize)>,
     pub(super) id: String,

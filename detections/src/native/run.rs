@@ -3,6 +3,8 @@
 //! What Python would do and this does not is a hole: reaching one ends the evaluation without a trace, and Python evaluates the pair of detection and
 //! event. So nothing here has effects beyond the event's arena.
 
+use std::cell::RefCell;
+
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
@@ -10,6 +12,7 @@ use super::program::{
     Arguments, Comparison, Comprehension, Expression, Function, Handler, Made, Model, Operator,
     Part, Program, Statement, Target,
 };
+use super::store::Rows;
 use super::text;
 use super::value::{
     Done, Number, Raised, Stop, Value, Whole, contains_item, item, lookup, raise, wrap,
@@ -34,6 +37,8 @@ pub(super) struct Run<'e> {
     pub(super) wrote: bool,
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
+    /// The rows of the key-value store, if it may be asked.
+    pub(super) rows: Option<&'e RefCell<Rows>>,
     steps: u32,
     depth: u32,
 }
@@ -63,6 +68,7 @@ impl<'e> Run<'e> {
             written: bumpalo::vec![in arena; Value::Unbound; program.written],
             wrote: false,
             unified: ArenaVec::new_in(arena),
+            rows: None,
             steps: 0,
             depth: 0,
         }
@@ -336,7 +342,7 @@ impl<'e> Run<'e> {
             }
             other => other,
         };
-        if matches!(flow, Err(Stop::Hole(_))) {
+        if matches!(flow, Err(Stop::Hole(_) | Stop::Missing(_))) {
             return flow;
         }
         self.depth = depth;
@@ -1210,6 +1216,9 @@ impl<'e> Run<'e> {
 /// What a name holds that only an earlier event can have given its value.
 pub(super) const STALE: &str = "state of an earlier event";
 
+/// The key-value store, where it may not be asked.
+pub(super) const STORE: &str = "the key-value store";
+
 /// A container of the pack that a function would change for all events to come.
 pub(super) const CHANGED: &str = "a constant that is changed in place";
 
@@ -1230,6 +1239,24 @@ fn takes<'e>(class: &Value<'e>, raised: &Raised<'e>, arena: &'e Bump) -> Done<'e
             Ok(false)
         }
         _ => Err(Stop::Hole("an exception of another sort")),
+    }
+}
+
+/// `a // b` of floats, by the steps of Python.
+fn floor_divided(a: f64, b: f64) -> f64 {
+    let rest = a % b;
+    let mut quotient = (a - rest) / b;
+    if rest != 0.0 && (b < 0.0) != (rest < 0.0) {
+        quotient -= 1.0;
+    }
+    if quotient == 0.0 {
+        return 0.0_f64.copysign(a / b);
+    }
+    let floor = quotient.floor();
+    if quotient - floor > 0.5 {
+        floor + 1.0
+    } else {
+        floor
     }
 }
 
@@ -1262,6 +1289,8 @@ fn arithmetic<'e>(operator: Operator, one: Number, two: Number) -> Done<'e> {
     }
     let (a, b) = (one.float()?, two.float()?);
     let value = match operator {
+        Operator::FloorDivide if b == 0.0 => return Err(raise("ZeroDivisionError")),
+        Operator::FloorDivide => floor_divided(a, b),
         Operator::Add => a + b,
         Operator::Subtract => a - b,
         Operator::Multiply => a * b,

@@ -17,6 +17,8 @@ pub(super) enum Stop<'e> {
     Raise(Raised<'e>),
     /// Only Python can tell: what it is that this engine does not do.
     Hole(&'e str),
+    /// A row of the key-value store has to be fetched first.
+    Missing(&'e str),
 }
 
 /// An exception. Its text is not known: what escapes a detection is evaluated by Python again.
@@ -101,6 +103,7 @@ pub(super) enum Value<'e> {
     Match(&'e super::pattern::Match<'e>),
     Network(super::address::Network),
     Address(std::net::IpAddr),
+    Moment(super::moment::Moment),
 }
 
 /// Whether a view is of the whole event, which has more methods.
@@ -268,7 +271,8 @@ impl<'e> Value<'e> {
             | Value::Regex(_)
             | Value::Match(_)
             | Value::Network(_)
-            | Value::Address(_) => true,
+            | Value::Address(_)
+            | Value::Moment(_) => true,
             Value::Iterable(..) => return Err(Stop::Hole("truth of an iterator")),
             Value::Unbound => return Err(Stop::Hole("an unbound name")),
         })

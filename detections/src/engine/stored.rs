@@ -1,0 +1,136 @@
+//! Rules that ask the key-value store, evaluated without Python: one event after the other, since each sees what the one before has written.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::verdict::{Effects, Evaluation, Outcome, Verdict};
+use super::worker::{Job, Store};
+use super::{Engine, EngineFault};
+use crate::native::{Native, Rows, Stored};
+
+/// How far the jobs have been evaluated.
+struct Progress {
+    evaluation: Evaluation,
+    rows: Rows,
+    /// The job, and the rule within it, that is next.
+    job: usize,
+    rule: usize,
+}
+
+enum Ended {
+    Done,
+    Missing(String),
+    Python,
+}
+
+/// Evaluates all jobs. `None` if one of their pairs is for Python: then all of them are, since they share rows.
+pub(super) async fn evaluate(
+    engine: &Engine,
+    jobs: &[Job],
+    now: f64,
+    store: &mut Store<'_>,
+) -> Result<Option<Evaluation>, EngineFault> {
+    #[allow(clippy::cast_possible_truncation)]
+    let now = now as i64;
+    let jobs: Arc<[Job]> = jobs.into();
+    let mut progress = Progress {
+        evaluation: Evaluation::default(),
+        rows: Rows::new(now),
+        job: 0,
+        rule: 0,
+    };
+    loop {
+        let (selection, jobs) = (Arc::clone(&engine.selection), Arc::clone(&jobs));
+        let (after, ended) = tokio::task::spawn_blocking(move || {
+            let ended = match &selection.native {
+                Some(native) => progress.go_on(native, &jobs),
+                None => Ended::Python,
+            };
+            (progress, ended)
+        })
+        .await
+        .map_err(|error| EngineFault::Native {
+            reason: error.to_string(),
+        })?;
+        progress = after;
+        match ended {
+            Ended::Python => return Ok(None),
+            Ended::Missing(key) => {
+                let row = store.read(&key).await?;
+                progress.rows.fetched(&key, row);
+            }
+            Ended::Done => {
+                for change in progress
+                    .evaluation
+                    .effects
+                    .iter()
+                    .flat_map(|effects| &effects.changes)
+                {
+                    store.note(&change.key, change.change.clone());
+                }
+                return Ok(Some(progress.evaluation));
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn go_on(&mut self, native: &Native, jobs: &[Job]) -> Ended {
+        let mut arena = bumpalo::Bump::new();
+        while let Some(job) = jobs.get(self.job) {
+            arena.reset();
+            let rows = RefCell::new(std::mem::take(&mut self.rows));
+            let ended = self.event(native, &arena, job, &rows);
+            self.rows = rows.into_inner();
+            match ended {
+                Ended::Done => {
+                    self.job += 1;
+                    self.rule = 0;
+                }
+                ended => return ended,
+            }
+        }
+        Ended::Done
+    }
+
+    fn event(
+        &mut self,
+        native: &Native,
+        arena: &bumpalo::Bump,
+        job: &Job,
+        rows: &RefCell<Rows>,
+    ) -> Ended {
+        let Ok(event) = crate::event::read(arena, &job.json) else {
+            return Ended::Python;
+        };
+        while let Some(rule) = job.rules.get(self.rule) {
+            let stored = native.with_rows(arena, &job.log_type, event, *rule, rows);
+            let happened = matches!(stored, Stored::Done(_));
+            let mut changes = rows.borrow_mut().end_pair(happened);
+            match stored {
+                Stored::Missing(key) => return Ended::Missing(key),
+                Stored::Python => return Ended::Python,
+                Stored::Done(matched) => {
+                    self.evaluation.statistics.pairs_native += 1;
+                    if let Some(outputs) = matched {
+                        self.evaluation.verdicts.push(Verdict {
+                            event: job.event,
+                            detection: *rule as usize,
+                            outcome: Outcome::Matched(outputs),
+                        });
+                    }
+                    match self.evaluation.effects.last_mut() {
+                        _ if changes.is_empty() => {}
+                        Some(last) if last.event == job.event => last.changes.append(&mut changes),
+                        _ => self.evaluation.effects.push(Effects {
+                            event: job.event,
+                            changes,
+                        }),
+                    }
+                }
+            }
+            self.rule += 1;
+        }
+        Ended::Done
+    }
+}

@@ -1,0 +1,283 @@
+//! The key-value store as rules use it, over rows that have been fetched: the functions of `panther_detection_helpers.caching`.
+//!
+//! A row that has not been fetched stops the evaluation with [`Stop::Missing`]; the evaluation has had no effect and is begun again once it is there.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bumpalo::collections::Vec as ArenaVec;
+
+use super::names::Builtin;
+use super::run::Run;
+use super::value::{Done, Stop, Value, raise};
+use crate::engine::{Change, KeyValueChange, KeyValueRow};
+
+/// How long a row lives unless told otherwise, in seconds.
+const LIFE: i64 = 90 * 24 * 3600;
+/// A time from here on is a moment, one below counts from now.
+const FIRST_MOMENT: i64 = 1_000_000_000;
+
+/// Rows as an evaluation sees them, and what it has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    known: HashMap<String, KeyValueRow>,
+    /// Changes of the pair that is being evaluated, in their order.
+    changes: Vec<KeyValueChange>,
+    /// What rules take for the present, in Unix seconds.
+    now: i64,
+}
+
+impl Rows {
+    pub(crate) fn new(now: i64) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
+        self.known.insert(key.to_owned(), row.unwrap_or_default());
+    }
+
+    /// Makes the changes of a pair part of the rows, or forgets them.
+    pub(crate) fn end_pair(&mut self, happened: bool) -> Vec<KeyValueChange> {
+        let changes = std::mem::take(&mut self.changes);
+        if !happened {
+            return Vec::new();
+        }
+        for KeyValueChange { key, change } in &changes {
+            self.known.entry(key.clone()).or_default().apply(change);
+        }
+        changes
+    }
+
+    /// The row with the pair's own changes over it.
+    fn row<'e>(&self, key: &'e str) -> Done<'e, KeyValueRow> {
+        let mut row = self.known.get(key).cloned().ok_or(Stop::Missing(key))?;
+        for KeyValueChange { change, .. } in self.changes.iter().filter(|change| change.key == key)
+        {
+            row.apply(change);
+        }
+        Ok(row)
+    }
+
+    fn expired(&self, row: &KeyValueRow) -> bool {
+        row.expires.is_some_and(|expires| expires < self.now)
+    }
+
+    fn note(&mut self, key: &str, change: Change) {
+        self.changes.push(KeyValueChange {
+            key: key.to_owned(),
+            change,
+        });
+    }
+
+    /// Removes what a row holds but for its set, if that is to stay.
+    fn clear(&mut self, key: &str, row: &KeyValueRow, keep_set: bool) {
+        if row.count.is_some() {
+            self.note(key, Change::ResetCount);
+        }
+        if row.set.is_some() && !keep_set {
+            self.note(key, Change::ResetSet);
+        }
+        if row.dict.is_some() {
+            let value = serde_json::Value::Null;
+            self.note(key, Change::PutDict { value });
+        }
+    }
+
+    /// Before something is added to a row: one that has passed its time begins anew.
+    fn renewed<'e>(&mut self, key: &'e str) -> Done<'e, KeyValueRow> {
+        let row = self.row(key)?;
+        if self.expired(&row) {
+            self.clear(key, &row, false);
+            return Ok(KeyValueRow::default());
+        }
+        Ok(row)
+    }
+}
+
+/// Arguments by name or place.
+struct Given<'a, 'e> {
+    positional: &'a [Value<'e>],
+    named: &'a [(&'e str, Value<'e>)],
+}
+
+impl<'e> Given<'_, 'e> {
+    fn take(&self, place: usize, name: &str) -> Option<Value<'e>> {
+        self.positional.get(place).copied().or_else(|| {
+            self.named
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| *value)
+        })
+    }
+
+    /// Whether there is nothing but these.
+    fn fits(&self, names: &[&str]) -> bool {
+        self.positional.len() <= names.len()
+            && self.named.iter().all(|(name, _)| {
+                names
+                    .iter()
+                    .skip(self.positional.len())
+                    .any(|known| known == name)
+            })
+    }
+}
+
+impl<'e> Run<'e> {
+    /// A function of the store.
+    pub(super) fn stored(
+        &mut self,
+        function: Builtin,
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e> {
+        let Some(rows) = self.rows else {
+            return Err(Stop::Hole(super::run::STORE));
+        };
+        let given = Given { positional, named };
+        let names: &[&str] = match function {
+            Builtin::GetStringSet | Builtin::GetCounter => &["key", "force_ttl_check"],
+            Builtin::CheckAccountAge | Builtin::ResetCounter | Builtin::ResetStringSet => &["key"],
+            Builtin::SetKeyExpiration => &["key", "epoch_seconds"],
+            Builtin::EvaluateThreshold => &["key", "threshold", "expiry_seconds"],
+            _ => &["key", "val", "epoch_seconds"],
+        };
+        if !given.fits(names) {
+            return Err(Stop::Hole("arguments of a function of the store"));
+        }
+        let key = match given.take(0, "key") {
+            Some(Value::Text(key)) if !key.is_empty() => key,
+            Some(_) if function == Builtin::CheckAccountAge => return Ok(Value::Bool(false)),
+            _ => return Err(raise("TypeError")),
+        };
+        let mut rows = rows.borrow_mut();
+        match function {
+            Builtin::GetStringSet | Builtin::GetCounter => {
+                let checked = match given.take(1, "force_ttl_check") {
+                    Some(value) => value.truthy()?,
+                    None => false,
+                };
+                let row = rows.row(key)?;
+                let gone = checked && rows.expired(&row);
+                if function == Builtin::GetCounter {
+                    return Ok(Value::Int(row.count.filter(|_| !gone).unwrap_or(0)));
+                }
+                self.texts(row.set.filter(|_| !gone).unwrap_or_default())
+            }
+            Builtin::CheckAccountAge => {
+                let row = rows.row(key)?;
+                Ok(Value::Bool(row.set.is_some_and(|set| !set.is_empty())))
+            }
+            Builtin::ResetCounter | Builtin::ResetStringSet => {
+                rows.row(key)?;
+                rows.note(
+                    key,
+                    match function {
+                        Builtin::ResetCounter => Change::ResetCount,
+                        _ => Change::ResetSet,
+                    },
+                );
+                Ok(Value::None)
+            }
+            Builtin::SetKeyExpiration => {
+                let at = moment(rows.now, given.take(1, "epoch_seconds"))?;
+                rows.row(key)?;
+                rows.note(key, Change::Expire { at });
+                Ok(Value::None)
+            }
+            Builtin::PutStringSet => {
+                let values = self.members(given.take(1, "val"), false)?;
+                let row = rows.row(key)?;
+                if values.is_empty() {
+                    rows.note(key, Change::ResetSet);
+                    return Ok(Value::None);
+                }
+                let at = moment(rows.now, given.take(2, "epoch_seconds"))?;
+                rows.clear(key, &row, true);
+                rows.note(key, Change::PutSet { values });
+                rows.note(key, Change::Expire { at });
+                Ok(Value::None)
+            }
+            Builtin::AddToStringSet => {
+                let values = self.members(given.take(1, "val"), true)?;
+                if values.is_empty() {
+                    let row = rows.row(key)?;
+                    return self.texts(row.set.unwrap_or_default());
+                }
+                let at = moment(rows.now, given.take(2, "epoch_seconds"))?;
+                let mut all = rows.renewed(key)?.set.unwrap_or_default();
+                all.extend(values.iter().cloned());
+                rows.note(key, Change::Union { values });
+                rows.note(key, Change::Expire { at });
+                self.texts(all)
+            }
+            Builtin::IncrementCounter | Builtin::EvaluateThreshold => {
+                let number = |place, name, default| match given.take(place, name) {
+                    None => Ok(default),
+                    Some(Value::Int(value)) => Ok(value),
+                    Some(_) => Err(Stop::Hole("a number of the store")),
+                };
+                let (add, life) = if function == Builtin::IncrementCounter {
+                    let life = given.take(2, "epoch_seconds");
+                    (number(1, "val", 1)?, life)
+                } else {
+                    (1, Some(Value::Int(number(2, "expiry_seconds", 3600)?)))
+                };
+                let at = moment(rows.now, life)?;
+                let count = rows.renewed(key)?.count.unwrap_or(0);
+                let count = count.checked_add(add).ok_or(Stop::Hole("a big integer"))?;
+                rows.note(key, Change::Add { value: add });
+                rows.note(key, Change::Expire { at });
+                if function == Builtin::IncrementCounter {
+                    return Ok(Value::Int(count));
+                }
+                let reached = count >= number(1, "threshold", 10)?;
+                if reached {
+                    rows.note(key, Change::ResetCount);
+                }
+                Ok(Value::Bool(reached))
+            }
+            _ => Err(Stop::Hole("a function of the store")),
+        }
+    }
+
+    fn texts(&mut self, texts: BTreeSet<String>) -> Done<'e> {
+        self.step(texts.len())?;
+        let mut items = ArenaVec::with_capacity_in(texts.len(), self.arena);
+        for text in texts {
+            items.push(Value::Text(self.arena.alloc_str(&text)));
+        }
+        Ok(Value::set(self.arena, items))
+    }
+
+    /// The members of a set that is stored; a single text may stand for itself.
+    fn members(&mut self, given: Option<Value<'e>>, single: bool) -> Done<'e, BTreeSet<String>> {
+        let Some(given) = given else {
+            return Err(raise("TypeError"));
+        };
+        if let (Value::Text(text), true) = (given, single) {
+            return Ok([text.to_owned()].into());
+        }
+        self.unordered(&given)?
+            .iter()
+            .map(|one| match one {
+                Value::Text(text) => Ok((*text).to_owned()),
+                _ => Err(raise("TypeError")),
+            })
+            .collect()
+    }
+}
+
+fn moment<'e>(now: i64, given: Option<Value<'e>>) -> Done<'e, i64> {
+    let seconds = match given {
+        None | Some(Value::None) => LIFE,
+        Some(Value::Int(seconds)) => seconds,
+        Some(_) => return Err(Stop::Hole("a time of the store")),
+    };
+    Ok(if seconds >= FIRST_MOMENT {
+        seconds
+    } else {
+        now + seconds
+    })
+}
