@@ -22,6 +22,7 @@ MAX_TEXT = 1000  # characters, the mark of the cut included
 MAX_CONTEXT = 200 * 1024  # characters of JSON
 TRUNCATED = "... (truncated)"
 MAX_TRACE = 4000
+MAX_STACKS = 256
 
 _encode_context = json.JSONEncoder(allow_nan=False, default=json_encoder).encode
 
@@ -36,12 +37,37 @@ def cut(text):
 
 
 def last_frame(error):
-    """Where `error` was raised: file and line of its last frame outside the runner."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if "_panther_" not in frame.filename:
-            return frame
-    return frames[-1] if frames else None
+    """Where `error` was raised: file name, line and function of its last frame outside the runner."""
+    found = last = None
+    at = error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        last = code.co_filename, at.tb_lineno, code.co_name
+        if "_panther_" not in code.co_filename:
+            found = last
+        at = at.tb_next
+    return found or last
+
+
+_stacks = {}  # frames written out, by where they are: a rule that fails, fails often, and this is the dear part
+
+
+def _trace(error):
+    """What `traceback` writes of an exception."""
+    if error.__cause__ is not None or error.__context__ is not None:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    places = []
+    at = error.__traceback__
+    while at is not None:
+        places.append((at.tb_frame.f_code, at.tb_lasti))
+        at = at.tb_next
+    places = tuple(places)
+    stack = _stacks.get(places)
+    if stack is None:
+        if len(_stacks) >= MAX_STACKS:
+            _stacks.clear()
+        stack = _stacks[places] = "".join(traceback.format_tb(error.__traceback__))
+    return "".join(["Traceback (most recent call last):\n", stack, *traceback.format_exception_only(type(error), error)])
 
 
 def describe(error):
@@ -49,13 +75,13 @@ def describe(error):
     try:
         text, title = str(error), repr(error)
         frame = last_frame(error)
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        trace = _trace(error)
     except BaseException:  # pylint: disable=broad-exception-caught
         text, title, frame, trace = "", f"{type(error).__name__}()", None, ""
     where = ""
     if frame is not None:
-        name = frame.filename.rsplit("/", 1)[-1]
-        where = f": {name}, line {frame.lineno}, in {frame.name}"
+        path, line, function = frame
+        where = f": {path.rsplit('/', 1)[-1]}, line {line}, in {function}"
     return {
         "type": type(error).__name__,
         "title": _clean(title[:MAX_TEXT]),

@@ -364,32 +364,26 @@ impl<'e> Reader<'e> {
     /// The string whose opening quote is behind.
     fn string(&mut self) -> Result<&'e str, Unreadable> {
         let begun = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => return self.escaped(begun),
-                Some(0x20..) => self.at += 1,
-                _ => return Err(Unreadable),
+        self.at += plain(&self.bytes[begun..]);
+        match self.bytes.get(self.at) {
+            Some(b'"') => {
+                let text = &self.text[begun..self.at];
+                self.at += 1;
+                Ok(text)
             }
+            Some(b'\\') => self.escaped(begun),
+            _ => Err(Unreadable),
         }
-        let text = &self.text[begun..self.at];
-        self.at += 1;
-        Ok(text)
     }
 
     fn escaped(&mut self, begun: usize) -> Result<&'e str, Unreadable> {
         let mut text = bumpalo::collections::String::with_capacity_in(64, self.arena);
         text.push_str(&self.text[begun..self.at]);
         loop {
-            let plain = self.at;
-            while !matches!(self.bytes.get(self.at), Some(b'"' | b'\\') | None) {
-                if self.bytes[self.at] < 0x20 {
-                    return Err(Unreadable);
-                }
-                self.at += 1;
-            }
-            text.push_str(&self.text[plain..self.at]);
-            let end = self.bytes.get(self.at).copied();
+            let begun = self.at;
+            self.at += plain(&self.bytes[begun..]);
+            text.push_str(&self.text[begun..self.at]);
+            let end = self.bytes.get(self.at).copied().filter(|end| *end >= 0x20);
             self.at += 1;
             match end {
                 Some(b'"') => return Ok(text.into_bump_str()),
@@ -489,6 +483,27 @@ impl<'e> Reader<'e> {
     }
 }
 
+/// How many bytes there are before a quote, a backslash, a control character or the end. Eight at a time.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // The lowest high bit that is set marks the first byte that is zero, or below 0x20; those above it may be marked wrongly.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let ends = quote | backslash | control;
+        if ends != 0 {
+            return place * 8 + (ends.trailing_zeros() / 8) as usize;
+        }
+    }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    bytes.len() - rest.len() + rest.iter().position(ends).unwrap_or(rest.len())
+}
+
 /// A number below 64 that equal keys share.
 fn sort_of(key: &str) -> u32 {
     let bytes = key.as_bytes();
@@ -498,4 +513,74 @@ fn sort_of(key: &str) -> u32 {
         [only] => u32::from(*only),
     };
     (ends + u32::try_from(bytes.len() & 63).unwrap_or(0) * 11) & 63
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn plainly(node: &Node<'_>) -> Option<Value> {
+        Some(match node {
+            Node::Null => Value::Null,
+            Node::Bool(value) => (*value).into(),
+            Node::Int(value) => (*value).into(),
+            Node::Float(value) => (*value).into(),
+            Node::Big => return None,
+            Node::Text(text) => (*text).into(),
+            Node::List(items) => Value::Array(items.iter().map(plainly).collect::<Option<_>>()?),
+            Node::Map(map) => Value::Object(
+                map.members()
+                    .iter()
+                    .map(|(key, node)| Some(((*key).to_owned(), plainly(node)?)))
+                    .collect::<Option<_>>()?,
+            ),
+        })
+    }
+
+    fn events() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            "[ -~]{0,20}",
+            "\\PC{0,12}",
+            "[\"\\\\\n\u{0}-\u{1f}é😀]{0,20}"
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has only finite ones", |value| value.is_finite())
+                .prop_map(Value::from),
+            text.clone().prop_map(Value::from),
+        ];
+        let any = leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map("[ -~é]{0,9}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        proptest::collection::btree_map("[a-c\"\\\\]{0,3}", any, 0..6)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_read_as_serde_reads_it(event in events(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&event).unwrap() } else { event.to_string() };
+            let arena = Bump::new();
+            let read = read(&arena, text.as_bytes()).unwrap();
+            prop_assert_eq!(plainly(&Node::Map(read)), Some(event));
+        }
+
+        #[test]
+        fn nonsense_is_refused_as_serde_refuses_it(text in "[\\[\\]{}\",:\\\\u0-9eE+\\-. tfn]{0,24}") {
+            let text = format!("{{{text}}}");
+            let arena = Bump::new();
+            if read(&arena, text.as_bytes()).is_ok() {
+                prop_assert!(serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+            }
+        }
+    }
 }

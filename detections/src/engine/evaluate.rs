@@ -26,10 +26,7 @@ pub(super) async fn evaluate(
     // run side by side, so the workers are busy all the same.
     let mut store = Store::new(view, engine.settings.rule_time);
     for range in chunks_of(engine, events) {
-        let mut part = chunk(engine, events, range, now, &mut store, &strikes).await?;
-        evaluation.verdicts.append(&mut part.verdicts);
-        evaluation.effects.append(&mut part.effects);
-        evaluation.statistics.add(part.statistics);
+        evaluation.append(chunk(engine, events, range, now, &mut store, &strikes).await?);
     }
     evaluation
         .verdicts
@@ -41,6 +38,14 @@ pub(super) async fn evaluate(
         .map(|rule| rule as usize)
         .collect();
     Ok(evaluation)
+}
+
+impl Evaluation {
+    pub(super) fn append(&mut self, mut part: Self) {
+        self.verdicts.append(&mut part.verdicts);
+        self.effects.append(&mut part.effects);
+        self.statistics.add(part.statistics);
+    }
 }
 
 impl Statistics {
@@ -90,28 +95,32 @@ async fn chunk(
     store: &mut Store<'_>,
     strikes: &Strikes,
 ) -> Result<Evaluation, EngineFault> {
-    let mut progress = Progress::default();
-    let planned = planned(engine, &events[range.clone()], range.start).await?;
-    let mut jobs = planned.jobs;
-    progress.evaluation = planned.evaluation;
-    if !planned.storing.is_empty() {
-        let apart = !engine.selection.share_rows(&jobs);
-        let done = match apart {
-            true => stored::evaluate(engine, &planned.storing, now, store).await?,
-            false => None,
-        };
-        match done {
-            Some(mut done) => {
-                progress.evaluation.verdicts.append(&mut done.verdicts);
-                progress.evaluation.effects.append(&mut done.effects);
-                progress.evaluation.statistics.add(done.statistics);
-            }
-            None => {
-                let statistics = &mut progress.evaluation.statistics;
-                join(&mut jobs, planned.storing, statistics);
-            }
+    let Planned {
+        mut evaluation,
+        mut jobs,
+        storing,
+    } = planned(engine, &events[range.clone()], range.start).await?;
+    if !storing.is_empty() {
+        if engine.selection.share_rows(&jobs) {
+            join(&mut jobs, storing, &mut evaluation.statistics);
+        } else {
+            let part = stored::evaluate(engine, &storing, now, store, strikes).await?;
+            evaluation.append(part);
         }
     }
+    evaluation.append(in_python(engine, jobs, now, store, strikes).await?);
+    Ok(evaluation)
+}
+
+/// Runs jobs to their end, whatever their rules do to the workers.
+pub(super) async fn in_python(
+    engine: &Engine,
+    mut jobs: Vec<Job>,
+    now: f64,
+    store: &mut Store<'_>,
+    strikes: &Strikes,
+) -> Result<Evaluation, EngineFault> {
+    let mut progress = Progress::default();
     let mut unexplained = 0;
     loop {
         strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
@@ -438,7 +447,7 @@ pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
 }
 
 /// How often each rule has cost a worker or its whole time in this evaluation.
-struct Strikes {
+pub(super) struct Strikes {
     limit: u32,
     counts: Mutex<HashMap<u32, u32>>,
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::evaluate::{Strikes, in_python};
 use super::verdict::{Effects, Evaluation, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};
@@ -23,24 +24,26 @@ enum Ended {
     Python,
 }
 
-/// Evaluates all jobs. `None` if one of their pairs is for Python: then all of them are, since they share rows.
+/// Evaluates all jobs. A pair that is for Python goes there by itself, with what those before it have written.
 pub(super) async fn evaluate(
     engine: &Engine,
     jobs: &[Job],
     now: f64,
     store: &mut Store<'_>,
-) -> Result<Option<Evaluation>, EngineFault> {
+    strikes: &Strikes,
+) -> Result<Evaluation, EngineFault> {
     #[allow(clippy::cast_possible_truncation)]
-    let now = now as i64;
-    let jobs: Arc<[Job]> = jobs.into();
+    let rows = Rows::new(now as i64);
+    let shared: Arc<[Job]> = jobs.into();
+    let mut all = Evaluation::default();
     let mut progress = Progress {
         evaluation: Evaluation::default(),
-        rows: Rows::new(now),
+        rows,
         job: 0,
         rule: 0,
     };
     loop {
-        let (selection, jobs) = (Arc::clone(&engine.selection), Arc::clone(&jobs));
+        let (selection, jobs) = (Arc::clone(&engine.selection), Arc::clone(&shared));
         let (after, ended) = tokio::task::spawn_blocking(move || {
             let ended = match &selection.native {
                 Some(native) => progress.go_on(native, &jobs),
@@ -53,25 +56,52 @@ pub(super) async fn evaluate(
             reason: error.to_string(),
         })?;
         progress = after;
+        let part = std::mem::take(&mut progress.evaluation);
+        for change in part.effects.iter().flat_map(|effects| &effects.changes) {
+            store.note(&change.key, change.change.clone());
+        }
+        all.append(part);
         match ended {
-            Ended::Python => return Ok(None),
+            Ended::Done => {
+                all.effects = by_event(all.effects);
+                return Ok(all);
+            }
             Ended::Missing(key) => {
                 let row = store.read(&key).await?;
                 progress.rows.fetched(&key, row);
             }
-            Ended::Done => {
-                for change in progress
-                    .evaluation
-                    .effects
-                    .iter()
-                    .flat_map(|effects| &effects.changes)
-                {
-                    store.note(&change.key, change.change.clone());
+            Ended::Python => {
+                let Some(job) = shared.get(progress.job) else {
+                    continue;
+                };
+                let rules = job.rules.get(progress.rule).copied().into_iter().collect();
+                let alone = Job {
+                    rules,
+                    ..job.clone()
+                };
+                let mut part = in_python(engine, vec![alone], now, store, strikes).await?;
+                part.statistics.pairs_called += 1;
+                part.statistics.events_called += 1;
+                for change in part.effects.iter().flat_map(|effects| &effects.changes) {
+                    progress.rows.changed(change);
                 }
-                return Ok(Some(progress.evaluation));
+                all.append(part);
+                progress.rule += 1;
             }
         }
     }
+}
+
+/// One entry for each event, though several rules changed rows for it.
+fn by_event(effects: Vec<Effects>) -> Vec<Effects> {
+    let mut joined: Vec<Effects> = Vec::with_capacity(effects.len());
+    for mut of in effects {
+        match joined.last_mut() {
+            Some(last) if last.event == of.event => last.changes.append(&mut of.changes),
+            _ => joined.push(of),
+        }
+    }
+    joined
 }
 
 impl Progress {
@@ -106,7 +136,7 @@ impl Progress {
         while let Some(rule) = job.rules.get(self.rule) {
             let stored = native.with_rows(arena, &job.log_type, event, *rule, rows);
             let happened = matches!(stored, Stored::Done(_));
-            let mut changes = rows.borrow_mut().end_pair(happened);
+            let changes = rows.borrow_mut().end_pair(happened);
             match stored {
                 Stored::Missing(key) => return Ended::Missing(key),
                 Stored::Python => return Ended::Python,
@@ -119,13 +149,11 @@ impl Progress {
                             outcome: Outcome::Matched(outputs),
                         });
                     }
-                    match self.evaluation.effects.last_mut() {
-                        _ if changes.is_empty() => {}
-                        Some(last) if last.event == job.event => last.changes.append(&mut changes),
-                        _ => self.evaluation.effects.push(Effects {
+                    if !changes.is_empty() {
+                        self.evaluation.effects.push(Effects {
                             event: job.event,
                             changes,
-                        }),
+                        });
                     }
                 }
             }

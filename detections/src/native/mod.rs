@@ -225,7 +225,7 @@ impl Native {
     ) {
         let mut take = |rule, answer| {
             if let Answer::Python(why) = &answer {
-                *self.left.lock().entry((rule, why.clone())).or_default() += 1;
+                self.leave(rule, why);
             }
             take(rule, answer);
         };
@@ -282,8 +282,20 @@ impl Native {
         match detection.evaluate(&mut run) {
             Ok(outputs) => Stored::Done(outputs),
             Err(Stop::Missing(key)) => Stored::Missing(key.to_owned()),
-            Err(Stop::Hole(_) | Stop::Raise(_)) => Stored::Python,
+            Err(Stop::Hole(what)) => {
+                self.leave(rule, what);
+                Stored::Python
+            }
+            Err(Stop::Raise(raised)) => {
+                self.leave(rule, &format!("it raises {}", raised.classes.name()));
+                Stored::Python
+            }
         }
+    }
+
+    /// Notes that a rule is left to Python.
+    fn leave(&self, rule: u32, why: &str) {
+        *self.left.lock().entry((rule, why.to_owned())).or_default() += 1;
     }
 
     /// Whether a rule may ask the key-value store, as far as its functions tell.

@@ -38,6 +38,13 @@ impl Rows {
         self.known.insert(key.to_owned(), row.unwrap_or_default());
     }
 
+    /// A change that was made elsewhere. A row that has not been fetched will have it when it is.
+    pub(crate) fn changed(&mut self, change: &KeyValueChange) {
+        if let Some(row) = self.known.get_mut(&change.key) {
+            row.apply(&change.change);
+        }
+    }
+
     /// Makes the changes of a pair part of the rows, or forgets them.
     pub(crate) fn end_pair(&mut self, happened: bool) -> Vec<KeyValueChange> {
         let changes = std::mem::take(&mut self.changes);

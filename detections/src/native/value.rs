@@ -458,9 +458,17 @@ impl<'e> Value<'e> {
         }))
     }
 
-    /// Whether the order of its elements is that of Python's hashes.
+    /// Whether the order of its elements follows from their values in a way that only Python knows.
+    ///
+    /// The order of texts in a set is drawn anew for each process of Python, so any is as good; the one of a set of the pack is what this one drew.
     pub(super) fn unordered(&self) -> bool {
-        self.is_set() && self.length().is_some_and(|length| length > 1)
+        match self {
+            Value::Set(items) => {
+                let items = items.borrow();
+                items.len() > 1 && !items.iter().all(|item| matches!(item, Value::Text(_)))
+            }
+            _ => false,
+        }
     }
 
     /// Keys and values of a mapping.

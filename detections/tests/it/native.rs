@@ -440,11 +440,11 @@ async fn rules_share_the_rows_of_the_store_event_by_event() {
         ),
         (
             "puts",
-            "put_string_set(event.get('key', 'none'), set(event.get('list', [])), epoch_seconds=(None if event.get('flag') else 1_800_000_000))\n    SEEN = len(get_string_set(event.get('key', 'none')))",
+            "put_string_set(event.get('key', 'none'), {str(item) for item in event.get('list', [])}, epoch_seconds=(None if event.get('flag') else 1_800_000_000))\n    SEEN = len(get_string_set(event.get('key', 'none')))",
         ),
         (
             "adds",
-            "SEEN = sorted(add_to_string_set(event.get('key', 'none'), event.get('text')))",
+            "SEEN = sorted(add_to_string_set(event.get('key', 'none'), [str(event.get('text')), 'z']))",
         ),
         (
             "resets",
