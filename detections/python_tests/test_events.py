@@ -111,6 +111,16 @@ class Unified(unittest.TestCase):
             self.model,
         )
 
+    def test_a_walk_that_finds_no_key_goes_on_in_the_default(self):
+        event = PantherEvent({"a": {"null": None, "list": [{"b": 1}, {}]}})
+        self.assertEqual(event.deep_walk("a", "x", "y", default=["d"]), "d")
+        self.assertEqual(event.deep_walk("a", "x", default=["d"]), ["d"])
+        self.assertEqual(event.deep_walk("a", "x", "y", default=["d", "e"]), ["d", "e"])
+        self.assertEqual(event.deep_walk("a", "x", "y", default={"y": 1}), 1)
+        self.assertEqual(event.deep_walk("a", "null", default="d"), "d")
+        self.assertEqual(event.deep_walk("a", "null", "y", default=["d"]), ["d"])
+        self.assertEqual(event.deep_walk("a", "list", "b", default="d"), [1, "d"])
+
     def test_a_mapped_name_stops_at_the_mapping(self):
         self.assertEqual(self.event.udm("path"), 5)
         self.assertEqual(self.event.udm("user", default="none"), "none")

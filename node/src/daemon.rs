@@ -426,6 +426,8 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
             workers => workers,
         },
         rule_time: configuration.rule_time,
+        native: configuration.native,
+        shadow_one_in: configuration.shadow_one_in,
         memory_bytes: configuration.memory_bytes,
         ..defaults
     }

@@ -351,6 +351,15 @@ impl AnalysisApi {
                 request(call, Vec::new()),
             )
             .await?;
+        if set.state != DetectionState::Python {
+            self.alarms
+                .set(
+                    "panther-rules-engine",
+                    &format!("rule differs {}", set.id),
+                    None,
+                )
+                .await;
+        }
         if set.state != DetectionState::Suspended {
             self.alarms
                 .set(
@@ -372,7 +381,7 @@ fn shown(detection: &Detection, decided: Option<&Decided>, load_error: Option<&s
     };
     let state = match decided {
         Some(Decided {
-            state: DetectionState::Suspended,
+            state: DetectionState::Suspended | DetectionState::Python,
             version,
             ..
         }) if *version != detection.version => DetectionState::Live,

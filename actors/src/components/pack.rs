@@ -35,6 +35,8 @@ pub enum DetectionState {
     Suspended,
     /// An operator stopped it.
     Off,
+    /// It runs, evaluated by Python alone, because Rust said something else of an event.
+    Python,
 }
 
 impl DetectionState {
@@ -45,6 +47,7 @@ impl DetectionState {
             Self::Live => "live",
             Self::Suspended => "suspended",
             Self::Off => "off",
+            Self::Python => "python",
         }
     }
 
@@ -52,6 +55,7 @@ impl DetectionState {
         match text {
             "suspended" => Self::Suspended,
             "off" => Self::Off,
+            "python" => Self::Python,
             _ => Self::Live,
         }
     }
@@ -244,18 +248,23 @@ impl LivePack {
     pub async fn load(&self, pack: Arc<Pack>, revision: i64) -> Result<Loaded, PackError> {
         let decided = self.decided().await?;
         let mut effective = Pack::clone(&pack);
+        let mut settings = self.settings.clone();
         for detection in &mut effective.detections {
             if let Some(decision) = decided.get(&detection.id) {
+                let same = decision.version == detection.version;
+                if decision.state == DetectionState::Python && same {
+                    settings.python_only.insert(detection.id.clone());
+                }
                 let stays = match decision.state {
-                    DetectionState::Live => true,
+                    DetectionState::Live | DetectionState::Python => true,
                     DetectionState::Off => false,
-                    DetectionState::Suspended => decision.version != detection.version,
+                    DetectionState::Suspended => !same,
                 };
                 detection.enabled &= stays;
             }
         }
         let started = std::time::Instant::now();
-        let engine = Engine::start(self.settings.clone(), &effective).await?;
+        let engine = Engine::start(settings, &effective).await?;
         tracing::info!(
             version = pack.version,
             detections = pack.detections.len(),

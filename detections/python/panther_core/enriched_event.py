@@ -88,10 +88,10 @@ class PantherEvent(ImmutableCaseInsensitiveDict):
 
 def _deep_walk(value, keys, at, default, return_val):
     if at == len(keys):
-        return default if _hollow(value) else value
+        return default if value is None or _hollow(value) else value
     if isinstance(value, Mapping):
-        inner = value.get(keys[at])
-        return default if inner is None else _deep_walk(inner, keys, at + 1, default, return_val)
+        # a missing key continues in `default`, as it may itself be a list or mapping
+        return _deep_walk(value.get(keys[at], default), keys, at + 1, default, return_val)
     found = {}
     if isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::shadow::{self, Shadow};
 use super::verdict::{Effects, Evaluation, EventInput, Outcome, Outputs, Statistics, Verdict};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
@@ -44,6 +45,7 @@ impl Evaluation {
     pub(super) fn append(&mut self, mut part: Self) {
         self.verdicts.append(&mut part.verdicts);
         self.effects.append(&mut part.effects);
+        self.differences.append(&mut part.differences);
         self.statistics.add(part.statistics);
     }
 }
@@ -52,6 +54,7 @@ impl Statistics {
     fn add(&mut self, other: Self) {
         self.pairs += other.pairs;
         self.pairs_native += other.pairs_native;
+        self.events_shadowed += other.events_shadowed;
         self.native_micros += other.native_micros;
         self.pairs_called += other.pairs_called;
         self.events_called += other.events_called;
@@ -99,6 +102,7 @@ async fn chunk(
         mut evaluation,
         mut jobs,
         storing,
+        shadows,
     } = planned(engine, &events[range.clone()], range.start).await?;
     if !storing.is_empty() {
         if engine.selection.share_rows(&jobs) {
@@ -109,6 +113,9 @@ async fn chunk(
         }
     }
     evaluation.append(in_python(engine, jobs, now, store, strikes).await?);
+    if let Some(native) = &engine.selection.native {
+        shadow::compare(native, &shadows, &mut evaluation);
+    }
     Ok(evaluation)
 }
 
@@ -192,6 +199,7 @@ impl Selection {
         let mut evaluation = Evaluation::default();
         let mut jobs = Vec::new();
         let mut storing = Vec::new();
+        let mut shadows = Vec::new();
         let mut arena = bumpalo::Bump::new();
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
@@ -223,9 +231,13 @@ impl Selection {
                 None => true,
             });
             if let (Some(native), Some(read)) = (&self.native, read) {
-                let take = |rule: u32, matched: Option<Box<Outputs>>| {
+                let shadowed = native.shadows();
+                let mut shadow = Shadow::new(event);
+                let take = |rule: u32, matched: Option<Box<Outputs>>, any_order: bool| {
                     evaluation.statistics.pairs_native += 1;
-                    if let Some(outputs) = matched {
+                    if shadowed {
+                        shadow.expect(rule, matched, any_order);
+                    } else if let Some(outputs) = matched {
                         evaluation.verdicts.push(Verdict {
                             event,
                             detection: rule as usize,
@@ -235,6 +247,16 @@ impl Selection {
                 };
                 let left = decide(native, &arena, &input.log_type, read, &rules, take);
                 rules = left.python;
+                if shadowed {
+                    let others = self.index.all(log_type).filter(|rule| {
+                        !rules.contains(rule)
+                            && !self.broken.contains_key(rule)
+                            && !native.may_store(*rule)
+                    });
+                    rules = shadow.with(&rules, others);
+                    evaluation.statistics.events_shadowed += 1;
+                    shadows.push(shadow);
+                }
                 if !left.storing.is_empty() {
                     storing.push(Job::of(event, input, left.storing));
                 }
@@ -252,6 +274,7 @@ impl Selection {
             evaluation,
             jobs,
             storing,
+            shadows,
         }
     }
 }
@@ -280,6 +303,8 @@ struct Planned {
     jobs: Vec<Job>,
     /// Rules that ask the key-value store, to be evaluated one event after the other.
     storing: Vec<Job>,
+    /// What Python is expected to say of events that it evaluates as well.
+    shadows: Vec<Shadow>,
 }
 
 /// Rules that are not decided.
@@ -296,12 +321,12 @@ fn decide<'e>(
     log_type: &str,
     event: &'e crate::event::Map<'e>,
     rules: &[u32],
-    mut take: impl FnMut(u32, Option<Box<Outputs>>),
+    mut take: impl FnMut(u32, Option<Box<Outputs>>, bool),
 ) -> Left {
     let mut left = Left::default();
     native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
-        Answer::No => take(rule, None),
-        Answer::Match(outputs) => take(rule, Some(outputs)),
+        Answer::No => take(rule, None, false),
+        Answer::Match(outputs, any_order) => take(rule, Some(outputs), any_order),
         Answer::Store => left.storing.push(rule),
         Answer::Python(_) => left.python.push(rule),
     });

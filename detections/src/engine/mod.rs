@@ -11,6 +11,7 @@ mod host;
 mod layer;
 mod pool;
 mod settings;
+mod shadow;
 mod stored;
 mod verdict;
 mod wire;
@@ -21,8 +22,8 @@ use std::time::SystemTime;
 
 pub use settings::{EngineFault, EngineSettings};
 pub use verdict::{
-    Change, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow, KeyValueView,
-    Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
+    Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
+    KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
 };
 pub use wire::{Tested, TestedFunction};
 

@@ -1,5 +1,6 @@
 //! How an engine is to run, and the faults that are the node's and not a rule's.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ pub struct EngineSettings {
     pub guards: bool,
     /// Whether rules are evaluated in Rust where the result is that of Python. Without it the results are the same and come later.
     pub native: bool,
+    /// Of how many events one is evaluated by Python as well, with all rules of its log type, to see whether both say the same; Python's word counts.
+    /// 0: none.
+    pub shadow_one_in: u32,
+    /// Ids of detections that are not evaluated in Rust.
+    pub python_only: BTreeSet<String>,
     /// Whether the cost of each rule is kept. It costs some itself.
     pub profile: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
@@ -64,6 +70,8 @@ impl Default for EngineSettings {
             strikes: 3,
             guards: true,
             native: true,
+            shadow_one_in: 1000,
+            python_only: BTreeSet::new(),
             profile: false,
             load_disabled: false,
         }

@@ -29,8 +29,23 @@ pub struct Evaluation {
     /// Detections that ended their worker or ran out of time so often that the rest of this call's events were not given to them. Each event left out
     /// has its rule error in `verdicts`. Indices into the pack's detections, ascending.
     pub suspended: Vec<usize>,
+    /// Pairs of which Rust and Python said something else. Python's word is in `verdicts`, and the engine leaves the rule to it from then on.
+    pub differences: Vec<Difference>,
     /// How the work went.
     pub statistics: Statistics,
+}
+
+/// A pair on which the two ways of evaluating it do not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Place of the event in the input.
+    pub event: usize,
+    /// Place of the detection in the pack.
+    pub detection: usize,
+    /// What Rust said, in short.
+    pub native: String,
+    /// What Python said, in short.
+    pub python: String,
 }
 
 /// Counts of one evaluation.
@@ -41,6 +56,9 @@ pub struct Statistics {
     /// Pairs whose guard holds and that were evaluated without Python.
     #[serde(default)]
     pub pairs_native: u64,
+    /// Events that were evaluated both ways.
+    #[serde(default)]
+    pub events_shadowed: u64,
     /// Pairs whose guard holds and that Python looked at.
     pub pairs_called: u64,
     /// Events with at least one such pair.

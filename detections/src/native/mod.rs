@@ -21,7 +21,7 @@ mod value;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bumpalo::Bump;
@@ -45,6 +45,9 @@ pub(crate) struct Native {
     demoted: HashMap<u32, AtomicBool>,
     /// By log type: which rules say no to which events. An event of another log type has no rules.
     memos: HashMap<String, Memo>,
+    /// Events so far, of which a share is evaluated by Python as well.
+    events: AtomicU64,
+    shadow_one_in: u64,
     /// How often a rule was left to Python, by reason. Reasons are the holes of the pack: there is no more of them than of its code.
     left: Mutex<BTreeMap<(u32, String), u64>>,
     /// Calls and nanoseconds by rule, if they are asked for.
@@ -94,7 +97,8 @@ impl Native {
             let Some(detection) = pack.detections.get(index as usize) else {
                 continue;
             };
-            if detection.kind != DetectionKind::Rule {
+            let in_python = settings.python_only.contains(&detection.id);
+            if detection.kind != DetectionKind::Rule || in_python {
                 continue;
             }
             if let Some(functions) = functions_of(&told["functions"], &compiled) {
@@ -134,9 +138,17 @@ impl Native {
                 .flat_map(|detection| &detection.log_types)
                 .map(|log_type| (log_type.clone(), Memo::new()))
                 .collect(),
+            events: AtomicU64::new(0),
+            shadow_one_in: settings.shadow_one_in.into(),
             left: Mutex::default(),
             spent: settings.profile.then(Mutex::default),
         }
+    }
+
+    /// Whether Python is to evaluate the next event as well, with all rules: the first, and then one of so many.
+    pub(crate) fn shadows(&self) -> bool {
+        let event = self.events.fetch_add(1, Ordering::Relaxed);
+        self.shadow_one_in > 0 && event.is_multiple_of(self.shadow_one_in)
     }
 
     /// What each rule has cost here, if that was asked for.
@@ -239,7 +251,7 @@ impl Native {
                 }
                 Some(detection) => match detection.evaluate(&mut run) {
                     Ok(None) => Answer::No,
-                    Ok(Some(outputs)) => Answer::Match(outputs),
+                    Ok(Some(outputs)) => Answer::Match(outputs, run.any_order),
                     Err(Stop::Raise(raised)) => {
                         Answer::Python(format!("it raises {}", raised.classes.name()))
                     }
@@ -312,7 +324,8 @@ impl Native {
             .is_some_and(|demoted| demoted.load(Ordering::Relaxed))
     }
 
-    fn demote(&self, rule: u32) {
+    /// Leaves a rule to Python from now on.
+    pub(crate) fn demote(&self, rule: u32) {
         if let Some(demoted) = self.demoted.get(&rule) {
             demoted.store(true, Ordering::Relaxed);
         }

@@ -16,7 +16,8 @@ const MOST_CONTEXT: usize = 200 * 1024;
 #[derive(Debug)]
 pub(crate) enum Answer {
     No,
-    Match(Box<Outputs>),
+    /// And whether its texts hang on an order that Python draws anew in each process.
+    Match(Box<Outputs>, bool),
     /// It asks the key-value store: see [`super::Native::with_rows`].
     Store,
     /// Python is to evaluate it, and why.

@@ -37,6 +37,8 @@ pub(super) struct Run<'e> {
     pub(super) wrote: bool,
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
+    /// Whether something was taken from a set in an order that Python might have drawn otherwise.
+    pub(super) any_order: bool,
     /// The rows of the key-value store, if it may be asked.
     pub(super) rows: Option<&'e RefCell<Rows>>,
     steps: u32,
@@ -68,6 +70,7 @@ impl<'e> Run<'e> {
             written: bumpalo::vec![in arena; Value::Unbound; program.written],
             wrote: false,
             unified: ArenaVec::new_in(arena),
+            any_order: false,
             rows: None,
             steps: 0,
             depth: 0,
@@ -78,6 +81,7 @@ impl<'e> Run<'e> {
     pub(super) fn begin(&mut self) {
         self.steps = 0;
         self.depth = 0;
+        self.any_order = false;
         if self.wrote {
             self.written.fill(Value::Unbound);
             self.wrote = false;
@@ -776,6 +780,7 @@ impl<'e> Run<'e> {
         if value.unordered() {
             return Err(Stop::Hole("the order of a set"));
         }
+        self.any_order |= value.is_set() && value.length().is_some_and(|length| length > 1);
         self.unordered(value)
     }
 

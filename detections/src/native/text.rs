@@ -104,7 +104,6 @@ fn repr<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, depth: u32) -> Done<'e
                 repr(out, only, depth + 1)?;
                 out.push('}');
             }
-            items if !value.unordered() => sequence(out, items, "{", "}", depth)?,
             _ => return Err(Stop::Hole("a set as text")),
         },
         Value::Frozen(frozen) => {

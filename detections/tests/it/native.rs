@@ -513,3 +513,68 @@ async fn rules_share_the_rows_of_the_store_event_by_event() {
     }
     assert!(native_pairs > 400, "{native_pairs} pairs without Python");
 }
+
+#[tokio::test]
+async fn a_rule_on_which_python_does_not_agree_is_left_to_it() {
+    // Changing a class of the engine's own is beyond what is told of a pack.
+    let patched = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: 'patched'\ndef rule(event):\n    return event.get('n') == 1\n";
+    let honest = "def rule(event):\n    return event['n'] == 1\n";
+    let files = Files::default()
+        .rule("patched", patched)
+        .rule("honest", honest);
+    let running = files
+        .engine_with(|settings| settings.shadow_one_in = 2)
+        .await;
+    // The first event is looked at both ways, the second is not.
+    let evaluation = running.evaluate(&["{\"n\":1}", "{\"n\":1}"]).await;
+    assert_eq!(evaluation.statistics.events_shadowed, 1);
+    let differing: Vec<(usize, usize)> = evaluation
+        .differences
+        .iter()
+        .map(|difference| (difference.event, difference.detection))
+        .collect();
+    assert_eq!(differing, [(0, running.index("patched"))]);
+    assert_eq!(running.matched(&evaluation, "honest"), [0, 1]);
+    assert_eq!(running.matched(&evaluation, "patched"), [1]);
+    let after = running.evaluate(&["{\"n\":1}", "{\"n\":1}"]).await;
+    assert!(after.differences.is_empty(), "{:?}", after.differences);
+    assert!(running.matched(&after, "patched").is_empty());
+    assert_eq!(running.matched(&after, "honest"), [0, 1]);
+    running.engine.stop().await;
+
+    let running = files
+        .engine_with(|settings| {
+            settings.shadow_one_in = 0;
+            settings.python_only = ["patched".to_owned()].into();
+        })
+        .await;
+    let evaluation = running.evaluate(&["{\"n\":1}"]).await;
+    assert!(running.matched(&evaluation, "patched").is_empty());
+    assert_eq!(evaluation.statistics.events_shadowed, 0);
+    running.engine.stop().await;
+}
+
+#[tokio::test]
+async fn looking_at_every_event_both_ways_finds_nothing() {
+    let mut rules = snippets();
+    rules.extend(
+        DECIDING
+            .iter()
+            .map(|(name, body)| (*name, format!("def rule(event):\n    {body}\n"))),
+    );
+    let mut files = Files::default()
+        .file("model.yml", MODEL)
+        .file("model.py", MODEL_CODE);
+    for (name, code) in &rules {
+        files = files.rule(name, code);
+    }
+    let running = files
+        .engine_with(|settings| settings.shadow_one_in = 1)
+        .await;
+    let events = events(500);
+    let texts: Vec<&str> = events.iter().map(String::as_str).collect();
+    let evaluation = running.evaluate(&texts).await;
+    assert_eq!(evaluation.statistics.events_shadowed, 500);
+    assert_eq!(evaluation.differences, []);
+    running.engine.stop().await;
+}

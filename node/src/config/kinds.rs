@@ -111,6 +111,15 @@ fn number(value: Value, range: &RangeInclusive<i64>, unit: &str) -> Result<i64, 
     }
 }
 
+/// Yes or no.
+pub(super) fn switch(value: Value) -> Result<bool, String> {
+    match value.kind {
+        ValueKind::Boolean(on) => Ok(on),
+        ValueKind::String(text) if text == "true" || text == "false" => Ok(text == "true"),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
 /// A whole number.
 pub(super) fn whole(
     range: RangeInclusive<i64>,

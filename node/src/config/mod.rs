@@ -169,6 +169,10 @@ pub(crate) struct Configuration {
     pub(crate) workers: usize,
     /// Time of one function of one rule for one event.
     pub(crate) rule_time: Duration,
+    /// Whether rules are evaluated in Rust where that is the same.
+    pub(crate) native: bool,
+    /// Of how many events one is evaluated in Python as well; 0: none.
+    pub(crate) shadow_one_in: u32,
     /// Address space of a worker.
     pub(crate) memory_bytes: u64,
     /// Level or directives.
@@ -283,6 +287,9 @@ pub(crate) fn read(
     let workers = given.take("python.workers", 0, " (one per core)", workers);
     let rule_time = kinds::milliseconds(1..=600_000);
     let rule_time = given.take("engine.rule_timeout_ms", 5_000, "", rule_time);
+    let native = given.take("engine.native", true, "", kinds::switch);
+    let shadow = kinds::whole(0..=1_000_000_000, "events");
+    let shadow = given.take("engine.shadow_one_in", 1_000, "", shadow);
     let memory = kinds::whole(128..=1_000_000, "megabytes");
     let memory = given.take("engine.memory_mb", 1_000, "", memory);
     let log_level = given.take("log.level", "info", "", kinds::level);
@@ -311,6 +318,8 @@ pub(crate) fn read(
         packages,
         workers,
         rule_time,
+        native,
+        shadow_one_in: u32::try_from(shadow).unwrap_or(u32::MAX),
         memory_bytes: u64::try_from(memory)
             .unwrap_or(u64::MAX)
             .saturating_mul(1_000_000),

@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
-use panther_detections::engine::EventInput;
+use panther_detections::engine::{Difference, EventInput};
 use panther_detections::pack::Detection;
 use panther_proto::v1::{Message, Row, Transact};
 
@@ -175,6 +175,11 @@ impl RulesEngine {
                 self.suspend(detection).await?;
             }
         }
+        for difference in &evaluation.differences {
+            if let Some(detection) = loaded.pack.detections.get(difference.detection) {
+                self.leave_to_python(detection, difference).await?;
+            }
+        }
         let outputs = self.outputs.current().await?;
         let groups = Groups::of(&loaded.pack, &log_type, &events, evaluation, &outputs);
         if groups.rows() > ROWS && events.len() > 1 {
@@ -207,6 +212,45 @@ impl RulesEngine {
             .set(
                 "panther-rules-engine",
                 &format!("rule suspended {}", detection.id),
+                Some(&reason),
+            )
+            .await;
+        Ok(())
+    }
+
+    /// A rule of which Rust and Python do not say the same is evaluated by Python on all nodes, until there is another version of it.
+    async fn leave_to_python(
+        &self,
+        detection: &Detection,
+        difference: &Difference,
+    ) -> Result<(), Failure> {
+        let reason = format!(
+            "evaluated in Rust it said: {}; in Python: {}",
+            difference.native, difference.python
+        );
+        tracing::warn!(
+            rule = detection.id,
+            native = difference.native,
+            python = difference.python,
+            "a rule is left to Python"
+        );
+        self.live
+            .decide(
+                &detection.id,
+                &detection.version,
+                DetectionState::Python,
+                &reason,
+                Transact::default(),
+            )
+            .await?;
+        let reason = format!(
+            "{} is evaluated by Python alone from now on, which is slower and right: {reason}; please report it, with the event if it can be shown",
+            detection.id
+        );
+        self.alarms
+            .set(
+                "panther-rules-engine",
+                &format!("rule differs {}", detection.id),
                 Some(&reason),
             )
             .await;

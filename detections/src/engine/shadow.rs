@@ -1,0 +1,96 @@
+//! Events that Python evaluates as well, with all rules of their log type, to see whether Rust, the guards and the memory of events are right.
+
+use std::collections::BTreeMap;
+
+use super::verdict::{Difference, Evaluation, Outcome, Outputs};
+use crate::native::Native;
+
+/// Characters that are kept of what each side said.
+const KEPT: usize = 400;
+
+/// What Python is expected to say of one event.
+pub(super) struct Shadow {
+    event: usize,
+    /// By rule: no match, or a match and whether its texts are in an order of Python's own.
+    expected: BTreeMap<u32, Option<(Box<Outputs>, bool)>>,
+}
+
+impl Shadow {
+    pub(super) fn new(event: usize) -> Self {
+        Self {
+            event,
+            expected: BTreeMap::new(),
+        }
+    }
+
+    /// Notes what Rust said of a rule.
+    pub(super) fn expect(&mut self, rule: u32, matched: Option<Box<Outputs>>, any_order: bool) {
+        self.expected
+            .insert(rule, matched.map(|outputs| (outputs, any_order)));
+    }
+
+    /// The rules that Python is to evaluate: those that are left to it, and others, of which no match is expected unless Rust said so.
+    pub(super) fn with(&mut self, left: &[u32], others: impl Iterator<Item = u32>) -> Vec<u32> {
+        for rule in others {
+            self.expected.entry(rule).or_insert(None);
+        }
+        let mut all: Vec<u32> = self.expected.keys().chain(left).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn agrees(&self, rule: u32, said: Option<&Outcome>) -> bool {
+        match (self.expected.get(&rule), said) {
+            (None, _) | (Some(None), None) => true,
+            (Some(Some((outputs, any_order))), Some(Outcome::Matched(said))) => {
+                *any_order || outputs == said
+            }
+            // What became of the worker says nothing of the rule.
+            (_, Some(Outcome::Failed(error))) => matches!(
+                error.kind.as_str(),
+                "DetectionTimeout" | "WorkerDied" | "DetectionSuspended"
+            ),
+            _ => false,
+        }
+    }
+
+    fn native(&self, rule: u32) -> String {
+        match self.expected.get(&rule) {
+            Some(Some((outputs, _))) => cut(&format!("{outputs:?}")),
+            _ => "no match".to_owned(),
+        }
+    }
+}
+
+/// Compares, and leaves to Python the rules of which something else was said.
+pub(super) fn compare(native: &Native, shadows: &[Shadow], evaluation: &mut Evaluation) {
+    for shadow in shadows {
+        let said: BTreeMap<usize, &Outcome> = evaluation
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.event == shadow.event)
+            .map(|verdict| (verdict.detection, &verdict.outcome))
+            .collect();
+        let mut found = Vec::new();
+        for rule in shadow.expected.keys() {
+            let python = said.get(&(*rule as usize)).copied();
+            if shadow.agrees(*rule, python) {
+                continue;
+            }
+            native.demote(*rule);
+            found.push(Difference {
+                event: shadow.event,
+                detection: *rule as usize,
+                native: shadow.native(*rule),
+                python: python
+                    .map_or_else(|| "no match".to_owned(), |said| cut(&format!("{said:?}"))),
+            });
+        }
+        evaluation.differences.append(&mut found);
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(KEPT).collect()
+}
