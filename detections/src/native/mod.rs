@@ -7,17 +7,24 @@
 mod address;
 mod builtins;
 mod compile;
+mod containers;
+mod equality;
+mod expressions;
+mod lookups;
 mod memo;
 mod methods;
 mod moment;
 mod names;
+mod operators;
 mod outputs;
 mod pattern;
 mod program;
 mod run;
 mod store;
 mod text;
+mod texts;
 mod value;
+mod views;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -1,0 +1,390 @@
+//! Expressions and comprehensions.
+
+use bumpalo::collections::Vec as ArenaVec;
+
+use super::equality::Number;
+use super::names::Method;
+use super::program::{Arguments, Comprehension, Expression, Made, Part};
+use super::run::{Frame, LONGEST_TEXT, Run, STALE};
+use super::text;
+use super::value::{Done, Stop, Value, raise};
+
+impl<'e> Run<'e> {
+    pub(super) fn truth(
+        &mut self,
+        expression: &'e Expression,
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e, bool> {
+        self.evaluate(expression, frame)?.truthy()
+    }
+
+    pub(super) fn local(&self, value: Value<'e>) -> Done<'e> {
+        match value {
+            Value::Unbound => Err(raise("UnboundLocalError")),
+            value => Ok(value),
+        }
+    }
+
+    pub(super) fn global(&self, slot: usize) -> Done<'e> {
+        match self.written[slot] {
+            Value::Unbound => Err(Stop::Hole(STALE)),
+            value => Ok(value),
+        }
+    }
+
+    #[allow(clippy::too_many_lines)]
+    pub(super) fn evaluate(
+        &mut self,
+        expression: &'e Expression,
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e> {
+        match expression {
+            Expression::Constant(constant) => constant.value(),
+            Expression::Local(slot) => self.local(frame[*slot]),
+            Expression::Written(slot) => self.global(*slot),
+            Expression::And(parts) => {
+                let mut last = Value::None;
+                for part in parts {
+                    last = self.evaluate(part, frame)?;
+                    if !last.truthy()? {
+                        break;
+                    }
+                }
+                Ok(last)
+            }
+            Expression::Or(parts) => {
+                let mut last = Value::None;
+                for part in parts {
+                    last = self.evaluate(part, frame)?;
+                    if last.truthy()? {
+                        break;
+                    }
+                }
+                Ok(last)
+            }
+            Expression::Not(of) => Ok(Value::Bool(!self.truth(of, frame)?)),
+            Expression::Negate(of) => match self.evaluate(of, frame)?.number() {
+                Some(Number::Int(value)) => value
+                    .checked_neg()
+                    .map(Value::Int)
+                    .ok_or(Stop::Hole("a big integer")),
+                Some(Number::Float(value)) => Ok(Value::Float(-value)),
+                None => Err(Stop::Hole("a sign")),
+            },
+            Expression::Choice(parts) => {
+                let [test, yes, no] = &**parts;
+                let chosen = if self.truth(test, frame)? { yes } else { no };
+                self.evaluate(chosen, frame)
+            }
+            Expression::Compare(first, rest) => {
+                let mut left = self.evaluate(first, frame)?;
+                let mut holds = true;
+                for (comparison, right) in rest {
+                    let right = self.evaluate(right, frame)?;
+                    holds = self.compare(*comparison, &left, &right)?;
+                    if !holds {
+                        break;
+                    }
+                    left = right;
+                }
+                Ok(Value::Bool(holds))
+            }
+            Expression::Binary(operator, operands) => {
+                let [left, right] = &**operands;
+                let left = self.evaluate(left, frame)?;
+                let right = self.evaluate(right, frame)?;
+                self.binary(*operator, left, right)
+            }
+            Expression::Call(callee, arguments) => {
+                let callee = self.evaluate(callee, frame)?;
+                let (positional, named) = self.arguments(arguments, frame)?;
+                self.call(callee, positional, named)
+            }
+            Expression::Method(of, method, arguments) => {
+                let of = self.evaluate(of, frame)?;
+                if matches!(
+                    of,
+                    Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_)
+                ) {
+                    return Err(raise("AttributeError"));
+                }
+                if arguments.named.is_empty()
+                    && let [Expression::Constant(key)] = arguments.positional.as_slice()
+                    && *method == Method::Get
+                    && let Value::View(map, _) = of
+                {
+                    return self.get(map, key.value()?, Value::None);
+                }
+                let (positional, named) = self.arguments(arguments, frame)?;
+                self.method(of, *method, positional, named)
+            }
+            Expression::Attribute(of, name) => {
+                let of = self.evaluate(of, frame)?;
+                self.attribute(&of, name)
+            }
+            Expression::Item(parts) => {
+                let [of, key] = &**parts;
+                let of = self.evaluate(of, frame)?;
+                let key = self.evaluate(key, frame)?;
+                self.subscript(&of, &key)
+            }
+            Expression::Slice(of, bounds) => {
+                let of = self.evaluate(of, frame)?;
+                let mut values = [None; 3];
+                for (value, bound) in values.iter_mut().zip(bounds.iter()) {
+                    if let Some(bound) = bound {
+                        *value = match self.evaluate(bound, frame)? {
+                            Value::None => None,
+                            Value::Int(place) => Some(place),
+                            _ => return Err(Stop::Hole("a slice by something else")),
+                        };
+                    }
+                }
+                self.slice(&of, values)
+            }
+            Expression::List(parts) => {
+                let items = self.elements_of(parts, frame)?;
+                Ok(Value::list(self.arena, items))
+            }
+            Expression::Tuple(parts) => Ok(Value::Tuple(
+                self.elements_of(parts, frame)?.into_bump_slice(),
+            )),
+            Expression::Set(parts) => {
+                let items = self.elements_of(parts, frame)?;
+                self.new_set(&items)
+            }
+            Expression::Dict(parts) => {
+                let dict = Value::dict(
+                    self.arena,
+                    ArenaVec::with_capacity_in(parts.len(), self.arena),
+                );
+                for (key, value) in parts {
+                    if let Some(key) = key {
+                        let key = self.evaluate(key, frame)?;
+                        let value = self.evaluate(value, frame)?;
+                        self.store(&dict, key, value)?;
+                    } else {
+                        let more = self.evaluate(value, frame)?;
+                        let Some(pairs) = more.pairs(self.arena)? else {
+                            return Err(raise("TypeError"));
+                        };
+                        for (key, value) in pairs {
+                            self.store(&dict, *key, *value)?;
+                        }
+                    }
+                }
+                Ok(dict)
+            }
+            Expression::Starred(_) => Err(Stop::Hole("a starred expression")),
+            Expression::Comprehension(made, of) => self.comprehension(*made, of, frame),
+            Expression::Text(parts) => {
+                let mut out = bumpalo::collections::String::new_in(self.arena);
+                for part in parts {
+                    match part {
+                        Part::Text(text) => out.push_str(text),
+                        Part::Value(value) => {
+                            let value = self.evaluate(value, frame)?;
+                            text::write_str(&mut out, &value)?;
+                        }
+                        Part::Repr(value) => {
+                            let value = self.evaluate(value, frame)?;
+                            text::write_repr(&mut out, &value)?;
+                        }
+                    }
+                    if out.len() > LONGEST_TEXT {
+                        return Err(Stop::Hole("a very long text"));
+                    }
+                }
+                Ok(Value::Text(out.into_bump_str()))
+            }
+            Expression::Walrus(slot, value) => {
+                let value = self.evaluate(value, frame)?;
+                frame[*slot] = value;
+                Ok(value)
+            }
+            Expression::Lambda(lambda) => {
+                let mut captured = ArenaVec::with_capacity_in(lambda.captured.len(), self.arena);
+                for (outer, _) in &lambda.captured {
+                    match frame[*outer] {
+                        Value::Unbound => return Err(Stop::Hole("a name that is captured early")),
+                        value => captured.push(value),
+                    }
+                }
+                Ok(Value::Lambda(lambda, captured.into_bump_slice()))
+            }
+            Expression::Hole(what) => Err(Stop::Hole(what)),
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    pub(super) fn arguments(
+        &mut self,
+        arguments: &'e Arguments,
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e, (&'e [Value<'e>], &'e [(&'e str, Value<'e>)])> {
+        let positional = self.elements_of(&arguments.positional, frame)?;
+        let mut named = ArenaVec::with_capacity_in(arguments.named.len(), self.arena);
+        for (name, value) in &arguments.named {
+            let value = self.evaluate(value, frame)?;
+            named.push((&**name, value));
+        }
+        Ok((positional.into_bump_slice(), named.into_bump_slice()))
+    }
+
+    pub(super) fn elements_of(
+        &mut self,
+        parts: &'e [Expression],
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e, ArenaVec<'e, Value<'e>>> {
+        let mut items = ArenaVec::with_capacity_in(parts.len(), self.arena);
+        for part in parts {
+            if let Expression::Starred(many) = part {
+                let many = self.evaluate(many, frame)?;
+                items.extend_from_slice(self.ordered(&many)?);
+            } else {
+                items.push(self.evaluate(part, frame)?);
+            }
+        }
+        Ok(items)
+    }
+
+    pub(super) fn new_set(&mut self, items: &[Value<'e>]) -> Done<'e> {
+        let mut set: ArenaVec<'e, Value<'e>> = ArenaVec::with_capacity_in(items.len(), self.arena);
+        self.step(items.len() * items.len() / 32)?;
+        for item in items {
+            if !item.hashable()? {
+                return Err(raise("TypeError"));
+            }
+            let mut known = false;
+            for other in &set {
+                if other.equals(item)? {
+                    known = true;
+                    break;
+                }
+            }
+            if !known {
+                set.push(*item);
+            }
+        }
+        Ok(Value::set(self.arena, set))
+    }
+
+    /// What a loop over a value gives, where Python's order is known.
+    pub(super) fn ordered(&mut self, value: &Value<'e>) -> Done<'e, &'e [Value<'e>]> {
+        if value.unordered() {
+            return Err(Stop::Hole("the order of a set"));
+        }
+        self.any_order |= value.is_set() && value.length().is_some_and(|length| length > 1);
+        self.unordered(value)
+    }
+
+    /// What a loop over a value gives, for what does not depend on the order.
+    pub(super) fn unordered(&mut self, value: &Value<'e>) -> Done<'e, &'e [Value<'e>]> {
+        match value.elements(self.arena)? {
+            Some(elements) => {
+                self.step(elements.len())?;
+                Ok(elements)
+            }
+            None => match value {
+                Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+                    Err(raise("TypeError"))
+                }
+                _ => Err(Stop::Hole("a loop over an object")),
+            },
+        }
+    }
+
+    // Comprehensions.
+
+    pub(super) fn comprehension(
+        &mut self,
+        made: Made,
+        of: &'e Comprehension,
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e> {
+        match made {
+            Made::Any | Made::All => {
+                let wanted = made == Made::Any;
+                let found = self.each(of, 0, frame, wanted_order(made), &mut |run, frame| {
+                    Ok(run.truth(&of.element, frame)? == wanted)
+                })?;
+                Ok(Value::Bool(found == wanted))
+            }
+            Made::First => {
+                let mut first = None;
+                self.each(of, 0, frame, true, &mut |run, frame| {
+                    first = Some(run.evaluate(&of.element, frame)?);
+                    Ok(true)
+                })?;
+                match (first, &of.default) {
+                    (Some(value), _) => Ok(value),
+                    (None, Some(default)) => self.evaluate(default, frame),
+                    (None, None) => Err(raise("StopIteration")),
+                }
+            }
+            Made::List | Made::Elements | Made::Set => {
+                let mut items = ArenaVec::new_in(self.arena);
+                self.each(of, 0, frame, wanted_order(made), &mut |run, frame| {
+                    items.push(run.evaluate(&of.element, frame)?);
+                    Ok(false)
+                })?;
+                match made {
+                    Made::Set => self.new_set(&items),
+                    Made::List => Ok(Value::list(self.arena, items)),
+                    _ => Ok(Value::once(self.arena, items.into_bump_slice())),
+                }
+            }
+            Made::Dict => {
+                let dict = Value::dict(self.arena, ArenaVec::new_in(self.arena));
+                self.each(of, 0, frame, true, &mut |run, frame| {
+                    let key = run.evaluate(&of.element, frame)?;
+                    let value = match &of.value {
+                        Some(value) => run.evaluate(value, frame)?,
+                        None => Value::None,
+                    };
+                    run.store(&dict, key, value)?;
+                    Ok(false)
+                })?;
+                Ok(dict)
+            }
+        }
+    }
+
+    /// Runs the loops from this one on; `take` says whether it has seen enough.
+    pub(super) fn each(
+        &mut self,
+        of: &'e Comprehension,
+        which: usize,
+        frame: Frame<'_, 'e>,
+        in_order: bool,
+        take: &mut dyn FnMut(&mut Self, Frame<'_, 'e>) -> Done<'e, bool>,
+    ) -> Done<'e, bool> {
+        let Some(this) = of.loops.get(which) else {
+            return take(self, frame);
+        };
+        let over = self.evaluate(&this.over, frame)?;
+        let elements = if in_order {
+            self.ordered(&over)?
+        } else {
+            self.unordered(&over)?
+        };
+        'elements: for element in elements {
+            self.step(1)?;
+            self.assign(&this.target, *element, frame)?;
+            for test in &this.tests {
+                if !self.truth(test, frame)? {
+                    continue 'elements;
+                }
+            }
+            if self.each(of, which + 1, frame, in_order, take)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether elements are wanted in Python's own order. A set may be gone through in any for what is the same in each.
+fn wanted_order(made: Made) -> bool {
+    !matches!(made, Made::Any | Made::All | Made::Set)
+}
