@@ -103,7 +103,7 @@ return [a, b]
 
 #: comprehensions
 names = [item.get("k") for item in event.get("items", []) if item.get("k")]
-return [names, {name: len(name) for name in names}, sorted({name[0] for name in names}), [x + y for x in "ab" for y in "cd"], any(name == "two" for name in names), all(name for name in names)]
+return [names, {name: len(name) for name in names}, sorted({str(name)[:1] for name in names}), [x + y for x in "ab" for y in "cd"], any(name == "two" for name in names), all(name for name in names)]
 
 #: comprehension_scopes
 x = "outer"
@@ -194,7 +194,7 @@ kinds.add("x")
 return [values, items, items.index(2), items.pop(), len(kinds), items.count(9), values.get("zz")]
 
 #: sets
-left, right = set(event.get("list")), {"x", "z"}
+left, right = {str(item) for item in event.get("list")}, {"x", "z"}
 return [sorted(left & right), sorted(left | right), sorted(left - right), sorted(left ^ right), left.issubset(right), left.isdisjoint({"q"}), bool(left), sorted(left.union(["n"])), sorted(left.intersection(["x"]))]
 
 #: one_in_a_set
