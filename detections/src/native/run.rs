@@ -214,11 +214,7 @@ impl<'e> Run<'e> {
 
     // Statements.
 
-    fn block(
-        &mut self,
-        statements: &'e [Statement],
-        frame: Frame<'_, 'e>,
-    ) -> Done<'e, Flow<'e>> {
+    fn block(&mut self, statements: &'e [Statement], frame: Frame<'_, 'e>) -> Done<'e, Flow<'e>> {
         for statement in statements {
             match self.statement(statement, frame)? {
                 Flow::On => {}
@@ -228,11 +224,7 @@ impl<'e> Run<'e> {
         Ok(Flow::On)
     }
 
-    fn statement(
-        &mut self,
-        statement: &'e Statement,
-        frame: Frame<'_, 'e>,
-    ) -> Done<'e, Flow<'e>> {
+    fn statement(&mut self, statement: &'e Statement, frame: Frame<'_, 'e>) -> Done<'e, Flow<'e>> {
         self.step(1)?;
         match statement {
             Statement::Return(value) => {
@@ -502,12 +494,7 @@ impl<'e> Run<'e> {
     }
 
     /// `+=` changes a list in place, others make a new value.
-    fn augmented(
-        &mut self,
-        current: Value<'e>,
-        operator: Operator,
-        value: Value<'e>,
-    ) -> Done<'e> {
+    fn augmented(&mut self, current: Value<'e>, operator: Operator, value: Value<'e>) -> Done<'e> {
         match (current, operator) {
             (Value::List(items), Operator::Add) => {
                 let more = self.ordered(&value)?;

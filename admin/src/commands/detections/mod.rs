@@ -3,6 +3,7 @@
 mod archive;
 mod live;
 mod problems;
+mod profile;
 mod test;
 mod upload;
 
@@ -28,6 +29,8 @@ pub(crate) enum Detections {
     Test(test::Test),
     /// Check a pack's files without running anything, without a server
     Check(Check),
+    /// What each rule costs over a file of events, without a server
+    Profile(profile::Profile),
     /// Make a pack live: a folder, or a zip of one
     Upload(upload::Upload),
     /// The detections that are live
@@ -52,6 +55,7 @@ impl Detections {
         match self {
             Self::Test(test) => test.run(context).await,
             Self::Check(check) => check.run(context).await,
+            Self::Profile(profile) => profile.run(context).await,
             Self::Upload(upload) => upload.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,

@@ -100,12 +100,12 @@ impl Test {
 }
 
 /// The engine could not be run.
-fn fault(fault: EngineFault) -> Failure {
+pub(super) fn fault(fault: EngineFault) -> Failure {
     let configuration = matches!(
         fault,
         EngineFault::Python { .. } | EngineFault::Start { .. } | EngineFault::Io { .. }
     );
-    let failure = Failure::new("the tests could not be run").why(fault.to_string());
+    let failure = Failure::new("the rules could not be run").why(fault.to_string());
     if configuration {
         failure
             .exiting(Exit::BadConfiguration)
@@ -129,7 +129,7 @@ fn marked(report: &str, look: &Look) -> String {
 }
 
 /// Workers run in a folder of their own: a path is one from where the command was given, a name is looked up in PATH.
-fn from_here(python: PathBuf) -> PathBuf {
+pub(super) fn from_here(python: PathBuf) -> PathBuf {
     if python.components().count() < 2 {
         return python;
     }
