@@ -390,6 +390,75 @@ async fn what_is_remembered_of_events_changes_no_verdict() {
     python.engine.stop().await;
 }
 
+#[tokio::test]
+async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
+    let rules = BTreeMap::from([
+        ("field", "return event.get('eventName') == 'Other'"),
+        (
+            "unlike_field",
+            "return event.get('eventName') == 'Create' and event.get('id') == 'special'",
+        ),
+        (
+            "elements",
+            "return event.get('eventName') == 'Create' and 'q' in event.get('list', [])",
+        ),
+        ("list_as_text", "return \"'q'\" in f\"{event.get('list')}\""),
+        (
+            "keys",
+            "return event.get('eventName') == 'Create' and len(event) == 6",
+        ),
+        (
+            "mapping",
+            "return 'q' in [value for value in event.get('a', {}).values()]",
+        ),
+        ("mapping_as_text", "return \"'q'\" in str(event.get('a'))"),
+        ("truth", "return not event.get('a')"),
+        ("below", "return event.deep_get('a', 'b') == 'q'"),
+        ("spelt", "return event.get('EVENTNAME') == 'q'"),
+        ("walked", "return event.deep_walk('items', 'k') == 'q'"),
+        ("unified", "return event.udm('user') == 'q'"),
+    ])
+    .into_iter()
+    .map(|(name, body)| (name, format!("def rule(event):\n    {body}\n")))
+    .collect();
+    let usual = |id: usize| json!({"eventName": "Create", "id": format!("id {id}"), "list": ["x"], "a": {"b": "c"}, "items": [{"k": "v"}]});
+    let mut events: Vec<String> = (0..600).map(|id| usual(id).to_string()).collect();
+    // Each looks like the usual ones to all rules but one or two.
+    let unusual: [(&str, Value); 8] = [
+        ("eventName", json!("Other")),
+        ("id", json!("special")),
+        ("list", json!(["x", "q"])),
+        ("extra", json!(1)),
+        ("a", json!({"b": "q"})),
+        ("a", json!({"b": "c", "d": "q"})),
+        ("a", json!({})),
+        ("items", json!([{"k": "q"}])),
+    ];
+    for (key, value) in unusual {
+        let mut event = usual(1);
+        event[key] = value;
+        events.push(event.to_string());
+    }
+    let mut respelt = usual(1);
+    respelt["text"] = json!("q");
+    respelt["EVENTNAME"] = json!("q");
+    events.push(respelt.to_string());
+    let texts: Vec<&str> = events.iter().map(String::as_str).collect();
+    let (native, python) = (running(true, &rules).await, running(false, &rules).await);
+    let (of_native, of_python) = (native.evaluate(&texts).await, python.evaluate(&texts).await);
+    if let Some(difference) = first_difference(&native, &events, &of_native, &of_python) {
+        panic!("{difference}");
+    }
+    // The usual ones are known by now, and spare some of the rules.
+    let again = native.evaluate(&texts[..600]).await.statistics;
+    assert!(
+        again.pairs_native + again.pairs_called < 600 * rules.len() as u64 * 3 / 4,
+        "{again:?}"
+    );
+    native.engine.stop().await;
+    python.engine.stop().await;
+}
+
 /// Rows as another call may have left them.
 struct Left;
 
