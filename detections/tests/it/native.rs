@@ -530,7 +530,7 @@ async fn rules_share_the_rows_of_the_store_event_by_event() {
         ),
         (
             "raises_late",
-            "increment_counter('late')\n    SEEN = event['text'].upper() if event.get('n') == 3 else event['nothing']",
+            "count = increment_counter('late')\n    SEEN = [count, event['text'].upper()] if event.get('n') == 3 else event['nothing']",
         ),
     ];
     let rules: BTreeMap<&str, String> = bodies
