@@ -13,6 +13,7 @@ import types
 
 _LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
 _MOST_INT = 1 << 63
+_DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
 _BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
 
 
@@ -99,6 +100,11 @@ class _Dump:
         if node is None:
             del self._functions[name]
             return
+        try:
+            tree = _encode(node)
+        except _TooDeep:
+            del self._functions[name]
+            return
         named = _names(code)
         scope = function.__globals__
         known = {}
@@ -111,7 +117,7 @@ class _Dump:
         keywords = function.__kwdefaults__ or {}
         self._functions[name] = {
             "module": function.__module__,
-            "tree": _encode(node),
+            "tree": tree,
             "globals": known,
             "defaults": [self._value(value) for value in function.__defaults__ or ()],
             "keyword_defaults": {key: self._value(value) for key, value in keywords.items()},
@@ -154,11 +160,17 @@ def _is_text(value):
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _encode(node):
+class _TooDeep(Exception):
+    """A function that is nested deeper than the host reads."""
+
+
+def _encode(node, depth=0):
     """A node as [class, field, ...] in the order of its fields; the value of a constant as [form, value]."""
+    if depth > _DEEPEST:
+        raise _TooDeep
     kind = type(node)
     if kind is list:
-        return [_encode(item) for item in node]
+        return [_encode(item, depth + 1) for item in node]
     if kind is ast.Constant:
         value = node.value
         if value is None or type(value) in (bool, str, int, float):
@@ -171,7 +183,8 @@ def _encode(node):
     if isinstance(node, ast.AST):
         if not node._fields:
             return kind.__name__
-        return [kind.__name__, *(_encode(getattr(node, name, None)) for name in node._fields if name not in _LEFT_OUT)]
+        fields = (getattr(node, name, None) for name in node._fields if name not in _LEFT_OUT)
+        return [kind.__name__, *(_encode(field, depth + 1) for field in fields)]
     return node
 
 

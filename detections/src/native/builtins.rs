@@ -297,6 +297,9 @@ impl<'e> Run<'e> {
     fn is_instance(&mut self, of: &Value<'e>, class: &Value<'e>) -> Done<'e, bool> {
         if class.is_tuple() {
             for one in self.ordered(class)? {
+                if one.is_tuple() {
+                    return Err(Stop::Hole("classes inside classes"));
+                }
                 if self.is_instance(of, one)? {
                     return Ok(true);
                 }

@@ -15,6 +15,14 @@ impl<'e> Value<'e> {
 
     /// Python's `==`.
     pub(super) fn equals(&self, other: &Self) -> Done<'e, bool> {
+        self.equals_at(other, 0)
+    }
+
+    /// At this depth inside the values that are compared: they may be made to hold themselves.
+    fn equals_at(&self, other: &Self, depth: u32) -> Done<'e, bool> {
+        if depth > DEEPEST {
+            return Err(Stop::Hole("a deep value"));
+        }
         match (self, other) {
             (Value::Text(one), Value::Text(other)) => Ok(one == other),
             (Value::None, Value::None) => Ok(true),
@@ -23,11 +31,11 @@ impl<'e> Value<'e> {
                 Err(Stop::Hole("equality of iterators"))
             }
             (Value::None | Value::Text(_), _) | (_, Value::None | Value::Text(_)) => Ok(false),
-            _ => self.equals_more(other),
+            _ => self.equals_more(other, depth),
         }
     }
 
-    pub(super) fn equals_more(&self, other: &Self) -> Done<'e, bool> {
+    fn equals_more(&self, other: &Self, depth: u32) -> Done<'e, bool> {
         if let (Some(one), Some(two)) = (self.number(), other.number()) {
             return one.equals(two);
         }
@@ -35,7 +43,7 @@ impl<'e> Value<'e> {
             return Ok(false);
         }
         if self.is_mapping() && other.is_mapping() {
-            return same_mappings(self, other);
+            return same_mappings(self, other, depth + 1);
         }
         match (self.sequence_kind(), other.sequence_kind()) {
             (Some(one), Some(two)) => {
@@ -43,7 +51,7 @@ impl<'e> Value<'e> {
                     || (one == Sequence::View && two == Sequence::List)
                     || (one == Sequence::List && two == Sequence::View)
                 {
-                    return same_sequences(self, other);
+                    return same_sequences(self, other, depth + 1);
                 }
                 if one == Sequence::Set
                     || two == Sequence::Set
@@ -65,6 +73,9 @@ impl<'e> Value<'e> {
         }
     }
 }
+
+/// Values inside values that are compared or hashed.
+pub(super) const DEEPEST: u32 = 60;
 
 /// A number.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +119,7 @@ fn exact<'e>(value: i64) -> Done<'e, f64> {
     }
 }
 
-fn same_sequences<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
+fn same_sequences<'e>(one: &Value<'e>, other: &Value<'e>, depth: u32) -> Done<'e, bool> {
     if one.length() != other.length() {
         return Ok(false);
     }
@@ -122,7 +133,7 @@ fn same_sequences<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
         return Ok(true);
     }
     for place in 0..length {
-        if !item(one, place)?.equals(&item(other, place)?)? {
+        if !item(one, place)?.equals_at(&item(other, place)?, depth)? {
             return Ok(false);
         }
     }
@@ -194,13 +205,13 @@ pub(super) fn lookup<'e>(of: &Value<'e>, key: &Value<'e>) -> Done<'e, Option<Val
 }
 
 /// Mappings are equal by what they hold, key by exact key.
-fn same_mappings<'e>(one: &Value<'e>, other: &Value<'e>) -> Done<'e, bool> {
+fn same_mappings<'e>(one: &Value<'e>, other: &Value<'e>, depth: u32) -> Done<'e, bool> {
     if one.length() != other.length() {
         return Ok(false);
     }
     let compare = |key: &Value<'e>, value: &Value<'e>| -> Done<'e, bool> {
         match lookup(other, key)? {
-            Some(found) => value.equals(&found),
+            Some(found) => value.equals_at(&found, depth),
             None => Ok(false),
         }
     };

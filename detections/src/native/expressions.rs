@@ -32,12 +32,26 @@ impl<'e> Run<'e> {
         }
     }
 
-    #[allow(clippy::too_many_lines)]
     pub(super) fn evaluate(
         &mut self,
         expression: &'e Expression,
         frame: Frame<'_, 'e>,
     ) -> Done<'e> {
+        match expression {
+            // They lead no further.
+            Expression::Constant(constant) => constant.value(),
+            Expression::Local(slot) => self.local(frame[*slot]),
+            expression => {
+                self.nest()?;
+                let value = self.nested(expression, frame);
+                self.leave();
+                value
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_lines)]
+    fn nested(&mut self, expression: &'e Expression, frame: Frame<'_, 'e>) -> Done<'e> {
         match expression {
             Expression::Constant(constant) => constant.value(),
             Expression::Local(slot) => self.local(frame[*slot]),

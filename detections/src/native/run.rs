@@ -17,6 +17,10 @@ use crate::event::Map;
 const MOST_STEPS: u32 = 200_000;
 /// Calls within calls. Python's own limit is a thousand.
 const DEEPEST: u32 = 40;
+/// Statements and expressions inside each other, over all calls: each takes some of the thread's stack.
+const MOST_NESTED: u32 = 300;
+/// Bytes that all rules together may take for one event. What is larger is for Python, whose memory is bounded from outside.
+const MOST_BYTES: usize = 64 << 20;
 /// Characters of a text that is put together.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
@@ -37,6 +41,7 @@ pub(super) struct Run<'e> {
     pub(super) rows: Option<&'e RefCell<Rows>>,
     steps: u32,
     depth: u32,
+    nested: u32,
 }
 
 /// How a statement ended.
@@ -68,6 +73,7 @@ impl<'e> Run<'e> {
             rows: None,
             steps: 0,
             depth: 0,
+            nested: 0,
         }
     }
 
@@ -75,6 +81,7 @@ impl<'e> Run<'e> {
     pub(super) fn begin(&mut self) {
         self.steps = 0;
         self.depth = 0;
+        self.nested = 0;
         self.any_order = false;
         if self.wrote {
             self.written.fill(Value::Unbound);
@@ -88,6 +95,9 @@ impl<'e> Run<'e> {
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.steps > MOST_STEPS {
             return Err(Stop::Hole("many steps"));
+        }
+        if self.arena.allocated_bytes() > MOST_BYTES {
+            return Err(Stop::Hole("much memory"));
         }
         Ok(())
     }
@@ -214,7 +224,28 @@ impl<'e> Run<'e> {
 
     // Statements.
 
+    /// One level further into statements or expressions.
+    pub(super) fn nest(&mut self) -> Done<'e, ()> {
+        if self.nested >= MOST_NESTED {
+            return Err(Stop::Hole("deeply nested code"));
+        }
+        self.nested += 1;
+        Ok(())
+    }
+
+    /// And out of it.
+    pub(super) fn leave(&mut self) {
+        self.nested -= 1;
+    }
+
     fn block(&mut self, statements: &'e [Statement], frame: Frame<'_, 'e>) -> Done<'e, Flow<'e>> {
+        self.nest()?;
+        let flow = self.each_of(statements, frame);
+        self.leave();
+        flow
+    }
+
+    fn each_of(&mut self, statements: &'e [Statement], frame: Frame<'_, 'e>) -> Done<'e, Flow<'e>> {
         for statement in statements {
             match self.statement(statement, frame)? {
                 Flow::On => {}
@@ -523,6 +554,9 @@ pub(super) fn takes<'e>(class: &Value<'e>, raised: &Raised<'e>, arena: &'e Bump)
         Value::ErrorClass(classes) => Ok(raised.classes.include(classes.name())),
         value if value.is_tuple() => {
             for one in value.elements(arena)?.unwrap_or(&[]) {
+                if one.is_tuple() {
+                    return Err(Stop::Hole("classes inside classes"));
+                }
                 if takes(one, raised, arena)? {
                     return Ok(true);
                 }

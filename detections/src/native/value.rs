@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::Number;
+use super::equality::{DEEPEST, Number};
 use super::names::{Builtin, Class};
 use super::program::Lambda;
 use crate::event::{Map, Node};
@@ -434,6 +434,13 @@ impl<'e> Value<'e> {
 
     /// Whether it may be a key or in a set; others raise `TypeError`.
     pub(super) fn hashable(&self) -> Done<'e, bool> {
+        self.hashable_at(0)
+    }
+
+    fn hashable_at(&self, depth: u32) -> Done<'e, bool> {
+        if depth > DEEPEST {
+            return Err(Stop::Hole("a deep value"));
+        }
         Ok(match self {
             Value::View(..)
             | Value::ListView(_)
@@ -443,7 +450,7 @@ impl<'e> Value<'e> {
             | Value::Set(_) => false,
             Value::Tuple(items) => {
                 for item in *items {
-                    if !item.hashable()? {
+                    if !item.hashable_at(depth + 1)? {
                         return Ok(false);
                     }
                 }
@@ -455,7 +462,7 @@ impl<'e> Value<'e> {
                 FrozenKind::Set => return Err(Stop::Hole("hash of a set")),
                 FrozenKind::Tuple => {
                     for item in &frozen.items {
-                        if !item.value()?.hashable()? {
+                        if !item.value()?.hashable_at(depth + 1)? {
                             return Ok(false);
                         }
                     }

@@ -459,6 +459,61 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
     python.engine.stop().await;
 }
 
+#[tokio::test]
+async fn what_is_nested_without_end_harms_nobody() {
+    let nested = |body: &str| {
+        format!(
+            "def rule(event):\n    {body}\n    return True\ndef title(event):\n    return 'title'\n"
+        )
+    };
+    let long = (0..400)
+        .map(|n| format!("'{n}'"))
+        .collect::<Vec<_>>()
+        .join(" + ");
+    let branches: String = (0..300)
+        .map(|n| format!("    elif event.get('n') == {n}:\n        name = '{n}'\n"))
+        .collect();
+    let levels: String = (1..60)
+        .map(|level| format!("{}if n:\n", "    ".repeat(level)))
+        .collect();
+    let deep_everywhere = format!(
+        "def down(n):\n{levels}{}return {}down(n - 1){}\n    return 0\ndef rule(event):\n    return down(38) != 0\n",
+        "    ".repeat(60),
+        "(0 + ".repeat(40),
+        ")".repeat(40),
+    );
+    let parentheses = format!("{}event{}.get('n')", "(".repeat(80), ")".repeat(80));
+    let rules = BTreeMap::from([
+        ("in_itself", nested("x = []\n    x.append(x)\n    y = []\n    y.append(y)\n    x == x")),
+        ("deep_lists", nested("x = y = []\n    for n in range(5000):\n        x, y = [x], [y]\n    x == y")),
+        ("deep_tuples", nested("x = ()\n    for n in range(5000):\n        x = (x,)\n    {x: 1}")),
+        ("deep_text", nested("x = []\n    for n in range(5000):\n        x = [x]\n    str(x)")),
+        ("deep_classes", nested("x = (str,)\n    for n in range(5000):\n        x = (x,)\n    isinstance(event, x)")),
+        ("deep_calls", "def down(n):\n    return 0 if n == 0 else 1 + down(n - 1)\ndef rule(event):\n    return down(600) == 600\n".to_owned()),
+        ("large_texts", nested("x = 'x' + 'y'\n    for n in range(20):\n        x = x + x\n    for n in range(3000):\n        x = x[1:] + 'z'")),
+        ("many_copies", nested("for n in range(90000):\n        event.to_dict()")),
+        ("deep_everywhere", deep_everywhere),
+        ("long_sum", nested(&format!("x = {long}"))),
+        ("many_branches", format!("def rule(event):\n    if event.get('n') is None:\n        name = ''\n{branches}    return name == '1'\n")),
+        ("parentheses", format!("def rule(event):\n    return {parentheses} == 1\n")),
+        ("neighbour", "def rule(event):\n    return event.get('n') == 1\n".to_owned()),
+    ]);
+    let (native, python) = (running(true, &rules).await, running(false, &rules).await);
+    let events = ["{\"n\":1}", "{\"n\":2}"];
+    let (of_native, of_python) = (
+        native.evaluate(&events).await,
+        python.evaluate(&events).await,
+    );
+    let written: Vec<String> = events.iter().map(|&text| text.to_owned()).collect();
+    if let Some(difference) = first_difference(&native, &written, &of_native, &of_python) {
+        panic!("{difference}");
+    }
+    assert_eq!(native.matched(&of_native, "neighbour"), [0]);
+    assert_eq!(native.matched(&of_native, "many_branches"), [0]);
+    native.engine.stop().await;
+    python.engine.stop().await;
+}
+
 /// Rows as another call may have left them.
 struct Left;
 
