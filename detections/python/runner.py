@@ -1,4 +1,4 @@
-"""Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN`.
+"""Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN [--tell]`.
 
 This process is the template: it loads a pack once, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host themselves. Standard library only.
@@ -21,7 +21,7 @@ from _panther_wire import Closed, Connection  # noqa: E402
 MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself fails
 
 
-def loaded_message(pack):
+def loaded_message(pack, tell):
     """What the template tells the host once the pack is loaded."""
     from _panther_guard import guards_of
     from _panther_native import dump
@@ -51,7 +51,7 @@ def loaded_message(pack):
         "detections": detections,
         "data_models": outcome("model", pack.manifest.get("data_models", ())),
         "globals": outcome("global", pack.manifest.get("globals", ())),
-        "native": _native(pack, dump),
+        "native": _native(pack, dump) if tell else {},
     }
 
 
@@ -104,6 +104,7 @@ def main():
     parser.add_argument("--socket", required=True)
     parser.add_argument("--layer", required=True)
     parser.add_argument("--token", required=True)
+    parser.add_argument("--tell", action="store_true", help="tell the host of the pack's code, for evaluating it there")
     arguments = parser.parse_args()
     arguments.stderr = _panther_limits.silence()
     code = 70
@@ -115,7 +116,7 @@ def main():
         )
         pack = _panther_pack.Pack(arguments.layer)
         pack.load()
-        connection.send(loaded_message(pack))
+        connection.send(loaded_message(pack, arguments.tell))
         serve(connection, pack, arguments)
         code = 0
     except Closed:

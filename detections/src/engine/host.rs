@@ -210,6 +210,7 @@ impl Template {
             .arg(&layer)
             .arg("--token")
             .arg(token)
+            .args(settings.native.then_some("--tell"))
             .env_clear()
             .envs([
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),

@@ -51,6 +51,8 @@ impl Test {
         };
         let mut settings = EngineSettings {
             python: from_here(self.python),
+            // Tests are evaluated by Python.
+            native: false,
             ..EngineSettings::default()
         };
         if self.workers > 0 {
