@@ -316,3 +316,51 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
     );
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_of_which_python_says_something_else_is_left_to_it_with_an_alarm() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    // What changes the engine's own classes is not seen in Rust.
+    let body = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: None\n\n\ndef rule(event):\n    return event.get('remoteAddr') is not None\n";
+    std::fs::write(folder.path().join("differs.yml"), "AnalysisType: rule\nRuleID: Differs\nFilename: differs.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n").unwrap();
+    std::fs::write(folder.path().join("differs.py"), body).unwrap();
+    world.upload(folder.path()).await.unwrap();
+    let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
+    // The first event after a start is evaluated both ways.
+    world.ingest(&id, &token, GOOD.to_owned()).await;
+    world.settle().await;
+    let listed = world
+        .invoke(
+            "panther-analysis-api",
+            "listDetections",
+            json!({"nameContains": "Differs"}),
+        )
+        .await
+        .unwrap();
+    let detection = &listed["detections"][0];
+    assert_eq!(detection["state"], "python");
+    assert!(
+        detection["stateReason"]
+            .as_str()
+            .unwrap()
+            .contains("in Python: no match"),
+        "{detection}"
+    );
+    let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
+    assert!(
+        alarms["alarms"]
+            .to_string()
+            .contains("rule differs Differs"),
+        "{alarms}"
+    );
+    // From now on its verdict is Python's.
+    world.ingest(&id, &token, GOOD.repeat(20)).await;
+    world.settle().await;
+    let alerts = world
+        .invoke("panther-alerts-api", "listAlerts", json!({}))
+        .await
+        .unwrap();
+    assert_eq!(alerts["alertSummaries"], json!([]));
+    world.stop().await;
+}
