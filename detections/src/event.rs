@@ -183,21 +183,8 @@ pub(crate) struct Unreadable;
 /// Reads one JSON object.
 pub(crate) fn read<'e>(arena: &'e Bump, json: &'e [u8]) -> Result<&'e Map<'e>, Unreadable> {
     let text = std::str::from_utf8(json).map_err(|_| Unreadable)?;
-    let mut reader = Reader {
-        arena,
-        reads: arena.alloc(Reads::new(arena)),
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        depth: 0,
-        nodes: Vec::with_capacity(16),
-        members: Vec::with_capacity(64),
-    };
-    reader.space();
-    let node = reader.value()?;
-    reader.space();
-    match node {
-        Node::Map(map) if reader.at == reader.bytes.len() => Ok(map),
+    match read_value(arena, text)? {
+        Node::Map(map) => Ok(map),
         _ => Err(Unreadable),
     }
 }
@@ -211,8 +198,8 @@ pub(crate) fn read_value<'e>(arena: &'e Bump, text: &'e str) -> Result<Node<'e>,
         bytes: text.as_bytes(),
         at: 0,
         depth: 0,
-        nodes: Vec::new(),
-        members: Vec::new(),
+        nodes: Vec::with_capacity(16),
+        members: Vec::with_capacity(64),
     };
     reader.space();
     let node = reader.value()?;

@@ -327,8 +327,8 @@ fn decide<'e>(
     native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
         Answer::No => take(rule, None, false),
         Answer::Match(outputs, any_order) => take(rule, Some(outputs), any_order),
-        Answer::Store => left.storing.push(rule),
-        Answer::Python(_) => left.python.push(rule),
+        Answer::Store | Answer::Missing(_) => left.storing.push(rule),
+        Answer::Python => left.python.push(rule),
     });
     left
 }

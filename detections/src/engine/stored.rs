@@ -7,7 +7,7 @@ use super::evaluate::{Strikes, in_python};
 use super::verdict::{Effects, Evaluation, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};
-use crate::native::{Native, Rows, Stored};
+use crate::native::{Answer, Native, Rows};
 
 /// How far the jobs have been evaluated.
 struct Progress {
@@ -134,28 +134,25 @@ impl Progress {
             return Ended::Python;
         };
         while let Some(rule) = job.rules.get(self.rule) {
-            let stored = native.with_rows(arena, &job.log_type, event, *rule, rows);
-            let happened = matches!(stored, Stored::Done(_));
+            let answer = native.with_rows(arena, &job.log_type, event, *rule, rows);
+            let happened = matches!(answer, Answer::No | Answer::Match(..));
             let changes = rows.borrow_mut().end_pair(happened);
-            match stored {
-                Stored::Missing(key) => return Ended::Missing(key),
-                Stored::Python => return Ended::Python,
-                Stored::Done(matched) => {
-                    self.evaluation.statistics.pairs_native += 1;
-                    if let Some(outputs) = matched {
-                        self.evaluation.verdicts.push(Verdict {
-                            event: job.event,
-                            detection: *rule as usize,
-                            outcome: Outcome::Matched(outputs),
-                        });
-                    }
-                    if !changes.is_empty() {
-                        self.evaluation.effects.push(Effects {
-                            event: job.event,
-                            changes,
-                        });
-                    }
-                }
+            match answer {
+                Answer::Missing(key) => return Ended::Missing(key),
+                Answer::Python | Answer::Store => return Ended::Python,
+                Answer::No => {}
+                Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
+                    event: job.event,
+                    detection: *rule as usize,
+                    outcome: Outcome::Matched(outputs),
+                }),
+            }
+            self.evaluation.statistics.pairs_native += 1;
+            if !changes.is_empty() {
+                self.evaluation.effects.push(Effects {
+                    event: job.event,
+                    changes,
+                });
             }
             self.rule += 1;
         }

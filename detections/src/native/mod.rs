@@ -35,7 +35,7 @@ use bumpalo::Bump;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
-use crate::engine::{EngineSettings, Outputs};
+use crate::engine::EngineSettings;
 use crate::event::Map;
 use crate::pack::{DetectionKind, Pack};
 use memo::{Memo, Recollection};
@@ -48,8 +48,6 @@ use value::{Constant, Stop};
 #[derive(Debug)]
 pub(crate) struct Native {
     program: Program,
-    /// By the detection's index: whether it has shown that it keeps state between events, which only Python has.
-    demoted: HashMap<u32, AtomicBool>,
     /// By log type: which rules say no to which events. An event of another log type has no rules.
     memos: HashMap<String, Memo>,
     /// Events so far, of which a share is evaluated by Python as well.
@@ -59,15 +57,6 @@ pub(crate) struct Native {
     left: Mutex<BTreeMap<(u32, String), u64>>,
     /// Calls and nanoseconds by rule, if they are asked for.
     spent: Option<Mutex<BTreeMap<u32, Spent>>>,
-}
-
-/// What came of a rule that asks the key-value store.
-#[derive(Debug)]
-pub(crate) enum Stored {
-    Done(Option<Box<Outputs>>),
-    /// This row has to be fetched; then it is to be evaluated again.
-    Missing(String),
-    Python,
 }
 
 /// What a rule has cost.
@@ -117,6 +106,7 @@ impl Native {
                         may_store: storing[rule]
                             || functions.iter().any(|(_, function)| storing[*function]),
                         functions,
+                        demoted: AtomicBool::new(false),
                         id: detection.id.clone(),
                         severity: detection.severity,
                     },
@@ -130,14 +120,8 @@ impl Native {
                     .insert(log_type.to_owned(), model(told, &compiled));
             }
         }
-        let demoted = program
-            .detections
-            .keys()
-            .map(|index| (*index, AtomicBool::new(false)))
-            .collect();
         Self {
             program,
-            demoted,
             memos: pack
                 .detections
                 .iter()
@@ -219,7 +203,7 @@ impl Native {
         rule: u32,
     ) -> Option<Vec<memo::Path>> {
         let detection = self.program.detections.get(&rule)?;
-        if self.is_demoted(rule) {
+        if detection.demoted.load(Ordering::Relaxed) {
             return None;
         }
         let model = self.program.models.get(log_type);
@@ -242,36 +226,11 @@ impl Native {
         rules: &[u32],
         mut take: impl FnMut(u32, Answer),
     ) {
-        let mut take = |rule, answer| {
-            if let Answer::Python(why) = &answer {
-                self.leave(rule, why);
-            }
-            take(rule, answer);
-        };
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         for rule in rules {
             let begun = self.spent.is_some().then(Instant::now);
-            let answer = match self.program.detections.get(rule) {
-                Some(_) if self.is_demoted(*rule) => {
-                    Answer::Python("it keeps state between events".to_owned())
-                }
-                Some(detection) => match detection.evaluate(&mut run) {
-                    Ok(None) => Answer::No,
-                    Ok(Some(outputs)) => Answer::Match(outputs, run.any_order),
-                    Err(Stop::Raise(raised)) => {
-                        Answer::Python(format!("it raises {}", raised.classes.name()))
-                    }
-                    Err(Stop::Hole(run::STORE)) | Err(Stop::Missing(_)) => Answer::Store,
-                    Err(Stop::Hole(what)) => {
-                        if what == run::STALE || what == run::CHANGED {
-                            self.demote(*rule);
-                        }
-                        Answer::Python(what.to_owned())
-                    }
-                },
-                None => Answer::Python("it has no form here".to_owned()),
-            };
+            let answer = self.answer(*rule, &mut run);
             if let (Some(begun), Some(spent)) = (begun, &self.spent) {
                 let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 let mut spent = spent.lock();
@@ -291,30 +250,42 @@ impl Native {
         event: &'e Map<'e>,
         rule: u32,
         rows: &'e RefCell<Rows>,
-    ) -> Stored {
+    ) -> Answer {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         run.rows = Some(rows);
+        self.answer(rule, &mut run)
+    }
+
+    /// Evaluates a pair, and notes why it is left to Python if it is.
+    fn answer(&self, rule: u32, run: &mut run::Run<'_>) -> Answer {
         let Some(detection) = self.program.detections.get(&rule) else {
-            return Stored::Python;
+            return self.leave(rule, "it has no form here");
         };
-        match detection.evaluate(&mut run) {
-            Ok(outputs) => Stored::Done(outputs),
-            Err(Stop::Missing(key)) => Stored::Missing(key.to_owned()),
-            Err(Stop::Hole(what)) => {
-                self.leave(rule, what);
-                Stored::Python
-            }
+        if detection.demoted.load(Ordering::Relaxed) {
+            return self.leave(rule, "it was found to need Python");
+        }
+        match detection.evaluate(run) {
+            Ok(None) => Answer::No,
+            Ok(Some(outputs)) => Answer::Match(outputs, run.any_order),
+            Err(Stop::Hole(run::STORE)) => Answer::Store,
+            Err(Stop::Missing(key)) => Answer::Missing(key.to_owned()),
             Err(Stop::Raise(raised)) => {
-                self.leave(rule, &format!("it raises {}", raised.classes.name()));
-                Stored::Python
+                self.leave(rule, &format!("it raises {}", raised.classes.name()))
+            }
+            Err(Stop::Hole(what)) => {
+                if what == run::STALE || what == run::CHANGED {
+                    self.demote(rule);
+                }
+                self.leave(rule, what)
             }
         }
     }
 
     /// Notes that a rule is left to Python.
-    fn leave(&self, rule: u32, why: &str) {
+    fn leave(&self, rule: u32, why: &str) -> Answer {
         *self.left.lock().entry((rule, why.to_owned())).or_default() += 1;
+        Answer::Python
     }
 
     /// Whether a rule may ask the key-value store, as far as its functions tell.
@@ -325,16 +296,10 @@ impl Native {
             .is_none_or(|detection| detection.may_store)
     }
 
-    fn is_demoted(&self, rule: u32) -> bool {
-        self.demoted
-            .get(&rule)
-            .is_some_and(|demoted| demoted.load(Ordering::Relaxed))
-    }
-
     /// Leaves a rule to Python from now on.
     pub(crate) fn demote(&self, rule: u32) {
-        if let Some(demoted) = self.demoted.get(&rule) {
-            demoted.store(true, Ordering::Relaxed);
+        if let Some(detection) = self.program.detections.get(&rule) {
+            detection.demoted.store(true, Ordering::Relaxed);
         }
     }
 }

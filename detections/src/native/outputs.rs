@@ -20,8 +20,10 @@ pub(crate) enum Answer {
     Match(Box<Outputs>, bool),
     /// It asks the key-value store: see [`super::Native::with_rows`].
     Store,
-    /// Python is to evaluate it, and why.
-    Python(String),
+    /// This row of the store has to be fetched; then it is to be evaluated again.
+    Missing(String),
+    /// Python is to evaluate it.
+    Python,
 }
 
 impl Detection {

@@ -1,6 +1,7 @@
 //! A pack as the native engine runs it: functions as trees whose names are resolved, local ones to slots.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
 use super::names::Method;
 use super::value::Constant;
@@ -29,6 +30,8 @@ pub(super) struct Detection {
     pub(super) rule: usize,
     /// Whether something that its functions reach is of the key-value store, or may be.
     pub(super) may_store: bool,
+    /// Whether it was found to need Python for every event: it keeps state between them, or Python once said something else.
+    pub(super) demoted: AtomicBool,
     /// Name of an auxiliary function and which it is, in the order in which they run.
     pub(super) functions: Vec<(Output, usize)>,
     pub(super) id: String,

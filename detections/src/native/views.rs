@@ -130,8 +130,9 @@ impl<'e> Run<'e> {
             Some(Mapping::Unknown(what)) => return Err(Stop::Hole(what)),
             None => self.not_mapped(map, keys)?,
         };
-        // What a rule may change is made anew for each, and so is what depends on what a rule has written.
+        // What a rule may change is made anew for each, and so is what hangs on what a rule has written or on the order of a set.
         if !self.wrote
+            && !self.any_order
             && !matches!(
                 found,
                 Some(Value::Set(_) | Value::Ordered(_) | Value::Iterable(..))

@@ -55,9 +55,7 @@ impl<'d> Scope<'d> {
                     self.give(name);
                 }
             }
-            "ListComp" | "SetComp" | "DictComp" | "GeneratorExp" => {
-                // Their targets are their own; an assignment expression inside is the function's.
-            }
+            // The targets of comprehensions are their own; an assignment expression inside one is the function's.
             _ => {}
         }
         for part in parts {

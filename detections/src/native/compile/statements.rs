@@ -59,7 +59,6 @@ impl<'d> Compiler<'_, 'd> {
                 otherwise: self.statements(&tree[3]),
                 finally: self.statements(&tree[4]),
             },
-            "Raise" if !tree[2].is_null() => Statement::Raise(self.optional(&tree[1])),
             "Raise" => Statement::Raise(self.optional(&tree[1])),
             "Break" => Statement::Break,
             "Continue" => Statement::Continue,
