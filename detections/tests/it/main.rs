@@ -1,8 +1,10 @@
 //! The engine with real Python: what detections may do, and that it harms only themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod both_ways;
 mod engine;
 mod native;
+mod native_store;
 mod public_pack;
 mod support;
 mod testing;
