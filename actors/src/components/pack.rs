@@ -1,7 +1,7 @@
 //! The pack of detections that is live, and the engine on this node that runs it.
 //!
 //! One row points to the live version; its content is an object. What operators or the engine decide about a detection
-//! (suspended, off) is a row of its own, and counts at once: the engine is started anew without it.
+//! (suspended, off, left to Python) is a row of its own, and counts at once: the engine is started anew with it in mind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -20,14 +20,14 @@ names! {
     /// Functions: of the language, and of its library by their module.
     Builtin {
         Abs = "abs", All = "all", Any = "any", Divmod = "divmod", Enumerate = "enumerate", Filter = "filter",
-        Getattr = "getattr", Hasattr = "hasattr", Isinstance = "isinstance", Iter = "iter", Len = "len", Map = "map", Max = "max",
-        Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint", Range = "range", Repr = "repr", Reversed = "reversed", Round = "round",
-        Sorted = "sorted", Sum = "sum", Type = "type", Zip = "zip",
+        Isinstance = "isinstance", Iter = "iter", Len = "len", Map = "map", Max = "max",
+        Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint", Range = "range", Repr = "repr", Reversed = "reversed",
+        Sorted = "sorted", Sum = "sum", Zip = "zip",
         Reduce = "_functools.reduce" | "functools.reduce",
         JsonDumps = "json.dumps", JsonLoads = "json.loads",
         Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
-        ReSub = "re.sub", ReSplit = "re.split", ReCompile = "re.compile", ReEscape = "re.escape",
+        ReSub = "re.sub",
         FromIsoFormat = "datetime.datetime.fromisoformat",
         GetStringSet = "panther_detection_helpers.caching.get_string_set", PutStringSet = "panther_detection_helpers.caching.put_string_set",
         AddToStringSet = "panther_detection_helpers.caching.add_to_string_set",
