@@ -60,7 +60,7 @@ docs:
 	@echo "$(TARGET)/doc/panther_cluster/index.html"
 
 # CHAOS_MINUTES bounds the crash loop and the power cuts, each; their 200 kills and 50 cuts need about 20 and 6. So long, too, are nodes of a cluster
-# of three killed, held still, stopped and cut off, behind 50 kills of its leader and 50 hand-overs that are timed. CHAOS_SEED repeats a run.
+# of three killed, held still, stopped, cut off, replaced, and their disks filled, frozen and cut, behind 50 kills of its leader and 50 hand-overs that are timed. CHAOS_SEED repeats a run.
 # PACK and SAMPLES: as for conformance; CHAOS_PYTHON: a Python with what the pack imports. A fault that this machine cannot make is said.
 CHAOS_MINUTES ?= 25
 CHAOS_SEED    ?= $(shell date +%s)
@@ -70,7 +70,9 @@ chaos:
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl -p panther-chaos-tests
 	@$(TARGET)/demo/chaos full-disk || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --kills 50 --hand-overs 50 --restarts 3
-	@$(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --wires || { [ $$? -eq 2 ] && $(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES); }
+	@$(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --wires --disks || { [ $$? -eq 2 ] && $(TARGET)/demo/chaos three-nodes --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES); }
+	@$(CARGO) build --quiet --profile demo -p pantherd --features next-format --target-dir $(TARGET)/next
+	@$(TARGET)/demo/chaos upgrade --next $(TARGET)/next/demo/pantherd
 	@$(TARGET)/demo/chaos catch-up --megabytes 2000
 	@$(TARGET)/demo/chaos power-cut --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
@@ -81,9 +83,9 @@ simulate:
 	@$(CARGO) build --quiet --profile demo -p panther-simulation
 	@$(TARGET)/demo/simulate --seeds $(SEEDS) --from $(FROM) --seconds $(SECONDS)
 
-# Half an hour: each bug is built and tested. Needs cargo-nextest.
+# An hour: each bug is built and tested. Needs cargo-nextest.
 planted:
-	@$(PYTHON) chaos-tests/planted/run --rings 123 --write docs/testing.md
+	@$(PYTHON) chaos-tests/planted/run --rings 12F3 --write docs/testing.md
 
 bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl

@@ -297,4 +297,39 @@ BUGS = [
         "a node stops when it is told to",
         ("cluster/src/raft/group.rs", "            tokio::time::sleep_until(until).await;\n", ""),
     ),
+    bug(
+        "a rule that loops fails the message",
+        "one bad rule harms no other rule",
+        (
+            "actors/src/components/rules_engine/mod.rs",
+            "        table.widen(&mut evaluation.effects);\n",
+            "        table.widen(&mut evaluation.effects);\n"
+            "        if evaluation.verdicts.iter().any(|verdict| matches!(&verdict.outcome, panther_detections::engine::Outcome::Failed(error) if error.kind == \"DetectionTimeout\")) {\n"
+            "            return Err(Failure::Message { reason: \"a rule timed out\".to_owned(), retry_after: None, record: Vec::new() });\n"
+            "        }\n",
+        ),
+    ),
+    bug(
+        "logs are acknowledged before anybody is told of them",
+        "what was acknowledged outlives the process",
+        (
+            "actors/src/ingest/http.rs",
+            "        self.door\n            .transact(notify)\n            .await\n            .map_err(|error: DoorError| fault(&error))?;\n",
+            "        let door = self.door.clone();\n        tokio::spawn(async move { door.transact(notify).await });\n",
+        ),
+    ),
+    bug(
+        "an idempotency key names the object and not the request",
+        "a body that is posted again is stored once",
+        (
+            "actors/src/ingest/http.rs",
+            "                .map(|key| format!(\"ingest/{source}/{key}\"))\n                .unwrap_or_default(),\n            request_time_ms: now,",
+            "                .map(|_| String::new())\n                .unwrap_or_default(),\n            request_time_ms: now,",
+        ),
+    ),
+    bug(
+        "a leader whose disk stands still leads on",
+        "writes go on though one disk does not",
+        ("cluster/src/door/among.rs", "let (what, takes) = if disk > SLOW {", "let (what, takes) = if disk > 1000 * SLOW {"),
+    ),
 ]

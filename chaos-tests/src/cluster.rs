@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::clocks::Clock;
+use crate::disk::Disk;
 use crate::node::{Binaries, Caller, Node, NodeSettings, Place, items, text};
 use crate::wires::Wires;
 use crate::{During, Failure, Result, until};
@@ -45,18 +46,32 @@ impl Store {
     }
 }
 
+/// What machines have of their own beside a folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Machines {
+    /// A network card, so that a node can be cut off, and a clock that can be set.
+    pub wires: bool,
+    /// A disk.
+    pub disks: bool,
+}
+
+/// Size of a machine's disk; what is not written takes no room.
+const DISK_MEGABYTES: u64 = 6_000;
+
 /// The nodes by number.
 pub struct Cluster {
     folder: PathBuf,
     store: Store,
     binaries: Binaries,
     /// Machines so far, each with a folder of its own.
-    machines: usize,
-    /// Cards of the machines' own, and their clocks.
-    wires: Option<Wires>,
-    clocks: BTreeMap<u64, Clock>,
-    /// The nodes.
+    machines: u8,
+    /// The nodes; they go before what their machines have.
     pub nodes: BTreeMap<u64, Node>,
+    /// The machine on which each node runs or ran.
+    machine_of: BTreeMap<u64, u8>,
+    wires: Option<Wires>,
+    clocks: BTreeMap<u8, Clock>,
+    disks: BTreeMap<u8, Disk>,
 }
 
 impl Cluster {
@@ -66,7 +81,7 @@ impl Cluster {
     /// They do not come together.
     pub async fn three(folder: PathBuf) -> Result<Self> {
         let store = Store::within(&folder)?;
-        Self::make(folder, store, None).await
+        Self::make(folder, store, Machines::default()).await
     }
 
     /// The same, with their objects elsewhere.
@@ -74,23 +89,30 @@ impl Cluster {
     /// # Errors
     /// They do not come together.
     pub async fn three_with(folder: PathBuf, store: Store) -> Result<Self> {
-        Self::make(folder, store, None).await
+        Self::make(folder, store, Machines::default()).await
     }
 
-    /// The same, each with a network card and a clock of its own.
+    /// The same, on machines that have more of their own.
     ///
     /// # Errors
-    /// They do not come together, or this machine has no clocks that can be set.
-    pub async fn three_on(folder: PathBuf, wires: Wires) -> Result<Self> {
+    /// They do not come together, or this machine has no clocks that can be set, or no disks to give.
+    pub async fn three_on(folder: PathBuf, machines: Machines) -> Result<Self> {
         let store = Store::within(&folder)?;
-        Self::make(folder, store, Some(wires)).await
+        Self::make(folder, store, machines).await
     }
 
-    async fn make(folder: PathBuf, store: Store, wires: Option<Wires>) -> Result<Self> {
-        let mut clocks = BTreeMap::new();
-        if wires.is_some() {
-            for node in 1..=3 {
-                clocks.insert(node, Clock::right(&folder.join(format!("clock-{node}")))?);
+    async fn make(folder: PathBuf, store: Store, own: Machines) -> Result<Self> {
+        let (mut clocks, mut disks) = (BTreeMap::new(), BTreeMap::new());
+        let wires = own.wires.then(Wires::lay).transpose()?;
+        for machine in 1..=3 {
+            if own.wires {
+                let folder = folder.join(format!("clock-{machine}"));
+                clocks.insert(machine, Clock::right(&folder)?);
+            }
+            if own.disks {
+                let folder = folder.join(format!("disk-{machine}"));
+                std::fs::create_dir_all(&folder).during("making a disk's folder")?;
+                disks.insert(machine, Disk::ext4(&folder, DISK_MEGABYTES).await?);
             }
         }
         let mut cluster = Self {
@@ -98,9 +120,11 @@ impl Cluster {
             store,
             binaries: Binaries::find()?,
             machines: 1,
+            nodes: BTreeMap::new(),
+            machine_of: BTreeMap::from([(1, 1)]),
             wires,
             clocks,
-            nodes: BTreeMap::new(),
+            disks,
         };
         let mut first = cluster.machine("first")?;
         first.start()?;
@@ -131,7 +155,7 @@ impl Cluster {
             .during("looking for a free port")?
             .port();
         let folder = self.folder.join(name);
-        let number = u8::try_from(self.machines).during("numbering a machine")?;
+        let number = self.machines;
         let place = self
             .wires
             .as_ref()
@@ -140,13 +164,17 @@ impl Cluster {
                 space: Some(wires.space(number)),
             });
         let mut environment = store.environment.clone();
-        if let Some(clock) = self.clocks.get(&u64::from(number)) {
+        if let Some(clock) = self.clocks.get(&number) {
             environment.extend(clock.environment());
         }
         let address = place.address;
         Node::new(NodeSettings {
             binaries: self.binaries.clone(),
-            data: folder.join("data"),
+            data: self
+                .disks
+                .get(&number)
+                .map_or(folder.as_path(), Disk::place)
+                .join("data"),
             folder,
             python: "python3".to_owned(),
             patience: PATIENCE,
@@ -167,15 +195,82 @@ impl Cluster {
         let words = [&["cluster", "invite"], options].concat();
         let invited = self.at(host)?.ctl(&words).await?;
         self.machines += 1;
-        let mut node = self.machine(&format!("joined-{}", self.machines))?;
-        node.join(&text(&invited, "token")).await?;
+        let node = self.machine(&format!("joined-{}", self.machines))?;
+        self.take_in(node, self.machines, &text(&invited, "token"))
+            .await
+    }
+
+    async fn take_in(&mut self, mut node: Node, machine: u8, token: &str) -> Result<u64> {
+        node.join(token).await?;
         node.start()?;
         node.ready().await?;
         let number = node.ctl(&["cluster", "status"]).await?["node"]
             .as_u64()
             .ok_or_else(|| Failure::broken("a node does not know its number"))?;
         self.nodes.insert(number, node);
+        self.machine_of.insert(number, machine);
         Ok(number)
+    }
+
+    /// The machine of a node that was killed is given an empty disk, and takes the node's place in the cluster, as a new node.
+    ///
+    /// # Errors
+    /// It is not taken in, or does not become a member.
+    pub async fn replace(&mut self, lost: u64, host: u64) -> Result<()> {
+        let machine = self.machine_of(lost)?;
+        let node = self.nodes.remove(&lost);
+        let node = node.ok_or_else(|| Failure::Broken(format!("there is no node {lost}")))?;
+        std::fs::remove_dir_all(node.data()).during("emptying a disk")?;
+        let old = lost.to_string();
+        let words = ["cluster", "invite", "--replace", &old];
+        let invited = self.at(host)?.ctl(&words).await?;
+        let number = self
+            .take_in(node, machine, &text(&invited, "token"))
+            .await?;
+        until("the new node is a member", PATIENCE, async || {
+            let status = self.at(host)?.ctl(&["cluster", "status"]).await?;
+            let member = |node: &Value| node["node"] == number && node["standing"] == "member";
+            let voters = items(&status, "voters");
+            let fine = items(&status, "nodes").iter().any(member)
+                && voters.contains(&Value::from(number))
+                && voters.len() == self.nodes.len();
+            Ok((!fine).then(|| status.to_string()))
+        })
+        .await
+    }
+
+    /// The disk of a node.
+    ///
+    /// # Errors
+    /// It has none of its own.
+    pub fn disk(&self, node: u64) -> Result<&Disk> {
+        let disk = self.disks.get(&self.machine_of(node)?);
+        disk.ok_or_else(|| Failure::broken("the node has no disk of its own"))
+    }
+
+    /// A node's power fails: its process is gone, and of what it wrote, what was not synced.
+    ///
+    /// # Errors
+    /// It had ended by itself, or this machine cannot make the fault.
+    pub async fn power_off(&mut self, node: u64) -> Result<()> {
+        // The process first: what it acknowledges after its disk is gone would be a lie that no power cut tells.
+        self.at_mut(node)?.kill().await?;
+        self.disk(node)?.cut().await
+    }
+
+    /// It is back, and the node is started.
+    ///
+    /// # Errors
+    /// The disk does not mount, or the node does not start.
+    pub async fn power_on(&mut self, node: u64) -> Result<()> {
+        let machine = self.machine_of(node)?;
+        let disk = self.disks.get_mut(&machine);
+        let disk = disk.ok_or_else(|| Failure::broken("the node has no disk of its own"))?;
+        disk.unmount().await?;
+        disk.mount().await?;
+        let node = self.at_mut(node)?;
+        node.start()?;
+        node.ready().await
     }
 
     /// The address of this process, as the nodes reach it.
@@ -189,9 +284,9 @@ impl Cluster {
         wires.ok_or_else(|| Failure::broken("the nodes have no cards of their own"))
     }
 
-    /// The machine of a node: the first three are numbered alike.
-    fn machine_of(node: u64) -> Result<u8> {
-        u8::try_from(node).during("numbering a machine")
+    fn machine_of(&self, node: u64) -> Result<u8> {
+        let machine = self.machine_of.get(&node).copied();
+        machine.ok_or_else(|| Failure::Broken(format!("there is no node {node}")))
     }
 
     /// A node no longer hears the others, or is no longer heard by them, or both.
@@ -200,9 +295,9 @@ impl Cluster {
     /// The nodes have no cards of their own.
     pub fn cut(&self, node: u64, deaf: bool, silent: bool) -> Result<()> {
         let wires = self.wires()?;
-        let one = Self::machine_of(node)?;
+        let one = self.machine_of(node)?;
         for other in self.nodes.keys().filter(|other| **other != node) {
-            let other = Self::machine_of(*other)?;
+            let other = self.machine_of(*other)?;
             if deaf {
                 wires.cut(other, one)?;
             }
@@ -219,9 +314,9 @@ impl Cluster {
     /// The nodes have no cards of their own.
     pub fn lose(&self, node: u64, percent: u8) -> Result<()> {
         let wires = self.wires()?;
-        let one = Self::machine_of(node)?;
+        let one = self.machine_of(node)?;
         for other in self.nodes.keys().filter(|other| **other != node) {
-            let other = Self::machine_of(*other)?;
+            let other = self.machine_of(*other)?;
             wires.lose(percent, other, one)?;
             wires.lose(percent, one, other)?;
         }
@@ -233,7 +328,7 @@ impl Cluster {
     /// # Errors
     /// It has none of its own.
     pub fn set_clock(&self, node: u64, off_s: i64) -> Result<()> {
-        let clock = self.clocks.get(&node);
+        let clock = self.clocks.get(&self.machine_of(node)?);
         clock
             .ok_or_else(|| Failure::broken("the node has no clock of its own"))?
             .set(off_s)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::{Failure, Result, until};
+use crate::{During, Failure, Result, until};
 
 /// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, with `EXT4_GOING_FLAGS_NOLOGFLUSH` (2): the file system stops at
 /// once, and neither data nor journal that were not synced reach the device (Linux, fs/ext4/ext4.h).
@@ -102,6 +102,36 @@ impl Disk {
             .await
             .map_err(Failure::CannotRun)?;
         Ok(Still(Some(self.place.clone())))
+    }
+
+    /// Not one more byte fits, until [`Disk::free`]. What is in files that have room already can still be written.
+    ///
+    /// # Errors
+    /// The room cannot be taken.
+    pub fn fill(&self) -> Result<()> {
+        let filler = std::fs::File::create(self.filler()).during("filling the disk")?;
+        let (mut taken, mut step) = (0, 1_u64 << 30);
+        while step > 0 {
+            let flags = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&filler, flags, taken, step) {
+                Ok(()) => taken += step,
+                Err(rustix::io::Errno::NOSPC) => step /= 4,
+                Err(error) => return Err(Failure::Broken(format!("filling the disk: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// There is room again.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn free(&self) -> Result<()> {
+        std::fs::remove_file(self.filler()).during("making room")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.place.join("filler")
     }
 
     /// Unmounts it, once nobody uses it any more.

@@ -2,7 +2,6 @@
 //! was accepted is lost, and it goes on once there is room again.
 
 use std::fmt;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
@@ -134,8 +133,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
     }
     let before = acknowledged.len();
 
-    let filler = disk.place().join("filler");
-    fill(&filler).during("filling the disk")?;
+    disk.fill()?;
     let (mut refused, mut refusal) = (0, String::new());
     // The last of the room in files that are open already may take a body or two.
     for _ in 0..20 {
@@ -167,7 +165,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
     )
     .await;
 
-    std::fs::remove_file(&filler).during("making room")?;
+    disk.free()?;
     let room = Instant::now();
     let mut starts = 0;
     until("bodies are taken again", PATIENCE, async || {
@@ -255,22 +253,4 @@ fn body(number: usize) -> Vec<u8> {
         format!("192.0.2.7 - - [05/Mar/2026:14:05:07 +0000] \"GET /{number}/{line} HTTP/1.1\" 200 512 \"-\" \"chaos\"\n")
     });
     lines.collect::<String>().into_bytes()
-}
-
-/// Writes until not one more byte fits.
-fn fill(path: &std::path::Path) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    let mut block = vec![0xA5; 1 << 20];
-    loop {
-        match file.write(&block) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                if block.len() == 1 {
-                    return Ok(());
-                }
-                block.truncate(block.len() / 4);
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }

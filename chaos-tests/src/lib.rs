@@ -5,6 +5,7 @@
 //! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
 //! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
 //! * [`slow_disk`]: the leader's disk stands still, and another leads
+//! * [`upgrade`]: node by node to a release with the next format, under load
 //! * [`catch_up`]: what a large state costs a new node, the leader, and a start
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
@@ -13,6 +14,8 @@
 //! * [`node`]: a pantherd in a folder of its own, started, killed, asked
 //! * [`cluster`]: three of them that are one cluster
 //! * [`bucket`]: a server of S3's protocol for their objects
+//! * [`faults`]: how each fault is made and healed
+//! * [`under_load`]: clients of a cluster, from their beginning to the look at what is there
 //! * [`load`]: what clients of a cluster do meanwhile, and what they note
 //! * [`doors`]: files into the three doors, each retried until it is acknowledged
 //! * [`receiver`]: the webhook that alerts are delivered to
@@ -31,6 +34,7 @@ pub mod compare;
 pub mod crash_loop;
 pub mod disk;
 pub mod doors;
+pub mod faults;
 pub mod full_disk;
 pub mod lineage;
 pub mod load;
@@ -40,6 +44,8 @@ pub mod receiver;
 pub mod slow_disk;
 pub mod tally;
 pub mod three_nodes;
+pub mod under_load;
+pub mod upgrade;
 pub mod wires;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::three_nodes::{self, Fault};
-use panther_chaos_tests::{Failure, catch_up, full_disk, power_cut};
+use panther_chaos_tests::{Failure, catch_up, full_disk, lineage, power_cut, slow_disk, upgrade};
 
 /// Faults for real pantherd processes, and a look at what is left.
 ///
@@ -30,6 +30,16 @@ enum Command {
     FullDisk,
     /// Nodes of a cluster of three are killed, stopped and held still under load; nothing acknowledged is gone or doubled
     ThreeNodes(ThreeNodes),
+    /// Three nodes are upgraded one by one to a release with the next format, under load
+    Upgrade {
+        /// The newer daemon: built with --features next-format
+        #[arg(long, value_name = "PANTHERD")]
+        next: PathBuf,
+    },
+    /// The leader's disk stands still, and another leads
+    SlowDisk,
+    /// Two of three machines are gone for good and one goes on alone; a backup becomes a cluster
+    Lineage,
     /// A node with an empty disk takes the place of a lost one while the state is large; times and memory are measured
     CatchUp {
         /// The state's size
@@ -58,6 +68,9 @@ struct ThreeNodes {
     /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set; as root, with iproute2, nftables and libfaketime
     #[arg(long)]
     wires: bool,
+    /// Each node has a disk of its own, so that it can be full, stand still, or lose what was not synced; as root, with loop devices
+    #[arg(long)]
+    disks: bool,
 }
 
 #[derive(Debug, Args)]
@@ -153,9 +166,23 @@ fn main() -> ExitCode {
                         .collect(),
                     drawn: Duration::from_secs(60 * arguments.minutes),
                     wires: arguments.wires,
+                    disks: arguments.disks,
                 };
                 say(&format!("three nodes: seed {}", settings.seed));
                 say(&three_nodes::run(&settings).await?.to_string());
+                Ok(())
+            }
+            Command::Upgrade { next } => {
+                say(&upgrade::run(&next).await?.to_string());
+                Ok(())
+            }
+            Command::SlowDisk => {
+                say(&slow_disk::run().await?.to_string());
+                Ok(())
+            }
+            Command::Lineage => {
+                lineage::run().await?;
+                say("one of three went on alone; a backup became a cluster");
                 Ok(())
             }
             Command::FullDisk => {

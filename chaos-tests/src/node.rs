@@ -226,6 +226,17 @@ impl Node {
         )))
     }
 
+    /// Another build of the daemon, from its next start on.
+    pub fn install(&mut self, pantherd: PathBuf) {
+        self.settings.binaries.pantherd = pantherd;
+    }
+
+    /// The daemon that it is started with.
+    #[must_use]
+    pub fn installed(&self) -> &Path {
+        &self.settings.binaries.pantherd
+    }
+
     /// The address of its HTTP ingest.
     #[must_use]
     pub fn ingest(&self) -> String {

@@ -11,6 +11,9 @@ import re
 import time
 import types
 
+import _panther_conditions
+import _panther_simple
+
 _LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
 _MOST_INT = 1 << 63
 _DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
@@ -84,15 +87,21 @@ class _Dump:
 
     def _function(self, function):
         code = function.__code__
-        if not code.co_filename.startswith(self._pack.layer) or "/runtime/" in code.co_filename[len(self._pack.layer) :]:
+        if not self._is_told(function):
             return ["C", f"{function.__module__}.{function.__qualname__}"]
         if function.__closure__ or function.__name__ == "<lambda>":
             return ["X", "closure"]
-        name = f"{function.__module__}:{function.__qualname__}:{code.co_firstlineno}"
+        name = f"{function.__module__}:{code.co_filename}:{function.__qualname__}:{code.co_firstlineno}"
         if name not in self._functions:
             self._functions[name] = None
             self._open.append((name, function))
         return ["F", name]
+
+    def _is_told(self, function):
+        """Whether its code is of the pack, or of what simple detections are written in."""
+        place = function.__code__.co_filename
+        ours = function.__module__ == _panther_conditions.__name__ or place in _panther_simple.SOURCES
+        return ours or place.startswith(self._pack.layer) and "/runtime/" not in place[len(self._pack.layer) :]
 
     def _describe(self, name, function):
         code = function.__code__
@@ -130,11 +139,17 @@ class _Dump:
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 
+    @staticmethod
+    def _source(path):
+        if path in _panther_simple.SOURCES:
+            return _panther_simple.SOURCES[path]
+        with open(path, "rb") as file:
+            return file.read()
+
     def _tree(self, path):
         """Function definitions of a file by name and the first line, decorators included."""
         if path not in self._files:
-            with open(path, "rb") as file:
-                tree = ast.parse(file.read())
+            tree = ast.parse(self._source(path))
             self._files[path] = {
                 (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): node
                 for node in ast.walk(tree)

@@ -154,7 +154,7 @@ class Pack:
                 _note_module(model, module)
         else:
             if spec.get("simple") is not None:
-                namespace = _panther_simple.functions(spec["simple"])
+                namespace = _panther_simple.functions(spec["simple"], spec["id"])
             else:
                 namespace = vars(self._execute(sort, key, f"detection_{key:04}"))
             inline_filter = _panther_filter.build(spec.get("inline_filters"))

@@ -1,60 +1,82 @@
 """Simple detections: a tree of conditions in YAML instead of a Python file.
 
-`functions` turns one into the functions that the engine calls, as a Python file would define them.
+Each is written in Python, as somebody would who uses the functions of _panther_conditions, and from there on is a detection like any other: `SOURCES` has
+what was written, by the name that stands for its file.
 """
 
 import re
 
-from _panther_conditions import MISSING, BadCondition, build, compare
+import _panther_conditions
+from _panther_conditions import BadCondition, Written, write
 
 _STEP = re.compile(r"""([^.\[\]]+)|\[(\d+|\*)\]|\['([^']*)'\]|\["([^"]*)"\]""")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _COMBINERS = ("All", "Any", "OnlyOne", "None")
 _ELEMENTS = ("AnyElement", "AllElements", "OnlyOneElement", "NoElement")
 _KEYS = ("Key", "DeepKey", "KeyPath", "Enrichment")
+_FUNCTIONS = {name: value for name, value in vars(_panther_conditions).items() if not name.startswith("_")}
+
+SOURCES = {}
 
 
 class BadDetection(ValueError):
     """A simple detection that cannot be understood; the text says where and why."""
 
 
-def functions(tree):
-    """The functions of a simple detection, by name."""
-    rule = expressions(tree.get("Detection"), "Detection")
-    found = {"rule": lambda event: rule(event)}
+def functions(tree, name):
+    """The functions of the simple detection `name`, by their names."""
+    bodies = {"rule": [f"return {_expressions(tree.get('Detection'), 'Detection', 'event')}"]}
     if tree.get("AlertTitle"):
-        found["title"] = _title(tree["AlertTitle"])
+        bodies["title"] = [f"return {_title(tree['AlertTitle'])}"]
     if tree.get("GroupBy"):
-        getters = [getter(item, "GroupBy") for item in tree["GroupBy"]]
-        found["dedup"] = lambda event: ":".join(_shown(get(event)) for get in getters)
+        shown = [f"shown({_getter(item, 'GroupBy', 'event')})" for item in tree["GroupBy"]]
+        bodies["dedup"] = [f"return ':'.join([{', '.join(shown)}])"]
     if tree.get("AlertContext"):
         pairs = []
         for item in tree["AlertContext"]:
             if "KeyName" not in item or "KeyValue" not in item:
                 raise BadDetection("AlertContext: an entry needs KeyName and KeyValue")
-            pairs.append((item["KeyName"], getter(item["KeyValue"], "AlertContext")))
-        found["alert_context"] = lambda event: {name: _plain(get(event)) for name, get in pairs}
+            pairs.append(f"{item['KeyName']!r}: plain({_getter(item['KeyValue'], 'AlertContext', 'event')})")
+        bodies["alert_context"] = [f"return {{{', '.join(pairs)}}}"]
     if tree.get("DynamicSeverities"):
-        cases = []
+        lines = bodies["severity"] = []
         for item in tree["DynamicSeverities"]:
             if "ChangeTo" not in item or "Conditions" not in item:
                 raise BadDetection("DynamicSeverities: an entry needs ChangeTo and Conditions")
-            cases.append((expressions(item["Conditions"], "DynamicSeverities"), item["ChangeTo"]))
-        found["severity"] = lambda event: next((to for test, to in cases if test(event)), "DEFAULT")
-    return found
-
-
-def expressions(entries, where):
-    """A list of expressions, or one combiner: a function of an event. A list demands all."""
-    if isinstance(entries, dict):
-        return expression(entries, where)
-    if not isinstance(entries, list):
-        raise BadDetection(f"{where}: a list of expressions is needed")
-    return _combined("All", [expression(entry, f"{where}[{n}]") for n, entry in enumerate(entries)])
+            lines.append(f"if {_expressions(item['Conditions'], 'DynamicSeverities', 'event')}:")
+            lines.append(f"    return {item['ChangeTo']!r}")
+        lines.append("return 'DEFAULT'")
+    source = "\n\n".join(_define(function, lines) for function, lines in bodies.items())
+    defined = _run(source, f"<simple detection {name}>")
+    return {function: defined[function] for function in bodies}
 
 
 def expression(entry, where):
-    """One expression: a function of what it looks at (an event, or an element of a list)."""
+    """One expression as a function of an event."""
+    return _run(_define("holds", [f"return {_expression(entry, where, 'event')}"]), f"<{where}>")["holds"]
+
+
+def _define(name, lines):
+    return "\n    ".join([f"def {name}(event):", *lines])
+
+
+def _run(source, place):
+    scope = {**_FUNCTIONS, "__name__": place}
+    exec(compile(source, place, "exec"), scope)  # pylint: disable=exec-used
+    SOURCES[place] = source
+    return scope
+
+
+def _expressions(entries, where, subject):
+    """A list of expressions, or one combiner, as a piece of Python about the name `subject`. A list demands all."""
+    if isinstance(entries, dict):
+        return _expression(entries, where, subject)
+    if not isinstance(entries, list):
+        raise BadDetection(f"{where}: a list of expressions is needed")
+    return _combined("All", [_expression(entry, f"{where}[{n}]", subject) for n, entry in enumerate(entries)])
+
+
+def _expression(entry, where, subject):
     if not isinstance(entry, dict):
         raise BadDetection(f"{where}: an expression must be a mapping, not {entry!r}")
     combiners = [name for name in entry if name in _COMBINERS or name is None]
@@ -65,7 +87,7 @@ def expression(entry, where):
         inner = entry[combiners[0]] or []
         if not isinstance(inner, list):
             raise BadDetection(f"{where}: {name} needs a list")
-        return _combined(name, [expression(e, f"{where}.{name}[{n}]") for n, e in enumerate(inner)])
+        return _combined(name, [_expression(e, f"{where}.{name}[{n}]", subject) for n, e in enumerate(inner)])
     condition = entry.get("Condition")
     if not isinstance(condition, str):
         raise BadDetection(f"{where}: Condition is missing")
@@ -73,12 +95,12 @@ def expression(entry, where):
     if unknown:
         raise BadDetection(f"{where}: unknown key {sorted(map(str, unknown))[0]}")
     try:
-        return _conditioned(entry, condition, where)
+        return _conditioned(entry, condition, where, subject)
     except BadCondition as error:
         raise BadDetection(f"{where}: {error}") from error
 
 
-def _conditioned(entry, condition, where):
+def _conditioned(entry, condition, where, subject):
     keyed = [name for name in _KEYS if name in entry]
     if "Value" in entry and "Values" in entry:
         raise BadDetection(f"{where}: Value and Values stand beside each other")
@@ -86,49 +108,43 @@ def _conditioned(entry, condition, where):
     if condition in _ELEMENTS:
         if not keyed or "Expressions" not in entry:
             raise BadDetection(f"{where}: {condition} needs a key and Expressions")
-        return _over_elements(condition, getter(entry, where), expressions(entry["Expressions"], f"{where}.Expressions"))
+        inner = f"{subject}_element"
+        test = _expressions(entry["Expressions"], f"{where}.Expressions", inner)
+        return _over_elements(condition, _getter(entry, where, subject), test, inner)
     if not keyed and values and all(isinstance(v, dict) and set(v) & set(_KEYS) for v in values):
         if len(values) != 2:
             raise BadDetection(f"{where}: a condition between keys needs two of them")
-        left, right = (getter(v, where) for v in values)
-        between = compare(condition)
-        return lambda subject: between(left(subject), right(subject))
+        left, right = (_getter(v, where, subject) for v in values)
+        return write(condition, left, [Written(f"plain({right})")])
     if values is not None and not isinstance(values, list):
         raise BadDetection(f"{where}: Values must be a list")
-    test = build(condition, values)
-    if not keyed:
-        return test  # of the element itself
-    get = getter(entry, where)
-    return lambda subject: bool(test(get(subject)))
+    # Without a key it is about the element itself.
+    return write(condition, _getter(entry, where, subject) if keyed else subject, values)
 
 
 def _combined(name, tests):
     if name == "All":
-        return lambda subject: all(test(subject) for test in tests)
+        return f"({' and '.join(tests) or 'True'})"
     if name == "Any":
-        return lambda subject: any(test(subject) for test in tests)
+        return f"({' or '.join(tests) or 'False'})"
     if name == "OnlyOne":
-        return lambda subject: sum(1 for test in tests if test(subject)) == 1
-    return lambda subject: not any(test(subject) for test in tests)
+        return f"(sum([{', '.join(f'1 if {test} else 0' for test in tests)}]) == 1)"
+    return f"(not ({' or '.join(tests) or 'False'}))"
 
 
-def _over_elements(name, get, test):
-    def holds(subject):
-        value = get(subject)
-        if value is MISSING or value is None or isinstance(value, str) or hasattr(value, "keys") or not hasattr(value, "__iter__"):
-            return name == "NoElement"
-        count = sum(1 for element in value if test(element))
-        if name == "AnyElement":
-            return count > 0
-        if name == "AllElements":
-            return count == len(value)
-        return count == (1 if name == "OnlyOneElement" else 0)
-
-    return holds
+def _over_elements(name, of, test, element):
+    """A condition on the elements of a list; of anything else it says that there are none."""
+    if name == "AnyElement":
+        return f"(is_list({of}) and any({test} for {element} in {of}))"
+    if name == "AllElements":
+        return f"(is_list({of}) and all({test} for {element} in {of}))"
+    if name == "OnlyOneElement":
+        return f"(is_list({of}) and sum([1 for {element} in {of} if {test}]) == 1)"
+    return f"(not is_list({of}) or not any({test} for {element} in {of}))"
 
 
-def getter(entry, where):
-    """A function that gives the value that Key, DeepKey, KeyPath or Enrichment names, or MISSING."""
+def _getter(entry, where, subject):
+    """The value of `subject` that Key, DeepKey, KeyPath or Enrichment names, as a piece of Python."""
     if isinstance(entry, str):
         entry = {"KeyPath": entry}
     keyed = [name for name in _KEYS if name in entry]
@@ -146,7 +162,7 @@ def getter(entry, where):
         if missing:
             raise BadDetection(f"{where}: Enrichment needs {missing[0]}")
         steps = ["p_enrichment", named["Table"], named["Selector"], *parse_path(named["FieldPath"], where)]
-    return lambda subject: _follow(subject, steps, 0)
+    return f"at({subject}, {tuple(steps)!r})"
 
 
 def parse_path(text, where):
@@ -168,36 +184,10 @@ def parse_path(text, where):
     return steps
 
 
-def _follow(value, steps, at):
-    while at < len(steps):
-        step = steps[at]
-        at += 1
-        if isinstance(step, str):
-            if not hasattr(value, "keys"):
-                return MISSING
-            value = value.get(step, MISSING)
-            if value is MISSING:
-                return MISSING
-        elif isinstance(value, str) or hasattr(value, "keys") or not hasattr(value, "__len__"):
-            return MISSING
-        elif step is None:
-            found = [_follow(item, steps, at) for item in value]
-            return [item for item in found if item is not MISSING]
-        elif -len(value) <= step < len(value):
-            value = value[step]
-        else:
-            return MISSING
-    return value
-
-
 def _title(text):
-    parts = [(part, None) if n % 2 == 0 else (None, getter(part.strip(), "AlertTitle")) for n, part in enumerate(_PLACEHOLDER.split(text))]
-    return lambda event: "".join(plain if get is None else _shown(get(event)) for plain, get in parts)
-
-
-def _plain(value):
-    return None if value is MISSING else value
-
-
-def _shown(value):
-    return "" if value is MISSING or value is None else str(value)
+    """`Logins of {user}` as a piece of Python: parts with a path in braces are shown."""
+    parts = [
+        repr(part) if n % 2 == 0 else f"shown({_getter(part.strip(), 'AlertTitle', 'event')})"
+        for n, part in enumerate(_PLACEHOLDER.split(text))
+    ]
+    return f"''.join([{', '.join(parts)}])"

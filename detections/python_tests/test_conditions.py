@@ -105,7 +105,8 @@ class Conditions(unittest.TestCase):
                     {"ChangeTo": "LOW", "Conditions": [{"Key": "n", "Condition": "Equals", "Value": 6}]},
                     {"ChangeTo": "HIGH", "Conditions": [{"Key": "n", "Condition": "Equals", "Value": 5}]},
                 ],
-            }
+            },
+            "named",
         )
         event = PantherEvent(EVENT)
         self.assertIs(functions["rule"](event), True)

@@ -121,11 +121,12 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
         ],
         drawn: std::time::Duration::ZERO,
         wires: false,
+        disks: false,
     };
     let report = fine(three_nodes::run(&settings).await);
     println!("{report}");
     assert!(
-        report.acknowledged.iter().all(|count| *count > 0),
+        report.account.acknowledged.iter().all(|count| *count > 0),
         "{report}"
     );
 }
@@ -138,11 +139,36 @@ async fn a_leader_that_is_cut_off_and_a_clock_that_is_wrong_change_nothing() {
         first: vec![Fault::CutLeader, Fault::SetClock],
         drawn: std::time::Duration::ZERO,
         wires: true,
+        disks: false,
     };
     if let Some(report) = known(three_nodes::run(&settings).await) {
         println!("{report}");
         assert!(
-            report.acknowledged.iter().all(|count| *count > 0),
+            report.account.acknowledged.iter().all(|count| *count > 0),
+            "{report}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_one_that_stands_still_a_power_cut_and_an_empty_disk_change_nothing() {
+    built();
+    let settings = three_nodes::Settings {
+        seed: SEED,
+        first: vec![
+            Fault::CutPower,
+            Fault::FillDisk,
+            Fault::FreezeDisk,
+            Fault::Replace,
+        ],
+        drawn: std::time::Duration::ZERO,
+        wires: false,
+        disks: true,
+    };
+    if let Some(report) = known(three_nodes::run(&settings).await) {
+        println!("{report}");
+        assert!(
+            report.account.acknowledged.iter().all(|count| *count > 0),
             "{report}"
         );
     }

@@ -17,8 +17,21 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// `None` if the text is no network or has host bits set, both of which raise `ValueError`.
+    /// Without host bits: with some, Python raises `ValueError`, as it does for what is no network.
     pub(super) fn parse(text: &str) -> Result<Self, Unclear> {
+        let network = Self::read(text)?;
+        let whole = masked(network.base, network.bits) == network.base;
+        whole.then_some(network).ok_or(Unclear)
+    }
+
+    /// With `strict=False`: host bits are cut off.
+    pub(super) fn parse_loosely(text: &str) -> Result<Self, Unclear> {
+        let Self { base, bits } = Self::read(text)?;
+        let base = masked(base, bits);
+        Ok(Self { base, bits })
+    }
+
+    fn read(text: &str) -> Result<Self, Unclear> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
@@ -34,12 +47,7 @@ impl Network {
                 .filter(|value| *value <= most && bits.bytes().all(|byte| byte.is_ascii_digit()))
                 .ok_or(Unclear)?,
         };
-        let network = Self { base, bits };
-        if network.contains(base) && masked(base, bits) == base {
-            Ok(network)
-        } else {
-            Err(Unclear)
-        }
+        Ok(Self { base, bits })
     }
 
     pub(super) fn contains(&self, address: IpAddr) -> bool {

@@ -178,6 +178,11 @@ impl<'e> Run<'e> {
             (Builtin::IpNetwork, [Value::Text(of)], []) => Network::parse(of)
                 .map(Value::Network)
                 .map_err(|_| Stop::Hole("a network that is not read here")),
+            (Builtin::IpNetwork, [Value::Text(of)], [("strict", Value::Bool(false))]) => {
+                Network::parse_loosely(of)
+                    .map(Value::Network)
+                    .map_err(|_| Stop::Hole("a network that is not read here"))
+            }
             _ => Err(Stop::Hole("a function of the library")),
         }
     }

@@ -4,6 +4,7 @@
 mod both_ways;
 mod engine;
 mod native;
+mod native_simple;
 mod native_store;
 mod public_pack;
 mod support;

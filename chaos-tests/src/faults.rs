@@ -1,0 +1,251 @@
+//! Faults of nodes of a cluster: how each is made and healed, and for how long writes at another node pause meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cluster::Cluster;
+use crate::load::{Client, Notes};
+use crate::{During, Failure, Result};
+
+/// What is done to the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// kill -9 of the leader; started again a little later.
+    KillLeader,
+    /// The same of another node.
+    KillFollower,
+    /// The leader is held still (SIGSTOP) for a while.
+    HoldLeader,
+    /// Another node is held still.
+    HoldFollower,
+    /// The lead is handed over by command.
+    HandOver,
+    /// A node is stopped in good order and started again.
+    Restart,
+    /// The leader and the others no longer hear each other.
+    CutLeader,
+    /// Another node hears nobody and is heard by nobody.
+    CutFollower,
+    /// A node is heard and hears nobody.
+    Deafen,
+    /// A node hears the others and is not heard.
+    Silence,
+    /// A third of what a node sends and is sent gets lost.
+    Lose,
+    /// A node's clock is set up to an hour off, and right again.
+    SetClock,
+    /// A node is lost with its disk; an empty one takes its place.
+    Replace,
+    /// A node's disk has no byte left for a while.
+    FillDisk,
+    /// A node's disk stands still for a while: what is written waits.
+    FreezeDisk,
+    /// A node's power fails: what its disk had not synced is gone.
+    CutPower,
+}
+
+impl Fault {
+    /// Those that every machine can make.
+    pub const ANYWHERE: [Self; 7] = [
+        Self::KillLeader,
+        Self::KillFollower,
+        Self::HoldLeader,
+        Self::HoldFollower,
+        Self::HandOver,
+        Self::Restart,
+        Self::Replace,
+    ];
+    /// Those that need cards and clocks of the nodes' own.
+    pub const WITH_WIRES: [Self; 6] = [
+        Self::CutLeader,
+        Self::CutFollower,
+        Self::Deafen,
+        Self::Silence,
+        Self::Lose,
+        Self::SetClock,
+    ];
+    /// Those that need disks of the nodes' own.
+    pub const WITH_DISKS: [Self; 3] = [Self::FillDisk, Self::FreezeDisk, Self::CutPower];
+}
+
+/// What was seen of a fault.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Which it was.
+    pub fault: Fault,
+    /// The longest that a write at another node took meanwhile.
+    pub pause: Duration,
+    /// From its healing until writes had been acknowledged at every node.
+    pub resumed: Duration,
+}
+
+/// Within this time the flow goes on after a healing.
+const RESUMES: Duration = Duration::from_secs(15);
+
+/// Makes a fault and heals it.
+///
+/// # Errors
+/// It cannot be made, or the node does not come back.
+pub async fn make(
+    fault: Fault,
+    cluster: &mut Cluster,
+    random: &mut StdRng,
+    number: usize,
+) -> Result<Seen> {
+    let leader = cluster.leader().await?;
+    let others: Vec<u64> = cluster
+        .nodes
+        .keys()
+        .copied()
+        .filter(|node| *node != leader)
+        .collect();
+    let other = *others
+        .choose(random)
+        .ok_or_else(|| Failure::broken("there are no others"))?;
+    let victim = match fault {
+        Fault::KillLeader | Fault::HoldLeader | Fault::CutLeader => leader,
+        Fault::KillFollower | Fault::HoldFollower | Fault::CutFollower => other,
+        Fault::HandOver
+        | Fault::Restart
+        | Fault::Deafen
+        | Fault::Silence
+        | Fault::Lose
+        | Fault::SetClock
+        | Fault::Replace
+        | Fault::FillDisk
+        | Fault::FreezeDisk
+        | Fault::CutPower => *[leader, other].choose(random).unwrap_or(&leader),
+    };
+    // Whoever writes is at a node that nothing is done to.
+    let asked = others
+        .iter()
+        .copied()
+        .find(|node| *node != victim)
+        .unwrap_or(leader);
+    let (over, probing) = probe(cluster, asked, number)?;
+    let mut still = None;
+    match fault {
+        Fault::KillLeader | Fault::KillFollower => cluster.at_mut(victim)?.kill().await?,
+        Fault::HoldLeader | Fault::HoldFollower => cluster.at(victim)?.signal(Signal::STOP)?,
+        Fault::HandOver => {
+            let heir = other.to_string();
+            let node = cluster.at(asked)?;
+            node.ctl(&["cluster", "transfer-leader", &heir]).await?;
+        }
+        Fault::Restart => cluster.at_mut(victim)?.stop().await?,
+        Fault::CutLeader | Fault::CutFollower => cluster.cut(victim, true, true)?,
+        Fault::Deafen => cluster.cut(victim, true, false)?,
+        Fault::Silence => cluster.cut(victim, false, true)?,
+        Fault::Lose => cluster.lose(victim, 33)?,
+        Fault::SetClock => cluster.set_clock(victim, random.random_range(-3_600..3_600))?,
+        Fault::Replace => cluster.at_mut(victim)?.kill().await?,
+        Fault::FillDisk => cluster.disk(victim)?.fill()?,
+        Fault::FreezeDisk => still = Some(cluster.disk(victim)?.freeze().await?),
+        Fault::CutPower => cluster.power_off(victim).await?,
+    }
+    over.send_replace(true);
+    let pause = probing.await.during("probing")??;
+    match fault {
+        Fault::KillLeader | Fault::KillFollower | Fault::Restart => {
+            if fault != Fault::Restart {
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..3_000))).await;
+            }
+            let node = cluster.at_mut(victim)?;
+            node.start()?;
+            node.ready().await?;
+        }
+        Fault::HoldLeader | Fault::HoldFollower => {
+            // Some are held for so long that their sessions end.
+            let held = random.random_range(500..16_000);
+            tokio::time::sleep(Duration::from_millis(held)).await;
+            cluster.at(victim)?.signal(Signal::CONT)?;
+        }
+        Fault::CutLeader
+        | Fault::CutFollower
+        | Fault::Deafen
+        | Fault::Silence
+        | Fault::Lose
+        | Fault::SetClock => {
+            let while_ms = random.random_range(500..16_000);
+            tokio::time::sleep(Duration::from_millis(while_ms)).await;
+            cluster.mend()?;
+        }
+        Fault::Replace => cluster.replace(victim, asked).await?,
+        Fault::FillDisk | Fault::FreezeDisk => {
+            // Some stay so for long enough that a leader has to hand over.
+            let while_ms = random.random_range(500..25_000);
+            tokio::time::sleep(Duration::from_millis(while_ms)).await;
+            match still {
+                Some(still) => still.thaw().await?,
+                None => cluster.disk(victim)?.free()?,
+            }
+            let node = cluster.at_mut(victim)?;
+            // What could not write may have ended, as its unit would start it again.
+            if node.start_if_ended()? {
+                node.ready().await?;
+            }
+        }
+        Fault::CutPower => {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..3_000))).await;
+            cluster.power_on(victim).await?;
+        }
+        Fault::HandOver => {}
+    }
+    let resumed = flows(cluster, number).await?;
+    Ok(Seen {
+        fault,
+        pause,
+        resumed,
+    })
+}
+
+/// Writes at every node; how long it took until all were acknowledged.
+async fn flows(cluster: &Cluster, number: usize) -> Result<Duration> {
+    let healed = Instant::now();
+    for (node, there) in &cluster.nodes {
+        let (_stop, stopped) = watch::channel(false);
+        let mut prober = Client::new(vec![there.caller()], 0, Arc::default(), stopped);
+        prober.probe(&format!("resumed-{number}-{node}")).await?;
+    }
+    let resumed = healed.elapsed();
+    if resumed > RESUMES {
+        return Err(Failure::Broken(format!(
+            "the flow went on {:.1} s after the healing",
+            resumed.as_secs_f64()
+        )));
+    }
+    Ok(resumed)
+}
+
+/// Writes one after the other at one node; the longest that one took, up to one that began after it is said to be over.
+fn probe(
+    cluster: &Cluster,
+    asked: u64,
+    number: usize,
+) -> Result<(watch::Sender<bool>, JoinHandle<Result<Duration>>)> {
+    let (over, is_over) = watch::channel(false);
+    let notes = Arc::new(Mutex::new(Notes::default()));
+    let mut prober = Client::new(vec![cluster.at(asked)?.caller()], 0, notes, is_over.clone());
+    let probing = tokio::spawn(async move {
+        let mut longest = Duration::ZERO;
+        for write in 0.. {
+            let last = *is_over.borrow();
+            let began = Instant::now();
+            prober.probe(&format!("probe-{number}-{write}")).await?;
+            longest = longest.max(began.elapsed());
+            if last {
+                break;
+            }
+        }
+        Ok(longest)
+    });
+    Ok((over, probing))
+}
