@@ -167,8 +167,11 @@ impl Node {
             None => Command::new(pantherd),
             // It becomes the program: the process's number is pantherd's.
             Some(space) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", space]).arg(pantherd);
+                let mut command = Command::new("nsenter");
+                // `ip netns exec` would make a copy of all mounts too, which a disk that is unmounted lives on in.
+                command
+                    .arg(format!("--net=/run/netns/{space}"))
+                    .arg(pantherd);
                 command
             }
         };
