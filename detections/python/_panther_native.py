@@ -4,8 +4,10 @@ Python has imported everything by now, so names are resolved as Python resolved 
 no form here (an open file, an object of a class) is told as `X`, and the native engine leaves to Python what would touch it.
 """
 
+import _strptime
 import ast
 import builtins
+import datetime
 import ipaddress
 import re
 import time
@@ -49,7 +51,7 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc()}
+        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "times": _times()}
 
     def _value(self, value, depth=0):
         """A value as [form, ...]."""
@@ -69,6 +71,8 @@ class _Dump:
             return ["M", [[self._value(key, depth + 1), self._value(item, depth + 1)] for key, item in value.items()]]
         if kind is re.Pattern and isinstance(value.pattern, str) and _is_text(value.pattern):
             return ["R", value.pattern, int(value.flags)]
+        if kind is datetime.timedelta:
+            return ["Q", value // datetime.timedelta(microseconds=1)]
         if kind is types.FunctionType:
             return self._function(value)
         if kind is types.ModuleType:
@@ -206,6 +210,12 @@ def _encode(node, depth=0):
 def _in_utc():
     """Whether local time is UTC, all the year."""
     return all(time.localtime(month * 2_592_000 + year * 31_557_600).tm_gmtoff == 0 for year in range(0, 60, 5) for month in range(12))
+
+
+def _times():
+    """The expressions by which this version of Python reads times."""
+    expressions = _strptime.TimeRE()
+    return {directive: expressions[directive] for directive in "abdfHImMpSyYz"}
 
 
 def _addresses():

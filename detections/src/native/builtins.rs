@@ -3,12 +3,12 @@
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::address::{self, Network};
-use super::moment::Moment;
 use super::names::{Builtin, Class};
 use super::pattern::{Pattern, Way, glob};
 use super::program::{Comparison, Operator};
 use super::run::Run;
 use super::text;
+use super::times;
 use super::value::{Done, FrozenKind, Stop, Value, Whole, plain, raise};
 use crate::event::read_value;
 
@@ -44,9 +44,9 @@ impl<'e> Run<'e> {
             }
             (Builtin::Print, ..) => Ok(Value::None),
             _ if builtin.is_of_store() => self.stored(builtin, positional, named),
-            (Builtin::FromIsoFormat, [Value::Text(text)], []) => Moment::parse(text)
-                .map(Value::Moment)
-                .ok_or(Stop::Hole("a time in another layout")),
+            (Builtin::FromIsoFormat | Builtin::Strptime | Builtin::Timedelta, ..) => {
+                self.time(builtin, positional, named)
+            }
             (Builtin::Sorted, [of], named) => {
                 let items = self.unordered(of)?;
                 self.sorted(items, named)
@@ -477,6 +477,9 @@ impl<'e> Run<'e> {
 
     /// `of.name`, not called.
     pub(super) fn attribute(&mut self, of: &Value<'e>, name: &str) -> Done<'e> {
+        if let Some(part) = times::part(of, name) {
+            return Ok(Value::Int(part));
+        }
         let unclear = Stop::Hole("an address whose kind depends on the version");
         match (of, name) {
             (Value::Address(address), "is_private") => self

@@ -68,6 +68,10 @@ impl<'e> Value<'e> {
             _ => match (self, other) {
                 (Value::Address(one), Value::Address(two)) => Ok(one == two),
                 (Value::Network(one), Value::Network(two)) => Ok(one == two),
+                (Value::Moment(one), Value::Moment(two)) => {
+                    Ok(one.compare(*two) == Some(std::cmp::Ordering::Equal))
+                }
+                (Value::Span(one), Value::Span(two)) => Ok(one == two),
                 _ => Err(Stop::Hole("equality of objects")),
             },
         }

@@ -3,6 +3,7 @@
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::equality::Number;
+use super::format::write_formatted;
 use super::names::Method;
 use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
@@ -199,6 +200,10 @@ impl<'e> Run<'e> {
                         Part::Value(value) => {
                             let value = self.evaluate(value, frame)?;
                             text::write_str(&mut out, &value)?;
+                        }
+                        Part::Formatted(value, format) => {
+                            let value = self.evaluate(value, frame)?;
+                            write_formatted(&mut out, &value, format)?;
                         }
                         Part::Repr(value) => {
                             let value = self.evaluate(value, frame)?;

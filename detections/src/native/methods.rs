@@ -25,11 +25,13 @@ impl<'e> Run<'e> {
             Value::Text(text) => self.text_method(text, method, positional),
             Value::Match(found) => match_method(self, found, method, positional),
             Value::Regex(pattern) => self.pattern_method(pattern, method, positional),
-            Value::Moment(moment) => match (method, positional) {
-                (Method::Timestamp, []) if self.program.in_utc => {
-                    Ok(Value::Float(moment.timestamp()))
-                }
-                _ => Err(Stop::Hole("a method of a time")),
+            Value::Moment(moment) => self.moment_method(moment, method, positional),
+            Value::Span(span) => match (method, positional) {
+                (Method::TotalSeconds, []) => span
+                    .total_seconds()
+                    .map(Value::Float)
+                    .ok_or(Stop::Hole("a very long span of time")),
+                _ => Err(Stop::Hole("a method of a span of time")),
             },
             _ if of.is_mapping() => self.dict_method(&of, method, positional),
             _ if of.is_set() => self.set_method(&of, method, positional),
@@ -68,6 +70,7 @@ impl<'e> Run<'e> {
                 [separator] => self.split(text, method, separator, *most),
                 _ => Err(Stop::Hole("a split by space a number of times")),
             },
+            (Value::Text(text), Method::Format, _, _) => self.formatted(text, positional, named),
             (Value::Dict(_), Method::Update, [], _) => {
                 for (name, value) in named {
                     self.store(of, Value::Text(name), *value)?;

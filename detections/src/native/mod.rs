@@ -10,6 +10,7 @@ mod compile;
 mod containers;
 mod equality;
 mod expressions;
+mod format;
 mod lookups;
 mod memo;
 mod methods;
@@ -21,14 +22,16 @@ mod pattern;
 mod program;
 mod run;
 mod store;
+mod strptime;
 mod text;
 mod texts;
+mod times;
 mod value;
 mod views;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bumpalo::Bump;
@@ -59,6 +62,9 @@ pub(crate) struct Native {
     spent: Option<Mutex<BTreeMap<u32, Spent>>>,
 }
 
+/// How often a rule may run out of steps before it is left to Python.
+const MOST_EXHAUSTED: u32 = 3;
+
 /// What a rule has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spent {
@@ -81,6 +87,7 @@ impl Native {
             written: compiled.written(),
             addresses: addresses(&dump["addresses"]),
             in_utc: dump["in_utc"] == true,
+            times: times(&dump["times"]),
             ..Program::default()
         };
         for told in dump["detections"].as_array().into_iter().flatten() {
@@ -107,6 +114,7 @@ impl Native {
                             || functions.iter().any(|(_, function)| storing[*function]),
                         functions,
                         demoted: AtomicBool::new(false),
+                        exhausted: AtomicU32::new(0),
                         id: detection.id.clone(),
                         severity: detection.severity,
                     },
@@ -213,6 +221,10 @@ impl Native {
         let paths = event.reads().end(|reads| memo::paths(event, reads));
         match said {
             Ok(value::Value::Bool(false)) => paths.flatten(),
+            Err(Stop::Hole(what)) => {
+                self.note_end(rule, what);
+                None
+            }
             _ => None,
         }
     }
@@ -277,6 +289,7 @@ impl Native {
                 if what == run::STALE || what == run::CHANGED {
                     self.demote(rule);
                 }
+                self.note_end(rule, what);
                 self.leave(rule, what)
             }
         }
@@ -294,6 +307,16 @@ impl Native {
             .detections
             .get(&rule)
             .is_none_or(|detection| detection.may_store)
+    }
+
+    /// A rule that has run out of steps a few times is not let run into that again: Python stops it sooner, and suspends it if need be.
+    fn note_end(&self, rule: u32, what: &str) {
+        let detection = self.program.detections.get(&rule);
+        if let Some(detection) = detection.filter(|_| what == run::STEPS)
+            && detection.exhausted.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_EXHAUSTED
+        {
+            self.demote(rule);
+        }
     }
 
     /// Leaves a rule to Python from now on.
@@ -364,6 +387,12 @@ fn model(told: &Json, compiled: &compile::Pack<'_>) -> Model {
         model.fields.entry(name.as_str().into()).or_insert(mapping);
     }
     model
+}
+
+fn times(told: &Json) -> strptime::Directives {
+    let told = told.as_object().into_iter().flatten();
+    let told = told.filter_map(|(directive, how)| Some((directive.as_str(), how.as_str()?)));
+    strptime::Directives::told(&told.collect())
 }
 
 fn addresses(told: &Json) -> address::Tables {

@@ -5,6 +5,7 @@ use bumpalo::collections::Vec as ArenaVec;
 use super::equality::{Number, contains_item, lookup};
 use super::program::{Comparison, Operator};
 use super::run::{LONGEST_TEXT, Run};
+use super::times;
 use super::value::{Done, Stop, Value, raise};
 use crate::event::Found;
 
@@ -63,6 +64,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(Some(one.len().cmp(&two.len())))
             }
+            (Value::Moment(_) | Value::Span(_), _) => times::order(left, right),
             _ => Err(Stop::Hole("an order of objects")),
         }
     }
@@ -176,6 +178,9 @@ impl<'e> Run<'e> {
                 if one.is_set() && two.is_set() =>
             {
                 self.sets(operator, &one, &two)
+            }
+            (_, Value::Moment(_) | Value::Span(_), _) | (_, _, Value::Moment(_) | Value::Span(_)) => {
+                times::binary(operator, &left, &right)
             }
             _ => Err(Stop::Hole("an operator")),
         }

@@ -1,7 +1,7 @@
 //! A pack as the native engine runs it: functions as trees whose names are resolved, local ones to slots.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::names::Method;
 use super::value::Constant;
@@ -20,6 +20,8 @@ pub(super) struct Program {
     pub(super) written: usize,
     /// Whether the interpreter's local time is UTC.
     pub(super) in_utc: bool,
+    /// How the interpreter reads times by a format.
+    pub(super) times: super::strptime::Directives,
     /// Networks of the running interpreter that make an address private, and those among them that do not.
     pub(super) addresses: super::address::Tables,
 }
@@ -32,6 +34,8 @@ pub(super) struct Detection {
     pub(super) may_store: bool,
     /// Whether it was found to need Python for every event: it keeps state between them, or Python once said something else.
     pub(super) demoted: AtomicBool,
+    /// How often it ran out of steps.
+    pub(super) exhausted: AtomicU32,
     /// Name of an auxiliary function and which it is, in the order in which they run.
     pub(super) functions: Vec<(Output, usize)>,
     pub(super) id: String,
@@ -234,6 +238,8 @@ pub(super) enum Part {
     Text(Box<str>),
     Value(Expression),
     Repr(Expression),
+    /// With a format.
+    Formatted(Expression, Box<str>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,8 @@ use crate::event::Map;
 
 /// Statements, loops and calls that a pair may take. A rule takes some hundred.
 const MOST_STEPS: u32 = 200_000;
+/// The hole at their end.
+pub(super) const STEPS: &str = "many steps";
 /// Calls within calls. Python's own limit is a thousand.
 const DEEPEST: u32 = 40;
 /// Statements and expressions inside each other, over all calls: each takes some of the thread's stack.
@@ -94,7 +96,7 @@ impl<'e> Run<'e> {
             .steps
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.steps > MOST_STEPS {
-            return Err(Stop::Hole("many steps"));
+            return Err(Stop::Hole(STEPS));
         }
         if self.arena.allocated_bytes() > MOST_BYTES {
             return Err(Stop::Hole("much memory"));

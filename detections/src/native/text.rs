@@ -29,6 +29,9 @@ pub(super) fn write_str<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Don
     match value {
         Value::Text(text) => out.push_str(text),
         Value::Address(address) => write_address(out, *address)?,
+        Value::Moment(moment) => {
+            let _ = moment.write(out, ' ');
+        }
         other => write_repr(out, other)?,
     }
     Ok(())

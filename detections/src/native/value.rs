@@ -105,6 +105,7 @@ pub(super) enum Value<'e> {
     Network(super::address::Network),
     Address(std::net::IpAddr),
     Moment(super::moment::Moment),
+    Span(super::moment::Span),
 }
 
 /// Whether a view is of the whole event, which has more methods.
@@ -150,6 +151,7 @@ pub(super) enum Constant {
     ErrorClass(Vec<Box<str>>),
     KnownErrorClass(&'static [&'static str]),
     Regex(super::pattern::Pattern),
+    Span(super::moment::Span),
     /// What it is that has no form here.
     Unknown(Box<str>),
 }
@@ -191,6 +193,7 @@ impl Constant {
             Self::ErrorClass(classes) => Value::ErrorClass(Classes::OfPack(classes)),
             Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
             Self::Regex(pattern) => Value::Regex(pattern),
+            Self::Span(span) => Value::Span(*span),
             Self::Unknown(what) => return Err(Stop::Hole(what)),
         })
     }
@@ -274,6 +277,7 @@ impl<'e> Value<'e> {
             | Value::Network(_)
             | Value::Address(_)
             | Value::Moment(_) => true,
+            Value::Span(span) => span.0 != 0,
             Value::Iterable(..) => return Err(Stop::Hole("truth of an iterator")),
             Value::Unbound => return Err(Stop::Hole("an unbound name")),
         })

@@ -104,7 +104,12 @@ impl<'d> Compiler<'_, 'd> {
     pub(super) fn part(&mut self, tree: &'d Json) -> Part {
         match class(tree) {
             "Constant" => Part::Text(tree[1][1].as_str().unwrap_or_default().into()),
-            _ if !tree[3].is_null() => Part::Value(hole("a format")),
+            _ if !tree[3].is_null() => match (tree[2].as_i64(), plain_format(&tree[3])) {
+                (Some(-1), Some(format)) => {
+                    Part::Formatted(self.expression(&tree[1]), format.into())
+                }
+                _ => Part::Value(hole("a format")),
+            },
             _ => {
                 let value = self.expression(&tree[1]);
                 match tree[2].as_i64() {
@@ -353,5 +358,13 @@ pub(super) fn comparison(tree: &Json) -> Comparison {
         "IsNot" => Comparison::IsNot,
         "In" => Comparison::In,
         _ => Comparison::NotIn,
+    }
+}
+
+/// The text of a format that has no expressions inside.
+fn plain_format(tree: &Json) -> Option<&str> {
+    match tree[1].as_array()?.as_slice() {
+        [part] if class(part) == "Constant" => part[1][1].as_str(),
+        _ => None,
     }
 }
