@@ -126,7 +126,8 @@ impl Moment {
 
     /// Microseconds since 1970 in UTC, if that can be known.
     fn utc(self) -> Option<i64> {
-        self.ahead.map(|ahead| self.shown - i64::from(ahead) * SECOND)
+        self.ahead
+            .map(|ahead| self.shown - i64::from(ahead) * SECOND)
     }
 
     /// `timestamp()`; one without a zone is taken for UTC.
@@ -232,7 +233,10 @@ impl Span {
             "microseconds" => 1,
             _ => return None,
         };
-        count.checked_mul(micros).map(Self).filter(|span| span.is_usual())
+        count
+            .checked_mul(micros)
+            .map(Self)
+            .filter(|span| span.is_usual())
     }
 
     /// `self + other`.
@@ -326,7 +330,11 @@ mod tests {
             Moment::parse(text).unwrap().write(&mut out, 'T').unwrap();
             out
         };
-        for text in ["0001-01-01T00:00:00", "2024-02-29T23:59:59.000001", "9999-12-31T12:00:00"] {
+        for text in [
+            "0001-01-01T00:00:00",
+            "2024-02-29T23:59:59.000001",
+            "9999-12-31T12:00:00",
+        ] {
             assert_eq!(shown(text), text);
         }
     }
@@ -338,9 +346,19 @@ mod tests {
             Moment::parse("2024-02-28T23:59:58.5").is_none(),
         );
         assert!(two);
-        let back = Moment::parse("2024-02-28T23:59:58.500").unwrap().since(one).unwrap();
-        assert_eq!((back.days(), back.seconds(), back.microseconds()), (-2, 86_398, 500_000));
+        let back = Moment::parse("2024-02-28T23:59:58.500")
+            .unwrap()
+            .since(one)
+            .unwrap();
+        assert_eq!(
+            (back.days(), back.seconds(), back.microseconds()),
+            (-2, 86_398, 500_000)
+        );
         assert_eq!(back.total_seconds(), Some(-86_401.5));
-        assert_eq!(one.after(Span::of("days", 3_000_000).unwrap()).map(Moment::shown), None);
+        assert_eq!(
+            one.after(Span::of("days", 3_000_000).unwrap())
+                .map(Moment::shown),
+            None
+        );
     }
 }

@@ -179,9 +179,8 @@ impl<'e> Run<'e> {
             {
                 self.sets(operator, &one, &two)
             }
-            (_, Value::Moment(_) | Value::Span(_), _) | (_, _, Value::Moment(_) | Value::Span(_)) => {
-                times::binary(operator, &left, &right)
-            }
+            (_, Value::Moment(_) | Value::Span(_), _)
+            | (_, _, Value::Moment(_) | Value::Span(_)) => times::binary(operator, &left, &right),
             _ => Err(Stop::Hole("an operator")),
         }
     }

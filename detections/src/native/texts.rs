@@ -102,6 +102,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(Value::Text(self.arena.alloc_str(&text.replace(old, new))))
             }
+            (Method::Format, _) => self.formatted(text, positional, &[]),
             (Method::Join, [parts]) => {
                 let mut out = bumpalo::collections::String::new_in(self.arena);
                 for (place, part) in self.ordered(parts)?.iter().enumerate() {

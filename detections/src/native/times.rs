@@ -125,10 +125,9 @@ pub(super) fn binary<'e>(operator: Operator, left: &Value<'e>, right: &Value<'e>
         | (Operator::Add, Value::Span(span), Value::Moment(moment)) => {
             moment.after(*span).map(Value::Moment).ok_or(far)
         }
-        (Operator::Subtract, Value::Moment(moment), Value::Span(span)) => moment
-            .after(span.negated())
-            .map(Value::Moment)
-            .ok_or(far),
+        (Operator::Subtract, Value::Moment(moment), Value::Span(span)) => {
+            moment.after(span.negated()).map(Value::Moment).ok_or(far)
+        }
         (Operator::Add, Value::Span(one), Value::Span(two)) => {
             one.plus(*two).map(Value::Span).ok_or(far)
         }

@@ -15,6 +15,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from functools import reduce
 from ipaddress import ip_address, ip_network
@@ -24,6 +25,7 @@ SOME_DICT = {"k": "v", "a-b-c": ["found"]}
 SOME_LIST = ["p", "q"]
 A_PATTERN = re.compile(r"B-", re.IGNORECASE)
 STATE = ""
+A_SPAN = timedelta(days=1, hours=2, microseconds=7)
 
 
 class OwnError(LookupError):

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use panther_detections::engine::{
     Change, EmptyView, Engine, EngineFault, EngineSettings, EventInput, KeyValueRow, KeyValueView,
@@ -326,7 +326,12 @@ async fn time_outs_of_a_whole_batch_do_not_add_up() {
     let evaluation = running.evaluate(&events).await;
     assert_eq!(running.matched(&evaluation, "neighbour").len(), 200);
     let errors = running.errors(&evaluation, "bad");
-    let of = |kind: &str| errors.iter().filter(|(_, error)| error.kind == kind).count();
+    let of = |kind: &str| {
+        errors
+            .iter()
+            .filter(|(_, error)| error.kind == kind)
+            .count()
+    };
     // Each that was waited for took its time; the others were told at once.
     assert_eq!((of("DetectionTimeout"), of("DetectionSuspended")), (2, 198));
     // Nor was it run to its last step again and again without Python.

@@ -14,8 +14,7 @@ fn conditions() -> Vec<(String, Value)> {
         let name = if value.is_array() { "Values" } else { "Value" };
         json!({"KeyPath": key, "Condition": condition, name: value})
     };
-    let plain =
-        |key: &str, condition: &str| json!({"KeyPath": key, "Condition": condition});
+    let plain = |key: &str, condition: &str| json!({"KeyPath": key, "Condition": condition});
     let mut cases: Vec<(String, Value)> = Vec::new();
     for condition in [
         "Exists",

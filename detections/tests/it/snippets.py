@@ -292,3 +292,38 @@ return (event.get("text") or "").split("-")[-1].upper().replace("C", "!")
 
 #: percent_of_everything
 return "{}".format(event.get("n")) if False else f"{event.get('n')}{event.get('flag')}{event.get('null')}{event.get('f')}"
+
+#: times_by_a_format
+found = []
+for text in (event.get("n"), event.get("text"), "2024-05-06T07:08:09.123456Z", "2024-05-06 07:08:09", "2024-05-06T07:08:09.25Z", "May  6 07:08:09", "2024-05-06T07:08:09+02:30", "2024-02-30 00:00:00", "05/06/24 12:08:09 PM"):
+    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ", "%b %d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%m/%d/%y %I:%M:%S %p"):
+        try:
+            moment = datetime.strptime(text, form)
+        except (ValueError, TypeError):
+            continue
+        found.append([moment.isoformat(), str(moment), f"{moment}", moment.year, moment.second, moment.microsecond])
+return found
+
+#: spans_of_time
+one = datetime.fromisoformat("2024-03-01T00:00:00")
+two = datetime.strptime("2024-02-27 23:59:58.500000", "%Y-%m-%d %H:%M:%S.%f")
+span, back = one - two, two - one
+later = two + A_SPAN
+return [span.days, span.seconds, span.microseconds, span.total_seconds(), back.days, back.total_seconds(), later.isoformat(), one < two, one == two, span > back, bool(one - one), (one - A_SPAN).isoformat(), (A_SPAN + timedelta(minutes=3)).total_seconds(), timedelta(2).days]
+
+#: times_with_and_without_a_zone
+one = datetime.strptime("2024-03-01 00:00:00 +0100", "%Y-%m-%d %H:%M:%S %z")
+two = datetime.strptime("2024-03-01 00:00:00", "%Y-%m-%d %H:%M:%S")
+try:
+    return [one - two]
+except TypeError:
+    return [one == two, one.timestamp(), (one - datetime.strptime("2024-02-29T23:00:00Z", "%Y-%m-%dT%H:%M:%S%z")).total_seconds()]
+
+#: templates
+return ["{} {}".format(event.get("text"), event.get("n")), "{0}-{1}-{0}".format("a", event.get("f")), "{x} {{}} {y}".format(x=1, y=event.get("flag")), "{:06f}".format(2.5), "{:.2f}|{:8.3f}|{:08.2f}".format(1.005, -2.5, -3.14159), "{:05d} {:3}".format(42, 7)]
+
+#: formats
+value = event.get("f")
+if isinstance(value, float):
+    return f"{value:.2f} {value:010.3f} {len(event):04d}"
+return f"{3.14159:.3f}"

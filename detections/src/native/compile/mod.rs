@@ -259,9 +259,10 @@ impl<'d> Pack<'d> {
                 .as_str()
                 .and_then(|text| Pattern::new(text, form[2].as_u64().unwrap_or(u64::MAX)))
                 .map_or_else(|| unknown("a regular expression"), Constant::Regex),
-            "Q" => of
-                .as_i64()
-                .map_or_else(|| unknown("a time span"), |micros| Constant::Span(Span(micros))),
+            "Q" => of.as_i64().map_or_else(
+                || unknown("a time span"),
+                |micros| Constant::Span(Span(micros)),
+            ),
             "F" => of
                 .as_str()
                 .and_then(|name| self.places.get(name))
