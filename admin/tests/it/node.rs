@@ -213,6 +213,9 @@ pub(crate) async fn run(socket: Option<&Path>, arguments: &[&str], input: &str) 
         command.env_remove(name);
     }
     command.env("PANTHER_USER", "alice");
+    // What an earlier run kept is none of this one's business.
+    let cache = tempfile::tempdir().unwrap();
+    command.env("XDG_CACHE_HOME", cache.path());
     if let Some(socket) = socket {
         command.env("PANTHER_SOCKET", socket);
     }

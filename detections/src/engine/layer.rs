@@ -65,7 +65,7 @@ pub(super) fn entry(layer: &Path) -> PathBuf {
 }
 
 /// The layer of those detections of `pack` that `wanted` takes. Their indices stay those of the pack.
-pub(super) fn content(pack: &Pack, wanted: impl Fn(&Detection) -> bool) -> Content {
+pub(super) fn content(pack: &Pack, wanted: impl Fn(usize, &Detection) -> bool) -> Content {
     let mut files: Vec<(String, String)> = sources::SOURCES
         .iter()
         .map(|(path, text)| (format!("runtime/{path}"), (*text).to_owned()))
@@ -75,7 +75,7 @@ pub(super) fn content(pack: &Pack, wanted: impl Fn(&Detection) -> bool) -> Conte
         .detections
         .iter()
         .enumerate()
-        .filter(|(_, detection)| wanted(detection))
+        .filter(|(index, detection)| wanted(*index, detection))
     {
         let (path, simple) = match &detection.source {
             Source::Python { text, .. } => {

@@ -30,7 +30,7 @@ pub use wire::{Tested, TestedFunction};
 use crate::guard::{Guard, Index};
 use crate::native::Native;
 pub use crate::native::Spent;
-use crate::pack::{DetectionKind, Pack, Test};
+use crate::pack::{Detection, DetectionKind, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
 
@@ -91,6 +91,22 @@ impl Engine {
     /// # Errors
     /// What is wrong with the node: no Python, no writable folder, a pack that does not load in time.
     pub async fn start(settings: EngineSettings, pack: &Pack) -> Result<Self, EngineFault> {
+        let load_disabled = settings.load_disabled;
+        Self::start_with(settings, pack, |_, detection| {
+            load_disabled || (detection.enabled && detection.unevaluated.is_none())
+        })
+        .await
+    }
+
+    /// The same, of those detections alone that `wanted` takes, by their place in the pack.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_with(
+        settings: EngineSettings,
+        pack: &Pack,
+        wanted: impl Fn(usize, &Detection) -> bool,
+    ) -> Result<Self, EngineFault> {
         let settings = EngineSettings {
             workers: settings.workers.max(1),
             batch_events: settings.batch_events.max(1),
@@ -98,10 +114,7 @@ impl Engine {
             python: environment::interpreter(&settings).await?,
             ..settings
         };
-        let load_disabled = settings.load_disabled;
-        let content = layer::content(pack, |detection| {
-            load_disabled || (detection.enabled && detection.unevaluated.is_none())
-        });
+        let content = layer::content(pack, wanted);
         let (host, loaded) = host::Host::start(&settings, content).await?;
         let native = settings
             .native

@@ -4,16 +4,17 @@
 //! the order of its file in one process, since a module's globals outlive an event.
 
 mod filter;
+mod kept;
 mod report;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use futures::{StreamExt, TryStreamExt};
-
 pub use filter::{Filter, FilterError};
+pub use kept::Kept;
 pub use report::{DetectionReport, Report, Summary, TestReport};
 
-use crate::engine::{Engine, EngineFault, EngineSettings, Tested};
+use crate::engine::{Engine, EngineFault, EngineSettings, RuleError, Tested};
 use crate::pack::{Detection, Pack};
 
 /// The least time that a function has under test: a test that is only slow, on a busy machine, has not
@@ -31,7 +32,11 @@ pub struct Options {
     pub skip_disabled: bool,
 }
 
-/// Runs the tests. Detections are tested side by side on all workers; the report is in the order of their ids.
+/// Detections that one interpreter should have to load at least, before it is worth starting another beside it.
+const WORTH_A_PART: usize = 40;
+
+/// Runs the tests. The detections are dealt out to as many interpreters as there may be workers, each of which loads and tests its share alone; the
+/// report is in the order of their ids. What `kept` knows to have passed is not run again, and it learns what passes now.
 ///
 /// `now` is what the detections take for the present.
 ///
@@ -42,38 +47,45 @@ pub async fn run(
     settings: EngineSettings,
     options: &Options,
     now: SystemTime,
+    kept: Option<&mut Kept>,
 ) -> Result<Report, EngineFault> {
     let settings = EngineSettings {
         load_disabled: true,
         rule_time: settings.rule_time.max(TEST_TIME),
         ..settings
     };
-    let workers = settings.workers.max(1);
-    let engine = Engine::start(settings, pack).await?;
-    let chosen = pack
-        .detections
-        .iter()
-        .enumerate()
-        .filter(|(_, detection)| options.takes(detection));
-    let outcome: Result<Vec<DetectionReport>, EngineFault> = futures::stream::iter(chosen)
-        .map(|(index, detection)| one(&engine, index, detection, options, now))
-        .buffered(workers)
-        .try_collect()
-        .await;
-    let load = engine.load_report();
-    let broken_helpers = load
-        .failed_globals
-        .iter()
-        .map(|(id, error)| (format!("global {id}"), error.clone()))
-        .chain(
-            load.failed_data_models
-                .iter()
-                .map(|(id, error)| (format!("data model {id}"), error.clone())),
-        )
-        .collect();
-    engine.stop().await;
-    Ok(Report {
-        detections: outcome?,
+    let mut known = BTreeMap::new();
+    let mut open = Vec::new();
+    let chosen = pack.detections.iter().enumerate();
+    for (index, detection) in chosen.filter(|(_, detection)| options.takes(detection)) {
+        match kept.as_ref().and_then(|kept| kept.of(detection)) {
+            Some(report) => {
+                let lacking = lacking(detection, options.minimum_tests);
+                known.insert(
+                    index,
+                    DetectionReport {
+                        lacking,
+                        ..report.clone()
+                    },
+                );
+            }
+            None => open.push(index),
+        }
+    }
+    let unchanged = known.len();
+    let parts = (open.len() / WORTH_A_PART).clamp(1, settings.workers.max(1));
+    let parts = (0..parts).map(|part| open.iter().skip(part).step_by(parts).copied().collect());
+    let parts = parts.filter(|part: &BTreeSet<usize>| !part.is_empty());
+    let tested = parts.map(|part| share(pack, &settings, part, options, now));
+    let mut broken_helpers = Vec::new();
+    for (reports, broken) in futures::future::try_join_all(tested).await? {
+        known.extend(reports);
+        // All of them have loaded the same helpers.
+        broken_helpers = broken;
+    }
+    let report = Report {
+        detections: known.into_values().collect(),
+        unchanged,
         broken_helpers,
         left_out: pack
             .detections
@@ -85,7 +97,43 @@ pub async fn run(
             .iter()
             .map(|item| (format!("{} {}", item.kind, item.id), item.reason.clone()))
             .collect(),
-    })
+    };
+    if let Some(kept) = kept {
+        kept.take(pack, &report);
+    }
+    Ok(report)
+}
+
+/// What came of a share of the detections, by their index, and what helpers did not load.
+type Share = (Vec<(usize, DetectionReport)>, Vec<(String, RuleError)>);
+
+/// Loads and tests some detections in an interpreter of their own.
+async fn share(
+    pack: &Pack,
+    settings: &EngineSettings,
+    part: BTreeSet<usize>,
+    options: &Options,
+    now: SystemTime,
+) -> Result<Share, EngineFault> {
+    let settings = EngineSettings {
+        workers: 1,
+        ..settings.clone()
+    };
+    let engine = Engine::start_with(settings, pack, |index, _| part.contains(&index)).await?;
+    let mut reports = Vec::with_capacity(part.len());
+    for index in part {
+        if let Some(detection) = pack.detections.get(index) {
+            reports.push((index, one(&engine, index, detection, options, now).await?));
+        }
+    }
+    let load = engine.load_report();
+    let globals = load.failed_globals.iter();
+    let globals = globals.map(|(id, error)| (format!("global {id}"), error.clone()));
+    let models = load.failed_data_models.iter();
+    let models = models.map(|(id, error)| (format!("data model {id}"), error.clone()));
+    let broken = globals.chain(models).collect();
+    engine.stop().await;
+    Ok((reports, broken))
 }
 
 impl Options {

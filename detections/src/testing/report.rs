@@ -13,6 +13,9 @@ use crate::pack::DetectionKind;
 pub struct Report {
     /// By detection, in the order of their ids.
     pub detections: Vec<DetectionReport>,
+    /// How many of them had passed before and were not run again, nothing having changed.
+    #[serde(default)]
+    pub unchanged: usize,
     /// Globals and data models that did not load, with the reason.
     pub broken_helpers: Vec<(String, RuleError)>,
     /// Detections that the filters left out.
@@ -129,6 +132,13 @@ impl fmt::Display for Report {
             "\tTests: {} passed, {} failed",
             summary.tests_passed, summary.tests_failed
         )?;
+        if self.unchanged > 0 {
+            writeln!(
+                f,
+                "\tNot run again: {} detections that passed before and have not changed since (--fresh runs them)",
+                self.unchanged
+            )?;
+        }
         if !self.unevaluated.is_empty() {
             writeln!(
                 f,

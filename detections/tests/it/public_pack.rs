@@ -30,6 +30,7 @@ async fn the_public_packs_tests_pass() {
         settings,
         &Options::default(),
         std::time::SystemTime::now(),
+        None,
     )
     .await
     .unwrap();

@@ -1,6 +1,6 @@
 //! The unit tests of a pack.
 
-use panther_detections::testing::{self, Options};
+use panther_detections::testing::{self, Kept, Options};
 
 use crate::support::{Files, now, settings};
 
@@ -15,7 +15,7 @@ Tests:
 ";
 
 async fn report(files: &Files, options: &Options) -> testing::Report {
-    testing::run(&files.pack(), settings(), options, now())
+    testing::run(&files.pack(), settings(), options, now(), None)
         .await
         .unwrap()
 }
@@ -136,4 +136,51 @@ async fn filters_and_the_minimum_of_tests_are_kept() {
         assert_eq!(ids, expected, "{filter}");
         assert_eq!(report.left_out, 2 - expected.len());
     }
+}
+
+#[tokio::test]
+async fn what_passed_and_has_not_changed_is_not_run_again() {
+    let matches =
+        |n: u8| format!("import helper\ndef rule(event):\n    return event['n'] == {n}\n");
+    let pack = |good: u8, helper: &str| {
+        Files::default()
+            .file(
+                "helper.yml",
+                "AnalysisType: global\nGlobalID: helper\nFilename: helper.py\n",
+            )
+            .file("helper.py", helper)
+            .rule_with("good", TESTS, &matches(good))
+            .rule_with("other", TESTS, &matches(1))
+            .rule_with("wrong", TESTS, "def rule(event):\n    return False\n")
+            .pack()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("kept.json");
+    // How many were not run, and which failed.
+    let run = async |pack: &panther_detections::pack::Pack, python: &str| {
+        let mut kept = Kept::read(&place, pack, python);
+        let options = Options::default();
+        let report = testing::run(pack, settings(), &options, now(), Some(&mut kept))
+            .await
+            .unwrap();
+        kept.write(&place).unwrap();
+        let failed = report.detections.iter().filter(|of| !of.passed());
+        let failed: Vec<String> = failed.map(|of| of.id.clone()).collect();
+        assert_eq!(report.detections.len(), 3);
+        (report.unchanged, failed)
+    };
+    let wrong = vec!["wrong".to_owned()];
+    let one = pack(1, "");
+    assert_eq!(run(&one, "a").await, (0, wrong.clone()));
+    // What failed is run again: the reason may have been elsewhere.
+    assert_eq!(run(&one, "a").await, (2, wrong.clone()));
+    let changed = pack(2, "");
+    let both = vec!["good".to_owned(), "wrong".to_owned()];
+    assert_eq!(run(&changed, "a").await, (1, both));
+    // Whatever they share may have changed what they say.
+    assert_eq!(run(&one, "b").await, (0, wrong.clone()));
+    assert_eq!(run(&pack(1, "X = 1\n"), "b").await, (0, wrong.clone()));
+    // A file that is damaged is none.
+    std::fs::write(&place, "{").unwrap();
+    assert_eq!(run(&one, "b").await, (0, wrong));
 }

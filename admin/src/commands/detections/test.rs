@@ -1,13 +1,17 @@
 //! detections test: a pack's own tests, run here.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use clap::Args;
 use panther_detections::{
     engine::{EngineFault, EngineSettings},
-    testing::{self, Filter, Options},
+    testing::{self, Filter, Kept, Options},
 };
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::{
     answer::Answer,
@@ -30,6 +34,9 @@ pub(crate) struct Test {
     /// Leave out detections that are not enabled
     #[arg(long)]
     skip_disabled: bool,
+    /// Run all, also what passed before and has not changed since
+    #[arg(long)]
+    fresh: bool,
     /// The Python to run them with, 3.11 or newer
     #[arg(
         long,
@@ -64,11 +71,25 @@ impl Test {
             minimum_tests: self.minimum_tests,
             skip_disabled: self.skip_disabled,
         };
+        let place = kept_at(&path);
+        let python = interpreter(&settings.python);
+        let mut kept = match &place {
+            Some(place) if !self.fresh => Kept::read(place, &pack, &python),
+            _ => Kept::read(Path::new(""), &pack, &python),
+        };
         // Interrupted, the engine is dropped, which ends its workers and removes its folder.
         let report = tokio::select! {
-            report = testing::run(&pack, settings, &options, SystemTime::now()) => report.map_err(fault)?,
+            report = testing::run(&pack, settings, &options, SystemTime::now(), Some(&mut kept)) => report.map_err(fault)?,
             _ = tokio::signal::ctrl_c() => return Err(Failure::new("interrupted").tried("run the tests")),
         };
+        if let Some(place) = place
+            && let Err(error) = kept.write(&place)
+        {
+            context.screen.note(&format!(
+                "what passed is not kept for the next run: {}: {error}",
+                place.display()
+            ));
+        }
         let answer = Answer::of(json!({
             "version": pack.version,
             "passed": report.passed(),
@@ -99,6 +120,55 @@ impl Test {
             Exit::Findings
         })
     }
+}
+
+/// Where results of a pack are kept: in the user's cache, by the place of the pack. `None` if the user has none.
+fn kept_at(pack: &Path) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))?;
+    let place = std::fs::canonicalize(pack).ok()?;
+    let hash = Sha256::digest(place.as_os_str().as_encoded_bytes());
+    let name: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(cache.join(format!("panther-cluster/tests-{name}.json")))
+}
+
+/// What tells an interpreter and what is installed for it from others: where it is, and when it and its packages were last changed.
+fn interpreter(python: &Path) -> String {
+    let found = if python.components().count() < 2 {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(python))
+            .find(|place| place.is_file())
+    } else {
+        Some(python.to_owned())
+    };
+    let found = found.unwrap_or_else(|| python.to_owned());
+    let changed = |place: &Path| {
+        let changed = std::fs::metadata(place).and_then(|of| of.modified());
+        format!("{} {changed:?}\n", place.display())
+    };
+    let mut told = changed(&found);
+    let libraries = found
+        .parent()
+        .and_then(Path::parent)
+        .map(|of| of.join("lib"));
+    for folder in libraries
+        .and_then(|of| std::fs::read_dir(of).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        for packages in ["site-packages", "dist-packages"] {
+            let packages = folder.path().join(packages);
+            if packages.is_dir() {
+                told.push_str(&changed(&packages));
+            }
+        }
+    }
+    told.push_str(&format!("{:?}", std::env::var_os("PYTHONPATH")));
+    told
 }
 
 /// The engine could not be run.

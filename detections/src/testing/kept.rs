@@ -1,0 +1,111 @@
+//! Tests that passed, kept in a file, so that a run is spared what has not changed since: who changes one rule waits for that rule alone.
+//!
+//! A detection's tests count as unchanged if the detection itself is (its version), and everything that it shares with others: globals, data models, the
+//! engine, the interpreter. What failed is never kept: what was wrong may have been outside the pack.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::report::{DetectionReport, Report};
+use crate::pack::{Detection, Pack};
+use crate::python::sources;
+
+/// Detections that passed, of one pack.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// Hash of what all detections share.
+    ground: String,
+    /// By id: the detection's version, and its report.
+    passed: BTreeMap<String, (String, DetectionReport)>,
+}
+
+impl Kept {
+    /// What was kept at `path` for `pack` and `python`, the interpreter as the caller knows it. Nothing, if it is not there, not readable, or was kept under other circumstances.
+    #[must_use]
+    pub fn read(path: &Path, pack: &Pack, python: &str) -> Self {
+        let ground = ground(pack, python);
+        let read = fs::read(path).ok();
+        let kept: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        kept.filter(|kept| kept.ground == ground)
+            .unwrap_or_else(|| Self {
+                ground,
+                passed: BTreeMap::new(),
+            })
+    }
+
+    /// Writes it, for the next run.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        // Two runs at once each write a whole file.
+        let file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(io::BufWriter::new(file.as_file()), self)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// The report of a detection that has not changed since it passed.
+    pub(super) fn of(&self, detection: &Detection) -> Option<&DetectionReport> {
+        let (version, report) = self.passed.get(&detection.id)?;
+        (*version == detection.version).then_some(report)
+    }
+
+    /// Takes in a run's report.
+    pub(super) fn take(&mut self, pack: &Pack, report: &Report) {
+        if !report.broken_helpers.is_empty() {
+            self.passed.clear();
+            return;
+        }
+        let versions: BTreeMap<&str, &str> = pack
+            .detections
+            .iter()
+            .map(|detection| (detection.id.as_str(), detection.version.as_str()))
+            .collect();
+        self.passed
+            .retain(|id, (version, _)| versions.get(id.as_str()) == Some(&version.as_str()));
+        for of in &report.detections {
+            match versions.get(of.id.as_str()) {
+                Some(version)
+                    if of.load_error.is_none() && of.tests.iter().all(|test| test.passed) =>
+                {
+                    self.passed
+                        .insert(of.id.clone(), ((*version).to_owned(), of.clone()));
+                }
+                _ => drop(self.passed.remove(&of.id)),
+            }
+        }
+    }
+}
+
+fn ground(pack: &Pack, python: &str) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    };
+    add(env!("CARGO_PKG_VERSION").as_bytes());
+    add(python.as_bytes());
+    for (path, text) in sources::SOURCES {
+        add(path.as_bytes());
+        add(text.as_bytes());
+    }
+    for shared in [
+        serde_json::to_vec(&pack.globals),
+        serde_json::to_vec(&pack.data_models),
+    ] {
+        // Text keys and values only: writing them into memory cannot fail.
+        add(&shared.unwrap_or_default());
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
