@@ -160,6 +160,15 @@ class Pack:
             inline_filter = _panther_filter.build(spec.get("inline_filters"))
             self.detections[key] = _panther_detection.Detection(spec, namespace, inline_filter)
 
+    def source(self, index):
+        """The text of a detection's functions."""
+        detection = self.detections[index]
+        place = detection.matcher.__code__.co_filename
+        if place in _panther_simple.SOURCES:
+            return _panther_simple.SOURCES[place]
+        with open(detection.namespace["__file__"], encoding="utf-8") as file:
+            return file.read()
+
     def _execute(self, sort, key, name):
         code, path = self._code.get((sort, key), (None, None))
         if code is None:

@@ -53,6 +53,8 @@ class Worker:
                 self._batch(message, connection.receive_bytes())
             elif op == "test":
                 self._test(message, connection.receive_bytes())
+            elif op == "explain":
+                self._explain(message, connection.receive_bytes())
             elif op == "quit":
                 return
 
@@ -192,6 +194,33 @@ class Worker:
             self._cells[3] = IDLE
         self._store.take_ops()
         self._connection.send({"op": "tested", "id": message["id"], "results": results})
+
+    def _explain(self, message, body):
+        """Evaluate one detection over one event, step by step."""
+        index = message["detection"]
+        self._cells[0], self._cells[1], self._cells[2], self._cells[3] = message["id"] & 0xFFFFFFFF, 0, index, IN_RULE
+        self._store.begin(message.get("now") or time.time())
+        told = {"verdict": None, "error": None, "steps": [], "decided": None}
+        self._watch.start()
+        try:
+            from _panther_explain import explain
+
+            detection = self._pack.detections[index]
+            subject = json.loads(str(body, "utf-8"))
+            if detection.kind != "POLICY":
+                subject = PantherEvent(subject, self._pack.models.get(message["log_type"]) if detection.kind == "RULE" else None)
+            verdict, error, told["steps"], told["decided"] = explain(detection, self._pack.source(index), subject, self._watch.call)
+            told["verdict"] = verdict if isinstance(verdict, bool) else None
+            if error is None and told["verdict"] is None:
+                error = detection.wrong_type(detection.matcher_name, verdict, "[bool]")
+            told["error"] = error and _describe(error)
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            told["error"] = self._pack.errors.get(("detection", index)) or _describe(error)
+        finally:
+            self._watch.stop()
+            self._cells[3] = IDLE
+        self._store.take_ops()
+        self._connection.send({"op": "explained", "id": message["id"], "explanation": told})
 
     def _one_test(self, detection, test, text):
         subject = json.loads(str(text, "utf-8"))

@@ -1,4 +1,4 @@
-"""Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN [--tell]`.
+"""Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN [--tell] [--guards]`.
 
 This process is the template: it loads a pack once, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host themselves. Standard library only.
@@ -21,16 +21,13 @@ from _panther_wire import Closed, Connection  # noqa: E402
 MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself fails
 
 
-def loaded_message(pack, tell):
+def loaded_message(pack, arguments):
     """What the template tells the host once the pack is loaded."""
-    from _panther_guard import guards_of
-    from _panther_native import dump
-
     detections = []
     for spec in pack.manifest.get("detections", ()):
         index = spec["index"]
         detection = pack.detections.get(index)
-        guard, special, note = guards_of(pack, detection) if detection else (True, {}, "not loaded")
+        guard, special, note = _guards(pack, detection) if arguments.guards else (True, {}, "not asked for")
         detections.append(
             {
                 "index": index,
@@ -51,12 +48,21 @@ def loaded_message(pack, tell):
         "detections": detections,
         "data_models": outcome("model", pack.manifest.get("data_models", ())),
         "globals": outcome("global", pack.manifest.get("globals", ())),
-        "native": _native(pack, dump) if tell else {},
+        "native": _native(pack) if arguments.tell else {},
     }
 
 
-def _native(pack, dump):
+def _guards(pack, detection):
+    """What must hold for a rule to be called."""
+    from _panther_guard import guards_of
+
+    return guards_of(pack, detection) if detection else (True, {}, "not loaded")
+
+
+def _native(pack):
     """What the native engine is told; nothing, should some object of the pack not bear to be looked at."""
+    from _panther_native import dump
+
     try:
         return dump(pack)
     except Exception as error:  # pylint: disable=broad-exception-caught
@@ -105,6 +111,7 @@ def main():
     parser.add_argument("--layer", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--tell", action="store_true", help="tell the host of the pack's code, for evaluating it there")
+    parser.add_argument("--guards", action="store_true", help="tell the host what must hold for each rule to be called")
     arguments = parser.parse_args()
     arguments.stderr = _panther_limits.silence()
     code = 70
@@ -116,7 +123,7 @@ def main():
         )
         pack = _panther_pack.Pack(arguments.layer)
         pack.load()
-        connection.send(loaded_message(pack, arguments.tell))
+        connection.send(loaded_message(pack, arguments))
         serve(connection, pack, arguments)
         code = 0
     except Closed:

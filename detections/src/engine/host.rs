@@ -211,6 +211,7 @@ impl Template {
             .arg("--token")
             .arg(token)
             .args(settings.native.then_some("--tell"))
+            .args(settings.guards.then_some("--guards"))
             .env_clear()
             .envs([
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),

@@ -25,7 +25,7 @@ pub use verdict::{
     Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
     KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
 };
-pub use wire::{Tested, TestedFunction};
+pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
 
 use crate::guard::{Guard, Index};
 use crate::native::Native;
@@ -283,6 +283,39 @@ impl Engine {
             }
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Evaluates one detection over one event step by step, in Python: why it says what it says. The key-value store is empty for it.
+    ///
+    /// # Errors
+    /// Faults of the node, and a detection that ends its worker or passes its time.
+    pub async fn explain(
+        &self,
+        detection: usize,
+        event: &EventInput,
+        now: SystemTime,
+    ) -> Result<Explanation, EngineFault> {
+        let index = u32::try_from(detection).unwrap_or(u32::MAX);
+        let mut lease = self.pool.lease().await?;
+        let mut store = Store::new(&EmptyView, self.settings.rule_time);
+        let worker = lease.worker();
+        match worker
+            .explain(index, event, unix_seconds(now), &mut store)
+            .await
+        {
+            Ok(explanation) => {
+                lease.give_back();
+                Ok(explanation)
+            }
+            Err(Ended::Lost(loss)) => Ok(Explanation {
+                verdict: None,
+                error: Some(evaluate::loss_error(&loss, self.settings.rule_time)),
+                steps: Vec::new(),
+                decided: None,
+            }),
+            Err(Ended::Cut) => Err(EngineFault::Stopped),
+            Err(Ended::Fault(fault)) => Err(fault),
+        }
     }
 
     /// Ends all processes in order and removes the engine's folder. Evaluations under way fail with [`EngineFault::Stopped`].

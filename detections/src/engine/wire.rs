@@ -135,6 +135,10 @@ pub(super) enum FromPython {
         id: u32,
         results: Vec<Tested>,
     },
+    Explained {
+        id: u32,
+        explanation: Explanation,
+    },
     KvGet {
         key: String,
     },
@@ -230,6 +234,56 @@ pub struct TestedFunction {
     pub error: Option<RuleError>,
 }
 
+/// Why a detection said what it said of an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What `rule()` or `policy()` returned.
+    pub verdict: Option<bool>,
+    /// What it raised instead.
+    pub error: Option<RuleError>,
+    /// The conditions and returned values on the way, of all functions of the detection's file, in their order.
+    pub steps: Vec<Step>,
+    /// The condition from which the verdict follows.
+    pub decided: Option<Decided>,
+}
+
+/// A condition, or a returned value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The line in the detection's file.
+    pub line: u32,
+    /// `test` or `return`.
+    pub kind: String,
+    /// Its Python, on one line, cut to 200 characters.
+    pub code: String,
+    /// What it gave, as Python writes it, cut to 200 characters.
+    pub value: String,
+    /// What it is made of, as far as that was looked at.
+    pub operands: Vec<Operand>,
+}
+
+/// The condition that decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The line in the detection's file.
+    pub line: u32,
+    /// Its Python.
+    pub code: String,
+    /// What it gave.
+    pub value: Option<String>,
+    /// What it is made of.
+    pub operands: Vec<Operand>,
+}
+
+/// A part of a condition, and what it gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operand {
+    /// Its Python.
+    pub code: String,
+    /// What it gave.
+    pub value: String,
+}
+
 /// What the host says.
 #[derive(Debug, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -250,6 +304,12 @@ pub(super) enum ToPython<'a> {
         detection: u32,
         now: f64,
         tests: Vec<BatchTest<'a>>,
+    },
+    Explain {
+        id: u32,
+        detection: u32,
+        now: f64,
+        log_type: &'a str,
     },
     Kv {
         key: &'a str,

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::wire::{
-    BatchEvent, BatchTest, Body, EventResults, FromPython, Tested, ToPython, Wire, WireError,
+    BatchEvent, BatchTest, Body, EventResults, Explanation, FromPython, Tested, ToPython, Wire,
+    WireError,
 };
 use super::{Change, EngineFault, EngineSettings, EventInput, KeyValueRow, KeyValueView};
 use crate::pack::Test;
@@ -230,6 +231,43 @@ impl Worker {
         }
     }
 
+    /// Evaluates one detection over one event, step by step.
+    pub(super) async fn explain(
+        &mut self,
+        detection: u32,
+        event: &EventInput,
+        now: f64,
+        store: &mut Store<'_>,
+    ) -> Result<Explanation, Ended> {
+        let id = self.next_batch();
+        let mut body = Body::with_capacity(event.json.len());
+        body.push(&event.json);
+        let message = ToPython::Explain {
+            id,
+            detection,
+            now,
+            log_type: &event.log_type,
+        };
+        self.deliver(id, &message, body).await?;
+        let mut watch = Watch::new(self.rule_time * 4);
+        loop {
+            match self.next(id, &mut watch).await? {
+                FromPython::Explained {
+                    id: explained,
+                    explanation,
+                } if explained == id => return Ok(explanation),
+                FromPython::KvGet { key } => {
+                    self.answer(id, &key, store).await?;
+                    watch.restart();
+                }
+                other => {
+                    let broken = format!("it broke the protocol by sending {}", name(&other));
+                    return Err(self.lost(id, false, broken));
+                }
+            }
+        }
+    }
+
     fn next_batch(&mut self) -> u32 {
         self.last_batch = self.last_batch.wrapping_add(1);
         self.last_batch
@@ -353,6 +391,7 @@ fn name(message: &FromPython) -> &'static str {
         FromPython::Events { .. } => "events of no batch",
         FromPython::Done { .. } => "done for another batch",
         FromPython::Tested { .. } => "results of other tests",
+        FromPython::Explained { .. } => "another explanation",
         FromPython::KvGet { .. } => "kv_get",
     }
 }

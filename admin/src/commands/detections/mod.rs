@@ -1,6 +1,7 @@
 //! detections: from a folder of rules on one's own machine to the pack that is live.
 
 mod archive;
+mod explain;
 mod live;
 mod problems;
 mod profile;
@@ -31,6 +32,8 @@ pub(crate) enum Detections {
     Check(Check),
     /// What each rule costs over a file of events, without a server
     Profile(profile::Profile),
+    /// Why a rule says what it says of an event, condition by condition, without a server
+    Explain(explain::Explain),
     /// Make a pack live: a folder, or a zip of one
     Upload(upload::Upload),
     /// The detections that are live
@@ -56,6 +59,7 @@ impl Detections {
             Self::Test(test) => test.run(context).await,
             Self::Check(check) => check.run(context).await,
             Self::Profile(profile) => profile.run(context).await,
+            Self::Explain(explain) => explain.run(context).await,
             Self::Upload(upload) => upload.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,

@@ -60,6 +60,7 @@ impl Test {
             python: from_here(self.python),
             // Tests are evaluated by Python.
             native: false,
+            guards: false,
             ..EngineSettings::default()
         };
         if self.workers > 0 {
