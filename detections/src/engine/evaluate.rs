@@ -6,11 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::shadow::{self, Shadow};
-use super::verdict::{Effects, Evaluation, EventInput, Outcome, Outputs, Statistics, Verdict};
+use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
 use super::{Engine, EngineFault, KeyValueView, RuleError, Selection, stored};
-use crate::native::{Answer, Native};
+use crate::native::{Answer, Native, Site};
 
 /// Workers that may end in a row without having begun what they were given.
 const UNEXPLAINED_LOSSES: u32 = 3;
@@ -103,6 +103,7 @@ async fn chunk(
         mut jobs,
         storing,
         shadows,
+        raising,
     } = planned(engine, &events[range.clone()], range.start).await?;
     if !storing.is_empty() {
         if engine.selection.share_rows(&jobs) {
@@ -112,11 +113,29 @@ async fn chunk(
             evaluation.append(part);
         }
     }
-    evaluation.append(in_python(engine, jobs, now, store, strikes).await?);
+    let in_python = in_python(engine, jobs, now, store, strikes).await?;
+    if let Some(native) = &engine.selection.native {
+        learn(native, raising, &in_python);
+    }
+    evaluation.append(in_python);
     if let Some(native) = &engine.selection.native {
         shadow::compare(native, &shadows, &mut evaluation);
     }
     Ok(evaluation)
+}
+
+/// Keeps what Python said of pairs that raised, for those like them.
+fn learn(native: &Native, mut raising: HashMap<(usize, u32), Site>, said: &Evaluation) {
+    for verdict in &said.verdicts {
+        let Ok(rule) = u32::try_from(verdict.detection) else {
+            continue;
+        };
+        if let Outcome::Failed(error) = &verdict.outcome
+            && let Some(site) = raising.remove(&(verdict.event, rule))
+        {
+            native.learn(rule, site, error);
+        }
+    }
 }
 
 /// Runs jobs to their end, whatever their rules do to the workers.
@@ -200,6 +219,7 @@ impl Selection {
         let mut jobs = Vec::new();
         let mut storing = Vec::new();
         let mut shadows = Vec::new();
+        let mut raising = HashMap::new();
         let mut arena = bumpalo::Bump::new();
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
@@ -233,20 +253,22 @@ impl Selection {
             if let (Some(native), Some(read)) = (&self.native, read) {
                 let shadowed = native.shadows();
                 let mut shadow = Shadow::new(event);
-                let take = |rule: u32, matched: Option<Box<Outputs>>, any_order: bool| {
+                let take = |rule: u32, said: Option<Outcome>, any_order: bool| {
                     evaluation.statistics.pairs_native += 1;
                     if shadowed {
-                        shadow.expect(rule, matched, any_order);
-                    } else if let Some(outputs) = matched {
+                        shadow.expect(rule, said, any_order);
+                    } else if let Some(outcome) = said {
                         evaluation.verdicts.push(Verdict {
                             event,
                             detection: rule as usize,
-                            outcome: Outcome::Matched(outputs),
+                            outcome,
                         });
                     }
                 };
                 let left = decide(native, &arena, &input.log_type, read, &rules, take);
                 rules = left.python;
+                let sites = left.raising.into_iter();
+                raising.extend(sites.map(|(rule, site)| ((event, rule), site)));
                 if shadowed {
                     let others = self.index.all(log_type).filter(|rule| {
                         !rules.contains(rule)
@@ -275,6 +297,7 @@ impl Selection {
             jobs,
             storing,
             shadows,
+            raising,
         }
     }
 }
@@ -305,6 +328,8 @@ struct Planned {
     storing: Vec<Job>,
     /// What Python is expected to say of events that it evaluates as well.
     shadows: Vec<Shadow>,
+    /// Where pairs of `jobs` raised, by event and rule.
+    raising: HashMap<(usize, u32), Site>,
 }
 
 /// Rules that are not decided.
@@ -312,6 +337,8 @@ struct Planned {
 struct Left {
     python: Vec<u32>,
     storing: Vec<u32>,
+    /// Where some of those for Python raised.
+    raising: Vec<(u32, Site)>,
 }
 
 /// Evaluates pairs natively and gives the rules that are left.
@@ -321,14 +348,24 @@ fn decide<'e>(
     log_type: &str,
     event: &'e crate::event::Map<'e>,
     rules: &[u32],
-    mut take: impl FnMut(u32, Option<Box<Outputs>>, bool),
+    mut take: impl FnMut(u32, Option<Outcome>, bool),
 ) -> Left {
     let mut left = Left::default();
     native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
         Answer::No => take(rule, None, false),
-        Answer::Match(outputs, any_order) => take(rule, Some(outputs), any_order),
+        Answer::Match(outputs, any_order) => {
+            take(rule, Some(Outcome::Matched(outputs)), any_order);
+        }
+        Answer::Failed(error) => take(
+            rule,
+            Some(Outcome::Failed(Box::new((*error).clone()))),
+            false,
+        ),
         Answer::Store | Answer::Missing(_) => left.storing.push(rule),
-        Answer::Python => left.python.push(rule),
+        Answer::Python(site) => {
+            left.python.push(rule);
+            left.raising.extend(site.map(|site| (rule, site)));
+        }
     });
     left
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::{Difference, Evaluation, Outcome, Outputs};
+use super::verdict::{Difference, Evaluation, Outcome};
 use crate::native::Native;
 
 /// Characters that are kept of what each side said.
@@ -11,8 +11,8 @@ const KEPT: usize = 400;
 /// What Python is expected to say of one event.
 pub(super) struct Shadow {
     event: usize,
-    /// By rule: no match, or a match and whether its texts are in an order of Python's own.
-    expected: BTreeMap<u32, Option<(Box<Outputs>, bool)>>,
+    /// By rule: no match, or a match or error, and whether its texts are in an order of Python's own.
+    expected: BTreeMap<u32, Option<(Outcome, bool)>>,
 }
 
 impl Shadow {
@@ -24,9 +24,9 @@ impl Shadow {
     }
 
     /// Notes what Rust said of a rule.
-    pub(super) fn expect(&mut self, rule: u32, matched: Option<Box<Outputs>>, any_order: bool) {
+    pub(super) fn expect(&mut self, rule: u32, said: Option<Outcome>, any_order: bool) {
         self.expected
-            .insert(rule, matched.map(|outputs| (outputs, any_order)));
+            .insert(rule, said.map(|outcome| (outcome, any_order)));
     }
 
     /// The rules that Python is to evaluate: those that are left to it, and others, of which no match is expected unless Rust said so.
@@ -43,8 +43,13 @@ impl Shadow {
     fn agrees(&self, rule: u32, said: Option<&Outcome>) -> bool {
         match (self.expected.get(&rule), said) {
             (None, _) | (Some(None), None) => true,
-            (Some(Some((outputs, any_order))), Some(Outcome::Matched(said))) => {
+            (Some(Some((Outcome::Matched(outputs), any_order))), Some(Outcome::Matched(said))) => {
                 *any_order || outputs == said
+            }
+            (Some(Some((Outcome::Failed(error), _))), Some(Outcome::Failed(said)))
+                if error == said =>
+            {
+                true
             }
             // What became of the worker says nothing of the rule.
             (_, Some(Outcome::Failed(error))) => matches!(
@@ -57,7 +62,7 @@ impl Shadow {
 
     fn native(&self, rule: u32) -> String {
         match self.expected.get(&rule) {
-            Some(Some((outputs, _))) => cut(&format!("{outputs:?}")),
+            Some(Some((said, _))) => cut(&format!("{said:?}")),
             _ => "no match".to_owned(),
         }
     }

@@ -139,7 +139,7 @@ impl Progress {
             let changes = rows.borrow_mut().end_pair(happened);
             match answer {
                 Answer::Missing(key) => return Ended::Missing(key),
-                Answer::Python | Answer::Store => return Ended::Python,
+                Answer::Python(_) | Answer::Store | Answer::Failed(_) => return Ended::Python,
                 Answer::No => {}
                 Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
                     event: job.event,

@@ -172,9 +172,11 @@ impl<'e> Run<'e> {
                 let replaced = self.pattern(pattern)?.replace(of, by)?;
                 Ok(Value::Text(self.arena.alloc_str(&replaced)))
             }
-            (Builtin::IpAddress, [Value::Text(of)], []) => address::parse(of)
-                .map(Value::Address)
-                .map_err(|_| Stop::Hole("an address that is not read here")),
+            (Builtin::IpAddress, [Value::Text(of)], []) => match address::parse(of) {
+                Ok(address) => Ok(Value::Address(address)),
+                Err(_) if of.is_ascii() && !of.contains('%') => Err(raise("ValueError")),
+                Err(_) => Err(Stop::Hole("an address that is not read here")),
+            },
             (Builtin::IpNetwork, [Value::Text(of)], []) => Network::parse(of)
                 .map(Value::Network)
                 .map_err(|_| Stop::Hole("a network that is not read here")),

@@ -46,6 +46,9 @@ impl<'e> Run<'e> {
                 self.nest()?;
                 let value = self.nested(expression, frame);
                 self.leave();
+                if let Err(Stop::Raise(_)) = &value {
+                    self.trail.leaves(expression);
+                }
                 value
             }
         }
@@ -96,7 +99,8 @@ impl<'e> Run<'e> {
                 let mut holds = true;
                 for (comparison, right) in rest {
                     let right = self.evaluate(right, frame)?;
-                    holds = self.compare(*comparison, &left, &right)?;
+                    let compared = self.compare(*comparison, &left, &right);
+                    holds = self.refused(compared, &[&left, &right])?;
                     if !holds {
                         break;
                     }
@@ -108,7 +112,8 @@ impl<'e> Run<'e> {
                 let [left, right] = &**operands;
                 let left = self.evaluate(left, frame)?;
                 let right = self.evaluate(right, frame)?;
-                self.binary(*operator, left, right)
+                let made = self.binary(*operator, left, right);
+                self.refused(made, &[&left, &right])
             }
             Expression::Call(callee, arguments) => {
                 let callee = self.evaluate(callee, frame)?;
@@ -121,7 +126,7 @@ impl<'e> Run<'e> {
                     of,
                     Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_)
                 ) {
-                    return Err(raise("AttributeError"));
+                    return Err(self.refuse("AttributeError", &[&of]));
                 }
                 if arguments.named.is_empty()
                     && let [Expression::Constant(key)] = arguments.positional.as_slice()
@@ -140,8 +145,10 @@ impl<'e> Run<'e> {
             Expression::Item(parts) => {
                 let [of, key] = &**parts;
                 let of = self.evaluate(of, frame)?;
+                let written = matches!(key, Expression::Constant(_));
                 let key = self.evaluate(key, frame)?;
-                self.subscript(&of, &key)
+                let found = self.subscript(&of, &key);
+                self.looked_up(found, &of, &key, written)
             }
             Expression::Slice(of, bounds) => {
                 let of = self.evaluate(of, frame)?;
@@ -306,7 +313,7 @@ impl<'e> Run<'e> {
             }
             None => match value {
                 Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-                    Err(raise("TypeError"))
+                    Err(self.refuse("TypeError", &[value]))
                 }
                 _ => Err(Stop::Hole("a loop over an object")),
             },

@@ -20,6 +20,7 @@ mod operators;
 mod outputs;
 mod pattern;
 mod program;
+mod raised;
 mod run;
 mod store;
 mod strptime;
@@ -38,12 +39,13 @@ use bumpalo::Bump;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, RuleError};
 use crate::event::Map;
 use crate::pack::{DetectionKind, Pack};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::{Detection, Mapping, Model, Output, Program, Step};
+pub(crate) use raised::Site;
 pub(crate) use store::Rows;
 use value::{Constant, Stop};
 
@@ -58,6 +60,8 @@ pub(crate) struct Native {
     shadow_one_in: u64,
     /// How often a rule was left to Python, by reason. Reasons are the holes of the pack: there is no more of them than of its code.
     left: Mutex<BTreeMap<(u32, String), u64>>,
+    /// What Python said of rules that raised.
+    errors: raised::Errors,
     /// Calls and nanoseconds by rule, if they are asked for.
     spent: Option<Mutex<BTreeMap<u32, Spent>>>,
 }
@@ -140,6 +144,7 @@ impl Native {
             events: AtomicU64::new(0),
             shadow_one_in: settings.shadow_one_in.into(),
             left: Mutex::default(),
+            errors: raised::Errors::default(),
             spent: settings.profile.then(Mutex::default),
         }
     }
@@ -283,7 +288,16 @@ impl Native {
             Err(Stop::Hole(run::STORE)) => Answer::Store,
             Err(Stop::Missing(key)) => Answer::Missing(key.to_owned()),
             Err(Stop::Raise(raised)) => {
-                self.leave(rule, &format!("it raises {}", raised.classes.name()))
+                // With a store there may be more to an evaluation than its error.
+                let site = match run.rows {
+                    None => run.trail.site(&raised),
+                    Some(_) => None,
+                };
+                if let Some(known) = site.as_ref().and_then(|site| self.errors.at(rule, site)) {
+                    return Answer::Failed(known);
+                }
+                self.leave(rule, &format!("it raises {}", raised.classes.name()));
+                Answer::Python(site)
             }
             Err(Stop::Hole(what)) => {
                 if what == run::STALE || what == run::CHANGED {
@@ -298,7 +312,12 @@ impl Native {
     /// Notes that a rule is left to Python.
     fn leave(&self, rule: u32, why: &str) -> Answer {
         *self.left.lock().entry((rule, why.to_owned())).or_default() += 1;
-        Answer::Python
+        Answer::Python(None)
+    }
+
+    /// Keeps what Python said of a rule that raised.
+    pub(crate) fn learn(&self, rule: u32, site: Site, error: &RuleError) {
+        self.errors.learn(rule, site, error);
     }
 
     /// Whether a rule may ask the key-value store, as far as its functions tell.

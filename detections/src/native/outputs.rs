@@ -1,10 +1,13 @@
 //! What comes of a pair of detection and event: no match, a match with what its functions gave, or a question for Python.
 
+use std::sync::Arc;
+
 use super::program::{Detection, Output};
+use super::raised::Site;
 use super::run::Run;
 use super::text;
 use super::value::{Done, Stop, Value};
-use crate::engine::Outputs;
+use crate::engine::{Outputs, RuleError};
 use crate::pack::Severity;
 
 /// Characters of a text, beyond which it is cut (by Python).
@@ -22,8 +25,10 @@ pub(crate) enum Answer {
     Store,
     /// This row of the store has to be fetched; then it is to be evaluated again.
     Missing(String),
-    /// Python is to evaluate it.
-    Python,
+    /// It raises this, as is known from an event like it.
+    Failed(Arc<RuleError>),
+    /// Python is to evaluate it; where it raised, if what Python says of that is worth keeping.
+    Python(Option<Site>),
 }
 
 impl Detection {
@@ -31,7 +36,12 @@ impl Detection {
     pub(super) fn evaluate<'e>(&self, run: &mut Run<'e>) -> Done<'e, Option<Box<Outputs>>> {
         run.begin();
         match run.over_event(self.rule)? {
-            Value::Bool(true) => self.matched(run).map(Some),
+            Value::Bool(true) => {
+                let matched = self.matched(run);
+                // The functions of a match have defaults: an exception in one of them is no error of the rule.
+                run.trail.clear();
+                matched.map(Some)
+            }
             Value::Bool(false) => Ok(None),
             _ => Err(Stop::Hole("a verdict that is no boolean")),
         }

@@ -9,6 +9,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::program::{Expression, Function, Handler, Model, Operator, Program, Statement, Target};
+use super::raised::Trail;
 use super::store::Rows;
 use super::value::{Done, Raised, Stop, Value, Whole, raise};
 use crate::event::Map;
@@ -41,6 +42,8 @@ pub(super) struct Run<'e> {
     pub(super) any_order: bool,
     /// The rows of the key-value store, if it may be asked.
     pub(super) rows: Option<&'e RefCell<Rows>>,
+    /// The exception that is on its way out.
+    pub(super) trail: Trail,
     steps: u32,
     depth: u32,
     nested: u32,
@@ -73,6 +76,7 @@ impl<'e> Run<'e> {
             unified: ArenaVec::new_in(arena),
             any_order: false,
             rows: None,
+            trail: Trail::default(),
             steps: 0,
             depth: 0,
             nested: 0,
@@ -85,6 +89,8 @@ impl<'e> Run<'e> {
         self.depth = 0;
         self.nested = 0;
         self.any_order = false;
+        self.trail.clear();
+        self.trail.handling = 0;
         if self.wrote {
             self.written.fill(Value::Unbound);
             self.wrote = false;
@@ -402,7 +408,10 @@ impl<'e> Run<'e> {
                 if let Some(slot) = handler.slot {
                     frame[slot] = Value::Error(raised);
                 }
+                self.trail.clear();
+                self.trail.handling += 1;
                 let flow = self.block(&handler.body, frame);
+                self.trail.handling -= 1;
                 if let Some(slot) = handler.slot {
                     frame[slot] = Value::Unbound;
                 }

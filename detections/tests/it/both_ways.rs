@@ -162,7 +162,13 @@ pub(crate) fn snippets() -> BTreeMap<&'static str, String> {
                 .lines()
                 .map(|line| format!("    {line}\n"))
                 .collect();
-            (name, format!("{HEAD}\n\ndef work(event):\n{body}"))
+            // What raises does so in rule(), where it is an error of the rule.
+            let rule = if name.starts_with("raises") {
+                "\n\ndef rule(event):\n    return work(event) is not None\n"
+            } else {
+                ""
+            };
+            (name, format!("{HEAD}\n\ndef work(event):\n{body}{rule}"))
         })
         .collect()
 }

@@ -327,3 +327,47 @@ value = event.get("f")
 if isinstance(value, float):
     return f"{value:.2f} {value:010.3f} {len(event):04d}"
 return f"{3.14159:.3f}"
+
+#: raises_by_kind
+return event.get("text").startswith("a") and event.get("nothing").lower()
+
+#: raises_in_a_helper
+def ends(value):
+    return value.endswith("c")
+return [ends(event.get("text")), ends(event.get("n")), ends(event.get("flag"))]
+
+#: raises_of_keys
+return [event["text"], event[str(event.get("n"))], {"k": 1}[event.get("text")], event["nothing"]]
+
+#: raises_of_places
+return [event.get("list")[1], event.get("one")[event.get("n")], (1, 2)[7]]
+
+#: raises_of_operands
+return event.get("n") + event.get("text")
+
+#: raises_of_orders
+return [event.get("n") < event.get("f"), event.get("n") < event.get("text"), event.get("list") in event.get("text"), event.get("text") in event.get("n")]
+
+#: raises_of_loops
+return [[item for item in event.get("list")], sorted(event.get("n")), len(event.get("flag"))]
+
+#: raises_while_handling
+try:
+    return event.get("n").lower()
+except AttributeError:
+    return event.get("n").upper()
+
+#: raises_after_handling
+try:
+    event.get("n").lower()
+except AttributeError:
+    pass
+return event.get("flag").upper()
+
+#: raises_of_values
+return [int(event.get("text")), float(event.get("text"))]
+
+#: raises_what_it_says
+if event.get("n") == 3:
+    raise TypeError("three: " + str(event.get("f")))
+return event.get("nothing").upper()
