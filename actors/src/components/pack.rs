@@ -301,10 +301,12 @@ impl LivePack {
         version: &str,
         state: DetectionState,
         reason: &str,
-        request: Transact,
+        mut request: Transact,
     ) -> Result<(), DoorError> {
-        let changes = decision(id, version, state, reason);
-        self.door.transact(Transact { changes, ..request }).await?;
+        request
+            .changes
+            .extend(decision(id, version, state, reason));
+        self.door.transact(request).await?;
         Ok(())
     }
 

@@ -347,6 +347,13 @@ async fn a_rule_of_which_python_says_something_else_is_left_to_it_with_an_alarm(
             .contains("in Python: no match"),
         "{detection}"
     );
+    // What it was about is kept.
+    let reason = detection["stateReason"].as_str().unwrap();
+    let object = reason.rsplit(' ').next().unwrap();
+    let evidence = world.objects.get(object).await.unwrap();
+    let evidence: Value = serde_json::from_slice(&evidence).unwrap();
+    assert_eq!(evidence["rule"], "Differs");
+    assert!(evidence["event"]["remoteAddr"].is_string(), "{evidence}");
     let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
     assert!(
         alarms["alarms"]

@@ -180,3 +180,17 @@ async fn a_schema_of_ones_own_is_tried_on_files() {
         .await
         .says(2, &[]);
 }
+
+#[tokio::test]
+async fn a_verdict_is_explained_by_the_condition_that_decided() {
+    let pack = repository("samples/pack");
+    let rule = "Sample.AWS.Root.Activity";
+    let shown = alone(&["detections", "explain", &pack, rule, "--test", "none"]).await;
+    shown.says(2, &["has no test of that name", "its tests are: "]);
+    let tests = shown.err.split("its tests are: ").nth(1).unwrap();
+    let first = tests.split("; ").next().unwrap().trim().to_owned();
+    let ran = alone(&["detections", "explain", &pack, rule, "--test", &first]).await;
+    ran.says(0, &[rule, "decided by line", "step by step", "event."]);
+    let ran = alone(&["detections", "explain", &pack, "root.activity", "--test", "x"]).await;
+    ran.says(2, &["did you mean Sample.AWS.Root.Activity"]);
+}

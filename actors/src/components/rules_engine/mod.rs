@@ -17,6 +17,7 @@ use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
 use panther_detections::engine::{Difference, EventInput};
 use panther_detections::pack::Detection;
 use panther_proto::v1::{Message, Row, Transact};
+use serde_json::{Value, json};
 
 use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
@@ -177,7 +178,11 @@ impl RulesEngine {
         }
         for difference in &evaluation.differences {
             if let Some(detection) = loaded.pack.detections.get(difference.detection) {
-                self.leave_to_python(detection, difference).await?;
+                let event = events.get(difference.event).map(|event| &event.json);
+                let event = event.map_or(&[][..], |json| json);
+                let evidence = self.keep_evidence(detection, difference, event);
+                self.leave_to_python(detection, difference, evidence.await?, context.received_ms)
+                    .await?;
             }
         }
         let outputs = self.outputs.current().await?;
@@ -218,15 +223,37 @@ impl RulesEngine {
         Ok(())
     }
 
+    /// Keeps the event of which the two say something else, with all that both say: an object, which the decision about the rule names.
+    async fn keep_evidence(
+        &self,
+        detection: &Detection,
+        difference: &Difference,
+        event: &[u8],
+    ) -> Result<objects::Written, Failure> {
+        let event: Value = serde_json::from_slice(event).unwrap_or_default();
+        let told = json!({
+            "rule": detection.id, "version": detection.version, "native": difference.native, "python": difference.python, "event": event,
+        });
+        let content = bytes::Bytes::from(told.to_string());
+        let hash = objects::Written::of(String::new(), &content).hash;
+        // By its content, so that whoever tries again writes the same.
+        let name = format!("evidence/{}/{}.json", detection.version, &hash[..16]);
+        let written = objects::Written::of(name, &content);
+        self.objects.put(&written.name, content).await?;
+        Ok(written)
+    }
+
     /// A rule of which Rust and Python do not say the same is evaluated by Python on all nodes, until there is another version of it.
     async fn leave_to_python(
         &self,
         detection: &Detection,
         difference: &Difference,
+        evidence: objects::Written,
+        now_ms: u64,
     ) -> Result<(), Failure> {
         let reason = format!(
-            "evaluated in Rust it said: {}; in Python: {}",
-            difference.native, difference.python
+            "evaluated in Rust it said: {}; in Python: {}; the event is in the object {}",
+            difference.native, difference.python, evidence.name
         );
         tracing::warn!(
             rule = detection.id,
@@ -240,7 +267,10 @@ impl RulesEngine {
                 &detection.version,
                 DetectionState::Python,
                 &reason,
-                Transact::default(),
+                Transact {
+                    changes: vec![evidence.row(now_ms)],
+                    ..Transact::default()
+                },
             )
             .await?;
         let reason = format!(
