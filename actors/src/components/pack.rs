@@ -303,9 +303,7 @@ impl LivePack {
         reason: &str,
         mut request: Transact,
     ) -> Result<(), DoorError> {
-        request
-            .changes
-            .extend(decision(id, version, state, reason));
+        request.changes.extend(decision(id, version, state, reason));
         self.door.transact(request).await?;
         Ok(())
     }

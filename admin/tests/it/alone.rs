@@ -191,6 +191,14 @@ async fn a_verdict_is_explained_by_the_condition_that_decided() {
     let first = tests.split("; ").next().unwrap().trim().to_owned();
     let ran = alone(&["detections", "explain", &pack, rule, "--test", &first]).await;
     ran.says(0, &[rule, "decided by line", "step by step", "event."]);
-    let ran = alone(&["detections", "explain", &pack, "root.activity", "--test", "x"]).await;
+    let ran = alone(&[
+        "detections",
+        "explain",
+        &pack,
+        "root.activity",
+        "--test",
+        "x",
+    ])
+    .await;
     ran.says(2, &["did you mean Sample.AWS.Root.Activity"]);
 }

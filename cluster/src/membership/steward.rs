@@ -64,6 +64,7 @@ async fn step(door: &Door, status: &GroupStatus) -> Result<(), MembersError> {
         match (member.standing, status.members.get(&node)) {
             (Standing::Removed, _) => {}
             (Standing::Joining, None) => {
+                group.snapshot_for_newcomer().await.map_err(refused)?;
                 group
                     .let_follow(node, &member.address)
                     .await

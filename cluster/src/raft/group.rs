@@ -30,6 +30,8 @@ use crate::storage::{StateStore, StoreSettings};
 
 /// How often it is looked at least how far a new node has come.
 const CATCHING_UP: Duration = Duration::from_millis(200);
+/// How long a new node waits for a snapshot to be taken.
+const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
 /// How a group runs.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct GroupSettings {
     pub snapshot_log_bytes: u64,
     /// How often the log's size is looked at.
     pub snapshot_check: Duration,
+    /// Entries that a new node may be left to apply one by one: where the log behind the last snapshot has more, the leader takes a snapshot first.
+    pub newcomer_replays: u64,
     /// The newest format that this node applies: its build's, but for tests of two releases side by side.
     pub format: u32,
     /// How often the leader shows that it lives; after four to eight times of silence another is elected.
@@ -66,6 +70,7 @@ impl Default for GroupSettings {
             store: StoreSettings::default(),
             snapshot_log_bytes: 128 << 20,
             snapshot_check: Duration::from_secs(5),
+            newcomer_replays: 20_000,
             format: FORMAT,
             heartbeat: Duration::from_millis(250),
         }
@@ -124,6 +129,7 @@ pub struct Group {
     applying: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
     newest_format: u32,
+    newcomer_replays: u64,
     pub(super) node: u64,
     /// Set when it stops: calls of others that still come are turned away before Raft sees them.
     pub(super) stopping: Arc<AtomicBool>,
@@ -180,7 +186,7 @@ impl Group {
         .await??;
         let machine = StateMachine::start(store.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
-        let newest_format = settings.format;
+        let (newest_format, newcomer_replays) = (settings.format, settings.newcomer_replays);
         let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
         let config = Config {
             cluster_name: "panther".to_owned(),
@@ -243,6 +249,7 @@ impl Group {
             applying,
             outdated,
             newest_format,
+            newcomer_replays,
             node,
             stopping: Arc::default(),
             snapshots,
@@ -470,6 +477,24 @@ impl Group {
             .snapshot()
             .await
             .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+
+    /// Before a node is let in that has nothing: a snapshot, if it would have to apply a long log otherwise. If that takes too long, the log has to do.
+    ///
+    /// # Errors
+    /// The group has stopped here.
+    pub async fn snapshot_for_newcomer(&self) -> Result<(), ProposeError> {
+        let status = self.status();
+        let (last, covered) = (status.applied.unwrap_or(0), status.snapshot.unwrap_or(0));
+        if last.saturating_sub(covered) < self.newcomer_replays {
+            return Ok(());
+        }
+        self.snapshot().await?;
+        let (mut changes, until) = (self.changes(), Instant::now() + SNAPSHOT_TAKES);
+        while self.status().snapshot.unwrap_or(0) < last && Instant::now() < until {
+            changes.next(CATCHING_UP).await;
+        }
+        Ok(())
     }
 
     /// Stops taking part and moves everything to disk.

@@ -35,6 +35,8 @@ struct Cluster {
     sessions: u64,
     /// The newest format of the builds that are started from now on.
     format: u32,
+    /// Entries that a new node is left to apply, at most.
+    replays: u64,
     authority: Authority,
     /// Where each node listened last.
     addresses: BTreeMap<u64, String>,
@@ -47,6 +49,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             sessions: 0,
             format: FORMAT,
+            replays: 20_000,
             authority: Authority::create("test").unwrap(),
             addresses: BTreeMap::new(),
         };
@@ -108,6 +111,7 @@ impl Cluster {
         };
         settings.group.heartbeat = Duration::from_millis(100);
         settings.group.format = self.format;
+        settings.group.newcomer_replays = self.replays;
         self.sessions += 1;
         let session = node * 1_000 + self.sessions;
         let folder = self.folder.path().join(node.to_string());
@@ -345,6 +349,26 @@ async fn what_cannot_be_is_refused_with_its_reason() {
 fn format_of(node: &Node) -> u32 {
     let globals = read::globals(node.door.group().store()).unwrap();
     globals.format
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_is_given_a_snapshot_where_the_log_is_long() {
+    for (replays, from_snapshot) in [(100, true), (20_000, false)] {
+        let mut cluster = Cluster::first().await;
+        cluster.replays = replays;
+        // A node's settings are those of its start.
+        cluster.stop(1).await;
+        cluster.start_again(1).await.unwrap();
+        for n in 1..=200 {
+            cluster.nodes[&1].door.transact(put(n)).await.unwrap();
+        }
+        cluster.join(1, None).await;
+        cluster.standing(2, Standing::Member).await;
+        assert_eq!(number(&cluster.nodes[&2].door).await, Some(200));
+        let snapshot = cluster.nodes[&2].door.group().status().snapshot;
+        assert_eq!(snapshot.is_some_and(|at| at >= 200), from_snapshot);
+        cluster.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

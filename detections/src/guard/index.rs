@@ -106,14 +106,15 @@ impl Condition {
         }
     }
 
-    fn may_hold(&self, found: &[Found<'_>]) -> bool {
+    /// Given what the event has in each slot.
+    fn may_hold<'e>(&self, found: &impl Fn(usize) -> Found<'e>) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
             Self::All(conditions) => conditions.iter().all(|condition| condition.may_hold(found)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.may_hold(found)),
-            Self::Field(slot, test) => found[*slot].passes(test) != Some(false),
-            Self::NotField(slot, test) => found[*slot].passes(test) != Some(true),
+            Self::Field(slot, test) => found(*slot).passes(test) != Some(false),
+            Self::NotField(slot, test) => found(*slot).passes(test) != Some(true),
         }
     }
 
@@ -224,9 +225,8 @@ impl Selector {
     }
 
     fn among(&self, event: &Map<'_>, rules: &[u32]) -> Vec<u32> {
-        let Some(found) = self.paths.look(event) else {
-            return rules.to_vec();
-        };
+        // They are few, and so are their fields.
+        let found = |slot| self.paths.look_at(slot, event);
         let may_hold = |rule: &u32| {
             let place = self.rules.binary_search_by_key(rule, |(rule, _)| *rule);
             place.is_ok_and(|place| self.rules[place].1.may_hold(&found))
@@ -250,7 +250,7 @@ impl Selector {
         places.dedup();
         places
             .into_iter()
-            .filter(|place| self.rules[*place].1.may_hold(&found))
+            .filter(|place| self.rules[*place].1.may_hold(&|slot| found[slot]))
             .map(|place| self.rules[place].0)
             .collect()
     }

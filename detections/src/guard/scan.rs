@@ -6,7 +6,7 @@ use super::{JsonType, Test};
 use crate::event::Map;
 
 /// What an event has at a path.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Found<'e> {
     /// The path leads nowhere.
     Missing,
@@ -125,6 +125,8 @@ impl Found<'_> {
 pub(super) struct Paths {
     nodes: Vec<Node>,
     slots: usize,
+    /// By slot: the path's keys in lower case; `None` if only a whole [`Paths::look`] tells what is there.
+    keys: Vec<Option<Vec<String>>>,
 }
 
 #[derive(Debug, Default)]
@@ -165,6 +167,9 @@ impl Paths {
             None => {
                 let slot = self.slots;
                 self.slots += 1;
+                let ascii = path.iter().all(|key| key.is_ascii());
+                let lower = path.iter().map(|key| key.to_ascii_lowercase()).collect();
+                self.keys.push(ascii.then_some(lower));
                 self.nodes[node].slot = Some(slot);
                 slot
             }
@@ -178,6 +183,30 @@ impl Paths {
             return Some(found);
         }
         self.look_in(0, event, &mut found).then_some(found)
+    }
+
+    /// The value of one slot alone, for when few are wanted. Where two keys differ by case alone it is beyond telling.
+    pub(super) fn look_at<'e>(&self, slot: usize, event: &Map<'e>) -> Found<'e> {
+        let Some(Some(keys)) = self.keys.get(slot) else {
+            return Found::Odd;
+        };
+        let mut map = event;
+        for (depth, key) in keys.iter().enumerate() {
+            let value = match map.only(key) {
+                Ok(Some(value)) => value,
+                Ok(None) => return Found::Missing,
+                Err(()) => return Found::Odd,
+            };
+            if depth + 1 == keys.len() {
+                return Found::of(&value);
+            }
+            match value {
+                crate::event::Node::Map(inner) => map = inner,
+                crate::event::Node::Null => return Found::Missing,
+                _ => return Found::Odd,
+            }
+        }
+        Found::Odd
     }
 
     /// False if two keys of a mapping lead to one path.

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::event::{Map, Node, Read};
@@ -63,7 +64,7 @@ struct Learnt {
 struct Ready {
     fields: Vec<Path>,
     /// The rules that have to look, by what the fields hold.
-    known: HashMap<Box<[u8]>, Arc<[u32]>>,
+    known: HashMap<Box<[u8]>, Arc<[u32]>, RandomState>,
     /// Events that were known, since it was empty.
     hits: AtomicU64,
 }
@@ -158,7 +159,7 @@ impl Memo {
                     .take(MOST_FIELDS)
                     .cloned()
                     .collect(),
-                known: HashMap::new(),
+                known: HashMap::default(),
                 hits: AtomicU64::new(0),
             });
         }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
+use foldhash::fast::RandomState;
+
 use super::names::Method;
 use super::value::Constant;
 
@@ -11,7 +13,7 @@ use super::value::Constant;
 pub(super) struct Program {
     pub(super) functions: Vec<Function>,
     /// By the detection's index.
-    pub(super) detections: HashMap<u32, Detection>,
+    pub(super) detections: HashMap<u32, Detection, RandomState>,
     /// By log type.
     pub(super) models: HashMap<String, Model>,
     /// Regular expressions that functions give as texts.
@@ -59,7 +61,7 @@ pub(super) enum Output {
 /// The mappings of a data model.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub(super) fields: HashMap<Box<str>, Mapping>,
+    pub(super) fields: HashMap<Box<str>, Mapping, RandomState>,
     /// What `udm_path` says of each field: its path, or its method's name.
     pub(super) told: HashMap<Box<str>, Box<str>>,
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
+use foldhash::fast::RandomState;
 
 use super::equality::{DEEPEST, Number};
 use super::names::{Builtin, Class};
@@ -123,7 +124,7 @@ pub(super) struct Frozen {
     /// Values of a dict, by the place of their key in `items`.
     pub(super) values: Vec<Constant>,
     /// Places of its texts.
-    pub(super) texts: HashMap<Box<str>, usize>,
+    pub(super) texts: HashMap<Box<str>, usize, RandomState>,
     /// Whether `texts` has all items.
     pub(super) only_texts: bool,
 }
@@ -158,7 +159,7 @@ pub(super) enum Constant {
 
 impl Frozen {
     pub(super) fn new(kind: FrozenKind, items: Vec<Constant>, values: Vec<Constant>) -> Self {
-        let texts: HashMap<Box<str>, usize> = items
+        let texts: HashMap<Box<str>, usize, RandomState> = items
             .iter()
             .enumerate()
             .rev()

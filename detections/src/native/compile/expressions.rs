@@ -10,7 +10,7 @@ use crate::native::names::{Builtin, Class, Method, Module, error_classes};
 use crate::native::program::{
     Arguments, Comparison, Comprehension, Expression, Loop, Made, Operator, Part,
 };
-use crate::native::value::Constant;
+use crate::native::value::{Constant, Frozen, FrozenKind};
 
 impl<'d> Compiler<'_, 'd> {
     pub(super) fn optional(&mut self, tree: &'d Json) -> Option<Expression> {
@@ -55,15 +55,16 @@ impl<'d> Compiler<'_, 'd> {
             ),
             "Compare" => {
                 let first = self.boxed(&tree[1]);
-                let rest = items(&tree[2])
-                    .map(comparison)
-                    .zip(
-                        items(&tree[3])
-                            .map(|one| self.expression(one))
-                            .collect::<Vec<_>>(),
-                    )
-                    .collect();
-                Expression::Compare(first, rest)
+                let rest = items(&tree[2]).map(comparison).zip(items(&tree[3]));
+                let rest = rest.map(|(comparison, right)| {
+                    let right = self.expression(right);
+                    // What is only asked for its elements need not be made anew each time.
+                    match comparison {
+                        Comparison::In | Comparison::NotIn => (comparison, folded(right)),
+                        _ => (comparison, right),
+                    }
+                });
+                Expression::Compare(first, rest.collect())
             }
             "IfExp" => Expression::Choice(Box::new([
                 self.expression(&tree[1]),
@@ -74,7 +75,8 @@ impl<'d> Compiler<'_, 'd> {
             "Attribute" => self.attribute(tree),
             "Subscript" => self.subscript(tree),
             "List" => Expression::List(self.expressions(&tree[1])),
-            "Tuple" => Expression::Tuple(self.expressions(&tree[1])),
+            // Nothing can change it, so all may have the same.
+            "Tuple" => folded(Expression::Tuple(self.expressions(&tree[1]))),
             "Set" => Expression::Set(self.expressions(&tree[1])),
             "Dict" => Expression::Dict(
                 items(&tree[1])
@@ -367,4 +369,42 @@ fn plain_format(tree: &Json) -> Option<&str> {
         [part] if class(part) == "Constant" => part[1][1].as_str(),
         _ => None,
     }
+}
+
+/// A display of plain constants as one constant; anything else as it is.
+fn folded(expression: Expression) -> Expression {
+    let is_plain = |part: &Expression| {
+        matches!(
+            part,
+            Expression::Constant(
+                Constant::None
+                    | Constant::Bool(_)
+                    | Constant::Int(_)
+                    | Constant::Float(_)
+                    | Constant::Text(_)
+            )
+        )
+    };
+    let (kind, parts) = match expression {
+        Expression::List(parts) => (FrozenKind::List, parts),
+        Expression::Tuple(parts) => (FrozenKind::Tuple, parts),
+        Expression::Set(parts) => (FrozenKind::Set, parts),
+        other => return other,
+    };
+    if !parts.iter().all(is_plain) {
+        return match kind {
+            FrozenKind::List => Expression::List(parts),
+            FrozenKind::Set => Expression::Set(parts),
+            _ => Expression::Tuple(parts),
+        };
+    }
+    let constants = parts.into_iter().filter_map(|part| match part {
+        Expression::Constant(constant) => Some(constant),
+        _ => None,
+    });
+    Expression::Constant(Constant::Frozen(Frozen::new(
+        kind,
+        constants.collect(),
+        Vec::new(),
+    )))
 }
