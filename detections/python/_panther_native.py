@@ -10,6 +10,7 @@ import builtins
 import datetime
 import ipaddress
 import re
+import sys
 import time
 import types
 
@@ -17,6 +18,9 @@ import _panther_conditions
 import _panther_simple
 
 _LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
+_OF_EACH_CLASS = frozenset(
+    ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__")
+)
 _MOST_INT = 1 << 63
 _DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
 _BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
@@ -78,6 +82,9 @@ class _Dump:
         if kind is types.ModuleType:
             return ["N", value.__name__]
         if isinstance(value, type):
+            parts = self._class(value)
+            if parts is not None:
+                return ["O", f"{value.__module__}.{value.__qualname__}", parts]
             name = _BUILTINS.get(id(value)) or f"{value.__module__}.{value.__qualname__}"
             if issubclass(value, BaseException):
                 return ["E", name, [_name_of(base) for base in value.__mro__]]
@@ -93,7 +100,8 @@ class _Dump:
         code = function.__code__
         if not self._is_told(function):
             return ["C", f"{function.__module__}.{function.__qualname__}"]
-        if function.__closure__ or function.__name__ == "<lambda>":
+        # `super()` makes the class that a method stands in a variable of the method.
+        if function.__closure__ and code.co_freevars != ("__class__",) or function.__name__ == "<lambda>":
             return ["X", "closure"]
         name = f"{function.__module__}:{code.co_filename}:{function.__qualname__}:{code.co_firstlineno}"
         if name not in self._functions:
@@ -105,7 +113,10 @@ class _Dump:
         """Whether its code is of the pack, or of what simple detections are written in."""
         place = function.__code__.co_filename
         ours = function.__module__ == _panther_conditions.__name__ or place in _panther_simple.SOURCES
-        return ours or place.startswith(self._pack.layer) and "/runtime/" not in place[len(self._pack.layer) :]
+        return ours or self._is_of_pack(place)
+
+    def _is_of_pack(self, path):
+        return path.startswith(self._pack.layer) and "/runtime/" not in path[len(self._pack.layer) :]
 
     def _describe(self, name, function):
         code = function.__code__
@@ -125,8 +136,8 @@ class _Dump:
             if one in scope:
                 value = scope[one]
                 known[one] = self._module(value, named) if type(value) is types.ModuleType else self._value(value)
-            elif hasattr(builtins, one):
-                known[one] = self._value(getattr(builtins, one))
+            elif one in vars(builtins):
+                known[one] = self._value(vars(builtins)[one])
         keywords = function.__kwdefaults__ or {}
         self._functions[name] = {
             "module": function.__module__,
@@ -134,12 +145,39 @@ class _Dump:
             "globals": known,
             "defaults": [self._value(value) for value in function.__defaults__ or ()],
             "keyword_defaults": {key: self._value(value) for key, value in keywords.items()},
+            "super": self._super(function),
         }
+
+    def _class(self, cls):
+        """What a class of the pack has, with what it takes from the one above it; None if it is more than methods, properties and constants."""
+        members = {}
+        for one in reversed(cls.__mro__[:-1]):
+            path = getattr(sys.modules.get(one.__module__), "__file__", None) or ""
+            if type(one) is not type or len(one.__bases__) != 1 or not self._is_of_pack(path):
+                return None
+            members |= {name: value for name, value in vars(one).items() if name not in _OF_EACH_CLASS}
+        if any(name.startswith("__") and name != "__init__" for name in members) or not members:
+            return None
+        parts = {"methods": {}, "properties": {}, "constants": {}}
+        for name, value in members.items():
+            if type(value) is types.FunctionType:
+                parts["methods"][name] = self._function(value)
+            elif type(value) is property and value.fset is None and type(value.fget) is types.FunctionType:
+                parts["properties"][name] = self._function(value.fget)
+            elif value is None or type(value) in (bool, int, float, str):
+                parts["constants"][name] = self._value(value)
+        return parts
+
+    def _super(self, function):
+        """The methods that `super()` means in a method."""
+        if function.__code__.co_freevars != ("__class__",):
+            return {}
+        parts = self._class(function.__closure__[0].cell_contents.__mro__[1])
+        return parts["methods"] if parts else {}
 
     def _module(self, module, named):
         """A module of the pack with those of its names that the function may mean; others by their name."""
-        path = getattr(module, "__file__", None) or ""
-        if not path.startswith(self._pack.layer) or "/runtime/" in path[len(self._pack.layer) :]:
+        if not self._is_of_pack(getattr(module, "__file__", None) or ""):
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 

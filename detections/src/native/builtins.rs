@@ -33,6 +33,19 @@ impl<'e> Run<'e> {
                 },
             },
             (Builtin::Isinstance, [of, class], []) => self.is_instance(of, class).map(Value::Bool),
+            // What rules ask is whether it is a mapping.
+            (Builtin::Hasattr, [of, Value::Text("get" | "keys" | "items" | "values")], []) => {
+                match of {
+                    _ if of.is_mapping() => Ok(Value::Bool(true)),
+                    _ if of.sequence_kind().is_some() => Ok(Value::Bool(false)),
+                    Value::None
+                    | Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Float(_)
+                    | Value::Text(_) => Ok(Value::Bool(false)),
+                    _ => Err(Stop::Hole("hasattr of an object")),
+                }
+            }
             (Builtin::Any | Builtin::All, [of], []) => {
                 let wanted = builtin == Builtin::Any;
                 for one in self.unordered(of)? {
@@ -324,6 +337,8 @@ impl<'e> Run<'e> {
                 | Value::Lambda(..)
                 | Value::Builtin(_)
                 | Value::Class(_)
+                | Value::Kind(_)
+                | Value::Instance(_)
         ) {
             // A mock in the place of a constant is the one thing that is asked of a function.
             return match (of, class) {

@@ -138,10 +138,18 @@ impl<'e> Run<'e> {
                 let (positional, named) = self.arguments(arguments, frame)?;
                 self.method(of, *method, positional, named)
             }
-            Expression::Attribute(of, name) => {
+            Expression::OwnMethod(of, name, arguments) => {
                 let of = self.evaluate(of, frame)?;
-                self.attribute(&of, name)
+                let Value::Instance(instance) = of else {
+                    return Err(Stop::Hole(name));
+                };
+                let (positional, named) = self.arguments(arguments, frame)?;
+                self.own_method(instance, name, positional, named)
             }
+            Expression::Attribute(of, name) => match self.evaluate(of, frame)? {
+                Value::Instance(instance) => self.own_attribute(instance, name),
+                of => self.attribute(&of, name),
+            },
             Expression::Item(parts) => {
                 let [of, key] = &**parts;
                 let of = self.evaluate(of, frame)?;

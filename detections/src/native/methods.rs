@@ -21,6 +21,9 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         match of {
             Value::View(map, whole) => self.view_method(map, whole, method, positional, named),
+            Value::Instance(instance) => {
+                self.own_method(instance, method.text(), positional, named)
+            }
             _ if !named.is_empty() => self.method_with_names(&of, method, positional, named),
             Value::Text(text) => self.text_method(text, method, positional),
             Value::Match(found) => match_method(self, found, method, positional),

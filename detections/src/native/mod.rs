@@ -11,6 +11,7 @@ mod containers;
 mod equality;
 mod expressions;
 mod format;
+mod kinds;
 mod lookups;
 mod memo;
 mod methods;

@@ -12,6 +12,14 @@ macro_rules! names {
                     _ => None,
                 }
             }
+
+            /// Its name; the first, if it has several.
+            #[allow(dead_code)]
+            pub(super) fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => [$($text),*][0],)*
+                }
+            }
         }
     };
 }
@@ -19,7 +27,7 @@ macro_rules! names {
 names! {
     /// Functions: of the language, and of its library by their module.
     Builtin {
-        Abs = "abs", All = "all", Any = "any", Divmod = "divmod", Enumerate = "enumerate", Filter = "filter",
+        Abs = "abs", All = "all", Any = "any", Divmod = "divmod", Enumerate = "enumerate", Filter = "filter", Hasattr = "hasattr",
         Isinstance = "isinstance", Iter = "iter", Len = "len", Map = "map", Max = "max",
         Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint", Range = "range", Repr = "repr", Reversed = "reversed",
         Sorted = "sorted", Sum = "sum", Zip = "zip",

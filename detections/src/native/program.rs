@@ -160,6 +160,8 @@ pub(super) enum Target {
     Local(usize),
     Written(usize),
     Item(Expression, Expression),
+    /// An attribute of an instance.
+    Attribute(Expression, Box<str>),
     /// Several at once; the place of a starred one.
     Several(Vec<Target>, Option<usize>),
     Hole(Box<str>),
@@ -180,6 +182,8 @@ pub(super) enum Expression {
     Binary(Operator, Box<[Expression; 2]>),
     Call(Box<Expression>, Arguments),
     Method(Box<Expression>, Method, Arguments),
+    /// A method of a class of the pack.
+    OwnMethod(Box<Expression>, Box<str>, Arguments),
     Attribute(Box<Expression>, Box<str>),
     Item(Box<[Expression; 2]>),
     Slice(Box<Expression>, Box<[Option<Expression>; 3]>),

@@ -222,6 +222,7 @@ impl<'e> Run<'e> {
             }
             Value::Builtin(builtin) => self.builtin(builtin, positional, named),
             Value::Class(class) => self.construct(class, positional, named),
+            Value::Kind(kind) => self.instance(kind, positional, named),
             Value::ErrorClass(classes) => Ok(Value::Error(Raised { classes })),
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
                 Err(raise("TypeError"))
@@ -438,6 +439,10 @@ impl<'e> Run<'e> {
                 let key = self.evaluate(key, frame)?;
                 self.store(&of, key, value)?;
             }
+            Target::Attribute(of, name) => match self.evaluate(of, frame)? {
+                Value::Instance(instance) => instance.set(name, value)?,
+                _ => return Err(Stop::Hole("an attribute that is set")),
+            },
             Target::Several(targets, starred) => {
                 let values = self.ordered(&value)?;
                 match starred {
@@ -527,6 +532,15 @@ impl<'e> Run<'e> {
                 let result = self.augmented(current, operator, value)?;
                 return self.store(&of, key, result);
             }
+            Target::Attribute(of, name) => match self.evaluate(of, frame)? {
+                Value::Instance(instance) => {
+                    let current = self.own_attribute(instance, name)?;
+                    let value = self.evaluate(value, frame)?;
+                    let result = self.augmented(current, operator, value)?;
+                    return instance.set(name, result);
+                }
+                _ => return Err(Stop::Hole("an attribute that is set")),
+            },
             Target::Several(..) => return Err(Stop::Hole("several targets")),
             Target::Hole(what) => return Err(Stop::Hole(what)),
         };

@@ -107,6 +107,9 @@ pub(super) enum Value<'e> {
     Address(std::net::IpAddr),
     Moment(super::moment::Moment),
     Span(super::moment::Span),
+    /// A class of the pack, and an instance of one.
+    Kind(&'e super::kinds::Kind),
+    Instance(&'e super::kinds::Instance<'e>),
 }
 
 /// Whether a view is of the whole event, which has more methods.
@@ -153,6 +156,7 @@ pub(super) enum Constant {
     KnownErrorClass(&'static [&'static str]),
     Regex(super::pattern::Pattern),
     Span(super::moment::Span),
+    Kind(super::kinds::Kind),
     /// What it is that has no form here.
     Unknown(Box<str>),
 }
@@ -195,6 +199,7 @@ impl Constant {
             Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
             Self::Regex(pattern) => Value::Regex(pattern),
             Self::Span(span) => Value::Span(*span),
+            Self::Kind(kind) => Value::Kind(kind),
             Self::Unknown(what) => return Err(Stop::Hole(what)),
         })
     }
@@ -277,7 +282,9 @@ impl<'e> Value<'e> {
             | Value::Match(_)
             | Value::Network(_)
             | Value::Address(_)
-            | Value::Moment(_) => true,
+            | Value::Moment(_)
+            | Value::Kind(_)
+            | Value::Instance(_) => true,
             Value::Span(span) => span.0 != 0,
             Value::Iterable(..) => return Err(Stop::Hole("truth of an iterator")),
             Value::Unbound => return Err(Stop::Hole("an unbound name")),

@@ -32,6 +32,39 @@ class OwnError(LookupError):
     pass
 
 
+class Base:
+    label = "base"
+
+    def __init__(self, name):
+        self.name = name
+        self.found = None
+
+    def first(self):
+        return self.name, self.found, self.values("z")
+
+    @property
+    def known(self):
+        return self.found is not None
+
+    def values(self, prefix):
+        return [prefix + str(self.found)]
+
+
+class Looks(Base):
+    label = "looks"
+
+    def __init__(self, event, name, count=1):
+        super().__init__(name)
+        self.count = count
+        self.found = event.get(name)
+
+    def values(self, prefix):
+        return [*super().values(prefix), self.label]
+
+    def get(self, key, default="none"):
+        return {"k": self.name}.get(key, default)
+
+
 def helper_with_defaults(a, b="B", c=("C",)):
     return [a, b, c]
 

@@ -371,3 +371,19 @@ return [int(event.get("text")), float(event.get("text"))]
 if event.get("n") == 3:
     raise TypeError("three: " + str(event.get("f")))
 return event.get("nothing").upper()
+
+#: classes_of_the_pack
+looked = Looks(event, "text")
+again = Looks(event, "n")
+again.found = event.get("f")
+again.count += 2
+return [looked.first(), looked.known, looked.label, again.first(), again.known, again.count, again.values("a"), again.get("k"), Base("x").first(), bool(looked)]
+
+#: classes_with_wrong_arguments
+try:
+    return Looks(event)
+except TypeError:
+    return "refused"
+
+#: which_are_mappings
+return [[hasattr(event.get(name), "get"), hasattr(event.get(name), "items")] for name in ("a", "n", "text", "list", "nothing", "flag", "items")] + [hasattr(event, "keys"), hasattr({}, "get"), hasattr([], "values"), hasattr((), "get")]

@@ -263,15 +263,35 @@ impl<'d> Compiler<'_, 'd> {
             positional,
             named: named_arguments,
         };
+        if let Some((of, name)) = method
+            && is_super(of)
+        {
+            return self.of_super(name, arguments);
+        }
         match (member, method) {
             (Some(constant), _) => {
                 Expression::Call(Box::new(Expression::Constant(constant)), arguments)
             }
             (None, Some((of, name))) => match Method::named(name) {
                 Some(method) => Expression::Method(self.boxed(of), method, arguments),
-                None => hole(name),
+                None => Expression::OwnMethod(self.boxed(of), name.into(), arguments),
             },
             (None, None) => Expression::Call(self.boxed(of), arguments),
+        }
+    }
+
+    /// `super().name(...)`: the function of the class above, with the method's own first argument.
+    fn of_super(&mut self, name: &str, mut arguments: Arguments) -> Expression {
+        let form = &self.supers[name];
+        let place = form[1].as_str().filter(|_| form[0] == "F");
+        let place = place.and_then(|name| self.pack.place(name));
+        match place {
+            Some(place) if self.scopes.len() == 1 => {
+                arguments.positional.insert(0, Expression::Local(0));
+                let function = Expression::Constant(Constant::Function(place));
+                Expression::Call(Box::new(function), arguments)
+            }
+            _ => hole("super"),
         }
     }
 
@@ -407,4 +427,9 @@ fn folded(expression: Expression) -> Expression {
         constants.collect(),
         Vec::new(),
     )))
+}
+
+/// `super()`.
+fn is_super(tree: &Json) -> bool {
+    class(tree) == "Call" && name_of(&tree[1]) == Some("super") && items(&tree[2]).next().is_none()
 }

@@ -12,6 +12,8 @@ pub(super) struct Compiler<'p, 'd> {
     pub(super) pack: &'p Pack<'d>,
     pub(super) module: &'d str,
     pub(super) globals: &'d Json,
+    /// What `super()` has, in a method.
+    pub(super) supers: &'d Json,
     pub(super) scopes: Vec<Scope<'d>>,
 }
 

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
+use super::kinds::Kind;
 use super::moment::Span;
 use super::names::{Builtin, Class, error_classes};
 use super::pattern::Pattern;
@@ -126,6 +127,17 @@ impl<'d> Pack<'d> {
                     || globals.iter().any(|global| global.id == module);
             }
             (Some("X"), _) => *stores = true,
+            (Some("O"), _) => {
+                for of in ["methods", "properties"] {
+                    for method in form[2][of]
+                        .as_object()
+                        .into_iter()
+                        .flat_map(|of| of.values())
+                    {
+                        self.reach(method, globals, stores, calls);
+                    }
+                }
+            }
             (Some("P"), Json::Object(members)) => {
                 for member in members.values() {
                     self.reach(member, globals, stores, calls);
@@ -211,6 +223,7 @@ impl<'d> Pack<'d> {
             pack: self,
             module: entry["module"].as_str().unwrap_or_default(),
             globals: &entry["globals"],
+            supers: &entry["super"],
             scopes: Vec::new(),
         };
         let defaults = |form: &'d Json| self.constant(form);
@@ -267,6 +280,7 @@ impl<'d> Pack<'d> {
                 .as_str()
                 .and_then(|name| self.places.get(name))
                 .map_or_else(|| unknown("a function"), |place| Constant::Function(*place)),
+            "O" => Constant::Kind(self.kind(&form[2])),
             "C" => named(of.as_str().unwrap_or_default()),
             "E" => match error_classes(of.as_str().unwrap_or_default()) {
                 Some(classes) => Constant::KnownErrorClass(classes),
@@ -280,6 +294,26 @@ impl<'d> Pack<'d> {
                 ),
             },
             _ => unknown(of.as_str().unwrap_or("a value")),
+        }
+    }
+
+    /// A class. A method that has no form here is as if it were not there: whoever calls it comes to a hole.
+    fn kind(&self, parts: &'d Json) -> Kind {
+        let functions = |of: &str| {
+            let of = parts[of].as_object().into_iter().flatten();
+            let places = of.filter_map(|(name, form)| {
+                let place = self.place(form[1].as_str()?)?;
+                (form[0] == "F").then(|| (name.as_str().into(), place))
+            });
+            places.collect()
+        };
+        let constants = parts["constants"].as_object().into_iter().flatten();
+        Kind {
+            methods: functions("methods"),
+            properties: functions("properties"),
+            constants: constants
+                .map(|(name, form)| (name.as_str().into(), self.constant(form)))
+                .collect(),
         }
     }
 

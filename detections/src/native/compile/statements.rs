@@ -93,6 +93,10 @@ impl<'d> Compiler<'_, 'd> {
             "Subscript" if class(&tree[2]) != "Slice" => {
                 Target::Item(self.expression(&tree[1]), self.expression(&tree[2]))
             }
+            "Attribute" if self.member(tree).is_none() => Target::Attribute(
+                self.expression(&tree[1]),
+                tree[2].as_str().unwrap_or_default().into(),
+            ),
             "Tuple" | "List" => {
                 let starred = items(&tree[1]).position(|one| class(one) == "Starred");
                 let targets = items(&tree[1])

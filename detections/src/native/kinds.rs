@@ -1,0 +1,119 @@
+//! Classes of a pack, as far as they are methods, properties and constants, and their instances.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use bumpalo::collections::Vec as ArenaVec;
+
+use super::run::Run;
+use super::value::{Constant, Done, Stop, Value, raise};
+
+/// A class, with what it takes from those above it.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Functions by name.
+    pub(super) methods: HashMap<Box<str>, usize>,
+    /// Functions that are called where the name is read.
+    pub(super) properties: HashMap<Box<str>, usize>,
+    pub(super) constants: HashMap<Box<str>, Constant>,
+}
+
+/// An instance of a class of the pack. It lives no longer than the pair that made it.
+#[derive(Debug)]
+pub(super) struct Instance<'e> {
+    pub(super) kind: &'e Kind,
+    attributes: RefCell<ArenaVec<'e, (&'e str, Value<'e>)>>,
+}
+
+impl<'e> Run<'e> {
+    /// `Class(...)`.
+    pub(super) fn instance(
+        &mut self,
+        kind: &'e Kind,
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e> {
+        let instance = Value::Instance(self.arena.alloc(Instance {
+            kind,
+            attributes: RefCell::new(ArenaVec::new_in(self.arena)),
+        }));
+        match kind.methods.get("__init__") {
+            Some(place) => {
+                let made = self.with_self(*place, instance, positional, named)?;
+                if !matches!(made, Value::None) {
+                    return Err(raise("TypeError"));
+                }
+            }
+            None if positional.is_empty() && named.is_empty() => {}
+            None => return Err(raise("TypeError")),
+        }
+        Ok(instance)
+    }
+
+    fn with_self(
+        &mut self,
+        place: usize,
+        instance: Value<'e>,
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e> {
+        let mut all = ArenaVec::with_capacity_in(positional.len() + 1, self.arena);
+        all.push(instance);
+        all.extend_from_slice(positional);
+        self.call_place(place, &all, named)
+    }
+
+    /// `instance.name(...)`.
+    pub(super) fn own_method(
+        &mut self,
+        instance: &'e Instance<'e>,
+        name: &str,
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e> {
+        // What stands in the instance goes first.
+        if instance.has(name) {
+            return Err(Stop::Hole("a call of an attribute"));
+        }
+        match instance.kind.methods.get(name) {
+            Some(place) => self.with_self(*place, Value::Instance(instance), positional, named),
+            None => Err(Stop::Hole("a method of a class of the pack")),
+        }
+    }
+
+    /// `instance.name`.
+    pub(super) fn own_attribute(&mut self, instance: &'e Instance<'e>, name: &str) -> Done<'e> {
+        // A property goes before what stands in the instance.
+        if let Some(place) = instance.kind.properties.get(name) {
+            return self.with_self(*place, Value::Instance(instance), &[], &[]);
+        }
+        let attributes = instance.attributes.borrow();
+        if let Some((_, value)) = attributes.iter().find(|(known, _)| *known == name) {
+            return Ok(*value);
+        }
+        match instance.kind.constants.get(name) {
+            Some(constant) => constant.value(),
+            None => Err(Stop::Hole("an attribute of a class of the pack")),
+        }
+    }
+}
+
+impl<'e> Instance<'e> {
+    fn has(&self, name: &str) -> bool {
+        let attributes = self.attributes.borrow();
+        attributes.iter().any(|(known, _)| *known == name)
+    }
+
+    /// `instance.name = value`.
+    pub(super) fn set(&self, name: &'e str, value: Value<'e>) -> Done<'e, ()> {
+        if self.kind.properties.contains_key(name) {
+            return Err(Stop::Hole("a property that is set"));
+        }
+        let mut attributes = self.attributes.borrow_mut();
+        match attributes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => attributes.push((name, value)),
+        }
+        Ok(())
+    }
+}
