@@ -79,7 +79,7 @@ class Host:
         token = secrets.token_hex(8)
         runner = Path(layer) / "runtime" / "runner.py"
         self._process = subprocess.Popen(
-            [python, "-I", "-B", str(runner), "--socket", str(path), "--layer", str(layer), "--token", token],
+            [python, "-I", "-B", str(runner), "--socket", str(path), "--layer", str(layer), "--token", token, "--guards"],
             stdin=subprocess.DEVNULL,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **(environment or {})},
         )

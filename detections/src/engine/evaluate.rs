@@ -1,19 +1,15 @@
 //! One evaluation: events cut into chunks, each chunk run to its end whatever its rules do to the workers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::shadow::{self, Shadow};
+use super::strikes::{Strikes, TIMEOUT, bear, failed, loss_error};
 use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
-use super::{Engine, EngineFault, KeyValueView, RuleError, Selection, stored};
+use super::{Engine, EngineFault, KeyValueView, Selection, stored};
 use crate::native::{Answer, Native, Site};
-
-/// Workers that may end in a row without having begun what they were given.
-const UNEXPLAINED_LOSSES: u32 = 3;
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -453,120 +449,5 @@ impl Progress {
                 .push(failed(job.event, rule, loss_error(loss, rule_time)));
         }
         true
-    }
-}
-
-/// Class of the errors of a rule that passed its time, whoever noticed it.
-const TIMEOUT: &str = "DetectionTimeout";
-
-fn failed(event: usize, rule: u32, error: RuleError) -> Verdict {
-    Verdict {
-        event,
-        detection: rule as usize,
-        outcome: Outcome::Failed(Box::new(error)),
-    }
-}
-
-/// The rule error for a pair that took its worker with it.
-pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
-    let (kind, message) = if loss.timed_out {
-        (
-            TIMEOUT,
-            format!(
-                "timed out after {} ms: {}",
-                rule_time.as_millis(),
-                loss.reason
-            ),
-        )
-    } else {
-        (
-            "WorkerDied",
-            format!("the detection took its worker down: {}", loss.reason),
-        )
-    };
-    RuleError {
-        kind: kind.to_owned(),
-        title: format!("{kind}({message:?})"),
-        message,
-        trace: String::new(),
-    }
-}
-
-/// A fault once workers have ended too often without having begun.
-pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
-    tracing::warn!(
-        losses,
-        reason = loss.reason,
-        "a worker ended outside any detection"
-    );
-    if losses < UNEXPLAINED_LOSSES {
-        return Ok(());
-    }
-    Err(EngineFault::WorkersEnd {
-        count: losses,
-        reason: loss.reason.clone(),
-    })
-}
-
-/// How often each rule has cost a worker or its whole time in this evaluation.
-pub(super) struct Strikes {
-    limit: u32,
-    counts: Mutex<HashMap<u32, u32>>,
-}
-
-impl Strikes {
-    fn new(limit: u32) -> Self {
-        Self {
-            limit,
-            counts: Mutex::new(HashMap::new()),
-        }
-    }
-
-    /// Counts one; true if the rule is out.
-    fn strike(&self, rule: u32) -> bool {
-        let mut counts = self.counts.lock();
-        let count = counts.entry(rule).or_default();
-        *count += 1;
-        *count >= self.limit
-    }
-
-    fn out(&self) -> BTreeSet<u32> {
-        let counts = self.counts.lock();
-        counts
-            .iter()
-            .filter(|(_, count)| **count >= self.limit)
-            .map(|(rule, _)| *rule)
-            .collect()
-    }
-
-    /// Takes the rules that are out from the jobs and gives each of their pairs its error.
-    fn apply(&self, jobs: &mut [Job], evaluation: &mut Evaluation) {
-        let out = self.out();
-        if out.is_empty() {
-            return;
-        }
-        for job in jobs {
-            let event = job.event;
-            job.rules.retain(|rule| {
-                if out.contains(rule) {
-                    evaluation
-                        .verdicts
-                        .push(failed(event, *rule, suspended(self.limit)));
-                }
-                !out.contains(rule)
-            });
-        }
-    }
-}
-
-fn suspended(limit: u32) -> RuleError {
-    let message = format!(
-        "not run on this event: the rule ended its worker or ran out of time {limit} times in this batch"
-    );
-    RuleError {
-        kind: "DetectionSuspended".to_owned(),
-        title: format!("DetectionSuspended({message:?})"),
-        message,
-        trace: String::new(),
     }
 }

@@ -13,6 +13,7 @@ mod pool;
 mod settings;
 mod shadow;
 mod stored;
+mod strikes;
 mod verdict;
 mod wire;
 mod worker;
@@ -265,7 +266,7 @@ impl Engine {
                 }
                 Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
                     Some(place) => {
-                        let error = evaluate::loss_error(&loss, self.settings.rule_time);
+                        let error = strikes::loss_error(&loss, self.settings.rule_time);
                         results[*place] = Some(Tested {
                             name: tests[*place].name.clone(),
                             output: None,
@@ -275,7 +276,7 @@ impl Engine {
                     }
                     None => {
                         unexplained += 1;
-                        evaluate::bear(unexplained, &loss)?;
+                        strikes::bear(unexplained, &loss)?;
                     }
                 },
                 Err(Ended::Cut) => {}
@@ -309,7 +310,7 @@ impl Engine {
             }
             Err(Ended::Lost(loss)) => Ok(Explanation {
                 verdict: None,
-                error: Some(evaluate::loss_error(&loss, self.settings.rule_time)),
+                error: Some(strikes::loss_error(&loss, self.settings.rule_time)),
                 steps: Vec::new(),
                 decided: None,
             }),

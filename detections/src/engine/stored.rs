@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::evaluate::{Strikes, in_python};
+use super::evaluate::in_python;
+use super::strikes::Strikes;
 use super::verdict::{Effects, Evaluation, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};

@@ -3,13 +3,13 @@
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::address::{self, Network};
-use super::names::{Builtin, Class};
+use super::names::Builtin;
 use super::pattern::{Pattern, Way, glob};
 use super::program::{Comparison, Operator};
 use super::run::Run;
 use super::text;
 use super::times;
-use super::value::{Done, FrozenKind, Stop, Value, Whole, plain, raise};
+use super::value::{Done, Stop, Value, plain, raise};
 use crate::event::read_value;
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
@@ -314,184 +314,6 @@ impl<'e> Run<'e> {
         }
     }
 
-    fn is_instance(&mut self, of: &Value<'e>, class: &Value<'e>) -> Done<'e, bool> {
-        if class.is_tuple() {
-            for one in self.ordered(class)? {
-                if one.is_tuple() {
-                    return Err(Stop::Hole("classes inside classes"));
-                }
-                if self.is_instance(of, one)? {
-                    return Ok(true);
-                }
-            }
-            return Ok(false);
-        }
-        let Value::Class(class) = class else {
-            return Err(Stop::Hole("an instance of another class"));
-        };
-        if matches!(
-            of,
-            Value::Iterable(..)
-                | Value::Unbound
-                | Value::Function(_)
-                | Value::Lambda(..)
-                | Value::Builtin(_)
-                | Value::Class(_)
-                | Value::Kind(_)
-                | Value::Instance(_)
-        ) {
-            // A mock in the place of a constant is the one thing that is asked of a function.
-            return match (of, class) {
-                (Value::Function(_), Class::MagicMock) => Ok(false),
-                _ => Err(Stop::Hole("the class of an object")),
-            };
-        }
-        let scalar = matches!(
-            of,
-            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_)
-        );
-        Ok(match class {
-            Class::Str => matches!(of, Value::Text(_)),
-            Class::Bool => matches!(of, Value::Bool(_)),
-            Class::Int => matches!(of, Value::Bool(_) | Value::Int(_)),
-            Class::Float => matches!(of, Value::Float(_)),
-            Class::Bytes | Class::MagicMock => false,
-            Class::List => of.is_list(),
-            Class::Tuple => of.is_tuple(),
-            Class::Dict => {
-                matches!(of, Value::Dict(_) | Value::Ordered(_)) || is_frozen(of, FrozenKind::Dict)
-            }
-            Class::Set if matches!(of, Value::Frozen(_)) && of.is_set() => {
-                return Err(Stop::Hole("whether a set is frozen"));
-            }
-            Class::Set => of.is_set(),
-            Class::Mapping => of.is_mapping(),
-            Class::Sequence => {
-                of.is_list() || of.is_tuple() || matches!(of, Value::Text(_) | Value::ListView(_))
-            }
-            Class::Iterable if scalar => false,
-            Class::Iterable if of.length().is_some() => true,
-            Class::PantherEvent => matches!(of, Value::View(_, Whole::Yes)),
-            Class::ImmutableDict => matches!(of, Value::View(..)),
-            Class::ImmutableList => matches!(of, Value::ListView(_)),
-            Class::IpAddressV4 => matches!(of, Value::Address(std::net::IpAddr::V4(_))),
-            Class::IpAddressV6 => matches!(of, Value::Address(std::net::IpAddr::V6(_))),
-            _ => return Err(Stop::Hole("an instance of another class")),
-        })
-    }
-
-    /// A class that is called.
-    pub(super) fn construct(
-        &mut self,
-        class: Class,
-        positional: &[Value<'e>],
-        named: Named<'_, 'e>,
-    ) -> Done<'e> {
-        if !named.is_empty() && class != Class::Dict {
-            return Err(Stop::Hole("a class called with names"));
-        }
-        match (class, positional) {
-            (Class::Str, []) => Ok(Value::Text("")),
-            (Class::Str, [Value::Text(text)]) => Ok(Value::Text(text)),
-            (Class::Str, [of]) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
-                text::write_str(&mut out, of)?;
-                Ok(Value::Text(out.into_bump_str()))
-            }
-            (Class::Bool, []) => Ok(Value::Bool(false)),
-            (Class::Bool, [of]) => of.truthy().map(Value::Bool),
-            (Class::Int, [Value::Int(value)]) => Ok(Value::Int(*value)),
-            (Class::Int, [Value::Bool(value)]) => Ok(Value::Int(i64::from(*value))),
-            #[allow(clippy::cast_possible_truncation)]
-            (Class::Int, [Value::Float(value)]) if value.abs() < 9e15 => {
-                Ok(Value::Int(value.trunc() as i64))
-            }
-            (Class::Int, [Value::Text(text)]) => {
-                let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-                let plain = !digits.is_empty()
-                    && digits.len() < 18
-                    && digits.bytes().all(|byte| byte.is_ascii_digit());
-                if plain {
-                    text.parse()
-                        .map(Value::Int)
-                        .map_err(|_| Stop::Hole("an integer's text"))
-                } else if text.is_ascii()
-                    && text
-                        .bytes()
-                        .any(|byte| byte.is_ascii_graphic() && !b"0123456789+-_".contains(&byte))
-                {
-                    Err(raise("ValueError"))
-                } else {
-                    Err(Stop::Hole("an integer's text"))
-                }
-            }
-            (Class::Int | Class::Float, [Value::None]) => Err(raise("TypeError")),
-            (Class::Float, [Value::Float(value)]) => Ok(Value::Float(*value)),
-            (Class::Float, [of]) if of.number().is_some() => {
-                // Integers up to 2^53 are exact.
-                self.binary(Operator::Multiply, *of, Value::Float(1.0))
-            }
-            (Class::Float, [Value::Text(text)]) => {
-                let plain = !text.is_empty()
-                    && text
-                        .bytes()
-                        .all(|byte| byte.is_ascii_digit() || byte == b'.')
-                    && text.bytes().any(|byte| byte.is_ascii_digit());
-                match text.parse::<f64>() {
-                    Ok(value) if plain && value.is_finite() => Ok(Value::Float(value)),
-                    _ => Err(Stop::Hole("a float's text")),
-                }
-            }
-            (Class::List, []) => Ok(Value::list(self.arena, ArenaVec::new_in(self.arena))),
-            (Class::List, [of]) => {
-                let mut items = ArenaVec::new_in(self.arena);
-                items.extend_from_slice(self.ordered(of)?);
-                Ok(Value::list(self.arena, items))
-            }
-            (Class::Tuple, []) => Ok(Value::Tuple(&[])),
-            (Class::Tuple, [of]) => Ok(Value::Tuple(self.ordered(of)?)),
-            (Class::Set, []) => self.new_set(&[]),
-            (Class::Set, [of]) => {
-                let items = self.unordered(of)?;
-                self.new_set(items)
-            }
-            (Class::OrderedDict, []) => match Value::dict(self.arena, ArenaVec::new_in(self.arena))
-            {
-                Value::Dict(pairs) => Ok(Value::Ordered(pairs)),
-                other => Ok(other),
-            },
-            (Class::Dict, []) => {
-                let dict = Value::dict(self.arena, ArenaVec::new_in(self.arena));
-                for (name, value) in named {
-                    self.store(&dict, Value::Text(name), *value)?;
-                }
-                Ok(dict)
-            }
-            (Class::Dict, [of]) if named.is_empty() => {
-                let dict = Value::dict(self.arena, ArenaVec::new_in(self.arena));
-                match of.pairs(self.arena)? {
-                    Some(pairs) => {
-                        for (key, value) in pairs {
-                            self.store(&dict, *key, *value)?;
-                        }
-                    }
-                    None => {
-                        for pair in self.ordered(of)? {
-                            match self.ordered(pair)? {
-                                [key, value] if pair.is_tuple() || pair.is_list() => {
-                                    self.store(&dict, *key, *value)?;
-                                }
-                                _ => return Err(Stop::Hole("a dict of other things")),
-                            }
-                        }
-                    }
-                }
-                Ok(dict)
-            }
-            _ => Err(Stop::Hole("a class of the library")),
-        }
-    }
-
     /// `of.name`, not called.
     pub(super) fn attribute(&mut self, of: &Value<'e>, name: &str) -> Done<'e> {
         if let Some(part) = times::part(of, name) {
@@ -517,8 +339,4 @@ impl<'e> Run<'e> {
             _ => Err(Stop::Hole("an attribute")),
         }
     }
-}
-
-fn is_frozen(of: &Value<'_>, kind: FrozenKind) -> bool {
-    matches!(of, Value::Frozen(frozen) if frozen.kind == kind)
 }

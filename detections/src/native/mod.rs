@@ -5,7 +5,9 @@
 //! effect, so an evaluation that ends at a hole has left no trace.
 
 mod address;
+mod assignment;
 mod builtins;
+mod classes;
 mod compile;
 mod containers;
 mod equality;
@@ -23,6 +25,7 @@ mod pattern;
 mod program;
 mod raised;
 mod run;
+mod statements;
 mod store;
 mod strptime;
 mod text;

@@ -1,0 +1,128 @@
+//! What a rule has cost: the errors of pairs that took a worker with them or ran out of time, and when that is enough.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::verdict::{Evaluation, Outcome, Verdict};
+use super::worker::{Job, Loss};
+use super::{EngineFault, RuleError};
+
+/// Workers that may end in a row without having begun what they were given.
+const UNEXPLAINED_LOSSES: u32 = 3;
+
+/// Class of the errors of a rule that passed its time, whoever noticed it.
+pub(super) const TIMEOUT: &str = "DetectionTimeout";
+
+pub(super) fn failed(event: usize, rule: u32, error: RuleError) -> Verdict {
+    Verdict {
+        event,
+        detection: rule as usize,
+        outcome: Outcome::Failed(Box::new(error)),
+    }
+}
+
+/// The rule error for a pair that took its worker with it.
+pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
+    let (kind, message) = if loss.timed_out {
+        (
+            TIMEOUT,
+            format!(
+                "timed out after {} ms: {}",
+                rule_time.as_millis(),
+                loss.reason
+            ),
+        )
+    } else {
+        (
+            "WorkerDied",
+            format!("the detection took its worker down: {}", loss.reason),
+        )
+    };
+    RuleError {
+        kind: kind.to_owned(),
+        title: format!("{kind}({message:?})"),
+        message,
+        trace: String::new(),
+    }
+}
+
+/// A fault once workers have ended too often without having begun.
+pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
+    tracing::warn!(
+        losses,
+        reason = loss.reason,
+        "a worker ended outside any detection"
+    );
+    if losses < UNEXPLAINED_LOSSES {
+        return Ok(());
+    }
+    Err(EngineFault::WorkersEnd {
+        count: losses,
+        reason: loss.reason.clone(),
+    })
+}
+
+/// How often each rule has cost a worker or its whole time in this evaluation.
+pub(super) struct Strikes {
+    limit: u32,
+    counts: Mutex<HashMap<u32, u32>>,
+}
+
+impl Strikes {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            counts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Counts one; true if the rule is out.
+    pub(super) fn strike(&self, rule: u32) -> bool {
+        let mut counts = self.counts.lock();
+        let count = counts.entry(rule).or_default();
+        *count += 1;
+        *count >= self.limit
+    }
+
+    pub(super) fn out(&self) -> BTreeSet<u32> {
+        let counts = self.counts.lock();
+        counts
+            .iter()
+            .filter(|(_, count)| **count >= self.limit)
+            .map(|(rule, _)| *rule)
+            .collect()
+    }
+
+    /// Takes the rules that are out from the jobs and gives each of their pairs its error.
+    pub(super) fn apply(&self, jobs: &mut [Job], evaluation: &mut Evaluation) {
+        let out = self.out();
+        if out.is_empty() {
+            return;
+        }
+        for job in jobs {
+            let event = job.event;
+            job.rules.retain(|rule| {
+                if out.contains(rule) {
+                    evaluation
+                        .verdicts
+                        .push(failed(event, *rule, suspended(self.limit)));
+                }
+                !out.contains(rule)
+            });
+        }
+    }
+}
+
+fn suspended(limit: u32) -> RuleError {
+    let message = format!(
+        "not run on this event: the rule ended its worker or ran out of time {limit} times in this batch"
+    );
+    RuleError {
+        kind: "DetectionSuspended".to_owned(),
+        title: format!("DetectionSuspended({message:?})"),
+        message,
+        trace: String::new(),
+    }
+}
