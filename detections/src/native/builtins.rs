@@ -57,9 +57,13 @@ impl<'e> Run<'e> {
             }
             (Builtin::Print, ..) => Ok(Value::None),
             _ if builtin.is_of_store() => self.stored(builtin, positional, named),
-            (Builtin::FromIsoFormat | Builtin::Strptime | Builtin::Timedelta, ..) => {
-                self.time(builtin, positional, named)
-            }
+            (
+                Builtin::FromIsoFormat
+                | Builtin::Strptime
+                | Builtin::DateParse
+                | Builtin::Timedelta,
+                ..,
+            ) => self.time(builtin, positional, named),
             (Builtin::Sorted, [of], named) => {
                 let items = self.unordered(of)?;
                 self.sorted(items, named)

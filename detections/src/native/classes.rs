@@ -136,6 +136,15 @@ impl<'e> Run<'e> {
                     && text.bytes().any(|byte| byte.is_ascii_digit());
                 match text.parse::<f64>() {
                     Ok(value) if plain && value.is_finite() => Ok(Value::Float(value)),
+                    // Letters that are in no number, neither as an exponent nor as `infinity` or `nan`.
+                    _ if text.is_ascii()
+                        && text.bytes().any(|byte| {
+                            byte.is_ascii_graphic()
+                                && !b"0123456789+-._eEinfatyINFATY".contains(&byte)
+                        }) =>
+                    {
+                        Err(raise("ValueError"))
+                    }
                     _ => Err(Stop::Hole("a float's text")),
                 }
             }

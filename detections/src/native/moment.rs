@@ -108,6 +108,43 @@ impl Moment {
         Self::of(&shown, None)
     }
 
+    /// Reads a whole date and time with any number of digits of a second, cut to six, and with `Z` or `+HH:MM` behind it if wanted: as `dateutil.parser.parse`
+    /// does. `None` for all else, which that may read or refuse.
+    pub(super) fn parse_in_full(text: &str) -> Option<Self> {
+        let (time, rest) = text.split_at_checked(19)?;
+        let mut shown = Self::parse(time)?.shown();
+        let digits = rest.strip_prefix('.').map_or(0, |digits| {
+            digits.bytes().take_while(u8::is_ascii_digit).count()
+        });
+        let zone = if digits > 0 {
+            let (fraction, zone) = rest[1..].split_at(digits);
+            let padded = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
+            shown.microsecond = padded.fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+            zone
+        } else {
+            rest
+        };
+        let ahead = match zone.as_bytes() {
+            [] => None,
+            [b'Z'] => Some(0),
+            [
+                sign @ (b'+' | b'-'),
+                a @ b'0'..=b'1',
+                b @ b'0'..=b'9',
+                b':',
+                c @ b'0'..=b'5',
+                d @ b'0'..=b'9',
+            ] => {
+                let number =
+                    |tens: &u8, ones: &u8| i32::from(tens - b'0') * 10 + i32::from(ones - b'0');
+                let ahead = (number(a, b) * 60 + number(c, d)) * 60;
+                Some(if *sign == b'-' { -ahead } else { ahead })
+            }
+            _ => return None,
+        };
+        Self::of(&shown, ahead)
+    }
+
     /// What calendar and clock show.
     pub(super) fn shown(self) -> Shown {
         let (days, of_day) = (self.shown.div_euclid(DAY), self.shown.rem_euclid(DAY));

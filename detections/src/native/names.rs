@@ -36,7 +36,7 @@ names! {
         Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
         ReSub = "re.sub",
-        FromIsoFormat = "datetime.datetime.fromisoformat", Strptime = "datetime.datetime.strptime", Timedelta = "datetime.timedelta",
+        FromIsoFormat = "datetime.datetime.fromisoformat", Strptime = "datetime.datetime.strptime", DateParse = "dateutil.parser.parse" | "dateutil.parser._parser.parse", Timedelta = "datetime.timedelta",
         GetStringSet = "panther_detection_helpers.caching.get_string_set", PutStringSet = "panther_detection_helpers.caching.put_string_set",
         AddToStringSet = "panther_detection_helpers.caching.add_to_string_set",
         ResetStringSet = "panther_detection_helpers.caching.reset_string_set",
@@ -150,6 +150,12 @@ pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
         "StopIteration" => &["StopIteration", "Exception", "BaseException"],
         "TypeError" => &["TypeError", "Exception", "BaseException"],
         "ValueError" => &["ValueError", "Exception", "BaseException"],
+        "dateutil.parser.ParserError" | "dateutil.parser._parser.ParserError" => &[
+            "dateutil.parser._parser.ParserError",
+            "ValueError",
+            "Exception",
+            "BaseException",
+        ],
         "json.decoder.JSONDecodeError" => &[
             "json.decoder.JSONDecodeError",
             "ValueError",

@@ -37,6 +37,14 @@ impl<'e> Run<'e> {
                 ],
                 [],
             ) => Err(raise("TypeError")),
+            (Builtin::DateParse, [Value::Text(text)], []) => {
+                if names_no_time(text) {
+                    return Err(raise("dateutil.parser._parser.ParserError"));
+                }
+                Moment::parse_in_full(text)
+                    .map(Value::Moment)
+                    .ok_or(Stop::Hole("a time in words"))
+            }
             (Builtin::Timedelta, [], named) => {
                 let mut span = Span(0);
                 for (unit, count) in named {
@@ -75,6 +83,42 @@ impl<'e> Run<'e> {
             _ => Err(Stop::Hole("a method of a time")),
         }
     }
+}
+
+/// Words that `dateutil` takes for a part of a time, of four letters and more (dateutil 2.9, parser/_parser.py, `parserinfo`).
+const OF_TIMES: &[&str] = &[
+    "january",
+    "february",
+    "march",
+    "april",
+    "june",
+    "july",
+    "august",
+    "sept",
+    "september",
+    "october",
+    "november",
+    "december",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "hour",
+    "hours",
+    "minute",
+    "minutes",
+    "second",
+    "seconds",
+];
+
+/// Whether a text is one word that `dateutil` refuses.
+fn names_no_time(text: &str) -> bool {
+    text.len() >= 4
+        && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && !OF_TIMES.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// An attribute of a time or a span that is a number.

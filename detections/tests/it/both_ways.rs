@@ -20,6 +20,11 @@ from fnmatch import fnmatch
 from functools import reduce
 from ipaddress import ip_address, ip_network
 
+try:
+    from dateutil import parser
+except ImportError:
+    parser = None
+
 SOME_SET = {"a-b-c", "x", "y"}
 SOME_DICT = {"k": "v", "a-b-c": ["found"]}
 SOME_LIST = ["p", "q"]

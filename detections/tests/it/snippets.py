@@ -387,3 +387,25 @@ except TypeError:
 
 #: which_are_mappings
 return [[hasattr(event.get(name), "get"), hasattr(event.get(name), "items")] for name in ("a", "n", "text", "list", "nothing", "flag", "items")] + [hasattr(event, "keys"), hasattr({}, "get"), hasattr([], "values"), hasattr((), "get")]
+
+#: times_in_full
+if parser is None:
+    return "not installed"
+found = []
+for text in ("2024-08-15 15:05:09.154000000", "2024-08-15T15:05:09.1Z", "2024-08-15 15:05:09-03:30", "2024-08-15 15:05:09", "redacted", event.get("text")):
+    try:
+        found.append(parser.parse(text).isoformat())
+    except (ValueError, TypeError, parser.ParserError):
+        found.append("none")
+    if text == "redacted":
+        break
+return found
+
+#: floats_of_texts
+found = []
+for text in ("46.000Z", "1.5", "x", event.get("text")):
+    try:
+        found.append(float(text))
+    except (ValueError, TypeError):
+        found.append("none")
+return found
