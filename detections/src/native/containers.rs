@@ -183,6 +183,13 @@ impl<'e> Run<'e> {
         positional: &[Value<'e>],
     ) -> Done<'e> {
         match (method, positional) {
+            // Of several, Python alone knows which it gives.
+            (Method::Pop, []) => match of {
+                Value::Set(items) if items.borrow().len() <= 1 => {
+                    items.borrow_mut().pop().ok_or(raise("KeyError"))
+                }
+                _ => Err(Stop::Hole("an element of a set")),
+            },
             (
                 Method::Intersection
                 | Method::Union

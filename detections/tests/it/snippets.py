@@ -409,3 +409,7 @@ for text in ("46.000Z", "1.5", "x", event.get("text")):
     except (ValueError, TypeError):
         found.append("none")
 return found
+
+#: elements_of_sets
+one = {event.get("text")}
+return [one.pop(), len(one)]
