@@ -353,20 +353,22 @@ fn format_of(node: &Node) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_is_given_a_snapshot_where_the_log_is_long() {
+    // The leader keeps the last thousand entries for those that are a little behind.
     for (replays, from_snapshot) in [(100, true), (20_000, false)] {
+        const WRITES: i64 = 1_300;
         let mut cluster = Cluster::first().await;
         cluster.replays = replays;
         // A node's settings are those of its start.
         cluster.stop(1).await;
         cluster.start_again(1).await.unwrap();
-        for n in 1..=200 {
+        for n in 1..=WRITES {
             cluster.nodes[&1].door.transact(put(n)).await.unwrap();
         }
         cluster.join(1, None).await;
         cluster.standing(2, Standing::Member).await;
-        assert_eq!(number(&cluster.nodes[&2].door).await, Some(200));
+        assert_eq!(number(&cluster.nodes[&2].door).await, Some(WRITES));
         let snapshot = cluster.nodes[&2].door.group().status().snapshot;
-        assert_eq!(snapshot.is_some_and(|at| at >= 200), from_snapshot);
+        assert_eq!(snapshot.is_some(), from_snapshot, "{snapshot:?}");
         cluster.end().await;
     }
 }
