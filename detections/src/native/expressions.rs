@@ -156,7 +156,7 @@ impl<'e> Run<'e> {
                 let written = matches!(key, Expression::Constant(_));
                 let key = self.evaluate(key, frame)?;
                 let found = self.subscript(&of, &key);
-                self.looked_up(found, &of, &key, written)
+                self.refused_key(found, &of, &key, written)
             }
             Expression::Slice(of, bounds) => {
                 let of = self.evaluate(of, frame)?;

@@ -99,8 +99,8 @@ impl<'e> Run<'e> {
         done
     }
 
-    /// What stands behind `of[key]`; `written` says whether the key is a constant of the code.
-    pub(super) fn looked_up(
+    /// The same of `of[key]`, where a missing key tells itself; `written` says whether it is a constant of the code.
+    pub(super) fn refused_key(
         &mut self,
         done: Done<'e>,
         of: &Value<'e>,

@@ -28,14 +28,20 @@ impl Kept {
     /// What was kept at `path` for `pack` and `python`, the interpreter as the caller knows it. Nothing, if it is not there, not readable, or was kept under other circumstances.
     #[must_use]
     pub fn read(path: &Path, pack: &Pack, python: &str) -> Self {
-        let ground = ground(pack, python);
+        let nothing = Self::nothing(pack, python);
         let read = fs::read(path).ok();
         let kept: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        kept.filter(|kept| kept.ground == ground)
-            .unwrap_or_else(|| Self {
-                ground,
-                passed: BTreeMap::new(),
-            })
+        kept.filter(|kept| kept.ground == nothing.ground)
+            .unwrap_or(nothing)
+    }
+
+    /// Nothing is known of `pack` yet.
+    #[must_use]
+    pub fn nothing(pack: &Pack, python: &str) -> Self {
+        Self {
+            ground: ground(pack, python),
+            passed: BTreeMap::new(),
+        }
     }
 
     /// Writes it, for the next run.

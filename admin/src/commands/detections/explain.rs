@@ -31,14 +31,8 @@ pub(crate) struct Explain {
     /// The event's log type; by default what its p_log_type says, or the rule's first
     #[arg(long, value_name = "TYPE")]
     log_type: Option<String>,
-    /// The Python to run it with, 3.11 or newer
-    #[arg(
-        long,
-        env = "PANTHER_PYTHON",
-        default_value = "python3",
-        value_name = "PATH"
-    )]
-    python: PathBuf,
+    #[command(flatten)]
+    interpreter: super::Interpreter,
 }
 
 impl Explain {
@@ -59,7 +53,7 @@ impl Explain {
             json: event.to_string().into(),
         };
         let settings = EngineSettings {
-            python: super::test::from_here(self.python.clone()),
+            python: self.interpreter.absolute(),
             workers: 1,
             native: false,
             guards: false,

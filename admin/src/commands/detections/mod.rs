@@ -53,6 +53,29 @@ pub(crate) struct Check {
     pack: PathBuf,
 }
 
+/// Which Python runs detections.
+#[derive(Debug, Args)]
+struct Interpreter {
+    /// The Python to run them with, 3.11 or newer
+    #[arg(
+        long,
+        env = "PANTHER_PYTHON",
+        default_value = "python3",
+        value_name = "PATH"
+    )]
+    python: PathBuf,
+}
+
+impl Interpreter {
+    /// Workers run in a folder of their own: a path is one from where the command was given, a name is looked up in PATH.
+    fn absolute(&self) -> PathBuf {
+        if self.python.components().count() < 2 {
+            return self.python.clone();
+        }
+        std::path::absolute(&self.python).unwrap_or_else(|_| self.python.clone())
+    }
+}
+
 impl Detections {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
@@ -174,5 +197,22 @@ impl Check {
             clean(&text)
         })?;
         Ok(Exit::Fine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_to_python_is_taken_from_where_the_command_was_given() {
+        let absolute = |python: &str| {
+            let python = python.into();
+            Interpreter { python }.absolute()
+        };
+        assert_eq!(absolute("python3"), PathBuf::from("python3"));
+        let here = std::env::current_dir().unwrap();
+        let path = "venv/bin/python";
+        assert_eq!(absolute(path), here.join(path));
     }
 }

@@ -29,14 +29,8 @@ pub(crate) struct Profile {
     /// How many rules are shown, the dearest first; 0 for all
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
-    /// The Python for what is left to it, 3.11 or newer
-    #[arg(
-        long,
-        env = "PANTHER_PYTHON",
-        default_value = "python3",
-        value_name = "PATH"
-    )]
-    python: PathBuf,
+    #[command(flatten)]
+    interpreter: super::Interpreter,
 }
 
 /// What was seen of one rule.
@@ -67,7 +61,7 @@ impl Profile {
             return Ok(Exit::Findings);
         }
         let settings = EngineSettings {
-            python: super::test::from_here(self.python.clone()),
+            python: self.interpreter.absolute(),
             workers: 1,
             profile: true,
             shadow_one_in: 0,

@@ -37,14 +37,8 @@ pub(crate) struct Test {
     /// Run all, also what passed before and has not changed since
     #[arg(long)]
     fresh: bool,
-    /// The Python to run them with, 3.11 or newer
-    #[arg(
-        long,
-        env = "PANTHER_PYTHON",
-        default_value = "python3",
-        value_name = "PATH"
-    )]
-    python: PathBuf,
+    #[command(flatten)]
+    interpreter: super::Interpreter,
     /// Worker processes; 0 for one on each processor core
     #[arg(long, default_value_t = 0, value_name = "N")]
     workers: usize,
@@ -57,7 +51,7 @@ impl Test {
             return Ok(Exit::BadInput);
         };
         let mut settings = EngineSettings {
-            python: from_here(self.python),
+            python: self.interpreter.absolute(),
             // Tests are evaluated by Python.
             native: false,
             guards: false,
@@ -76,7 +70,7 @@ impl Test {
         let python = interpreter(&settings.python);
         let mut kept = match &place {
             Some(place) if !self.fresh => Kept::read(place, &pack, &python),
-            _ => Kept::read(Path::new(""), &pack, &python),
+            _ => Kept::nothing(&pack, &python),
         };
         // Interrupted, the engine is dropped, which ends its workers and removes its folder.
         let report = tokio::select! {
@@ -199,25 +193,4 @@ fn marked(report: &str, look: &Look) -> String {
         text = text.replace(mark, &look.palette.paint(tone, mark));
     }
     text
-}
-
-/// Workers run in a folder of their own: a path is one from where the command was given, a name is looked up in PATH.
-pub(super) fn from_here(python: PathBuf) -> PathBuf {
-    if python.components().count() < 2 {
-        return python;
-    }
-    std::path::absolute(&python).unwrap_or(python)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_to_python_is_taken_from_where_the_command_was_given() {
-        assert_eq!(from_here("python3".into()), PathBuf::from("python3"));
-        let here = std::env::current_dir().unwrap();
-        let path = "venv/bin/python";
-        assert_eq!(from_here(path.into()), here.join(path));
-    }
 }
