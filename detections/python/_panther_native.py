@@ -55,7 +55,16 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "times": _times()}
+        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "times": _times(), "countries": self._countries()}
+
+    def _countries(self):
+        """Countries by their codes of two letters, if the pack asks for them."""
+        module = sys.modules.get("pycountry")
+        try:
+            fields = {country.alpha_2.lower(): country._fields for country in module.countries} if module else {}
+        except Exception:  # pylint: disable=broad-exception-caught
+            return {}  # another release, whose countries are told otherwise
+        return {code: {name: self._value(value) for name, value in of.items()} for code, of in fields.items()}
 
     def _value(self, value, depth=0):
         """A value as [form, ...]."""

@@ -61,9 +61,20 @@ impl<'e> Run<'e> {
                 Builtin::FromIsoFormat
                 | Builtin::Strptime
                 | Builtin::DateParse
-                | Builtin::Timedelta,
+                | Builtin::Timedelta
+                | Builtin::UtcNow,
                 ..,
             ) => self.time(builtin, positional, named),
+            (
+                Builtin::Similarity
+                | Builtin::Country
+                | Builtin::Radians
+                | Builtin::Sin
+                | Builtin::Cos
+                | Builtin::Sqrt
+                | Builtin::Atan2,
+                ..,
+            ) => self.of_library(builtin, positional, named),
             (Builtin::Sorted, [of], named) => {
                 let items = self.unordered(of)?;
                 self.sorted(items, named)
@@ -322,6 +333,9 @@ impl<'e> Run<'e> {
     pub(super) fn attribute(&mut self, of: &Value<'e>, name: &str) -> Done<'e> {
         if let Some(part) = times::part(of, name) {
             return Ok(Value::Int(part));
+        }
+        if matches!(of, Value::None) && !name.starts_with('_') {
+            return Err(self.refuse_attribute(of, name));
         }
         let unclear = Stop::Hole("an address whose kind depends on the version");
         match (of, name) {

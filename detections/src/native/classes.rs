@@ -6,7 +6,7 @@ use super::names::Class;
 use super::program::Operator;
 use super::run::Run;
 use super::text;
-use super::value::{Done, FrozenKind, Stop, Value, Whole, raise};
+use super::value::{Done, FrozenKind, Stop, Value, Whole, raise, raise_with};
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
 
@@ -77,6 +77,16 @@ impl<'e> Run<'e> {
         })
     }
 
+    /// A text that should be a number and is none.
+    fn no_number(&self, what: &str, text: &'e str) -> Stop<'e> {
+        let mut out = bumpalo::collections::String::new_in(self.arena);
+        out.push_str(what);
+        match text::write_repr(&mut out, &Value::Text(text)) {
+            Ok(()) => raise_with("ValueError", out.into_bump_str()),
+            Err(_) => raise("ValueError"),
+        }
+    }
+
     /// A class that is called.
     pub(super) fn construct(
         &mut self,
@@ -117,7 +127,7 @@ impl<'e> Run<'e> {
                         .bytes()
                         .any(|byte| byte.is_ascii_graphic() && !b"0123456789+-_".contains(&byte))
                 {
-                    Err(raise("ValueError"))
+                    Err(self.no_number("invalid literal for int() with base 10: ", text))
                 } else {
                     Err(Stop::Hole("an integer's text"))
                 }
@@ -143,7 +153,7 @@ impl<'e> Run<'e> {
                                 && !b"0123456789+-._eEinfatyINFATY".contains(&byte)
                         }) =>
                     {
-                        Err(raise("ValueError"))
+                        Err(self.no_number("could not convert string to float: ", text))
                     }
                     _ => Err(Stop::Hole("a float's text")),
                 }

@@ -126,7 +126,7 @@ impl<'e> Run<'e> {
                     of,
                     Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_)
                 ) {
-                    return Err(self.refuse("AttributeError", &[&of]));
+                    return Err(self.refuse_attribute(&of, method.text()));
                 }
                 if arguments.named.is_empty()
                     && let [Expression::Constant(key)] = arguments.positional.as_slice()

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::run::Run;
@@ -16,6 +17,28 @@ pub(super) struct Kind {
     /// Functions that are called where the name is read.
     pub(super) properties: HashMap<Box<str>, usize>,
     pub(super) constants: HashMap<Box<str>, Constant>,
+    /// Whether its instances are shared by all events, so that nothing may be set in one.
+    pub(super) fixed: bool,
+}
+
+impl Kind {
+    /// One whose instances are constants and nothing else.
+    pub(super) fn fixed(constants: HashMap<Box<str>, Constant>) -> Self {
+        Self {
+            methods: HashMap::new(),
+            properties: HashMap::new(),
+            constants,
+            fixed: true,
+        }
+    }
+
+    /// An instance as it is before anything is set in it.
+    pub(super) fn bare<'e>(&'e self, arena: &'e Bump) -> Instance<'e> {
+        Instance {
+            kind: self,
+            attributes: RefCell::new(ArenaVec::new_in(arena)),
+        }
+    }
 }
 
 /// An instance of a class of the pack. It lives no longer than the pair that made it.
@@ -33,10 +56,7 @@ impl<'e> Run<'e> {
         positional: &[Value<'e>],
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e> {
-        let instance = Value::Instance(self.arena.alloc(Instance {
-            kind,
-            attributes: RefCell::new(ArenaVec::new_in(self.arena)),
-        }));
+        let instance = Value::Instance(self.arena.alloc(kind.bare(self.arena)));
         match kind.methods.get("__init__") {
             Some(place) => {
                 let made = self.with_self(*place, instance, positional, named)?;
@@ -106,7 +126,7 @@ impl<'e> Instance<'e> {
 
     /// `instance.name = value`.
     pub(super) fn set(&self, name: &'e str, value: Value<'e>) -> Done<'e, ()> {
-        if self.kind.properties.contains_key(name) {
+        if self.kind.fixed || self.kind.properties.contains_key(name) {
             return Err(Stop::Hole("a property that is set"));
         }
         let mut attributes = self.attributes.borrow_mut();

@@ -14,6 +14,7 @@ mod equality;
 mod expressions;
 mod format;
 mod kinds;
+mod library;
 mod lookups;
 mod memo;
 mod methods;
@@ -25,6 +26,7 @@ mod pattern;
 mod program;
 mod raised;
 mod run;
+mod similarity;
 mod statements;
 mod store;
 mod strptime;
@@ -96,6 +98,7 @@ impl Native {
             addresses: addresses(&dump["addresses"]),
             in_utc: dump["in_utc"] == true,
             times: times(&dump["times"]),
+            countries: compiled.kinds(&dump["countries"]),
             ..Program::default()
         };
         for told in dump["detections"].as_array().into_iter().flatten() {
@@ -361,18 +364,8 @@ fn functions_of(
     };
     let rule = place(&told["rule"])?;
     let mut functions = Vec::new();
-    for (name, output) in [
-        ("title", Output::Title),
-        ("description", Output::Description),
-        ("reference", Output::Reference),
-        ("severity", Output::Severity),
-        ("runbook", Output::Runbook),
-        ("destinations", Output::Destinations),
-        ("dedup", Output::Dedup),
-        ("alert_context", Output::Context),
-        ("unique", Output::Unique),
-    ] {
-        if let Some(form) = told.get(name) {
+    for output in Output::ALL {
+        if let Some(form) = told.get(output.name()) {
             functions.push((output, place(form)?));
         }
     }

@@ -65,6 +65,14 @@ impl Moment {
         })
     }
 
+    /// A time of UTC without a zone, so many seconds after 1970.
+    pub(super) fn at(seconds: i64) -> Self {
+        Self {
+            shown: seconds.saturating_mul(SECOND).clamp(FIRST, LAST),
+            ahead: None,
+        }
+    }
+
     /// Reads `YYYY-MM-DD`, with `HH:MM:SS` behind a `T` or space if wanted, and with three or six digits of a second. `None` for all else, which
     /// Python may read or refuse.
     pub(super) fn parse(text: &str) -> Option<Self> {

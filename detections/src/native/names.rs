@@ -36,7 +36,9 @@ names! {
         Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
         ReSub = "re.sub",
-        FromIsoFormat = "datetime.datetime.fromisoformat", Strptime = "datetime.datetime.strptime", DateParse = "dateutil.parser.parse" | "dateutil.parser._parser.parse", Timedelta = "datetime.timedelta",
+        FromIsoFormat = "datetime.datetime.fromisoformat", Strptime = "datetime.datetime.strptime", DateParse = "dateutil.parser.parse" | "dateutil.parser._parser.parse", Timedelta = "datetime.timedelta", UtcNow = "datetime.datetime.utcnow",
+        Radians = "math.radians", Sin = "math.sin", Cos = "math.cos", Sqrt = "math.sqrt", Atan2 = "math.atan2",
+        Similarity = "difflib.SequenceMatcher.ratio", Country = "pycountry.countries.get",
         GetStringSet = "panther_detection_helpers.caching.get_string_set", PutStringSet = "panther_detection_helpers.caching.put_string_set",
         AddToStringSet = "panther_detection_helpers.caching.add_to_string_set",
         ResetStringSet = "panther_detection_helpers.caching.reset_string_set",
@@ -59,6 +61,7 @@ names! {
         ImmutableList = "panther_core.immutable.ImmutableList",
         ImmutableDict = "panther_core.immutable.ImmutableCaseInsensitiveDict",
         MagicMock = "unittest.mock.MagicMock",
+        SequenceMatcher = "difflib.SequenceMatcher",
         IpAddressV4 = "ipaddress.IPv4Address", IpAddressV6 = "ipaddress.IPv6Address",
     }
 }

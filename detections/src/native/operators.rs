@@ -150,6 +150,13 @@ impl<'e> Run<'e> {
                 items.extend_from_slice(self.ordered(&two)?);
                 Ok(Value::list(self.arena, items))
             }
+            (Operator::Multiply, Value::Text(text), Value::Int(times)) => {
+                let times = usize::try_from(times).unwrap_or(0);
+                if text.len().saturating_mul(times) > LONGEST_TEXT {
+                    return Err(Stop::Hole("a very long text"));
+                }
+                Ok(Value::Text(self.arena.alloc_str(&text.repeat(times))))
+            }
             (Operator::Add, one, two) if one.is_tuple() && two.is_tuple() => {
                 let mut items = ArenaVec::new_in(self.arena);
                 items.extend_from_slice(self.ordered(&one)?);
@@ -269,6 +276,7 @@ fn arithmetic<'e>(operator: Operator, one: Number, two: Number) -> Done<'e> {
         Operator::Multiply => a * b,
         Operator::Divide if b == 0.0 => return Err(raise("ZeroDivisionError")),
         Operator::Divide => a / b,
+        Operator::Power if b >= 0.0 && b.fract() == 0.0 => a.powf(b),
         _ => return Err(Stop::Hole("an operator on floats")),
     };
     if value.is_finite() {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::program::{Detection, Output};
 use super::raised::Site;
 use super::run::Run;
@@ -32,7 +34,7 @@ pub(crate) enum Answer {
 }
 
 impl Detection {
-    /// Evaluates the pair. Whatever raises is left to Python, which has the exception's text.
+    /// Evaluates the pair. An exception is left to Python, unless it is one of a match's functions, and its text is known.
     pub(super) fn evaluate<'e>(&self, run: &mut Run<'e>) -> Done<'e, Option<Box<Outputs>>> {
         run.begin();
         match run.over_event(self.rule)? {
@@ -62,7 +64,17 @@ impl Detection {
         };
         let mut dedup = None;
         for (output, function) in &self.functions {
-            let value = run.over_event(*function)?;
+            let value = match run.over_event(*function) {
+                Err(Stop::Raise(raised)) => {
+                    let Some(said) = text::error(run.arena, &raised)? else {
+                        return Err(Stop::Raise(raised));
+                    };
+                    run.trail.clear();
+                    self.default(*output, said, &mut outputs, &mut dedup)?;
+                    continue;
+                }
+                value => value?,
+            };
             match output {
                 Output::Title => outputs.title = Some(short(&value)?),
                 Output::Description => outputs.description = Some(short(&value)?),
@@ -80,6 +92,35 @@ impl Detection {
             .filter(|text| !text.is_empty())
             .unwrap_or_else(|| format!("defaultDedupString:{}", self.id));
         Ok(Box::new(outputs))
+    }
+
+    /// What a function gives that has raised this.
+    fn default<'e>(
+        &self,
+        output: Output,
+        said: &'e str,
+        outputs: &mut Outputs,
+        dedup: &mut Option<String>,
+    ) -> Done<'e, ()> {
+        let empty = Some(String::new());
+        match output {
+            Output::Title if self.id.len() > MOST_TEXT => {
+                return Err(Stop::Hole("a text that is cut"));
+            }
+            Output::Title => outputs.title = Some(self.id.clone()),
+            Output::Description => outputs.description = empty,
+            Output::Reference => outputs.reference = empty,
+            Output::Runbook => outputs.runbook = empty,
+            // The title does not stand in for one that was to be given.
+            Output::Dedup => *dedup = empty,
+            Output::Context => {
+                outputs.context = Some(format!("{{\"_error\": {}}}", Json::from(said)));
+            }
+            Output::Severity | Output::Destinations | Output::Unique => {}
+        }
+        let name = output.name().to_owned();
+        outputs.errors.insert(name, said.to_owned());
+        Ok(())
     }
 
     fn severity<'e>(&self, value: &Value<'e>) -> Done<'e, Severity> {

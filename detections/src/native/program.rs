@@ -26,6 +26,8 @@ pub(super) struct Program {
     pub(super) times: super::strptime::Directives,
     /// Networks of the running interpreter that make an address private, and those among them that do not.
     pub(super) addresses: super::address::Tables,
+    /// The countries of `pycountry` by their codes of two letters, in small letters.
+    pub(super) countries: HashMap<Box<str>, super::kinds::Kind>,
 }
 
 /// The functions of a detection.
@@ -38,7 +40,7 @@ pub(super) struct Detection {
     pub(super) demoted: AtomicBool,
     /// How often it ran out of steps.
     pub(super) exhausted: AtomicU32,
-    /// Name of an auxiliary function and which it is, in the order in which they run.
+    /// Auxiliary functions, in the order in which they run.
     pub(super) functions: Vec<(Output, usize)>,
     pub(super) id: String,
     pub(super) severity: crate::pack::Severity,
@@ -56,6 +58,36 @@ pub(super) enum Output {
     Dedup,
     Context,
     Unique,
+}
+
+impl Output {
+    /// All, in the order in which they run.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Title,
+        Self::Description,
+        Self::Reference,
+        Self::Severity,
+        Self::Runbook,
+        Self::Destinations,
+        Self::Dedup,
+        Self::Context,
+        Self::Unique,
+    ];
+
+    /// The function's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::Description => "description",
+            Self::Reference => "reference",
+            Self::Severity => "severity",
+            Self::Runbook => "runbook",
+            Self::Destinations => "destinations",
+            Self::Dedup => "dedup",
+            Self::Context => "alert_context",
+            Self::Unique => "unique",
+        }
+    }
 }
 
 /// The mappings of a data model.
@@ -273,5 +305,6 @@ pub(super) enum Operator {
     And,
     Or,
     Xor,
+    Power,
     Other,
 }

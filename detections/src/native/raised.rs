@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 
 use super::program::Expression;
 use super::run::Run;
-use super::value::{Done, FrozenKind, Raised, Stop, Value, raise};
+use super::value::{Done, FrozenKind, Raised, Stop, Value, raise, raise_with};
 use crate::engine::RuleError;
 
 /// Errors that are kept, over all rules.
@@ -89,6 +89,22 @@ impl<'e> Run<'e> {
     pub(super) fn refuse(&mut self, name: &str, operands: &[&Value<'e>]) -> Stop<'e> {
         self.trail.begin(kinds(operands));
         raise(name)
+    }
+
+    /// Raises what `of.name` raises of a plain value that has no such attribute.
+    #[cold]
+    pub(super) fn refuse_attribute(&mut self, of: &Value<'e>, name: &str) -> Stop<'e> {
+        self.trail.begin(kinds(&[of]));
+        let class = match of {
+            Value::None => "NoneType",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Float(_) => "float",
+            _ => return raise("AttributeError"),
+        };
+        let text =
+            bumpalo::format!(in self.arena, "'{}' object has no attribute '{}'", class, name);
+        raise_with("AttributeError", text.into_bump_str())
     }
 
     /// The same, where the refusal has been made already.

@@ -12,7 +12,7 @@ use super::program::{Function, Model, Program};
 use super::raised::Trail;
 use super::statements::Flow;
 use super::store::Rows;
-use super::value::{Done, Raised, Stop, Value, Whole, raise};
+use super::value::{Classes, Done, Raised, Stop, Value, Whole, raise};
 use crate::event::Map;
 
 /// Statements, loops and calls that a pair may take. A rule takes some hundred.
@@ -216,7 +216,14 @@ impl<'e> Run<'e> {
             Value::Builtin(builtin) => self.builtin(builtin, positional, named),
             Value::Class(class) => self.construct(class, positional, named),
             Value::Kind(kind) => self.instance(kind, positional, named),
-            Value::ErrorClass(classes) => Ok(Value::Error(Raised { classes })),
+            Value::ErrorClass(classes) => {
+                // A class of the pack may do anything with what it is given.
+                let text = match (classes, positional, named) {
+                    (Classes::Known(_), [Value::Text(text)], []) => Some(*text),
+                    _ => None,
+                };
+                Ok(Value::Error(Raised { classes, text }))
+            }
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
                 Err(raise("TypeError"))
             }

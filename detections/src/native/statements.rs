@@ -97,7 +97,10 @@ impl<'e> Run<'e> {
                 };
                 return Err(match self.evaluate(what, frame)? {
                     Value::Error(raised) => Stop::Raise(raised),
-                    Value::ErrorClass(classes) => Stop::Raise(Raised { classes }),
+                    Value::ErrorClass(classes) => Stop::Raise(Raised {
+                        classes,
+                        text: None,
+                    }),
                     _ => Stop::Hole("raising something else"),
                 });
             }

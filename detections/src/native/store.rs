@@ -34,6 +34,11 @@ impl Rows {
         }
     }
 
+    /// What rules take for the present, in Unix seconds.
+    pub(super) fn now(&self) -> i64 {
+        self.now
+    }
+
     pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
         self.known.insert(key.to_owned(), row.unwrap_or_default());
     }

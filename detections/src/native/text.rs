@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bumpalo::collections::String as ArenaString;
 
 use super::run::LONGEST_TEXT;
-use super::value::{Done, FrozenKind, Stop, Value, Whole, raise, wrap};
+use super::value::{Done, FrozenKind, Raised, Stop, Value, Whole, raise, wrap};
 use crate::event::Node;
 
 /// Containers inside containers that are written.
@@ -32,6 +32,10 @@ pub(super) fn write_str<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Don
         Value::Moment(moment) => {
             let _ = moment.write(out, ' ');
         }
+        Value::Error(Raised {
+            classes,
+            text: Some(text),
+        }) if !classes.include("KeyError") && !classes.name().contains('.') => out.push_str(text),
         other => write_repr(out, other)?,
     }
     Ok(())
@@ -45,6 +49,23 @@ fn write_address<'e>(out: &mut ArenaString<'e>, address: std::net::IpAddr) -> Do
         }
         std::net::IpAddr::V6(_) => Err(Stop::Hole("an address of IPv6 as text")),
     }
+}
+
+/// `repr` of an exception, if its arguments are known.
+pub(super) fn error<'e>(
+    arena: &'e bumpalo::Bump,
+    raised: &Raised<'e>,
+) -> Done<'e, Option<&'e str>> {
+    let name = raised.classes.name();
+    let Some(text) = raised.text.filter(|_| !name.contains('.')) else {
+        return Ok(None);
+    };
+    let mut out = ArenaString::new_in(arena);
+    out.push_str(name);
+    out.push('(');
+    quoted(&mut out, text)?;
+    out.push(')');
+    Ok(Some(out.into_bump_str()))
 }
 
 /// `repr(value)`.

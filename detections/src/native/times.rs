@@ -45,6 +45,11 @@ impl<'e> Run<'e> {
                     .map(Value::Moment)
                     .ok_or(Stop::Hole("a time in words"))
             }
+            // The clock is the evaluation's, where it has one.
+            (Builtin::UtcNow, [], []) => match self.rows {
+                Some(rows) => Ok(Value::Moment(Moment::at(rows.borrow().now()))),
+                None => Err(Stop::Hole("the present")),
+            },
             (Builtin::Timedelta, [], named) => {
                 let mut span = Span(0);
                 for (unit, count) in named {

@@ -23,10 +23,12 @@ pub(super) enum Stop<'e> {
     Missing(&'e str),
 }
 
-/// An exception. Its text is not known: what escapes a detection is evaluated by Python again.
+/// An exception. Where its text is not known, what escapes a detection is evaluated by Python again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Raised<'e> {
     pub(super) classes: Classes<'e>,
+    /// Its only argument, if that is known to be this.
+    pub(super) text: Option<&'e str>,
 }
 
 /// Names of an exception's classes, from its own up to `BaseException`.
@@ -58,8 +60,20 @@ pub(super) fn raise<'e>(name: &str) -> Stop<'e> {
     match super::names::error_classes(name) {
         Some(classes) => Stop::Raise(Raised {
             classes: Classes::Known(classes),
+            text: None,
         }),
         None => Stop::Hole("an exception"),
+    }
+}
+
+/// The same, with its text.
+pub(super) fn raise_with<'e>(name: &str, text: &'e str) -> Stop<'e> {
+    match raise(name) {
+        Stop::Raise(raised) => Stop::Raise(Raised {
+            text: Some(text),
+            ..raised
+        }),
+        other => other,
     }
 }
 

@@ -16,14 +16,20 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from difflib import SequenceMatcher
 from fnmatch import fnmatch
 from functools import reduce
 from ipaddress import ip_address, ip_network
+from math import atan2, cos, radians, sin, sqrt
 
 try:
     from dateutil import parser
 except ImportError:
     parser = None
+try:
+    import pycountry
+except ImportError:
+    pycountry = None
 
 SOME_SET = {"a-b-c", "x", "y"}
 SOME_DICT = {"k": "v", "a-b-c": ["found"]}

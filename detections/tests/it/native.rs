@@ -49,6 +49,48 @@ async fn every_snippet_gives_what_python_gives() {
     python.engine.stop().await;
 }
 
+/// Functions of a match that raise what the event makes of it.
+const RAISING: &str = "
+def rule(event):
+    return True
+def title(event):
+    return 'title ' + str(float(event.get('text')))
+def description(event):
+    return event.get('n').title()
+def severity(event):
+    raise ValueError('no severity of ' + str(event.get('n')))
+def destinations(event):
+    return [event.get('null').name] if event.get('flag') else [event.get('f').lower()]
+def dedup(event):
+    return str(int(event.get('text')))
+def alert_context(event):
+    return {'it': event.get('null').strip()}
+";
+
+#[tokio::test]
+async fn what_a_function_of_a_match_raises_is_noted_and_its_default_stands() {
+    let without_dedup = RAISING.replace("def dedup", "def other");
+    let rules = BTreeMap::from([
+        ("all", RAISING.to_owned()),
+        ("without_dedup", without_dedup),
+    ]);
+    let events = events(60);
+    let texts: Vec<&str> = events.iter().map(String::as_str).collect();
+    let (native, python) = (running(true, &rules).await, running(false, &rules).await);
+    let of_native = native.evaluate(&texts).await;
+    let of_python = python.evaluate(&texts).await;
+    if let Some(difference) = first_difference(&native, &events, &of_native, &of_python) {
+        panic!("{difference}");
+    }
+    assert!(
+        of_native.statistics.pairs_native > 20,
+        "{:?}",
+        of_native.statistics
+    );
+    native.engine.stop().await;
+    python.engine.stop().await;
+}
+
 #[tokio::test]
 async fn a_rule_that_keeps_state_between_events_is_left_to_python() {
     let counts = "SEEN = []\ndef rule(event):\n    SEEN.append(1)\n    return len(SEEN) > 2\n";

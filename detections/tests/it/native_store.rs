@@ -67,6 +67,10 @@ async fn rules_share_the_rows_of_the_store_event_by_event() {
             "resets",
             "reset_counter('counted')\n    reset_string_set('fresh')\n    set_key_expiration('fresh', 5)\n    SEEN = get_counter('counted')",
         ),
+        (
+            "lives",
+            "put_string_set('life', ['x'], epoch_seconds=int((dt.datetime.utcnow() + dt.timedelta(days=2)).timestamp()) // 1000)\n    SEEN = len(get_string_set('life'))",
+        ),
         ("thresholds", "SEEN = evaluate_threshold('t', 3, 60)"),
         (
             "ages",

@@ -413,3 +413,33 @@ return found
 #: elements_of_sets
 one = {event.get("text")}
 return [one.pop(), len(one)]
+
+#: texts_that_are_no_numbers
+return float(event.get("text")) if event.get("flag") else int(event.get("text"))
+
+#: attributes_of_plain_values
+return event.get("n").lower()
+
+#: errors_of_a_function
+raise ValueError(f"it's {event.get('n')} of \"{event.get('list')}\"")
+
+#: errors_as_texts
+try:
+    return float("1,5")
+except ValueError as error:
+    return [f"{error}", str(error)]
+
+#: likeness_of_texts
+text = str(event.get("text"))
+found = [SequenceMatcher(None, text, other).ratio() for other in ("", "a-b-c", "c-b-a", "axbxc", text + text, "x" * 150 + text + "yz" * 40)]
+return [*found, SequenceMatcher(None, "x" * 90 + text + "z" * 30, "ab" * 99 + text + "xx").ratio()]
+
+#: mathematics
+value = event.get("f")
+return [radians(value), sin(value), cos(value), atan2(value, 3), sqrt(abs(event.get("n"))), value**2, sin(value / 2) ** 2]
+
+#: countries
+if pycountry is None:
+    return "not installed"
+found = [pycountry.countries.get(alpha_2=code) for code in ("de", "CN", "xx", str(event.get("text")))]
+return [country.name if country is not None else "none" for country in found]

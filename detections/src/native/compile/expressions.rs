@@ -206,6 +206,9 @@ impl<'d> Compiler<'_, 'd> {
             "Attribute" => self.member(of),
             _ => None,
         };
+        if let Some(compared) = self.similarity(tree) {
+            return compared;
+        }
         let method = attribute(of).filter(|_| member.is_none());
         let generator = items(arguments).position(|one| class(one) == "GeneratorExp");
         if let Some(place) = generator {
@@ -278,6 +281,33 @@ impl<'d> Compiler<'_, 'd> {
             },
             (None, None) => Expression::Call(self.boxed(of), arguments),
         }
+    }
+
+    /// `SequenceMatcher(None, a, b).ratio()`, as one: the matcher is of no other use.
+    fn similarity(&mut self, tree: &'d Json) -> Option<Expression> {
+        let (made, "ratio") = attribute(&tree[1])? else {
+            return None;
+        };
+        let plain = |call: &Json| items(&call[3]).next().is_none();
+        let [junk, a, b] = made[2].as_array()?.as_slice() else {
+            return None;
+        };
+        let is_matcher = class(made) == "Call"
+            && matches!(
+                self.expression(&made[1]),
+                Expression::Constant(Constant::Class(Class::SequenceMatcher))
+            );
+        let none = matches!(self.expression(junk), Expression::Constant(Constant::None));
+        let no_arguments = items(&tree[2]).next().is_none();
+        if !is_matcher || !none || !no_arguments || !plain(made) || !plain(tree) {
+            return None;
+        }
+        let function = Expression::Constant(Constant::Builtin(Builtin::Similarity));
+        let arguments = Arguments {
+            positional: vec![self.expression(a), self.expression(b)],
+            named: Vec::new(),
+        };
+        Some(Expression::Call(Box::new(function), arguments))
     }
 
     /// `super().name(...)`: the function of the class above, with the method's own first argument.
@@ -364,6 +394,7 @@ pub(super) fn operator(tree: &Json) -> Operator {
         "BitAnd" => Operator::And,
         "BitOr" => Operator::Or,
         "BitXor" => Operator::Xor,
+        "Pow" => Operator::Power,
         _ => Operator::Other,
     }
 }

@@ -297,6 +297,17 @@ impl<'d> Pack<'d> {
         }
     }
 
+    /// Classes by name that are constants and nothing else.
+    pub(super) fn kinds(&self, told: &'d Json) -> HashMap<Box<str>, Kind> {
+        let told = told.as_object().into_iter().flatten();
+        told.map(|(name, constants)| {
+            let constants = constants.as_object().into_iter().flatten();
+            let constants = constants.map(|(name, of)| (name.as_str().into(), self.constant(of)));
+            (name.as_str().into(), Kind::fixed(constants.collect()))
+        })
+        .collect()
+    }
+
     /// A class. A method that has no form here is as if it were not there: whoever calls it comes to a hole.
     fn kind(&self, parts: &'d Json) -> Kind {
         let functions = |of: &str| {
@@ -314,6 +325,7 @@ impl<'d> Pack<'d> {
             constants: constants
                 .map(|(name, form)| (name.as_str().into(), self.constant(form)))
                 .collect(),
+            fixed: false,
         }
     }
 
