@@ -55,7 +55,7 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "times": _times(), "countries": self._countries()}
+        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "iso_zones": sys.version_info >= (3, 11), "times": _times(), "countries": self._countries()}
 
     def _countries(self):
         """Countries by their codes of two letters, if the pack asks for them."""
@@ -96,7 +96,7 @@ class _Dump:
                 return ["O", f"{value.__module__}.{value.__qualname__}", parts]
             name = _BUILTINS.get(id(value)) or f"{value.__module__}.{value.__qualname__}"
             if issubclass(value, BaseException):
-                return ["E", name, [_name_of(base) for base in value.__mro__]]
+                return ["E", name, [_name_of(base) for base in value.__mro__], _shows_arguments(value)]
             return ["C", name]
         if id(value) in _BUILTINS:
             return ["C", _BUILTINS[id(value)]]
@@ -224,6 +224,15 @@ def _name_of(base):
 
 def _is_text(value):
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _shows_arguments(cls):
+    """Whether an exception's class takes and shows its arguments as `Exception` does."""
+    own = [one for one in cls.__mro__ if one.__module__ != "builtins"]
+    others = [one for one in cls.__mro__ if one.__module__ == "builtins"]
+    plain = (Exception, BaseException, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, object)
+    changed = any(name in vars(one) for one in own for name in ("__new__", "__init__", "__repr__", "__str__"))
+    return not changed and type(cls) is type and all(one in plain for one in others)
 
 
 class _TooDeep(Exception):

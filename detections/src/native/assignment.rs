@@ -15,10 +15,7 @@ impl<'e> Run<'e> {
     ) -> Done<'e, ()> {
         match target {
             Target::Local(slot) => frame[*slot] = value,
-            Target::Written(slot) => {
-                self.written[*slot] = value;
-                self.wrote = true;
-            }
+            Target::Written(slot) => self.write_global(*slot, value)?,
             Target::Item(of, key) => {
                 let of = self.evaluate(of, frame)?;
                 let key = self.evaluate(key, frame)?;

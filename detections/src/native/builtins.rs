@@ -148,6 +148,13 @@ impl<'e> Run<'e> {
                 }
                 Ok(value)
             }
+            // The rest could be asked for: then the next one is for Python, since it is gone through once.
+            (Builtin::Next, [Value::Iterable(items, Some(gone))], []) => {
+                if gone.replace(true) {
+                    return Err(Stop::Hole("an iterator that is gone through again"));
+                }
+                items.first().copied().ok_or(raise("StopIteration"))
+            }
             (Builtin::Iter, [of], []) => {
                 let items = self.ordered(of)?;
                 Ok(Value::once(self.arena, items))

@@ -2,6 +2,7 @@
 
 use bumpalo::collections::Vec as ArenaVec;
 
+use super::address;
 use super::names::Class;
 use super::program::Operator;
 use super::run::Run;
@@ -132,6 +133,17 @@ impl<'e> Run<'e> {
                     Err(Stop::Hole("an integer's text"))
                 }
             }
+            (Class::IpAddressV4 | Class::IpAddressV6, [Value::Text(text)]) => {
+                match address::parse(text) {
+                    Ok(address) if address.is_ipv4() == (class == Class::IpAddressV4) => {
+                        Ok(Value::Address(address))
+                    }
+                    Err(_) if !text.is_ascii() || text.contains('%') => {
+                        Err(Stop::Hole("an address that is not read here"))
+                    }
+                    _ => Err(raise("ipaddress.AddressValueError")),
+                }
+            }
             (Class::Int | Class::Float, [Value::None]) => Err(raise("TypeError")),
             (Class::Float, [Value::Float(value)]) => Ok(Value::Float(*value)),
             (Class::Float, [of]) if of.number().is_some() => {
@@ -139,11 +151,10 @@ impl<'e> Run<'e> {
                 self.binary(Operator::Multiply, *of, Value::Float(1.0))
             }
             (Class::Float, [Value::Text(text)]) => {
-                let plain = !text.is_empty()
+                let plain = text.bytes().any(|byte| byte.is_ascii_digit())
                     && text
                         .bytes()
-                        .all(|byte| byte.is_ascii_digit() || byte == b'.')
-                    && text.bytes().any(|byte| byte.is_ascii_digit());
+                        .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte));
                 match text.parse::<f64>() {
                     Ok(value) if plain && value.is_finite() => Ok(Value::Float(value)),
                     // Letters that are in no number, neither as an exponent nor as `infinity` or `nan`.

@@ -223,20 +223,29 @@ impl<'e> Run<'e> {
                     _ => self.sets(operator, of, &other)?,
                 })
             }
-            (Method::Add, [value]) => {
-                let Value::Set(items) = of else {
-                    return Err(Stop::Hole(CHANGED));
-                };
-                if !value.hashable()? {
-                    return Err(raise("TypeError"));
-                }
-                self.step(items.borrow().len() / 16)?;
-                if !contains_item(of, value)? {
-                    items.borrow_mut().push(*value);
+            (Method::Add, [value]) => self.add(of, value),
+            (Method::Update, [more]) => {
+                for value in self.unordered(more)? {
+                    self.add(of, value)?;
                 }
                 Ok(Value::None)
             }
             _ => Err(Stop::Hole("a method of a set")),
         }
+    }
+
+    /// `set.add(value)`.
+    fn add(&mut self, of: &Value<'e>, value: &Value<'e>) -> Done<'e> {
+        let Value::Set(items) = of else {
+            return Err(Stop::Hole(CHANGED));
+        };
+        if !value.hashable()? {
+            return Err(raise("TypeError"));
+        }
+        self.step(items.borrow().len() / 16)?;
+        if !contains_item(of, value)? {
+            items.borrow_mut().push(*value);
+        }
+        Ok(Value::None)
     }
 }

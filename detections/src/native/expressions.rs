@@ -1,5 +1,7 @@
 //! Expressions and comprehensions.
 
+use std::sync::atomic::Ordering;
+
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::equality::Number;
@@ -26,11 +28,29 @@ impl<'e> Run<'e> {
         }
     }
 
-    pub(super) fn global(&self, slot: usize) -> Done<'e> {
-        match self.written[slot] {
-            Value::Unbound => Err(Stop::Hole(STALE)),
-            value => Ok(value),
+    /// A global that functions write: what this evaluation has written, or what was loaded, if nothing was written ever since.
+    pub(super) fn global(&mut self, slot: usize) -> Done<'e> {
+        match (self.written[slot], self.program.written.get(slot)) {
+            (Value::Unbound, Some(of)) if !of.since.load(Ordering::Relaxed) => {
+                self.as_loaded.push(slot);
+                of.loaded.value()
+            }
+            (Value::Unbound, _) => Err(Stop::Hole(STALE)),
+            (value, _) => Ok(value),
         }
+    }
+
+    /// Writes such a global. Whoever has read before what was loaded would read this for the next event.
+    pub(super) fn write_global(&mut self, slot: usize, value: Value<'e>) -> Done<'e, ()> {
+        if self.as_loaded.contains(&slot) {
+            return Err(Stop::Hole(STALE));
+        }
+        if let Some(of) = self.program.written.get(slot) {
+            of.since.store(true, Ordering::Relaxed);
+        }
+        self.written[slot] = value;
+        self.wrote = true;
+        Ok(())
     }
 
     pub(super) fn evaluate(

@@ -90,13 +90,14 @@ impl Native {
         let none = serde_json::Map::new();
         let functions = dump["functions"].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(functions);
-        let storing = compiled.storing(&pack.globals);
+        let reached = compiled.reached(&pack.globals);
         let mut program = Program {
             functions: compiled.functions(),
             patterns: compiled.patterns(),
             written: compiled.written(),
             addresses: addresses(&dump["addresses"]),
             in_utc: dump["in_utc"] == true,
+            iso_zones: dump["iso_zones"] == true,
             times: times(&dump["times"]),
             countries: compiled.kinds(&dump["countries"]),
             ..Program::default()
@@ -117,13 +118,19 @@ impl Native {
             }
             if let Some(functions) = functions_of(&told["functions"], &compiled) {
                 let (rule, functions) = functions;
+                let all = || {
+                    let others = functions.iter().map(|(_, function)| *function);
+                    std::iter::once(rule).chain(others)
+                };
                 program.detections.insert(
                     index,
                     Detection {
                         rule,
-                        may_store: storing[rule]
-                            || functions.iter().any(|(_, function)| storing[*function]),
-                        functions,
+                        may_store: all().any(|function| reached[function].stores),
+                        writes: all()
+                            .flat_map(|function| reached[function].writes.iter().copied())
+                            .collect(),
+                        functions: functions.clone(),
                         demoted: AtomicBool::new(false),
                         exhausted: AtomicU32::new(0),
                         id: detection.id.clone(),
@@ -232,7 +239,8 @@ impl Native {
         let said = run.over_event(detection.rule);
         let paths = event.reads().end(|reads| memo::paths(event, reads));
         match said {
-            Ok(value::Value::Bool(false)) => paths.flatten(),
+            // What is read of the pack's state is no field.
+            Ok(value::Value::Bool(false)) if run.as_loaded.is_empty() => paths.flatten(),
             Err(Stop::Hole(what)) => {
                 self.note_end(rule, what);
                 None
@@ -292,7 +300,10 @@ impl Native {
         match detection.evaluate(run) {
             Ok(None) => Answer::No,
             Ok(Some(outputs)) => Answer::Match(outputs, run.any_order),
-            Err(Stop::Hole(run::STORE)) => Answer::Store,
+            Err(Stop::Hole(run::STORE)) => {
+                self.may_write(rule);
+                Answer::Store
+            }
             Err(Stop::Missing(key)) => Answer::Missing(key.to_owned()),
             Err(Stop::Raise(raised)) => {
                 // With a store there may be more to an evaluation than its error.
@@ -319,7 +330,18 @@ impl Native {
     /// Notes that a rule is left to Python.
     fn leave(&self, rule: u32, why: &str) -> Answer {
         *self.left.lock().entry((rule, why.to_owned())).or_default() += 1;
+        self.may_write(rule);
         Answer::Python(None)
+    }
+
+    /// Notes that the globals that a rule writes may be others from now on, somewhere in Python.
+    fn may_write(&self, rule: u32) {
+        let detection = self.program.detections.get(&rule);
+        for slot in detection.iter().flat_map(|detection| &detection.writes) {
+            if let Some(of) = self.program.written.get(*slot) {
+                of.since.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Keeps what Python said of a rule that raised.

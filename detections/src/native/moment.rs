@@ -187,6 +187,11 @@ impl Moment {
         }
     }
 
+    /// Whole seconds since 1970, of what calendar and clock show.
+    pub(super) fn seconds(self) -> i64 {
+        self.shown.div_euclid(SECOND)
+    }
+
     /// Whether it has a zone.
     pub(super) fn is_aware(self) -> bool {
         self.ahead.is_some()

@@ -159,6 +159,12 @@ pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
             "Exception",
             "BaseException",
         ],
+        "ipaddress.AddressValueError" => &[
+            "ipaddress.AddressValueError",
+            "ValueError",
+            "Exception",
+            "BaseException",
+        ],
         "json.decoder.JSONDecodeError" => &[
             "json.decoder.JSONDecodeError",
             "ValueError",

@@ -271,9 +271,11 @@ fn escapes_differ(class: &str) -> bool {
     false
 }
 
-/// Whether a file name pattern of `*` and `?` takes a text; `None` if it has other signs.
+/// Whether a file name pattern of `*` and `?` takes a text; `None` if it has classes. A bracket that is not closed is itself.
 pub(super) fn glob(text: &str, pattern: &str) -> Option<bool> {
-    if pattern.contains('[') {
+    if let Some((_, rest)) = pattern.split_once('[')
+        && rest.contains(']')
+    {
         return None;
     }
     let text: &[u8] = text.as_bytes();

@@ -18,10 +18,12 @@ pub(super) struct Program {
     pub(super) models: HashMap<String, Model>,
     /// Regular expressions that functions give as texts.
     pub(super) patterns: HashMap<Box<str>, super::pattern::Pattern>,
-    /// Slots of names that functions write with `global`.
-    pub(super) written: usize,
+    /// The names that functions write with `global`, by their slots.
+    pub(super) written: Vec<Written>,
     /// Whether the interpreter's local time is UTC.
     pub(super) in_utc: bool,
+    /// Whether its `fromisoformat` reads `Z` and a second's digits of any number: from Python 3.11 on.
+    pub(super) iso_zones: bool,
     /// How the interpreter reads times by a format.
     pub(super) times: super::strptime::Directives,
     /// Networks of the running interpreter that make an address private, and those among them that do not.
@@ -30,10 +32,21 @@ pub(super) struct Program {
     pub(super) countries: HashMap<Box<str>, super::kinds::Kind>,
 }
 
+/// A global that functions write.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// What it held when the pack was loaded.
+    pub(super) loaded: Constant,
+    /// Whether an evaluation may have written it since: what it holds then only Python knows.
+    pub(super) since: AtomicBool,
+}
+
 /// The functions of a detection.
 #[derive(Debug)]
 pub(super) struct Detection {
     pub(super) rule: usize,
+    /// Slots of the globals that its functions, and what they reach, may write.
+    pub(super) writes: Vec<usize>,
     /// Whether something that its functions reach is of the key-value store, or may be.
     pub(super) may_store: bool,
     /// Whether it was found to need Python for every event: it keeps state between them, or Python once said something else.

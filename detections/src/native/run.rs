@@ -12,7 +12,7 @@ use super::program::{Function, Model, Program};
 use super::raised::Trail;
 use super::statements::Flow;
 use super::store::Rows;
-use super::value::{Classes, Done, Raised, Stop, Value, Whole, raise};
+use super::value::{Done, Raised, Stop, Value, Whole, raise};
 use crate::event::Map;
 
 /// Statements, loops and calls that a pair may take. A rule takes some hundred.
@@ -37,6 +37,8 @@ pub(super) struct Run<'e> {
     /// Values of the globals that functions write, of the pair that is evaluated.
     pub(super) written: ArenaVec<'e, Value<'e>>,
     pub(super) wrote: bool,
+    /// Slots of such globals that were read as they were loaded.
+    pub(super) as_loaded: ArenaVec<'e, usize>,
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
     /// Whether something was taken from a set in an order that Python might have drawn otherwise.
@@ -64,8 +66,9 @@ impl<'e> Run<'e> {
             program,
             model,
             event,
-            written: bumpalo::vec![in arena; Value::Unbound; program.written],
+            written: bumpalo::vec![in arena; Value::Unbound; program.written.len()],
             wrote: false,
+            as_loaded: ArenaVec::new_in(arena),
             unified: ArenaVec::new_in(arena),
             any_order: false,
             rows: None,
@@ -84,6 +87,7 @@ impl<'e> Run<'e> {
         self.any_order = false;
         self.trail.clear();
         self.trail.handling = 0;
+        self.as_loaded.clear();
         if self.wrote {
             self.written.fill(Value::Unbound);
             self.wrote = false;
@@ -217,9 +221,8 @@ impl<'e> Run<'e> {
             Value::Class(class) => self.construct(class, positional, named),
             Value::Kind(kind) => self.instance(kind, positional, named),
             Value::ErrorClass(classes) => {
-                // A class of the pack may do anything with what it is given.
-                let text = match (classes, positional, named) {
-                    (Classes::Known(_), [Value::Text(text)], []) => Some(*text),
+                let text = match (positional, named) {
+                    ([Value::Text(text)], []) if classes.shown().is_some() => Some(*text),
                     _ => None,
                 };
                 Ok(Value::Error(Raised { classes, text }))

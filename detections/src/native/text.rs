@@ -35,7 +35,7 @@ pub(super) fn write_str<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Don
         Value::Error(Raised {
             classes,
             text: Some(text),
-        }) if !classes.include("KeyError") && !classes.name().contains('.') => out.push_str(text),
+        }) if !classes.include("KeyError") && classes.shown().is_some() => out.push_str(text),
         other => write_repr(out, other)?,
     }
     Ok(())
@@ -56,8 +56,7 @@ pub(super) fn error<'e>(
     arena: &'e bumpalo::Bump,
     raised: &Raised<'e>,
 ) -> Done<'e, Option<&'e str>> {
-    let name = raised.classes.name();
-    let Some(text) = raised.text.filter(|_| !name.contains('.')) else {
+    let (Some(name), Some(text)) = (raised.classes.shown(), raised.text) else {
         return Ok(None);
     };
     let mut out = ArenaString::new_in(arena);

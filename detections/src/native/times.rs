@@ -19,6 +19,10 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         match (builtin, positional, named) {
             (Builtin::FromIsoFormat, [Value::Text(text)], []) => Moment::parse(text)
+                .or_else(|| {
+                    let with_zone = self.program.iso_zones;
+                    with_zone.then(|| Moment::parse_in_full(text)).flatten()
+                })
                 .map(Value::Moment)
                 .ok_or(Stop::Hole("a time in another layout")),
             (Builtin::Strptime, [Value::Text(text), Value::Text(format)], []) => {

@@ -35,14 +35,22 @@ pub(super) struct Raised<'e> {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Classes<'e> {
     Known(&'static [&'static str]),
-    OfPack(&'e [Box<str>]),
+    OfPack(&'e OwnError),
+}
+
+/// An exception's class of the pack.
+#[derive(Debug)]
+pub(super) struct OwnError {
+    pub(super) names: Vec<Box<str>>,
+    /// Whether it takes and shows its arguments as `Exception` does.
+    pub(super) plain: bool,
 }
 
 impl Classes<'_> {
     pub(super) fn include(&self, name: &str) -> bool {
         match self {
             Self::Known(names) => names.contains(&name),
-            Self::OfPack(names) => names.iter().any(|one| **one == *name),
+            Self::OfPack(own) => own.names.iter().any(|one| **one == *name),
         }
     }
 
@@ -50,7 +58,16 @@ impl Classes<'_> {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Known(names) => names.first().copied().unwrap_or_default(),
-            Self::OfPack(names) => names.first().map(|name| &**name).unwrap_or_default(),
+            Self::OfPack(own) => own.names.first().map(|name| &**name).unwrap_or_default(),
+        }
+    }
+
+    /// The name that its `repr` has, if that shows its arguments and nothing else.
+    pub(super) fn shown(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) if self.name().contains('.') => None,
+            Self::OfPack(own) if !own.plain => None,
+            _ => self.name().rsplit('.').next(),
         }
     }
 }
@@ -166,7 +183,7 @@ pub(super) enum Constant {
     Function(usize),
     Builtin(Builtin),
     Class(Class),
-    ErrorClass(Vec<Box<str>>),
+    ErrorClass(OwnError),
     KnownErrorClass(&'static [&'static str]),
     Regex(super::pattern::Pattern),
     Span(super::moment::Span),

@@ -7,6 +7,7 @@ use super::methods::Named;
 use super::names::Method;
 use super::program::{Mapping, Step};
 use super::run::Run;
+use super::strptime::No;
 use super::value::{Done, Stop, Value, Whole, plain, raise, wrap};
 use crate::event::{Map, Node, Reads};
 
@@ -44,6 +45,9 @@ impl<'e> Run<'e> {
                     .get(*key)
                     .map_or(Value::None, |path| Value::Text(path)))
             }
+            (Method::EventTimeEpoch, []) if whole == Whole::Yes && named.is_empty() => {
+                self.event_time_epoch(map)
+            }
             (Method::Udm, keys) if whole == Whole::Yes => match default {
                 Some(default) => self.udm(map, keys, default),
                 None => Err(raise("TypeError")),
@@ -75,6 +79,24 @@ impl<'e> Run<'e> {
             }
             _ => Err(Stop::Hole("a method of a view")),
         }
+    }
+
+    /// `event.event_time_epoch()`: `p_event_time` in whole seconds, 0 if it is missing or in another layout.
+    fn event_time_epoch(&mut self, map: &'e Map<'e>) -> Done<'e> {
+        let text = match self.get(map, Value::Text("p_event_time"), Value::None)? {
+            Value::None => return Ok(Value::Int(0)),
+            Value::Text(text) => text.split('.').next().unwrap_or_default(),
+            _ => return Err(raise("TypeError")),
+        };
+        self.step(text.len() / 64)?;
+        for layout in ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"] {
+            match self.program.times.read(text, layout) {
+                Ok(moment) => return Ok(Value::Int(moment.seconds())),
+                Err(No::Refused) => {}
+                Err(No::Unclear) => return Err(Stop::Hole("a time in another format")),
+            }
+        }
+        Ok(Value::Int(0))
     }
 
     /// `view.deep_get(*keys, default=...)`.
@@ -132,6 +154,7 @@ impl<'e> Run<'e> {
         };
         // What a rule may change is made anew for each, and so is what hangs on what a rule has written or on the order of a set.
         if !self.wrote
+            && self.as_loaded.is_empty()
             && !self.any_order
             && !matches!(
                 found,

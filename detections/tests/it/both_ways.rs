@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
 from functools import reduce
-from ipaddress import ip_address, ip_network
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
 from math import atan2, cos, radians, sin, sqrt
 
 try:
@@ -39,8 +39,16 @@ STATE = ""
 A_SPAN = timedelta(days=1, hours=2, microseconds=7)
 
 
+LOADED = ["kept", "a-b-c"]
+
+
 class OwnError(LookupError):
     pass
+
+
+class ShownError(ValueError):
+    def __str__(self):
+        return "shown otherwise"
 
 
 class Base:
@@ -102,7 +110,7 @@ pub(crate) const MODEL_CODE: &str =
 
 fn event() -> Value {
     json!({
-        "eventName": "Create", "text": "a-b-c", "n": 3, "f": 2.5, "flag": true, "null": null, "word": "straße", "big": 9_007_199_254_740_993_i64,
+        "eventName": "Create", "p_event_time": "2024-02-03 04:05:06.789", "text": "a-b-c", "n": 3, "f": 2.5, "flag": true, "null": null, "word": "straße", "big": 9_007_199_254_740_993_i64,
         "a": {"b": {"c": "deep"}}, "list": ["x", "n", "y"], "one": ["only"], "empty": [[], []],
         "items": [{"k": "one"}, {"k": "two"}, {"k": "one"}, {"z": 1}], "nested": [{"x": [{"y": 1}, {"y": [2, 1]}]}],
         "odd": {"it's": "q\"q", "n\n": [1.0, null]},

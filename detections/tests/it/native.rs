@@ -15,6 +15,7 @@ const LEFT: &[&str] = &[
     "not_an_address",
     // Its errors tell values.
     "raises_of_values",
+    "errors_of_the_pack_that_show_themselves",
 ];
 
 #[tokio::test]

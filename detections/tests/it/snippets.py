@@ -443,3 +443,61 @@ if pycountry is None:
     return "not installed"
 found = [pycountry.countries.get(alpha_2=code) for code in ("de", "CN", "xx", str(event.get("text")))]
 return [country.name if country is not None else "none" for country in found]
+
+#: times_with_zones
+found = []
+for text in ("2024-08-15T15:05:09Z", "2024-08-15 15:05:09.1+02:30", "2024-08-15T15:05:09.1234567", "2024-08-15T15:05:09-00:00", event.get("text")):
+    try:
+        found.append(datetime.fromisoformat(text).isoformat())
+    except (ValueError, TypeError):
+        found.append("none")
+    if text == "2024-08-15T15:05:09-00:00":
+        break
+return found
+
+#: addresses_by_kind
+found = []
+for text in ("10.0.0.1", "::1", "10.0.0.256", "10.0.0.1/8", "", event.get("text")):
+    try:
+        found.append(str(IPv4Address(text)))
+    except AddressValueError:
+        try:
+            found.append(IPv6Address(text).version)
+        except AddressValueError:
+            found.append("none")
+    except ValueError:
+        found.append("other")
+return found
+
+#: errors_of_the_pack
+raise OwnError("lost " + str(event.get("n")))
+
+#: errors_of_the_pack_that_show_themselves
+raise ShownError("lost " + str(event.get("n")))
+
+#: floats_with_signs
+found = []
+for text in ("-77.03", "+1.5", "1e3", "-2E-3", ".5", "5.", "1.2.3", "--1", "e5", ".", event.get("text")):
+    try:
+        found.append(float(text))
+    except (ValueError, TypeError):
+        found.append("none")
+return found
+
+#: state_that_is_as_it_was_loaded
+global LOADED
+if event.get("n") == -99:
+    LOADED = []
+return [entry for entry in LOADED if entry != event.get("text")]
+
+#: sets_that_grow
+names = set()
+for name in ("a", "list", "nothing", "text"):
+    names.update(event.get(name) or [])
+return sorted(str(name) for name in names)
+
+#: first_of_an_iterator
+return [next(iter(SOME_DICT.items())), next(iter({"x": 1})), next(iter([event.get("text")]))]
+
+#: event_times
+return event.event_time_epoch()

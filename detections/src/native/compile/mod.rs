@@ -5,7 +5,8 @@ mod functions;
 mod scope;
 mod statements;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value as Json;
 
@@ -13,8 +14,8 @@ use super::kinds::Kind;
 use super::moment::Span;
 use super::names::{Builtin, Class, error_classes};
 use super::pattern::Pattern;
-use super::program::Function;
-use super::value::{Constant, Frozen, FrozenKind};
+use super::program::{Function, Written};
+use super::value::{Constant, Frozen, FrozenKind, OwnError};
 use crate::pack::Global;
 use functions::Compiler;
 
@@ -26,6 +27,15 @@ pub(super) struct Pack<'d> {
     written: HashMap<(&'d str, &'d str), usize>,
     /// Names of containers that some function changes in place, by module and name.
     changed: HashSet<(&'d str, &'d str)>,
+}
+
+/// What a function does beyond its result.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Reached {
+    /// It uses the key-value store, or a class of the pack that may.
+    pub(super) stores: bool,
+    /// Slots of the globals that it writes.
+    pub(super) writes: BTreeSet<usize>,
 }
 
 const CHANGING: &[&str] = &[
@@ -94,9 +104,9 @@ impl<'d> Pack<'d> {
             .collect()
     }
 
-    /// By function: whether it, or one that it reaches, uses the key-value store, or a class of the pack that may.
-    pub(super) fn storing(&self, globals: &[Global]) -> Vec<bool> {
-        let mut storing = vec![false; self.places.len()];
+    /// By function: what it, or one that it reaches, does beyond its result.
+    pub(super) fn reached(&self, globals: &[Global]) -> Vec<Reached> {
+        let mut reached = vec![Reached::default(); self.places.len()];
         let mut calls: Vec<Vec<usize>> = vec![Vec::new(); self.places.len()];
         for (place, entry) in self.dump.values().enumerate() {
             for form in entry["globals"]
@@ -104,17 +114,37 @@ impl<'d> Pack<'d> {
                 .into_iter()
                 .flat_map(|globals| globals.values())
             {
-                self.reach(form, globals, &mut storing[place], &mut calls[place]);
+                self.reach(form, globals, &mut reached[place].stores, &mut calls[place]);
             }
+            let module = entry["module"].as_str().unwrap_or_default();
+            self.writes(module, &entry["tree"], &mut reached[place].writes);
         }
         loop {
-            let before = storing.iter().filter(|stores| **stores).count();
+            let before = reached.clone();
             for (place, called) in calls.iter().enumerate() {
-                storing[place] = storing[place] || called.iter().any(|called| storing[*called]);
+                for called in called {
+                    let Reached { stores, writes } = reached[*called].clone();
+                    reached[place].stores |= stores;
+                    reached[place].writes.extend(writes);
+                }
             }
-            if storing.iter().filter(|stores| **stores).count() == before {
-                return storing;
+            if reached == before {
+                return reached;
             }
+        }
+    }
+
+    /// Slots of the names that a tree declares `global`.
+    fn writes(&self, module: &str, tree: &Json, slots: &mut BTreeSet<usize>) {
+        let Json::Array(parts) = tree else {
+            return;
+        };
+        if parts.first().and_then(Json::as_str) == Some("Global") {
+            let names = items(&parts[1]).filter_map(Json::as_str);
+            slots.extend(names.filter_map(|name| self.written.get(&(module, name))));
+        }
+        for part in parts {
+            self.writes(module, part, slots);
         }
     }
 
@@ -157,9 +187,23 @@ impl<'d> Pack<'d> {
         }
     }
 
-    /// How many slots the written names need.
-    pub(super) fn written(&self) -> usize {
-        self.written.len()
+    /// The written names, by their slots.
+    pub(super) fn written(&self) -> Vec<Written> {
+        let mut names: Vec<_> = self.written.iter().collect();
+        names.sort_by_key(|(_, slot)| **slot);
+        let loaded = |module: &str, name: &str| {
+            let of_module = self.dump.values().filter(|entry| entry["module"] == module);
+            let mut forms = of_module.filter_map(|entry| entry["globals"].get(name));
+            forms.next().map(|form| self.constant(form))
+        };
+        names
+            .into_iter()
+            .map(|((module, name), _)| Written {
+                loaded: loaded(module, name)
+                    .unwrap_or_else(|| Constant::Unknown("a name without a value".into())),
+                since: AtomicBool::new(false),
+            })
+            .collect()
     }
 
     /// Notes which globals of a module a tree writes or changes.
@@ -284,14 +328,12 @@ impl<'d> Pack<'d> {
             "C" => named(of.as_str().unwrap_or_default()),
             "E" => match error_classes(of.as_str().unwrap_or_default()) {
                 Some(classes) => Constant::KnownErrorClass(classes),
-                None => Constant::ErrorClass(
-                    form[2]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
+                None => Constant::ErrorClass(OwnError {
+                    names: items(&form[2])
                         .filter_map(|name| name.as_str().map(Into::into))
                         .collect(),
-                ),
+                    plain: form[3] == true,
+                }),
             },
             _ => unknown(of.as_str().unwrap_or("a value")),
         }
