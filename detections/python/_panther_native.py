@@ -7,8 +7,11 @@ no form here (an open file, an object of a class) is told as `X`, and the native
 import _strptime
 import ast
 import builtins
+import collections
 import datetime
 import ipaddress
+import logging
+import os
 import re
 import sys
 import time
@@ -21,6 +24,10 @@ _LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "
 _OF_EACH_CLASS = frozenset(
     ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__")
 )
+_OF_EACH_NAMEDTUPLE = frozenset(vars(collections.namedtuple("each", "")))
+# Libraries of plain classes and functions that rules use for single events: their code is told like the pack's.
+_LIBRARIES = ("policyuniverse",)
+_MOST_OF_LIBRARY = 64  # elements of a library's table that is told
 _MOST_INT = 1 << 63
 _DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
 _BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
@@ -34,6 +41,8 @@ def dump(pack):
 class _Dump:
     def __init__(self, pack):
         self._pack = pack
+        files = (getattr(sys.modules.get(name), "__file__", None) for name in _LIBRARIES)
+        self._libraries = tuple(os.path.dirname(file) + os.sep for file in files if file)
         self._files = {}
         self._functions = {}
         self._open = []
@@ -91,6 +100,8 @@ class _Dump:
         if kind is types.ModuleType:
             return ["N", value.__name__]
         if isinstance(value, type):
+            if _is_namedtuple(value):
+                return ["Y", list(value._fields)]
             parts = self._class(value)
             if parts is not None:
                 return ["O", f"{value.__module__}.{value.__qualname__}", parts]
@@ -100,6 +111,8 @@ class _Dump:
             return ["C", name]
         if id(value) in _BUILTINS:
             return ["C", _BUILTINS[id(value)]]
+        if kind is logging.Logger:
+            return ["C", "logging.Logger"]
         owner = getattr(value, "__self__", None)
         if callable(value) and isinstance(getattr(value, "__qualname__", None), str) and (owner is None or type(owner) is types.ModuleType):
             return ["C", f"{value.__module__}.{value.__qualname__}"]
@@ -122,7 +135,10 @@ class _Dump:
         """Whether its code is of the pack, or of what simple detections are written in."""
         place = function.__code__.co_filename
         ours = function.__module__ == _panther_conditions.__name__ or place in _panther_simple.SOURCES
-        return ours or self._is_of_pack(place)
+        return ours or self._is_read(place)
+
+    def _is_read(self, path):
+        return self._is_of_pack(path) or path.startswith(self._libraries)
 
     def _is_of_pack(self, path):
         return path.startswith(self._pack.layer) and "/runtime/" not in path[len(self._pack.layer) :]
@@ -144,7 +160,12 @@ class _Dump:
         for one in named:
             if one in scope:
                 value = scope[one]
-                known[one] = self._module(value, named) if type(value) is types.ModuleType else self._value(value)
+                if type(value) is types.ModuleType:
+                    known[one] = self._module(value, named)
+                elif type(value) in (dict, list, set) and len(value) > _MOST_OF_LIBRARY and not self._is_of_pack(code.co_filename):
+                    known[one] = ["X", "a library's table"]
+                else:
+                    known[one] = self._value(value)
             elif one in vars(builtins):
                 known[one] = self._value(vars(builtins)[one])
         keywords = function.__kwdefaults__ or {}
@@ -162,7 +183,7 @@ class _Dump:
         members = {}
         for one in reversed(cls.__mro__[:-1]):
             path = getattr(sys.modules.get(one.__module__), "__file__", None) or ""
-            if type(one) is not type or len(one.__bases__) != 1 or not self._is_of_pack(path):
+            if type(one) is not type or len(one.__bases__) != 1 or not self._is_read(path):
                 return None
             members |= {name: value for name, value in vars(one).items() if name not in _OF_EACH_CLASS}
         if any(name.startswith("__") and name != "__init__" for name in members) or not members:
@@ -186,7 +207,7 @@ class _Dump:
 
     def _module(self, module, named):
         """A module of the pack with those of its names that the function may mean; others by their name."""
-        if not self._is_of_pack(getattr(module, "__file__", None) or ""):
+        if not self._is_read(getattr(module, "__file__", None) or ""):
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 
@@ -224,6 +245,13 @@ def _name_of(base):
 
 def _is_text(value):
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_namedtuple(cls):
+    """Whether a class is what `namedtuple` makes, with no methods of its own and no defaults."""
+    if cls.__bases__ != (tuple,) or not hasattr(cls, "_fields") or getattr(cls, "_field_defaults", None):
+        return False
+    return type(cls) is type and set(vars(cls)) <= _OF_EACH_NAMEDTUPLE | set(cls._fields)
 
 
 def _shows_arguments(cls):

@@ -33,6 +33,17 @@ impl<'e> Run<'e> {
                 },
             },
             (Builtin::Isinstance, [of, class], []) => self.is_instance(of, class).map(Value::Bool),
+            (Builtin::Hasattr, [Value::Instance(of), Value::Text(name)], []) => of
+                .knows(name)
+                .map(Value::Bool)
+                .ok_or(Stop::Hole("hasattr of an object")),
+            (Builtin::Getattr, [Value::Instance(of), Value::Text(name), default @ ..], []) => {
+                match (of.knows(name), default) {
+                    (Some(false), [default]) => Ok(*default),
+                    (Some(true), [] | [_]) => self.own_attribute(of, name),
+                    _ => Err(Stop::Hole("getattr of an object")),
+                }
+            }
             // What rules ask is whether it is a mapping.
             (Builtin::Hasattr, [of, Value::Text("get" | "keys" | "items" | "values")], []) => {
                 match of {
@@ -55,6 +66,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(Value::Bool(!wanted))
             }
+            // What is printed or logged goes nowhere.
             (Builtin::Print, ..) => Ok(Value::None),
             _ if builtin.is_of_store() => self.stored(builtin, positional, named),
             (

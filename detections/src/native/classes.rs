@@ -151,11 +151,14 @@ impl<'e> Run<'e> {
                 self.binary(Operator::Multiply, *of, Value::Float(1.0))
             }
             (Class::Float, [Value::Text(text)]) => {
-                let plain = text.bytes().any(|byte| byte.is_ascii_digit())
-                    && text
-                        .bytes()
-                        .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte));
+                // Of these letters Rust reads what Python reads.
+                let plain = text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte));
                 match text.parse::<f64>() {
+                    Err(_) if plain => {
+                        Err(self.no_number("could not convert string to float: ", text))
+                    }
                     Ok(value) if plain && value.is_finite() => Ok(Value::Float(value)),
                     // Letters that are in no number, neither as an exponent nor as `infinity` or `nan`.
                     _ if text.is_ascii()

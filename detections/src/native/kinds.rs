@@ -17,7 +17,9 @@ pub(super) struct Kind {
     /// Functions that are called where the name is read.
     pub(super) properties: HashMap<Box<str>, usize>,
     pub(super) constants: HashMap<Box<str>, Constant>,
-    /// Whether its instances are shared by all events, so that nothing may be set in one.
+    /// The fields of a named tuple, which are all that it has.
+    pub(super) fields: Option<Vec<Box<str>>>,
+    /// Whether nothing may be set in its instances: they are shared by all events, or are tuples.
     pub(super) fixed: bool,
 }
 
@@ -28,7 +30,16 @@ impl Kind {
             methods: HashMap::new(),
             properties: HashMap::new(),
             constants,
+            fields: None,
             fixed: true,
+        }
+    }
+
+    /// A named tuple.
+    pub(super) fn tuple(fields: Vec<Box<str>>) -> Self {
+        Self {
+            fields: Some(fields),
+            ..Self::fixed(HashMap::new())
         }
     }
 
@@ -57,6 +68,10 @@ impl<'e> Run<'e> {
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e> {
         let instance = Value::Instance(self.arena.alloc(kind.bare(self.arena)));
+        if let (Some(fields), Value::Instance(made)) = (&kind.fields, instance) {
+            made.fill(fields, positional, named)?;
+            return Ok(instance);
+        }
         match kind.methods.get("__init__") {
             Some(place) => {
                 let made = self.with_self(*place, instance, positional, named)?;
@@ -122,6 +137,42 @@ impl<'e> Instance<'e> {
     fn has(&self, name: &str) -> bool {
         let attributes = self.attributes.borrow();
         attributes.iter().any(|(known, _)| *known == name)
+    }
+
+    /// Whether `instance.name` is there, as far as that is known.
+    pub(super) fn knows(&self, name: &str) -> Option<bool> {
+        let kind = self.kind;
+        if self.has(name)
+            || kind.methods.contains_key(name)
+            || kind.properties.contains_key(name)
+            || kind.constants.contains_key(name)
+        {
+            return Some(true);
+        }
+        let of_tuples = name.starts_with('_') || matches!(name, "count" | "index");
+        (kind.fields.is_some() && !of_tuples).then_some(false)
+    }
+
+    /// Sets the fields of a named tuple.
+    fn fill(
+        &self,
+        fields: &'e [Box<str>],
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e, ()> {
+        if positional.len() + named.len() != fields.len() {
+            return Err(raise("TypeError"));
+        }
+        let mut attributes = self.attributes.borrow_mut();
+        for (place, field) in fields.iter().enumerate() {
+            let by_name = || named.iter().find(|(name, _)| **name == **field);
+            let value = match positional.get(place) {
+                Some(value) => *value,
+                None => by_name().ok_or(raise("TypeError"))?.1,
+            };
+            attributes.push((field, value));
+        }
+        Ok(())
     }
 
     /// `instance.name = value`.

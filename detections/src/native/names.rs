@@ -29,10 +29,11 @@ names! {
     Builtin {
         Abs = "abs", All = "all", Any = "any", Divmod = "divmod", Enumerate = "enumerate", Filter = "filter", Hasattr = "hasattr",
         Isinstance = "isinstance", Iter = "iter", Len = "len", Map = "map", Max = "max",
-        Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint", Range = "range", Repr = "repr", Reversed = "reversed",
+        Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint" | "logging.Logger.debug" | "logging.Logger.info" | "logging.Logger.warning" | "logging.Logger.error", Range = "range", Repr = "repr", Reversed = "reversed",
         Sorted = "sorted", Sum = "sum", Zip = "zip",
         Reduce = "_functools.reduce" | "functools.reduce",
         JsonDumps = "json.dumps", JsonLoads = "json.loads",
+        Getattr = "getattr", ReCompile = "re.compile",
         Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
         ReSub = "re.sub",

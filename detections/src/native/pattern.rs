@@ -47,6 +47,17 @@ pub(super) enum Way {
 }
 
 impl Pattern {
+    /// The flag of a name of `re`.
+    pub(super) fn flag(name: &str) -> Option<u64> {
+        Some(match name {
+            "IGNORECASE" | "I" => IGNORE_CASE,
+            "MULTILINE" | "M" => MULTILINE,
+            "DOTALL" | "S" => DOT_ALL,
+            "ASCII" | "A" => ASCII,
+            _ => return None,
+        })
+    }
+
     /// `None` if it may not mean the same here.
     pub(super) fn new(text: &str, flags: u64) -> Option<Self> {
         if flags & !(IGNORE_CASE | MULTILINE | DOT_ALL | UNICODE | ASCII) != 0 || !text.is_ascii() {

@@ -12,8 +12,9 @@ const SNIPPETS: &str = include_str!("snippets.py");
 /// What every snippet may use.
 const HEAD: &str = r#"
 import json
+import logging
 import re
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
@@ -30,6 +31,10 @@ try:
     import pycountry
 except ImportError:
     pycountry = None
+try:
+    from policyuniverse.policy import Policy
+except ImportError:
+    Policy = None
 
 SOME_SET = {"a-b-c", "x", "y"}
 SOME_DICT = {"k": "v", "a-b-c": ["found"]}
@@ -40,6 +45,8 @@ A_SPAN = timedelta(days=1, hours=2, microseconds=7)
 
 
 LOADED = ["kept", "a-b-c"]
+LOG = logging.getLogger(__name__)
+Pair = namedtuple("Pair", "left right")
 
 
 class OwnError(LookupError):

@@ -501,3 +501,29 @@ return [next(iter(SOME_DICT.items())), next(iter({"x": 1})), next(iter([event.ge
 
 #: event_times
 return event.event_time_epoch()
+
+#: named_tuples
+pair = Pair(event.get("text"), right=2)
+return [pair.left, pair.right, getattr(pair, "key", "none"), getattr(pair, "left"), hasattr(pair, "right"), hasattr(pair, "wrong")]
+
+#: patterns_in_place
+pattern = re.compile("B-(.)", re.IGNORECASE | re.MULTILINE)
+return [bool(pattern.search(str(event.get("text")))), bool(re.compile(r"\d").match("1"))]
+
+#: logs
+LOG.debug("it is %s", event.get("n"))
+return event.get("n")
+
+#: policies_of_aws
+if Policy is None:
+    return "not installed"
+allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+found = []
+for principal in ("*", {"AWS": "*"}, {"AWS": ["arn:aws:iam::123456789012:root"]}, {"Service": "ec2.amazonaws.com"}, {"AWS": "arn:aws:s3:::b"}, event.get("text"), event.get("list")):
+    for condition in (None, {"StringEquals": {"AWS:SourceArn": "arn:aws:iam::123456789012:root"}}, {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "0.0.0.0/0"]}}, {"StringLike": {"aws:PrincipalOrgID": "o-x"}}, {"StringNotLike": {"aws:userid": "x"}}, {"StringLike": {"aws:userid": "A:*"}}):
+        try:
+            policy = Policy({"Statement": {**allow, "Principal": principal, "Condition": condition}})
+            found.append([policy.is_internet_accessible(), [[len(one.principals), one.effect, [[entry.category, entry.value] for entry in one.condition_entries]] for one in policy.statements]])
+        except (TypeError, AttributeError):
+            found.append("none")
+return [*found, Policy({"Statement": [{**allow, "NotPrincipal": "x"}]}).is_internet_accessible(), Policy({}).is_internet_accessible()]

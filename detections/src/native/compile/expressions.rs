@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::functions::{Compiler, Meaning, hole};
 use super::{attribute, class, items, name_of, named};
 use crate::native::names::{Builtin, Class, Method, Module, error_classes};
+use crate::native::pattern::Pattern;
 use crate::native::program::{
     Arguments, Comparison, Comprehension, Expression, Loop, Made, Operator, Part,
 };
@@ -209,6 +210,11 @@ impl<'d> Compiler<'_, 'd> {
         if let Some(compared) = self.similarity(tree) {
             return compared;
         }
+        if let Some(Constant::Builtin(Builtin::ReCompile)) = &member
+            && let Some(pattern) = self.written_pattern(arguments)
+        {
+            return Expression::Constant(Constant::Regex(pattern));
+        }
         let method = attribute(of).filter(|_| member.is_none());
         let generator = items(arguments).position(|one| class(one) == "GeneratorExp");
         if let Some(place) = generator {
@@ -281,6 +287,29 @@ impl<'d> Compiler<'_, 'd> {
             },
             (None, None) => Expression::Call(self.boxed(of), arguments),
         }
+    }
+
+    /// `re.compile` of what is written in the code.
+    fn written_pattern(&mut self, arguments: &'d Json) -> Option<Pattern> {
+        let (text, flags) = match arguments.as_array()?.as_slice() {
+            [text] => (text, 0),
+            [text, flags] => (text, self.flags(flags)?),
+            _ => return None,
+        };
+        match self.expression(text) {
+            Expression::Constant(Constant::Text(text)) => Pattern::new(&text, flags),
+            _ => None,
+        }
+    }
+
+    /// `re.IGNORECASE | re.MULTILINE`.
+    fn flags(&mut self, tree: &'d Json) -> Option<u64> {
+        if class(tree) == "BinOp" && class(&tree[2]) == "BitOr" {
+            return Some(self.flags(&tree[1])? | self.flags(&tree[3])?);
+        }
+        let (of, name) = attribute(tree)?;
+        let is_re = name_of(of).is_some_and(|of| self.globals[of][1] == "re");
+        Pattern::flag(name).filter(|_| is_re)
     }
 
     /// `SequenceMatcher(None, a, b).ratio()`, as one: the matcher is of no other use.

@@ -325,6 +325,10 @@ impl<'d> Pack<'d> {
                 .and_then(|name| self.places.get(name))
                 .map_or_else(|| unknown("a function"), |place| Constant::Function(*place)),
             "O" => Constant::Kind(self.kind(&form[2])),
+            "Y" => {
+                let fields = items(of).filter_map(|name| name.as_str().map(Into::into));
+                Constant::Kind(Kind::tuple(fields.collect()))
+            }
             "C" => named(of.as_str().unwrap_or_default()),
             "E" => match error_classes(of.as_str().unwrap_or_default()) {
                 Some(classes) => Constant::KnownErrorClass(classes),
@@ -367,6 +371,7 @@ impl<'d> Pack<'d> {
             constants: constants
                 .map(|(name, form)| (name.as_str().into(), self.constant(form)))
                 .collect(),
+            fields: None,
             fixed: false,
         }
     }
