@@ -3,8 +3,10 @@
 //! Most guards hold an equality on one field. For each log type those equalities are turned around into a table from value to rules: one look-up finds
 //! the rules whose equality holds, and only their remaining conditions are tested one by one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use serde_json::Value;
 
 use super::scan::{Found, Paths};
@@ -86,8 +88,42 @@ enum Condition {
     Never,
     All(Vec<Condition>),
     Any(Vec<Condition>),
-    Field(usize, Test),
-    NotField(usize, Test),
+    Field(usize, Check),
+    NotField(usize, Check),
+}
+
+/// A test, and a table of the texts that it takes if they are many.
+#[derive(Debug)]
+struct Check {
+    test: Test,
+    texts: Option<HashSet<Box<str>, RandomState>>,
+}
+
+/// Texts from which on a table is quicker than to compare one by one.
+const MANY: usize = 6;
+
+impl Check {
+    fn new(test: &Test) -> Self {
+        let texts = match test {
+            Test::In(values) if values.len() >= MANY => {
+                let texts = values.iter().map(|value| value.as_str().map(Into::into));
+                texts.collect()
+            }
+            _ => None,
+        };
+        Self {
+            test: test.clone(),
+            texts,
+        }
+    }
+
+    /// Whether what was found passes; `None` if only Python can tell.
+    fn passes(&self, found: &Found<'_>) -> Option<bool> {
+        match (&self.texts, found) {
+            (Some(texts), Found::Text(text)) => Some(texts.contains(*text)),
+            _ => found.passes(&self.test),
+        }
+    }
 }
 
 impl Condition {
@@ -101,8 +137,8 @@ impl Condition {
             Guard::Any(guards) => {
                 Self::Any(guards.iter().map(|guard| Self::new(guard, paths)).collect())
             }
-            Guard::Field(path, test) => Self::Field(paths.slot(path), test.clone()),
-            Guard::NotField(path, test) => Self::NotField(paths.slot(path), test.clone()),
+            Guard::Field(path, test) => Self::Field(paths.slot(path), Check::new(test)),
+            Guard::NotField(path, test) => Self::NotField(paths.slot(path), Check::new(test)),
         }
     }
 
@@ -113,21 +149,21 @@ impl Condition {
             Self::Never => false,
             Self::All(conditions) => conditions.iter().all(|condition| condition.may_hold(found)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.may_hold(found)),
-            Self::Field(slot, test) => found(*slot).passes(test) != Some(false),
-            Self::NotField(slot, test) => found(*slot).passes(test) != Some(true),
+            Self::Field(slot, check) => check.passes(&found(*slot)) != Some(false),
+            Self::NotField(slot, check) => check.passes(&found(*slot)) != Some(true),
         }
     }
 
     /// Slots and texts of which at least one pair must be equal in the event for the condition to hold, if it has such.
     fn anchor(&self, distinct: &HashMap<usize, usize>) -> Option<Vec<(usize, String)>> {
         match self {
-            Self::Field(slot, Test::In(values)) => values
-                .iter()
-                .map(|value| match value {
-                    Value::String(text) => Some((*slot, text.clone())),
-                    _ => None,
-                })
-                .collect(),
+            Self::Field(slot, check) => match &check.test {
+                Test::In(values) => values
+                    .iter()
+                    .map(|value| Some((*slot, value.as_str()?.to_owned())))
+                    .collect(),
+                _ => None,
+            },
             Self::Any(conditions) => {
                 let anchors: Option<Vec<_>> = conditions
                     .iter()
@@ -155,10 +191,12 @@ impl Condition {
             Self::All(conditions) | Self::Any(conditions) => conditions
                 .iter()
                 .for_each(|condition| condition.values(values)),
-            Self::Field(slot, Test::In(texts)) => values
-                .entry(*slot)
-                .or_default()
-                .extend(texts.iter().filter_map(Value::as_str)),
+            Self::Field(slot, check) => {
+                if let Test::In(texts) = &check.test {
+                    let texts = texts.iter().filter_map(Value::as_str);
+                    values.entry(*slot).or_default().extend(texts);
+                }
+            }
             _ => {}
         }
     }
@@ -225,8 +263,17 @@ impl Selector {
     }
 
     fn among(&self, event: &Map<'_>, rules: &[u32]) -> Vec<u32> {
-        // They are few, and so are their fields.
-        let found = |slot| self.paths.look_at(slot, event);
+        // They are few, and so are their fields; most ask for the same ones.
+        let known = RefCell::new(Vec::with_capacity(16));
+        let found = |slot| {
+            let mut known = known.borrow_mut();
+            if let Some((_, found)) = known.iter().find(|(of, _)| *of == slot) {
+                return *found;
+            }
+            let found = self.paths.look_at(slot, event);
+            known.push((slot, found));
+            found
+        };
         let may_hold = |rule: &u32| {
             let place = self.rules.binary_search_by_key(rule, |(rule, _)| *rule);
             place.is_ok_and(|place| self.rules[place].1.may_hold(&found))

@@ -197,8 +197,16 @@ impl<'e> Run<'e> {
                 Ok(Value::Text(out.into_bump_str()))
             }
             (Builtin::JsonLoads, [Value::Text(of)], []) => {
-                let node = read_value(self.arena, of)
-                    .map_err(|_| Stop::Hole("JSON that is not read here"))?;
+                let node = read_value(self.arena, of).map_err(|_| {
+                    let space = [' ', '\t', '\n', '\r'];
+                    match of.trim_start_matches(space).chars().next() {
+                        // What begins so may be JSON to Python.
+                        Some(first) if "\"{[-0123456789tfnNI".contains(first) => {
+                            Stop::Hole("JSON that is not read here")
+                        }
+                        _ => raise("json.decoder.JSONDecodeError"),
+                    }
+                })?;
                 self.step(of.len() / 64)?;
                 plain(self.arena, node)
             }

@@ -18,6 +18,10 @@ use crate::event::{Map, Node, Read};
 
 /// Events from which the fields are learnt.
 const LEARNT_FROM: u32 = 400;
+/// Values that a field may take in them.
+const MOST_VALUES: usize = 100;
+/// Values that the field may take which rules look up most: the name of what happened, of which some sources have hundreds.
+const MOST_NAMES: usize = 300;
 /// Fields that are compared.
 const MOST_FIELDS: usize = 12;
 /// Combinations that are kept.
@@ -132,7 +136,7 @@ impl Memo {
             } else {
                 of.unsaid += 1;
             }
-            if of.values.len() * 4 > LEARNT_FROM as usize {
+            if of.values.len() > MOST_NAMES {
                 of.unfit = true;
                 of.values.clear();
             }
@@ -146,7 +150,12 @@ impl Memo {
                 (other.reads, path).cmp(&(of.reads, other_path))
             });
             // A field says all of those on the way to it.
-            let paths: Vec<Path> = fields.into_iter().map(|(path, _)| path).collect();
+            let paths: Vec<Path> = fields
+                .into_iter()
+                .enumerate()
+                .filter(|(place, (_, of))| *place == 0 || of.values.len() <= MOST_VALUES)
+                .map(|(_, (path, _))| path)
+                .collect();
             let on_the_way = |path: &Path| {
                 paths
                     .iter()

@@ -121,7 +121,7 @@ names! {
         Lstrip = "lstrip", Match = "match", Partition = "partition", Pop = "pop", Remove = "remove", Removeprefix = "removeprefix",
         Removesuffix = "removesuffix", Replace = "replace", Rfind = "rfind", Rjust = "rjust", Rpartition = "rpartition", Rsplit = "rsplit",
         Rstrip = "rstrip", Search = "search", Setdefault = "setdefault", Sort = "sort", Split = "split", Splitlines = "splitlines",
-        Startswith = "startswith", Strip = "strip", Sub = "sub", Timestamp = "timestamp", Title = "title", ToDict = "to_dict", TotalSeconds = "total_seconds", Udm = "udm", UdmPath = "udm_path", Union = "union",
+        Startswith = "startswith", Strftime = "strftime", Strip = "strip", Sub = "sub", Timestamp = "timestamp", Title = "title", ToDict = "to_dict", TotalSeconds = "total_seconds", Udm = "udm", UdmPath = "udm_path", Union = "union",
         Update = "update", Upper = "upper", Values = "values", Zfill = "zfill", EventTimeEpoch = "event_time_epoch", Lookup = "lookup",
         Casefold = "casefold", Encode = "encode", Decode = "decode",
     }
@@ -166,7 +166,7 @@ pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
             "Exception",
             "BaseException",
         ],
-        "json.decoder.JSONDecodeError" => &[
+        "json.decoder.JSONDecodeError" | "json.JSONDecodeError" => &[
             "json.decoder.JSONDecodeError",
             "ValueError",
             "Exception",

@@ -285,6 +285,13 @@ fn moment<'e>(now: i64, given: Option<Value<'e>>) -> Done<'e, i64> {
     let seconds = match given {
         None | Some(Value::None) => LIFE,
         Some(Value::Int(seconds)) => seconds,
+        #[allow(clippy::cast_possible_truncation)]
+        Some(Value::Float(seconds)) if seconds.abs() < 9e15 => seconds.trunc() as i64,
+        Some(Value::Text(digits))
+            if digits.len() < 16 && digits.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            digits.parse().map_err(|_| raise("ValueError"))?
+        }
         Some(_) => return Err(Stop::Hole("a time of the store")),
     };
     Ok(if seconds >= FIRST_MOMENT {

@@ -84,6 +84,11 @@ impl<'e> Run<'e> {
                 .timestamp()
                 .map(Value::Float)
                 .ok_or(Stop::Hole("a time far away")),
+            // Seconds by the machine's clock, whatever zone the time is of.
+            (Method::Strftime, [Value::Text("%s")]) if self.program.in_utc => {
+                let seconds = bumpalo::format!(in self.arena, "{}", moment.seconds());
+                Ok(Value::Text(seconds.into_bump_str()))
+            }
             (Method::Isoformat, []) => {
                 let mut out = bumpalo::collections::String::with_capacity_in(32, self.arena);
                 let _ = moment.write(&mut out, 'T');

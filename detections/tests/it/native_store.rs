@@ -71,6 +71,10 @@ async fn rules_share_the_rows_of_the_store_event_by_event() {
             "lives",
             "put_string_set('life', ['x'], epoch_seconds=int((dt.datetime.utcnow() + dt.timedelta(days=2)).timestamp()) // 1000)\n    SEEN = len(get_string_set('life'))",
         ),
+        (
+            "lives_by_text",
+            "put_string_set('by_text', ['x'], (dt.datetime.fromisoformat('2030-01-02T03:04:05') + dt.timedelta(days=3)).strftime('%s'))\n    put_string_set('by_float', ['x'], event.event_time_epoch() + dt.timedelta(days=1).total_seconds())\n    SEEN = len(get_string_set('by_text'))",
+        ),
         ("thresholds", "SEEN = evaluate_threshold('t', 3, 60)"),
         (
             "ages",

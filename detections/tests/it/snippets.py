@@ -527,3 +527,12 @@ for principal in ("*", {"AWS": "*"}, {"AWS": ["arn:aws:iam::123456789012:root"]}
         except (TypeError, AttributeError):
             found.append("none")
 return [*found, Policy({"Statement": [{**allow, "NotPrincipal": "x"}]}).is_internet_accessible(), Policy({}).is_internet_accessible()]
+
+#: texts_that_are_no_json
+found = []
+for text in ("", "  x", "{}", " [1] ", "(1)", str(event.get("text"))):
+    try:
+        found.append(json.loads(text))
+    except json.JSONDecodeError:
+        found.append("none")
+return found
