@@ -16,7 +16,7 @@ use crate::load::{Client, Notes};
 use crate::{During, Failure, Result};
 
 /// What is done to the nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Fault {
     /// kill -9 of the leader; started again a little later.
     KillLeader,
@@ -87,7 +87,7 @@ pub struct Seen {
     pub resumed: Duration,
 }
 
-/// Within this time the flow goes on after a healing.
+/// Within this time the flow goes on after a healing, and at other nodes after a fault.
 const RESUMES: Duration = Duration::from_secs(15);
 
 /// Makes a fault and heals it.
@@ -153,6 +153,12 @@ pub async fn make(
     }
     over.send_replace(true);
     let pause = probing.await.during("probing")??;
+    if pause > RESUMES {
+        return Err(Failure::Broken(format!(
+            "a write at node {asked} took {:.1} s after it was made to node {victim}",
+            pause.as_secs_f64()
+        )));
+    }
     match fault {
         Fault::KillLeader | Fault::KillFollower | Fault::Restart => {
             if fault != Fault::Restart {

@@ -65,6 +65,9 @@ struct ThreeNodes {
     /// For how many minutes faults of all kinds are drawn then
     #[arg(long, default_value_t = 0)]
     minutes: u64,
+    /// The kinds of faults that are drawn; by default all
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Fault>,
     /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set; as root, with iproute2, nftables and libfaketime
     #[arg(long)]
     wires: bool,
@@ -165,6 +168,7 @@ fn main() -> ExitCode {
                         .flat_map(|(fault, times)| std::iter::repeat_n(fault, times))
                         .collect(),
                     drawn: Duration::from_secs(60 * arguments.minutes),
+                    kinds: arguments.only,
                     wires: arguments.wires,
                     disks: arguments.disks,
                 };

@@ -23,6 +23,8 @@ pub struct Settings {
     pub first: Vec<Fault>,
     /// How long faults are drawn.
     pub drawn: Duration,
+    /// The faults that are drawn; all that can be made if there are none.
+    pub kinds: Vec<Fault>,
     /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set.
     pub wires: bool,
     /// Each node has a disk of its own, so that it can be full, stand still, or lose what was not synced.
@@ -90,12 +92,15 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
     let mut report = Report::default();
     let mut random = StdRng::seed_from_u64(settings.seed);
     let mut first = settings.first.iter().copied();
-    let mut kinds = Fault::ANYWHERE.to_vec();
-    if settings.wires {
-        kinds.extend(Fault::WITH_WIRES);
-    }
-    if settings.disks {
-        kinds.extend(Fault::WITH_DISKS);
+    let mut kinds = settings.kinds.clone();
+    if kinds.is_empty() {
+        kinds.extend(Fault::ANYWHERE);
+        if settings.wires {
+            kinds.extend(Fault::WITH_WIRES);
+        }
+        if settings.disks {
+            kinds.extend(Fault::WITH_DISKS);
+        }
     }
     let mut drawn_since = None;
     loop {
@@ -113,7 +118,10 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
             }
         };
         let seen = make(fault, cluster, &mut random, report.seen.len()).await;
-        let seen = seen.map_err(|failure| Failure::Broken(format!("{fault:?}: {failure}")))?;
+        let before = report.seen.last().map(|seen| seen.fault);
+        let seen = seen.map_err(|failure| {
+            Failure::Broken(format!("{fault:?}, after {before:?}: {failure}"))
+        })?;
         report.seen.push(seen);
         load.goes_on().await?;
     }

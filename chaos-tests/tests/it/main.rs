@@ -120,6 +120,7 @@ async fn three_nodes_lose_and_double_nothing_when_one_is_killed_held_still_or_st
             Fault::Restart,
         ],
         drawn: std::time::Duration::ZERO,
+        kinds: Vec::new(),
         wires: false,
         disks: false,
     };
@@ -138,6 +139,7 @@ async fn a_leader_that_is_cut_off_and_a_clock_that_is_wrong_change_nothing() {
         seed: SEED,
         first: vec![Fault::CutLeader, Fault::SetClock],
         drawn: std::time::Duration::ZERO,
+        kinds: Vec::new(),
         wires: true,
         disks: false,
     };
@@ -162,6 +164,7 @@ async fn a_full_disk_one_that_stands_still_a_power_cut_and_an_empty_disk_change_
             Fault::Replace,
         ],
         drawn: std::time::Duration::ZERO,
+        kinds: Vec::new(),
         wires: false,
         disks: true,
     };

@@ -12,7 +12,8 @@ use panther_proto::v1::{
 use tokio::time::Instant;
 
 use super::alive::{HeardNode as HeardOf, Sign};
-use super::clock::{SystemTimeSource, TimeSource, Trust};
+use super::clock::{SystemTimeSource, TimeSource};
+use super::lead::{ASK_AGAIN, HAND_OVER};
 use super::route::KeptAlive;
 use super::{Door, DoorError, Inner};
 use crate::log::Files;
@@ -20,11 +21,6 @@ use crate::net::{Admits, Behind, Listener, Refusal};
 use crate::offload::offload;
 use crate::raft::Membership;
 use crate::state::{limits, read};
-
-/// How long a leader that stops waits for another to lead.
-const HAND_OVER: Duration = Duration::from_secs(2);
-/// After this a leader that was asked to hand over, and still leads, is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A node's place among others, and what it has of its machine. The default knows no others.
 pub struct Among {
@@ -172,7 +168,7 @@ impl Inner {
     }
 
     /// How far the clocks of other voters are from this node's.
-    fn offs(&self, voters: &[u64]) -> Vec<i64> {
+    pub(super) fn offs(&self, voters: &[u64]) -> Vec<i64> {
         let signs = self.heard.signs();
         let others = signs
             .iter()
@@ -237,71 +233,6 @@ impl Inner {
             }
         }
         sign
-    }
-}
-
-/// What a leader does about its own clock: it believes it as far as the other voters' agree, and does not lead if they do not.
-pub(super) async fn compare_clocks(inner: &Inner) {
-    let status = inner.group.status();
-    let offset_ms = inner.clock.offset_ms();
-    let trust = Trust::among(status.voters.len(), &inner.offs(&status.voters));
-    let was_off = inner.clock.is_off();
-    inner.clock.trust(trust, offset_ms);
-    if let Trust::Off(off_ms) = trust {
-        if !was_off {
-            tracing::error!(
-                off_ms,
-                "this node's clock is off the others': it does not lead; set the clock right"
-            );
-        }
-        hand_over(inner).await;
-    }
-}
-
-/// What is too slow for a leader.
-const SLOW: Duration = Duration::from_secs(2);
-/// For how long it has to be: a burst, or one write that the disk was late with, is none.
-const SLOW_FOR: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK_AT_PACE: Duration = Duration::from_secs(1);
-
-impl Inner {
-    /// What is slow here, if something is.
-    pub(super) fn slow(&self) -> Option<String> {
-        let (disk, apply) = self.group.takes();
-        let (what, takes) = if disk > SLOW {
-            ("its disk takes", disk)
-        } else if apply > SLOW {
-            ("applying a few entries takes", apply)
-        } else {
-            return None;
-        };
-        Some(format!("{what} {:.1} s", takes.as_secs_f64()))
-    }
-}
-
-/// A leader that has been slow for some time lets another voter lead: all others wait for it. In a task of its own, since a slow disk holds back the others.
-pub(super) async fn watch_pace(inner: Weak<Inner>) {
-    let mut ticks = tokio::time::interval(LOOK_AT_PACE);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut slow_since = None;
-    loop {
-        ticks.tick().await;
-        let Some(inner) = inner.upgrade() else { return };
-        let status = inner.group.status();
-        let slow = inner
-            .slow()
-            .filter(|_| status.leads && status.voters.len() > 1);
-        let Some(what) = slow else {
-            slow_since = None;
-            continue;
-        };
-        let since = *slow_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= SLOW_FOR {
-            tracing::error!(what, "this node leads and is slow: another takes over");
-            hand_over(&inner).await;
-            slow_since = None;
-        }
     }
 }
 
@@ -516,25 +447,5 @@ pub(super) async fn end_silent_sessions(inner: &Inner) {
                 tracing::warn!(%error, node, "a silent node's session could not be ended; trying again")
             }
         }
-    }
-}
-
-/// A leader that stops lets another voter lead first, so that nobody has to wait for an election.
-pub(super) async fn hand_over(inner: &Inner) {
-    let until = Instant::now() + HAND_OVER;
-    let status = inner.group.status();
-    let mut changes = inner.group.changes();
-    changes.next(Duration::ZERO).await; // what has changed before
-    let others = status.voters.iter().filter(|voter| **voter != inner.node);
-    for to in others.cycle() {
-        let status = inner.group.status();
-        if !status.leads || Instant::now() >= until {
-            return;
-        }
-        if let Err(error) = inner.group.hand_over(*to).await {
-            tracing::warn!(%error, "the lead could not be handed over; the others elect");
-            return;
-        }
-        changes.next(ASK_AGAIN).await;
     }
 }

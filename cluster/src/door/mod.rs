@@ -17,6 +17,7 @@ mod among;
 pub mod change;
 pub mod clock;
 mod error;
+mod lead;
 mod merge;
 mod parking;
 mod queues;
@@ -261,7 +262,7 @@ impl Door {
             Arc::downgrade(&door.inner),
             settings.silence / 5,
         ));
-        let pacing = tokio::spawn(among::watch_pace(Arc::downgrade(&door.inner)));
+        let pacing = tokio::spawn(lead::watch_pace(Arc::downgrade(&door.inner)));
         let mut tasks = door.inner.tasks.lock();
         tasks.push(ticking);
         tasks.push(pacing);
@@ -306,7 +307,7 @@ impl Door {
     /// # Errors
     /// The disk does not take what is in memory.
     pub async fn close(&self) -> Result<(), DoorError> {
-        among::hand_over(&self.inner).await;
+        lead::hand_over(&self.inner).await;
         let session = self.inner.session.load(Ordering::Relaxed);
         let ending = self.moved(command::Kind::EndSession(EndSession {
             node: self.inner.node,
@@ -492,7 +493,7 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
             continue;
         }
         if inner.route.peers.is_some() {
-            among::compare_clocks(&inner).await;
+            lead::compare_clocks(&inner).await;
             among::end_silent_sessions(&inner).await;
         }
         let store = inner.group.store().clone();

@@ -15,6 +15,8 @@ use crate::raft::GroupStatus;
 const LOOK: Duration = Duration::from_secs(1);
 /// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
 const BEHIND: u64 = 500;
+/// Entries that it may still have to apply: if it came to lead, everybody would wait for that. What it says of itself is a second or two old.
+const UNAPPLIED: u64 = 5_000;
 
 /// Looks until the node stops.
 pub(super) async fn run(inner: Weak<Inner>) {
@@ -142,9 +144,12 @@ async fn step(door: &Door, status: &GroupStatus) -> Result<(), MembersError> {
 }
 
 fn caught_up(status: &GroupStatus, heard: Option<&HeardNode>) -> bool {
-    let has = heard.and_then(|heard| heard.matched);
     let last = status.last_log.unwrap_or(0);
-    has.is_some_and(|has| has + BEHIND >= last) && heard.is_some_and(HeardNode::lately)
+    heard.is_some_and(|heard| {
+        heard.lately()
+            && heard.matched.is_some_and(|has| has + BEHIND >= last)
+            && heard.applied + UNAPPLIED >= last
+    })
 }
 
 fn candidates(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,10 +26,14 @@ use crate::log::{DiskFiles, Files, Log, LogSettings, Pace};
 use crate::net::Peers;
 use crate::offload::offload;
 use crate::state::FORMAT;
-use crate::storage::{StateStore, StoreSettings};
+use crate::storage::{SnapshotFile, StateStore, StoreSettings};
 
 /// How often it is looked at least how far a new node has come.
 const CATCHING_UP: Duration = Duration::from_millis(200);
+/// Bytes of log that are kept for the sake of a large state: a start reads them.
+const LONGEST_LOG: u64 = 1 << 30;
+/// The state's folder, below a node's.
+const STATE: &str = "state";
 /// How long a new node waits for a snapshot to be taken.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
@@ -40,7 +44,7 @@ pub struct GroupSettings {
     pub log: LogSettings,
     /// The applied state.
     pub store: StoreSettings,
-    /// Bytes of log after which a snapshot is taken and the log cut.
+    /// Bytes of log after which a snapshot is taken and the log cut; or half of what the last snapshot holds, if that is more: each writes the whole state.
     pub snapshot_log_bytes: u64,
     /// How often the log's size is looked at.
     pub snapshot_check: Duration,
@@ -171,7 +175,7 @@ impl Group {
         log_files: Option<Arc<dyn Files>>,
         after: AfterApply,
     ) -> io::Result<Self> {
-        let (log_folder, state_folder) = (folder.join("log"), folder.join("state"));
+        let (log_folder, state_folder) = (folder.join("log"), folder.join(STATE));
         let (log_settings, store_settings) = (settings.log, settings.store);
         let (log, store) = offload(move || {
             let files = match log_files {
@@ -240,6 +244,7 @@ impl Group {
         let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(
             raft.clone(),
             log.clone(),
+            folder.join(STATE),
             settings,
         ))));
         Ok(Self {
@@ -523,17 +528,32 @@ fn changed_membership<T>(
     })
 }
 
-async fn take_snapshots(raft: Raft<Types, StateMachine>, log: Log, settings: GroupSettings) {
+async fn take_snapshots(
+    raft: Raft<Types, StateMachine>,
+    log: Log,
+    state: PathBuf,
+    settings: GroupSettings,
+) {
     let mut ticks = tokio::time::interval(settings.snapshot_check);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let log = log.clone();
-        let Ok(bytes) = offload(move || log.entry_bytes()).await else {
+        let (log, state) = (log.clone(), state.clone());
+        let Ok((bytes, last)) = offload(move || (log.entry_bytes(), last_snapshot(&state))).await
+        else {
             return;
         };
-        if bytes >= settings.snapshot_log_bytes && raft.trigger().snapshot().await.is_err() {
+        let due = settings.snapshot_log_bytes.max((last / 2).min(LONGEST_LOG));
+        if bytes >= due && raft.trigger().snapshot().await.is_err() {
             return; // the group has stopped; its status says why
         }
     }
+}
+
+/// Bytes of the newest snapshot; none, if there is no whole one.
+fn last_snapshot(state: &Path) -> u64 {
+    let newest = SnapshotFile::newest(state).ok().flatten();
+    newest.map_or(0, |snapshot| {
+        std::fs::metadata(&snapshot.path).map_or(0, |of| of.len())
+    })
 }

@@ -121,7 +121,7 @@ async fn chunk(
 }
 
 /// Keeps what Python said of pairs that raised, for those like them.
-fn learn(native: &Native, mut raising: HashMap<(usize, u32), Site>, said: &Evaluation) {
+pub(super) fn learn(native: &Native, mut raising: HashMap<(usize, u32), Site>, said: &Evaluation) {
     for verdict in &said.verdicts {
         let Ok(rule) = u32::try_from(verdict.detection) else {
             continue;

@@ -1,14 +1,15 @@
 //! Rules that ask the key-value store, evaluated without Python: one event after the other, since each sees what the one before has written.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::evaluate::in_python;
+use super::evaluate::{in_python, learn};
 use super::strikes::Strikes;
 use super::verdict::{Effects, Evaluation, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};
-use crate::native::{Answer, Native, Rows};
+use crate::native::{Answer, Native, Rows, Site};
 
 /// How far the jobs have been evaluated.
 struct Progress {
@@ -21,8 +22,9 @@ struct Progress {
 
 enum Ended {
     Done,
-    Missing(String),
-    Python,
+    Missing(BTreeSet<String>),
+    /// And where it raised, if what Python says of that is worth keeping.
+    Python(Option<Site>),
 }
 
 /// Evaluates all jobs. A pair that is for Python goes there by itself, with what those before it have written.
@@ -43,12 +45,15 @@ pub(super) async fn evaluate(
         job: 0,
         rule: 0,
     };
+    // Most rows are known to be asked for before anything is evaluated: they are fetched at once.
+    let mut first = true;
     loop {
         let (selection, jobs) = (Arc::clone(&engine.selection), Arc::clone(&shared));
         let (after, ended) = tokio::task::spawn_blocking(move || {
             let ended = match &selection.native {
+                Some(native) if first => Ended::Missing(progress.asked_for(native, &jobs)),
                 Some(native) => progress.go_on(native, &jobs),
-                None => Ended::Python,
+                None => Ended::Python(None),
             };
             (progress, ended)
         })
@@ -57,6 +62,7 @@ pub(super) async fn evaluate(
             reason: error.to_string(),
         })?;
         progress = after;
+        first = false;
         let part = std::mem::take(&mut progress.evaluation);
         for change in part.effects.iter().flat_map(|effects| &effects.changes) {
             store.note(&change.key, change.change.clone());
@@ -67,14 +73,17 @@ pub(super) async fn evaluate(
                 all.effects = by_event(all.effects);
                 return Ok(all);
             }
-            Ended::Missing(key) => {
-                let row = store.read(&key).await?;
-                progress.rows.fetched(&key, row);
+            Ended::Missing(keys) => {
+                for key in keys {
+                    let row = store.read(&key).await?;
+                    progress.rows.fetched(&key, row);
+                }
             }
-            Ended::Python => {
+            Ended::Python(site) => {
                 let Some(job) = shared.get(progress.job) else {
                     continue;
                 };
+                let event = job.event;
                 let rules = job.rules.get(progress.rule).copied().into_iter().collect();
                 let alone = Job {
                     rules,
@@ -85,6 +94,12 @@ pub(super) async fn evaluate(
                 part.statistics.events_called += 1;
                 for change in part.effects.iter().flat_map(|effects| &effects.changes) {
                     progress.rows.changed(change);
+                }
+                if let (Some(native), Some(site)) = (&engine.selection.native, site)
+                    && let Some(rule) = shared[progress.job].rules.get(progress.rule)
+                    && part.effects.is_empty()
+                {
+                    learn(native, [((event, *rule), site)].into(), &part);
                 }
                 all.append(part);
                 progress.rule += 1;
@@ -106,6 +121,22 @@ fn by_event(effects: Vec<Effects>) -> Vec<Effects> {
 }
 
 impl Progress {
+    /// The rows that all pairs ask for, as far as that does not hang on what is in them.
+    fn asked_for(&self, native: &Native, jobs: &[Job]) -> BTreeSet<String> {
+        let rows = RefCell::new(self.rows.to_find_out());
+        let mut arena = bumpalo::Bump::new();
+        for job in jobs {
+            arena.reset();
+            let Ok(event) = crate::event::read(&arena, &job.json) else {
+                continue;
+            };
+            for rule in &job.rules {
+                native.look_for_rows(&arena, &job.log_type, event, *rule, &rows);
+            }
+        }
+        rows.into_inner().wanted()
+    }
+
     fn go_on(&mut self, native: &Native, jobs: &[Job]) -> Ended {
         let mut arena = bumpalo::Bump::new();
         while let Some(job) = jobs.get(self.job) {
@@ -132,16 +163,22 @@ impl Progress {
         rows: &RefCell<Rows>,
     ) -> Ended {
         let Ok(event) = crate::event::read(arena, &job.json) else {
-            return Ended::Python;
+            return Ended::Python(None);
         };
         while let Some(rule) = job.rules.get(self.rule) {
             let answer = native.with_rows(arena, &job.log_type, event, *rule, rows);
             let happened = matches!(answer, Answer::No | Answer::Match(..));
             let changes = rows.borrow_mut().end_pair(happened);
             match answer {
-                Answer::Missing(key) => return Ended::Missing(key),
-                Answer::Python(_) | Answer::Store | Answer::Failed(_) => return Ended::Python,
+                Answer::Missing(key) => return Ended::Missing([key].into()),
+                Answer::Python(site) => return Ended::Python(site),
+                Answer::Store => return Ended::Python(None),
                 Answer::No => {}
+                Answer::Failed(error) => self.evaluation.verdicts.push(Verdict {
+                    event: job.event,
+                    detection: *rule as usize,
+                    outcome: Outcome::Failed(Box::new((*error).clone())),
+                }),
                 Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
                     event: job.event,
                     detection: *rule as usize,

@@ -289,6 +289,27 @@ impl Native {
         self.answer(rule, &mut run)
     }
 
+    /// Lets a rule ask for rows, and forgets what it says.
+    pub(crate) fn look_for_rows<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        rule: u32,
+        rows: &'e RefCell<Rows>,
+    ) {
+        let detection = self.program.detections.get(&rule);
+        let Some(detection) = detection.filter(|of| !of.demoted.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let model = self.program.models.get(log_type);
+        let mut run = run::Run::new(arena, &self.program, model, event);
+        run.rows = Some(rows);
+        // What it finds missing, or raises, it will find again.
+        let _ = run.over_event(detection.rule);
+        rows.borrow_mut().end_pair(false);
+    }
+
     /// Evaluates a pair, and notes why it is left to Python if it is.
     fn answer(&self, rule: u32, run: &mut run::Run<'_>) -> Answer {
         let Some(detection) = self.program.detections.get(&rule) else {
@@ -306,10 +327,10 @@ impl Native {
             }
             Err(Stop::Missing(key)) => Answer::Missing(key.to_owned()),
             Err(Stop::Raise(raised)) => {
-                // With a store there may be more to an evaluation than its error.
+                // What it has changed in the store before stays.
                 let site = match run.rows {
-                    None => run.trail.site(&raised),
-                    Some(_) => None,
+                    Some(rows) if rows.borrow().has_changes() => None,
+                    _ => run.trail.site(&raised),
                 };
                 if let Some(known) = site.as_ref().and_then(|site| self.errors.at(rule, site)) {
                     return Answer::Failed(known);

@@ -145,6 +145,8 @@ fn kinds(values: &[&Value<'_>]) -> Option<u32> {
             Value::List(_) => 8,
             Value::Tuple(_) => 9,
             Value::Dict(_) => 10,
+            Value::Moment(_) => 11,
+            Value::Span(_) => 12,
             Value::Frozen(frozen) => match frozen.kind {
                 FrozenKind::List => 8,
                 FrozenKind::Tuple => 9,

@@ -2,6 +2,7 @@
 //!
 //! A row that has not been fetched stops the evaluation with [`Stop::Missing`]; the evaluation has had no effect and is begun again once it is there.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use bumpalo::collections::Vec as ArenaVec;
@@ -13,6 +14,8 @@ use crate::engine::{Change, KeyValueChange, KeyValueRow};
 
 /// How long a row lives unless told otherwise, in seconds.
 const LIFE: i64 = 90 * 24 * 3600;
+/// Rows that are fetched before they are needed.
+const MOST_WANTED: usize = 10_000;
 /// A time from here on is a moment, one below counts from now.
 const FIRST_MOMENT: i64 = 1_000_000_000;
 
@@ -24,6 +27,8 @@ pub(crate) struct Rows {
     changes: Vec<KeyValueChange>,
     /// What rules take for the present, in Unix seconds.
     now: i64,
+    /// Rows that were asked for and had not been fetched, where it is only to be found out which are: they are taken to be empty meanwhile.
+    wanted: Option<RefCell<BTreeSet<String>>>,
 }
 
 impl Rows {
@@ -34,9 +39,29 @@ impl Rows {
         }
     }
 
+    /// Whether the pair that is being evaluated has changed something.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// What rules take for the present, in Unix seconds.
     pub(super) fn now(&self) -> i64 {
         self.now
+    }
+
+    /// Rows over which evaluations find out what they ask for, and change nothing.
+    pub(crate) fn to_find_out(&self) -> Self {
+        Self {
+            known: self.known.clone(),
+            now: self.now,
+            wanted: Some(RefCell::default()),
+            ..Self::default()
+        }
+    }
+
+    /// What was asked for.
+    pub(crate) fn wanted(self) -> BTreeSet<String> {
+        self.wanted.map(RefCell::into_inner).unwrap_or_default()
     }
 
     pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
@@ -64,7 +89,17 @@ impl Rows {
 
     /// The row with the pair's own changes over it.
     fn row<'e>(&self, key: &'e str) -> Done<'e, KeyValueRow> {
-        let mut row = self.known.get(key).cloned().ok_or(Stop::Missing(key))?;
+        let mut row = match (self.known.get(key), &self.wanted) {
+            (Some(row), _) => row.clone(),
+            (None, Some(wanted)) => {
+                let mut wanted = wanted.borrow_mut();
+                if wanted.len() < MOST_WANTED {
+                    wanted.insert(key.to_owned());
+                }
+                KeyValueRow::default()
+            }
+            (None, None) => return Err(Stop::Missing(key)),
+        };
         for KeyValueChange { change, .. } in self.changes.iter().filter(|change| change.key == key)
         {
             row.apply(change);

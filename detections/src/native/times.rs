@@ -192,6 +192,16 @@ pub(super) fn binary<'e>(operator: Operator, left: &Value<'e>, right: &Value<'e>
         (Operator::Subtract, Value::Span(one), Value::Span(two)) => {
             one.plus(two.negated()).map(Value::Span).ok_or(far)
         }
+        (
+            Operator::Add | Operator::Subtract,
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_),
+            _,
+        )
+        | (
+            Operator::Add | Operator::Subtract,
+            _,
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_),
+        ) => Err(raise("TypeError")),
         _ => Err(Stop::Hole("an operator on times")),
     }
 }
