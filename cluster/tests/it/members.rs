@@ -305,9 +305,10 @@ async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
     cluster.nodes[&2].members.drain(1, true).await.unwrap();
-    until("another leads", async || {
-        let leader = cluster.nodes[&2].door.group().status().leader;
-        leader.filter(|leader| *leader != 1)
+    // Until it knows so itself, what it is given may be proposed in vain, and without an id nobody may try again.
+    until("another leads, and it knows", async || {
+        let leader = |node: u64| cluster.nodes[&node].door.group().status().leader;
+        leader(2).filter(|leading| *leading != 1 && leader(1) == Some(*leading))
     })
     .await;
     let send = Transact {
