@@ -47,7 +47,7 @@ pub struct HeardNode {
 }
 
 /// Whoever has said within this time that it is alive, is.
-const LATELY: Duration = Duration::from_secs(6);
+pub(super) const LATELY: Duration = Duration::from_secs(6);
 
 impl HeardNode {
     /// Whether it is alive, as far as is known.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::alive::LATELY;
 use super::clock::Trust;
 use crate::raft::GroupStatus;
 
@@ -54,8 +55,8 @@ impl Inner {
     }
 }
 
-/// Entries that a leader may still have to apply while another has applied them.
-const UNAPPLIED: u64 = 5_000;
+/// Entries that a node may still have to apply and be fit to lead: everybody would wait for that. What a node says of itself is a second or two old.
+pub(crate) const UNAPPLIED: u64 = 5_000;
 
 /// The voter that should lead in the place of a leader that has to apply so much that everybody waits: one that has applied more of it, by what was heard of each.
 fn ahead(
@@ -69,15 +70,12 @@ fn ahead(
     let others = heard.filter(|(node, silent, applied)| {
         *node != status.node
             && status.voters.contains(node)
-            && *silent < AHEAD_LATELY
+            && *silent <= LATELY
             && *applied >= own + UNAPPLIED / 2
     });
     let (node, _, applied) = others.max_by_key(|(_, _, applied)| *applied)?;
     Some((node, applied - own))
 }
-
-/// Whoever has said so within this time still has it applied, and is up.
-const AHEAD_LATELY: Duration = Duration::from_secs(3);
 
 /// A leader that has been slow for some time lets another voter lead: all others wait for it. One that came to lead before it had applied what others have does so
 /// at once. In a task of its own, since a slow disk holds back the others.

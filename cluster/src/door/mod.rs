@@ -48,6 +48,7 @@ use among::Backstage;
 use clock::{ClusterClock, Trust};
 pub use error::DoorError;
 use error::unexpected;
+pub(crate) use lead::UNAPPLIED;
 use merge::Merger;
 use parking::Parking;
 pub use queues::{INSIST, INSIST_EVERY};

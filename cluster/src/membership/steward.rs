@@ -8,15 +8,13 @@ use std::time::Duration;
 use super::rows::{self, Member, Standing};
 use super::voters::{Candidate, choose};
 use super::{Inner, MembersError};
-use crate::door::{Door, HeardNode};
+use crate::door::{Door, HeardNode, UNAPPLIED};
 use crate::raft::GroupStatus;
 
 /// How often it is looked, if nothing changes in the group.
 const LOOK: Duration = Duration::from_secs(1);
 /// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
 const BEHIND: u64 = 500;
-/// Entries that it may still have to apply: if it came to lead, everybody would wait for that. What it says of itself is a second or two old.
-const UNAPPLIED: u64 = 5_000;
 
 /// Looks until the node stops.
 pub(super) async fn run(inner: Weak<Inner>) {
