@@ -155,18 +155,14 @@ impl<'e> Run<'e> {
                 let plain = text
                     .bytes()
                     .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte));
+                // Letters that are in no number, neither as an exponent nor as `infinity` or `nan`.
+                let odd = text.is_ascii()
+                    && text.bytes().any(|byte| {
+                        byte.is_ascii_graphic() && !b"0123456789+-._eEinfatyINFATY".contains(&byte)
+                    });
                 match text.parse::<f64>() {
-                    Err(_) if plain => {
-                        Err(self.no_number("could not convert string to float: ", text))
-                    }
                     Ok(value) if plain && value.is_finite() => Ok(Value::Float(value)),
-                    // Letters that are in no number, neither as an exponent nor as `infinity` or `nan`.
-                    _ if text.is_ascii()
-                        && text.bytes().any(|byte| {
-                            byte.is_ascii_graphic()
-                                && !b"0123456789+-._eEinfatyINFATY".contains(&byte)
-                        }) =>
-                    {
+                    Err(_) if plain || odd => {
                         Err(self.no_number("could not convert string to float: ", text))
                     }
                     _ => Err(Stop::Hole("a float's text")),

@@ -283,10 +283,21 @@ impl Native {
         rule: u32,
         rows: &'e RefCell<Rows>,
     ) -> Answer {
+        let mut run = self.over_rows(arena, log_type, event, rows);
+        self.answer(rule, &mut run)
+    }
+
+    fn over_rows<'e>(
+        &'e self,
+        arena: &'e Bump,
+        log_type: &str,
+        event: &'e Map<'e>,
+        rows: &'e RefCell<Rows>,
+    ) -> run::Run<'e> {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         run.rows = Some(rows);
-        self.answer(rule, &mut run)
+        run
     }
 
     /// Lets a rule ask for rows, and forgets what it says.
@@ -302,9 +313,7 @@ impl Native {
         let Some(detection) = detection.filter(|of| !of.demoted.load(Ordering::Relaxed)) else {
             return;
         };
-        let model = self.program.models.get(log_type);
-        let mut run = run::Run::new(arena, &self.program, model, event);
-        run.rows = Some(rows);
+        let mut run = self.over_rows(arena, log_type, event, rows);
         // What it finds missing, or raises, it will find again.
         let _ = run.over_event(detection.rule);
         rows.borrow_mut().end_pair(false);
