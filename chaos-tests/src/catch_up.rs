@@ -10,7 +10,7 @@ use panther_proto::v1::{RowChange, Transact, Update, Value, update, value};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::Cluster;
 use crate::load::{Client, Notes, TABLE, key};
 use crate::{During, Failure, Result, until};
 
@@ -79,6 +79,7 @@ pub async fn run(megabytes: u64) -> Result<Report> {
         .tempdir()
         .during("making a folder")?;
     let mut cluster = Cluster::three(folder.path().to_owned()).await?;
+    cluster.patience = LONG;
     let ran = measured(&mut cluster, megabytes << 20).await;
     ran.map_err(|failure| failure.with_words(|| cluster.last_words()))
 }
@@ -209,7 +210,7 @@ async fn measured(cluster: &mut Cluster, bytes: u64) -> Result<Report> {
     node.ready().await?;
     report.opened = began.elapsed();
     report.opened_kb = peak_kb(node.process()?, false)?;
-    until("it is one of them again", PATIENCE, async || {
+    until("it is one of them again", LONG, async || {
         let status = node.ctl(&["cluster", "status"]).await?;
         Ok(status["leader"].is_null().then(|| status.to_string()))
     })

@@ -72,6 +72,8 @@ pub struct Cluster {
     wires: Option<Wires>,
     clocks: BTreeMap<u8, Clock>,
     disks: BTreeMap<u8, Disk>,
+    /// How long a node may take to be ready, and the nodes to come together: [`PATIENCE`], unless the state is large.
+    pub patience: Duration,
 }
 
 impl Cluster {
@@ -125,6 +127,7 @@ impl Cluster {
             wires,
             clocks,
             disks,
+            patience: PATIENCE,
         };
         let mut first = cluster.machine("first")?;
         first.start()?;
@@ -177,7 +180,7 @@ impl Cluster {
                 .join("data"),
             folder,
             python: "python3".to_owned(),
-            patience: PATIENCE,
+            patience: self.patience,
             environment,
             place,
             configuration: format!(
@@ -227,7 +230,7 @@ impl Cluster {
         let number = self
             .take_in(node, machine, &text(&invited, "token"))
             .await?;
-        until("the new node is a member", PATIENCE, async || {
+        until("the new node is a member", self.patience, async || {
             let status = self.at(host)?.ctl(&["cluster", "status"]).await?;
             let member = |node: &Value| node["node"] == number && node["standing"] == "member";
             let voters = items(&status, "voters");
@@ -397,7 +400,7 @@ impl Cluster {
     /// # Errors
     /// They do not, in time.
     pub async fn voters(&self, wanted: usize) -> Result<()> {
-        until("enough nodes vote", PATIENCE, async || {
+        until("enough nodes vote", self.patience, async || {
             let status = self.any()?.ctl(&["cluster", "status"]).await?;
             let voters = items(&status, "voters").len();
             Ok((voters != wanted).then(|| format!("{voters} of {wanted} do")))
@@ -421,7 +424,7 @@ impl Cluster {
     /// # Errors
     /// They are not, in time.
     pub async fn equal(&self) -> Result<()> {
-        until("all nodes hold the same", PATIENCE, async || {
+        until("all nodes hold the same", self.patience, async || {
             let status = self.any()?.ctl(&["cluster", "status"]).await?;
             let nodes: Vec<&Value> = items(&status, "nodes")
                 .iter()
