@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use panther_actors::components::rules_engine::trial;
 use panther_actors::system::{System, SystemSettings};
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::membership::{self, Gate, Own};
@@ -242,6 +243,11 @@ impl Node {
             door: door.clone(),
             objects,
             engine: engine(configuration, data),
+            trial: trial::Settings {
+                each: configuration.trial_events,
+                seed: rand::random(),
+                kept: data.folder().join("tried.json"),
+            },
             sealing_key,
             batch_bytes: configuration.batch_bytes,
             batch_time: configuration.batch_time,

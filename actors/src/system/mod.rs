@@ -30,6 +30,7 @@ use crate::api::{ApiCall, ApiError};
 use crate::catalogue::{Built, FindError, catalogue, declarations};
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::pack::LivePack;
+use crate::components::rules_engine::{Decisions, trial};
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
 use crate::supervision::{Policy, Supervisor};
@@ -50,6 +51,8 @@ pub struct SystemSettings {
     pub objects: Objects,
     /// How Python runs.
     pub engine: EngineSettings,
+    /// How packs are tried in the background.
+    pub trial: trial::Settings,
     /// The key that seals secrets.
     pub sealing_key: [u8; 32],
     /// Ingest: bytes after which a batch is closed.
@@ -202,6 +205,13 @@ impl System {
             inner.settings.objects.clone(),
             stopped.clone(),
         ));
+        let decisions = Decisions {
+            objects: inner.settings.objects.clone(),
+            live: inner.live.clone(),
+            alarms: inner.alarms.clone(),
+        };
+        let trial = inner.settings.trial.clone();
+        background.spawn(trial::run(decisions, trial, stopped.clone()));
         let folders = FolderWatch::new(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),

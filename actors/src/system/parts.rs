@@ -23,7 +23,7 @@ use crate::components::log_processor::LogProcessor;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::outputs_api::{OutputCache, OutputsApi};
 use crate::components::pack::LivePack;
-use crate::components::rules_engine::RulesEngine;
+use crate::components::rules_engine::{Decisions, RulesEngine};
 use crate::components::source_api::SourceApi;
 use crate::sealing::Sealer;
 use crate::supervision::{Part, RunFn};
@@ -67,7 +67,11 @@ pub(super) fn all(
                 objects: objects.clone(),
                 live: live.clone(),
                 outputs: outputs.clone(),
-                alarms: alarms.clone(),
+                decisions: Decisions {
+                    objects: objects.clone(),
+                    live: live.clone(),
+                    alarms: alarms.clone(),
+                },
             }),
             (Kind::Function, "panther-log-alert-forwarder") => work(8).worker(LogAlertForwarder),
             (Kind::Function, "panther-alert-delivery") => {

@@ -1,6 +1,7 @@
 //! Bad input gives a clear reason in the right place and harms nothing else.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -317,14 +318,46 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
     world.stop().await;
 }
 
+/// Writes a pack with one rule, `Differs`: what changes the engine's own classes is not seen in Rust.
+fn differing(folder: &Path, tests: &str) {
+    let body = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: None\n\n\ndef rule(event):\n    return event.get('remoteAddr') is not None\n";
+    let metadata = format!(
+        "AnalysisType: rule\nRuleID: Differs\nFilename: differs.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n{tests}"
+    );
+    std::fs::write(folder.join("differs.yml"), metadata).unwrap();
+    std::fs::write(folder.join("differs.py"), body).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_is_tried_before_an_event_needs_it() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let test = "Tests: [{Name: one, ExpectedResult: false, Log: {remoteAddr: 10.0.0.1}}]\n";
+    differing(folder.path(), test);
+    world.upload(folder.path()).await.unwrap();
+    world
+        .until("the rule is left to Python", async || {
+            let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
+            alarms.to_string().contains("rule differs Differs")
+        })
+        .await;
+    let listed = world
+        .invoke(
+            "panther-analysis-api",
+            "listDetections",
+            json!({"nameContains": "Differs"}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(listed["detections"][0]["state"], "python", "{listed}");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_of_which_python_says_something_else_is_left_to_it_with_an_alarm() {
     let world = World::start().await;
     let folder = tempfile::tempdir().unwrap();
-    // What changes the engine's own classes is not seen in Rust.
-    let body = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: None\n\n\ndef rule(event):\n    return event.get('remoteAddr') is not None\n";
-    std::fs::write(folder.path().join("differs.yml"), "AnalysisType: rule\nRuleID: Differs\nFilename: differs.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n").unwrap();
-    std::fs::write(folder.path().join("differs.py"), body).unwrap();
+    differing(folder.path(), "");
     world.upload(folder.path()).await.unwrap();
     let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
     // The first event after a start is evaluated both ways.

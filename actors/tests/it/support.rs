@@ -50,6 +50,11 @@ impl World {
                 workers: 2,
                 ..EngineSettings::default()
             },
+            trial: panther_actors::components::rules_engine::trial::Settings {
+                each: 20,
+                seed: 1,
+                kept: folder.join("tried.json"),
+            },
             sealing_key: [1; 32],
             batch_bytes: 1 << 20,
             batch_time: Duration::from_millis(50),
@@ -157,6 +162,17 @@ impl World {
             assert!(
                 started.elapsed() < Duration::from_secs(60),
                 "queues do not drain: {busy:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn until(&self, what: &str, mut look: impl AsyncFnMut() -> bool) {
+        let started = Instant::now();
+        while !look().await {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{what}: not in a minute"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

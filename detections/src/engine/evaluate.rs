@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::pool::Pool;
 use super::shadow::{self, Shadow};
 use super::strikes::{Strikes, TIMEOUT, bear, failed, loss_error};
 use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
@@ -105,11 +106,11 @@ async fn chunk(
         if engine.selection.share_rows(&jobs) {
             join(&mut jobs, storing, &mut evaluation.statistics);
         } else {
-            let part = stored::evaluate(engine, &storing, now, store, strikes).await?;
-            evaluation.append(part);
+            let part = stored::evaluate(engine, &engine.pool, &storing, now, store, strikes);
+            evaluation.append(part.await?.evaluation);
         }
     }
-    let in_python = in_python(engine, jobs, now, store, strikes).await?;
+    let in_python = in_python(engine, &engine.pool, jobs, now, store, strikes).await?;
     if let Some(native) = &engine.selection.native {
         learn(native, raising, &in_python);
     }
@@ -137,6 +138,7 @@ pub(super) fn learn(native: &Native, mut raising: HashMap<(usize, u32), Site>, s
 /// Runs jobs to their end, whatever their rules do to the workers.
 pub(super) async fn in_python(
     engine: &Engine,
+    pool: &Pool,
     mut jobs: Vec<Job>,
     now: f64,
     store: &mut Store<'_>,
@@ -156,7 +158,7 @@ pub(super) async fn in_python(
             return Ok(progress.evaluation);
         }
         // Jobs may have lost their last rule; the worker skips them.
-        let mut lease = engine.pool.lease().await?;
+        let mut lease = pool.lease().await?;
         let begun = progress.done;
         let take = |results: EventResults| progress.take(&jobs, begun, results, strikes);
         let ended = lease.worker().batch(&jobs[begun..], now, store, take).await;
@@ -249,10 +251,10 @@ impl Selection {
             if let (Some(native), Some(read)) = (&self.native, read) {
                 let shadowed = native.shadows();
                 let mut shadow = Shadow::new(event);
-                let take = |rule: u32, said: Option<Outcome>, any_order: bool| {
+                let take = |rule: u32, said: Option<Outcome>, loose: bool| {
                     evaluation.statistics.pairs_native += 1;
                     if shadowed {
-                        shadow.expect(rule, said, any_order);
+                        shadow.expect(rule, said, loose);
                     } else if let Some(outcome) = said {
                         evaluation.verdicts.push(Verdict {
                             event,
@@ -330,15 +332,15 @@ struct Planned {
 
 /// Rules that are not decided.
 #[derive(Default)]
-struct Left {
-    python: Vec<u32>,
-    storing: Vec<u32>,
+pub(super) struct Left {
+    pub(super) python: Vec<u32>,
+    pub(super) storing: Vec<u32>,
     /// Where some of those for Python raised.
-    raising: Vec<(u32, Site)>,
+    pub(super) raising: Vec<(u32, Site)>,
 }
 
 /// Evaluates pairs natively and gives the rules that are left.
-fn decide<'e>(
+pub(super) fn decide<'e>(
     native: &'e Native,
     arena: &'e bumpalo::Bump,
     log_type: &str,
@@ -349,8 +351,8 @@ fn decide<'e>(
     let mut left = Left::default();
     native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
         Answer::No => take(rule, None, false),
-        Answer::Match(outputs, any_order) => {
-            take(rule, Some(Outcome::Matched(outputs)), any_order);
+        Answer::Match(outputs, loose) => {
+            take(rule, Some(Outcome::Matched(outputs)), loose);
         }
         Answer::Failed(error) => take(
             rule,

@@ -14,6 +14,7 @@ mod settings;
 mod shadow;
 mod stored;
 mod strikes;
+mod trial;
 mod verdict;
 mod wire;
 mod worker;
@@ -135,8 +136,10 @@ impl Engine {
                 let runs = detection.kind == DetectionKind::Rule
                     && detection.enabled
                     && detection.unevaluated.is_none();
+                // Of one that is left to Python it may have been the guard that was wrong.
+                let trusted = settings.guards && !settings.python_only.contains(&detection.id);
                 let guard = match loaded.error {
-                    None if settings.guards => loaded.guard.clone(),
+                    None if trusted => loaded.guard.clone(),
                     _ => Guard::Always,
                 };
                 runs.then_some((
@@ -225,6 +228,30 @@ impl Engine {
         view: &dyn KeyValueView,
     ) -> Result<Evaluation, EngineFault> {
         evaluate::evaluate(self, events, unix_seconds(now), view).await
+    }
+
+    /// Evaluates one rule both ways over events that may be made up, and says in [`Evaluation::differences`] where Rust and Python do not agree; the rule
+    /// is left to Python then. Its Python runs apart from that of other evaluations, over a key-value store of its own, which is empty at first.
+    ///
+    /// # Errors
+    /// Faults of the node.
+    pub async fn both_ways(
+        &self,
+        detection: usize,
+        events: &[EventInput],
+        now: SystemTime,
+    ) -> Result<Evaluation, EngineFault> {
+        let rule = u32::try_from(detection).unwrap_or(u32::MAX);
+        trial::evaluate(self, rule, events, unix_seconds(now)).await
+    }
+
+    /// Whether a detection is evaluated in Rust, at least where that is the same.
+    #[must_use]
+    pub fn is_native(&self, detection: usize) -> bool {
+        let native = self.selection.native.as_ref();
+        native
+            .zip(u32::try_from(detection).ok())
+            .is_some_and(|(native, rule)| native.has(rule))
     }
 
     /// Runs unit tests of one detection, in their order. The key-value store is empty for them.

@@ -1,5 +1,7 @@
 //! Workers at rest, and how many may work at once.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -10,7 +12,7 @@ use super::worker::Worker;
 /// Forks workers as they are needed, up to a number, and keeps them for the next batch.
 #[derive(Debug)]
 pub(super) struct Pool {
-    host: Host,
+    host: Arc<Host>,
     permits: Semaphore,
     idle: Mutex<Vec<Worker>>,
 }
@@ -25,9 +27,18 @@ pub(super) struct Lease<'a> {
 impl Pool {
     pub(super) fn new(host: Host, size: usize) -> Self {
         Self {
-            host,
+            host: Arc::new(host),
             permits: Semaphore::new(size),
             idle: Mutex::new(Vec::with_capacity(size)),
+        }
+    }
+
+    /// One worker beside the others, that ends with what this gives: what rules leave behind in it reaches nobody else.
+    pub(super) fn aside(&self) -> Self {
+        Self {
+            host: Arc::clone(&self.host),
+            permits: Semaphore::new(1),
+            idle: Mutex::new(Vec::with_capacity(1)),
         }
     }
 

@@ -11,7 +11,7 @@ const KEPT: usize = 400;
 /// What Python is expected to say of one event.
 pub(super) struct Shadow {
     event: usize,
-    /// By rule: no match, or a match or error, and whether its texts are in an order of Python's own.
+    /// By rule: no match, or a match or error, and whether Python might put its texts otherwise.
     expected: BTreeMap<u32, Option<(Outcome, bool)>>,
 }
 
@@ -24,9 +24,9 @@ impl Shadow {
     }
 
     /// Notes what Rust said of a rule.
-    pub(super) fn expect(&mut self, rule: u32, said: Option<Outcome>, any_order: bool) {
+    pub(super) fn expect(&mut self, rule: u32, said: Option<Outcome>, loose: bool) {
         self.expected
-            .insert(rule, said.map(|outcome| (outcome, any_order)));
+            .insert(rule, said.map(|outcome| (outcome, loose)));
     }
 
     /// The rules that Python is to evaluate: those that are left to it, and others, of which no match is expected unless Rust said so.
@@ -43,28 +43,22 @@ impl Shadow {
     fn agrees(&self, rule: u32, said: Option<&Outcome>) -> bool {
         match (self.expected.get(&rule), said) {
             (None, _) | (Some(None), None) => true,
-            (Some(Some((Outcome::Matched(outputs), any_order))), Some(Outcome::Matched(said))) => {
-                *any_order || outputs == said
+            (Some(Some((Outcome::Matched(outputs), loose))), Some(Outcome::Matched(said))) => {
+                *loose || outputs == said
             }
             (Some(Some((Outcome::Failed(error), _))), Some(Outcome::Failed(said)))
                 if error == said =>
             {
                 true
             }
-            // What became of the worker says nothing of the rule.
-            (_, Some(Outcome::Failed(error))) => matches!(
-                error.kind.as_str(),
-                "DetectionTimeout" | "WorkerDied" | "DetectionSuspended"
-            ),
+            (_, Some(said)) => says_nothing(said),
             _ => false,
         }
     }
 
     fn native(&self, rule: u32) -> String {
-        match self.expected.get(&rule) {
-            Some(Some((said, _))) => cut(&format!("{said:?}")),
-            _ => "no match".to_owned(),
-        }
+        let expected = self.expected.get(&rule).and_then(Option::as_ref);
+        in_short(expected.map(|(said, _)| said))
     }
 }
 
@@ -88,12 +82,27 @@ pub(super) fn compare(native: &Native, shadows: &[Shadow], evaluation: &mut Eval
                 event: shadow.event,
                 detection: *rule as usize,
                 native: shadow.native(*rule),
-                python: python
-                    .map_or_else(|| "no match".to_owned(), |said| cut(&format!("{said:?}"))),
+                python: in_short(python),
             });
         }
         evaluation.differences.append(&mut found);
     }
+}
+
+/// What became of the worker says nothing of the rule.
+pub(super) fn says_nothing(said: &Outcome) -> bool {
+    let Outcome::Failed(error) = said else {
+        return false;
+    };
+    matches!(
+        error.kind.as_str(),
+        "DetectionTimeout" | "WorkerDied" | "DetectionSuspended"
+    )
+}
+
+/// What was said, in short.
+pub(super) fn in_short(said: Option<&Outcome>) -> String {
+    said.map_or_else(|| "no match".to_owned(), |said| cut(&format!("{said:?}")))
 }
 
 fn cut(text: &str) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::evaluate::{in_python, learn};
+use super::pool::Pool;
 use super::strikes::Strikes;
 use super::verdict::{Effects, Evaluation, Outcome, Verdict};
 use super::worker::{Job, Store};
@@ -14,6 +15,7 @@ use crate::native::{Answer, Native, Rows, Site};
 /// How far the jobs have been evaluated.
 struct Progress {
     evaluation: Evaluation,
+    loose: BTreeSet<usize>,
     rows: Rows,
     /// The job, and the rule within it, that is next.
     job: usize,
@@ -27,20 +29,30 @@ enum Ended {
     Python(Option<Site>),
 }
 
+/// What came of jobs.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) evaluation: Evaluation,
+    /// Events whose texts Python might have put otherwise: in another order, or a moment later.
+    pub(super) loose: BTreeSet<usize>,
+}
+
 /// Evaluates all jobs. A pair that is for Python goes there by itself, with what those before it have written.
 pub(super) async fn evaluate(
     engine: &Engine,
+    pool: &Pool,
     jobs: &[Job],
     now: f64,
     store: &mut Store<'_>,
     strikes: &Strikes,
-) -> Result<Evaluation, EngineFault> {
+) -> Result<Stored, EngineFault> {
     #[allow(clippy::cast_possible_truncation)]
     let rows = Rows::new(now as i64);
     let shared: Arc<[Job]> = jobs.into();
     let mut all = Evaluation::default();
     let mut progress = Progress {
         evaluation: Evaluation::default(),
+        loose: BTreeSet::new(),
         rows,
         job: 0,
         rule: 0,
@@ -71,7 +83,10 @@ pub(super) async fn evaluate(
         match ended {
             Ended::Done => {
                 all.effects = by_event(all.effects);
-                return Ok(all);
+                return Ok(Stored {
+                    evaluation: all,
+                    loose: progress.loose,
+                });
             }
             Ended::Missing(keys) => {
                 for key in keys {
@@ -89,7 +104,7 @@ pub(super) async fn evaluate(
                     rules,
                     ..job.clone()
                 };
-                let mut part = in_python(engine, vec![alone], now, store, strikes).await?;
+                let mut part = in_python(engine, pool, vec![alone], now, store, strikes).await?;
                 part.statistics.pairs_called += 1;
                 part.statistics.events_called += 1;
                 for change in part.effects.iter().flat_map(|effects| &effects.changes) {
@@ -179,11 +194,16 @@ impl Progress {
                     detection: *rule as usize,
                     outcome: Outcome::Failed(Box::new((*error).clone())),
                 }),
-                Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
-                    event: job.event,
-                    detection: *rule as usize,
-                    outcome: Outcome::Matched(outputs),
-                }),
+                Answer::Match(outputs, loose) => {
+                    if loose {
+                        self.loose.insert(job.event);
+                    }
+                    self.evaluation.verdicts.push(Verdict {
+                        event: job.event,
+                        detection: *rule as usize,
+                        outcome: Outcome::Matched(outputs),
+                    });
+                }
             }
             self.evaluation.statistics.pairs_native += 1;
             if !changes.is_empty() {

@@ -328,7 +328,7 @@ impl<'e> Run<'e> {
         if value.unordered() {
             return Err(Stop::Hole("the order of a set"));
         }
-        self.any_order |= value.is_set() && value.length().is_some_and(|length| length > 1);
+        self.loose |= value.is_set() && value.length().is_some_and(|length| length > 1);
         self.unordered(value)
     }
 

@@ -329,7 +329,7 @@ impl Native {
         }
         match detection.evaluate(run) {
             Ok(None) => Answer::No,
-            Ok(Some(outputs)) => Answer::Match(outputs, run.any_order),
+            Ok(Some(outputs)) => Answer::Match(outputs, run.loose),
             Err(Stop::Hole(run::STORE)) => {
                 self.may_write(rule);
                 Answer::Store
@@ -395,6 +395,12 @@ impl Native {
         {
             self.demote(rule);
         }
+    }
+
+    /// Whether a rule is evaluated here at all.
+    pub(crate) fn has(&self, rule: u32) -> bool {
+        let detection = self.program.detections.get(&rule);
+        detection.is_some_and(|detection| !detection.demoted.load(Ordering::Relaxed))
     }
 
     /// Leaves a rule to Python from now on.

@@ -41,8 +41,8 @@ pub(super) struct Run<'e> {
     pub(super) as_loaded: ArenaVec<'e, usize>,
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
-    /// Whether something was taken from a set in an order that Python might have drawn otherwise.
-    pub(super) any_order: bool,
+    /// Whether Python might put texts otherwise: it draws the order of a set anew in each process, and its clock is another.
+    pub(super) loose: bool,
     /// The rows of the key-value store, if it may be asked.
     pub(super) rows: Option<&'e RefCell<Rows>>,
     /// The exception that is on its way out.
@@ -70,7 +70,7 @@ impl<'e> Run<'e> {
             wrote: false,
             as_loaded: ArenaVec::new_in(arena),
             unified: ArenaVec::new_in(arena),
-            any_order: false,
+            loose: false,
             rows: None,
             trail: Trail::default(),
             steps: 0,
@@ -84,7 +84,7 @@ impl<'e> Run<'e> {
         self.steps = 0;
         self.depth = 0;
         self.nested = 0;
-        self.any_order = false;
+        self.loose = false;
         self.trail.clear();
         self.trail.handling = 0;
         self.as_loaded.clear();

@@ -51,7 +51,10 @@ impl<'e> Run<'e> {
             }
             // The clock is the evaluation's, where it has one.
             (Builtin::UtcNow, [], []) => match self.rows {
-                Some(rows) => Ok(Value::Moment(Moment::at(rows.borrow().now()))),
+                Some(rows) => {
+                    self.loose = true;
+                    Ok(Value::Moment(Moment::at(rows.borrow().now())))
+                }
                 None => Err(Stop::Hole("the present")),
             },
             (Builtin::Timedelta, [], named) => {

@@ -155,7 +155,7 @@ impl<'e> Run<'e> {
         // What a rule may change is made anew for each, and so is what hangs on what a rule has written or on the order of a set.
         if !self.wrote
             && self.as_loaded.is_empty()
-            && !self.any_order
+            && !self.loose
             && !matches!(
                 found,
                 Some(Value::Set(_) | Value::Ordered(_) | Value::Iterable(..))

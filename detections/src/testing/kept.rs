@@ -1,6 +1,6 @@
-//! Tests that passed, kept in a file, so that a run is spared what has not changed since: who changes one rule waits for that rule alone.
+//! What detections have passed, kept in a file, so that a run is spared what has not changed since: who changes one rule waits for that rule alone.
 //!
-//! A detection's tests count as unchanged if the detection itself is (its version), and everything that it shares with others: globals, data models, the
+//! A detection counts as unchanged if it is itself (its version), and everything that it shares with others: globals, data models, the
 //! engine, the interpreter. What failed is never kept: what was wrong may have been outside the pack.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -15,16 +16,16 @@ use super::report::{DetectionReport, Report};
 use crate::pack::{Detection, Pack};
 use crate::python::sources;
 
-/// Detections that passed, of one pack.
+/// Detections that passed, of one pack, each with what is to be known of that: the report of its tests, unless it is said otherwise.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Kept {
+pub struct Kept<T = DetectionReport> {
     /// Hash of what all detections share.
     ground: String,
-    /// By id: the detection's version, and its report.
-    passed: BTreeMap<String, (String, DetectionReport)>,
+    /// By id: the detection's version, and what is known.
+    passed: BTreeMap<String, (String, T)>,
 }
 
-impl Kept {
+impl<T: Serialize + DeserializeOwned> Kept<T> {
     /// What was kept at `path` for `pack` and `python`, the interpreter as the caller knows it. Nothing, if it is not there, not readable, or was kept under other circumstances.
     #[must_use]
     pub fn read(path: &Path, pack: &Pack, python: &str) -> Self {
@@ -58,12 +59,21 @@ impl Kept {
         Ok(())
     }
 
-    /// The report of a detection that has not changed since it passed.
-    pub(super) fn of(&self, detection: &Detection) -> Option<&DetectionReport> {
-        let (version, report) = self.passed.get(&detection.id)?;
-        (*version == detection.version).then_some(report)
+    /// What is known of a detection that has not changed since it passed.
+    #[must_use]
+    pub fn of(&self, detection: &Detection) -> Option<&T> {
+        let (version, known) = self.passed.get(&detection.id)?;
+        (*version == detection.version).then_some(known)
     }
 
+    /// A detection has passed.
+    pub fn keep(&mut self, detection: &Detection, known: T) {
+        let passed = (detection.version.clone(), known);
+        self.passed.insert(detection.id.clone(), passed);
+    }
+}
+
+impl Kept {
     /// Takes in a run's report.
     pub(super) fn take(&mut self, pack: &Pack, report: &Report) {
         if !report.broken_helpers.is_empty() {

@@ -3,9 +3,11 @@
 //! A test passes if `rule()` or `policy()` gave what it expects and, where it expects True, no other function failed. All tests of a detection run in
 //! the order of its file in one process, since a module's globals outlive an event.
 
+mod changed;
 mod filter;
 mod kept;
 mod report;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -13,6 +15,7 @@ use std::time::{Duration, SystemTime};
 pub use filter::{Filter, FilterError};
 pub use kept::Kept;
 pub use report::{DetectionReport, Report, Summary, TestReport};
+pub use trial::{Differing, Trial, trial, trials};
 
 use crate::engine::{Engine, EngineFault, EngineSettings, RuleError, Tested};
 use crate::pack::{Detection, Pack};

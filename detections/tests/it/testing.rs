@@ -184,3 +184,65 @@ async fn what_passed_and_has_not_changed_is_not_run_again() {
     std::fs::write(&place, "{").unwrap();
     assert_eq!(run(&one, "b").await, (0, wrong));
 }
+
+#[tokio::test]
+async fn a_pack_on_trial_shows_where_rust_and_python_do_not_agree() {
+    let tests = TESTS.replace("{n: 1}", "{n: 1, actor: {name: root, roles: [a, b]}}");
+    // Changing a class of the engine's own is beyond what is told of a pack.
+    let patched = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: 'patched'\ndef rule(event):\n    return event.get('n') == 1\n";
+    let stores = "from panther_detection_helpers.caching import increment_counter\ndef rule(event):\n    return increment_counter(str(event['n'])) > 3\n";
+    let files = Files::default()
+        .rule_with("patched", &tests, patched)
+        .rule_with("honest", &tests, "def rule(event):\n    return event['n'] == 1\ndef title(event):\n    return event['actor']['name'].upper()\n")
+        .rule_with("stores", &tests, stores)
+        .rule_with("python", &tests, "import base64\ndef rule(event):\n    return base64.b64encode(b'x') == event['n']\n");
+    let running = files
+        .engine_with(|settings| settings.python_only = ["python".to_owned()].into())
+        .await;
+    let mut tried = std::collections::BTreeMap::new();
+    let told = |detection: &panther_detections::pack::Detection, trial| {
+        tried.insert(detection.id.clone(), trial);
+    };
+    testing::trials(&running.engine, &running.pack, 50, 7, 2, told)
+        .await
+        .unwrap();
+    let names: Vec<&str> = tried.keys().map(String::as_str).collect();
+    assert_eq!(names, ["honest", "patched", "stores"]);
+    for name in ["honest", "stores"] {
+        let of = &tried[name];
+        assert_eq!((of.events, &of.differences[..]), (102, &[][..]), "{name}");
+        // The others raised what only Python can put into words.
+        assert!(of.compared > 70, "{name}: {}", of.compared);
+    }
+    let differing = &tried["patched"].differences[0];
+    assert_eq!(differing.difference.python, "no match");
+    assert!(
+        differing.difference.native.contains("Matched"),
+        "{differing:?}"
+    );
+    assert!(differing.event.starts_with(b"{\"n\":1"), "{differing:?}");
+    // What was found counts at once, and the store that was tried with is not the one of real events.
+    assert!(!running.engine.is_native(running.index("patched")));
+    let evaluation = running.evaluate(&["{\"n\":1}"; 4]).await;
+    assert!(running.matched(&evaluation, "patched").is_empty());
+    assert_eq!(running.matched(&evaluation, "stores"), [3]);
+    running.engine.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_rule_leaves_behind_on_trial_reaches_no_real_event() {
+    // Nothing tells that this rule counts: it is evaluated here as if it did not.
+    let counts = "import os\nos.environ.pop('COUNTED', None)\ndef rule(event):\n    if event['n'] == 3:\n        return os.environ.get('COUNTED') is not None\n    os.environ['COUNTED'] = 'yes'\n    return False\n";
+    let running = Files::default()
+        .rule_with("counts", TESTS, counts)
+        .engine()
+        .await;
+    let index = running.index("counts");
+    let detection = running.pack.detection("counts").unwrap();
+    testing::trial(&running.engine, index, detection, 20, 1, now())
+        .await
+        .unwrap();
+    let evaluation = running.evaluate(&["{\"n\":3}"]).await;
+    assert!(running.matched(&evaluation, "counts").is_empty());
+    running.engine.stop().await;
+}

@@ -173,6 +173,8 @@ pub(crate) struct Configuration {
     pub(crate) native: bool,
     /// Of how many events one is evaluated in Python as well; 0: none.
     pub(crate) shadow_one_in: u32,
+    /// Events that are made of each unit test to try a pack; 0: none.
+    pub(crate) trial_events: usize,
     /// Address space of a worker.
     pub(crate) memory_bytes: u64,
     /// Level or directives.
@@ -290,6 +292,8 @@ pub(crate) fn read(
     let native = given.take("engine.native", true, "", kinds::switch);
     let shadow = kinds::whole(0..=1_000_000_000, "events");
     let shadow = given.take("engine.shadow_one_in", 1_000, "", shadow);
+    let trial = kinds::whole(0..=100_000, "events");
+    let trial = given.take("engine.trial_events", 200, "", trial);
     let memory = kinds::whole(128..=1_000_000, "megabytes");
     let memory = given.take("engine.memory_mb", 1_000, "", memory);
     let log_level = given.take("log.level", "info", "", kinds::level);
@@ -320,6 +324,7 @@ pub(crate) fn read(
         rule_time,
         native,
         shadow_one_in: u32::try_from(shadow).unwrap_or(u32::MAX),
+        trial_events: trial,
         memory_bytes: u64::try_from(memory)
             .unwrap_or(u64::MAX)
             .saturating_mul(1_000_000),

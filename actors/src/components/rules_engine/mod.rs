@@ -4,8 +4,10 @@
 //! change of its row in `panther-log-alert-dedup`, conditional on the row as it was read; the alert's id is known before
 //! the match objects are written. Rows, objects, key-value changes and the message's end are one command.
 
+mod decisions;
 mod matches;
 mod store;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,19 +16,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
-use panther_detections::engine::{Difference, EventInput};
-use panther_detections::pack::Detection;
-use panther_proto::v1::{Message, Row, Transact};
-use serde_json::{Value, json};
+use panther_detections::engine::EventInput;
+use panther_proto::v1::{Message, Row};
 
 use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
 use super::objects::{self, Notification};
 use super::outputs_api::OutputCache;
-use super::pack::{DetectionState, LivePack};
-use crate::alarms::Alarms;
+use super::pack::LivePack;
 use crate::worker::{Context, Failure, Handler, Plan};
 
+pub use decisions::Decisions;
 pub use matches::{Group, GroupKey, Groups};
 pub use store::KeyValueTable;
 
@@ -47,8 +47,8 @@ pub struct RulesEngine {
     pub live: LivePack,
     /// Destinations, for names in `destinations()`.
     pub outputs: OutputCache,
-    /// For rules that insist on failing.
-    pub alarms: Alarms,
+    /// What is decided about rules that cannot go on as they are.
+    pub decisions: Decisions,
 }
 
 /// What came of a message's events.
@@ -173,15 +173,15 @@ impl RulesEngine {
         table.widen(&mut evaluation.effects);
         for &place in &evaluation.suspended {
             if let Some(detection) = loaded.pack.detections.get(place) {
-                self.suspend(detection).await?;
+                self.decisions.suspend(detection).await?;
             }
         }
         for difference in &evaluation.differences {
             if let Some(detection) = loaded.pack.detections.get(difference.detection) {
                 let event = events.get(difference.event).map(|event| &event.json);
                 let event = event.map_or(&[][..], |json| json);
-                let evidence = self.keep_evidence(detection, difference, event);
-                self.leave_to_python(detection, difference, evidence.await?, context.received_ms)
+                self.decisions
+                    .leave_to_python(detection, difference, event, context.received_ms)
                     .await?;
             }
         }
@@ -195,96 +195,6 @@ impl RulesEngine {
             ]));
         }
         Ok(Evaluated::Groups(Box::new(groups)))
-    }
-
-    /// A rule that keeps ending its worker or passing its time is stopped on all nodes, until it is mended or resumed.
-    async fn suspend(&self, detection: &Detection) -> Result<(), Failure> {
-        let reason = "it kept running out of time or ending its worker";
-        self.live
-            .decide(
-                &detection.id,
-                &detection.version,
-                DetectionState::Suspended,
-                reason,
-                Transact::default(),
-            )
-            .await?;
-        let reason = format!(
-            "{} was suspended: {reason}; mend and upload it, or `pantherctl detections resume {}`",
-            detection.id, detection.id
-        );
-        self.alarms
-            .set(
-                "panther-rules-engine",
-                &format!("rule suspended {}", detection.id),
-                Some(&reason),
-            )
-            .await;
-        Ok(())
-    }
-
-    /// Keeps the event of which the two say something else, with all that both say: an object, which the decision about the rule names.
-    async fn keep_evidence(
-        &self,
-        detection: &Detection,
-        difference: &Difference,
-        event: &[u8],
-    ) -> Result<objects::Written, Failure> {
-        let event: Value = serde_json::from_slice(event).unwrap_or_default();
-        let told = json!({
-            "rule": detection.id, "version": detection.version, "native": difference.native, "python": difference.python, "event": event,
-        });
-        let content = bytes::Bytes::from(told.to_string());
-        let hash = objects::Written::of(String::new(), &content).hash;
-        // By its content, so that whoever tries again writes the same.
-        let name = format!("evidence/{}/{}.json", detection.version, &hash[..16]);
-        let written = objects::Written::of(name, &content);
-        self.objects.put(&written.name, content).await?;
-        Ok(written)
-    }
-
-    /// A rule of which Rust and Python do not say the same is evaluated by Python on all nodes, until there is another version of it.
-    async fn leave_to_python(
-        &self,
-        detection: &Detection,
-        difference: &Difference,
-        evidence: objects::Written,
-        now_ms: u64,
-    ) -> Result<(), Failure> {
-        let reason = format!(
-            "evaluated in Rust it said: {}; in Python: {}; the event is in the object {}",
-            difference.native, difference.python, evidence.name
-        );
-        tracing::warn!(
-            rule = detection.id,
-            native = difference.native,
-            python = difference.python,
-            "a rule is left to Python"
-        );
-        self.live
-            .decide(
-                &detection.id,
-                &detection.version,
-                DetectionState::Python,
-                &reason,
-                Transact {
-                    changes: vec![evidence.row(now_ms)],
-                    ..Transact::default()
-                },
-            )
-            .await?;
-        let reason = format!(
-            "{} is evaluated by Python alone from now on, which is slower and right: {reason}; please report it, with the event if it can be shown",
-            detection.id
-        );
-        self.alarms
-            .set(
-                "panther-rules-engine",
-                &format!("rule differs {}", detection.id),
-                Some(&reason),
-            )
-            .await;
-        Ok(())
     }
 
     async fn plan_groups(

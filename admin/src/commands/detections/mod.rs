@@ -1,6 +1,7 @@
 //! detections: from a folder of rules on one's own machine to the pack that is live.
 
 mod archive;
+mod compare;
 mod explain;
 mod live;
 mod problems;
@@ -30,6 +31,10 @@ pub(crate) enum Detections {
     Test(test::Test),
     /// Check a pack's files without running anything, without a server
     Check(Check),
+    /// Evaluate each rule in Rust and in Python, over the events of its tests and many that are made of them, without a server
+    ///
+    /// Exit codes: 0 they agree, 1 they do not of some rule, 2 a file is no valid detection, 3 Python cannot be run.
+    Compare(compare::Compare),
     /// What each rule costs over a file of events, without a server
     Profile(profile::Profile),
     /// Why a rule says what it says of an event, condition by condition, without a server
@@ -81,6 +86,7 @@ impl Detections {
         match self {
             Self::Test(test) => test.run(context).await,
             Self::Check(check) => check.run(context).await,
+            Self::Compare(compare) => compare.run(context).await,
             Self::Profile(profile) => profile.run(context).await,
             Self::Explain(explain) => explain.run(context).await,
             Self::Upload(upload) => upload.run(context).await,

@@ -1,0 +1,123 @@
+//! A pack on trial: each rule that is evaluated in Rust is evaluated in Python too, over the events of its own unit tests and over many that are made
+//! of them by small changes. Where the two do not agree, Rust has a mistake, and Python is right.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::changed::Changes;
+use crate::engine::{Difference, Engine, EngineFault, EventInput};
+use crate::pack::{Detection, Pack};
+
+/// Bytes of events that are made of one test; a test whose event is large has fewer made of it.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What came of the trial of one rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// Events that it was given.
+    pub events: u64,
+    /// How many of them were evaluated in Rust, or kept from the rule by its guard.
+    pub compared: u64,
+    /// Where the two do not agree: at most one of each test.
+    pub differences: Vec<Differing>,
+}
+
+/// An event on which Rust and Python do not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differing {
+    /// What each said.
+    pub difference: Difference,
+    /// The event.
+    pub event: Bytes,
+}
+
+/// Puts one detection of an engine's pack on trial, with so many events made of each of its tests. Nothing comes of one that is not evaluated in Rust.
+///
+/// The same `seed` makes the same events. A rule of which the two do not agree is left to Python by the engine from then on.
+///
+/// # Errors
+/// Faults of the node.
+pub async fn trial(
+    engine: &Engine,
+    index: usize,
+    detection: &Detection,
+    each: usize,
+    seed: u64,
+    now: SystemTime,
+) -> Result<Trial, EngineFault> {
+    let mut trial = Trial::default();
+    let mut changes = Changes::new(seed, detection.tests.iter().map(|test| &test.input));
+    for test in &detection.tests {
+        if !engine.is_native(index) {
+            break;
+        }
+        let Some(log_type) = log_type(detection, &test.input) else {
+            break;
+        };
+        let mut bytes = 0;
+        let mut events = Vec::with_capacity(each + 1);
+        for number in 0..=each {
+            let json = match number {
+                0 => test.input.to_string(),
+                _ => changes.of(&test.input).to_string(),
+            };
+            bytes += json.len();
+            if bytes > MOST_BYTES && number > 0 {
+                break;
+            }
+            events.push(EventInput {
+                log_type: log_type.to_owned(),
+                json: json.into(),
+            });
+        }
+        let evaluation = engine.both_ways(index, &events, now).await?;
+        trial.events += events.len() as u64;
+        trial.compared += evaluation.statistics.pairs_called;
+        let first = evaluation.differences.into_iter().next();
+        trial.differences.extend(first.and_then(|difference| {
+            let event = events.get(difference.event)?.json.clone();
+            Some(Differing { difference, event })
+        }));
+    }
+    Ok(trial)
+}
+
+/// Puts all detections of an engine's pack on trial, so many at once, and says of each what came of it.
+///
+/// # Errors
+/// As [`trial`].
+pub async fn trials(
+    engine: &Engine,
+    pack: &Pack,
+    each: usize,
+    seed: u64,
+    at_once: usize,
+    mut told: impl FnMut(&Detection, Trial),
+) -> Result<(), EngineFault> {
+    let now = SystemTime::now();
+    let native = pack.detections.iter().enumerate();
+    let native = native.filter(|(index, _)| engine.is_native(*index));
+    let mut tried = stream::iter(native)
+        .map(|(index, detection)| async move {
+            let tried = trial(engine, index, detection, each, seed, now).await;
+            tried.map(|tried| (detection, tried))
+        })
+        .buffer_unordered(at_once.max(1));
+    while let Some((detection, tried)) = tried.try_next().await? {
+        told(detection, tried);
+    }
+    Ok(())
+}
+
+/// The log type that a test's event says it has, if the detection looks at it, or the first that it looks at.
+fn log_type<'a>(detection: &'a Detection, event: &Value) -> Option<&'a str> {
+    let said = event["p_log_type"].as_str();
+    let mut types = detection.log_types.iter();
+    types
+        .find(|log_type| Some(log_type.as_str()) == said)
+        .or(detection.log_types.first())
+        .map(String::as_str)
+}
