@@ -1,8 +1,8 @@
 """Loading a pack: globals, data models, detections, each by itself.
 
 A file's top level is somebody's program: it may fail, exit, hang or kill the process. So the pack is
-first loaded in a child that reports which file it is at; a file that takes the child down is marked,
-and another child goes on behind it. What passed is then loaded here.
+loaded in a child that reports which file it is at, and that goes on as the template once it is through. A
+file that takes the child down is left out, and another child begins.
 """
 
 import importlib
@@ -52,33 +52,47 @@ class Pack:
         self._code = {}
 
     def load(self):
-        """Load all, first in children. Never raises for what a file does."""
+        """Load all, in a child that goes on from here: this returns there alone. Never raises for what a file does.
+
+        This process stays behind to see the child end, and ends as it does. Should a file take the child
+        down, more children find out which files do that, and the last one leaves them out.
+        """
         sys.path.insert(0, os.path.join(self.layer, "globals"))
         _panther_absent.install()
         _panther_limits.forbid_processes_and_threads()
-        self._compile()
-        doomed = self._rehearse()
+        at = mmap.mmap(-1, _AT.size)
+        doomed = {}
+        while not self._gets_through(at, doomed):
+            self._rehearse(at, doomed)
+
+    def _gets_through(self, at, doomed):
+        """Load in a child. True there, once all is loaded; false here if the child did not get so far."""
+        at[:] = _AT.pack(0, time.monotonic())
+        child = _panther_limits.fork()
+        if child:
+            status = self._wait(child, at)
+            if self._lost(at, doomed, status):
+                return False
+            code = os.waitstatus_to_exitcode(status)
+            _panther_limits.leave(code if code >= 0 else 70)
+        self._compile(at, doomed)
         for number, (sort, key, _spec) in enumerate(self._items):
             if number in doomed:
                 self.errors[sort, key] = _panther_detection.describe(LoadDied(doomed[number]))
-        watch = _panther_limits.Watch(LOAD_LIMIT_MS)
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (LOAD_MEMORY, hard))
-        watch.start()
-        try:
-            for number, item in enumerate(self._items):
-                if number not in doomed:
-                    self._load_item(item, watch)
-        finally:
-            watch.stop()
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        self._load_items(at, doomed, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         self._code.clear()
+        at[:] = _AT.pack(len(self._items), 0.0)
+        return True
 
-    def _compile(self):
-        """Compile every file once, for the rehearsal and for here."""
-        for sort, key, spec in self._items:
-            if spec.get("path") is None or sort == "global":
+    def _compile(self, at, doomed):
+        """Compile every file once."""
+        for number, (sort, key, spec) in enumerate(self._items):
+            if spec.get("path") is None or sort == "global" or number in doomed or (sort, key) in self._code:
                 continue
+            at[:] = _AT.pack(number, time.monotonic())
             path = os.path.join(self.layer, spec["path"])
             try:
                 with open(path, "rb") as file:
@@ -87,48 +101,67 @@ class Pack:
             except Exception as error:  # pylint: disable=broad-exception-caught
                 self.errors[sort, key] = _panther_detection.describe(error)
 
-    def _rehearse(self):
-        """Load in children until one gets through. Gives the items that must be left out."""
-        doomed = {}
-        with mmap.mmap(-1, _AT.size) as at:
-            start = 0
-            while start < len(self._items):
-                at[:] = _AT.pack(start, time.monotonic())
-                child = _panther_limits.fork()
-                if child == 0:
-                    self._rehearse_in_child(at, doomed, start)
-                status = _wait(child, at)
-                if status == 0:
-                    break
-                number = _AT.unpack(at[:])[0]
-                if number >= len(self._items):
-                    break
-                doomed[number] = _epitaph(status)
-                sort, key, _spec = self._items[number]
-                if sort == "global":
-                    _block_module(key, doomed[number])
-                start = number + 1
-        return doomed
+    def _lost(self, at, doomed, status):
+        """Whether the child has ended before it was through; the file that it was at is left out from now on."""
+        number = _AT.unpack(at[:])[0]
+        if number >= len(self._items):
+            return False
+        doomed[number] = _epitaph(status)
+        sort, key, _spec = self._items[number]
+        if sort == "global":
+            _block_module(key, doomed[number])
+        return True
+
+    def _rehearse(self, at, doomed):
+        """Load in children until one gets through to the end, to know the files that must be left out."""
+        while True:
+            start = max(doomed) + 1
+            at[:] = _AT.pack(start, time.monotonic())
+            child = _panther_limits.fork()
+            if child == 0:
+                self._rehearse_in_child(at, doomed, start)
+            if not self._lost(at, doomed, self._wait(child, at)):
+                return
 
     def _rehearse_in_child(self, at, doomed, start):
-        # From the first item on again, as later files import earlier ones; the time of what has
-        # passed once is not counted against it.
         leave = _panther_limits.leave
         try:
             _panther_limits.apply(memory_bytes=LOAD_MEMORY, files=256)
-            watch = _panther_limits.Watch(LOAD_LIMIT_MS)
-            watch.start()
-            for number, item in enumerate(self._items):
-                if number in doomed or number < start and item[0] == "detection":
-                    continue
-                at[:] = _AT.pack(number, time.monotonic())
-                self._load_item(item, watch)
-                if self.errors.get(item[:2], {}).get("type") == "DetectionTimeout":
-                    leave(_TIMED_OUT)
-            watch.stop()
+            self._compile(at, doomed)
+            self._load_items(at, doomed, start)
+            at[:] = _AT.pack(len(self._items), 0.0)
             leave(0)
         finally:
             leave(70)
+
+    def _load_items(self, at, doomed, start):
+        # Below `start` only what later files may import is loaded: the detections among it have passed once.
+        watch = _panther_limits.Watch(LOAD_LIMIT_MS)
+        watch.start()
+        for number, item in enumerate(self._items):
+            if number in doomed or number < start and item[0] == "detection":
+                continue
+            at[:] = _AT.pack(number, time.monotonic())
+            self._load_item(item, watch)
+            if self.errors.get(item[:2], {}).get("type") == "DetectionTimeout":
+                _panther_limits.leave(_TIMED_OUT)
+        watch.stop()
+
+    def _wait(self, child, at):
+        """The child's wait status; one that stays at a file for three times its limit is killed."""
+        pause = 0.001
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return status
+            number, since = _AT.unpack(at[:])
+            if number >= len(self._items):
+                return os.waitpid(child, 0)[1]
+            if time.monotonic() - since > 3 * LOAD_LIMIT_MS / 1000:
+                os.kill(child, signal.SIGKILL)
+                return os.waitpid(child, 0)[1]
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
 
     def _load_item(self, item, watch):
         sort, key, spec = item
@@ -194,21 +227,6 @@ def _block_module(name, why):
                 raise ImportError(f"global [{name}] is left out: {why}")
 
     sys.meta_path.insert(0, Finder)
-
-
-def _wait(child, at):
-    """The child's wait status; one that stays at a file for three times its limit is killed."""
-    pause = 0.001
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status
-        since = _AT.unpack(at[:])[1]
-        if time.monotonic() - since > 3 * LOAD_LIMIT_MS / 1000:
-            os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.02)
 
 
 def _epitaph(status):

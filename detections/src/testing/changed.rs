@@ -10,7 +10,7 @@ const MOST_FOUND: usize = 1000;
 
 /// Makes events of events. The same seed gives the same.
 #[derive(Debug)]
-pub(crate) struct Changes {
+pub struct Changes {
     chance: StdRng,
     /// What a field may hold instead: the values at which languages differ, and what the events hold elsewhere.
     instead: Vec<Value>,
@@ -18,7 +18,8 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// For events like these.
-    pub(crate) fn new<'a>(seed: u64, events: impl IntoIterator<Item = &'a Value>) -> Self {
+    #[must_use]
+    pub fn new<'a>(seed: u64, events: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut found = Vec::new();
         for event in events {
             within(event, &mut found);
@@ -32,7 +33,7 @@ impl Changes {
     }
 
     /// An event with one to three changes.
-    pub(crate) fn of(&mut self, event: &Value) -> Value {
+    pub fn of(&mut self, event: &Value) -> Value {
         let mut changed = event.clone();
         for _ in 0..[1, 1, 2, 3][self.chance.random_range(0..4)] {
             self.change(&mut changed);

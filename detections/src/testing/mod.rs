@@ -12,6 +12,7 @@ mod trial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+pub use changed::Changes;
 pub use filter::{Filter, FilterError};
 pub use kept::Kept;
 pub use report::{DetectionReport, Report, Summary, TestReport};
