@@ -8,7 +8,23 @@ MAX_FRAME = 64 << 20
 
 _HEAD = struct.Struct(">IB")
 _JSON, _BYTES = ord("J"), ord("B")
-encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+
+
+def encode(message):
+    """JSON that any reader takes: lone surrogates, which only Python knows, become question marks."""
+    text = _encode(message)
+    return _encode(_whole(message)) if "\\ud" in text else text
+
+
+def _whole(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole(item) for item in value]
+    return value
 
 
 class Closed(Exception):

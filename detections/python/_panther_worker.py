@@ -96,7 +96,13 @@ class Worker:
 
     def _reply(self, batch, number, results, ops):
         """Keep what came of an event; many go to the host at once, as each message wakes it."""
-        reply = encode({"i": number, "results": results, "kv": ops})
+        try:
+            reply = encode({"i": number, "results": results, "kv": ops})
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            # what has no form as a message is the rules' own: the store forbids it, and outputs are texts
+            found = _describe(error)
+            results, ops = [{"rule": result["rule"], "error": found} for result in results], []
+            reply = encode({"i": number, "results": results, "kv": ops})
         if len(reply) > MAX_REPLY:
             for result in results:
                 if result.get("match", {}).get("context"):

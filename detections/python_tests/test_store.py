@@ -85,6 +85,36 @@ class Helpers(unittest.TestCase):
         for odd in (None, 5, ""):
             self.assertFalse(caching.check_account_age(odd))
 
+    def test_what_the_host_could_not_keep_is_an_error_of_the_rule(self):
+        lone = "\ud800"
+        for error, call in (
+            (UnicodeEncodeError, lambda: caching.increment_counter(lone)),
+            (UnicodeEncodeError, lambda: caching.get_string_set(lone)),
+            (UnicodeEncodeError, lambda: caching.add_to_string_set("k", lone)),
+            (UnicodeEncodeError, lambda: caching.put_string_set("k", [lone])),
+            (ValueError, lambda: caching.put_dictionary("k", {"a": lone})),
+            (ValueError, lambda: caching.put_dictionary("k", {"a": float("nan")})),
+            (ValueError, lambda: caching.put_dictionary("k", {"a": 10**30})),
+            (ValueError, lambda: caching.put_dictionary("k", {"a": "x" * 500_000})),
+            (ValueError, lambda: caching.get_counter("x" * 2049)),
+            (ValueError, lambda: caching.add_to_string_set("k", ["x" * 400_001])),
+            (ValueError, lambda: caching.put_string_set("k", ["x" * 400_001])),
+            (OverflowError, lambda: caching.increment_counter("k", 2**63)),
+            (OverflowError, lambda: caching.set_key_expiration("k", 2**63)),
+        ):
+            with self.assertRaises(error):
+                call()
+        nested = value = {}
+        for _ in range(40):
+            value["a"] = value = {}
+        with self.assertRaises(ValueError):
+            caching.put_dictionary("k", nested)
+        caching.increment_counter("k", 2**63 - 1)
+        with self.assertRaises(OverflowError):
+            caching.increment_counter("k")
+        self.assertEqual(self.ops(), [{"key": "k", "op": "add", "value": 2**63 - 1}, {"key": "k", "op": "expire", "at": NOW + DAYS_90}])
+        caching.get_counter("x" * 2048)
+
 
 class OverTheWire(unittest.TestCase):
     def test_a_rule_sees_its_own_writes_and_the_host_gets_them(self):

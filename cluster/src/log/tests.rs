@@ -293,3 +293,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn to_apply_many_small_entries_again_costs_as_much_as_to_apply_large_ones() {
+    let log = Log::open(Arc::new(MemoryFiles::default()), LogSettings::default()).unwrap();
+    append(&log, 1, 1..101);
+    assert!(log.entry_bytes() < 10_000);
+    assert_eq!(log.replay_cost(), 100 * LEAST_COST);
+    let large = Bytes::from(vec![0; 5 << 10]);
+    wait(|told| log.append(vec![(position(1, 101), large)], told)).unwrap();
+    assert_eq!(log.replay_cost(), 105 * LEAST_COST);
+    wait(|told| log.purge(position(1, 100), told)).unwrap();
+    assert_eq!(log.replay_cost(), 5 * LEAST_COST);
+}

@@ -14,7 +14,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ReadPolicy;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
-use panther_proto::v1::{Entry, Reply};
+use panther_proto::v1::{Entry, LogPosition, Reply};
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -32,6 +32,8 @@ use crate::storage::{SnapshotFile, StateStore, StoreSettings};
 const CATCHING_UP: Duration = Duration::from_millis(200);
 /// Bytes of log that are kept for the sake of a large state: a start reads them.
 const LONGEST_LOG: u64 = 1 << 30;
+/// Entries that take some seconds to be applied again.
+const MANY_ENTRIES: u64 = 10_000;
 /// The state's folder, below a node's.
 const STATE: &str = "state";
 /// How long a new node waits for a snapshot to be taken.
@@ -44,7 +46,8 @@ pub struct GroupSettings {
     pub log: LogSettings,
     /// The applied state.
     pub store: StoreSettings,
-    /// Bytes of log after which a snapshot is taken and the log cut; or half of what the last snapshot holds, if that is more: each writes the whole state.
+    /// Bytes of log ([`Log::replay_cost`]) after which a snapshot is taken and the log cut; or half of what the last snapshot holds, if that is more: each
+    /// writes the whole state. A node whose state is damaged applies that much again before it takes part.
     pub snapshot_log_bytes: u64,
     /// How often the log's size is looked at.
     pub snapshot_check: Duration,
@@ -188,6 +191,14 @@ impl Group {
             io::Result::Ok((log, store))
         })
         .await??;
+        let behind = |at: Option<LogPosition>| at.map_or(0, |at| at.index);
+        let again = behind(log.state().committed).saturating_sub(behind(store.applied().last));
+        if again > MANY_ENTRIES {
+            tracing::info!(
+                entries = again,
+                "entries of the log are applied again before this node takes part"
+            );
+        }
         let machine = StateMachine::start(store.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
         let (newest_format, newcomer_replays) = (settings.format, settings.newcomer_replays);
@@ -539,12 +550,12 @@ async fn take_snapshots(
     loop {
         ticks.tick().await;
         let (log, state) = (log.clone(), state.clone());
-        let Ok((bytes, last)) = offload(move || (log.entry_bytes(), last_snapshot(&state))).await
+        let Ok((cost, last)) = offload(move || (log.replay_cost(), last_snapshot(&state))).await
         else {
             return;
         };
         let due = settings.snapshot_log_bytes.max((last / 2).min(LONGEST_LOG));
-        if bytes >= due && raft.trigger().snapshot().await.is_err() {
+        if cost >= due && raft.trigger().snapshot().await.is_err() {
             return; // the group has stopped; its status says why
         }
     }

@@ -10,6 +10,10 @@ import json
 import _panther_store
 
 DEFAULT_TTL_SECONDS = 90 * 24 * 3600
+# What an item of the original's table may have: DynamoDB, limits of keys and items. Beyond them it is the rule that fails.
+MOST_KEY_BYTES = 2048
+MOST_ROW_BYTES = 400_000
+MOST_NESTING = 32  # of an item's attributes, there as well
 _FIRST_ABSOLUTE = 1_000_000_000
 
 
@@ -21,12 +25,21 @@ def _moment(epoch_seconds):
     if epoch_seconds is None:
         epoch_seconds = DEFAULT_TTL_SECONDS
     seconds = int(epoch_seconds)
-    return seconds if seconds >= _FIRST_ABSOLUTE else _store().time() + seconds
+    return _number(seconds if seconds >= _FIRST_ABSOLUTE else _store().time() + seconds)
+
+
+def _number(value):
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError("a number of the store has at most 64 bits")
+    return value
 
 
 def _key(key):
     if not isinstance(key, str) or not key:
         raise TypeError(f"a key of the store must be a string that is not empty, not {key!r}")
+    size = len(key.encode())
+    if size > MOST_KEY_BYTES:
+        raise ValueError(f"a key of the store has at most {MOST_KEY_BYTES} bytes, not {size}")
     return key
 
 
@@ -40,7 +53,29 @@ def _members(values):
     for member in members:
         if not isinstance(member, str):
             raise TypeError(f"a string set holds strings, not {type(member).__name__}")
+        member.encode()  # a lone surrogate has no form in the store
     return members
+
+
+def _sized(members):
+    size = sum(len(member.encode()) for member in members)
+    if size > MOST_ROW_BYTES:
+        raise ValueError(f"a row of the store has at most {MOST_ROW_BYTES} bytes, not {size}")
+    return members
+
+
+def _storable(value, depth=0):
+    """Raise for what is JSON to Python and not to the host: numbers beyond 64 bits, much nesting."""
+    if depth > MOST_NESTING:
+        raise ValueError(f"nested more than {MOST_NESTING} deep")
+    if isinstance(value, dict):
+        for item in value.values():
+            _storable(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _storable(item, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("a number beyond 64 bits")
 
 
 def ttl_expired(response):
@@ -58,7 +93,9 @@ def get_counter(key, force_ttl_check=False):
 def increment_counter(key, val=1, epoch_seconds=DEFAULT_TTL_SECONDS):
     """Add to the counter, set its time anew, and give its new value."""
     moment = _moment(epoch_seconds)
-    value = _store().add(_key(key), int(val))
+    value = int(val)
+    _number((_read(key, False)["count"] or 0) + _number(value))
+    value = _store().add(key, value)
     _store().expire(key, moment)
     return value
 
@@ -82,7 +119,12 @@ def put_dictionary(key, val, epoch_seconds=None):
     if not isinstance(val, Mapping):
         raise TypeError("put_dictionary: value is not a dictionary")
     try:
-        plain = json.loads(json.dumps(val, default=json_encoder))
+        text = json.dumps(val, default=json_encoder, allow_nan=False)
+        if len(text) > MOST_ROW_BYTES:
+            raise ValueError(f"a row of the store has at most {MOST_ROW_BYTES} bytes, not {len(text)}")
+        plain = json.loads(text)
+        _storable(plain)
+        json.dumps(plain, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(f"put_dictionary: value cannot be written as JSON: {error}") from error
     moment = _moment(epoch_seconds)
@@ -105,7 +147,7 @@ def get_string_set(key, force_ttl_check=False):
 def put_string_set(key, val, epoch_seconds=None):
     """Store a set in place of what was there; an empty one removes it."""
     members = set(val)
-    _members(members)
+    _sized(_members(members))
     if not members:
         reset_string_set(key)
         return
@@ -120,7 +162,8 @@ def add_to_string_set(key, val, epoch_seconds=DEFAULT_TTL_SECONDS):
     if not members:
         return get_string_set(key)
     moment = _moment(epoch_seconds)
-    result = _store().union(_key(key), members)
+    _sized(members | (_read(key, False)["set"] or set()))
+    result = _store().union(key, members)
     _store().expire(key, moment)
     return result
 

@@ -99,6 +99,7 @@ pub(super) async fn evaluate(
                     continue;
                 };
                 let event = job.event;
+                progress.loose.insert(event);
                 let rules = job.rules.get(progress.rule).copied().into_iter().collect();
                 let alone = Job {
                     rules,
@@ -181,7 +182,10 @@ impl Progress {
             return Ended::Python(None);
         };
         while let Some(rule) = job.rules.get(self.rule) {
-            let answer = native.with_rows(arena, &job.log_type, event, *rule, rows);
+            let (answer, loose) = native.with_rows(arena, &job.log_type, event, *rule, rows);
+            if loose {
+                self.loose.insert(job.event);
+            }
             let happened = matches!(answer, Answer::No | Answer::Match(..));
             let changes = rows.borrow_mut().end_pair(happened);
             match answer {
@@ -194,16 +198,11 @@ impl Progress {
                     detection: *rule as usize,
                     outcome: Outcome::Failed(Box::new((*error).clone())),
                 }),
-                Answer::Match(outputs, loose) => {
-                    if loose {
-                        self.loose.insert(job.event);
-                    }
-                    self.evaluation.verdicts.push(Verdict {
-                        event: job.event,
-                        detection: *rule as usize,
-                        outcome: Outcome::Matched(outputs),
-                    });
-                }
+                Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
+                    event: job.event,
+                    detection: *rule as usize,
+                    outcome: Outcome::Matched(outputs),
+                }),
             }
             self.evaluation.statistics.pairs_native += 1;
             if !changes.is_empty() {

@@ -274,7 +274,8 @@ impl Native {
         }
     }
 
-    /// Evaluates a rule that asks the key-value store, over rows that have been fetched. What it changes is in `rows` then.
+    /// Evaluates a rule that asks the key-value store, over rows that have been fetched. What it changes is in `rows` then. And whether Python might put
+    /// texts otherwise.
     pub(crate) fn with_rows<'e>(
         &'e self,
         arena: &'e Bump,
@@ -282,9 +283,10 @@ impl Native {
         event: &'e Map<'e>,
         rule: u32,
         rows: &'e RefCell<Rows>,
-    ) -> Answer {
+    ) -> (Answer, bool) {
         let mut run = self.over_rows(arena, log_type, event, rows);
-        self.answer(rule, &mut run)
+        let answer = self.answer(rule, &mut run);
+        (answer, run.loose)
     }
 
     fn over_rows<'e>(

@@ -18,6 +18,10 @@ const LIFE: i64 = 90 * 24 * 3600;
 const MOST_WANTED: usize = 10_000;
 /// A time from here on is a moment, one below counts from now.
 const FIRST_MOMENT: i64 = 1_000_000_000;
+/// Bytes of a key; beyond them the store's functions raise.
+const MOST_KEY_BYTES: usize = 2048;
+/// Bytes of a set, from which on Python judges whether it is too much.
+const LARGE_SET: usize = 300_000;
 
 /// Rows as an evaluation sees them, and what it has changed.
 #[derive(Debug, Default)]
@@ -198,6 +202,9 @@ impl<'e> Run<'e> {
             Some(_) if function == Builtin::CheckAccountAge => return Ok(Value::Bool(false)),
             _ => return Err(raise("TypeError")),
         };
+        if key.len() > MOST_KEY_BYTES {
+            return Err(raise("ValueError"));
+        }
         let mut rows = rows.borrow_mut();
         match function {
             Builtin::GetStringSet | Builtin::GetCounter => {
@@ -235,6 +242,7 @@ impl<'e> Run<'e> {
             }
             Builtin::PutStringSet => {
                 let values = self.members(given.take(1, "val"), false)?;
+                small(values.iter())?;
                 let row = rows.row(key)?;
                 if values.is_empty() {
                     rows.note(key, Change::ResetSet);
@@ -255,6 +263,7 @@ impl<'e> Run<'e> {
                 let at = moment(rows.now, given.take(2, "epoch_seconds"))?;
                 let mut all = rows.renewed(key)?.set.unwrap_or_default();
                 all.extend(values.iter().cloned());
+                small(all.iter())?;
                 rows.note(key, Change::Union { values });
                 rows.note(key, Change::Expire { at });
                 self.texts(all)
@@ -314,6 +323,13 @@ impl<'e> Run<'e> {
             })
             .collect()
     }
+}
+
+fn small<'e, 's>(texts: impl Iterator<Item = &'s String>) -> Done<'e, ()> {
+    if texts.map(String::len).sum::<usize>() > LARGE_SET {
+        return Err(Stop::Hole("a large set of the store"));
+    }
+    Ok(())
 }
 
 fn moment<'e>(now: i64, given: Option<Value<'e>>) -> Done<'e, i64> {

@@ -238,6 +238,20 @@ async fn a_rule_that_is_out_of_stack_fails_for_that_event() {
 }
 
 #[tokio::test]
+async fn what_the_store_could_not_keep_fails_for_that_event() {
+    for (key, kind) in [
+        ("'\\ud800'", "UnicodeEncodeError"),
+        ("'k' * 2049", "ValueError"),
+        ("'k', 2 ** 63", "OverflowError"),
+    ] {
+        let python = format!(
+            "from panther_detection_helpers.caching import increment_counter\ndef rule(event):\n    return event['n'] != 1 or increment_counter({key}) > 0\n"
+        );
+        fails_on_event_one(&python, kind).await;
+    }
+}
+
+#[tokio::test]
 async fn a_context_that_is_too_large_is_replaced_by_a_note() {
     let python = "def rule(event):\n    return event['n'] == 1\ndef alert_context(event):\n    return {'x': 'y' * 300_000}\n";
     beside_a_neighbour(python, |running, evaluation| {
@@ -279,10 +293,35 @@ async fn a_rule_that_imports_what_is_not_there_fails_on_each_of_its_events() {
 
 #[tokio::test]
 async fn a_module_that_ends_the_process_while_it_is_loaded_harms_itself_only() {
-    beside_a_neighbour("import os\nos._exit(1)\n", |running, evaluation| {
-        assert_eq!(running.errors(evaluation, "bad").len(), 3);
-    })
-    .await;
+    // Whatever it says of itself by its exit, and however.
+    for end in ["os._exit(1)", "os._exit(0)", "os.kill(os.getpid(), 9)"] {
+        beside_a_neighbour(&format!("import os\n{end}\n"), |running, evaluation| {
+            let errors = running.errors(evaluation, "bad");
+            assert_eq!(errors.len(), 3);
+            assert_eq!(errors[0].1.kind, "LoadDied");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn many_modules_that_end_the_process_are_all_left_out() {
+    let mut files = Files::default().rule("neighbour", NEIGHBOUR);
+    let ends: Vec<String> = (0..12).map(|number| format!("bad{number}")).collect();
+    for id in &ends {
+        files = files.rule(id, "import os\nos._exit(0)\n");
+    }
+    let running = files.engine().await;
+    let evaluation = running.evaluate(&["{\"n\":1}"]).await;
+    for id in &ends {
+        assert_eq!(
+            running.errors(&evaluation, id)[0].1.kind,
+            "LoadDied",
+            "{id}"
+        );
+    }
+    assert_eq!(running.matched(&evaluation, "neighbour").len(), 1);
+    running.engine.stop().await;
 }
 
 #[tokio::test]
