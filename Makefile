@@ -114,8 +114,10 @@ bench-peers:
 	@$(TARGET)/peers/release/bench-peers --scripts "$(PEERS)" --bin $(abspath $(TARGET))/demo --data "$(DATA)"
 
 # EACH: how many changed events are made of each test event; 40 make ten million pairs of event and rule, and take half an hour.
-EACH           ?= 3
-MUTATIONS_SEED ?= 1
+EACH            ?= 3
+MUTATIONS_SEED  ?= 1
+# How long the engine is given events that mean harm.
+HOSTILE_MINUTES ?= 5
 
 # PACK: a checkout of panther-analysis. SAMPLES: a folder of CloudTrail files (*.json.gz); without it the pack's tests alone are compared,
 # with it also the engine on the raw records, and a whole node fed with the files.
@@ -124,6 +126,8 @@ conformance: $(CORE)/ready
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
 	@$(CORE)/bin/python detections/conformance/wall_time.py --pack "$(PACK)" --tool $(CORE)/bin/panther_analysis_tool --pantherctl $(TARGET)/demo/pantherctl --python $(CORE)/bin/python
 	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
+	@$(TARGET)/demo/pantherctl detections compare "$(PACK)" --each 20 --seed $(MUTATIONS_SEED) --python $(CORE)/bin/python
+	@PANTHER_PACK="$(abspath $(PACK))" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" MINUTES=$(HOSTILE_MINUTES) $(CARGO) run --quiet --release -p panther-detections --example hostile
 	@$(CARGO) bench --quiet --no-run -p panther-detections --bench engine
 	@$(CORE)/bin/python detections/conformance/mutations.py --pack "$(abspath $(PACK))" --core-python "$$PWD/$(CORE)/bin/python" --each $(EACH) --seed $(MUTATIONS_SEED) \
 	  --bench $(CARGO) bench --quiet -p panther-detections --bench engine
