@@ -4,7 +4,6 @@
 //! Events are those of the pack's unit tests with a field or three changed, and in a third of them something hostile in the place of a value or beside
 //! it. Each minute it says how many there were and what memory the process takes. It ends with 1 if the engine fails, a rule's error is a defect of the
 //! engine's own, or memory has grown by more than half from the first quarter of the time to the last.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, 
 use panther_detections::pack::Pack;
 use panther_detections::testing::Changes;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
@@ -23,26 +22,39 @@ const AT_ONCE: usize = 64;
 /// Stands for something hostile until the event is text: most of it cannot be said in a value.
 const PLACE: &str = "@hostile@";
 
-fn main() {
-    let variable =
-        |name: &str, other: u64| std::env::var(name).map_or(other, |given| given.parse().unwrap());
-    let Some(pack) = std::env::var_os("PANTHER_PACK") else {
-        println!("set PANTHER_PACK");
-        return;
+/// Why a run could not be made.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let Some(folder) = std::env::var_os("PANTHER_PACK") else {
+        return Err("set PANTHER_PACK to the folder of a pack".into());
     };
-    let pack = Pack::read(&PathBuf::from(pack)).unwrap();
-    let time = Duration::from_secs(60 * variable("MINUTES", 60));
-    let seed = variable("SEED", 1);
+    let pack = Pack::read(&PathBuf::from(folder)).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        format!("PANTHER_PACK is no valid pack: {}", problems.join("; "))
+    })?;
+    let time = Duration::from_secs(60 * number("MINUTES", 60)?);
+    let seed = number("SEED", 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-        .unwrap();
-    if !runtime.block_on(run(&pack, time, seed)) {
+        .build()?;
+    if !runtime.block_on(run(&pack, time, seed))? {
         std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// A number from the environment, or another.
+fn number(name: &str, other: u64) -> Result<u64, Failure> {
+    match std::env::var(name) {
+        Ok(given) => given
+            .parse()
+            .map_err(|error| format!("{name}: {given}: {error}").into()),
+        Err(_) => Ok(other),
     }
 }
 
-async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
+async fn run(pack: &Pack, time: Duration, seed: u64) -> Result<bool, Failure> {
     let settings = EngineSettings {
         python: std::env::var_os("PANTHER_PYTHON")
             .unwrap_or_else(|| "python3".into())
@@ -52,7 +64,7 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
         shadow_one_in: 0,
         ..EngineSettings::default()
     };
-    let engine = Engine::start(settings, pack).await.unwrap();
+    let engine = Engine::start(settings, pack).await?;
     let originals: Vec<(&str, &Value)> = pack
         .detections
         .iter()
@@ -67,6 +79,9 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
         })
         .filter(|(log_type, event)| engine.rules(log_type) > 0 && event.is_object())
         .collect();
+    if originals.is_empty() {
+        return Err("the pack has no unit test of a rule that runs".into());
+    }
     let mut changes = Changes::new(seed, originals.iter().map(|(_, event)| *event));
     let mut chance = StdRng::seed_from_u64(seed);
     let begun = Instant::now();
@@ -78,7 +93,7 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
     while begun.elapsed() < time {
         let batch: Vec<EventInput> = (0..AT_ONCE)
             .map(|_| {
-                let (log_type, original) = originals.choose(&mut chance).unwrap();
+                let (log_type, original) = originals[chance.random_range(0..originals.len())];
                 let event = changes.of(original);
                 let json = if chance.random_ratio(1, 3) {
                     with_hostility(event, &mut chance)
@@ -86,7 +101,7 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
                     event.to_string()
                 };
                 EventInput {
-                    log_type: (*log_type).to_owned(),
+                    log_type: log_type.to_owned(),
                     json: json.into(),
                 }
             })
@@ -110,11 +125,12 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
         events += batch.len() as u64;
         if told.elapsed() > Duration::from_secs(60) {
             told = Instant::now();
-            memory.push(resident_kb());
+            let resident = resident_kb()?;
+            memory.push(resident);
             println!(
                 "{:>3} min: {events} events, {pairs} pairs, {lost} workers lost, {} MB",
                 begun.elapsed().as_secs() / 60,
-                memory.last().unwrap() >> 10
+                resident >> 10
             );
         }
     }
@@ -142,34 +158,32 @@ async fn run(pack: &Pack, time: Duration, seed: u64) -> bool {
             "it does not stand"
         }
     );
-    fine
+    Ok(fine)
 }
 
 /// The event as text, with something hostile in it.
 fn with_hostility(mut event: Value, chance: &mut StdRng) -> String {
-    let members = event.as_object_mut().unwrap();
-    let keys: Vec<String> = members.keys().cloned().collect();
-    match keys.choose(chance).filter(|_| chance.random_ratio(2, 3)) {
-        Some(key) => replace(&mut members[key.as_str()], chance),
-        None => drop(members.insert("beside".to_owned(), PLACE.into())),
+    match &mut event {
+        Value::Object(members) if members.is_empty() || chance.random_ratio(1, 3) => {
+            drop(members.insert("beside".to_owned(), PLACE.into()));
+        }
+        event => replace(event, chance),
     }
     let text = event.to_string();
     text.replacen(&format!("\"{PLACE}\""), &hostile(chance), 1)
 }
 
-/// Puts it in the place of a value, as deep inside as the dice say.
+/// Puts it in the place of a value inside, as deep as the dice say.
 fn replace(value: &mut Value, chance: &mut StdRng) {
-    let deeper = chance.random_ratio(2, 3);
-    match value {
-        Value::Object(members) if deeper && !members.is_empty() => {
-            let place = chance.random_range(0..members.len());
-            replace(members.values_mut().nth(place).unwrap(), chance);
-        }
-        Value::Array(items) if deeper && !items.is_empty() => {
-            let place = chance.random_range(0..items.len());
-            replace(&mut items[place], chance);
-        }
-        other => *other = PLACE.into(),
+    let inside: Vec<&mut Value> = match value {
+        Value::Object(members) => members.values_mut().collect(),
+        Value::Array(items) => items.iter_mut().collect(),
+        _ => Vec::new(),
+    };
+    match inside.into_iter().choose(chance) {
+        Some(inner) if chance.random_ratio(2, 3) => replace(inner, chance),
+        Some(inner) => *inner = PLACE.into(),
+        None => *value = PLACE.into(),
     }
 }
 
@@ -222,23 +236,21 @@ fn hostile(chance: &mut StdRng) -> String {
                 "../../etc/passwd",
                 "1e999",
                 "NaN"
-            ]
-            .choose(chance)
-            .unwrap()
+            ][chance.random_range(0..7)]
         ),
         14 => format!("\"x{:x}\"", chance.random::<u128>()),
         _ => format!(
             "[{}]",
             ["1e309", "-0.0", "18446744073709551616", "1E400", "0.1e-400"]
-                .choose(chance)
-                .unwrap()
+                [chance.random_range(0..5)]
         ),
     }
 }
 
-fn resident_kb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+/// Memory that this process has in use, in kilobytes (`VmRSS`).
+fn resident_kb() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap()
+        .ok_or_else(|| "/proc/self/status has no VmRSS".into())
 }

@@ -95,9 +95,9 @@ pub async fn trials(
     each: usize,
     seed: u64,
     at_once: usize,
+    now: SystemTime,
     mut told: impl FnMut(&Detection, Trial),
 ) -> Result<(), EngineFault> {
-    let now = SystemTime::now();
     let native = pack.detections.iter().enumerate();
     let native = native.filter(|(index, _)| engine.is_native(*index));
     let mut tried = stream::iter(native)

@@ -203,7 +203,7 @@ async fn a_pack_on_trial_shows_where_rust_and_python_do_not_agree() {
     let told = |detection: &panther_detections::pack::Detection, trial| {
         tried.insert(detection.id.clone(), trial);
     };
-    testing::trials(&running.engine, &running.pack, 50, 7, 2, told)
+    testing::trials(&running.engine, &running.pack, 50, 7, 2, now(), told)
         .await
         .unwrap();
     let names: Vec<&str> = tried.keys().map(String::as_str).collect();

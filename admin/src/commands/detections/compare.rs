@@ -1,7 +1,7 @@
 //! detections compare: whether Rust and Python say the same of each rule of a pack, as every node asks of what it is given.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use panther_detections::engine::{Engine, EngineSettings};
@@ -53,6 +53,7 @@ impl Compare {
             self.each,
             self.seed,
             at_once,
+            SystemTime::now(),
             |detection, tried| {
                 rules += 1;
                 events += tried.events;
