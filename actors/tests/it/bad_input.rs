@@ -299,15 +299,8 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
             .any(|(rule, kind, _)| *rule == json!("Hangs") && *kind == json!("RULE_ERROR")),
         "{counts:?}"
     );
-    let listed = world
-        .invoke(
-            "panther-analysis-api",
-            "listDetections",
-            json!({"nameContains": "Hangs"}),
-        )
-        .await
-        .unwrap();
-    assert_eq!(listed["detections"][0]["state"], "suspended");
+    let detection = detection(&world, "Hangs").await;
+    assert_eq!(detection["state"], "suspended");
     let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
     assert!(
         alarms["alarms"]
@@ -316,6 +309,16 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
         "{alarms}"
     );
     world.stop().await;
+}
+
+/// The one detection whose name holds this.
+async fn detection(world: &World, name: &str) -> Value {
+    let request = json!({"nameContains": name});
+    let listed = world
+        .invoke("panther-analysis-api", "listDetections", request)
+        .await
+        .unwrap();
+    listed["detections"][0].clone()
 }
 
 /// Writes a pack with one rule, `Differs`: what changes the engine's own classes is not seen in Rust.
@@ -341,15 +344,8 @@ async fn a_pack_is_tried_before_an_event_needs_it() {
             alarms.to_string().contains("rule differs Differs")
         })
         .await;
-    let listed = world
-        .invoke(
-            "panther-analysis-api",
-            "listDetections",
-            json!({"nameContains": "Differs"}),
-        )
-        .await
-        .unwrap();
-    assert_eq!(listed["detections"][0]["state"], "python", "{listed}");
+    let detection = detection(&world, "Differs").await;
+    assert_eq!(detection["state"], "python", "{detection}");
     world.stop().await;
 }
 
@@ -363,15 +359,7 @@ async fn a_rule_of_which_python_says_something_else_is_left_to_it_with_an_alarm(
     // The first event after a start is evaluated both ways.
     world.ingest(&id, &token, GOOD.to_owned()).await;
     world.settle().await;
-    let listed = world
-        .invoke(
-            "panther-analysis-api",
-            "listDetections",
-            json!({"nameContains": "Differs"}),
-        )
-        .await
-        .unwrap();
-    let detection = &listed["detections"][0];
+    let detection = detection(&world, "Differs").await;
     assert_eq!(detection["state"], "python");
     assert!(
         detection["stateReason"]
