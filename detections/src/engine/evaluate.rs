@@ -1,6 +1,7 @@
 //! One evaluation: events cut into chunks, each chunk run to its end whatever its rules do to the workers.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::pool::Pool;
@@ -10,7 +11,7 @@ use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdi
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
 use super::{Engine, EngineFault, KeyValueView, Selection, stored};
-use crate::native::{Answer, Native, Site};
+use crate::native::{Answer, Native, Rows, Site};
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -99,14 +100,16 @@ async fn chunk(
         mut evaluation,
         mut jobs,
         storing,
+        wanted,
         shadows,
         raising,
-    } = planned(engine, &events[range.clone()], range.start).await?;
+    } = planned(engine, &events[range.clone()], range.start, now).await?;
     if !storing.is_empty() {
         if engine.selection.share_rows(&jobs) {
             join(&mut jobs, storing, &mut evaluation.statistics);
         } else {
-            let part = stored::evaluate(engine, &engine.pool, &storing, now, store, strikes);
+            let part =
+                stored::evaluate(engine, &engine.pool, &storing, wanted, now, store, strikes);
             evaluation.append(part.await?.evaluation);
         }
     }
@@ -189,11 +192,12 @@ async fn planned(
     engine: &Engine,
     events: &[EventInput],
     first: usize,
+    now: f64,
 ) -> Result<Planned, EngineFault> {
     engine.pool.open()?;
     let selection = std::sync::Arc::clone(&engine.selection);
     let events = events.to_vec();
-    tokio::task::spawn_blocking(move || selection.plan(&events, first))
+    tokio::task::spawn_blocking(move || selection.plan(&events, first, now))
         .await
         .map_err(|error| EngineFault::Native {
             reason: error.to_string(),
@@ -211,8 +215,10 @@ impl Selection {
             .any(|rule| native.may_store(*rule))
     }
 
-    fn plan(&self, events: &[EventInput], first: usize) -> Planned {
+    fn plan(&self, events: &[EventInput], first: usize, now: f64) -> Planned {
         let begun = std::time::Instant::now();
+        #[allow(clippy::cast_possible_truncation)]
+        let rows = RefCell::new(Rows::to_find_out(now as i64));
         let mut evaluation = Evaluation::default();
         let mut jobs = Vec::new();
         let mut storing = Vec::new();
@@ -263,7 +269,7 @@ impl Selection {
                         });
                     }
                 };
-                let left = decide(native, &arena, &input.log_type, read, &rules, take);
+                let left = decide(native, &arena, &input.log_type, read, &rules, &rows, take);
                 rules = left.python;
                 let sites = left.raising.into_iter();
                 raising.extend(sites.map(|(rule, site)| ((event, rule), site)));
@@ -294,6 +300,7 @@ impl Selection {
             evaluation,
             jobs,
             storing,
+            wanted: rows.into_inner().wanted(),
             shadows,
             raising,
         }
@@ -324,6 +331,8 @@ struct Planned {
     jobs: Vec<Job>,
     /// Rules that ask the key-value store, to be evaluated one event after the other.
     storing: Vec<Job>,
+    /// The rows that they ask for, as far as that does not hang on what is in them.
+    wanted: BTreeSet<String>,
     /// What Python is expected to say of events that it evaluates as well.
     shadows: Vec<Shadow>,
     /// Where pairs of `jobs` raised, by event and rule.
@@ -346,10 +355,11 @@ pub(super) fn decide<'e>(
     log_type: &str,
     event: &'e crate::event::Map<'e>,
     rules: &[u32],
+    rows: &'e RefCell<Rows>,
     mut take: impl FnMut(u32, Option<Outcome>, bool),
 ) -> Left {
     let mut left = Left::default();
-    native.evaluate(arena, log_type, event, rules, |rule, answer| match answer {
+    let answered = |rule, answer| match answer {
         Answer::No => take(rule, None, false),
         Answer::Match(outputs, loose) => {
             take(rule, Some(Outcome::Matched(outputs)), loose);
@@ -364,7 +374,8 @@ pub(super) fn decide<'e>(
             left.python.push(rule);
             left.raising.extend(site.map(|site| (rule, site)));
         }
-    });
+    };
+    native.evaluate(arena, log_type, event, rules, rows, answered);
     left
 }
 

@@ -24,7 +24,7 @@ struct Progress {
 
 enum Ended {
     Done,
-    Missing(BTreeSet<String>),
+    Missing(String),
     /// And where it raised, if what Python says of that is worth keeping.
     Python(Option<Site>),
 }
@@ -37,17 +37,23 @@ pub(super) struct Stored {
     pub(super) loose: BTreeSet<usize>,
 }
 
-/// Evaluates all jobs. A pair that is for Python goes there by itself, with what those before it have written.
+/// Evaluates all jobs; `wanted` are the rows that are known to be asked for, fetched at once. A pair that is for Python goes there by itself, with what
+/// those before it have written.
 pub(super) async fn evaluate(
     engine: &Engine,
     pool: &Pool,
     jobs: &[Job],
+    wanted: BTreeSet<String>,
     now: f64,
     store: &mut Store<'_>,
     strikes: &Strikes,
 ) -> Result<Stored, EngineFault> {
     #[allow(clippy::cast_possible_truncation)]
-    let rows = Rows::new(now as i64);
+    let mut rows = Rows::new(now as i64);
+    for key in wanted {
+        let row = store.read(&key).await?;
+        rows.fetched(&key, row);
+    }
     let shared: Arc<[Job]> = jobs.into();
     let mut all = Evaluation::default();
     let mut progress = Progress {
@@ -57,13 +63,10 @@ pub(super) async fn evaluate(
         job: 0,
         rule: 0,
     };
-    // Most rows are known to be asked for before anything is evaluated: they are fetched at once.
-    let mut first = true;
     loop {
         let (selection, jobs) = (Arc::clone(&engine.selection), Arc::clone(&shared));
         let (after, ended) = tokio::task::spawn_blocking(move || {
             let ended = match &selection.native {
-                Some(native) if first => Ended::Missing(progress.asked_for(native, &jobs)),
                 Some(native) => progress.go_on(native, &jobs),
                 None => Ended::Python(None),
             };
@@ -74,7 +77,6 @@ pub(super) async fn evaluate(
             reason: error.to_string(),
         })?;
         progress = after;
-        first = false;
         let part = std::mem::take(&mut progress.evaluation);
         for change in part.effects.iter().flat_map(|effects| &effects.changes) {
             store.note(&change.key, change.change.clone());
@@ -88,11 +90,9 @@ pub(super) async fn evaluate(
                     loose: progress.loose,
                 });
             }
-            Ended::Missing(keys) => {
-                for key in keys {
-                    let row = store.read(&key).await?;
-                    progress.rows.fetched(&key, row);
-                }
+            Ended::Missing(key) => {
+                let row = store.read(&key).await?;
+                progress.rows.fetched(&key, row);
             }
             Ended::Python(site) => {
                 let Some(job) = shared.get(progress.job) else {
@@ -137,22 +137,6 @@ fn by_event(effects: Vec<Effects>) -> Vec<Effects> {
 }
 
 impl Progress {
-    /// The rows that all pairs ask for, as far as that does not hang on what is in them.
-    fn asked_for(&self, native: &Native, jobs: &[Job]) -> BTreeSet<String> {
-        let rows = RefCell::new(self.rows.to_find_out());
-        let mut arena = bumpalo::Bump::new();
-        for job in jobs {
-            arena.reset();
-            let Ok(event) = crate::event::read(&arena, &job.json) else {
-                continue;
-            };
-            for rule in &job.rules {
-                native.look_for_rows(&arena, &job.log_type, event, *rule, &rows);
-            }
-        }
-        rows.into_inner().wanted()
-    }
-
     fn go_on(&mut self, native: &Native, jobs: &[Job]) -> Ended {
         let mut arena = bumpalo::Bump::new();
         while let Some(job) = jobs.get(self.job) {
@@ -189,7 +173,7 @@ impl Progress {
             let happened = matches!(answer, Answer::No | Answer::Match(..));
             let changes = rows.borrow_mut().end_pair(happened);
             match answer {
-                Answer::Missing(key) => return Ended::Missing([key].into()),
+                Answer::Missing(key) => return Ended::Missing(key),
                 Answer::Python(site) => return Ended::Python(site),
                 Answer::Store => return Ended::Python(None),
                 Answer::No => {}

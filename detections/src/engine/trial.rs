@@ -3,7 +3,8 @@
 //! What the engine would say counts as Rust's word, guards included. Python says its own in a worker apart, since a rule may leave something behind in
 //! it, and made-up events are to leave nothing.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::evaluate::{decide, in_python, learn};
@@ -13,7 +14,7 @@ use super::strikes::Strikes;
 use super::verdict::{Difference, EmptyView, Evaluation, EventInput, KeyValueChange, Outcome};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault, Selection, stored};
-use crate::native::{Native, Site};
+use crate::native::{Native, Rows, Site};
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -96,8 +97,16 @@ impl Rule<'_> {
                 .collect()
         };
         let (engine, now, strikes) = (self.engine, self.now, self.strikes());
-        let native =
-            stored::evaluate(engine, pool, &jobs(true), now, &mut self.store(), &strikes).await?;
+        let native = stored::evaluate(
+            engine,
+            pool,
+            &jobs(true),
+            BTreeSet::new(),
+            now,
+            &mut self.store(),
+            &strikes,
+        )
+        .await?;
         let strikes = self.strikes();
         let mut python =
             in_python(engine, pool, jobs(false), now, &mut self.store(), &strikes).await?;
@@ -189,6 +198,7 @@ impl Selection {
         let Some(native) = &self.native else {
             return tried;
         };
+        let rows = RefCell::new(Rows::to_find_out(0));
         let mut arena = bumpalo::Bump::new();
         for (place, input) in events.iter().enumerate() {
             arena.reset();
@@ -210,6 +220,7 @@ impl Selection {
                     log_type,
                     event,
                     &[rule],
+                    &rows,
                     |rule, said, loose| {
                         tried.evaluation.statistics.pairs_native += 1;
                         shadow.expect(rule, said, loose);

@@ -85,6 +85,17 @@ impl<'e> Reads<'e> {
     }
 }
 
+/// What is under a key: all that look-ups can tell, those with regard to case and those without.
+pub(crate) enum Peeked<'e> {
+    /// Both find this.
+    Exact(Node<'e>),
+    /// It is spelt otherwise: only a look-up without regard to case finds this.
+    Spelt(Node<'e>),
+    Absent,
+    /// A look-up with regard to case finds nothing; of the other only Python can tell.
+    Unknown,
+}
+
 /// What a look-up without regard to case gave.
 pub(crate) enum Found<'e> {
     Yes(Node<'e>),
@@ -117,18 +128,24 @@ impl<'e> Map<'e> {
         self.reads
     }
 
-    /// The value under exactly this key, without being noted. Outer `None`: it is not there, but some spelling of it may be.
-    pub(crate) fn peek(&self, key: &str) -> Option<Option<Node<'e>>> {
-        let mut spelt = self.odd_keys;
+    /// What is under this key, without being noted.
+    pub(crate) fn peek(&self, key: &str) -> Peeked<'e> {
+        let mut spelt = None;
         for (name, node) in self.members {
             if name.len() == key.len() {
                 if *name == key {
-                    return Some(Some(*node));
+                    return Peeked::Exact(*node);
                 }
-                spelt |= name.eq_ignore_ascii_case(key);
+                if spelt.is_none() && name.eq_ignore_ascii_case(key) {
+                    spelt = Some(*node);
+                }
             }
         }
-        (!spelt).then_some(None)
+        match spelt {
+            _ if self.odd_keys || !key.is_ascii() => Peeked::Unknown,
+            Some(node) => Peeked::Spelt(node),
+            None => Peeked::Absent,
+        }
     }
 
     /// The value under this key in whatever case, without being noted. `Err` if there are two spellings of it, or may be.
@@ -161,29 +178,15 @@ impl<'e> Map<'e> {
 
     /// The value under this key; failing that, the first under another spelling of its letters' case.
     pub(crate) fn find(&self, key: &'e str) -> Found<'e> {
-        let mut spelt = None;
-        for (name, node) in self.members {
-            if name.len() == key.len() {
-                if *name == key {
-                    self.reads.note(self, key, Some(*node));
-                    return Found::Yes(*node);
-                }
-                if spelt.is_none() && name.eq_ignore_ascii_case(key) {
-                    spelt = Some(*node);
-                }
+        let found = match self.peek(key) {
+            Peeked::Exact(node) | Peeked::Spelt(node) => Some(node),
+            Peeked::Absent => None,
+            Peeked::Unknown => {
+                self.reads.whole.set(true);
+                return Found::Unknown;
             }
-        }
-        if spelt.is_some() {
-            // An exact look-up would not find it: two kinds of look-up, two answers.
-            self.reads.whole.set(true);
-        }
-        match spelt {
-            _ if self.odd_keys || !key.is_ascii() => Found::Unknown,
-            Some(node) => Found::Yes(node),
-            None => {
-                self.reads.note(self, key, None);
-                Found::No
-            }
-        }
+        };
+        self.reads.note(self, key, found);
+        found.map_or(Found::No, Found::Yes)
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
-use crate::event::{Map, Node, Read};
+use crate::event::{Map, Node, Peeked, Read};
 
 /// Events from which the fields are learnt.
 const LEARNT_FROM: u32 = 400;
@@ -79,12 +79,23 @@ pub(super) enum Recollection {
     /// Only these rules may say anything but no.
     Only(Arc<[u32]>),
     /// Such an event is new: show it to all, and [`Memo::keep`] who said no, under this key.
-    New(Box<[u8]>),
+    New(Key),
     /// More is to be learnt first: [`Memo::learn`].
     Learn,
     /// Nothing, and nothing is to be kept of it.
     Nothing,
 }
+
+/// What an event has in the fields.
+#[derive(Debug)]
+pub(super) struct Key {
+    said: Box<[u8]>,
+    /// Fields, by their places, of which the key does not say all that a look-up tells.
+    unsaid: Places,
+}
+
+/// A bit for each of at most [`MOST_FIELDS`] fields.
+type Places = u16;
 
 impl Memo {
     pub(super) fn new() -> Self {
@@ -98,20 +109,22 @@ impl Memo {
             State::Learning(_) => Recollection::Learn,
             State::Off => Recollection::Nothing,
             State::Ready(ready) => {
-                let mut key = Vec::with_capacity(128);
-                if !ready
-                    .fields
-                    .iter()
-                    .all(|field| encode(&mut key, event, field))
-                {
-                    return Recollection::Nothing;
+                let mut said = Vec::with_capacity(128);
+                let mut unsaid = 0;
+                for (place, field) in ready.fields.iter().enumerate() {
+                    if !encode(&mut said, event, field) {
+                        unsaid |= 1 << place;
+                    }
                 }
-                match ready.known.get(key.as_slice()) {
+                match ready.known.get(said.as_slice()) {
                     Some(rules) => {
                         ready.hits.fetch_add(1, Ordering::Relaxed);
                         Recollection::Only(Arc::clone(rules))
                     }
-                    None => Recollection::New(key.into_boxed_slice()),
+                    None => Recollection::New(Key {
+                        said: said.into_boxed_slice(),
+                        unsaid,
+                    }),
                 }
             }
         }
@@ -174,18 +187,23 @@ impl Memo {
         }
     }
 
-    /// Whether what a rule looked up is all within the fields.
-    pub(super) fn covers(&self, looked_up: &[Path]) -> bool {
-        match &*self.state.read() {
-            State::Ready(ready) => looked_up
+    /// Whether what a rule looked up is all within the fields of which the key says what they hold.
+    pub(super) fn covers(&self, key: &Key, looked_up: &[Path]) -> bool {
+        let State::Ready(ready) = &*self.state.read() else {
+            return false;
+        };
+        let told = |path: &Path| {
+            ready
+                .fields
                 .iter()
-                .all(|path| ready.fields.iter().any(|field| field.starts_with(path))),
-            _ => false,
-        }
+                .enumerate()
+                .any(|(place, field)| key.unsaid & (1 << place) == 0 && field.starts_with(path))
+        };
+        looked_up.iter().all(told)
     }
 
     /// Keeps which rules have to look at events with this key.
-    pub(super) fn keep(&self, key: Box<[u8]>, rules: Vec<u32>) {
+    pub(super) fn keep(&self, key: Key, rules: Vec<u32>) {
         let mut state = self.state.write();
         let State::Ready(ready) = &mut *state else {
             return;
@@ -198,21 +216,34 @@ impl Memo {
             ready.known.clear();
             ready.hits.store(0, Ordering::Relaxed);
         }
-        ready.known.insert(key, rules.into());
+        ready.known.insert(key.said, rules.into());
     }
 }
 
 /// Appends what an event has at a path, in a form that tells apart what a look-up on the way to it or at its end tells apart. False if that cannot
-/// be said in short.
+/// be said in short; then what is appended says that.
 fn encode(out: &mut Vec<u8>, event: &Map<'_>, path: &[Box<str>]) -> bool {
     let mut map = event;
     for (depth, key) in path.iter().enumerate() {
         let depth = u8::try_from(depth).unwrap_or(u8::MAX);
-        let Some(found) = map.peek(key) else {
-            return false;
+        let mut said = true;
+        let found = match map.peek(key) {
+            Peeked::Exact(found) => Some(found),
+            Peeked::Spelt(found) => {
+                out.extend([8, depth]);
+                Some(found)
+            }
+            Peeked::Absent => {
+                out.push(0);
+                None
+            }
+            Peeked::Unknown => {
+                out.push(9);
+                None
+            }
         };
         match found {
-            None => out.push(0),
+            None => {}
             Some(Node::Null) => out.push(1),
             Some(Node::Bool(value)) => out.extend([2, u8::from(value)]),
             Some(Node::Int(value)) => {
@@ -227,7 +258,11 @@ fn encode(out: &mut Vec<u8>, event: &Map<'_>, path: &[Box<str>]) -> bool {
                 out.extend([5, u8::try_from(text.len()).unwrap_or(u8::MAX)]);
                 out.extend(text.as_bytes());
             }
-            Some(Node::Text(_) | Node::Big) => return false,
+            Some(Node::Text(_) | Node::Big) => {
+                said = false;
+                out.push(10);
+            }
+            Some(Node::List([])) => out.push(11),
             Some(Node::List(_)) => out.push(6),
             Some(Node::Map(inner)) if usize::from(depth) + 1 < path.len() => {
                 map = inner;
@@ -237,12 +272,12 @@ fn encode(out: &mut Vec<u8>, event: &Map<'_>, path: &[Box<str>]) -> bool {
         }
         // Where the way ended.
         out.push(depth);
-        return true;
+        return said;
     }
     true
 }
 
-/// The paths that a rule has looked up, given its look-ups in order. `None` if it went beyond what a path says: into a list.
+/// The paths that a rule has looked up, given its look-ups in order. `None` if it went beyond what a path says: into a list that is not empty.
 pub(super) fn paths(event: &Map<'_>, reads: &[Read<'_>]) -> Option<Vec<Path>> {
     let mut places: Vec<(*const (), Path)> = vec![(std::ptr::from_ref(event).cast(), Path::new())];
     let mut paths = Vec::with_capacity(reads.len());
@@ -251,11 +286,14 @@ pub(super) fn paths(event: &Map<'_>, reads: &[Read<'_>]) -> Option<Vec<Path>> {
         let mut path = places.iter().find(|(place, _)| *place == of)?.1.clone();
         path.push(read.key.into());
         match read.found {
-            Some(Node::List(_)) => return None,
+            Some(Node::List([_, ..])) => return None,
             Some(Node::Map(map)) => {
                 let place: *const () = std::ptr::from_ref(map).cast();
-                if !places.iter().any(|(known, _)| *known == place) {
-                    places.push((place, path.clone()));
+                match places.iter().find(|(known, _)| *known == place) {
+                    None => places.push((place, path.clone())),
+                    // Under two spellings: another event may have two mappings there.
+                    Some((_, other)) if *other != path => return None,
+                    Some(_) => {}
                 }
             }
             _ => {}

@@ -213,9 +213,10 @@ impl Native {
             Recollection::New(key) => {
                 let looks = |rule: &u32| {
                     self.looked_up(arena, log_type, event, *rule)
-                        .is_none_or(|paths| !memo.covers(&paths))
+                        .is_none_or(|paths| !memo.covers(&key, &paths))
                 };
-                memo.keep(key, all.filter(looks).collect());
+                let rules = all.filter(looks).collect();
+                memo.keep(key, rules);
             }
         }
         guarded(None)
@@ -249,17 +250,19 @@ impl Native {
         }
     }
 
-    /// Evaluates rules over one event, each by itself.
+    /// Evaluates rules over one event, each by itself. Of those that ask the key-value store it is found out in `rows` what they ask for.
     pub(crate) fn evaluate<'e>(
         &'e self,
         arena: &'e Bump,
         log_type: &str,
         event: &'e Map<'e>,
         rules: &[u32],
+        rows: &'e RefCell<Rows>,
         mut take: impl FnMut(u32, Answer),
     ) {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
+        run.finding_out = Some(rows);
         for rule in rules {
             let begun = self.spent.is_some().then(Instant::now);
             let answer = self.answer(*rule, &mut run);
@@ -284,41 +287,11 @@ impl Native {
         rule: u32,
         rows: &'e RefCell<Rows>,
     ) -> (Answer, bool) {
-        let mut run = self.over_rows(arena, log_type, event, rows);
-        let answer = self.answer(rule, &mut run);
-        (answer, run.loose)
-    }
-
-    fn over_rows<'e>(
-        &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
-        rows: &'e RefCell<Rows>,
-    ) -> run::Run<'e> {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         run.rows = Some(rows);
-        run
-    }
-
-    /// Lets a rule ask for rows, and forgets what it says.
-    pub(crate) fn look_for_rows<'e>(
-        &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
-        rule: u32,
-        rows: &'e RefCell<Rows>,
-    ) {
-        let detection = self.program.detections.get(&rule);
-        let Some(detection) = detection.filter(|of| !of.demoted.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let mut run = self.over_rows(arena, log_type, event, rows);
-        // What it finds missing, or raises, it will find again.
-        let _ = run.over_event(detection.rule);
-        rows.borrow_mut().end_pair(false);
+        let answer = self.answer(rule, &mut run);
+        (answer, run.loose)
     }
 
     /// Evaluates a pair, and notes why it is left to Python if it is.

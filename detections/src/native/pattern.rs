@@ -1,11 +1,13 @@
 //! Regular expressions and file name patterns, where they mean the same as in Python.
 //!
 //! A pattern is used on ASCII texts only, where letter classes agree. What is written differently, or searched in another order, is refused when the
-//! pattern is made.
+//! pattern is made. It is compiled when it is first needed: any text of a module that imports `re` may turn out to be one.
+
+use std::sync::OnceLock;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
-use regex::Regex;
+use regex::bytes::{NoExpand, Regex, RegexBuilder};
 
 use super::value::{Done, Stop};
 
@@ -18,16 +20,17 @@ const ASCII: u64 = 256;
 /// Bytes that a compiled pattern may take.
 const LARGEST: usize = 1 << 20;
 
-/// A compiled pattern.
+/// A pattern.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    search: Regex,
-    start: Regex,
-    whole: Regex,
+    /// Its text, as it is spelt here.
+    text: Box<str>,
+    /// Its flags, in front of the text.
+    flags: Box<str>,
     /// `$` also stands before a last line break in Python.
     dollar: bool,
-    /// Whether it can match nothing at all, after which Python goes on otherwise.
-    pub(super) empty: bool,
+    /// Compiled for each [`Way`]; inner `None`: it is none, or too large.
+    compiled: [OnceLock<Option<Regex>>; 3],
 }
 
 /// What a pattern found.
@@ -75,23 +78,38 @@ impl Pattern {
         } else {
             String::new()
         };
-        let compile = |text: String| {
-            regex::RegexBuilder::new(&text)
-                .size_limit(LARGEST)
-                .build()
-                .ok()
-        };
-        let search = compile(format!("{prefix}{text}"))?;
         Some(Self {
-            empty: search.is_match("")
-                || text.contains("\\b")
-                || text.contains("\\B")
-                || text.contains('^'),
-            start: compile(format!("{prefix}\\A(?:{text})"))?,
-            whole: compile(format!("{prefix}\\A(?:{text})\\z"))?,
-            search,
+            text: text.into(),
+            flags: prefix.into(),
             dollar: dollar && flags & MULTILINE == 0,
+            compiled: Default::default(),
         })
+    }
+
+    fn compiled<'e>(&self, way: Way) -> Done<'e, &Regex> {
+        let Self { text, flags, .. } = self;
+        let compile = || {
+            let text = match way {
+                Way::Search => format!("{flags}{text}"),
+                Way::Start => format!("{flags}\\A(?:{text})"),
+                Way::Whole => format!("{flags}\\A(?:{text})\\z"),
+            };
+            // In ASCII all classes are small.
+            let mut builder = RegexBuilder::new(&text);
+            builder.unicode(false).size_limit(LARGEST).build().ok()
+        };
+        self.compiled[way as usize]
+            .get_or_init(compile)
+            .as_ref()
+            .ok_or(Stop::Hole("a regular expression"))
+    }
+
+    /// Whether it can match nothing at all, after which Python goes on otherwise.
+    fn may_be_empty(&self, search: &Regex) -> bool {
+        search.is_match(b"")
+            || self.text.contains("\\b")
+            || self.text.contains("\\B")
+            || self.text.contains('^')
     }
 
     fn check<'e>(&self, text: &str) -> Done<'e, ()> {
@@ -111,14 +129,16 @@ impl Pattern {
         text: &'e str,
     ) -> Done<'e, Option<Match<'e>>> {
         self.check(text)?;
-        let regex = match way {
-            Way::Search => &self.search,
-            Way::Start => &self.start,
-            Way::Whole => &self.whole,
-        };
-        Ok(regex.captures(text).map(|found| {
+        let regex = self.compiled(way)?;
+        if regex.captures_len() == 1 {
+            return Ok(regex.find(text.as_bytes()).map(|found| Match {
+                groups: arena.alloc([text.get(found.range())]),
+                names: &[],
+            }));
+        }
+        Ok(regex.captures(text.as_bytes()).map(|found| {
             let mut groups = ArenaVec::new_in(arena);
-            groups.extend(found.iter().map(|group| group.map(|group| group.as_str())));
+            groups.extend(found.iter().map(|group| text.get(group?.range())));
             let mut names = ArenaVec::new_in(arena);
             names.extend(
                 regex
@@ -136,16 +156,17 @@ impl Pattern {
     /// All that it finds, one after the other: the whole and its groups, which are empty where they took no part.
     pub(super) fn find_all<'e>(&self, text: &'e str) -> Done<'e, Vec<Vec<&'e str>>> {
         self.check(text)?;
-        if self.empty {
+        let search = self.compiled(Way::Search)?;
+        if self.may_be_empty(search) {
             return Err(Stop::Hole("a pattern that may match nothing"));
         }
-        Ok(self
-            .search
-            .captures_iter(text)
+        Ok(search
+            .captures_iter(text.as_bytes())
             .map(|found| {
                 found
                     .iter()
-                    .map(|group| group.map_or("", |group| group.as_str()))
+                    .map(|group| group.and_then(|group| text.get(group.range())))
+                    .map(Option::unwrap_or_default)
                     .collect()
             })
             .collect())
@@ -154,13 +175,12 @@ impl Pattern {
     /// Replaces all that it finds by a text without references.
     pub(super) fn replace<'e>(&self, text: &'e str, by: &str) -> Done<'e, String> {
         self.check(text)?;
-        if self.empty || by.contains('\\') {
+        let search = self.compiled(Way::Search)?;
+        if self.may_be_empty(search) || by.contains('\\') {
             return Err(Stop::Hole("a replacement with references"));
         }
-        Ok(self
-            .search
-            .replace_all(text, regex::NoExpand(by))
-            .into_owned())
+        let replaced = search.replace_all(text.as_bytes(), NoExpand(by.as_bytes()));
+        String::from_utf8(replaced.into_owned()).map_err(|_| Stop::Hole("a replacement"))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A row that has not been fetched stops the evaluation with [`Stop::Missing`]; the evaluation has had no effect and is begun again once it is there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 
 use bumpalo::collections::Vec as ArenaVec;
@@ -31,8 +31,16 @@ pub(crate) struct Rows {
     changes: Vec<KeyValueChange>,
     /// What rules take for the present, in Unix seconds.
     now: i64,
-    /// Rows that were asked for and had not been fetched, where it is only to be found out which are: they are taken to be empty meanwhile.
-    wanted: Option<RefCell<BTreeSet<String>>>,
+    /// Where it is only to be found out which rows are asked for: they are taken to be empty meanwhile.
+    wanted: Option<Wanted>,
+}
+
+/// Rows that were asked for and have not been fetched.
+#[derive(Debug, Default)]
+struct Wanted {
+    keys: RefCell<BTreeSet<String>>,
+    /// Whether the pair that is being evaluated has asked for one.
+    asked: Cell<bool>,
 }
 
 impl Rows {
@@ -48,24 +56,36 @@ impl Rows {
         !self.changes.is_empty()
     }
 
-    /// What rules take for the present, in Unix seconds.
-    pub(super) fn now(&self) -> i64 {
-        self.now
+    /// What rules take for the present, in Unix seconds. Where it is only to be found out what a pair asks for, one that has asked for nothing has no
+    /// business with the store: its present is Python's.
+    pub(super) fn now(&self) -> Option<i64> {
+        let asks = self.wanted.as_ref().is_none_or(|of| of.asked.get());
+        asks.then_some(self.now)
     }
 
-    /// Rows over which evaluations find out what they ask for, and change nothing.
-    pub(crate) fn to_find_out(&self) -> Self {
+    /// Rows over which it is found out what evaluations ask for, and nothing else.
+    pub(crate) fn to_find_out(now: i64) -> Self {
         Self {
-            known: self.known.clone(),
-            now: self.now,
-            wanted: Some(RefCell::default()),
+            now,
+            wanted: Some(Wanted::default()),
             ..Self::default()
         }
     }
 
-    /// What was asked for.
+    /// Where it was to be found out: what was asked for.
     pub(crate) fn wanted(self) -> BTreeSet<String> {
-        self.wanted.map(RefCell::into_inner).unwrap_or_default()
+        let keys = self.wanted.map(|wanted| wanted.keys.into_inner());
+        keys.unwrap_or_default()
+    }
+
+    /// Where it is to be found out: whether the pair that is being evaluated has asked for a row, so that nothing it says counts. Forgets what the
+    /// pair has changed then.
+    pub(super) fn found_out(&mut self) -> bool {
+        let asked = self.wanted.as_ref().is_some_and(|of| of.asked.take());
+        if asked {
+            self.changes.clear();
+        }
+        asked
     }
 
     pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
@@ -96,9 +116,10 @@ impl Rows {
         let mut row = match (self.known.get(key), &self.wanted) {
             (Some(row), _) => row.clone(),
             (None, Some(wanted)) => {
-                let mut wanted = wanted.borrow_mut();
-                if wanted.len() < MOST_WANTED {
-                    wanted.insert(key.to_owned());
+                wanted.asked.set(true);
+                let mut keys = wanted.keys.borrow_mut();
+                if keys.len() < MOST_WANTED {
+                    keys.insert(key.to_owned());
                 }
                 KeyValueRow::default()
             }

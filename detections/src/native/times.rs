@@ -50,13 +50,12 @@ impl<'e> Run<'e> {
                     .ok_or(Stop::Hole("a time in words"))
             }
             // The clock is the evaluation's, where it has one.
-            (Builtin::UtcNow, [], []) => match self.rows {
-                Some(rows) => {
-                    self.loose = true;
-                    Ok(Value::Moment(Moment::at(rows.borrow().now())))
-                }
-                None => Err(Stop::Hole("the present")),
-            },
+            (Builtin::UtcNow, [], []) => {
+                let now = self.rows.and_then(|rows| rows.borrow().now());
+                let now = now.ok_or(Stop::Hole("the present"))?;
+                self.loose = true;
+                Ok(Value::Moment(Moment::at(now)))
+            }
             (Builtin::Timedelta, [], named) => {
                 let mut span = Span(0);
                 for (unit, count) in named {
