@@ -419,10 +419,10 @@ impl Cluster {
             .ok_or_else(|| Failure::broken("no node runs"))
     }
 
-    /// All nodes alive, with the same state at the same entry.
+    /// All nodes alive, each with the leader's state at some entry from here on.
     ///
-    /// After a load the state goes on changing: answers are forgotten one after the other, four times a second. So nodes are not asked for one moment but
-    /// for one entry at which each was seen; states that have parted never have one hash again.
+    /// After a load the state goes on changing: answers are forgotten one after the other, four times a second. What a leader has heard of others is up to
+    /// two seconds old, so it is compared with what the leader itself had at that entry. States that have parted never have one hash again.
     ///
     /// # Errors
     /// They are not, in time.
@@ -442,14 +442,16 @@ impl Cluster {
             let members = members(&status);
             let whole = members.len() == self.nodes.len()
                 && members.iter().all(|node| node["alive"] == true);
-            let alike = |seen: &BTreeMap<u64, String>| {
-                members
-                    .iter()
-                    .map(|node| seen.get(&count(node, "node")))
-                    .reduce(|first, other| first.filter(|_| first == other))
-                    .is_some_and(|hash| hash.is_some())
+            let leader = members.iter().find(|node| node["role"] == "leader");
+            let like_the_leader = |node: &Value| {
+                hashes.values().any(|seen| {
+                    let there = |node: &Value| seen.get(&count(node, "node"));
+                    leader
+                        .and_then(|leader| there(leader))
+                        .is_some_and(|hash| there(node) == Some(hash))
+                })
             };
-            let fine = whole && hashes.values().any(alike);
+            let fine = whole && members.iter().all(|node| like_the_leader(node));
             Ok((!fine).then(|| status.to_string()))
         })
         .await
