@@ -16,13 +16,64 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import _panther_limits  # noqa: E402
 import _panther_pack  # noqa: E402
 import _panther_worker  # noqa: E402
-from _panther_wire import Closed, Connection  # noqa: E402
+from _panther_wire import Closed, Connection, encode  # noqa: E402
 
 MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself fails
 
 
 def loaded_message(pack, arguments):
-    """What the template tells the host once the pack is loaded."""
+    """What the template tells the host once the pack is loaded, encoded.
+
+    What is read off the pack's code is put together by children, side by side: its syntax trees are many times
+    the pack, and every worker would have what the template has.
+    """
+    asides = [_Aside(_detections, pack, arguments), _Aside(_native, pack, arguments)]
+
+    def outcome(sort, specs):
+        return [{"id": spec["id"], "error": pack.errors.get((sort, spec["id"]))} for spec in specs]
+
+    told = encode(
+        {
+            "op": "loaded",
+            "python": "{}.{}.{}".format(*sys.version_info[:3]),
+            "data_models": outcome("model", pack.manifest.get("data_models", ())),
+            "globals": outcome("global", pack.manifest.get("globals", ())),
+        }
+    )
+    detections, native = (aside.result() for aside in asides)
+    return f'{told[:-1]},"detections":{detections},"native":{native}}}'
+
+
+class _Aside:
+    """A value that is made, and encoded, in a child."""
+
+    def __init__(self, make, *arguments):
+        self._made = os.memfd_create("told", os.MFD_CLOEXEC)
+        self._what = make.__name__
+        self._child = _panther_limits.fork()
+        if self._child == 0:
+            code = 70
+            try:
+                with os.fdopen(self._made, "w", encoding="ascii") as file:
+                    file.write(encode(make(*arguments)))
+                code = 0
+            except BaseException:  # pylint: disable=broad-exception-caught
+                last_words(arguments[-1])
+            finally:
+                _panther_limits.leave(code)
+
+    def result(self):
+        """The text of the value."""
+        status = os.waitpid(self._child, 0)[1]
+        if status:
+            raise RuntimeError(f"{self._what}: the process that puts together what the host is told has ended with wait status {status}")
+        with os.fdopen(self._made, "r", encoding="ascii") as file:
+            file.seek(0)
+            return file.read()
+
+
+def _detections(pack, arguments):
+    """Each detection, and what must hold for it to be called."""
     detections = []
     for spec in pack.manifest.get("detections", ()):
         index = spec["index"]
@@ -38,18 +89,7 @@ def loaded_message(pack, arguments):
                 "guard_note": note,
             }
         )
-
-    def outcome(sort, specs):
-        return [{"id": spec["id"], "error": pack.errors.get((sort, spec["id"]))} for spec in specs]
-
-    return {
-        "op": "loaded",
-        "python": "{}.{}.{}".format(*sys.version_info[:3]),
-        "detections": detections,
-        "data_models": outcome("model", pack.manifest.get("data_models", ())),
-        "globals": outcome("global", pack.manifest.get("globals", ())),
-        "native": _native(pack) if arguments.tell else {},
-    }
+    return detections
 
 
 def _guards(pack, detection):
@@ -59,8 +99,10 @@ def _guards(pack, detection):
     return guards_of(pack, detection) if detection else (True, {}, "not loaded")
 
 
-def _native(pack):
+def _native(pack, arguments):
     """What the native engine is told; nothing, should some object of the pack not bear to be looked at."""
+    if not arguments.tell:
+        return {}
     from _panther_native import dump
 
     try:
@@ -123,7 +165,7 @@ def main():
         )
         pack = _panther_pack.Pack(arguments.layer)
         pack.load()
-        connection.send(loaded_message(pack, arguments))
+        connection.send_encoded(loaded_message(pack, arguments))
         serve(connection, pack, arguments)
         code = 0
     except Closed:
