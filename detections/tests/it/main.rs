@@ -4,8 +4,11 @@
 mod both_ways;
 mod engine;
 mod native;
+mod native_memory;
 mod native_simple;
 mod native_store;
 mod public_pack;
+mod store_view;
 mod support;
 mod testing;
+mod worst;

@@ -9,6 +9,14 @@ use panther_detections::engine::{
 };
 use panther_detections::pack::Pack;
 
+/// A rule that takes each event, to see that a neighbour is unharmed.
+pub(crate) const NEIGHBOUR: &str = "def rule(event):\n    return event.get('n') is not None\n";
+
+/// So many events, which differ in their number.
+pub(crate) fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{{\"n\":{n}}}")).collect()
+}
+
 /// A pack under construction.
 #[derive(Default)]
 pub(crate) struct Files(Vec<(String, String)>);
