@@ -102,7 +102,7 @@ async fn main() {
                 .into(),
             workers: 1,
             guards,
-            profile: std::env::var_os("PROFILE").is_some(),
+            profile_one_in: u32::from(std::env::var_os("PROFILE").is_some()),
             ..EngineSettings::default()
         };
         let engine = Engine::start(settings, &pack).await.unwrap();
@@ -119,22 +119,19 @@ async fn main() {
                 .or_insert_with(|| json!({"events": stream.events.len()}));
             of[how] = json!({"micros": micros, "native_micros": native, "python_micros": python, "verdicts": said(&evaluation, &pack)});
         }
-        let mut spent = engine.spent();
-        spent.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.nanos));
-        for (detection, spent) in spent.iter().take(40) {
-            println!(
-                "{how} {:.2} ms, {} events, {:.0} ns each: {}",
-                spent.nanos as f64 / 1e6,
-                spent.events,
-                spent.nanos as f64 / spent.events as f64,
-                pack.detections[*detection].id
-            );
-        }
-        for (detection, why, count) in engine.left_to_python() {
-            println!(
-                "{how} {count}: {} was left to Python: {why}",
-                pack.detections[detection].id
-            );
+        for cost in engine.costs() {
+            let id = &pack.detections[cost.detection].id;
+            if cost.spent.events > 0 {
+                println!(
+                    "{how} {:.2} ms, {} events, {:.0} ns each: {id}",
+                    cost.spent.nanos as f64 / 1e6,
+                    cost.spent.events,
+                    cost.spent.nanos as f64 / cost.spent.events as f64,
+                );
+            }
+            for (why, count) in cost.left_to_python {
+                println!("{how} {count}: {id} was left to Python: {why}");
+            }
         }
         engine.stop().await;
     }

@@ -417,6 +417,9 @@ async fn among(
     Ok((among, Some(authority)))
 }
 
+/// Of how many events one is timed rule by rule, for `pantherctl detections profile`: often enough to be told apart after minutes, and no load.
+const PROFILE_ONE_IN: u32 = 16;
+
 fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
     let defaults = EngineSettings::default();
     EngineSettings {
@@ -434,6 +437,7 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
         rule_time: configuration.rule_time,
         native: configuration.native,
         shadow_one_in: configuration.shadow_one_in,
+        profile_one_in: PROFILE_ONE_IN,
         memory_bytes: configuration.memory_bytes,
         ..defaults
     }

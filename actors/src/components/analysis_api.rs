@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use panther_cluster::door::Door;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
+use panther_detections::engine::Cost;
 use panther_detections::pack::{Detection, DetectionKind, Pack, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ const OPERATIONS: &[&str] = &[
     "getRule",
     "getPolicy",
     "setDetectionState",
+    "profileDetections",
 ];
 /// How long an upload waits for its version to become live.
 const BUILD_TIME: Duration = Duration::from_secs(100);
@@ -97,6 +99,7 @@ impl Api for AnalysisApi {
                     self.get(&call.input::<One>()?.id).await
                 }
                 "setDetectionState" => self.set_state(call.input()?, &call).await,
+                "profileDetections" => Ok(self.profile()),
                 _ => Err(call.unknown(NAME, OPERATIONS)),
             }
         })
@@ -317,8 +320,31 @@ impl AnalysisApi {
         answer["limitations"] = json!(detection.limitations);
         answer["versionId"] = detection.version.clone().into();
         answer["packVersion"] = pack.version.clone().into();
-        answer["engine"] = json!({"name": "python", "guard": loaded.map(|loaded| format!("{:?}", loaded.guard)), "note": loaded.map(|loaded| loaded.guard_note.clone())});
+        let native = running
+            .as_ref()
+            .is_some_and(|running| running.engine.is_native(place));
+        answer["engine"] = json!({"name": if native { "rust" } else { "python" }, "guard": loaded.map(|loaded| format!("{:?}", loaded.guard)), "note": loaded.map(|loaded| loaded.guard_note.clone())});
         Ok(answer)
+    }
+
+    /// What each rule has cost on this node since its pack was loaded here, the dearest first.
+    fn profile(&self) -> Value {
+        let Some(running) = self.live.running() else {
+            return json!({"node": self.door.node(), "version": null, "oneIn": null, "detections": []});
+        };
+        let told = |cost: &Cost| {
+            let reasons: Vec<&String> = cost.left_to_python.iter().map(|(why, _)| why).collect();
+            let id = running.pack.detections.get(cost.detection);
+            json!({
+                "id": id.map(|detection| &detection.id), "events": cost.spent.events, "nanos": cost.spent.nanos, "matches": cost.spent.matches,
+                "errors": cost.spent.errors, "leftToPython": cost.pairs_left(), "reasons": reasons,
+            })
+        };
+        let costs = running.engine.costs();
+        json!({
+            "node": self.door.node(), "version": running.pack.version, "oneIn": running.engine.profile_one_in(),
+            "detections": costs.iter().map(told).collect::<Vec<_>>(),
+        })
     }
 
     async fn set_state(&self, set: SetState, call: &ApiCall) -> Result<Value, ApiError> {

@@ -308,6 +308,18 @@ async fn a_rule_that_hangs_is_suspended_with_an_alarm_and_its_neighbour_goes_on(
             .contains("rule suspended Hangs"),
         "{alarms}"
     );
+    // What each has cost can be asked for.
+    let profile = world
+        .invoke("panther-analysis-api", "profileDetections", json!({}))
+        .await
+        .unwrap();
+    let costs = profile["detections"].as_array().unwrap();
+    let of = |id: &str| costs.iter().find(|cost| cost["id"] == id).unwrap();
+    assert!(of("Works")["matches"].as_u64().unwrap() >= 20, "{profile}");
+    assert!(
+        of("Hangs")["reasons"].to_string().contains("many steps"),
+        "{profile}"
+    );
     world.stop().await;
 }
 

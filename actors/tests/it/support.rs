@@ -48,6 +48,7 @@ impl World {
             objects: objects.clone(),
             engine: EngineSettings {
                 workers: 2,
+                profile_one_in: 1,
                 ..EngineSettings::default()
             },
             trial: panther_actors::components::rules_engine::trial::Settings {

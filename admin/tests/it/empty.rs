@@ -22,6 +22,7 @@ async fn nothing_found_is_explained() {
         "node.components": {"components": [{"name": "panther-alarms"}]},
         "panther-alerts-api.listAlerts": {"alertSummaries": []},
         "panther-analysis-api.listDetections": {"detections": [], "paging": {"thisPage": 1, "totalPages": 1, "totalItems": 15}},
+        "panther-analysis-api.profileDetections": {"node": 1, "version": null, "oneIn": null, "detections": []},
         "panther-outputs-api.getOutputs": {"outputs": []},
         "panther-source-api.listIntegrations": {"integrations": []},
     }));
@@ -61,6 +62,11 @@ async fn nothing_found_is_explained() {
             "detections list zzz --severity high",
             0,
             "looked at 15 detections; none with nameContains zzz, severity HIGH",
+        ),
+        (
+            "detections profile",
+            0,
+            "has evaluated nothing in Rust since the pack was loaded",
         ),
         ("outputs list", 0, "outputs add webhook"),
         ("sources list", 0, "sources add folder"),

@@ -19,6 +19,7 @@ mod verdict;
 mod wire;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -53,7 +54,7 @@ pub struct Engine {
 struct Selection {
     index: Index,
     /// By detection index: why it did not load. Each of its events gives this error.
-    broken: std::collections::BTreeMap<u32, RuleError>,
+    broken: BTreeMap<u32, RuleError>,
     native: Option<Native>,
 }
 
@@ -68,6 +69,25 @@ pub struct LoadReport {
     pub failed_globals: Vec<(String, RuleError)>,
     /// Data models that failed, by id.
     pub failed_data_models: Vec<(String, RuleError)>,
+}
+
+/// What a detection has cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cost {
+    /// Its place in the pack's detections.
+    pub detection: usize,
+    /// In Rust.
+    pub spent: Spent,
+    /// Why pairs were left to Python although no guard kept the rule from the event, and how many.
+    pub left_to_python: Vec<(String, u64)>,
+}
+
+impl Cost {
+    /// How many pairs were left to Python.
+    #[must_use]
+    pub fn pairs_left(&self) -> u64 {
+        self.left_to_python.iter().map(|(_, count)| count).sum()
+    }
 }
 
 /// What came of loading one detection.
@@ -195,24 +215,34 @@ impl Engine {
         self.selection.index.rules(log_type)
     }
 
-    /// What each detection, by its place in the pack, has cost without Python, if the settings ask for a profile.
+    /// What each detection has cost so far, the dearest first. Times are of the events that [`EngineSettings::profile_one_in`] takes.
     #[must_use]
-    pub fn spent(&self) -> Vec<(usize, Spent)> {
-        self.selection
-            .native
-            .as_ref()
-            .map(Native::spent)
-            .unwrap_or_default()
+    pub fn costs(&self) -> Vec<Cost> {
+        let Some(native) = &self.selection.native else {
+            return Vec::new();
+        };
+        let cost = |rule: u32| Cost {
+            detection: rule as usize,
+            spent: Spent::default(),
+            left_to_python: Vec::new(),
+        };
+        let mut costs: BTreeMap<u32, Cost> = BTreeMap::new();
+        for (rule, spent) in native.spent() {
+            costs.entry(rule).or_insert_with(|| cost(rule)).spent = spent;
+        }
+        for ((rule, why), count) in native.left() {
+            let of = costs.entry(rule).or_insert_with(|| cost(rule));
+            of.left_to_python.push((why, count));
+        }
+        let mut costs: Vec<Cost> = costs.into_values().collect();
+        costs.sort_by_key(|of| std::cmp::Reverse((of.spent.nanos, of.pairs_left())));
+        costs
     }
 
-    /// How often each detection, by its place in the pack, was left to Python since the start although a guard did not keep it from the event, and why.
+    /// Of how many events one is timed for [`Engine::costs`]; 0: none.
     #[must_use]
-    pub fn left_to_python(&self) -> Vec<(usize, String, u64)> {
-        self.selection
-            .native
-            .as_ref()
-            .map(Native::left)
-            .unwrap_or_default()
+    pub fn profile_one_in(&self) -> u32 {
+        self.settings.profile_one_in
     }
 
     /// Evaluates the rules of each event's log type. `now` is what rules and their stored state take for the present.
@@ -298,7 +328,7 @@ impl Engine {
                             name: tests[*place].name.clone(),
                             output: None,
                             error: Some(error),
-                            functions: std::collections::BTreeMap::new(),
+                            functions: BTreeMap::new(),
                         });
                     }
                     None => {

@@ -68,20 +68,40 @@ pub(crate) struct Native {
     left: Mutex<BTreeMap<(u32, String), u64>>,
     /// What Python said of rules that raised.
     errors: raised::Errors,
-    /// Calls and nanoseconds by rule, if they are asked for.
-    spent: Option<Mutex<BTreeMap<u32, Spent>>>,
+    /// What rules have cost on those events of which it was taken.
+    spent: Mutex<BTreeMap<u32, Spent>>,
+    profile_one_in: u64,
+    /// Events and pairs of which it could have been taken.
+    looks: AtomicU64,
 }
 
 /// How often a rule may run out of steps before it is left to Python.
 const MOST_EXHAUSTED: u32 = 3;
 
-/// What a rule has cost.
+/// What a rule has cost in Rust.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Events that it looked at.
     pub events: u64,
     /// Time, in nanoseconds.
     pub nanos: u64,
+    /// Matches among them.
+    pub matches: u64,
+    /// Errors among them.
+    pub errors: u64,
+}
+
+impl Spent {
+    fn add(&mut self, begun: Instant, answer: &Answer) {
+        self.events += 1;
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanos = self.nanos.saturating_add(nanos);
+        match answer {
+            Answer::Match(..) => self.matches += 1,
+            Answer::Failed(_) => self.errors += 1,
+            _ => {}
+        }
+    }
 }
 
 impl Native {
@@ -159,7 +179,9 @@ impl Native {
             shadow_one_in: settings.shadow_one_in.into(),
             left: Mutex::default(),
             errors: raised::Errors::default(),
-            spent: settings.profile.then(Mutex::default),
+            spent: Mutex::default(),
+            profile_one_in: settings.profile_one_in.into(),
+            looks: AtomicU64::new(0),
         }
     }
 
@@ -169,22 +191,23 @@ impl Native {
         self.shadow_one_in > 0 && event.is_multiple_of(self.shadow_one_in)
     }
 
-    /// What each rule has cost here, if that was asked for.
-    pub(crate) fn spent(&self) -> Vec<(usize, Spent)> {
-        let spent = self.spent.as_ref().map(|spent| spent.lock().clone());
-        spent
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(rule, spent)| (rule as usize, spent))
-            .collect()
+    /// What each rule has cost here, of those events of which it was taken.
+    pub(crate) fn spent(&self) -> BTreeMap<u32, Spent> {
+        self.spent.lock().clone()
+    }
+
+    /// Whether it is to be taken of what comes now: of one in so many.
+    fn is_timed(&self) -> bool {
+        self.profile_one_in > 0
+            && self
+                .looks
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(self.profile_one_in)
     }
 
     /// How often each rule was left to Python, and why.
-    pub(crate) fn left(&self) -> Vec<(usize, String, u64)> {
-        let left = self.left.lock();
-        left.iter()
-            .map(|((rule, why), count)| (*rule as usize, why.clone(), *count))
-            .collect()
+    pub(crate) fn left(&self) -> BTreeMap<(u32, String), u64> {
+        self.left.lock().clone()
     }
 
     /// The rules that have to look at an event, of those that its guards let through.
@@ -263,18 +286,20 @@ impl Native {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         run.finding_out = Some(rows);
+        let timed = self.is_timed();
         for rule in rules {
-            let begun = self.spent.is_some().then(Instant::now);
-            let answer = self.answer(*rule, &mut run);
-            if let (Some(begun), Some(spent)) = (begun, &self.spent) {
-                let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                let mut spent = spent.lock();
-                let of = spent.entry(*rule).or_default();
-                of.events += 1;
-                of.nanos = of.nanos.saturating_add(nanos);
-            }
-            take(*rule, answer);
+            take(*rule, self.answer_timed(*rule, &mut run, timed));
         }
+    }
+
+    fn answer_timed(&self, rule: u32, run: &mut run::Run<'_>, timed: bool) -> Answer {
+        let begun = timed.then(Instant::now);
+        let answer = self.answer(rule, run);
+        if let Some(begun) = begun {
+            let mut spent = self.spent.lock();
+            spent.entry(rule).or_default().add(begun, &answer);
+        }
+        answer
     }
 
     /// Evaluates a rule that asks the key-value store, over rows that have been fetched. What it changes is in `rows` then. And whether Python might put
@@ -290,7 +315,7 @@ impl Native {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
         run.rows = Some(rows);
-        let answer = self.answer(rule, &mut run);
+        let answer = self.answer_timed(rule, &mut run, self.is_timed());
         (answer, run.loose)
     }
 

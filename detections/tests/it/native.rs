@@ -37,7 +37,7 @@ async fn every_snippet_gives_what_python_gives() {
     }
     // A snippet that Python evaluates each time would be equal to itself.
     let mut left: BTreeMap<usize, (u64, String)> = BTreeMap::new();
-    for (detection, why, count) in native.engine.left_to_python() {
+    for (detection, why, count) in native.left_to_python() {
         let of = left.entry(detection).or_default();
         of.0 += count;
         of.1.push_str(&format!("{why} ({count}); "));
@@ -327,7 +327,7 @@ async fn python_is_asked_once_for_the_text_of_an_error_that_says_nothing_of_the_
     let drawn: Vec<String> = (0..60).map(|n| format!("KeyError('key{n}')")).collect();
     assert_eq!(errors("drawn"), drawn);
     let mut asked: BTreeMap<&str, u64> = BTreeMap::new();
-    for (detection, _, count) in running.engine.left_to_python() {
+    for (detection, _, count) in running.left_to_python() {
         let id = running.pack.detections[detection].id.as_str();
         *asked.entry(id).or_default() += count;
     }

@@ -136,7 +136,7 @@ async fn every_condition_says_what_it_says_in_python() {
     let conditions = conditions();
     assert!(of_python.verdicts.len() > conditions.len());
     let mut left: BTreeMap<usize, (u64, String)> = BTreeMap::new();
-    for (detection, why, count) in native.engine.left_to_python() {
+    for (detection, why, count) in native.left_to_python() {
         let of = left.entry(detection).or_default();
         of.0 += count;
         of.1.push_str(&format!("{why} ({count}); "));

@@ -86,6 +86,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Detections that were left to Python, by their places: why, and how often.
+    pub(crate) fn left_to_python(&self) -> Vec<(usize, String, u64)> {
+        let of = |cost: panther_detections::engine::Cost| {
+            let left = cost.left_to_python.into_iter();
+            left.map(move |(why, count)| (cost.detection, why, count))
+        };
+        self.engine.costs().into_iter().flat_map(of).collect()
+    }
+
     pub(crate) async fn evaluate(&self, events: &[&str]) -> Evaluation {
         let events: Vec<EventInput> = events.iter().map(|json| event(json)).collect();
         self.engine

@@ -273,7 +273,7 @@ async fn time_outs_of_a_whole_batch_do_not_add_up() {
     // Each that was waited for took its time; the others were told at once.
     assert_eq!((of("DetectionTimeout"), of("DetectionSuspended")), (2, 198));
     // Nor was it run to its last step again and again without Python.
-    let left = running.engine.left_to_python();
+    let left = running.left_to_python();
     let exhausted: u64 = left
         .iter()
         .filter(|(_, why, _)| why == "many steps")

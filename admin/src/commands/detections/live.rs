@@ -197,6 +197,7 @@ fn whole(detection: &Value, look: &Look) -> String {
     let (engine, errors) = (&detection["engine"], &detection["errors"]);
     if engine.is_object() {
         details
+            .add("engine", engine.text("name"))
             .add(
                 "guard",
                 match &engine["guard"] {

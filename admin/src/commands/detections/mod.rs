@@ -35,7 +35,7 @@ pub(crate) enum Detections {
     ///
     /// Exit codes: 0 they agree, 1 they do not of some rule, 2 a file is no valid detection, 3 Python cannot be run.
     Compare(compare::Compare),
-    /// What each rule costs over a file of events, without a server
+    /// What each rule costs, on the node or, without a server, over a file of events
     Profile(profile::Profile),
     /// Why a rule says what it says of an event, condition by condition, without a server
     Explain(explain::Explain),

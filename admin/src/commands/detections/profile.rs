@@ -1,16 +1,17 @@
-//! detections profile: what each rule of a pack costs over a file of events, and why some of it is left to Python.
+//! detections profile: what each rule costs, over a file of events or on a node that runs, and why some of it is left to Python.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use clap::Args;
-use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, Outcome};
+use panther_detections::engine::{
+    Cost, EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome,
+};
 use panther_detections::pack::Pack;
 use serde_json::{Value, json};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Fields},
     commands::Context,
     failure::{Exit, Failure},
     output::{Cell, Grid, Look, Tone, clean},
@@ -19,13 +20,15 @@ use crate::{
 /// `detections profile`.
 #[derive(Debug, Args)]
 pub(crate) struct Profile {
-    /// The pack: a folder or a zip
-    pack: PathBuf,
+    /// The pack: a folder or a zip. Without it, the pack that is live, over the events that the node has seen since it was loaded
+    #[arg(requires = "events")]
+    pack: Option<PathBuf>,
     /// The events: a JSON object on each line, or a CloudTrail file as AWS writes it
-    events: PathBuf,
+    #[arg(requires = "log_type")]
+    events: Option<PathBuf>,
     /// Their log type
-    #[arg(long, value_name = "TYPE")]
-    log_type: String,
+    #[arg(long, value_name = "TYPE", requires = "events")]
+    log_type: Option<String>,
     /// How many rules are shown, the dearest first; 0 for all
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -33,27 +36,31 @@ pub(crate) struct Profile {
     interpreter: super::Interpreter,
 }
 
-/// What was seen of one rule.
-#[derive(Debug, Default)]
-struct Seen {
-    events: u64,
-    nanos: u64,
-    matches: u64,
-    errors: u64,
-    in_python: u64,
-    reasons: Vec<String>,
-}
-
 impl Profile {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Some(pack) = super::read(context, self.pack.clone()).await? else {
+        match (&self.pack, &self.events, &self.log_type) {
+            (Some(pack), Some(events), Some(log_type)) => {
+                self.of_file(context, pack.clone(), events.clone(), log_type)
+                    .await
+            }
+            _ => self.of_node(context).await,
+        }
+    }
+
+    async fn of_file(
+        &self,
+        context: &Context,
+        pack: PathBuf,
+        path: PathBuf,
+        log_type: &str,
+    ) -> Result<Exit, Failure> {
+        let Some(pack) = super::read(context, pack).await? else {
             return Ok(Exit::BadInput);
         };
-        let path = self.events.clone();
         let text = tokio::fs::read_to_string(&path).await.map_err(|error| {
             Failure::new(format!("{} cannot be read", path.display())).why(error.to_string())
         })?;
-        let events = events(&text, &self.log_type);
+        let events = events(&text, log_type);
         if events.is_empty() {
             context
                 .screen
@@ -63,7 +70,7 @@ impl Profile {
         let settings = EngineSettings {
             python: self.interpreter.absolute(),
             workers: 1,
-            profile: true,
+            profile_one_in: 1,
             shadow_one_in: 0,
             ..EngineSettings::default()
         };
@@ -76,65 +83,88 @@ impl Profile {
             .await
             .map_err(super::test::fault)?;
         let micros = begun.elapsed().as_secs_f64() * 1e6 / events.len() as f64;
-        let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
-        for (rule, spent) in engine.spent() {
-            let of = seen.entry(rule).or_default();
-            (of.events, of.nanos) = (spent.events, spent.nanos);
-        }
-        for verdict in &evaluation.verdicts {
-            let of = seen.entry(verdict.detection).or_default();
-            match verdict.outcome {
-                Outcome::Matched(_) => of.matches += 1,
-                Outcome::Failed(_) => of.errors += 1,
-            }
-        }
-        for (rule, why, count) in engine.left_to_python() {
-            let of = seen.entry(rule).or_default();
-            of.in_python += count;
-            of.reasons.push(why);
-        }
-        let rules = engine.rules(&self.log_type);
+        let costs: Vec<Value> = engine
+            .costs()
+            .iter()
+            .map(|cost| told(&pack, cost, &evaluation))
+            .collect();
+        let rules = engine.rules(log_type);
         engine.stop().await;
-        let mut seen: Vec<(usize, Seen)> = seen.into_iter().collect();
-        seen.sort_by_key(|(_, of)| std::cmp::Reverse((of.nanos, of.in_python)));
-        let shown = match self.top {
-            0 => seen.len(),
-            top => top.min(seen.len()),
-        };
         let statistics = evaluation.statistics;
+        let in_python = statistics.python_micros as f64 / events.len() as f64;
         let answer = Answer::of(json!({
             "events": events.len(),
             "rules": rules,
             "microsPerEvent": micros,
-            "microsInPythonPerEvent": statistics.python_micros as f64 / events.len() as f64,
+            "microsInPythonPerEvent": in_python,
             "statistics": statistics,
-            "detections": seen[..shown].iter().map(|(rule, of)| told(&pack, *rule, of)).collect::<Vec<_>>(),
+            "detections": self.shown(&costs),
         }));
         context.screen.show(&answer, |look| {
-            let mut text = format!(
-                "{} events, {rules} rules of {}: {micros:.1} us an event, {:.1} of them in Python; a rule looked at an event {} times in Rust, {} times in Python\n\n",
+            format!(
+                "{} events, {rules} rules of {}: {micros:.1} us an event, {in_python:.1} of them in Python; a rule looked at an event {} times in Rust, {} times in Python\n\n{}",
                 events.len(),
-                clean(&self.log_type),
-                statistics.python_micros as f64 / events.len() as f64,
+                clean(log_type),
                 statistics.pairs_native,
                 statistics.pairs_called,
-            );
-            text.push_str(&table(&pack, &seen[..shown], look));
-            text
+                table(self.shown(&costs), look),
+            )
         })?;
         Ok(Exit::Fine)
     }
+
+    async fn of_node(&self, context: &Context) -> Result<Exit, Failure> {
+        let mut answer = context
+            .read("panther-analysis-api", "profileDetections", json!({}))
+            .await?;
+        let costs = self.shown(answer.items("detections")).to_vec();
+        answer.value["detections"] = Value::Array(costs);
+        if answer.items("detections").is_empty() && !context.screen.json() {
+            context.screen.note(
+                "this node has evaluated nothing in Rust since the pack was loaded; pantherctl detections list shows what is live",
+            );
+            return Ok(Exit::Fine);
+        }
+        context.screen.show(&answer, |look| {
+            format!(
+                "node {}, since pack {} was loaded; times and matches are of one event in {}\n\n{}",
+                answer.text("node"),
+                answer.text("version"),
+                answer.text("oneIn"),
+                table(answer.items("detections"), look),
+            )
+        })?;
+        Ok(Exit::Fine)
+    }
+
+    fn shown<'a>(&self, costs: &'a [Value]) -> &'a [Value] {
+        match self.top {
+            0 => costs,
+            top => &costs[..top.min(costs.len())],
+        }
+    }
 }
 
-fn told(pack: &Pack, rule: usize, of: &Seen) -> Value {
+/// A rule's cost, in the form in which a node tells it; matches and errors are those of the whole file.
+fn told(pack: &Pack, cost: &Cost, evaluation: &Evaluation) -> Value {
+    let of = |failed: bool| {
+        let of_rule = evaluation
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.detection == cost.detection);
+        of_rule
+            .filter(|verdict| matches!(verdict.outcome, Outcome::Failed(_)) == failed)
+            .count()
+    };
+    let reasons: Vec<&String> = cost.left_to_python.iter().map(|(why, _)| why).collect();
     json!({
-        "id": pack.detections[rule].id, "events": of.events, "nanos": of.nanos, "matches": of.matches, "errors": of.errors,
-        "leftToPython": of.in_python, "reasons": of.reasons,
+        "id": pack.detections[cost.detection].id, "events": cost.spent.events, "nanos": cost.spent.nanos, "matches": of(false), "errors": of(true),
+        "leftToPython": cost.pairs_left(), "reasons": reasons,
     })
 }
 
-fn table(pack: &Pack, seen: &[(usize, Seen)], look: &Look) -> String {
-    let total: u64 = seen.iter().map(|(_, of)| of.nanos).sum();
+fn table(costs: &[Value], look: &Look) -> String {
+    let total: i64 = costs.iter().map(|cost| cost.number("nanos")).sum();
     let mut grid = Grid::new(&[
         "RULE",
         "EVENTS",
@@ -145,19 +175,25 @@ fn table(pack: &Pack, seen: &[(usize, Seen)], look: &Look) -> String {
         "TO PYTHON",
         "WHY",
     ]);
-    for (rule, of) in seen {
-        let each = of.nanos as f64 / 1e3 / of.events.max(1) as f64;
-        let share = 100.0 * of.nanos as f64 / total.max(1) as f64;
+    for cost in costs {
+        let nanos = cost.number("nanos") as f64;
+        let each = nanos / 1e3 / cost.number("events").max(1) as f64;
+        let share = 100.0 * nanos / total.max(1) as f64;
         let plain = |text: String| Cell::toned(Tone::Plain, text);
+        let reasons: Vec<&str> = cost
+            .items("reasons")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         grid.row([
-            plain(clean(&pack.detections[*rule].id)),
-            plain(of.events.to_string()),
+            plain(clean(&cost.text("id"))),
+            plain(cost.text("events")),
             plain(format!("{each:.2}")),
             plain(format!("{share:.0} %")),
-            plain(of.matches.to_string()),
-            plain(of.errors.to_string()),
-            plain(of.in_python.to_string()),
-            Cell::toned(Tone::Dim, clean(&of.reasons.join("; "))),
+            plain(cost.text("matches")),
+            plain(cost.text("errors")),
+            plain(cost.text("leftToPython")),
+            Cell::toned(Tone::Dim, clean(&reasons.join("; "))),
         ]);
     }
     grid.render(look)
@@ -186,6 +222,22 @@ fn events(text: &str, log_type: &str) -> Vec<EventInput> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_is_shown_with_its_share_and_why_it_went_to_python() {
+        let costs = [
+            json!({"id": "A", "events": 4, "nanos": 6000, "matches": 1, "errors": 0, "leftToPython": 0, "reasons": []}),
+            json!({"id": "B", "events": 2, "nanos": 2000, "matches": 0, "errors": 2, "leftToPython": 2, "reasons": ["it raises KeyError", "many steps"]}),
+            json!({"id": "C", "events": 0, "nanos": 0, "matches": 0, "errors": 0, "leftToPython": 7, "reasons": ["it has no form here"]}),
+        ];
+        assert_eq!(
+            table(&costs, &Look::plain_at(0)),
+            "RULE  EVENTS  US EACH  SHARE  MATCHES  ERRORS  TO PYTHON  WHY\n\
+             A     4       1.50     75 %   1        0       0\n\
+             B     2       1.00     25 %   0        2       2          it raises KeyError; many steps\n\
+             C     0       0.00     0 %    0        0       7          it has no form here\n"
+        );
+    }
 
     #[test]
     fn events_are_lines_or_records() {
