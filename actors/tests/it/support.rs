@@ -130,7 +130,6 @@ impl World {
         )
     }
 
-    /// Waits until every queue is empty, dead letters left aside; the test's own end if that does not happen.
     /// Posts a body, as the HTTP side does.
     pub(crate) async fn ingest(&self, source: &str, token: &str, body: impl Into<Bytes>) {
         let admitted = self.system.admit(source, token).await.unwrap();
@@ -140,6 +139,7 @@ impl World {
             .unwrap();
     }
 
+    /// Waits until every queue is empty, dead letters left aside; the test's own end if that does not happen.
     pub(crate) async fn settle(&self) {
         let started = Instant::now();
         loop {
