@@ -328,6 +328,20 @@ BUGS = [
         ),
     ),
     bug(
+        "a panic of the database is a defect of the command",
+        "replicas are equal at equal index",
+        (
+            "cluster/src/storage/database.rs",
+            "    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {",
+            "    Ok(ask()).unwrap_or_else(|panic: Box<dyn std::any::Any + Send>| {",
+        ),
+    ),
+    bug(
+        "damage that is come upon in use is not noted",
+        "a node mends itself from snapshot and log",
+        ("cluster/src/storage/store.rs", "            && shared.damage.set(error.to_string()).is_ok()\n", "            && shared.damage.get().is_some()\n"),
+    ),
+    bug(
         "a leader whose disk stands still leads on",
         "writes go on though one disk does not",
         ("cluster/src/door/among.rs", "let (what, takes) = if disk > SLOW {", "let (what, takes) = if disk > 1000 * SLOW {"),

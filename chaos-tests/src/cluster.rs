@@ -457,6 +457,19 @@ impl Cluster {
         .await
     }
 
+    /// Starts nodes again that have ended by themselves, as their units do.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub async fn start_what_ended(&mut self) -> Result<()> {
+        for node in self.nodes.values_mut() {
+            if node.start_if_ended()? {
+                node.ready().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Stops all in good order.
     ///
     /// # Errors

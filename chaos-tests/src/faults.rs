@@ -193,11 +193,6 @@ pub async fn make(
                 Some(still) => still.thaw().await?,
                 None => cluster.disk(victim)?.free()?,
             }
-            let node = cluster.at_mut(victim)?;
-            // What could not write may have ended, as its unit would start it again.
-            if node.start_if_ended()? {
-                node.ready().await?;
-            }
         }
         Fault::CutPower => {
             tokio::time::sleep(Duration::from_millis(random.random_range(0..3_000))).await;
@@ -205,6 +200,7 @@ pub async fn make(
         }
         Fault::HandOver => {}
     }
+    cluster.start_what_ended().await?;
     let resumed = flows(cluster, number).await?;
     Ok(Seen {
         fault,

@@ -299,30 +299,43 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until the node says that it is ready.
+    /// Waits until the node says that it is ready. One that ends with exit code 1 is started again, as its unit does: it may have come upon damage that
+    /// only a start mends.
     ///
     /// # Errors
-    /// It ends, or takes too long.
+    /// It ends otherwise or again and again, or takes too long.
     pub async fn ready(&mut self) -> Result<()> {
+        const STARTS: usize = 3;
         let (log, patience) = (self.log(), self.settings.patience);
-        let Some(running) = &mut self.running else {
-            return Err(Failure::broken("pantherd is not running"));
-        };
-        let said = tokio::time::timeout(patience, running.ready.wait_for(|ready| *ready)).await;
-        match said {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => {
-                let status = running.child.wait().await.during("waiting for pantherd")?;
-                Err(Failure::Broken(format!(
-                    "pantherd ended while it started ({status}); its log ends with:\n{}",
-                    last_lines(&log)
-                )))
+        let until = tokio::time::Instant::now() + patience;
+        let mut starts = 0;
+        loop {
+            let Some(running) = &mut self.running else {
+                return Err(Failure::broken("pantherd is not running"));
+            };
+            let said = tokio::time::timeout_at(until, running.ready.wait_for(|ready| *ready)).await;
+            let said = said.map(|said| said.map(drop));
+            match said {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => {
+                    let status = running.child.wait().await.during("waiting for pantherd")?;
+                    starts += 1;
+                    if status.code() != Some(1) || starts > STARTS {
+                        return Err(Failure::Broken(format!(
+                            "pantherd ended while it started ({status}); its log ends with:\n{}",
+                            last_lines(&log)
+                        )));
+                    }
+                    self.start()?;
+                }
+                Err(_) => {
+                    return Err(Failure::Broken(format!(
+                        "pantherd was not ready within {} s; its log ends with:\n{}",
+                        patience.as_secs(),
+                        last_lines(&log)
+                    )));
+                }
             }
-            Err(_) => Err(Failure::Broken(format!(
-                "pantherd was not ready within {} s; its log ends with:\n{}",
-                patience.as_secs(),
-                last_lines(&log)
-            ))),
         }
     }
 

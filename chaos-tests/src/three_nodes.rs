@@ -117,6 +117,7 @@ async fn faults_under_load(settings: &Settings, cluster: &mut Cluster) -> Result
                     .unwrap_or(Fault::HandOver)
             }
         };
+        cluster.start_what_ended().await?;
         let seen = make(fault, cluster, &mut random, report.seen.len()).await;
         let before = report.seen.last().map(|seen| seen.fault);
         let seen = seen.map_err(|failure| {

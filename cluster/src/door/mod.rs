@@ -141,6 +141,7 @@ async fn wait_ready(route: &Route) -> Result<(), DoorError> {
         match route.caught_up().await {
             Ok(()) => return Ok(()),
             Err(error) if route.group.status().fault.is_some() => return Err(error),
+            Err(error) if route.group.store().broken().is_some() => return Err(error),
             // The others may be started later, or have to take this one in first.
             Err(error) if Instant::now() >= until && route.peers.is_none() => return Err(error),
             Err(error) => tracing::info!(%error, "waiting for a leader"),

@@ -50,15 +50,25 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
     }
 }
 
-/// Opens it as it is. Some damage sled does not report and panics: that is damage like any other.
+/// Opens it as it is.
 fn open_now(config: &sled::Config) -> io::Result<sled::Db> {
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(items::io_error),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the state database is damaged: sled could not make sense of it",
-        )),
-    }
+    asked(|| config.open().map_err(items::io_error))
+}
+
+/// What sled answers. Some damage it does not report and panics, and some only where it is come upon: that is damage like any other, and no defect of
+/// whoever asked.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] for damage.
+pub(super) fn asked<T>(ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(items::damaged(&what))
+    })
 }
 
 /// Whether something holds the database's lock.
@@ -76,10 +86,12 @@ pub(super) fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
     .encode_to_vec()
 }
 pub(super) fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>> {
-    match db.get(items::head_key(key)).map_err(items::io_error)? {
-        None => Ok(None),
-        Some(head) => items::whole(db, key, &head).map(Some),
-    }
+    asked(
+        || match db.get(items::head_key(key)).map_err(items::io_error)? {
+            None => Ok(None),
+            Some(head) => items::whole(db, key, &head).map(Some),
+        },
+    )
 }
 
 /// sled as it lies below layers. A layer may be on its way into it right now, so a value of which a layer holds a newer
@@ -105,20 +117,28 @@ impl Base for Below<'_> {
             let value = items::whole(self.db, &key, &head)?;
             Ok((key, value))
         };
-        if reverse {
-            range.rev().take(limit).map(pair).collect()
-        } else {
-            range.take(limit).map(pair).collect()
-        }
+        asked(|| {
+            if reverse {
+                range.rev().take(limit).map(pair).collect()
+            } else {
+                range.take(limit).map(pair).collect()
+            }
+        })
     }
 }
+
+/// Writes a layer and flushes it.
+pub(super) fn write(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<()> {
+    asked(|| {
+        let batch = layer_batch(db, layer, applied)?;
+        db.apply_batch(batch).map_err(items::io_error)?;
+        db.flush().map(drop).map_err(items::io_error)
+    })
+}
+
 /// A layer's writes together with the position that they complete: sled keeps a batch whole or not at all, so that what
 /// a crash leaves is never ahead of or behind its position.
-pub(super) fn layer_batch(
-    db: &sled::Db,
-    layer: &Writes,
-    applied: &AppliedAt,
-) -> io::Result<sled::Batch> {
+fn layer_batch(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<sled::Batch> {
     let mut batch = sled::Batch::default();
     for (key, value) in layer {
         items::put(db, &mut batch, key, value.as_ref())?;
@@ -128,7 +148,7 @@ pub(super) fn layer_batch(
 }
 
 pub(super) fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
-    let Some(bytes) = db.get(items::APPLIED).map_err(items::io_error)? else {
+    let Some(bytes) = asked(|| db.get(items::APPLIED).map_err(items::io_error))? else {
         return Ok(AppliedAt::default());
     };
     let header = SnapshotHeader::decode(&bytes[..]).map_err(io::Error::other)?;
@@ -198,6 +218,15 @@ mod tests {
         db.apply_batch(batch).unwrap();
         assert_eq!(stored_applied(&db).unwrap(), at(7));
         assert_eq!(get_stored(&db, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn what_sled_cannot_answer_is_damage_and_no_panic() {
+        let unsaid: io::Result<()> = asked(|| panic!("cannot find pid {}", 7));
+        let error = unsaid.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("cannot find pid 7"), "{error}");
+        assert_eq!(asked(|| Ok(1)).unwrap(), 1);
     }
 
     #[test]

@@ -7,6 +7,10 @@ use crate::log::sync_folder;
 
 /// The file that names the folder in force.
 const CURRENT: &str = "current";
+/// In a state's folder: why it is not to be opened again.
+const DAMAGED: &str = "damaged";
+/// Ends the name of a state that was set aside.
+const ASIDE: &str = ".aside";
 
 fn numbered(root: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
@@ -67,22 +71,34 @@ pub(super) fn point_to(root: &Path, folder: &Path) -> io::Result<()> {
     sync_folder(root)
 }
 
+/// Keeps a folder from being opened again: what is damaged in it need not be met by the next start.
+pub(super) fn condemn(folder: &Path, why: &str) -> io::Result<()> {
+    let file = folder.join(DAMAGED);
+    std::fs::write(&file, why)?;
+    std::fs::File::open(&file)?.sync_all()?;
+    sync_folder(folder)
+}
+
+/// Why a folder is not to be opened, if so.
+pub(super) fn condemned(folder: &Path) -> Option<String> {
+    std::fs::read_to_string(folder.join(DAMAGED)).ok()
+}
+
+/// Moves a damaged state out of the way, for whoever wants to look at it; of several the last is kept.
 pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
-    for attempt in 1.. {
-        let aside = folder.with_file_name(format!(
-            "{}.aside-{attempt}",
-            folder.file_name().unwrap_or_default().to_string_lossy()
-        ));
-        if !aside.exists() {
-            if folder.exists() {
-                std::fs::rename(folder, &aside)?;
-            }
-            return Ok(aside);
+    let root = folder.parent().unwrap_or(folder);
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(ASIDE) {
+            std::fs::remove_dir_all(entry.path())?;
         }
     }
-    Err(io::Error::other(
-        "no free name to set the state database aside",
-    ))
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.with_file_name(format!("{name}{ASIDE}"));
+    if folder.exists() {
+        std::fs::rename(folder, &aside)?;
+    }
+    Ok(aside)
 }
 
 #[cfg(test)]

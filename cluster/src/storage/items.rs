@@ -19,8 +19,17 @@ pub(super) const APPLIED: &[u8] = &[2];
 pub(super) fn io_error(error: sled::Error) -> io::Error {
     match error {
         sled::Error::Io(error) => error,
+        sled::Error::Corruption { .. } => damaged(&error.to_string()),
         other => io::Error::other(format!("the state database: {other}")),
     }
+}
+
+/// What is in the database is not what was written.
+pub(super) fn damaged(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the state database is damaged: {what}"),
+    )
 }
 
 pub(super) fn head_key(key: &[u8]) -> Vec<u8> {
@@ -86,10 +95,7 @@ pub(super) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> io::Result<Bytes> {
     out.extend_from_slice(first);
     for piece in 0..pieces {
         let Some(part) = tree.get(tail_key(key, piece)).map_err(io_error)? else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the state database lacks a piece of a value",
-            ));
+            return Err(damaged("it lacks a piece of a value"));
         };
         out.extend_from_slice(&part);
     }

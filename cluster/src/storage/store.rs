@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +65,8 @@ pub(super) struct Shared {
     pub(super) database: RwLock<Database>,
     pub(super) settings: StoreSettings,
     pub(super) signal: Mutex<Signal>,
+    /// Damage that sled came upon since it was opened.
+    damage: OnceLock<String>,
     pub(super) changed: Condvar,
     /// Held while a layer is written or the database is replaced: one at a time.
     pub(super) writing: Mutex<()>,
@@ -75,6 +77,23 @@ pub(super) struct Shared {
 pub(super) struct Database {
     pub(super) db: sled::Db,
     pub(super) folder: PathBuf,
+}
+
+impl Database {
+    /// Takes note of damage. It is this node's alone, and no reason to refuse a command that others carry out: the state is given up, and built anew at
+    /// the next start.
+    pub(super) fn noted<T>(&self, shared: &Shared, answer: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &answer
+            && error.kind() == io::ErrorKind::InvalidData
+            && shared.damage.set(error.to_string()).is_ok()
+        {
+            tracing::error!(%error, "the state is given up; it is rebuilt from the newest snapshot and the log when the node is started again");
+            if let Err(unmarked) = folders::condemn(&self.folder, &error.to_string()) {
+                tracing::warn!(error = %unmarked, "the damage cannot be noted; it has to be come upon again");
+            }
+        }
+        answer
+    }
 }
 
 /// A handle on the state; clones share it.
@@ -104,7 +123,11 @@ impl StateStore {
             let index = applied.last.map(|at| at.index);
             index <= last.map(|at| at.index) && index >= purged.map(|at| at.index)
         };
-        let opened = database::open(&folder, settings).and_then(|db| {
+        let opened = match folders::condemned(&folder) {
+            Some(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
+            None => database::open(&folder, settings),
+        };
+        let opened = opened.and_then(|db| {
             let applied = database::stored_applied(&db)?;
             if fits(&applied) {
                 Ok((db, applied))
@@ -160,6 +183,7 @@ impl StateStore {
             database: RwLock::new(Database { db, folder }),
             settings,
             signal: Mutex::new(Signal::default()),
+            damage: OnceLock::new(),
             changed: Condvar::new(),
             writing: Mutex::new(()),
             snapshotting: Mutex::new(()),
@@ -201,10 +225,11 @@ impl StateStore {
     /// Why the state can be neither read nor written until it is opened anew, if that is so.
     #[must_use]
     pub fn broken(&self) -> Option<String> {
-        match &self.shared.signal.lock().fault {
+        let broken = || match &self.shared.signal.lock().fault {
             Some(Fault::Broken(reason)) => Some(reason.clone()),
             _ => None,
-        }
+        };
+        self.shared.damage.get().cloned().or_else(broken)
     }
 
     /// Takes over an entry's writes and the position that they complete. Waits while far more is in memory than should
@@ -370,7 +395,9 @@ impl Base for StateStore {
         }) {
             return Ok(value.clone());
         }
-        database::get_stored(&self.shared.database.read().db, key)
+        let database = self.shared.database.read();
+        let stored = database::get_stored(&database.db, key);
+        database.noted(&self.shared, stored)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<Pair>> {
@@ -383,7 +410,8 @@ impl Base for StateStore {
             db: &database.db,
             over: &over,
         };
-        crate::state::scan_layers(&below, &over, from, to, limit, reverse)
+        let found = crate::state::scan_layers(&below, &over, from, to, limit, reverse);
+        database.noted(&self.shared, found)
     }
 }
 

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::database;
-use super::items;
 use super::room;
 use super::store::Shared;
 use crate::state::Writes;
@@ -145,11 +144,9 @@ pub(super) fn write_layer(shared: &Shared) -> Result<(), Fault> {
     };
     let database = shared.database.read();
     has_room(&database.folder, &layer)?;
-    database::layer_batch(&database.db, &layer, &applied)
-        .and_then(|batch| {
-            database.db.apply_batch(batch).map_err(items::io_error)?;
-            database.db.flush().map_err(items::io_error)
-        })
+    let written = database::write(&database.db, &layer, &applied);
+    database
+        .noted(shared, written)
         .map_err(|error| Fault::Broken(format!("the state database failed: {error}")))?;
     drop(database);
     let mut layers = shared.layers.write();

@@ -386,7 +386,21 @@ fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
         let opened = StateStore::open(&copy, settings(1 << 20), purged, last).unwrap();
         let position = opened.applied().last.map(|at| at.index);
         let outcome = match opened.scan(&[], &[0xFF; 9], usize::MAX, false) {
-            Err(error) => error.to_string(),
+            Err(_) => {
+                // Come upon while it is in use: it is given up, and the next start builds it anew.
+                assert!(opened.broken().is_some());
+                drop(opened);
+                let again = StateStore::open(&copy, settings(1 << 20), purged, last).unwrap();
+                assert!(copy.join("state-2").exists());
+                let found = again.scan(&[], &[0xFF; 9], usize::MAX, false).unwrap();
+                let base = expected(again.applied().last, KEYS);
+                assert!(pairs_of(found) == everything(&base));
+                std::fs::remove_dir_all(copy).unwrap();
+                *outcomes
+                    .entry("given up and rebuilt".to_owned())
+                    .or_insert(0) += 1;
+                continue;
+            }
             Ok(found) => {
                 let base = expected(opened.applied().last, KEYS);
                 assert!(
@@ -405,6 +419,40 @@ fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
         std::fs::remove_dir_all(copy).unwrap();
     }
     println!("{outcomes:#?}");
+}
+
+/// What is damaged while the database is open is come upon late, and by whoever reads there: it is said to be damage, and no start opens that database
+/// again, though it may look whole then.
+#[test]
+fn damage_that_is_come_upon_in_use_gives_the_state_up_and_the_next_start_builds_it_anew() {
+    const KEYS: u64 = 4_000;
+    let folders = tempfile::tempdir().unwrap();
+    let root = folders.path().join("live");
+    let store = open(&root, 100_000, None);
+    for number in 0..KEYS {
+        store.store(numbered(number, KEYS), told(number));
+    }
+    let _ = store.take_snapshot().unwrap();
+    store.close().unwrap();
+    let last = store.applied().last;
+    let file = root.join("state-1/db");
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).open(file).unwrap();
+    let mut whole = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut whole, 0).unwrap();
+    file.write_all_at(&vec![0; whole.len()], 0).unwrap();
+    assert!(store.broken().is_none());
+    let error = store.scan(&[], &[0xFF; 9], usize::MAX, false).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+    assert!(store.broken().unwrap().contains("damaged"));
+    drop(store);
+    file.write_all_at(&whole, 0).unwrap();
+    let again = StateStore::open(&root, settings(100_000), None, last).unwrap();
+    assert!(again.broken().is_none());
+    assert!(root.join("state-2").exists() && root.join("state-1.aside").exists());
+    let found = again.scan(&[], &[0xFF; 9], usize::MAX, false).unwrap();
+    let base = expected(again.applied().last, KEYS);
+    assert!(pairs_of(found) == everything(&base));
 }
 
 /// And the state of a node whose database is damaged too is refused, not guessed.
