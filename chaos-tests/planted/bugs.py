@@ -49,13 +49,11 @@ BUGS = [
         "a layer's writes go to the store in two batches",
         "effects and the end of a message are there together or not at all",
         (
-            STORAGE + "writer.rs",
-            "    database::layer_batch(&database.db, &layer, &applied)\n",
-            "    let half: Writes = layer.iter().take(layer.len() / 2).map(|(key, value)| (key.clone(), value.clone())).collect();\n"
-            "    let _ = database::layer_batch(&database.db, &half, &applied).map(|batch| {\n"
-            "        database.db.apply_batch(batch).and_then(|()| database.db.flush())\n"
-            "    });\n"
-            "    database::layer_batch(&database.db, &layer, &applied)\n",
+            STORAGE + "database.rs",
+            "        let batch = layer_batch(db, layer, applied)?;\n        db.apply_batch(batch)",
+            "        let half: Writes = layer.iter().take(layer.len() / 2).map(|(key, value)| (key.clone(), value.clone())).collect();\n"
+            "        let _ = layer_batch(db, &half, applied).map(|batch| db.apply_batch(batch).and_then(|()| db.flush()));\n"
+            "        let batch = layer_batch(db, layer, applied)?;\n        db.apply_batch(batch)",
         ),
     ),
     bug(
@@ -103,10 +101,10 @@ BUGS = [
         "the applied index is written apart from the writes",
         "effects of a message are there once",
         (
-            STORAGE + "writer.rs",
-            "    database::layer_batch(&database.db, &layer, &applied)\n",
-            "    let _ = database.db.insert(items::APPLIED, database::encode_applied(&applied)).and_then(|_| database.db.flush());\n"
-            "    database::layer_batch(&database.db, &layer, &applied)\n",
+            STORAGE + "database.rs",
+            "        let batch = layer_batch(db, layer, applied)?;\n        db.apply_batch(batch)",
+            "        let _ = db.insert(items::APPLIED, encode_applied(applied)).and_then(|_| db.flush());\n"
+            "        let batch = layer_batch(db, layer, applied)?;\n        db.apply_batch(batch)",
         ),
     ),
     bug(
