@@ -51,6 +51,7 @@ endif
 
 test-python:
 	@$(PYTHON) -m unittest discover --start-directory detections/python_tests
+	@$(PYTHON) chaos-tests/planted/run --check
 
 fmt:
 	@$(CARGO) fmt --all
