@@ -127,7 +127,11 @@ impl Disk {
     /// # Errors
     /// There is not.
     pub fn free(&self) -> Result<()> {
-        std::fs::remove_file(self.filler()).during("making room")
+        std::fs::remove_file(self.filler()).during("making room")?;
+        // Else a power cut soon after fills the disk again.
+        std::fs::File::open(&self.place)
+            .and_then(|place| place.sync_all())
+            .during("making room")
     }
 
     fn filler(&self) -> PathBuf {
