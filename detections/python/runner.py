@@ -47,7 +47,7 @@ def loaded_message(pack, arguments):
 class _Aside:
     """A value that is made, and encoded, in a child."""
 
-    def __init__(self, make, *arguments):
+    def __init__(self, make, pack, arguments):
         self._made = os.memfd_create("told", os.MFD_CLOEXEC)
         self._what = make.__name__
         self._child = _panther_limits.fork()
@@ -55,10 +55,10 @@ class _Aside:
             code = 70
             try:
                 with os.fdopen(self._made, "w", encoding="ascii") as file:
-                    file.write(encode(make(*arguments)))
+                    file.write(encode(make(pack, arguments)))
                 code = 0
             except BaseException:  # pylint: disable=broad-exception-caught
-                last_words(arguments[-1])
+                last_words(arguments)
             finally:
                 _panther_limits.leave(code)
 

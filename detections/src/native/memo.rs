@@ -96,6 +96,7 @@ pub(super) struct Key {
 
 /// A bit for each of at most [`MOST_FIELDS`] fields.
 type Places = u16;
+const _: () = assert!(MOST_FIELDS <= Places::BITS as usize);
 
 impl Memo {
     pub(super) fn new() -> Self {
