@@ -330,8 +330,8 @@ BUGS = [
         "replicas are equal at equal index",
         (
             "cluster/src/storage/database.rs",
-            "    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {",
-            "    Ok(ask()).unwrap_or_else(|panic: Box<dyn std::any::Any + Send>| {",
+            "    catch_unwind(AssertUnwindSafe(ask))\n        .unwrap_or_else(|panic|",
+            "    Ok(ask())\n        .unwrap_or_else(|panic: Box<dyn std::any::Any + Send>|",
         ),
     ),
     bug(

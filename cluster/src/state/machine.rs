@@ -1,5 +1,6 @@
 //! Applies entries: each command in turn, caught if it panics, its writes merged and hashed if it succeeds.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,11 +186,7 @@ impl Machine {
             Ok(Err(Stop::Conflict(conflict))) => reply::Kind::Conflict(*conflict),
             Ok(Err(Stop::Store(error))) => return Err(error),
             Err(panic) => {
-                let what = panic
-                    .downcast_ref::<&str>()
-                    .map(|text| (*text).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_default();
+                let what = panic_text(panic.as_ref());
                 tracing::error!(what, "apply panicked; the command is refused");
                 reply::Kind::Refused(refused(
                     Code::Fault,
@@ -245,6 +242,13 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 /// What is of a newer format must not be applied: by older rules this node would come to another state than the others.

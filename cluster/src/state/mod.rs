@@ -27,8 +27,8 @@ mod transact;
 mod tx;
 mod view;
 
-pub(crate) use machine::require_format;
 pub use machine::{Applied, Globals, Machine};
+pub(crate) use machine::{panic_text, require_format};
 pub use tx::{Stop, Tx};
 pub use view::{Base, MemoryBase, Pair, Writes, scan_layers};
 

@@ -61,14 +61,8 @@ fn open_now(config: &sled::Config) -> io::Result<sled::Db> {
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for damage.
 pub(super) fn asked<T>(ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
-        let what = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(items::damaged(&what))
-    })
+    catch_unwind(AssertUnwindSafe(ask))
+        .unwrap_or_else(|panic| Err(items::damaged(&crate::state::panic_text(panic.as_ref()))))
 }
 
 /// Whether something holds the database's lock.
@@ -85,6 +79,7 @@ pub(super) fn encode_applied(applied: &AppliedAt) -> Vec<u8> {
     }
     .encode_to_vec()
 }
+
 pub(super) fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>> {
     asked(
         || match db.get(items::head_key(key)).map_err(items::io_error)? {
