@@ -9,6 +9,7 @@ import ast
 import builtins
 import collections
 import datetime
+import functools
 import ipaddress
 import logging
 import os
@@ -221,13 +222,22 @@ class _Dump:
     def _tree(self, path):
         """Function definitions of a file by name and the first line, decorators included."""
         if path not in self._files:
-            tree = ast.parse(self._source(path))
             self._files[path] = {
                 (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): node
-                for node in ast.walk(tree)
-                if isinstance(node, ast.FunctionDef)
+                for node in _definitions(ast.parse(self._source(path)).body)
             }
         return self._files[path]
+
+
+def _definitions(statements):
+    """All functions among statements and what is inside them; expressions, which are most of a tree, have none."""
+    statements = list(statements)
+    while statements:
+        node = statements.pop()
+        if type(node) is ast.FunctionDef:
+            yield node
+        for inside in ("body", "orelse", "finalbody", "handlers", "cases"):
+            statements += getattr(node, inside, ())
 
 
 def _names(code):
@@ -272,6 +282,8 @@ def _encode(node, depth=0):
     if depth > _DEEPEST:
         raise _TooDeep
     kind = type(node)
+    if kind is str or node is None:
+        return node
     if kind is list:
         return [_encode(item, depth + 1) for item in node]
     if kind is ast.Constant:
@@ -286,9 +298,14 @@ def _encode(node, depth=0):
     if isinstance(node, ast.AST):
         if not node._fields:
             return kind.__name__
-        fields = (getattr(node, name, None) for name in node._fields if name not in _LEFT_OUT)
-        return [kind.__name__, *(_encode(field, depth + 1) for field in fields)]
+        return [kind.__name__] + [_encode(getattr(node, name, None), depth + 1) for name in _told_of(kind)]
     return node
+
+
+@functools.cache
+def _told_of(kind):
+    """The fields of a class of nodes that are told."""
+    return [name for name in kind._fields if name not in _LEFT_OUT]
 
 
 def _in_utc():

@@ -8,13 +8,15 @@ MAX_FRAME = 64 << 20
 
 _HEAD = struct.Struct(">IB")
 _JSON, _BYTES = ord("J"), ord("B")
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
 
 
 def encode(message):
-    """JSON that any reader takes: lone surrogates, which only Python knows, become question marks."""
-    text = _encode(message)
-    return _encode(_whole(message)) if "\\ud" in text else text
+    """JSON that any reader takes, as bytes: lone surrogates, which only Python knows, become question marks."""
+    try:
+        return _encode(message).encode("utf-8")
+    except UnicodeEncodeError:
+        return _encode(_whole(message)).encode("utf-8")
 
 
 def _whole(value):
@@ -52,9 +54,8 @@ class Connection:
         """Send one JSON message. A message that is too big for a frame raises ProtocolError."""
         self.send_encoded(encode(message))
 
-    def send_encoded(self, text):
+    def send_encoded(self, payload):
         """Send a message that has been encoded."""
-        payload = text.encode("ascii")
         if len(payload) >= MAX_FRAME:
             raise ProtocolError(f"message of {len(payload)} bytes is bigger than a frame may be")
         try:

@@ -13,7 +13,7 @@ from _panther_wire import MAX_FRAME, Closed, Connection, encode
 from panther_core import PantherEvent
 
 IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
-REPLY_SIZE = 64 << 10  # characters of results after which they are sent
+REPLY_SIZE = 64 << 10  # bytes of results after which they are sent
 REPLY_SECONDS = 0.1  # and the time after which they are
 MAX_REPLY = MAX_FRAME - 1000
 _TOO_MUCH = json.dumps({"_error": "alert_context left out: the event's results are bigger than a frame may be"})
@@ -122,7 +122,7 @@ class Worker:
     def _flush(self, batch):
         if self._replies:
             replies, self._replies, self._reply_size = self._replies, [], 0
-            self._connection.send_encoded(f'{{"op":"events","batch":{batch},"events":[{",".join(replies)}]}}')
+            self._connection.send_encoded(b'{"op":"events","batch":%d,"events":[%b]}' % (batch, b",".join(replies)))
 
     def _event(self, event, text):
         """Results of one event's detections, in the order of the host's list."""

@@ -41,7 +41,7 @@ def loaded_message(pack, arguments):
         }
     )
     detections, native = (aside.result() for aside in asides)
-    return f'{told[:-1]},"detections":{detections},"native":{native}}}'
+    return b'%b,"detections":%b,"native":%b}' % (told[:-1], detections, native)
 
 
 class _Aside:
@@ -54,7 +54,7 @@ class _Aside:
         if self._child == 0:
             code = 70
             try:
-                with os.fdopen(self._made, "w", encoding="ascii") as file:
+                with os.fdopen(self._made, "wb") as file:
                     file.write(encode(make(pack, arguments)))
                 code = 0
             except BaseException:  # pylint: disable=broad-exception-caught
@@ -63,11 +63,11 @@ class _Aside:
                 _panther_limits.leave(code)
 
     def result(self):
-        """The text of the value."""
+        """The value, encoded."""
         status = os.waitpid(self._child, 0)[1]
         if status:
             raise RuntimeError(f"{self._what}: the process that puts together what the host is told has ended with wait status {status}")
-        with os.fdopen(self._made, "r", encoding="ascii") as file:
+        with os.fdopen(self._made, "rb") as file:
             file.seek(0)
             return file.read()
 

@@ -158,6 +158,19 @@ impl Screen {
         }
     }
 
+    /// The same of what was found out here: its JSON is put together only for whoever asks for it.
+    pub(crate) fn show_made(
+        &self,
+        json: impl FnOnce() -> serde_json::Value,
+        render: impl FnOnce(&Look) -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            self.print(&format!("{}\n", json()))
+        } else {
+            self.print(&render(&self.look))
+        }
+    }
+
     /// Data, to standard output at once.
     ///
     /// # Errors

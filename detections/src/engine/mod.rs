@@ -14,6 +14,7 @@ mod settings;
 mod shadow;
 mod stored;
 mod strikes;
+mod tested;
 mod trial;
 mod verdict;
 mod wire;
@@ -284,7 +285,7 @@ impl Engine {
             .is_some_and(|(native, rule)| native.has(rule))
     }
 
-    /// Runs unit tests of one detection, in their order. The key-value store is empty for them.
+    /// Runs unit tests of one detection, in their order. The key-value store is empty for them. From the first one on that Rust does not evaluate, Python does.
     ///
     /// A test that ends its worker or passes its time has that as its error, and the others are run again without it.
     ///
@@ -297,50 +298,22 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Vec<Tested>, EngineFault> {
         let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        let mut results: Vec<Option<Tested>> = vec![None; tests.len()];
-        let mut unexplained = 0;
-        loop {
-            let open: Vec<usize> = (0..tests.len())
-                .filter(|place| results[*place].is_none())
-                .collect();
-            let batch: Vec<&Test> = open.iter().map(|place| &tests[*place]).collect();
-            if batch.is_empty() {
-                break;
-            }
-            let mut lease = self.pool.lease().await?;
-            let mut store = Store::new(&EmptyView, self.settings.rule_time);
-            match lease
-                .worker()
-                .tests(index, &batch, unix_seconds(now), &mut store)
-                .await
-            {
-                Ok(tested) => {
-                    lease.give_back();
-                    for (place, tested) in open.into_iter().zip(tested) {
-                        results[place] = Some(tested);
-                    }
-                    break;
-                }
-                Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
-                    Some(place) => {
-                        let error = strikes::loss_error(&loss, self.settings.rule_time);
-                        results[*place] = Some(Tested {
-                            name: tests[*place].name.clone(),
-                            output: None,
-                            error: Some(error),
-                            functions: BTreeMap::new(),
-                        });
-                    }
-                    None => {
-                        unexplained += 1;
-                        strikes::bear(unexplained, &loss)?;
-                    }
-                },
-                Err(Ended::Cut) => {}
-                Err(Ended::Fault(fault)) => return Err(fault),
-            }
-        }
-        Ok(results.into_iter().flatten().collect())
+        tested::run(self, index, tests, unix_seconds(now)).await
+    }
+
+    /// Runs tests of one detection both ways, each by itself, and gives how many of them Rust evaluated, and where the two do not agree; the detection is left to
+    /// Python then. What a test expects does not matter.
+    ///
+    /// # Errors
+    /// Faults of the node.
+    pub async fn tests_both_ways(
+        &self,
+        detection: usize,
+        tests: &[Test],
+        now: SystemTime,
+    ) -> Result<(u64, Vec<Difference>), EngineFault> {
+        let index = u32::try_from(detection).unwrap_or(u32::MAX);
+        tested::both_ways(self, index, tests, unix_seconds(now)).await
     }
 
     /// Evaluates one detection over one event step by step, in Python: why it says what it says. The key-value store is empty for it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::{Difference, Evaluation, Outcome};
+use super::verdict::{Difference, Evaluation, Outcome, RuleError};
 use crate::native::Native;
 
 /// Characters that are kept of what each side said.
@@ -94,6 +94,11 @@ pub(super) fn says_nothing(said: &Outcome) -> bool {
     let Outcome::Failed(error) = said else {
         return false;
     };
+    is_of_the_worker(error)
+}
+
+/// Whether an error tells what became of the worker.
+pub(super) fn is_of_the_worker(error: &RuleError) -> bool {
     matches!(
         error.kind.as_str(),
         "DetectionTimeout" | "WorkerDied" | "DetectionSuspended"
@@ -105,6 +110,6 @@ pub(super) fn in_short(said: Option<&Outcome>) -> String {
     said.map_or_else(|| "no match".to_owned(), |said| cut(&format!("{said:?}")))
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(KEPT).collect()
 }

@@ -26,7 +26,7 @@ pub(super) async fn evaluate(
     let Some(native) = engine.selection.native.as_ref() else {
         return Ok(Evaluation::default());
     };
-    if !native.has(rule) || engine.selection.broken.contains_key(&rule) {
+    if !native.is_rule(rule) || !native.has(rule) || engine.selection.broken.contains_key(&rule) {
         return Ok(Evaluation::default());
     }
     let pool = engine.pool.aside();

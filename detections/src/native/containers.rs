@@ -2,7 +2,7 @@
 
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::{contains_item, lookup};
+use super::equality::lookup;
 use super::names::Method;
 use super::program::Operator;
 use super::run::{CHANGED, Run};
@@ -185,8 +185,8 @@ impl<'e> Run<'e> {
         match (method, positional) {
             // Of several, Python alone knows which it gives.
             (Method::Pop, []) => match of {
-                Value::Set(items) if items.borrow().len() <= 1 => {
-                    items.borrow_mut().pop().ok_or(raise("KeyError"))
+                Value::Set(elements) if elements.items().len() <= 1 => {
+                    elements.pop().ok_or(raise("KeyError"))
                 }
                 _ => Err(Stop::Hole("an element of a set")),
             },
@@ -236,16 +236,14 @@ impl<'e> Run<'e> {
 
     /// `set.add(value)`.
     fn add(&mut self, of: &Value<'e>, value: &Value<'e>) -> Done<'e> {
-        let Value::Set(items) = of else {
+        let Value::Set(elements) = of else {
             return Err(Stop::Hole(CHANGED));
         };
         if !value.hashable()? {
             return Err(raise("TypeError"));
         }
-        self.step(items.borrow().len() / 16)?;
-        if !contains_item(of, value)? {
-            items.borrow_mut().push(*value);
-        }
+        self.step(elements.looks(value) / 16)?;
+        elements.insert(*value)?;
         Ok(Value::None)
     }
 }

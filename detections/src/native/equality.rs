@@ -148,15 +148,28 @@ fn same_sequences<'e>(one: &Value<'e>, other: &Value<'e>, depth: u32) -> Done<'e
 pub(super) fn item<'e>(of: &Value<'e>, place: usize) -> Done<'e> {
     match of {
         Value::ListView(nodes) => wrap(nodes[place]),
-        Value::List(items) | Value::Set(items) => Ok(items.borrow()[place]),
+        Value::List(items) => Ok(items.borrow()[place]),
+        Value::Set(elements) => Ok(elements.items()[place]),
         Value::Tuple(items) => Ok(items[place]),
         Value::Frozen(frozen) => frozen.items[place].value(),
         _ => Err(Stop::Hole("an element of something else")),
     }
 }
 
+/// How many elements have to be looked at to find one that is like `wanted`.
+pub(super) fn looks<'e>(of: &Value<'e>, wanted: &Value<'e>) -> usize {
+    match (of, wanted) {
+        (Value::Set(elements), _) => elements.looks(wanted),
+        (Value::Frozen(frozen), Value::Text(_)) if frozen.only_texts => 1,
+        _ => of.length().unwrap_or(0),
+    }
+}
+
 /// Whether a sequence or set has an equal element.
 pub(super) fn contains_item<'e>(of: &Value<'e>, wanted: &Value<'e>) -> Done<'e, bool> {
+    if let Value::Set(elements) = of {
+        return elements.contains(wanted);
+    }
     if let (Value::Frozen(frozen), Value::Text(text)) = (of, wanted) {
         if frozen.texts.contains_key(*text) {
             return Ok(true);

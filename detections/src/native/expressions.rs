@@ -9,6 +9,7 @@ use super::format::write_formatted;
 use super::names::Method;
 use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
+use super::sets::Elements;
 use super::text;
 use super::value::{Done, Stop, Value, raise};
 
@@ -303,24 +304,15 @@ impl<'e> Run<'e> {
     }
 
     pub(super) fn new_set(&mut self, items: &[Value<'e>]) -> Done<'e> {
-        let mut set: ArenaVec<'e, Value<'e>> = ArenaVec::with_capacity_in(items.len(), self.arena);
-        self.step(items.len() * items.len() / 32)?;
+        let set = Elements::new(self.arena);
         for item in items {
             if !item.hashable()? {
                 return Err(raise("TypeError"));
             }
-            let mut known = false;
-            for other in &set {
-                if other.equals(item)? {
-                    known = true;
-                    break;
-                }
-            }
-            if !known {
-                set.push(*item);
-            }
+            self.step(set.looks(item) / 32)?;
+            set.insert(*item)?;
         }
-        Ok(Value::set(self.arena, set))
+        Ok(Value::Set(self.arena.alloc(set)))
     }
 
     /// What a loop over a value gives, where Python's order is known.

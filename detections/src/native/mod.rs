@@ -26,10 +26,12 @@ mod pattern;
 mod program;
 mod raised;
 mod run;
+mod sets;
 mod similarity;
 mod statements;
 mod store;
 mod strptime;
+mod tested;
 mod text;
 mod texts;
 mod times;
@@ -53,6 +55,7 @@ pub(crate) use outputs::Answer;
 use program::{Detection, Mapping, Model, Output, Program, Step};
 pub(crate) use raised::Site;
 pub(crate) use store::Rows;
+pub(crate) use tested::{InRust, TestEvent};
 use value::{Constant, Stop};
 
 /// The rules of a pack that are evaluated here.
@@ -133,10 +136,10 @@ impl Native {
                 continue;
             };
             let in_python = settings.python_only.contains(&detection.id);
-            if detection.kind != DetectionKind::Rule || in_python {
+            if in_python {
                 continue;
             }
-            if let Some(functions) = functions_of(&told["functions"], &compiled) {
+            if let Some(functions) = functions_of(detection.kind, &told["functions"], &compiled) {
                 let (rule, functions) = functions;
                 let all = || {
                     let others = functions.iter().map(|(_, function)| *function);
@@ -154,6 +157,7 @@ impl Native {
                         demoted: AtomicBool::new(false),
                         exhausted: AtomicU32::new(0),
                         id: detection.id.clone(),
+                        kind: detection.kind,
                         severity: detection.severity,
                     },
                 );
@@ -397,10 +401,16 @@ impl Native {
         }
     }
 
-    /// Whether a rule is evaluated here at all.
+    /// Whether a detection is evaluated here at all.
     pub(crate) fn has(&self, rule: u32) -> bool {
         let detection = self.program.detections.get(&rule);
         detection.is_some_and(|detection| !detection.demoted.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is a rule, which looks at events.
+    pub(crate) fn is_rule(&self, rule: u32) -> bool {
+        let detection = self.program.detections.get(&rule);
+        detection.is_some_and(|detection| detection.kind == DetectionKind::Rule)
     }
 
     /// Leaves a rule to Python from now on.
@@ -413,6 +423,7 @@ impl Native {
 
 #[allow(clippy::type_complexity)]
 fn functions_of(
+    kind: DetectionKind,
     told: &Json,
     compiled: &compile::Pack<'_>,
 ) -> Option<(usize, Vec<(Output, usize)>)> {
@@ -420,7 +431,10 @@ fn functions_of(
         (Some("F"), Some(name)) => compiled.place(name),
         _ => None,
     };
-    let rule = place(&told["rule"])?;
+    let rule = place(match kind {
+        DetectionKind::Policy => &told["policy"],
+        DetectionKind::Rule | DetectionKind::ScheduledRule => &told["rule"],
+    })?;
     let mut functions = Vec::new();
     for output in Output::ALL {
         if let Some(form) = told.get(output.name()) {

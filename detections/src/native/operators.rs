@@ -2,9 +2,10 @@
 
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::{Number, contains_item, lookup};
+use super::equality::{Number, contains_item, looks, lookup};
 use super::program::{Comparison, Operator};
 use super::run::{LONGEST_TEXT, Run};
+use super::sets::Elements;
 use super::times;
 use super::value::{Done, Stop, Value, raise};
 use crate::event::Found;
@@ -199,26 +200,27 @@ impl<'e> Run<'e> {
         two: &Value<'e>,
     ) -> Done<'e> {
         let (first, second) = (self.unordered(one)?, self.unordered(two)?);
-        self.step(first.len() * second.len() / 32)?;
-        let mut items = ArenaVec::new_in(self.arena);
+        let set = Elements::new(self.arena);
         for item in first {
+            self.step((looks(two, item) + set.looks(item)) / 32)?;
             let both = contains_item(two, item)?;
             if match operator {
                 Operator::And => both,
                 Operator::Or => true,
                 _ => !both,
             } {
-                items.push(*item);
+                set.insert(*item)?;
             }
         }
         if matches!(operator, Operator::Or | Operator::Xor) {
             for item in second {
+                self.step((looks(one, item) + set.looks(item)) / 32)?;
                 if !contains_item(one, item)? {
-                    items.push(*item);
+                    set.insert(*item)?;
                 }
             }
         }
-        Ok(Value::set(self.arena, items))
+        Ok(Value::Set(self.arena.alloc(set)))
     }
 }
 

@@ -129,7 +129,7 @@ impl Detection {
         Ok(())
     }
 
-    fn severity<'e>(&self, value: &Value<'e>) -> Done<'e, Severity> {
+    pub(super) fn severity<'e>(&self, value: &Value<'e>) -> Done<'e, Severity> {
         let unknown = Stop::Hole("a severity that is none");
         let Value::Text(text) = value else {
             return Err(unknown);
@@ -159,7 +159,7 @@ fn asked_for_rows<'e>(run: &Run<'e>) -> Done<'e, ()> {
     }
 }
 
-fn short<'e>(value: &Value<'e>) -> Done<'e, String> {
+pub(super) fn short<'e>(value: &Value<'e>) -> Done<'e, String> {
     match value {
         Value::Text(text) if text.len() <= MOST_TEXT => Ok((*text).to_owned()),
         Value::Text(_) => Err(Stop::Hole("a text that is cut")),
@@ -167,7 +167,10 @@ fn short<'e>(value: &Value<'e>) -> Done<'e, String> {
     }
 }
 
-fn destinations<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, Option<Vec<String>>> {
+pub(super) fn destinations<'e>(
+    run: &mut Run<'e>,
+    value: &Value<'e>,
+) -> Done<'e, Option<Vec<String>>> {
     if matches!(value, Value::None) {
         return Ok(None);
     }
@@ -187,7 +190,7 @@ fn destinations<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, Option<Vec
     Ok(Some(names))
 }
 
-fn context<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, String> {
+pub(super) fn context<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, String> {
     if !value.is_mapping() {
         return Err(Stop::Hole("a context that is no mapping"));
     }

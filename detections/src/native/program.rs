@@ -44,6 +44,7 @@ pub(super) struct Written {
 /// The functions of a detection.
 #[derive(Debug)]
 pub(super) struct Detection {
+    /// `rule`, or `policy`.
     pub(super) rule: usize,
     /// Slots of the globals that its functions, and what they reach, may write.
     pub(super) writes: Vec<usize>,
@@ -56,6 +57,7 @@ pub(super) struct Detection {
     /// Auxiliary functions, in the order in which they run.
     pub(super) functions: Vec<(Output, usize)>,
     pub(super) id: String,
+    pub(super) kind: crate::pack::DetectionKind,
     pub(super) severity: crate::pack::Severity,
 }
 

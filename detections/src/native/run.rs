@@ -15,16 +15,34 @@ use super::store::Rows;
 use super::value::{Done, Raised, Stop, Value, Whole, raise};
 use crate::event::Map;
 
-/// Statements, loops and calls that a pair may take. A rule takes some hundred.
-const MOST_STEPS: u32 = 200_000;
+/// What a pair may take. What takes more is for Python, whose time and memory are bounded from outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Statements, loops and calls.
+    steps: u32,
+    /// Bytes, of all rules of an event together.
+    bytes: usize,
+}
+
+impl Bounds {
+    /// While events flow. A rule takes some hundred steps.
+    pub(super) const LIVE: Self = Self {
+        steps: 200_000,
+        bytes: 64 << 20,
+    };
+    /// Under test, where nobody else waits: a policy that goes through all actions of AWS takes some millions.
+    pub(super) const TEST: Self = Self {
+        steps: 20_000_000,
+        bytes: 512 << 20,
+    };
+}
+
 /// The hole at their end.
 pub(super) const STEPS: &str = "many steps";
 /// Calls within calls. Python's own limit is a thousand.
 const DEEPEST: u32 = 40;
 /// Statements and expressions inside each other, over all calls: each takes some of the thread's stack.
 const MOST_NESTED: u32 = 300;
-/// Bytes that all rules together may take for one event. What is larger is for Python, whose memory is bounded from outside.
-const MOST_BYTES: usize = 64 << 20;
 /// Characters of a text that is put together.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
@@ -33,7 +51,9 @@ pub(super) struct Run<'e> {
     pub(super) arena: &'e Bump,
     pub(super) program: &'e Program,
     pub(super) model: Option<&'e Model>,
-    pub(super) event: &'e Map<'e>,
+    /// What its functions are given: a view of the event, or, of a policy, a dict.
+    pub(super) subject: Value<'e>,
+    pub(super) bounds: Bounds,
     /// Values of the globals that functions write, of the pair that is evaluated.
     pub(super) written: ArenaVec<'e, Value<'e>>,
     pub(super) wrote: bool,
@@ -67,7 +87,8 @@ impl<'e> Run<'e> {
             arena,
             program,
             model,
-            event,
+            subject: Value::View(event, Whole::Yes),
+            bounds: Bounds::LIVE,
             written: bumpalo::vec![in arena; Value::Unbound; program.written.len()],
             wrote: false,
             as_loaded: ArenaVec::new_in(arena),
@@ -101,10 +122,10 @@ impl<'e> Run<'e> {
         self.steps = self
             .steps
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.steps > MOST_STEPS {
+        if self.steps > self.bounds.steps {
             return Err(Stop::Hole(STEPS));
         }
-        if self.arena.allocated_bytes() > MOST_BYTES {
+        if self.arena.allocated_bytes() > self.bounds.bytes {
             return Err(Stop::Hole("much memory"));
         }
         Ok(())
@@ -112,7 +133,7 @@ impl<'e> Run<'e> {
 
     /// Calls a function of the detection with the event.
     pub(super) fn over_event(&mut self, function: usize) -> Done<'e> {
-        self.call_place(function, &[Value::View(self.event, Whole::Yes)], &[])
+        self.call_place(function, &[self.subject], &[])
     }
 
     pub(super) fn call_place(

@@ -325,7 +325,7 @@ impl<'e> Run<'e> {
         for text in texts {
             items.push(Value::Text(self.arena.alloc_str(&text)));
         }
-        Ok(Value::set(self.arena, items))
+        Value::set(self.arena, &items)
     }
 
     /// The members of a set that is stored; a single text may stand for itself.

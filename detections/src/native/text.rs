@@ -120,7 +120,7 @@ fn repr<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, depth: u32) -> Done<'e
             }
             out.push('}');
         }
-        Value::Set(items) => match items.borrow().as_slice() {
+        Value::Set(elements) => match elements.items().as_slice() {
             [] => out.push_str("set()"),
             [only] => {
                 out.push('{');

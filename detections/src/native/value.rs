@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use super::equality::{DEEPEST, Number};
 use super::names::{Builtin, Class};
 use super::program::Lambda;
+use super::sets::Elements;
 use crate::event::{Map, Node};
 
 /// Why an evaluation goes no further.
@@ -96,7 +97,7 @@ pub(super) fn raise_with<'e>(name: &str, text: &'e str) -> Stop<'e> {
 
 pub(super) type Done<'e, T = Value<'e>> = Result<T, Stop<'e>>;
 
-/// A list or set that may change.
+/// A list that may change.
 pub(super) type Items<'e> = RefCell<ArenaVec<'e, Value<'e>>>;
 /// A dict that may change, in its order.
 pub(super) type Pairs<'e> = RefCell<ArenaVec<'e, (Value<'e>, Value<'e>)>>;
@@ -118,7 +119,7 @@ pub(super) enum Value<'e> {
     List(&'e Items<'e>),
     Tuple(&'e [Value<'e>]),
     Dict(&'e Pairs<'e>),
-    Set(&'e Items<'e>),
+    Set(&'e Elements<'e>),
     /// An `OrderedDict`, which compares and prints otherwise than a dict.
     Ordered(&'e Pairs<'e>),
     /// A container of the pack. Nothing may change it.
@@ -276,8 +277,13 @@ impl<'e> Value<'e> {
         Value::List(arena.alloc(RefCell::new(items)))
     }
 
-    pub(super) fn set(arena: &'e Bump, items: ArenaVec<'e, Value<'e>>) -> Self {
-        Value::Set(arena.alloc(RefCell::new(items)))
+    /// A set of what can be in one.
+    pub(super) fn set(arena: &'e Bump, items: &[Value<'e>]) -> Done<'e> {
+        let set = Elements::new(arena);
+        for item in items {
+            set.insert(*item)?;
+        }
+        Ok(Value::Set(arena.alloc(set)))
     }
 
     pub(super) fn dict(arena: &'e Bump, pairs: ArenaVec<'e, (Value<'e>, Value<'e>)>) -> Self {
@@ -299,7 +305,8 @@ impl<'e> Value<'e> {
             Value::Text(text) => !text.is_empty(),
             Value::View(map, _) => !map.members().is_empty(),
             Value::ListView(items) => !items.is_empty(),
-            Value::List(items) | Value::Set(items) => !items.borrow().is_empty(),
+            Value::List(items) => !items.borrow().is_empty(),
+            Value::Set(elements) => !elements.items().is_empty(),
             Value::Tuple(items) => !items.is_empty(),
             Value::Dict(pairs) | Value::Ordered(pairs) => !pairs.borrow().is_empty(),
             Value::Frozen(frozen) => !frozen.items.is_empty(),
@@ -387,7 +394,8 @@ impl<'e> Value<'e> {
             }
             Value::View(map, _) => map.members().len(),
             Value::ListView(items) => items.len(),
-            Value::List(items) | Value::Set(items) => items.borrow().len(),
+            Value::List(items) => items.borrow().len(),
+            Value::Set(elements) => elements.items().len(),
             Value::Tuple(items) => items.len(),
             Value::Dict(pairs) | Value::Ordered(pairs) => pairs.borrow().len(),
             Value::Frozen(frozen) => frozen.items.len(),
@@ -408,7 +416,8 @@ impl<'e> Value<'e> {
                 }
                 items
             }
-            Value::List(items) | Value::Set(items) => arena.alloc_slice_copy(&items.borrow()),
+            Value::List(items) => arena.alloc_slice_copy(&items.borrow()),
+            Value::Set(elements) => arena.alloc_slice_copy(&elements.items()),
             Value::ListView(nodes) => {
                 let mut items = ArenaVec::with_capacity_in(nodes.len(), arena);
                 for node in *nodes {
@@ -445,8 +454,8 @@ impl<'e> Value<'e> {
     /// The order of texts in a set is drawn anew for each process of Python, so any is as good; the one of a set of the pack is what this one drew.
     pub(super) fn unordered(&self) -> bool {
         match self {
-            Value::Set(items) => {
-                let items = items.borrow();
+            Value::Set(elements) => {
+                let items = elements.items();
                 items.len() > 1 && !items.iter().all(|item| matches!(item, Value::Text(_)))
             }
             _ => false,

@@ -73,8 +73,9 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
         problems.dedup();
         return Err(problems);
     }
-    for detection in &mut pack.detections {
-        detection.version = content_hash(detection);
+    let versions = side_by_side(&pack.detections, content_hash);
+    for (detection, version) in pack.detections.iter_mut().zip(versions) {
+        detection.version = version;
     }
     pack.version = content_hash(&(
         &pack.detections,
@@ -99,6 +100,7 @@ fn content_hash(content: &impl Serialize) -> String {
 
 fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) -> Vec<Item> {
     let mut items = Vec::new();
+    let mut documents = Vec::new();
     for (path, text) in &files.texts {
         let is_json = path.ends_with(".json");
         if path.ends_with(".py") || (is_json && !text.contains("\"AnalysisType\"")) {
@@ -108,7 +110,10 @@ fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) 
             ignored.push(path.clone());
             continue;
         }
-        match yaml::read(text) {
+        documents.push((path, text.as_str()));
+    }
+    for (path, read) in side_by_side(&documents, |(path, text)| (*path, yaml::read(text))) {
+        match read {
             Ok(Value::Object(map)) if map.contains_key("AnalysisType") => items.push(Item {
                 file: path.clone(),
                 map,
@@ -121,7 +126,26 @@ fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) 
             }),
         }
     }
+    ignored.sort();
     items
+}
+
+/// Threads that a pack is read by at most: more of them have too little each.
+const MOST_THREADS: usize = 8;
+
+/// `make` of each, in their order, by as many threads as there are processors: YAML is most of what reading a pack takes.
+fn side_by_side<T: Sync, R: Send>(of: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = of.len().div_ceil(threads.min(MOST_THREADS)).max(1);
+    std::thread::scope(|scope| {
+        let started: Vec<_> = of
+            .chunks(share)
+            .map(|chunk| scope.spawn(|| chunk.iter().map(&make).collect::<Vec<R>>()))
+            .collect();
+        let made = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+        made.flat_map(|made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Completes each derived detection (`BaseDetection: id`) by the keys of its base that it does not set itself.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::changed::Changes;
 use crate::engine::{Difference, Engine, EngineFault, EventInput};
-use crate::pack::{Detection, Pack};
+use crate::pack::{Detection, DetectionKind, Pack, Test};
 
 /// Bytes of events that are made of one test; a test whose event is large has fewer made of it.
 const MOST_BYTES: usize = 16 << 20;
@@ -34,7 +34,8 @@ pub struct Differing {
     pub event: Bytes,
 }
 
-/// Puts one detection of an engine's pack on trial, with so many events made of each of its tests. Nothing comes of one that is not evaluated in Rust.
+/// Puts one detection of an engine's pack on trial, with so many events made of each of its tests. Nothing comes of one that is not evaluated in Rust. What
+/// looks at no events (policies, scheduled rules) is evaluated as under test.
 ///
 /// The same `seed` makes the same events. A rule of which the two do not agree is left to Python by the engine from then on.
 ///
@@ -54,35 +55,59 @@ pub async fn trial(
         if !engine.is_native(index) {
             break;
         }
-        let Some(log_type) = log_type(detection, &test.input) else {
-            break;
-        };
-        let mut bytes = 0;
-        let mut events = Vec::with_capacity(each + 1);
-        for number in 0..=each {
-            let json = match number {
-                0 => test.input.to_string(),
-                _ => changes.of(&test.input).to_string(),
-            };
-            bytes += json.len();
-            if bytes > MOST_BYTES && number > 0 {
+        let events = events(&mut changes, &test.input, each);
+        let (compared, differences) = if detection.kind == DetectionKind::Rule {
+            let Some(log_type) = log_type(detection, &test.input) else {
                 break;
-            }
-            events.push(EventInput {
-                log_type: log_type.to_owned(),
-                json: json.into(),
-            });
-        }
-        let evaluation = engine.both_ways(index, &events, now).await?;
+            };
+            let inputs: Vec<EventInput> =
+                events.iter().map(|event| input(log_type, event)).collect();
+            let evaluation = engine.both_ways(index, &inputs, now).await?;
+            (evaluation.statistics.pairs_called, evaluation.differences)
+        } else {
+            let tests: Vec<Test> = events.iter().map(|event| test_over(test, event)).collect();
+            engine.tests_both_ways(index, &tests, now).await?
+        };
         trial.events += events.len() as u64;
-        trial.compared += evaluation.statistics.pairs_called;
-        let first = evaluation.differences.into_iter().next();
+        trial.compared += compared;
+        let first = differences.into_iter().next();
         trial.differences.extend(first.and_then(|difference| {
-            let event = events.get(difference.event)?.json.clone();
+            let event = events.get(difference.event)?.to_string().into();
             Some(Differing { difference, event })
         }));
     }
     Ok(trial)
+}
+
+/// A test's event, and events that are made of it.
+fn events(changes: &mut Changes, of: &Value, each: usize) -> Vec<Value> {
+    let mut bytes = 0;
+    let made = (0..=each).map(|number| match number {
+        0 => of.clone(),
+        _ => changes.of(of),
+    });
+    made.enumerate()
+        .take_while(|(number, event)| {
+            bytes += event.to_string().len();
+            *number == 0 || bytes <= MOST_BYTES
+        })
+        .map(|(_, event)| event)
+        .collect()
+}
+
+fn input(log_type: &str, event: &Value) -> EventInput {
+    EventInput {
+        log_type: log_type.to_owned(),
+        json: event.to_string().into(),
+    }
+}
+
+/// A test like another, over another event.
+fn test_over(test: &Test, event: &Value) -> Test {
+    Test {
+        input: event.clone(),
+        ..test.clone()
+    }
 }
 
 /// Puts all detections of an engine's pack on trial, so many at once, and says of each what came of it.

@@ -10,5 +10,6 @@ mod native_store;
 mod public_pack;
 mod store_view;
 mod support;
+mod tested;
 mod testing;
 mod worst;

@@ -14,7 +14,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    answer::Answer,
     commands::Context,
     failure::{Exit, Failure},
     output::{Look, Tone, clean},
@@ -52,8 +51,6 @@ impl Test {
         };
         let mut settings = EngineSettings {
             python: self.interpreter.absolute(),
-            // Tests are evaluated by Python.
-            native: false,
             guards: false,
             ..EngineSettings::default()
         };
@@ -85,15 +82,17 @@ impl Test {
                 place.display()
             ));
         }
-        let answer = Answer::of(json!({
-            "version": pack.version,
-            "passed": report.passed(),
-            "summary": report.summary(),
-            "report": report,
-        }));
+        let as_json = || {
+            json!({
+                "version": pack.version,
+                "passed": report.passed(),
+                "summary": report.summary(),
+                "report": report,
+            })
+        };
         context
             .screen
-            .show(&answer, |look| marked(&report.to_string(), look))?;
+            .show_made(as_json, |look| marked(&report.to_string(), look))?;
         if report.detections.is_empty() {
             let why = if filtered || report.left_out > 0 {
                 format!(

@@ -1,0 +1,183 @@
+//! Unit tests of one detection: in Rust from the first on, in Python from the first one on that Rust does not evaluate. And tests both ways, to find
+//! where the two part.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pool::Pool;
+use super::verdict::{Difference, EmptyView};
+use super::wire::Tested;
+use super::worker::{Ended, Store};
+use super::{Engine, EngineFault, shadow, strikes};
+use crate::native::{InRust, TestEvent};
+use crate::pack::Test;
+
+/// Runs tests in their order.
+pub(super) async fn run(
+    engine: &Engine,
+    detection: u32,
+    tests: &[Test],
+    now: f64,
+) -> Result<Vec<Tested>, EngineFault> {
+    let mut results: Vec<Option<Tested>> = vec![None; tests.len()];
+    let in_rust = in_rust(engine, detection, tests, Each::BehindOthers).await?;
+    for (result, said) in results.iter_mut().zip(in_rust) {
+        *result = said.map(|said| said.tested);
+    }
+    in_python(engine, &engine.pool, detection, tests, now, results).await
+}
+
+/// Runs tests both ways, each by itself in Rust, and gives how many were evaluated in both and where they do not agree. If they do not, the detection is
+/// left to Python from then on.
+pub(super) async fn both_ways(
+    engine: &Engine,
+    detection: u32,
+    tests: &[Test],
+    now: f64,
+) -> Result<(u64, Vec<Difference>), EngineFault> {
+    let ours = in_rust(engine, detection, tests, Each::ByItself).await?;
+    let (mut compared, mut differences) = (0, Vec::new());
+    if ours.iter().all(Option::is_none) {
+        return Ok((compared, differences));
+    }
+    let aside = engine.pool.aside();
+    let theirs = in_python(
+        engine,
+        &aside,
+        detection,
+        tests,
+        now,
+        vec![None; tests.len()],
+    )
+    .await?;
+    for (event, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        let Some(ours) = ours else {
+            continue;
+        };
+        compared += 1;
+        if agree(ours, theirs) {
+            continue;
+        }
+        if let Some(native) = &engine.selection.native {
+            native.demote(detection);
+        }
+        differences.push(Difference {
+            event,
+            detection: detection as usize,
+            native: shadow::cut(&format!("{:?}", ours.tested)),
+            python: shadow::cut(&format!("{theirs:?}")),
+        });
+    }
+    Ok((compared, differences))
+}
+
+fn agree(ours: &InRust, theirs: &Tested) -> bool {
+    match &theirs.error {
+        Some(error) => shadow::is_of_the_worker(error),
+        None if ours.loose => {
+            let failed = theirs.functions.values().any(|of| of.error.is_some());
+            ours.tested.output == theirs.output && !failed
+        }
+        None => ours.tested == *theirs,
+    }
+}
+
+/// How tests stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Each {
+    /// What one leaves behind the next one sees: from the first one on that is for Python, all are.
+    BehindOthers,
+    ByItself,
+}
+
+/// What Rust says of tests; `None` of one that is for Python.
+async fn in_rust(
+    engine: &Engine,
+    detection: u32,
+    tests: &[Test],
+    each: Each,
+) -> Result<Vec<Option<InRust>>, EngineFault> {
+    if engine.selection.broken.contains_key(&detection) {
+        return Ok(Vec::new());
+    }
+    let selection = Arc::clone(&engine.selection);
+    let events: Vec<Option<TestEvent>> = tests.iter().map(event).collect();
+    let said = tokio::task::spawn_blocking(move || {
+        let Some(native) = &selection.native else {
+            return Vec::new();
+        };
+        let mut said = Vec::with_capacity(events.len());
+        for event in events {
+            let one = event.and_then(|event| native.tested(detection, &event));
+            if one.is_none() && each == Each::BehindOthers {
+                break;
+            }
+            said.push(one);
+        }
+        said
+    });
+    said.await.map_err(|error| EngineFault::Native {
+        reason: error.to_string(),
+    })
+}
+
+/// A test's event as Rust takes it; none of a test with mocks, which take the place of names in Python.
+fn event(test: &Test) -> Option<TestEvent> {
+    let log_type = test.input["p_log_type"].as_str();
+    test.mocks.is_empty().then(|| TestEvent {
+        name: test.name.clone(),
+        log_type: log_type.unwrap_or_default().to_owned(),
+        json: test.input.to_string(),
+    })
+}
+
+/// Runs the tests of which there is no result yet.
+async fn in_python(
+    engine: &Engine,
+    pool: &Pool,
+    detection: u32,
+    tests: &[Test],
+    now: f64,
+    mut results: Vec<Option<Tested>>,
+) -> Result<Vec<Tested>, EngineFault> {
+    let mut unexplained = 0;
+    loop {
+        let open: Vec<usize> = (0..tests.len())
+            .filter(|place| results[*place].is_none())
+            .collect();
+        let batch: Vec<&Test> = open.iter().map(|place| &tests[*place]).collect();
+        if batch.is_empty() {
+            break;
+        }
+        let mut lease = pool.lease().await?;
+        let mut store = Store::new(&EmptyView, engine.settings.rule_time);
+        let tested = lease.worker().tests(detection, &batch, now, &mut store);
+        match tested.await {
+            Ok(tested) => {
+                lease.give_back();
+                for (place, tested) in open.into_iter().zip(tested) {
+                    results[place] = Some(tested);
+                }
+                break;
+            }
+            Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
+                Some(place) => {
+                    let error = strikes::loss_error(&loss, engine.settings.rule_time);
+                    results[*place] = Some(Tested {
+                        name: tests[*place].name.clone(),
+                        output: None,
+                        error: Some(error),
+                        functions: BTreeMap::new(),
+                    });
+                }
+                None => {
+                    unexplained += 1;
+                    strikes::bear(unexplained, &loss)?;
+                }
+            },
+            Err(Ended::Cut) => {}
+            Err(Ended::Fault(fault)) => return Err(fault),
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
+}

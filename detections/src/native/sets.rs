@@ -1,0 +1,167 @@
+//! Sets of one event: their elements in the order in which they came, and, once there are many, an index of the texts among them.
+
+use std::cell::{Ref, RefCell};
+use std::hash::BuildHasher;
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
+use foldhash::fast::RandomState;
+
+use super::value::{Done, Value};
+
+/// Elements from which on an index finds a text sooner than going through them.
+const INDEXED_FROM: usize = 16;
+/// A place of the index that nothing lies in.
+const FREE: u32 = u32::MAX;
+
+/// What a set holds, each once.
+#[derive(Debug)]
+pub(super) struct Elements<'e> {
+    items: RefCell<ArenaVec<'e, Value<'e>>>,
+    /// Where in `items` each text is, at or behind the place that its hash gives. Its length is a power of two and more than twice
+    /// the number of elements, or 0: there is none.
+    index: RefCell<ArenaVec<'e, u32>>,
+    /// Drawn for each set: events cannot be made to collide.
+    hashes: RandomState,
+}
+
+impl<'e> Elements<'e> {
+    pub(super) fn new(arena: &'e Bump) -> Self {
+        Self {
+            items: RefCell::new(ArenaVec::new_in(arena)),
+            index: RefCell::new(ArenaVec::new_in(arena)),
+            hashes: RandomState::default(),
+        }
+    }
+
+    pub(super) fn items(&self) -> Ref<'_, ArenaVec<'e, Value<'e>>> {
+        self.items.borrow()
+    }
+
+    /// How many elements have to be looked at to find one.
+    pub(super) fn looks(&self, wanted: &Value<'e>) -> usize {
+        match wanted {
+            Value::Text(_) if !self.index.borrow().is_empty() => 1,
+            _ => self.items.borrow().len(),
+        }
+    }
+
+    pub(super) fn contains(&self, wanted: &Value<'e>) -> Done<'e, bool> {
+        let items = self.items.borrow();
+        let index = self.index.borrow();
+        match wanted {
+            // Only a text equals a text.
+            Value::Text(text) if !index.is_empty() => {
+                Ok(index[self.at(&index, &items, text)] != FREE)
+            }
+            _ => {
+                for item in items.iter() {
+                    if item.equals(wanted)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Adds what is not in it yet.
+    pub(super) fn insert(&self, value: Value<'e>) -> Done<'e, ()> {
+        if self.contains(&value)? {
+            return Ok(());
+        }
+        let place = {
+            let mut items = self.items.borrow_mut();
+            items.push(value);
+            items.len()
+        };
+        if place * 2 > self.index.borrow().len() {
+            if place >= INDEXED_FROM {
+                self.index_all(place * 4);
+            }
+        } else if let Value::Text(text) = value {
+            self.note(text, place - 1);
+        }
+        Ok(())
+    }
+
+    /// Takes the only element, or nothing if there is none.
+    pub(super) fn pop(&self) -> Option<Value<'e>> {
+        self.index.borrow_mut().clear();
+        self.items.borrow_mut().pop()
+    }
+
+    fn index_all(&self, room: usize) {
+        {
+            let mut index = self.index.borrow_mut();
+            index.clear();
+            index.resize(room.next_power_of_two(), FREE);
+        }
+        for place in 0..self.items.borrow().len() {
+            let item = self.items.borrow()[place];
+            if let Value::Text(text) = item {
+                self.note(text, place);
+            }
+        }
+    }
+
+    /// Notes where a text is that the index does not have.
+    fn note(&self, text: &str, place: usize) {
+        let at = self.at(&self.index.borrow(), &self.items.borrow(), text);
+        // No set of 64 MB has so many elements.
+        self.index.borrow_mut()[at] = u32::try_from(place).unwrap_or(FREE);
+    }
+
+    /// The place of the index in which a text is, or would be.
+    fn at(&self, index: &[u32], items: &[Value<'e>], text: &str) -> usize {
+        let last = index.len() - 1;
+        #[allow(clippy::cast_possible_truncation)]
+        let mut at = self.hashes.hash_one(text) as usize & last;
+        while index[at] != FREE {
+            let there = items.get(index[at] as usize).and_then(Value::as_text);
+            if there == Some(text) {
+                break;
+            }
+            at = (at + 1) & last;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_element_is_there_once_and_found_however_many_there_are() {
+        let arena = Bump::new();
+        let set = Elements::new(&arena);
+        for round in 0..2 {
+            for number in 0..1000 {
+                let text = Value::Text(arena.alloc_str(&format!("text {number}")));
+                assert_eq!(set.contains(&text).unwrap(), round == 1);
+                set.insert(text).unwrap();
+                if number % 100 == 0 {
+                    set.insert(Value::Int(number)).unwrap();
+                    // Python's `1 == 1.0 == True`.
+                    set.insert(Value::Float(number as f64)).unwrap();
+                }
+            }
+        }
+        assert_eq!(set.items().len(), 1010);
+        assert!(!set.contains(&Value::Text("text 1000")).unwrap());
+        assert!(set.contains(&Value::Int(900)).unwrap());
+        assert!(!set.contains(&Value::Int(901)).unwrap());
+        assert_eq!(set.looks(&Value::Text("text 1")), 1);
+    }
+
+    #[test]
+    fn what_was_taken_is_there_no_more() {
+        let arena = Bump::new();
+        let set = Elements::new(&arena);
+        set.insert(Value::Text("one")).unwrap();
+        assert!(matches!(set.pop(), Some(Value::Text("one"))));
+        assert!(!set.contains(&Value::Text("one")).unwrap());
+        assert!(set.pop().is_none());
+    }
+}
