@@ -28,7 +28,8 @@ _OF_EACH_CLASS = frozenset(
 _OF_EACH_NAMEDTUPLE = frozenset(vars(collections.namedtuple("each", "")))
 # Libraries of plain classes and functions that rules use for single events: their code is told like the pack's.
 _LIBRARIES = ("policyuniverse",)
-_MOST_OF_LIBRARY = 64  # elements of a library's table that is told
+_MOST_OF_LIBRARY = 64  # elements of what a library has, from which on it is a table, told once for all its functions
+_MOST_OF_TABLE = 100_000  # elements of a table that is told
 _MOST_INT = 1 << 63
 _DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
 _BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
@@ -46,6 +47,7 @@ class _Dump:
         self._libraries = tuple(os.path.dirname(file) + os.sep for file in files if file)
         self._files = {}
         self._functions = {}
+        self._tables = {}
         self._open = []
 
     def all(self):
@@ -65,7 +67,7 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "iso_zones": sys.version_info >= (3, 11), "times": _times(), "countries": self._countries()}
+        return {"functions": self._functions, "tables": self._tables, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "iso_zones": sys.version_info >= (3, 11), "times": _times(), "countries": self._countries()}
 
     def _countries(self):
         """Countries by their codes of two letters, if the pack asks for them."""
@@ -164,7 +166,7 @@ class _Dump:
                 if type(value) is types.ModuleType:
                     known[one] = self._module(value, named)
                 elif type(value) in (dict, list, set) and len(value) > _MOST_OF_LIBRARY and not self._is_of_pack(code.co_filename):
-                    known[one] = ["X", "a library's table"]
+                    known[one] = self._table(value)
                 else:
                     known[one] = self._value(value)
             elif one in vars(builtins):
@@ -178,6 +180,15 @@ class _Dump:
             "keyword_defaults": {key: self._value(value) for key, value in keywords.items()},
             "super": self._super(function),
         }
+
+    def _table(self, value):
+        """What a library has a lot of: told once, if it is texts."""
+        if type(value) is dict or len(value) > _MOST_OF_TABLE or not all(type(item) is str and _is_text(item) for item in value):
+            return ["X", "a library's table"]
+        name = str(id(value))
+        if name not in self._tables:
+            self._tables[name] = self._value(value)
+        return ["B", name]
 
     def _class(self, cls):
         """What a class of the pack has, with what it takes from the one above it; None if it is more than methods, properties and constants."""

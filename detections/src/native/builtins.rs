@@ -191,6 +191,19 @@ impl<'e> Run<'e> {
                     .map(Value::Bool)
                     .ok_or(Stop::Hole("a class in a file name pattern"))
             }
+            (Builtin::FnmatchFilter, [names, Value::Text(pattern)], []) => {
+                let mut taken = ArenaVec::new_in(self.arena);
+                for name in self.ordered(names)? {
+                    let Value::Text(text) = name else {
+                        return Err(Stop::Hole("a file name of another sort"));
+                    };
+                    if glob(text, pattern).ok_or(Stop::Hole("a class in a file name pattern"))? {
+                        taken.push(*name);
+                    }
+                }
+                Ok(Value::list(self.arena, taken))
+            }
+            (Builtin::Deepcopy, [of], []) => self.deep_copy(of, &mut Vec::new()),
             (Builtin::JsonDumps, [of], []) => {
                 let mut out = bumpalo::collections::String::new_in(self.arena);
                 text::write_json(&mut out, of, false)?;
@@ -271,7 +284,7 @@ impl<'e> Run<'e> {
         Ok(Value::Iterable(numbers, None))
     }
 
-    fn sorted(&mut self, items: &[Value<'e>], named: Named<'_, 'e>) -> Done<'e> {
+    pub(super) fn sorted(&mut self, items: &[Value<'e>], named: Named<'_, 'e>) -> Done<'e> {
         let (mut key, mut reverse) = (None, false);
         for (name, value) in named {
             match *name {
@@ -309,6 +322,48 @@ impl<'e> Run<'e> {
         let mut items = ArenaVec::with_capacity_in(sorted.len(), self.arena);
         items.extend(sorted.into_iter().map(|(_, item)| item));
         Ok(Value::list(self.arena, items))
+    }
+
+    /// `copy.deepcopy`. `seen` are the containers that were copied: of one that comes twice the copies are one and the same, too.
+    fn deep_copy(&mut self, of: &Value<'e>, seen: &mut Vec<*const ()>) -> Done<'e> {
+        let mut first_look = |at: *const ()| {
+            if seen.contains(&at) {
+                return Err(Stop::Hole("a copy of what is in itself twice"));
+            }
+            seen.push(at);
+            Ok(())
+        };
+        match of {
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
+                Ok(*of)
+            }
+            Value::List(items) => {
+                first_look(std::ptr::from_ref(*items).cast())?;
+                self.step(items.borrow().len() + seen.len())?;
+                self.nest()?;
+                let mut copied = ArenaVec::with_capacity_in(items.borrow().len(), self.arena);
+                for item in items.borrow().iter() {
+                    copied.push(self.deep_copy(item, seen)?);
+                }
+                self.leave();
+                Ok(Value::list(self.arena, copied))
+            }
+            Value::Dict(pairs) => {
+                first_look(std::ptr::from_ref(*pairs).cast())?;
+                self.step(pairs.borrow().len() + seen.len())?;
+                self.nest()?;
+                let mut copied = ArenaVec::with_capacity_in(pairs.borrow().len(), self.arena);
+                for (key, value) in pairs.borrow().iter() {
+                    if key.as_text().is_none() {
+                        return Err(Stop::Hole("a copy of a dict with other keys"));
+                    }
+                    copied.push((*key, self.deep_copy(value, seen)?));
+                }
+                self.leave();
+                Ok(Value::dict(self.arena, copied))
+            }
+            _ => Err(Stop::Hole("a copy of something else")),
+        }
     }
 
     fn extreme(

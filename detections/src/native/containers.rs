@@ -135,6 +135,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(items.borrow_mut().remove(0))
             }
+            (Method::Sort, []) => self.sort(of, &[]),
             (Method::Remove, [value]) => {
                 let mut place = None;
                 for (at, item) in items.borrow().iter().enumerate() {
@@ -153,6 +154,23 @@ impl<'e> Run<'e> {
             }
             _ => Err(Stop::Hole("a method of a list")),
         }
+    }
+
+    /// `list.sort(...)`.
+    pub(super) fn sort(&mut self, of: &Value<'e>, named: &[(&'e str, Value<'e>)]) -> Done<'e> {
+        let Value::List(items) = of else {
+            return Err(Stop::Hole(CHANGED));
+        };
+        // Whoever looks at it meanwhile sees it empty.
+        let before = items.replace(ArenaVec::new_in(self.arena));
+        let sorted = self.sorted(&before, named);
+        if !items.replace(before).is_empty() {
+            return Err(Stop::Hole("a list that is changed while it is sorted"));
+        }
+        if let Value::List(sorted) = sorted? {
+            items.borrow_mut().copy_from_slice(&sorted.borrow());
+        }
+        Ok(Value::None)
     }
 
     pub(super) fn index_or_count(

@@ -74,6 +74,7 @@ impl<'e> Run<'e> {
                 _ => Err(Stop::Hole("a split by space a number of times")),
             },
             (Value::Text(text), Method::Format, _, _) => self.formatted(text, positional, named),
+            (Value::List(_), Method::Sort, [], _) => self.sort(of, named),
             (Value::Dict(_), Method::Update, [], _) => {
                 for (name, value) in named {
                     self.store(of, Value::Text(name), *value)?;

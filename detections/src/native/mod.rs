@@ -111,8 +111,8 @@ impl Native {
     /// Takes what Python told of `pack`.
     pub(crate) fn new(dump: &Json, pack: &Pack, settings: &EngineSettings) -> Self {
         let none = serde_json::Map::new();
-        let functions = dump["functions"].as_object().unwrap_or(&none);
-        let compiled = compile::Pack::new(functions);
+        let told = |what: &str| dump[what].as_object().unwrap_or(&none);
+        let compiled = compile::Pack::new(told("functions"), told("tables"));
         let reached = compiled.reached(&pack.globals);
         let mut program = Program {
             functions: compiled.functions(),

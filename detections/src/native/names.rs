@@ -32,9 +32,9 @@ names! {
         Min = "min", Next = "next", Print = "print" | "panther_base_helpers.dbprint" | "logging.Logger.debug" | "logging.Logger.info" | "logging.Logger.warning" | "logging.Logger.error", Range = "range", Repr = "repr", Reversed = "reversed",
         Sorted = "sorted", Sum = "sum", Zip = "zip",
         Reduce = "_functools.reduce" | "functools.reduce",
-        JsonDumps = "json.dumps", JsonLoads = "json.loads",
+        JsonDumps = "json.dumps", JsonLoads = "json.loads", Deepcopy = "copy.deepcopy",
         Getattr = "getattr", ReCompile = "re.compile",
-        Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase",
+        Fnmatch = "fnmatch.fnmatch" | "fnmatch.fnmatchcase", FnmatchFilter = "fnmatch.filter",
         ReSearch = "re.search", ReMatch = "re.match", ReFullmatch = "re.fullmatch", ReFindall = "re.findall",
         ReSub = "re.sub",
         FromIsoFormat = "datetime.datetime.fromisoformat", Strptime = "datetime.datetime.strptime", DateParse = "dateutil.parser.parse" | "dateutil.parser._parser.parse", Timedelta = "datetime.timedelta", UtcNow = "datetime.datetime.utcnow",
@@ -70,7 +70,7 @@ names! {
 names! {
     /// Modules whose functions are asked for as attributes.
     Module {
-        Json = "json", Re = "re", Fnmatch = "fnmatch", Ipaddress = "ipaddress", Functools = "functools", Collections = "collections",
+        Json = "json", Re = "re", Fnmatch = "fnmatch", Copy = "copy", Ipaddress = "ipaddress", Functools = "functools", Collections = "collections",
         CollectionsAbc = "collections.abc", Abc = "_collections_abc",
     }
 }
@@ -82,6 +82,7 @@ impl Module {
             Self::Json => "json",
             Self::Re => "re",
             Self::Fnmatch => "fnmatch",
+            Self::Copy => "copy",
             Self::Ipaddress => "ipaddress",
             Self::Functools => "functools",
             Self::Collections => "collections",

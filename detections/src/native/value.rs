@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -181,6 +182,8 @@ pub(super) enum Constant {
     Float(f64),
     Text(Box<str>),
     Frozen(Frozen),
+    /// What a library has a lot of, shared by all that read it.
+    Table(Arc<Frozen>),
     Function(usize),
     Builtin(Builtin),
     Class(Class),
@@ -224,6 +227,7 @@ impl Constant {
             Self::Float(value) => Value::Float(*value),
             Self::Text(text) => Value::Text(text),
             Self::Frozen(frozen) => Value::Frozen(frozen),
+            Self::Table(table) => Value::Frozen(table),
             Self::Function(place) => Value::Function(*place),
             Self::Builtin(builtin) => Value::Builtin(*builtin),
             Self::Class(class) => Value::Class(*class),

@@ -11,6 +11,7 @@ const SNIPPETS: &str = include_str!("snippets.py");
 
 /// What every snippet may use.
 const HEAD: &str = r#"
+import copy
 import json
 import logging
 import re
@@ -18,6 +19,7 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
+from fnmatch import filter as fnmatch_filter
 from fnmatch import fnmatch
 from functools import reduce
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network

@@ -44,6 +44,46 @@ async fn the_public_packs_tests_pass() {
     assert_eq!(summary.tests_failed, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_packs_tests_give_in_rust_what_they_give_in_python() {
+    let Some(folder) = std::env::var_os("PANTHER_PACK") else {
+        return;
+    };
+    let pack = Pack::read(Path::new(&folder)).unwrap();
+    let settings = EngineSettings {
+        python: python(),
+        load_disabled: true,
+        guards: false,
+        rule_time: std::time::Duration::from_secs(20),
+        ..EngineSettings::default()
+    };
+    let engine = Engine::start(settings, &pack).await.unwrap();
+    let (mut tests, mut in_rust) = (0, 0);
+    for (index, detection) in pack.detections.iter().enumerate() {
+        let now = std::time::SystemTime::now();
+        let compared = engine.tests_both_ways(index, &detection.tests, now).await;
+        let (compared, differences) = compared.unwrap();
+        assert_eq!(differences, [], "{}", detection.id);
+        tests += detection.tests.len();
+        in_rust += compared;
+    }
+    println!("{in_rust} of {tests} tests were evaluated in Rust");
+    let mut why = std::collections::BTreeMap::<String, u64>::new();
+    for cost in engine.costs() {
+        for (reason, count) in cost.left_to_python {
+            println!(
+                "DEBUG {} {reason} {count}",
+                pack.detections[cost.detection].id
+            );
+            *why.entry(reason).or_default() += count;
+        }
+    }
+    let mut why: Vec<_> = why.into_iter().collect();
+    why.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    println!("{why:#?}");
+    assert!(in_rust * 10 > tests as u64 * 8);
+}
+
 /// The tests' events, each as every log type of its rule, and each without each of its top-level keys.
 fn events(pack: &Pack) -> Vec<EventInput> {
     let mut events = Vec::new();

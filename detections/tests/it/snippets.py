@@ -536,3 +536,27 @@ for text in ("", "  x", "{}", " [1] ", "(1)", str(event.get("text"))):
     except json.JSONDecodeError:
         found.append("none")
 return found
+
+#: sets_of_many_texts
+names = set()
+for number in range(40):
+    names.add(f"name {number % 25}")
+for one in (1, True, 1.0, None, event.get("n")):
+    names.add(str(one) if isinstance(one, (list, dict)) or hasattr(one, "get") else one)
+other = {f"name {number}" for number in range(20, 60)} | {str(event.get("text"))}
+return [len(names), sorted(names & other), len(names - other), len(names ^ other), str(event.get("text")) in other, names.isdisjoint(other), "name 24" in names, "name 25" in names, 1 in names, 2 in names]
+
+#: lists_that_are_sorted
+items = [str(item) for item in event.get("list") or []]
+again = list(items)
+items.sort()
+again.sort(key=len, reverse=True)
+counted = list(items)
+counted.sort(key=lambda item: len(counted))
+return [items, again, counted]
+
+#: copies_of_what_is_inside
+plain = json.loads(json.dumps({"a": [1, {"b": str(event.get("text"))}]}))
+copied = copy.deepcopy(plain)
+copied["a"][1]["b"] = "changed"
+return [plain, copied, fnmatch_filter(["a-b-c", "x", str(event.get("text"))], "*-?-*")]

@@ -6,6 +6,7 @@ mod scope;
 mod statements;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value as Json;
@@ -23,6 +24,8 @@ use functions::Compiler;
 pub(super) struct Pack<'d> {
     dump: &'d serde_json::Map<String, Json>,
     places: HashMap<&'d str, usize>,
+    /// What a library has a lot of.
+    tables: HashMap<&'d str, Arc<Frozen>>,
     /// Slots of the names that some function declares `global`, by module and name.
     written: HashMap<(&'d str, &'d str), usize>,
     /// Names of containers that some function changes in place, by module and name.
@@ -58,7 +61,10 @@ const CHANGING: &[&str] = &[
 ];
 
 impl<'d> Pack<'d> {
-    pub(super) fn new(dump: &'d serde_json::Map<String, Json>) -> Self {
+    pub(super) fn new(
+        dump: &'d serde_json::Map<String, Json>,
+        tables: &'d serde_json::Map<String, Json>,
+    ) -> Self {
         let mut pack = Self {
             dump,
             places: dump
@@ -66,9 +72,15 @@ impl<'d> Pack<'d> {
                 .enumerate()
                 .map(|(place, name)| (name.as_str(), place))
                 .collect(),
+            tables: HashMap::new(),
             written: HashMap::new(),
             changed: HashSet::new(),
         };
+        for (name, form) in tables {
+            if let Constant::Frozen(table) = pack.constant(form) {
+                pack.tables.insert(name, Arc::new(table));
+            }
+        }
         for entry in dump.values() {
             let module = entry["module"].as_str().unwrap_or_default();
             pack.survey(module, &entry["tree"]);
@@ -324,6 +336,13 @@ impl<'d> Pack<'d> {
                 .as_str()
                 .and_then(|name| self.places.get(name))
                 .map_or_else(|| unknown("a function"), |place| Constant::Function(*place)),
+            "B" => of
+                .as_str()
+                .and_then(|name| self.tables.get(name))
+                .map_or_else(
+                    || unknown("a table"),
+                    |table| Constant::Table(table.clone()),
+                ),
             "O" => Constant::Kind(self.kind(&form[2])),
             "Y" => {
                 let fields = items(of).filter_map(|name| name.as_str().map(Into::into));
