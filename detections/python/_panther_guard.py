@@ -54,7 +54,7 @@ def guard_of(pack, detection, models=None):
         return True, "inline filter"
     function = detection.namespace.get(detection.matcher_name)
     try:
-        code = pack.guard_code = getattr(pack, "guard_code", None) or Code(pack.layer)
+        code = pack.guard_code = getattr(pack, "guard_code", None) or Code(pack)
         reading = Reading(code, models or _models(pack, detection))
         return to_json(reading.guard(function)), "read"
     except Hopeless as reason:

@@ -21,21 +21,23 @@ UNKNOWN = object()
 class Code:
     """The parsed files of a pack's layer."""
 
-    def __init__(self, layer):
-        self._layer = os.path.join(layer, "")
+    def __init__(self, pack):
+        self._pack = pack
+        self._layer = os.path.join(pack.layer, "")
         self._files = {}
         self._facts = {}
         self.changed = set()  # names that some function assigns globally or changes the content of
         for folder in ("globals", "models", "detections"):
-            path = os.path.join(layer, folder)
+            path = os.path.join(pack.layer, folder)
             for name in sorted(os.listdir(path)) if os.path.isdir(path) else ():
                 if name.endswith(".py"):
                     self._read(os.path.join(path, name))
+        for path in pack.texts:
+            self._read(path)
 
     def _read(self, path):
         try:
-            with open(path, "rb") as file:
-                tree = ast.parse(file.read())
+            tree = ast.parse(self._pack.text(path))
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             return
         functions = {}

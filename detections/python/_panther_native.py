@@ -223,12 +223,10 @@ class _Dump:
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 
-    @staticmethod
-    def _source(path):
+    def _source(self, path):
         if path in _panther_simple.SOURCES:
             return _panther_simple.SOURCES[path]
-        with open(path, "rb") as file:
-            return file.read()
+        return self._pack.text(path)
 
     def _tree(self, path):
         """Function definitions of a file by name and the first line, decorators included."""

@@ -5,7 +5,7 @@ loaded in a child that reports which file it is at, and that goes on as the temp
 file that takes the child down is left out, and another child begins.
 """
 
-import importlib
+import importlib.util
 import json
 import mmap
 import os
@@ -41,6 +41,12 @@ class Pack:
         with open(os.path.join(layer, "manifest.json"), encoding="utf-8") as file:
             self.manifest = json.load(file)
         self.version = self.manifest.get("version")
+        # Code that comes with the manifest and not in a file of its own, by the path that it goes by: a thousand small files take their time.
+        self.texts = {
+            os.path.join(layer, spec["path"]): spec.pop("text").encode("utf-8")
+            for spec in self.manifest.get("detections", ())
+            if spec.get("text") is not None
+        }
         self.detections = {}
         self.models = {}
         self.errors = {}
@@ -95,9 +101,7 @@ class Pack:
             at[:] = _AT.pack(number, time.monotonic())
             path = os.path.join(self.layer, spec["path"])
             try:
-                with open(path, "rb") as file:
-                    source = file.read()
-                self._code[sort, key] = compile(source, path, "exec", dont_inherit=True), path
+                self._code[sort, key] = compile(self.text(path), path, "exec", dont_inherit=True), path
             except Exception as error:  # pylint: disable=broad-exception-caught
                 self.errors[sort, key] = _panther_detection.describe(error)
 
@@ -199,7 +203,13 @@ class Pack:
         place = detection.matcher.__code__.co_filename
         if place in _panther_simple.SOURCES:
             return _panther_simple.SOURCES[place]
-        with open(detection.namespace["__file__"], encoding="utf-8") as file:
+        return self.text(detection.namespace["__file__"]).decode("utf-8")
+
+    def text(self, path):
+        """What is in a file of the pack, as bytes."""
+        if path in self.texts:
+            return self.texts[path]
+        with open(path, "rb") as file:
             return file.read()
 
     def _execute(self, sort, key, name):
@@ -208,9 +218,21 @@ class Pack:
             return None
         module = types.ModuleType(name)
         module.__file__ = path
+        if path in self.texts:
+            module.__loader__ = _Loader(self.texts[path])
         sys.modules[name] = module
         exec(code, module.__dict__)  # pylint: disable=exec-used
         return module
+
+
+class _Loader:
+    """Where a traceback finds a module's lines if there is no file."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def get_source(self, _name):
+        return importlib.util.decode_source(self._text)
 
 
 def _note_module(model, module):

@@ -1,4 +1,4 @@
-//! The folder that one template loads: the pack's Python, its manifest, and our own Python modules.
+//! The folder that one template loads: our own Python modules, the pack's manifest with the code of its detections, and its globals and data models as files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +25,8 @@ struct DetectionEntry<'a> {
     id: &'a str,
     kind: DetectionKind,
     path: Option<String>,
+    /// The Python that goes by this path.
+    text: Option<&'a str>,
     simple: Option<&'a BTreeMap<String, Value>>,
     log_types: &'a [String],
     display_name: Option<&'a str>,
@@ -77,19 +79,19 @@ pub(super) fn content(pack: &Pack, wanted: impl Fn(usize, &Detection) -> bool) -
         .enumerate()
         .filter(|(index, detection)| wanted(*index, detection))
     {
-        let (path, simple) = match &detection.source {
+        let (path, text, simple) = match &detection.source {
             Source::Python { text, .. } => {
                 let path = format!("detections/{index:04}.py");
-                files.push((path.clone(), text.clone()));
-                (Some(path), None)
+                (Some(path), Some(text.as_str()), None)
             }
-            Source::Simple(keys) => (None, Some(keys)),
+            Source::Simple(keys) => (None, None, Some(keys)),
         };
         detections.push(DetectionEntry {
             index,
             id: &detection.id,
             kind: detection.kind,
             path,
+            text,
             simple,
             log_types: &detection.log_types,
             display_name: detection.display_name.as_deref(),
@@ -160,7 +162,7 @@ fn data_model_entry<'a>(
 impl Content {
     /// Writes the layer into the fresh folder `layer`. Blocking.
     pub(super) fn write(&self, layer: &Path) -> Result<(), EngineFault> {
-        for folder in ["runtime", "detections", "models", "globals"] {
+        for folder in ["runtime", "models", "globals"] {
             make(&layer.join(folder))?;
         }
         for (path, text) in &self.files {

@@ -6,6 +6,7 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use super::equality::Number;
 use super::format::write_formatted;
+use super::methods::Named;
 use super::names::Method;
 use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
@@ -138,8 +139,9 @@ impl<'e> Run<'e> {
             }
             Expression::Call(callee, arguments) => {
                 let callee = self.evaluate(callee, frame)?;
-                let (positional, named) = self.arguments(arguments, frame)?;
-                self.call(callee, positional, named)
+                self.with_arguments(arguments, frame, |run, positional, named| {
+                    run.call(callee, positional, named)
+                })
             }
             Expression::Method(of, method, arguments) => {
                 let of = self.evaluate(of, frame)?;
@@ -156,16 +158,18 @@ impl<'e> Run<'e> {
                 {
                     return self.get(map, key.value()?, Value::None);
                 }
-                let (positional, named) = self.arguments(arguments, frame)?;
-                self.method(of, *method, positional, named)
+                self.with_arguments(arguments, frame, |run, positional, named| {
+                    run.method(of, *method, positional, named)
+                })
             }
             Expression::OwnMethod(of, name, arguments) => {
                 let of = self.evaluate(of, frame)?;
                 let Value::Instance(instance) = of else {
                     return Err(Stop::Hole(name));
                 };
-                let (positional, named) = self.arguments(arguments, frame)?;
-                self.own_method(instance, name, positional, named)
+                self.with_arguments(arguments, frame, |run, positional, named| {
+                    run.own_method(instance, name, positional, named)
+                })
             }
             Expression::Attribute(of, name) => match self.evaluate(of, frame)? {
                 Value::Instance(instance) => self.own_attribute(instance, name),
@@ -271,19 +275,41 @@ impl<'e> Run<'e> {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    pub(super) fn arguments(
+    /// Evaluates arguments and hands them to `take`. Most calls have few: those lie on the stack and take nothing of the arena.
+    fn with_arguments(
         &mut self,
         arguments: &'e Arguments,
         frame: Frame<'_, 'e>,
-    ) -> Done<'e, (&'e [Value<'e>], &'e [(&'e str, Value<'e>)])> {
+        take: impl FnOnce(&mut Self, &[Value<'e>], Named<'_, 'e>) -> Done<'e>,
+    ) -> Done<'e> {
+        let starred = |part: &Expression| matches!(part, Expression::Starred(_));
+        match arguments.positional.as_slice() {
+            [] if arguments.named.is_empty() => take(self, &[], &[]),
+            [one] if arguments.named.is_empty() && !starred(one) => {
+                let one = self.evaluate(one, frame)?;
+                take(self, &[one], &[])
+            }
+            [one, two] if arguments.named.is_empty() && !starred(one) && !starred(two) => {
+                let both = [self.evaluate(one, frame)?, self.evaluate(two, frame)?];
+                take(self, &both, &[])
+            }
+            _ => self.with_many_arguments(arguments, frame, take),
+        }
+    }
+
+    fn with_many_arguments(
+        &mut self,
+        arguments: &'e Arguments,
+        frame: Frame<'_, 'e>,
+        take: impl FnOnce(&mut Self, &[Value<'e>], Named<'_, 'e>) -> Done<'e>,
+    ) -> Done<'e> {
         let positional = self.elements_of(&arguments.positional, frame)?;
         let mut named = ArenaVec::with_capacity_in(arguments.named.len(), self.arena);
         for (name, value) in &arguments.named {
             let value = self.evaluate(value, frame)?;
             named.push((&**name, value));
         }
-        Ok((positional.into_bump_slice(), named.into_bump_slice()))
+        take(self, &positional, &named)
     }
 
     pub(super) fn elements_of(

@@ -33,7 +33,7 @@ impl Bounds {
     /// Under test, where nobody else waits: a policy that goes through all actions of AWS takes some millions.
     pub(super) const TEST: Self = Self {
         steps: 20_000_000,
-        bytes: 512 << 20,
+        bytes: 1 << 30,
     };
 }
 

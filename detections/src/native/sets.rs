@@ -14,6 +14,12 @@ const INDEXED_FROM: usize = 16;
 /// A place of the index that nothing lies in.
 const FREE: u32 = u32::MAX;
 
+/// A place of the index.
+enum Place {
+    Free(usize),
+    Taken,
+}
+
 /// What a set holds, each once.
 #[derive(Debug)]
 pub(super) struct Elements<'e> {
@@ -67,22 +73,42 @@ impl<'e> Elements<'e> {
 
     /// Adds what is not in it yet.
     pub(super) fn insert(&self, value: Value<'e>) -> Done<'e, ()> {
-        if self.contains(&value)? {
-            return Ok(());
-        }
-        let place = {
-            let mut items = self.items.borrow_mut();
-            items.push(value);
-            items.len()
+        let indexed = match value {
+            Value::Text(text) => self.free(text),
+            _ => None,
         };
-        if place * 2 > self.index.borrow().len() {
-            if place >= INDEXED_FROM {
-                self.index_all(place * 4);
-            }
-        } else if let Value::Text(text) = value {
-            self.note(text, place - 1);
+        match indexed {
+            Some(Place::Taken) => return Ok(()),
+            Some(Place::Free(at)) => self.index.borrow_mut()[at] = self.next(),
+            None if self.contains(&value)? => return Ok(()),
+            None => {}
+        }
+        self.items.borrow_mut().push(value);
+        let (elements, room) = (self.items.borrow().len(), self.index.borrow().len());
+        if elements * 2 > room && elements >= INDEXED_FROM {
+            self.index_all(elements * 4);
         }
         Ok(())
+    }
+
+    /// Where the index has a text, or has room for it; `None` if there is no index.
+    fn free(&self, text: &str) -> Option<Place> {
+        let index = self.index.borrow();
+        if index.is_empty() {
+            return None;
+        }
+        let at = self.at(&index, &self.items.borrow(), text);
+        Some(if index[at] == FREE {
+            Place::Free(at)
+        } else {
+            Place::Taken
+        })
+    }
+
+    /// The place of the next element.
+    fn next(&self) -> u32 {
+        // No set of a gigabyte has so many elements.
+        u32::try_from(self.items.borrow().len()).unwrap_or(FREE)
     }
 
     /// Takes the only element, or nothing if there is none.
@@ -92,24 +118,16 @@ impl<'e> Elements<'e> {
     }
 
     fn index_all(&self, room: usize) {
-        {
-            let mut index = self.index.borrow_mut();
-            index.clear();
-            index.resize(room.next_power_of_two(), FREE);
-        }
-        for place in 0..self.items.borrow().len() {
-            let item = self.items.borrow()[place];
+        let items = self.items.borrow();
+        let mut index = self.index.borrow_mut();
+        index.clear();
+        index.resize(room.next_power_of_two(), FREE);
+        for (place, item) in items.iter().enumerate() {
             if let Value::Text(text) = item {
-                self.note(text, place);
+                let at = self.at(&index, &items, text);
+                index[at] = u32::try_from(place).unwrap_or(FREE);
             }
         }
-    }
-
-    /// Notes where a text is that the index does not have.
-    fn note(&self, text: &str, place: usize) {
-        let at = self.at(&self.index.borrow(), &self.items.borrow(), text);
-        // No set of 64 MB has so many elements.
-        self.index.borrow_mut()[at] = u32::try_from(place).unwrap_or(FREE);
     }
 
     /// The place of the index in which a text is, or would be.
