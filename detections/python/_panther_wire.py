@@ -56,10 +56,17 @@ class Connection:
 
     def send_encoded(self, payload):
         """Send a message that has been encoded."""
+        self._send_frame(_JSON, payload)
+
+    def send_bytes(self, payload):
+        """Send raw bytes that belong to the message before."""
+        self._send_frame(_BYTES, payload)
+
+    def _send_frame(self, kind, payload):
         if len(payload) >= MAX_FRAME:
             raise ProtocolError(f"message of {len(payload)} bytes is bigger than a frame may be")
         try:
-            self._socket.sendall(_HEAD.pack(len(payload) + 1, _JSON) + payload)
+            self._socket.sendall(_HEAD.pack(len(payload) + 1, kind) + payload)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed() from error
 

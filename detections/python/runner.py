@@ -22,7 +22,7 @@ MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself 
 
 
 def loaded_message(pack, arguments):
-    """What the template tells the host once the pack is loaded, encoded.
+    """What the template tells the host once the pack is loaded, and what the native engine is told, encoded.
 
     What is read off the pack's code is put together by children, side by side: its syntax trees are many times
     the pack, and every worker would have what the template has.
@@ -41,7 +41,7 @@ def loaded_message(pack, arguments):
         }
     )
     detections, native = (aside.result() for aside in asides)
-    return b'%b,"detections":%b,"native":%b}' % (told[:-1], detections, native)
+    return b'%b,"detections":%b}' % (told[:-1], detections), native
 
 
 class _Aside:
@@ -165,7 +165,9 @@ def main():
         )
         pack = _panther_pack.Pack(arguments.layer)
         pack.load()
-        connection.send_encoded(loaded_message(pack, arguments))
+        loaded, native = loaded_message(pack, arguments)
+        connection.send_encoded(loaded)
+        connection.send_bytes(native)
         serve(connection, pack, arguments)
         code = 0
     except Closed:

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -45,11 +46,12 @@ enum Request {
 }
 
 impl Host {
-    /// Writes the layer, starts the template and waits until it has loaded the pack.
+    /// Writes the layer, starts the template and waits until it has loaded the pack. Gives what came of it, and what Python tells of its code for
+    /// [`crate::native`], as JSON.
     pub(super) async fn start(
         settings: &EngineSettings,
         content: layer::Content,
-    ) -> Result<(Self, Loaded), EngineFault> {
+    ) -> Result<(Self, Loaded, Bytes), EngineFault> {
         let folder = Folder::new(settings.work_dir.clone(), content).await?;
         let socket = folder.path().join("engine.sock");
         let listener = UnixListener::bind(&socket).map_err(EngineFault::io(format!(
@@ -63,7 +65,10 @@ impl Host {
         let started = async {
             let mut wire = template_connection(&listener, &token).await?;
             match wire.receive().await {
-                Ok(FromPython::Loaded(loaded)) => Ok((wire, *loaded)),
+                Ok(FromPython::Loaded(loaded)) => match wire.receive_body().await {
+                    Ok(native) => Ok((wire, *loaded, native)),
+                    Err(error) => Err(error.to_string()),
+                },
                 Ok(other) => Err(format!("instead of what it loaded it sent {other:?}")),
                 Err(error) => Err(error.to_string()),
             }
@@ -76,7 +81,7 @@ impl Host {
             }),
             () = &mut deadline => Err(format!("the pack was not loaded within {:?}", settings.load_time)),
         };
-        let (wire, loaded) = match outcome {
+        let (wire, loaded, native) = match outcome {
             Ok(loaded) => loaded,
             Err(reason) => {
                 let output = template.end().await;
@@ -100,7 +105,7 @@ impl Host {
             requests,
             task: parking_lot::Mutex::new(Some(task)),
         };
-        Ok((host, loaded))
+        Ok((host, loaded, native))
     }
 
     /// Forks a worker that has the pack loaded.

@@ -32,8 +32,8 @@ pub use verdict::{
 pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
 
 use crate::guard::{Guard, Index};
-use crate::native::Native;
 pub use crate::native::Spent;
+use crate::native::{Known, Native};
 use crate::pack::{Detection, DetectionKind, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
@@ -138,10 +138,11 @@ impl Engine {
             ..settings
         };
         let content = layer::content(pack, wanted);
-        let (host, loaded) = host::Host::start(&settings, content).await?;
-        let native = settings
-            .native
-            .then(|| Native::new(&loaded.native, pack, &settings));
+        let (host, loaded, told) = host::Host::start(&settings, content).await?;
+        let native = match settings.native {
+            true => Some(compiled(told, Known::of(pack), settings.clone()).await?),
+            false => None,
+        };
         let load = report(loaded);
         let broken = load
             .detections
@@ -353,6 +354,20 @@ impl Engine {
     pub async fn stop(&self) {
         self.pool.stop().await;
     }
+}
+
+/// What Python told, compiled. That takes a while, so it has a thread.
+async fn compiled(
+    told: bytes::Bytes,
+    known: Known,
+    settings: EngineSettings,
+) -> Result<Native, EngineFault> {
+    let fault = |reason| EngineFault::Native { reason };
+    let compiled = tokio::task::spawn_blocking(move || {
+        serde_json::from_slice(&told).map(|told| Native::new(&told, &known, &settings))
+    });
+    let compiled = compiled.await.map_err(|error| fault(error.to_string()))?;
+    compiled.map_err(|error| fault(format!("what Python tells of the pack: {error}")))
 }
 
 fn report(loaded: wire::Loaded) -> LoadReport {

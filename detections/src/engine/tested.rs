@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::pool::Pool;
 use super::verdict::{Difference, EmptyView};
 use super::wire::Tested;
@@ -100,25 +102,32 @@ async fn in_rust(
     if engine.selection.broken.contains_key(&detection) {
         return Ok(Vec::new());
     }
-    let selection = Arc::clone(&engine.selection);
-    let events: Vec<Option<TestEvent>> = tests.iter().map(event).collect();
-    let said = tokio::task::spawn_blocking(move || {
-        let Some(native) = &selection.native else {
-            return Vec::new();
-        };
-        let mut said = Vec::with_capacity(events.len());
-        for event in events {
-            let one = event.and_then(|event| native.tested(detection, &event));
-            if one.is_none() && each == Each::BehindOthers {
-                break;
-            }
-            said.push(one);
+    let one = |test| {
+        let (selection, event) = (Arc::clone(&engine.selection), event(test));
+        async move {
+            let Some(event) = event else {
+                return Ok(None);
+            };
+            let tested = tokio::task::spawn_blocking(move || {
+                let native = selection.native.as_ref();
+                native.and_then(|native| native.tested(detection, &event))
+            });
+            tested.await.map_err(|error| EngineFault::Native {
+                reason: error.to_string(),
+            })
         }
-        said
-    });
-    said.await.map_err(|error| EngineFault::Native {
-        reason: error.to_string(),
-    })
+    };
+    // Some go through everything that AWS can do, and nothing of one hangs on another.
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut tested = stream::iter(tests).map(one).buffered(at_once);
+    let mut said = Vec::with_capacity(tests.len());
+    while let Some(one) = tested.try_next().await? {
+        if one.is_none() && each == Each::BehindOthers {
+            break;
+        }
+        said.push(one);
+    }
+    Ok(said)
 }
 
 /// A test's event as Rust takes it; none of a test with mocks, which take the place of names in Python.

@@ -66,18 +66,33 @@ impl Wire {
 
     /// The next message. May be dropped and called again without losing a byte.
     pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> Result<T, WireError> {
-        let frame = match self.framed.next().await {
-            None => return Err(WireError::Closed),
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(WireError::Protocol(error.to_string()));
-            }
-            Some(Err(error)) => return Err(closed(error)),
-        };
+        let frame = self.frame().await?;
         match frame.split_first() {
             Some((&JSON, payload)) => serde_json::from_slice(payload)
                 .map_err(|error| WireError::Protocol(error.to_string())),
             _ => Err(WireError::Protocol("a frame that is no message".to_owned())),
+        }
+    }
+
+    /// The bytes that belong to the message before.
+    pub(super) async fn receive_body(&mut self) -> Result<Bytes, WireError> {
+        let mut frame = self.frame().await?.freeze();
+        match frame.first() {
+            Some(&BYTES) => Ok(frame.split_off(1)),
+            _ => Err(WireError::Protocol(
+                "a message where bytes were due".to_owned(),
+            )),
+        }
+    }
+
+    async fn frame(&mut self) -> Result<BytesMut, WireError> {
+        match self.framed.next().await {
+            None => Err(WireError::Closed),
+            Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(WireError::Protocol(error.to_string()))
+            }
+            Some(Err(error)) => Err(closed(error)),
         }
     }
 }
@@ -167,9 +182,6 @@ pub(super) struct Loaded {
     pub(super) data_models: Vec<LoadedNamed>,
     #[serde(default)]
     pub(super) globals: Vec<LoadedNamed>,
-    /// Functions and values for [`crate::native`].
-    #[serde(default)]
-    pub(super) native: Value,
 }
 
 #[derive(Debug, Deserialize)]

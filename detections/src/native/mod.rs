@@ -49,7 +49,7 @@ use serde_json::Value as Json;
 
 use crate::engine::{EngineSettings, RuleError};
 use crate::event::Map;
-use crate::pack::{DetectionKind, Pack};
+use crate::pack::{DetectionKind, Pack, Severity};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::{Detection, Mapping, Model, Output, Program, Step};
@@ -107,9 +107,40 @@ impl Spent {
     }
 }
 
+/// What has to be known of a pack beside what Python tells of it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    detections: Vec<KnownDetection>,
+    globals: Vec<String>,
+}
+
+#[derive(Debug)]
+struct KnownDetection {
+    id: String,
+    kind: DetectionKind,
+    severity: Severity,
+    log_types: Vec<String>,
+}
+
+impl Known {
+    pub(crate) fn of(pack: &Pack) -> Self {
+        let detections = pack.detections.iter().map(|of| KnownDetection {
+            id: of.id.clone(),
+            kind: of.kind,
+            severity: of.severity,
+            log_types: of.log_types.clone(),
+        });
+        let globals = pack.globals.iter().map(|global| global.id.clone());
+        Self {
+            detections: detections.collect(),
+            globals: globals.collect(),
+        }
+    }
+}
+
 impl Native {
-    /// Takes what Python told of `pack`.
-    pub(crate) fn new(dump: &Json, pack: &Pack, settings: &EngineSettings) -> Self {
+    /// Takes what Python told of a pack.
+    pub(crate) fn new(dump: &Json, pack: &Known, settings: &EngineSettings) -> Self {
         let none = serde_json::Map::new();
         let told = |what: &str| dump[what].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(told("functions"), told("tables"));

@@ -17,7 +17,6 @@ use super::names::{Builtin, Class, error_classes};
 use super::pattern::Pattern;
 use super::program::{Function, Written};
 use super::value::{Constant, Frozen, FrozenKind, OwnError};
-use crate::pack::Global;
 use functions::Compiler;
 
 /// Everything that the functions of a pack share while they are compiled.
@@ -117,7 +116,7 @@ impl<'d> Pack<'d> {
     }
 
     /// By function: what it, or one that it reaches, does beyond its result.
-    pub(super) fn reached(&self, globals: &[Global]) -> Vec<Reached> {
+    pub(super) fn reached(&self, globals: &[String]) -> Vec<Reached> {
         let mut reached = vec![Reached::default(); self.places.len()];
         let mut calls: Vec<Vec<usize>> = vec![Vec::new(); self.places.len()];
         for (place, entry) in self.dump.values().enumerate() {
@@ -160,13 +159,13 @@ impl<'d> Pack<'d> {
         }
     }
 
-    fn reach(&self, form: &Json, globals: &[Global], stores: &mut bool, calls: &mut Vec<usize>) {
+    fn reach(&self, form: &Json, globals: &[String], stores: &mut bool, calls: &mut Vec<usize>) {
         match (form[0].as_str(), &form[1]) {
             (Some("F"), Json::String(name)) => calls.extend(self.place(name)),
             (Some("C" | "N"), Json::String(name)) => {
                 let module = name.split('.').next().unwrap_or_default();
                 *stores |= module == "panther_detection_helpers"
-                    || globals.iter().any(|global| global.id == module);
+                    || globals.iter().any(|global| global == module);
             }
             (Some("X"), _) => *stores = true,
             (Some("O"), _) => {
