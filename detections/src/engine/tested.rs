@@ -102,7 +102,7 @@ async fn in_rust(
     if engine.selection.broken.contains_key(&detection) {
         return Ok(Vec::new());
     }
-    let one = |test| {
+    let one = |test: &Test| {
         let (selection, event) = (Arc::clone(&engine.selection), event(test));
         async move {
             let Some(event) = event else {
@@ -119,7 +119,8 @@ async fn in_rust(
     };
     // Some go through everything that AWS can do, and nothing of one hangs on another.
     let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut tested = stream::iter(tests).map(one).buffered(at_once);
+    let all: Vec<_> = tests.iter().map(one).collect();
+    let mut tested = stream::iter(all).buffered(at_once);
     let mut said = Vec::with_capacity(tests.len());
     while let Some(one) = tested.try_next().await? {
         if one.is_none() && each == Each::BehindOthers {
