@@ -71,10 +71,7 @@ async fn the_public_packs_tests_give_in_rust_what_they_give_in_python() {
     let mut why = std::collections::BTreeMap::<String, u64>::new();
     for cost in engine.costs() {
         for (reason, count) in cost.left_to_python {
-            println!(
-                "DEBUG {} {reason} {count}",
-                pack.detections[cost.detection].id
-            );
+            println!("{}: {reason}, {count}", pack.detections[cost.detection].id);
             *why.entry(reason).or_default() += count;
         }
     }
