@@ -35,7 +35,7 @@ pub struct Differing {
 }
 
 /// Puts one detection of an engine's pack on trial, with so many events made of each of its tests. Nothing comes of one that is not evaluated in Rust. What
-/// looks at no events (policies, scheduled rules) is evaluated as under test.
+/// looks at no events (policies, scheduled rules, rules that are not enabled) is evaluated as under test.
 ///
 /// The same `seed` makes the same events. A rule of which the two do not agree is left to Python by the engine from then on.
 ///
@@ -56,7 +56,7 @@ pub async fn trial(
             break;
         }
         let events = events(&mut changes, &test.input, each);
-        let (compared, differences) = if detection.kind == DetectionKind::Rule {
+        let (compared, differences) = if looks_at_events(detection) {
             let Some(log_type) = log_type(detection, &test.input) else {
                 break;
             };
@@ -77,6 +77,11 @@ pub async fn trial(
         }));
     }
     Ok(trial)
+}
+
+/// Whether the engine shows events to it; the others are evaluated under test alone.
+fn looks_at_events(detection: &Detection) -> bool {
+    detection.kind == DetectionKind::Rule && detection.enabled && detection.unevaluated.is_none()
 }
 
 /// A test's event, and events that are made of it.

@@ -38,6 +38,8 @@ impl Compare {
         let settings = EngineSettings {
             python: self.interpreter.absolute(),
             shadow_one_in: 0,
+            // Scheduled rules and what is not enabled have tests, too.
+            load_disabled: true,
             ..EngineSettings::default()
         };
         let at_once = settings.workers;
