@@ -34,7 +34,7 @@ pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
 use crate::guard::{Guard, Index};
 pub use crate::native::Spent;
 use crate::native::{Known, Native};
-use crate::pack::{Detection, DetectionKind, Pack, Test};
+use crate::pack::{Detection, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
 
@@ -155,16 +155,13 @@ impl Engine {
             .iter()
             .filter_map(|loaded| {
                 let detection = pack.detections.get(loaded.index)?;
-                let runs = detection.kind == DetectionKind::Rule
-                    && detection.enabled
-                    && detection.unevaluated.is_none();
                 // Of one that is left to Python it may have been the guard that was wrong.
                 let trusted = settings.guards && !settings.python_only.contains(&detection.id);
                 let guard = match loaded.error {
                     None if trusted => loaded.guard.clone(),
                     _ => Guard::Always,
                 };
-                runs.then_some((
+                detection.looks_at_events().then_some((
                     u32::try_from(loaded.index).ok()?,
                     detection.log_types.as_slice(),
                     guard,

@@ -111,9 +111,8 @@ impl<'e> Elements<'e> {
         u32::try_from(self.items.borrow().len()).unwrap_or(FREE)
     }
 
-    /// Takes the only element, or nothing if there is none.
+    /// Takes the only element, or nothing if there is none. So few are not in the index.
     pub(super) fn pop(&self) -> Option<Value<'e>> {
-        self.index.borrow_mut().clear();
         self.items.borrow_mut().pop()
     }
 

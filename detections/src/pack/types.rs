@@ -186,6 +186,14 @@ pub struct Detection {
     pub limitations: Vec<String>,
 }
 
+impl Detection {
+    /// Whether the engine shows events to it. All else is evaluated under test alone.
+    #[must_use]
+    pub fn looks_at_events(&self) -> bool {
+        self.kind == DetectionKind::Rule && self.enabled && self.unevaluated.is_none()
+    }
+}
+
 /// A unit test of a detection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Test {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::changed::Changes;
 use crate::engine::{Difference, Engine, EngineFault, EventInput};
-use crate::pack::{Detection, DetectionKind, Pack, Test};
+use crate::pack::{Detection, Pack, Test};
 
 /// Bytes of events that are made of one test; a test whose event is large has fewer made of it.
 const MOST_BYTES: usize = 16 << 20;
@@ -56,7 +56,7 @@ pub async fn trial(
             break;
         }
         let events = events(&mut changes, &test.input, each);
-        let (compared, differences) = if looks_at_events(detection) {
+        let (compared, differences) = if detection.looks_at_events() {
             let Some(log_type) = log_type(detection, &test.input) else {
                 break;
             };
@@ -77,11 +77,6 @@ pub async fn trial(
         }));
     }
     Ok(trial)
-}
-
-/// Whether the engine shows events to it; the others are evaluated under test alone.
-fn looks_at_events(detection: &Detection) -> bool {
-    detection.kind == DetectionKind::Rule && detection.enabled && detection.unevaluated.is_none()
 }
 
 /// A test's event, and events that are made of it.

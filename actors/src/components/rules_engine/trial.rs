@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use panther_detections::pack::DetectionKind;
 use panther_detections::testing::{Kept, trial};
 use tokio::sync::watch;
 
@@ -75,8 +74,8 @@ async fn one(
     let (mut rules, mut events, mut compared, mut left) = (0_usize, 0, 0, 0_usize);
     let begun = Instant::now();
     for (index, detection) in loaded.pack.detections.iter().enumerate() {
-        let looks_at_events = detection.kind == DetectionKind::Rule;
-        if !looks_at_events || kept.of(detection).is_some() || !loaded.engine.is_native(index) {
+        let native = detection.looks_at_events() && loaded.engine.is_native(index);
+        if !native || kept.of(detection).is_some() {
             continue;
         }
         let since = Instant::now();
