@@ -13,7 +13,7 @@ pub(super) struct Tables {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Network {
     base: IpAddr,
-    bits: u32,
+    bits: u8,
 }
 
 impl Network {
@@ -42,7 +42,7 @@ impl Network {
             None => most,
             // Netmasks are left to Python, and errors with them.
             Some(bits) => bits
-                .parse::<u32>()
+                .parse::<u8>()
                 .ok()
                 .filter(|value| *value <= most && bits.bytes().all(|byte| byte.is_ascii_digit()))
                 .ok_or(Unclear)?,
@@ -66,14 +66,14 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, Unclear> {
     text.parse().map_err(|_| Unclear)
 }
 
-fn masked(address: IpAddr, bits: u32) -> IpAddr {
+fn masked(address: IpAddr, bits: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
         }
         IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
         }
     }

@@ -161,11 +161,11 @@ impl<'e> Run<'e> {
                 Ok(value)
             }
             // The rest could be asked for: then the next one is for Python, since it is gone through once.
-            (Builtin::Next, [Value::Iterable(items, Some(gone))], []) => {
-                if gone.replace(true) {
+            (Builtin::Next, [Value::Once(once)], []) => {
+                if once.gone.replace(true) {
                     return Err(Stop::Hole("an iterator that is gone through again"));
                 }
-                items.first().copied().ok_or(raise("StopIteration"))
+                once.items.first().copied().ok_or(raise("StopIteration"))
             }
             (Builtin::Iter, [of], []) => {
                 let items = self.ordered(of)?;
@@ -281,7 +281,7 @@ impl<'e> Run<'e> {
         let numbers = self.arena.alloc_slice_fill_with(length, |place| {
             Value::Int(from.saturating_add(i64::try_from(place).unwrap_or(i64::MAX)))
         });
-        Ok(Value::Iterable(numbers, None))
+        Ok(Value::Iterable(numbers))
     }
 
     pub(super) fn sorted(&mut self, items: &[Value<'e>], named: Named<'_, 'e>) -> Done<'e> {

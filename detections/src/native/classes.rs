@@ -29,10 +29,11 @@ impl<'e> Run<'e> {
         };
         if matches!(
             of,
-            Value::Iterable(..)
+            Value::Iterable(_)
+                | Value::Once(_)
                 | Value::Unbound
                 | Value::Function(_)
-                | Value::Lambda(..)
+                | Value::Lambda(_)
                 | Value::Builtin(_)
                 | Value::Class(_)
                 | Value::Kind(_)
@@ -83,7 +84,7 @@ impl<'e> Run<'e> {
         let mut out = bumpalo::collections::String::new_in(self.arena);
         out.push_str(what);
         match text::write_repr(&mut out, &Value::Text(text)) {
-            Ok(()) => raise_with("ValueError", out.into_bump_str()),
+            Ok(()) => raise_with(self.arena, "ValueError", out.into_bump_str()),
             Err(_) => raise("ValueError"),
         }
     }

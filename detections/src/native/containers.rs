@@ -18,17 +18,12 @@ impl<'e> Run<'e> {
         match (method, positional) {
             (Method::Get, [key]) => self.dict_get(of, key, Value::None),
             (Method::Get, [key, default]) => self.dict_get(of, key, *default),
-            (Method::Keys, []) => Ok(Value::Iterable(
-                of.elements(self.arena)?.unwrap_or(&[]),
-                None,
-            )),
+            (Method::Keys, []) => Ok(Value::Iterable(of.elements(self.arena)?.unwrap_or(&[]))),
             (Method::Values, []) => {
                 let pairs = of.pairs(self.arena)?.unwrap_or(&[]);
-                Ok(Value::Iterable(
-                    self.arena
-                        .alloc_slice_fill_iter(pairs.iter().map(|(_, value)| *value)),
-                    None,
-                ))
+                Ok(Value::Iterable(self.arena.alloc_slice_fill_iter(
+                    pairs.iter().map(|(_, value)| *value),
+                )))
             }
             (Method::Items, []) => {
                 let pairs = of.pairs(self.arena)?.unwrap_or(&[]);
@@ -36,7 +31,7 @@ impl<'e> Run<'e> {
                 let pairs = pairs
                     .iter()
                     .map(|(key, value)| Value::Tuple(arena.alloc([*key, *value])));
-                Ok(Value::Iterable(arena.alloc_slice_fill_iter(pairs), None))
+                Ok(Value::Iterable(arena.alloc_slice_fill_iter(pairs)))
             }
             (Method::Copy, []) if !matches!(of, Value::Ordered(_)) => {
                 let mut pairs = ArenaVec::new_in(self.arena);

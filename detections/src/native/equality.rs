@@ -26,8 +26,8 @@ impl<'e> Value<'e> {
         match (self, other) {
             (Value::Text(one), Value::Text(other)) => Ok(one == other),
             (Value::None, Value::None) => Ok(true),
-            (Value::Unbound | Value::Iterable(..) | Value::Ordered(_), _)
-            | (_, Value::Unbound | Value::Iterable(..) | Value::Ordered(_)) => {
+            (Value::Unbound | Value::Iterable(_) | Value::Once(_) | Value::Ordered(_), _)
+            | (_, Value::Unbound | Value::Iterable(_) | Value::Once(_) | Value::Ordered(_)) => {
                 Err(Stop::Hole("equality of iterators"))
             }
             (Value::None | Value::Text(_), _) | (_, Value::None | Value::Text(_)) => Ok(false),

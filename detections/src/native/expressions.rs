@@ -12,7 +12,7 @@ use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
 use super::sets::Elements;
 use super::text;
-use super::value::{Done, Stop, Value, raise};
+use super::value::{Closure, Done, Stop, Value, raise};
 
 impl<'e> Run<'e> {
     pub(super) fn truth(
@@ -269,7 +269,10 @@ impl<'e> Run<'e> {
                         value => captured.push(value),
                     }
                 }
-                Ok(Value::Lambda(lambda, captured.into_bump_slice()))
+                let captured = captured.into_bump_slice();
+                Ok(Value::Lambda(
+                    self.arena.alloc(Closure { lambda, captured }),
+                ))
             }
             Expression::Hole(what) => Err(Stop::Hole(what)),
         }

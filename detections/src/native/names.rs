@@ -1,5 +1,7 @@
 //! The names of Python that the native engine knows. Any other is a hole.
 
+use super::value::{Classes, Raised};
+
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $($text:literal)|+),* $(,)? }) => {
         $(#[$doc])*
@@ -128,51 +130,74 @@ names! {
     }
 }
 
-/// Classes of the language's exceptions, each with those above it.
-pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
-    Some(match name {
-        "BaseException" => &["BaseException"],
-        "Exception" => &["Exception", "BaseException"],
-        "ArithmeticError" => &["ArithmeticError", "Exception", "BaseException"],
-        "ZeroDivisionError" => &[
+/// Exceptions of the language and its library without a text: names of the class, then of those above it.
+static ERRORS: [Raised<'static>; 17] = {
+    const fn of(names: &'static [&'static str]) -> Raised<'static> {
+        Raised {
+            classes: Classes::Known(names),
+            text: None,
+        }
+    }
+    [
+        of(&["BaseException"]),
+        of(&["Exception", "BaseException"]),
+        of(&["ArithmeticError", "Exception", "BaseException"]),
+        of(&[
             "ZeroDivisionError",
             "ArithmeticError",
             "Exception",
             "BaseException",
-        ],
-        "AssertionError" => &["AssertionError", "Exception", "BaseException"],
-        "AttributeError" => &["AttributeError", "Exception", "BaseException"],
-        "LookupError" => &["LookupError", "Exception", "BaseException"],
-        "IndexError" => &["IndexError", "LookupError", "Exception", "BaseException"],
-        "KeyError" => &["KeyError", "LookupError", "Exception", "BaseException"],
-        "NameError" => &["NameError", "Exception", "BaseException"],
-        "UnboundLocalError" => &[
+        ]),
+        of(&["AssertionError", "Exception", "BaseException"]),
+        of(&["AttributeError", "Exception", "BaseException"]),
+        of(&["LookupError", "Exception", "BaseException"]),
+        of(&["IndexError", "LookupError", "Exception", "BaseException"]),
+        of(&["KeyError", "LookupError", "Exception", "BaseException"]),
+        of(&["NameError", "Exception", "BaseException"]),
+        of(&[
             "UnboundLocalError",
             "NameError",
             "Exception",
             "BaseException",
-        ],
-        "StopIteration" => &["StopIteration", "Exception", "BaseException"],
-        "TypeError" => &["TypeError", "Exception", "BaseException"],
-        "ValueError" => &["ValueError", "Exception", "BaseException"],
-        "dateutil.parser.ParserError" | "dateutil.parser._parser.ParserError" => &[
+        ]),
+        of(&["StopIteration", "Exception", "BaseException"]),
+        of(&["TypeError", "Exception", "BaseException"]),
+        of(&["ValueError", "Exception", "BaseException"]),
+        of(&[
             "dateutil.parser._parser.ParserError",
             "ValueError",
             "Exception",
             "BaseException",
-        ],
-        "ipaddress.AddressValueError" => &[
+        ]),
+        of(&[
             "ipaddress.AddressValueError",
             "ValueError",
             "Exception",
             "BaseException",
-        ],
-        "json.decoder.JSONDecodeError" | "json.JSONDecodeError" => &[
+        ]),
+        of(&[
             "json.decoder.JSONDecodeError",
             "ValueError",
             "Exception",
             "BaseException",
-        ],
-        _ => return None,
-    })
+        ]),
+    ]
+};
+
+/// An exception of the language by its class's name.
+pub(super) fn error(name: &str) -> Option<&'static Raised<'static>> {
+    let name = match name {
+        "dateutil.parser.ParserError" => "dateutil.parser._parser.ParserError",
+        "json.JSONDecodeError" => "json.decoder.JSONDecodeError",
+        name => name,
+    };
+    ERRORS.iter().find(|error| error.classes.name() == name)
+}
+
+/// The names of its class and of those above it.
+pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
+    match error(name)?.classes {
+        Classes::Known(names) => Some(names),
+        Classes::OfPack(_) => None,
+    }
 }

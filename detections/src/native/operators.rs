@@ -103,7 +103,7 @@ impl<'e> Run<'e> {
                 self.step(of.length().unwrap_or(0) / 8)?;
                 contains_item(of, wanted)
             }
-            Value::Iterable(items, None) => {
+            Value::Iterable(items) => {
                 for item in *items {
                     if item.equals(wanted)? {
                         return Ok(true);

@@ -104,7 +104,7 @@ impl<'e> Run<'e> {
         };
         let text =
             bumpalo::format!(in self.arena, "'{}' object has no attribute '{}'", class, name);
-        raise_with("AttributeError", text.into_bump_str())
+        raise_with(self.arena, "AttributeError", text.into_bump_str())
     }
 
     /// The same, where the refusal has been made already.

@@ -12,7 +12,7 @@ use super::program::{Function, Model, Program};
 use super::raised::Trail;
 use super::statements::Flow;
 use super::store::Rows;
-use super::value::{Done, Raised, Stop, Value, Whole, raise};
+use super::value::{Closure, Done, Raised, Stop, Value, Whole, raise};
 use crate::event::Map;
 
 /// What a pair may take. What takes more is for Python, whose time and memory are bounded from outside.
@@ -231,9 +231,9 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         match callee {
             Value::Function(place) => self.call_place(place, positional, named),
-            Value::Lambda(lambda, captured) => {
+            Value::Lambda(Closure { lambda, captured }) => {
                 self.call_function(&lambda.function, positional, named, |frame| {
-                    for ((_, inner), value) in lambda.captured.iter().zip(captured) {
+                    for ((_, inner), value) in lambda.captured.iter().zip(*captured) {
                         frame[*inner] = *value;
                     }
                     if let Some(own) = lambda.own {
@@ -249,7 +249,7 @@ impl<'e> Run<'e> {
                     ([Value::Text(text)], []) if classes.shown().is_some() => Some(*text),
                     _ => None,
                 };
-                Ok(Value::Error(Raised { classes, text }))
+                Ok(Value::Error(self.arena.alloc(Raised { classes, text })))
             }
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
                 Err(raise("TypeError"))

@@ -97,10 +97,10 @@ impl<'e> Run<'e> {
                 };
                 return Err(match self.evaluate(what, frame)? {
                     Value::Error(raised) => Stop::Raise(raised),
-                    Value::ErrorClass(classes) => Stop::Raise(Raised {
+                    Value::ErrorClass(classes) => Stop::Raise(self.arena.alloc(Raised {
                         classes,
                         text: None,
-                    }),
+                    })),
                     _ => Stop::Hole("raising something else"),
                 });
             }
@@ -168,7 +168,7 @@ impl<'e> Run<'e> {
 
     fn handle(
         &mut self,
-        raised: Raised<'e>,
+        raised: &'e Raised<'e>,
         handlers: &'e [Handler],
         frame: Frame<'_, 'e>,
     ) -> Done<'e, Flow<'e>> {
@@ -177,7 +177,7 @@ impl<'e> Run<'e> {
                 None => true,
                 Some(class) => {
                     let class = self.evaluate(class, frame)?;
-                    takes(&class, &raised, self.arena)?
+                    takes(&class, raised, self.arena)?
                 }
             };
             if takes {

@@ -18,7 +18,7 @@ use crate::event::{Map, Node};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop<'e> {
     /// Python would raise this.
-    Raise(Raised<'e>),
+    Raise(&'e Raised<'e>),
     /// Only Python can tell: what it is that this engine does not do.
     Hole(&'e str),
     /// A row of the key-value store has to be fetched first.
@@ -76,22 +76,16 @@ impl Classes<'_> {
 
 /// Raises an exception of the language by its class's name.
 pub(super) fn raise<'e>(name: &str) -> Stop<'e> {
-    match super::names::error_classes(name) {
-        Some(classes) => Stop::Raise(Raised {
-            classes: Classes::Known(classes),
-            text: None,
-        }),
-        None => Stop::Hole("an exception"),
-    }
+    super::names::error(name).map_or(Stop::Hole("an exception"), Stop::Raise)
 }
 
 /// The same, with its text.
-pub(super) fn raise_with<'e>(name: &str, text: &'e str) -> Stop<'e> {
+pub(super) fn raise_with<'e>(arena: &'e Bump, name: &str, text: &'e str) -> Stop<'e> {
     match raise(name) {
-        Stop::Raise(raised) => Stop::Raise(Raised {
+        Stop::Raise(raised) => Stop::Raise(arena.alloc(Raised {
             text: Some(text),
-            ..raised
-        }),
+            ..*raised
+        })),
         other => other,
     }
 }
@@ -125,15 +119,17 @@ pub(super) enum Value<'e> {
     Ordered(&'e Pairs<'e>),
     /// A container of the pack. Nothing may change it.
     Frozen(&'e Frozen),
-    /// What can be gone through and nothing else: `items()`, or once only, noted in the cell: `zip`, `map`, a generator that has run.
-    Iterable(&'e [Value<'e>], Option<&'e Cell<bool>>),
+    /// What can be gone through and nothing else: `items()`.
+    Iterable(&'e [Value<'e>]),
+    /// The same, but once only: `zip`, `map`, a generator that has run.
+    Once(&'e Once<'e>),
     Function(usize),
-    Lambda(&'e Lambda, &'e [Value<'e>]),
+    Lambda(&'e Closure<'e>),
     Builtin(Builtin),
     Class(Class),
     /// An exception's class, or an exception that was caught.
     ErrorClass(Classes<'e>),
-    Error(Raised<'e>),
+    Error(&'e Raised<'e>),
     Regex(&'e super::pattern::Pattern),
     Match(&'e super::pattern::Match<'e>),
     Network(super::address::Network),
@@ -143,6 +139,21 @@ pub(super) enum Value<'e> {
     /// A class of the pack, and an instance of one.
     Kind(&'e super::kinds::Kind),
     Instance(&'e super::kinds::Instance<'e>),
+}
+
+/// What can be gone through once.
+#[derive(Debug)]
+pub(super) struct Once<'e> {
+    pub(super) items: &'e [Value<'e>],
+    /// Whether it has been.
+    pub(super) gone: Cell<bool>,
+}
+
+/// A function that is defined inside another, with what it reads of the other's names.
+#[derive(Debug)]
+pub(super) struct Closure<'e> {
+    pub(super) lambda: &'e Lambda,
+    pub(super) captured: &'e [Value<'e>],
 }
 
 /// Whether a view is of the whole event, which has more methods.
@@ -181,17 +192,17 @@ pub(super) enum Constant {
     Int(i64),
     Float(f64),
     Text(Box<str>),
-    Frozen(Frozen),
+    Frozen(Box<Frozen>),
     /// What a library has a lot of, shared by all that read it.
     Table(Arc<Frozen>),
     Function(usize),
     Builtin(Builtin),
     Class(Class),
-    ErrorClass(OwnError),
+    ErrorClass(Box<OwnError>),
     KnownErrorClass(&'static [&'static str]),
-    Regex(super::pattern::Pattern),
+    Regex(Box<super::pattern::Pattern>),
     Span(super::moment::Span),
-    Kind(super::kinds::Kind),
+    Kind(Box<super::kinds::Kind>),
     /// What it is that has no form here.
     Unknown(Box<str>),
 }
@@ -296,7 +307,8 @@ impl<'e> Value<'e> {
 
     /// What can be gone through once.
     pub(super) fn once(arena: &'e Bump, items: &'e [Value<'e>]) -> Self {
-        Value::Iterable(items, Some(arena.alloc(Cell::new(false))))
+        let gone = Cell::new(false);
+        Value::Once(arena.alloc(Once { items, gone }))
     }
 
     /// What Python's `bool()` says.
@@ -315,7 +327,7 @@ impl<'e> Value<'e> {
             Value::Dict(pairs) | Value::Ordered(pairs) => !pairs.borrow().is_empty(),
             Value::Frozen(frozen) => !frozen.items.is_empty(),
             Value::Function(_)
-            | Value::Lambda(..)
+            | Value::Lambda(_)
             | Value::Builtin(_)
             | Value::Class(_)
             | Value::ErrorClass(_)
@@ -328,7 +340,7 @@ impl<'e> Value<'e> {
             | Value::Kind(_)
             | Value::Instance(_) => true,
             Value::Span(span) => span.0 != 0,
-            Value::Iterable(..) => return Err(Stop::Hole("truth of an iterator")),
+            Value::Iterable(_) | Value::Once(_) => return Err(Stop::Hole("truth of an iterator")),
             Value::Unbound => return Err(Stop::Hole("an unbound name")),
         })
     }
@@ -413,12 +425,12 @@ impl<'e> Value<'e> {
             return Err(Stop::Hole("a very long sequence"));
         }
         Ok(Some(match self {
-            Value::Tuple(items) | Value::Iterable(items, None) => items,
-            Value::Iterable(items, Some(gone)) => {
-                if gone.replace(true) {
+            Value::Tuple(items) | Value::Iterable(items) => items,
+            Value::Once(once) => {
+                if once.gone.replace(true) {
                     return Err(Stop::Hole("an iterator that is gone through again"));
                 }
-                items
+                once.items
             }
             Value::List(items) => arena.alloc_slice_copy(&items.borrow()),
             Value::Set(elements) => arena.alloc_slice_copy(&elements.items()),
@@ -525,7 +537,9 @@ impl<'e> Value<'e> {
                     true
                 }
             },
-            Value::Iterable(..) | Value::Unbound => return Err(Stop::Hole("hash of an iterator")),
+            Value::Iterable(_) | Value::Once(_) | Value::Unbound => {
+                return Err(Stop::Hole("hash of an iterator"));
+            }
             _ => true,
         })
     }
@@ -540,4 +554,22 @@ pub(super) enum Sequence {
     List,
     Tuple,
     Set,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_takes_three_words() {
+        assert_eq!(size_of::<Value<'_>>(), 24);
+        assert_eq!(size_of::<Stop<'_>>(), 24);
+        assert_eq!(size_of::<Done<'_>>(), 32);
+        eprintln!(
+            "{} {} {}",
+            size_of::<super::super::program::Expression>(),
+            size_of::<super::super::program::Statement>(),
+            size_of::<Constant>()
+        );
+    }
 }

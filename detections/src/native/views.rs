@@ -58,18 +58,18 @@ impl<'e> Run<'e> {
                     let pair = [Value::Text(key), wrap(*node)?];
                     items.push(Value::Tuple(self.arena.alloc(pair)));
                 }
-                Ok(Value::Iterable(items.into_bump_slice(), None))
+                Ok(Value::Iterable(items.into_bump_slice()))
             }
             (Method::Keys, []) if named.is_empty() => {
                 let keys = Value::View(map, whole).elements(self.arena)?;
-                Ok(Value::Iterable(keys.unwrap_or(&[]), None))
+                Ok(Value::Iterable(keys.unwrap_or(&[])))
             }
             (Method::Values, []) if named.is_empty() => {
                 let mut items = ArenaVec::with_capacity_in(map.members().len(), self.arena);
                 for (_, node) in map.members() {
                     items.push(wrap(*node)?);
                 }
-                Ok(Value::Iterable(items.into_bump_slice(), None))
+                Ok(Value::Iterable(items.into_bump_slice()))
             }
             (Method::ToDict | Method::Copy, []) if named.is_empty() => {
                 plain(self.arena, Node::Map(map))
@@ -158,7 +158,7 @@ impl<'e> Run<'e> {
             && !self.loose
             && !matches!(
                 found,
-                Some(Value::Set(_) | Value::Ordered(_) | Value::Iterable(..))
+                Some(Value::Set(_) | Value::Ordered(_) | Value::Iterable(_) | Value::Once(_))
             )
         {
             self.unified.push((key, found));

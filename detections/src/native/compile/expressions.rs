@@ -213,7 +213,7 @@ impl<'d> Compiler<'_, 'd> {
         if let Some(Constant::Builtin(Builtin::ReCompile)) = &member
             && let Some(pattern) = self.written_pattern(arguments)
         {
-            return Expression::Constant(Constant::Regex(pattern));
+            return Expression::Constant(Constant::Regex(pattern.into()));
         }
         let method = attribute(of).filter(|_| member.is_none());
         let generator = items(arguments).position(|one| class(one) == "GeneratorExp");
@@ -482,11 +482,8 @@ fn folded(expression: Expression) -> Expression {
         Expression::Constant(constant) => Some(constant),
         _ => None,
     });
-    Expression::Constant(Constant::Frozen(Frozen::new(
-        kind,
-        constants.collect(),
-        Vec::new(),
-    )))
+    let frozen = Frozen::new(kind, constants.collect(), Vec::new());
+    Expression::Constant(Constant::Frozen(frozen.into()))
 }
 
 /// `super()`.

@@ -77,7 +77,7 @@ impl<'d> Pack<'d> {
         };
         for (name, form) in tables {
             if let Constant::Frozen(table) = pack.constant(form) {
-                pack.tables.insert(name, Arc::new(table));
+                pack.tables.insert(name, Arc::from(table));
             }
         }
         for entry in dump.values() {
@@ -321,12 +321,15 @@ impl<'d> Pack<'d> {
                     keys.push(self.constant(&pair[0]));
                     values.push(self.constant(&pair[1]));
                 }
-                Constant::Frozen(Frozen::new(FrozenKind::Dict, keys, values))
+                Constant::Frozen(Frozen::new(FrozenKind::Dict, keys, values).into())
             }
             "R" => of
                 .as_str()
                 .and_then(|text| Pattern::new(text, form[2].as_u64().unwrap_or(u64::MAX)))
-                .map_or_else(|| unknown("a regular expression"), Constant::Regex),
+                .map_or_else(
+                    || unknown("a regular expression"),
+                    |pattern| Constant::Regex(pattern.into()),
+                ),
             "Q" => of.as_i64().map_or_else(
                 || unknown("a time span"),
                 |micros| Constant::Span(Span(micros)),
@@ -342,20 +345,22 @@ impl<'d> Pack<'d> {
                     || unknown("a table"),
                     |table| Constant::Table(table.clone()),
                 ),
-            "O" => Constant::Kind(self.kind(&form[2])),
+            "O" => Constant::Kind(self.kind(&form[2]).into()),
             "Y" => {
                 let fields = items(of).filter_map(|name| name.as_str().map(Into::into));
-                Constant::Kind(Kind::tuple(fields.collect()))
+                Constant::Kind(Kind::tuple(fields.collect()).into())
             }
             "C" => named(of.as_str().unwrap_or_default()),
             "E" => match error_classes(of.as_str().unwrap_or_default()) {
                 Some(classes) => Constant::KnownErrorClass(classes),
-                None => Constant::ErrorClass(OwnError {
-                    names: items(&form[2])
-                        .filter_map(|name| name.as_str().map(Into::into))
-                        .collect(),
-                    plain: form[3] == true,
-                }),
+                None => {
+                    let names = items(&form[2]).filter_map(|name| name.as_str());
+                    let own = OwnError {
+                        names: names.map(Into::into).collect(),
+                        plain: form[3] == true,
+                    };
+                    Constant::ErrorClass(own.into())
+                }
             },
             _ => unknown(of.as_str().unwrap_or("a value")),
         }
@@ -401,7 +406,7 @@ impl<'d> Pack<'d> {
             .flatten()
             .map(|item| self.constant(item))
             .collect();
-        Constant::Frozen(Frozen::new(kind, items, Vec::new()))
+        Constant::Frozen(Frozen::new(kind, items, Vec::new()).into())
     }
 }
 
