@@ -1,13 +1,16 @@
 //! One evaluation: events cut into chunks, each chunk run to its end whatever its rules do to the workers.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::pool::Pool;
 use super::shadow::{self, Shadow};
+use super::stored::Guess;
 use super::strikes::{Strikes, TIMEOUT, bear, failed, loss_error};
-use super::verdict::{Effects, Evaluation, EventInput, Outcome, Statistics, Verdict};
+use super::verdict::{
+    Effects, Evaluation, EventInput, KeyValueChange, Outcome, Statistics, Verdict,
+};
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
 use super::{Engine, EngineFault, KeyValueView, Selection, stored};
@@ -100,7 +103,7 @@ async fn chunk(
         mut evaluation,
         mut jobs,
         storing,
-        wanted,
+        guess,
         shadows,
         raising,
     } = planned(engine, &events[range.clone()], range.start, now).await?;
@@ -108,8 +111,7 @@ async fn chunk(
         if engine.selection.share_rows(&jobs) {
             join(&mut jobs, storing, &mut evaluation.statistics);
         } else {
-            let part =
-                stored::evaluate(engine, &engine.pool, &storing, wanted, now, store, strikes);
+            let part = stored::evaluate(engine, &engine.pool, &storing, guess, now, store, strikes);
             evaluation.append(part.await?.evaluation);
         }
     }
@@ -218,13 +220,14 @@ impl Selection {
     fn plan(&self, events: &[EventInput], first: usize, now: f64) -> Planned {
         let begun = std::time::Instant::now();
         #[allow(clippy::cast_possible_truncation)]
-        let rows = RefCell::new(Rows::to_find_out(now as i64));
+        let rows = RefCell::new(Rows::guessed(now as i64));
+        let mut guess = Guess::default();
         let mut evaluation = Evaluation::default();
         let mut jobs = Vec::new();
         let mut storing = Vec::new();
         let mut shadows = Vec::new();
         let mut raising = HashMap::new();
-        let mut arena = bumpalo::Bump::new();
+        let mut arena = bumpalo::Bump::with_capacity(ARENA_BEGUN);
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
             evaluation.statistics.pairs += self.index.rules(&input.log_type) as u64;
@@ -284,7 +287,11 @@ impl Selection {
                     shadows.push(shadow);
                 }
                 if !left.storing.is_empty() {
-                    storing.push(Job::of(event, input, left.storing));
+                    let rules = left.storing.iter().map(|(rule, ..)| *rule).collect();
+                    storing.push(Job::of(event, input, rules));
+                }
+                for (rule, answer, changes) in left.storing {
+                    guess.take(event, rule, answer, changes);
                 }
             }
             if rules.is_empty() {
@@ -300,7 +307,7 @@ impl Selection {
             evaluation,
             jobs,
             storing,
-            wanted: rows.into_inner().wanted(),
+            guess: guess.over(rows.into_inner()),
             shadows,
             raising,
         }
@@ -331,8 +338,8 @@ struct Planned {
     jobs: Vec<Job>,
     /// Rules that ask the key-value store, to be evaluated one event after the other.
     storing: Vec<Job>,
-    /// The rows that they ask for, as far as that does not hang on what is in them.
-    wanted: BTreeSet<String>,
+    /// What they say if the rows that they ask for are empty.
+    guess: Guess,
     /// What Python is expected to say of events that it evaluates as well.
     shadows: Vec<Shadow>,
     /// Where pairs of `jobs` raised, by event and rule.
@@ -343,7 +350,8 @@ struct Planned {
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) python: Vec<u32>,
-    pub(super) storing: Vec<u32>,
+    /// What these say, and change, if the rows that they ask for are empty.
+    pub(super) storing: Vec<(u32, Answer, Vec<KeyValueChange>)>,
     /// Where some of those for Python raised.
     pub(super) raising: Vec<(u32, Site)>,
 }
@@ -359,7 +367,8 @@ pub(super) fn decide<'e>(
     mut take: impl FnMut(u32, Option<Outcome>, bool),
 ) -> Left {
     let mut left = Left::default();
-    let answered = |rule, answer| match answer {
+    let answered = |rule, answer, guess| match answer {
+        answer if let Some(changes) = guess => left.storing.push((rule, answer, changes)),
         Answer::No => take(rule, None, false),
         Answer::Match(outputs, loose) => {
             take(rule, Some(Outcome::Matched(outputs)), loose);
@@ -369,7 +378,7 @@ pub(super) fn decide<'e>(
             Some(Outcome::Failed(Box::new((*error).clone()))),
             false,
         ),
-        Answer::Store | Answer::Missing(_) => left.storing.push(rule),
+        Answer::Store | Answer::Missing(_) => left.storing.push((rule, answer, Vec::new())),
         Answer::Python(site) => {
             left.python.push(rule);
             left.raising.extend(site.map(|site| (rule, site)));
@@ -379,6 +388,8 @@ pub(super) fn decide<'e>(
     left
 }
 
+/// Bytes that the arena of a batch begins with: most events take less.
+const ARENA_BEGUN: usize = 64 << 10;
 /// Bytes that the arena of a batch may keep for the next event.
 const ARENA_KEPT: usize = 8 << 20;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::evaluate::{in_python, learn};
 use super::pool::Pool;
 use super::strikes::Strikes;
-use super::verdict::{Effects, Evaluation, Outcome, Verdict};
+use super::verdict::{Effects, Evaluation, KeyValueChange, KeyValueRow, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};
 use crate::native::{Answer, Native, Rows, Site};
@@ -29,6 +29,65 @@ enum Ended {
     Python(Option<Site>),
 }
 
+/// What jobs come to if all rows that they ask for are empty. Most users and addresses are seen for the first time, and to find out what is asked for the rules
+/// run anyway.
+#[derive(Default)]
+pub(super) struct Guess {
+    evaluation: Evaluation,
+    /// The rows, as far as it is known which.
+    wanted: BTreeSet<String>,
+    /// Whether it is good for finding out rows only: a pair is for Python, or there were too many rows.
+    void: bool,
+}
+
+impl Guess {
+    /// Takes what a pair says. Pairs come in the order in which they are evaluated.
+    pub(super) fn take(
+        &mut self,
+        event: usize,
+        rule: u32,
+        answer: Answer,
+        changes: Vec<KeyValueChange>,
+    ) {
+        self.void |= !note(&mut self.evaluation, event, rule, answer, changes);
+    }
+
+    /// The rows over which it was made.
+    pub(super) fn over(mut self, rows: Rows) -> Self {
+        match rows.wanted() {
+            Some(wanted) => self.wanted = wanted,
+            None => self.void = true,
+        }
+        self
+    }
+}
+
+/// Notes what a pair has come to; false if that is for others to say.
+fn note(
+    evaluation: &mut Evaluation,
+    event: usize,
+    rule: u32,
+    answer: Answer,
+    changes: Vec<KeyValueChange>,
+) -> bool {
+    let outcome = match answer {
+        Answer::No => None,
+        Answer::Match(outputs, _) => Some(Outcome::Matched(outputs)),
+        Answer::Failed(error) => Some(Outcome::Failed(Box::new((*error).clone()))),
+        Answer::Store | Answer::Missing(_) | Answer::Python(_) => return false,
+    };
+    evaluation.statistics.pairs_native += 1;
+    evaluation.verdicts.extend(outcome.map(|outcome| Verdict {
+        event,
+        detection: rule as usize,
+        outcome,
+    }));
+    if !changes.is_empty() {
+        evaluation.effects.push(Effects { event, changes });
+    }
+    true
+}
+
 /// What came of jobs.
 #[derive(Default)]
 pub(super) struct Stored {
@@ -37,22 +96,34 @@ pub(super) struct Stored {
     pub(super) loose: BTreeSet<usize>,
 }
 
-/// Evaluates all jobs; `wanted` are the rows that are known to be asked for, fetched at once. A pair that is for Python goes there by itself, with what
+/// Evaluates all jobs, unless what was guessed of them holds. A pair that is for Python goes there by itself, with what
 /// those before it have written.
 pub(super) async fn evaluate(
     engine: &Engine,
     pool: &Pool,
     jobs: &[Job],
-    wanted: BTreeSet<String>,
+    guess: Guess,
     now: f64,
     store: &mut Store<'_>,
     strikes: &Strikes,
 ) -> Result<Stored, EngineFault> {
     #[allow(clippy::cast_possible_truncation)]
     let mut rows = Rows::new(now as i64);
-    for key in wanted {
+    // Without any, nothing has been guessed.
+    let mut holds = !guess.void && !guess.wanted.is_empty();
+    for key in guess.wanted {
         let row = store.read(&key).await?;
+        holds &= row.as_ref().is_none_or(KeyValueRow::is_empty);
         rows.fetched(&key, row);
+    }
+    if holds {
+        let mut evaluation = guess.evaluation;
+        noted(store, &evaluation);
+        evaluation.effects = by_event(evaluation.effects);
+        return Ok(Stored {
+            evaluation,
+            ..Stored::default()
+        });
     }
     let shared: Arc<[Job]> = jobs.into();
     let mut all = Evaluation::default();
@@ -78,9 +149,7 @@ pub(super) async fn evaluate(
         })?;
         progress = after;
         let part = std::mem::take(&mut progress.evaluation);
-        for change in part.effects.iter().flat_map(|effects| &effects.changes) {
-            store.note(&change.key, change.change.clone());
-        }
+        noted(store, &part);
         all.append(part);
         match ended {
             Ended::Done => {
@@ -121,6 +190,13 @@ pub(super) async fn evaluate(
                 progress.rule += 1;
             }
         }
+    }
+}
+
+/// Tells the store of what an evaluation has changed.
+fn noted(store: &mut Store<'_>, of: &Evaluation) {
+    for change in of.effects.iter().flat_map(|effects| &effects.changes) {
+        store.note(&change.key, change.change.clone());
     }
 }
 
@@ -176,25 +252,8 @@ impl Progress {
                 Answer::Missing(key) => return Ended::Missing(key),
                 Answer::Python(site) => return Ended::Python(site),
                 Answer::Store => return Ended::Python(None),
-                Answer::No => {}
-                Answer::Failed(error) => self.evaluation.verdicts.push(Verdict {
-                    event: job.event,
-                    detection: *rule as usize,
-                    outcome: Outcome::Failed(Box::new((*error).clone())),
-                }),
-                Answer::Match(outputs, _) => self.evaluation.verdicts.push(Verdict {
-                    event: job.event,
-                    detection: *rule as usize,
-                    outcome: Outcome::Matched(outputs),
-                }),
-            }
-            self.evaluation.statistics.pairs_native += 1;
-            if !changes.is_empty() {
-                self.evaluation.effects.push(Effects {
-                    event: job.event,
-                    changes,
-                });
-            }
+                answer => note(&mut self.evaluation, job.event, *rule, answer, changes),
+            };
             self.rule += 1;
         }
         Ended::Done

@@ -4,12 +4,13 @@
 //! it, and made-up events are to leave nothing.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::evaluate::{decide, in_python, learn};
 use super::pool::Pool;
 use super::shadow::{self, Shadow};
+use super::stored::Guess;
 use super::strikes::Strikes;
 use super::verdict::{Difference, EmptyView, Evaluation, EventInput, KeyValueChange, Outcome};
 use super::worker::{Job, Store};
@@ -101,7 +102,7 @@ impl Rule<'_> {
             engine,
             pool,
             &jobs(true),
-            BTreeSet::new(),
+            Guess::default(),
             now,
             &mut self.store(),
             &strikes,
@@ -198,7 +199,7 @@ impl Selection {
         let Some(native) = &self.native else {
             return tried;
         };
-        let rows = RefCell::new(Rows::to_find_out(0));
+        let rows = RefCell::new(Rows::guessed(0));
         let mut arena = bumpalo::Bump::new();
         for (place, input) in events.iter().enumerate() {
             arena.reset();

@@ -218,6 +218,11 @@ pub struct KeyValueRow {
 }
 
 impl KeyValueRow {
+    /// Whether it is as if it were not there.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The row after `change`.
     pub fn apply(&mut self, change: &Change) {
         match change {

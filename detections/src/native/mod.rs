@@ -47,7 +47,7 @@ use bumpalo::Bump;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
-use crate::engine::{EngineSettings, RuleError};
+use crate::engine::{EngineSettings, KeyValueChange, RuleError};
 use crate::event::Map;
 use crate::pack::{DetectionKind, Pack, Severity};
 use memo::{Memo, Recollection};
@@ -308,7 +308,7 @@ impl Native {
         }
     }
 
-    /// Evaluates rules over one event, each by itself. Of those that ask the key-value store it is found out in `rows` what they ask for.
+    /// Evaluates rules over one event. Those that ask the key-value store go by a guess, in `rows`: `take` is given what they would change if it holds.
     pub(crate) fn evaluate<'e>(
         &'e self,
         arena: &'e Bump,
@@ -316,14 +316,17 @@ impl Native {
         event: &'e Map<'e>,
         rules: &[u32],
         rows: &'e RefCell<Rows>,
-        mut take: impl FnMut(u32, Answer),
+        mut take: impl FnMut(u32, Answer, Option<Vec<KeyValueChange>>),
     ) {
         let model = self.program.models.get(log_type);
         let mut run = run::Run::new(arena, &self.program, model, event);
-        run.finding_out = Some(rows);
+        run.of_store = Some(rows);
         let timed = self.is_timed();
         for rule in rules {
-            take(*rule, self.answer_timed(*rule, &mut run, timed));
+            let answer = self.answer_timed(*rule, &mut run, timed);
+            let happened = matches!(answer, Answer::No | Answer::Match(..));
+            let guess = rows.borrow_mut().end_guess(happened);
+            take(*rule, answer, guess);
         }
     }
 
@@ -362,7 +365,12 @@ impl Native {
         if detection.demoted.load(Ordering::Relaxed) {
             return self.leave(rule, "it was found to need Python");
         }
-        match detection.evaluate(run) {
+        let said = detection.evaluate(run);
+        if said.is_err() && run.rows.is_some_and(|rows| rows.borrow().is_guess()) {
+            self.may_write(rule);
+            return Answer::Store;
+        }
+        match said {
             Ok(None) => Answer::No,
             Ok(Some(outputs)) => Answer::Match(outputs, run.loose),
             Err(Stop::Hole(run::STORE)) => {

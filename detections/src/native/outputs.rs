@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::program::{Detection, Output};
 use super::raised::Site;
-use super::run::{Run, STORE};
+use super::run::Run;
 use super::text;
 use super::value::{Done, Stop, Value};
 use crate::engine::{Outputs, RuleError};
@@ -37,15 +37,12 @@ impl Detection {
     /// Evaluates the pair. An exception is left to Python, unless it is one of a match's functions, and its text is known.
     pub(super) fn evaluate<'e>(&self, run: &mut Run<'e>) -> Done<'e, Option<Box<Outputs>>> {
         run.begin();
-        if let Some(rows) = run.finding_out {
+        if let Some(rows) = run.of_store {
             run.rows = self.may_store.then_some(rows);
         }
-        let said = run.over_event(self.rule);
-        asked_for_rows(run)?;
-        match said? {
+        match run.over_event(self.rule)? {
             Value::Bool(true) => {
                 let matched = self.matched(run);
-                asked_for_rows(run)?;
                 // The functions of a match have defaults: an exception in one of them is no error of the rule.
                 run.trail.clear();
                 matched.map(Some)
@@ -148,14 +145,6 @@ impl Detection {
         .find(|(name, _)| name.eq_ignore_ascii_case(text))
         .map(|(_, severity)| *severity)
         .ok_or(unknown)
-    }
-}
-
-/// Where it is only to be found out which rows are asked for, one that was asked for ends the pair.
-fn asked_for_rows<'e>(run: &Run<'e>) -> Done<'e, ()> {
-    match run.finding_out {
-        Some(rows) if rows.borrow_mut().found_out() => Err(Stop::Hole(STORE)),
-        _ => Ok(()),
     }
 }
 

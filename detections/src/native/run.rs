@@ -63,9 +63,9 @@ pub(super) struct Run<'e> {
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
     /// Whether Python might put texts otherwise: it draws the order of a set anew in each process, and its clock is another.
     pub(super) loose: bool,
-    /// Rows over which rules find out what they will ask of the key-value store.
-    pub(super) finding_out: Option<&'e RefCell<Rows>>,
-    /// The rows of the key-value store, if it may be asked.
+    /// Rows for the rules that may ask the key-value store.
+    pub(super) of_store: Option<&'e RefCell<Rows>>,
+    /// The rows of the key-value store, if it may be asked by the pair that is evaluated.
     pub(super) rows: Option<&'e RefCell<Rows>>,
     /// The exception that is on its way out.
     pub(super) trail: Trail,
@@ -94,7 +94,7 @@ impl<'e> Run<'e> {
             as_loaded: ArenaVec::new_in(arena),
             unified: ArenaVec::new_in(arena),
             loose: false,
-            finding_out: None,
+            of_store: None,
             rows: None,
             trail: Trail::default(),
             steps: 0,

@@ -14,7 +14,7 @@ use crate::engine::{Change, KeyValueChange, KeyValueRow};
 
 /// How long a row lives unless told otherwise, in seconds.
 const LIFE: i64 = 90 * 24 * 3600;
-/// Rows that are fetched before they are needed.
+/// Rows that are fetched before they are needed, at most.
 const MOST_WANTED: usize = 10_000;
 /// A time from here on is a moment, one below counts from now.
 const FIRST_MOMENT: i64 = 1_000_000_000;
@@ -31,13 +31,13 @@ pub(crate) struct Rows {
     changes: Vec<KeyValueChange>,
     /// What rules take for the present, in Unix seconds.
     now: i64,
-    /// Where it is only to be found out which rows are asked for: they are taken to be empty meanwhile.
-    wanted: Option<Wanted>,
+    /// Where no row has been fetched, and all are taken to be empty.
+    guessed: Option<Guessed>,
 }
 
-/// Rows that were asked for and have not been fetched.
+/// Rows that were asked for and are not known.
 #[derive(Debug, Default)]
-struct Wanted {
+struct Guessed {
     keys: RefCell<BTreeSet<String>>,
     /// Whether the pair that is being evaluated has asked for one.
     asked: Cell<bool>,
@@ -56,36 +56,37 @@ impl Rows {
         !self.changes.is_empty()
     }
 
-    /// What rules take for the present, in Unix seconds. Where it is only to be found out what a pair asks for, one that has asked for nothing has no
-    /// business with the store: its present is Python's.
+    /// What rules take for the present, in Unix seconds. Where rows are guessed, a pair that has asked for none has no business with the store: its
+    /// present is Python's.
     pub(super) fn now(&self) -> Option<i64> {
-        let asks = self.wanted.as_ref().is_none_or(|of| of.asked.get());
+        let asks = self.guessed.as_ref().is_none_or(|of| of.asked.get());
         asks.then_some(self.now)
     }
 
-    /// Rows over which it is found out what evaluations ask for, and nothing else.
-    pub(crate) fn to_find_out(now: i64) -> Self {
+    /// Rows that are all taken to be empty, to find out what evaluations ask for; what they say holds if those rows are.
+    pub(crate) fn guessed(now: i64) -> Self {
         Self {
             now,
-            wanted: Some(Wanted::default()),
+            guessed: Some(Guessed::default()),
             ..Self::default()
         }
     }
 
-    /// Where it was to be found out: what was asked for.
-    pub(crate) fn wanted(self) -> BTreeSet<String> {
-        let keys = self.wanted.map(|wanted| wanted.keys.into_inner());
-        keys.unwrap_or_default()
+    /// Where they were guessed: what was asked for; `None` if it was too much to keep.
+    pub(crate) fn wanted(self) -> Option<BTreeSet<String>> {
+        let keys = self.guessed.map(|guessed| guessed.keys.into_inner());
+        keys.filter(|keys| keys.len() < MOST_WANTED)
     }
 
-    /// Where it is to be found out: whether the pair that is being evaluated has asked for a row, so that nothing it says counts. Forgets what the
-    /// pair has changed then.
-    pub(super) fn found_out(&mut self) -> bool {
-        let asked = self.wanted.as_ref().is_some_and(|of| of.asked.take());
-        if asked {
-            self.changes.clear();
-        }
-        asked
+    /// Whether what the pair that is being evaluated says hangs on a guess.
+    pub(super) fn is_guess(&self) -> bool {
+        self.guessed.as_ref().is_some_and(|of| of.asked.get())
+    }
+
+    /// Ends a pair that may have guessed: what it has changed if it did.
+    pub(super) fn end_guess(&mut self, happened: bool) -> Option<Vec<KeyValueChange>> {
+        let guessed = self.guessed.as_ref().is_some_and(|of| of.asked.take());
+        guessed.then(|| self.end_pair(happened))
     }
 
     pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
@@ -113,11 +114,13 @@ impl Rows {
 
     /// The row with the pair's own changes over it.
     fn row<'e>(&self, key: &'e str) -> Done<'e, KeyValueRow> {
-        let mut row = match (self.known.get(key), &self.wanted) {
+        if let Some(guessed) = &self.guessed {
+            guessed.asked.set(true);
+        }
+        let mut row = match (self.known.get(key), &self.guessed) {
             (Some(row), _) => row.clone(),
-            (None, Some(wanted)) => {
-                wanted.asked.set(true);
-                let mut keys = wanted.keys.borrow_mut();
+            (None, Some(guessed)) => {
+                let mut keys = guessed.keys.borrow_mut();
                 if keys.len() < MOST_WANTED {
                     keys.insert(key.to_owned());
                 }
