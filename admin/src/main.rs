@@ -20,6 +20,10 @@ use clap::Parser;
 use cli::Cli;
 use failure::{Exit, Failure};
 
+/// As in pantherd: a pack and its tests are many small pieces, made on one thread and dropped on another.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let context = cli.context();

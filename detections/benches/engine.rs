@@ -14,6 +14,10 @@ use panther_detections::engine::{
 use panther_detections::pack::Pack;
 use serde_json::{Value, json};
 
+/// pantherd's, in which the engine runs.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rounds unless ROUNDS says otherwise; the best counts. The engine learns from the first 400 events of a log type, and a stream of tests is shorter.
 const ROUNDS: usize = 20;
 

@@ -283,7 +283,7 @@ impl Engine {
             .is_some_and(|(native, rule)| native.has(rule))
     }
 
-    /// Runs unit tests of one detection, in their order. The key-value store is empty for them. From the first one on that Rust does not evaluate, Python does.
+    /// Runs unit tests of detections, each one's in their order. The key-value store is empty for them. From the first one on that Rust does not evaluate, Python does.
     ///
     /// A test that ends its worker or passes its time has that as its error, and the others are run again without it.
     ///
@@ -291,12 +291,15 @@ impl Engine {
     /// Faults of the node.
     pub async fn test(
         &self,
-        detection: usize,
-        tests: &[Test],
+        detections: &[(usize, &[Test])],
         now: SystemTime,
-    ) -> Result<Vec<Tested>, EngineFault> {
-        let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        tested::run(self, index, tests, unix_seconds(now)).await
+    ) -> Result<Vec<Vec<Tested>>, EngineFault> {
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let detections = detections
+            .iter()
+            .map(|(detection, tests)| (place(*detection), *tests));
+        let detections: Vec<_> = detections.collect();
+        tested::run(self, &detections, unix_seconds(now)).await
     }
 
     /// Runs tests of one detection both ways, each by itself, and gives how many of them Rust evaluated, and where the two do not agree; the detection is left to

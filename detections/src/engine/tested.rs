@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::try_join;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
 
 use super::pool::Pool;
 use super::verdict::{Difference, EmptyView};
@@ -14,19 +16,46 @@ use super::{Engine, EngineFault, shadow, strikes};
 use crate::native::{InRust, TestEvent};
 use crate::pack::Test;
 
-/// Runs tests in their order.
+/// Detections under way in Rust at once, and tests of each: one that goes through everything that AWS can do keeps the others from nothing.
+const AT_ONCE: usize = 4;
+
+/// Runs tests of detections: what of them is for Rust side by side, what is for Python one after the other in their order, since modules outlive a test
+/// and are shared.
 pub(super) async fn run(
     engine: &Engine,
-    detection: u32,
-    tests: &[Test],
+    detections: &[(u32, &[Test])],
     now: f64,
-) -> Result<Vec<Tested>, EngineFault> {
-    let mut results: Vec<Option<Tested>> = vec![None; tests.len()];
-    let in_rust = in_rust(engine, detection, tests, Each::BehindOthers).await?;
-    for (result, said) in results.iter_mut().zip(in_rust) {
-        *result = said.map(|said| said.tested);
-    }
-    in_python(engine, &engine.pool, detection, tests, now, results).await
+) -> Result<Vec<Vec<Tested>>, EngineFault> {
+    let (begun, mut begun_before) = mpsc::channel(AT_ONCE);
+    let in_rust = detections
+        .iter()
+        .map(|(detection, tests)| in_rust(engine, *detection, tests, Each::BehindOthers));
+    let mut in_rust = stream::iter(in_rust.collect::<Vec<_>>()).buffered(AT_ONCE);
+    let ahead = async move {
+        while let Some(said) = in_rust.try_next().await? {
+            if begun.send(said).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let behind = async {
+        let mut all = Vec::with_capacity(detections.len());
+        for (detection, tests) in detections {
+            let Some(said) = begun_before.recv().await else {
+                break;
+            };
+            let mut results: Vec<Option<Tested>> = vec![None; tests.len()];
+            for (result, said) in results.iter_mut().zip(said) {
+                *result = said.map(|said| said.tested);
+            }
+            let results = in_python(engine, &engine.pool, *detection, tests, now, results);
+            all.push(results.await?);
+        }
+        Ok(all)
+    };
+    let ((), all) = try_join(ahead, behind).await?;
+    Ok(all)
 }
 
 /// Runs tests both ways, each by itself in Rust, and gives how many were evaluated in both and where they do not agree. If they do not, the detection is
@@ -117,10 +146,9 @@ async fn in_rust(
             })
         }
     };
-    // Some go through everything that AWS can do, and nothing of one hangs on another.
-    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Nothing of one hangs on another.
     let all: Vec<_> = tests.iter().map(one).collect();
-    let mut tested = stream::iter(all).buffered(at_once);
+    let mut tested = stream::iter(all).buffered(AT_ONCE);
     let mut said = Vec::with_capacity(tests.len());
     while let Some(one) = tested.try_next().await? {
         if one.is_none() && each == Each::BehindOthers {

@@ -165,7 +165,10 @@ impl<'e> Run<'e> {
                 if once.gone.replace(true) {
                     return Err(Stop::Hole("an iterator that is gone through again"));
                 }
-                once.items.first().copied().ok_or(raise("StopIteration"))
+                once.items
+                    .first()
+                    .copied()
+                    .ok_or_else(|| raise("StopIteration"))
             }
             (Builtin::Iter, [of], []) => {
                 let items = self.ordered(of)?;
@@ -180,11 +183,7 @@ impl<'e> Run<'e> {
                 let rest = self.binary(Operator::Modulo, *one, *two)?;
                 Ok(Value::Tuple(self.arena.alloc([quotient, rest])))
             }
-            (Builtin::Repr, [of], []) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
-                text::write_repr(&mut out, of)?;
-                Ok(Value::Text(out.into_bump_str()))
-            }
+            (Builtin::Repr, [of], []) => self.text(|_, out| text::write_repr(out, of)),
             (Builtin::Fnmatch, [Value::Text(name), Value::Text(pattern)], []) => {
                 self.step(name.len() / 64)?;
                 glob(name, pattern)
@@ -204,11 +203,7 @@ impl<'e> Run<'e> {
                 Ok(Value::list(self.arena, taken))
             }
             (Builtin::Deepcopy, [of], []) => self.deep_copy(of, &mut Vec::new()),
-            (Builtin::JsonDumps, [of], []) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
-                text::write_json(&mut out, of, false)?;
-                Ok(Value::Text(out.into_bump_str()))
-            }
+            (Builtin::JsonDumps, [of], []) => self.text(|_, out| text::write_json(out, of, false)),
             (Builtin::JsonLoads, [Value::Text(of)], []) => {
                 let node = read_value(self.arena, of).map_err(|_| {
                     let space = [' ', '\t', '\n', '\r'];

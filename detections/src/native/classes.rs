@@ -81,10 +81,9 @@ impl<'e> Run<'e> {
 
     /// A text that should be a number and is none.
     fn no_number(&self, what: &str, text: &'e str) -> Stop<'e> {
-        let mut out = bumpalo::collections::String::new_in(self.arena);
-        out.push_str(what);
+        let mut out = what.to_owned();
         match text::write_repr(&mut out, &Value::Text(text)) {
-            Ok(()) => raise_with(self.arena, "ValueError", out.into_bump_str()),
+            Ok(()) => raise_with(self.arena, "ValueError", self.arena.alloc_str(&out)),
             Err(_) => raise("ValueError"),
         }
     }
@@ -102,11 +101,7 @@ impl<'e> Run<'e> {
         match (class, positional) {
             (Class::Str, []) => Ok(Value::Text("")),
             (Class::Str, [Value::Text(text)]) => Ok(Value::Text(text)),
-            (Class::Str, [of]) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
-                text::write_str(&mut out, of)?;
-                Ok(Value::Text(out.into_bump_str()))
-            }
+            (Class::Str, [of]) => self.text(|_, out| text::write_str(out, of)),
             (Class::Bool, []) => Ok(Value::Bool(false)),
             (Class::Bool, [of]) => of.truthy().map(Value::Bool),
             (Class::Int, [Value::Int(value)]) => Ok(Value::Int(*value)),

@@ -123,7 +123,7 @@ impl<'e> Run<'e> {
                 items.borrow_mut().insert(0, *value);
                 Ok(Value::None)
             }
-            (Method::Pop, []) => items.borrow_mut().pop().ok_or(raise("IndexError")),
+            (Method::Pop, []) => items.borrow_mut().pop().ok_or_else(|| raise("IndexError")),
             (Method::Pop, [Value::Int(0)]) => {
                 if items.borrow().is_empty() {
                     return Err(raise("IndexError"));
@@ -199,7 +199,7 @@ impl<'e> Run<'e> {
             // Of several, Python alone knows which it gives.
             (Method::Pop, []) => match of {
                 Value::Set(elements) if elements.items().len() <= 1 => {
-                    elements.pop().ok_or(raise("KeyError"))
+                    elements.pop().ok_or_else(|| raise("KeyError"))
                 }
                 _ => Err(Stop::Hole("an element of a set")),
             },

@@ -12,7 +12,7 @@ use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
 use super::sets::Elements;
 use super::text;
-use super::value::{Closure, Done, Stop, Value, raise};
+use super::value::{Closure, Done, LONGEST, Stop, Value, Walk, raise};
 
 impl<'e> Run<'e> {
     pub(super) fn truth(
@@ -232,30 +232,29 @@ impl<'e> Run<'e> {
             }
             Expression::Starred(_) => Err(Stop::Hole("a starred expression")),
             Expression::Comprehension(made, of) => self.comprehension(*made, of, frame),
-            Expression::Text(parts) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
+            Expression::Text(parts) => self.text(|run, out| {
                 for part in parts {
                     match part {
                         Part::Text(text) => out.push_str(text),
                         Part::Value(value) => {
-                            let value = self.evaluate(value, frame)?;
-                            text::write_str(&mut out, &value)?;
+                            let value = run.evaluate(value, frame)?;
+                            text::write_str(out, &value)?;
                         }
                         Part::Formatted(value, format) => {
-                            let value = self.evaluate(value, frame)?;
-                            write_formatted(&mut out, &value, format)?;
+                            let value = run.evaluate(value, frame)?;
+                            write_formatted(out, &value, format)?;
                         }
                         Part::Repr(value) => {
-                            let value = self.evaluate(value, frame)?;
-                            text::write_repr(&mut out, &value)?;
+                            let value = run.evaluate(value, frame)?;
+                            text::write_repr(out, &value)?;
                         }
                     }
                     if out.len() > LONGEST_TEXT {
                         return Err(Stop::Hole("a very long text"));
                     }
                 }
-                Ok(Value::Text(out.into_bump_str()))
-            }
+                Ok(())
+            }),
             Expression::Walrus(slot, value) => {
                 let value = self.evaluate(value, frame)?;
                 frame[*slot] = value;
@@ -353,6 +352,19 @@ impl<'e> Run<'e> {
         self.unordered(value)
     }
 
+    /// The same, for a loop: a list is not copied for it.
+    pub(super) fn walked(&mut self, value: &Value<'e>, in_order: bool) -> Done<'e, Walk<'e>> {
+        match value {
+            Value::List(items) if items.borrow().len() <= LONGEST => {
+                let length = items.borrow().len();
+                self.step(length)?;
+                Ok(Walk::List(items, length))
+            }
+            value if in_order => self.ordered(value).map(Walk::Elements),
+            value => self.unordered(value).map(Walk::Elements),
+        }
+    }
+
     /// What a loop over a value gives, for what does not depend on the order.
     pub(super) fn unordered(&mut self, value: &Value<'e>) -> Done<'e, &'e [Value<'e>]> {
         match value.elements(self.arena)? {
@@ -438,14 +450,10 @@ impl<'e> Run<'e> {
             return take(self, frame);
         };
         let over = self.evaluate(&this.over, frame)?;
-        let elements = if in_order {
-            self.ordered(&over)?
-        } else {
-            self.unordered(&over)?
-        };
-        'elements: for element in elements {
+        let walked = self.walked(&over, in_order)?;
+        'elements: for place in 0..walked.length() {
             self.step(1)?;
-            self.assign(&this.target, *element, frame)?;
+            self.assign(&this.target, walked.at(place)?, frame)?;
             for test in &this.tests {
                 if !self.truth(test, frame)? {
                     continue 'elements;

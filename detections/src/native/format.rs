@@ -6,8 +6,6 @@ use super::run::{LONGEST_TEXT, Run};
 use super::text;
 use super::value::{Done, Stop, Value, raise};
 
-type ArenaString<'e> = bumpalo::collections::String<'e>;
-
 impl<'e> Run<'e> {
     /// `template.format(*positional, **named)`.
     pub(super) fn formatted(
@@ -16,7 +14,16 @@ impl<'e> Run<'e> {
         positional: &[Value<'e>],
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e> {
-        let mut out = ArenaString::with_capacity_in(template.len(), self.arena);
+        self.text(|run, out| run.format_into(out, template, positional, named))
+    }
+
+    fn format_into(
+        &mut self,
+        out: &mut String,
+        template: &'e str,
+        positional: &[Value<'e>],
+        named: &[(&'e str, Value<'e>)],
+    ) -> Done<'e, ()> {
         let (mut rest, mut next) = (template, 0);
         let odd = Stop::Hole("a template of another sort");
         while let Some(at) = rest.find(['{', '}']) {
@@ -39,36 +46,44 @@ impl<'e> Run<'e> {
             rest = &rest[end + 1..];
             let value = if field.is_empty() {
                 next += 1;
-                positional.get(next - 1).copied().ok_or(raise("IndexError"))
+                positional
+                    .get(next - 1)
+                    .copied()
+                    .ok_or_else(|| raise("IndexError"))
             } else if field.bytes().all(|byte| byte.is_ascii_digit()) {
                 // With `{}` beside it Python refuses.
                 let place: usize = field.parse().map_err(|_| odd)?;
                 if next > 0 || template.contains("{}") {
                     return Err(odd);
                 }
-                positional.get(place).copied().ok_or(raise("IndexError"))
+                positional
+                    .get(place)
+                    .copied()
+                    .ok_or_else(|| raise("IndexError"))
             } else if field
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             {
                 let given = named.iter().find(|(name, _)| *name == field);
-                given.map(|(_, value)| *value).ok_or(raise("KeyError"))
+                given
+                    .map(|(_, value)| *value)
+                    .ok_or_else(|| raise("KeyError"))
             } else {
                 Err(odd)
             }?;
-            write_formatted(&mut out, &value, format)?;
+            write_formatted(out, &value, format)?;
             if out.len() > LONGEST_TEXT {
                 return Err(Stop::Hole("a very long text"));
             }
         }
         out.push_str(rest);
-        Ok(Value::Text(out.into_bump_str()))
+        Ok(())
     }
 }
 
 /// `format(value, format)`.
 pub(super) fn write_formatted<'e>(
-    out: &mut ArenaString<'e>,
+    out: &mut String,
     value: &Value<'e>,
     format: &str,
 ) -> Done<'e, ()> {

@@ -168,7 +168,7 @@ impl<'e> Instance<'e> {
             let by_name = || named.iter().find(|(name, _)| **name == **field);
             let value = match positional.get(place) {
                 Some(value) => *value,
-                None => by_name().ok_or(raise("TypeError"))?.1,
+                None => by_name().ok_or_else(|| raise("TypeError"))?.1,
             };
             attributes.push((field, value));
         }

@@ -48,7 +48,7 @@ impl<'e> Run<'e> {
                 if !key.hashable()? {
                     return Err(raise("TypeError"));
                 }
-                lookup(of, key)?.ok_or(raise("KeyError"))
+                lookup(of, key)?.ok_or_else(|| raise("KeyError"))
             }
             Value::Text(text) => match key {
                 Value::Int(place) => {

@@ -143,7 +143,7 @@ impl<'e> Run<'e> {
                 .iter()
                 .find(|(known, _)| known == name)
                 .map(|(_, place)| *place)
-                .ok_or(raise("IndexError"))?,
+                .ok_or_else(|| raise("IndexError"))?,
             _ => return Err(Stop::Hole("a group of another sort")),
         };
         match found.groups.get(place) {

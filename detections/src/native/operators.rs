@@ -137,13 +137,11 @@ impl<'e> Run<'e> {
                 if one.len() + two.len() > LONGEST_TEXT {
                     return Err(Stop::Hole("a very long text"));
                 }
-                let mut text = bumpalo::collections::String::with_capacity_in(
-                    one.len() + two.len(),
-                    self.arena,
-                );
-                text.push_str(one);
-                text.push_str(two);
-                Ok(Value::Text(text.into_bump_str()))
+                self.text(|_, out| {
+                    out.push_str(one);
+                    out.push_str(two);
+                    Ok(())
+                })
             }
             (Operator::Add, one, two) if one.is_list() && two.is_list() => {
                 let mut items = ArenaVec::new_in(self.arena);

@@ -87,7 +87,7 @@ impl Detection {
                 Output::Dedup => dedup = Some(short(&value)?),
                 Output::Severity => outputs.severity = self.severity(&value)?,
                 Output::Destinations => outputs.destinations = destinations(run, &value)?,
-                Output::Context => outputs.context = Some(context(run, &value)?),
+                Output::Context => outputs.context = Some(context(&value)?),
             }
         }
         outputs.dedup = dedup
@@ -179,14 +179,15 @@ pub(super) fn destinations<'e>(
     Ok(Some(names))
 }
 
-pub(super) fn context<'e>(run: &mut Run<'e>, value: &Value<'e>) -> Done<'e, String> {
+pub(super) fn context<'e>(value: &Value<'e>) -> Done<'e, String> {
     if !value.is_mapping() {
         return Err(Stop::Hole("a context that is no mapping"));
     }
-    let mut out = bumpalo::collections::String::with_capacity_in(1024, run.arena);
+    let mut out = String::with_capacity(1024);
     text::write_json(&mut out, value, true)?;
     if out.len() > MOST_CONTEXT {
         return Err(Stop::Hole("a context that is too long"));
     }
-    Ok(out.as_str().to_owned())
+    out.shrink_to_fit();
+    Ok(out)
 }

@@ -69,6 +69,8 @@ pub(super) struct Run<'e> {
     pub(super) rows: Option<&'e RefCell<Rows>>,
     /// The exception that is on its way out.
     pub(super) trail: Trail,
+    /// Where texts are put together, so that the arena gets them once and whole.
+    scratch: String,
     steps: u32,
     pub(super) depth: u32,
     nested: u32,
@@ -97,6 +99,7 @@ impl<'e> Run<'e> {
             of_store: None,
             rows: None,
             trail: Trail::default(),
+            scratch: String::new(),
             steps: 0,
             depth: 0,
             nested: 0,
@@ -200,7 +203,7 @@ impl<'e> Run<'e> {
                 .iter()
                 .chain(&parameters.keyword_only)
                 .position(|parameter| *parameter.name == **name)
-                .ok_or(raise("TypeError"))?;
+                .ok_or_else(|| raise("TypeError"))?;
             if !matches!(frame[slot], Value::Unbound) {
                 return Err(raise("TypeError"));
             }
@@ -256,6 +259,19 @@ impl<'e> Run<'e> {
             }
             _ => Err(Stop::Hole("a call of an object")),
         }
+    }
+
+    /// A text that is put together.
+    pub(super) fn text(
+        &mut self,
+        write: impl FnOnce(&mut Self, &mut String) -> Done<'e, ()>,
+    ) -> Done<'e> {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let done = write(self, &mut out);
+        let made = done.map(|()| Value::Text(self.arena.alloc_str(&out)));
+        self.scratch = out;
+        made
     }
 
     /// One level further into statements or expressions.

@@ -11,12 +11,31 @@ use super::value::{Done, Value};
 
 /// Elements from which on an index finds a text sooner than going through them.
 const INDEXED_FROM: usize = 16;
-/// A place of the index that nothing lies in.
-const FREE: u32 = u32::MAX;
+
+/// What lies at a place of the index.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Half of the text's hash: most texts differ in it, so that they need not be looked at, and it says where the entry belongs.
+    hash: u32,
+    /// Where in the items it is.
+    item: u32,
+}
+
+/// Nothing lies there.
+const FREE: Entry = Entry {
+    hash: 0,
+    item: u32::MAX,
+};
+
+impl Entry {
+    fn is_free(self) -> bool {
+        self.item == FREE.item
+    }
+}
 
 /// A place of the index.
 enum Place {
-    Free(usize),
+    Free(usize, u32),
     Taken,
 }
 
@@ -26,7 +45,7 @@ pub(super) struct Elements<'e> {
     items: RefCell<ArenaVec<'e, Value<'e>>>,
     /// Where in `items` each text is, at or behind the place that its hash gives. Its length is a power of two and more than twice
     /// the number of elements, or 0: there is none.
-    index: RefCell<ArenaVec<'e, u32>>,
+    index: RefCell<ArenaVec<'e, Entry>>,
     /// Drawn for each set: events cannot be made to collide.
     hashes: RandomState,
 }
@@ -58,7 +77,8 @@ impl<'e> Elements<'e> {
         match wanted {
             // Only a text equals a text.
             Value::Text(text) if !index.is_empty() => {
-                Ok(index[self.at(&index, &items, text)] != FREE)
+                let (at, _) = self.at(&index, &items, text);
+                Ok(!index[at].is_free())
             }
             _ => {
                 for item in items.iter() {
@@ -79,7 +99,10 @@ impl<'e> Elements<'e> {
         };
         match indexed {
             Some(Place::Taken) => return Ok(()),
-            Some(Place::Free(at)) => self.index.borrow_mut()[at] = self.next(),
+            Some(Place::Free(at, hash)) => {
+                let item = self.next();
+                self.index.borrow_mut()[at] = Entry { hash, item };
+            }
             None if self.contains(&value)? => return Ok(()),
             None => {}
         }
@@ -97,9 +120,9 @@ impl<'e> Elements<'e> {
         if index.is_empty() {
             return None;
         }
-        let at = self.at(&index, &self.items.borrow(), text);
-        Some(if index[at] == FREE {
-            Place::Free(at)
+        let (at, hash) = self.at(&index, &self.items.borrow(), text);
+        Some(if index[at].is_free() {
+            Place::Free(at, hash)
         } else {
             Place::Taken
         })
@@ -108,7 +131,7 @@ impl<'e> Elements<'e> {
     /// The place of the next element.
     fn next(&self) -> u32 {
         // No set of a gigabyte has so many elements.
-        u32::try_from(self.items.borrow().len()).unwrap_or(FREE)
+        u32::try_from(self.items.borrow().len()).unwrap_or(FREE.item)
     }
 
     /// Takes the only element, or nothing if there is none. So few are not in the index.
@@ -119,29 +142,41 @@ impl<'e> Elements<'e> {
     fn index_all(&self, room: usize) {
         let items = self.items.borrow();
         let mut index = self.index.borrow_mut();
-        index.clear();
+        let before: Vec<Entry> = index.drain(..).collect();
         index.resize(room.next_power_of_two(), FREE);
-        for (place, item) in items.iter().enumerate() {
-            if let Value::Text(text) = item {
-                let at = self.at(&index, &items, text);
-                index[at] = u32::try_from(place).unwrap_or(FREE);
+        if before.is_empty() {
+            for (place, item) in items.iter().enumerate() {
+                if let Value::Text(text) = item {
+                    let (at, hash) = self.at(&index, &items, text);
+                    let item = u32::try_from(place).unwrap_or(FREE.item);
+                    index[at] = Entry { hash, item };
+                }
             }
+        }
+        let last = index.len() - 1;
+        for entry in before.into_iter().filter(|entry| !entry.is_free()) {
+            let mut at = entry.hash as usize & last;
+            while !index[at].is_free() {
+                at = (at + 1) & last;
+            }
+            index[at] = entry;
         }
     }
 
-    /// The place of the index in which a text is, or would be.
-    fn at(&self, index: &[u32], items: &[Value<'e>], text: &str) -> usize {
+    /// The place of the index in which a text is, or would be, and half of its hash, which is kept there.
+    fn at(&self, index: &[Entry], items: &[Value<'e>], text: &str) -> (usize, u32) {
         let last = index.len() - 1;
         #[allow(clippy::cast_possible_truncation)]
-        let mut at = self.hashes.hash_one(text) as usize & last;
-        while index[at] != FREE {
-            let there = items.get(index[at] as usize).and_then(Value::as_text);
-            if there == Some(text) {
+        let hash = self.hashes.hash_one(text) as u32;
+        let mut at = hash as usize & last;
+        while !index[at].is_free() {
+            let there = || items.get(index[at].item as usize).and_then(Value::as_text);
+            if index[at].hash == hash && there() == Some(text) {
                 break;
             }
             at = (at + 1) & last;
         }
-        at
+        (at, hash)
     }
 }
 

@@ -121,17 +121,21 @@ impl<'e> Run<'e> {
         frame: Frame<'_, 'e>,
     ) -> Done<'e, Flow<'e>> {
         let over = self.evaluate(over, frame)?;
-        let elements = self.ordered(&over)?;
-        let length = over.length();
-        for element in elements {
+        let walked = self.walked(&over, true)?;
+        let may_change = matches!(
+            over,
+            Value::List(_) | Value::Dict(_) | Value::Ordered(_) | Value::Set(_)
+        );
+        let length = may_change.then(|| over.length());
+        for place in 0..walked.length() {
             self.step(1)?;
-            self.assign(target, *element, frame)?;
+            self.assign(target, walked.at(place)?, frame)?;
             match self.block(body, frame)? {
                 Flow::On | Flow::Continue => {}
                 Flow::Break => return Ok(Flow::On),
                 returned => return Ok(returned),
             }
-            if over.length() != length {
+            if may_change && Some(over.length()) != length {
                 return Err(Stop::Hole("a container changed while it is gone through"));
             }
         }

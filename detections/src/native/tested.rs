@@ -94,7 +94,7 @@ impl Detection {
             let said = match output {
                 Output::Severity => Json::from(self.severity(&value)?.as_str()),
                 Output::Destinations => destinations(run, &value)?.into(),
-                Output::Context => context(run, &value)?.into(),
+                Output::Context => context(&value)?.into(),
                 Output::Title => title.insert(short(&value)?).as_str().into(),
                 Output::Dedup => dedup.insert(short(&value)?).as_str().into(),
                 Output::Description | Output::Reference | Output::Runbook | Output::Unique => {

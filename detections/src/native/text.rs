@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use bumpalo::collections::String as ArenaString;
-
 use super::run::LONGEST_TEXT;
 use super::value::{Done, FrozenKind, Raised, Stop, Value, Whole, raise, wrap};
 use crate::event::Node;
@@ -25,7 +23,7 @@ pub(super) fn characters(text: &str, from: usize, to: usize) -> &str {
 }
 
 /// `str(value)`.
-pub(super) fn write_str<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Done<'e, ()> {
+pub(super) fn write_str<'e>(out: &mut String, value: &Value<'e>) -> Done<'e, ()> {
     match value {
         Value::Text(text) => out.push_str(text),
         Value::Address(address) => write_address(out, *address)?,
@@ -41,7 +39,7 @@ pub(super) fn write_str<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Don
     Ok(())
 }
 
-fn write_address<'e>(out: &mut ArenaString<'e>, address: std::net::IpAddr) -> Done<'e, ()> {
+fn write_address<'e>(out: &mut String, address: std::net::IpAddr) -> Done<'e, ()> {
     match address {
         std::net::IpAddr::V4(four) => {
             let _ = write!(out, "{four}");
@@ -59,20 +57,20 @@ pub(super) fn error<'e>(
     let (Some(name), Some(text)) = (raised.classes.shown(), raised.text) else {
         return Ok(None);
     };
-    let mut out = ArenaString::new_in(arena);
+    let mut out = String::new();
     out.push_str(name);
     out.push('(');
     quoted(&mut out, text)?;
     out.push(')');
-    Ok(Some(out.into_bump_str()))
+    Ok(Some(arena.alloc_str(&out)))
 }
 
 /// `repr(value)`.
-pub(super) fn write_repr<'e>(out: &mut ArenaString<'e>, value: &Value<'e>) -> Done<'e, ()> {
+pub(super) fn write_repr<'e>(out: &mut String, value: &Value<'e>) -> Done<'e, ()> {
     repr(out, value, 0)
 }
 
-fn repr<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
+fn repr<'e>(out: &mut String, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
         return Err(Stop::Hole("a deep or long value as text"));
     }
@@ -156,7 +154,7 @@ fn repr<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, depth: u32) -> Done<'e
 }
 
 fn sequence<'e>(
-    out: &mut ArenaString<'e>,
+    out: &mut String,
     items: &[Value<'e>],
     begin: &str,
     end: &str,
@@ -174,7 +172,7 @@ fn sequence<'e>(
 }
 
 /// What is inside a view prints as plain lists and dicts.
-fn node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
+fn node<'e>(out: &mut String, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
         return Err(Stop::Hole("a deep or long value as text"));
     }
@@ -206,7 +204,7 @@ fn node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'e, ()
     Ok(())
 }
 
-fn quoted<'e>(out: &mut ArenaString<'e>, text: &str) -> Done<'e, ()> {
+fn quoted<'e>(out: &mut String, text: &str) -> Done<'e, ()> {
     if !text.is_ascii() {
         return Err(Stop::Hole("what is printable outside ASCII"));
     }
@@ -237,7 +235,7 @@ fn quoted<'e>(out: &mut ArenaString<'e>, text: &str) -> Done<'e, ()> {
 }
 
 /// A finite float as `repr` has it: the shortest digits, an exponent below 1e-4 and from 1e16 on.
-fn float(out: &mut ArenaString<'_>, value: f64) {
+fn float(out: &mut String, value: f64) {
     let shortest = format!("{value:e}");
     let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -254,15 +252,11 @@ fn float(out: &mut ArenaString<'_>, value: f64) {
 }
 
 /// `json.dumps(value)`. Views are taken if `views` says so, else they raise `TypeError` like any object.
-pub(super) fn write_json<'e>(
-    out: &mut ArenaString<'e>,
-    value: &Value<'e>,
-    views: bool,
-) -> Done<'e, ()> {
+pub(super) fn write_json<'e>(out: &mut String, value: &Value<'e>, views: bool) -> Done<'e, ()> {
     json(out, value, views, 0)
 }
 
-fn json<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, views: bool, depth: u32) -> Done<'e, ()> {
+fn json<'e>(out: &mut String, value: &Value<'e>, views: bool, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
         return Err(Stop::Hole("a deep or long value as JSON"));
     }
@@ -322,12 +316,7 @@ fn json<'e>(out: &mut ArenaString<'e>, value: &Value<'e>, views: bool, depth: u3
     Ok(())
 }
 
-fn json_items<'e>(
-    out: &mut ArenaString<'e>,
-    items: &[Value<'e>],
-    views: bool,
-    depth: u32,
-) -> Done<'e, ()> {
+fn json_items<'e>(out: &mut String, items: &[Value<'e>], views: bool, depth: u32) -> Done<'e, ()> {
     out.push('[');
     for (place, item) in items.iter().enumerate() {
         if place > 0 {
@@ -339,7 +328,7 @@ fn json_items<'e>(
     Ok(())
 }
 
-fn json_key<'e>(out: &mut ArenaString<'e>, key: &Value<'e>) -> Done<'e, ()> {
+fn json_key<'e>(out: &mut String, key: &Value<'e>) -> Done<'e, ()> {
     match key {
         Value::Text(text) => json_text(out, text),
         Value::Bool(_) | Value::None | Value::Int(_) => {
@@ -353,7 +342,7 @@ fn json_key<'e>(out: &mut ArenaString<'e>, key: &Value<'e>) -> Done<'e, ()> {
     Ok(())
 }
 
-fn json_node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
+fn json_node<'e>(out: &mut String, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
         return Err(Stop::Hole("a deep or long value as JSON"));
     }
@@ -387,7 +376,7 @@ fn json_node<'e>(out: &mut ArenaString<'e>, of: &Node<'e>, depth: u32) -> Done<'
 }
 
 /// A text in quotes, ASCII only.
-fn json_text(out: &mut ArenaString<'_>, text: &str) {
+fn json_text(out: &mut String, text: &str) {
     out.push('"');
     let mut plain = 0;
     for (at, letter) in text.char_indices() {

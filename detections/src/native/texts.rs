@@ -17,9 +17,7 @@ impl<'e> Run<'e> {
         match (method, positional) {
             (Method::Lower | Method::Casefold, []) => self.cased(text, str::make_ascii_lowercase),
             (Method::Upper, []) => self.cased(text, str::make_ascii_uppercase),
-            (Method::Title, []) if text.is_ascii() => {
-                let mut titled =
-                    bumpalo::collections::String::with_capacity_in(text.len(), self.arena);
+            (Method::Title, []) if text.is_ascii() => self.text(|_, titled| {
                 let mut inside = false;
                 for letter in text.chars() {
                     titled.push(if inside {
@@ -29,8 +27,8 @@ impl<'e> Run<'e> {
                     });
                     inside = letter.is_ascii_alphabetic();
                 }
-                Ok(Value::Text(titled.into_bump_str()))
-            }
+                Ok(())
+            }),
             (Method::Capitalize, []) => self.cased(text, |text| {
                 text.make_ascii_lowercase();
                 if let Some(first) = text.get_mut(..1) {
@@ -104,20 +102,22 @@ impl<'e> Run<'e> {
             }
             (Method::Format, _) => self.formatted(text, positional, &[]),
             (Method::Join, [parts]) => {
-                let mut out = bumpalo::collections::String::new_in(self.arena);
-                for (place, part) in self.ordered(parts)?.iter().enumerate() {
-                    if place > 0 {
-                        out.push_str(text);
+                let parts = self.ordered(parts)?;
+                self.text(|_, out| {
+                    for (place, part) in parts.iter().enumerate() {
+                        if place > 0 {
+                            out.push_str(text);
+                        }
+                        match part {
+                            Value::Text(part) => out.push_str(part),
+                            _ => return Err(raise("TypeError")),
+                        }
+                        if out.len() > LONGEST_TEXT {
+                            return Err(Stop::Hole("a very long text"));
+                        }
                     }
-                    match part {
-                        Value::Text(part) => out.push_str(part),
-                        _ => return Err(raise("TypeError")),
-                    }
-                    if out.len() > LONGEST_TEXT {
-                        return Err(Stop::Hole("a very long text"));
-                    }
-                }
-                Ok(Value::Text(out.into_bump_str()))
+                    Ok(())
+                })
             }
             (Method::Find | Method::Rfind | Method::Index, [Value::Text(part)])
                 if text.is_ascii() =>

@@ -91,11 +91,10 @@ impl<'e> Run<'e> {
                 let seconds = bumpalo::format!(in self.arena, "{}", moment.seconds());
                 Ok(Value::Text(seconds.into_bump_str()))
             }
-            (Method::Isoformat, []) => {
-                let mut out = bumpalo::collections::String::with_capacity_in(32, self.arena);
-                let _ = moment.write(&mut out, 'T');
-                Ok(Value::Text(out.into_bump_str()))
-            }
+            (Method::Isoformat, []) => self.text(|_, out| {
+                let _ = moment.write(out, 'T');
+                Ok(())
+            }),
             _ => Err(Stop::Hole("a method of a time")),
         }
     }
@@ -166,9 +165,10 @@ pub(super) fn part(of: &Value<'_>, name: &str) -> Option<i64> {
 /// Which of two times or spans comes first.
 pub(super) fn order<'e>(left: &Value<'e>, right: &Value<'e>) -> Done<'e, Option<Ordering>> {
     match (left, right) {
-        (Value::Moment(one), Value::Moment(two)) => {
-            one.compare(*two).map(Some).ok_or(raise("TypeError"))
-        }
+        (Value::Moment(one), Value::Moment(two)) => one
+            .compare(*two)
+            .map(Some)
+            .ok_or_else(|| raise("TypeError")),
         (Value::Span(one), Value::Span(two)) => Ok(Some(one.cmp(two))),
         _ => Err(Stop::Hole("an order of times and others")),
     }
@@ -178,9 +178,10 @@ pub(super) fn order<'e>(left: &Value<'e>, right: &Value<'e>) -> Done<'e, Option<
 pub(super) fn binary<'e>(operator: Operator, left: &Value<'e>, right: &Value<'e>) -> Done<'e> {
     let far = Stop::Hole("a time beyond all years");
     match (operator, left, right) {
-        (Operator::Subtract, Value::Moment(one), Value::Moment(two)) => {
-            one.since(*two).map(Value::Span).ok_or(raise("TypeError"))
-        }
+        (Operator::Subtract, Value::Moment(one), Value::Moment(two)) => one
+            .since(*two)
+            .map(Value::Span)
+            .ok_or_else(|| raise("TypeError")),
         (Operator::Add, Value::Moment(moment), Value::Span(span))
         | (Operator::Add, Value::Span(span), Value::Moment(moment)) => {
             moment.after(*span).map(Value::Moment).ok_or(far)

@@ -545,8 +545,37 @@ impl<'e> Value<'e> {
     }
 }
 
+/// What a loop goes through, element by element.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Walk<'e> {
+    /// A list, and how many elements it had when the loop began.
+    List(&'e Items<'e>, usize),
+    Elements(&'e [Value<'e>]),
+}
+
+impl<'e> Walk<'e> {
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::List(_, length) => *length,
+            Self::Elements(elements) => elements.len(),
+        }
+    }
+
+    pub(super) fn at(&self, place: usize) -> Done<'e> {
+        const CHANGED: Stop<'static> = Stop::Hole("a container changed while it is gone through");
+        match self {
+            Self::List(items, length) => {
+                let items = items.borrow();
+                let element = items.get(place).filter(|_| items.len() == *length);
+                element.copied().ok_or(CHANGED)
+            }
+            Self::Elements(elements) => elements.get(place).copied().ok_or(CHANGED),
+        }
+    }
+}
+
 /// What is longer is gone through by Python, whose memory and time are bounded from outside.
-const LONGEST: usize = 100_000;
+pub(super) const LONGEST: usize = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sequence {

@@ -19,7 +19,7 @@ pub use report::{DetectionReport, Report, Summary, TestReport};
 pub use trial::{Differing, Trial, trial, trials};
 
 use crate::engine::{Engine, EngineFault, EngineSettings, RuleError, Tested};
-use crate::pack::{Detection, Pack};
+use crate::pack::{Detection, Pack, Test};
 
 /// The least time that a function has under test: a test that is only slow, on a busy machine, has not
 /// failed.
@@ -124,12 +124,20 @@ async fn share(
         ..settings.clone()
     };
     let engine = Engine::start_with(settings, pack, |index, _| part.contains(&index)).await?;
-    let mut reports = Vec::with_capacity(part.len());
-    for index in part {
-        if let Some(detection) = pack.detections.get(index) {
-            reports.push((index, one(&engine, index, detection, options, now).await?));
-        }
-    }
+    let chosen = part.iter();
+    let chosen = chosen.filter_map(|index| Some((*index, pack.detections.get(*index)?)));
+    let chosen: Vec<(usize, &Detection)> = chosen.collect();
+    let tests: Vec<(usize, &[Test])> = chosen
+        .iter()
+        .map(|(index, detection)| (*index, detection.tests.as_slice()))
+        .collect();
+    let tested = engine.test(&tests, now).await?;
+    let reports = chosen.into_iter().zip(tested);
+    let reports = reports
+        .map(|((index, detection), tested)| {
+            (index, one(&engine, index, detection, options, tested))
+        })
+        .collect();
     let load = engine.load_report();
     let globals = load.failed_globals.iter();
     let globals = globals.map(|(id, error)| (format!("global {id}"), error.clone()));
@@ -147,18 +155,14 @@ impl Options {
     }
 }
 
-async fn one(
+/// What came of a detection.
+fn one(
     engine: &Engine,
     index: usize,
     detection: &Detection,
     options: &Options,
-    now: SystemTime,
-) -> Result<DetectionReport, EngineFault> {
-    let tested = if detection.tests.is_empty() {
-        Vec::new()
-    } else {
-        engine.test(index, &detection.tests, now).await?
-    };
+    tested: Vec<Tested>,
+) -> DetectionReport {
     let load_error = engine
         .load_report()
         .detections
@@ -171,7 +175,7 @@ async fn one(
         .zip(tested)
         .map(|(test, tested)| judge(test.expected, tested))
         .collect();
-    Ok(DetectionReport {
+    DetectionReport {
         id: detection.id.clone(),
         kind: detection.kind,
         file: detection.file.clone(),
@@ -184,7 +188,7 @@ async fn one(
             .chain(&detection.limitations)
             .cloned()
             .collect(),
-    })
+    }
 }
 
 fn judge(expected: bool, tested: Tested) -> TestReport {

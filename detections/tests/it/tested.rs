@@ -61,7 +61,8 @@ fn files() -> Files {
 
 async fn tested(running: &Running, index: usize) -> Vec<Tested> {
     let tests = &running.pack.detections[index].tests;
-    let mut tested = running.engine.test(index, tests, now()).await.unwrap();
+    let all = running.engine.test(&[(index, tests)], now()).await;
+    let mut tested = all.unwrap().remove(0);
     // Where a file lies is each engine's own.
     for function in tested.iter_mut().flat_map(|of| of.functions.values_mut()) {
         if let Some(error) = &mut function.error {
