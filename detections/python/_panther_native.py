@@ -9,7 +9,6 @@ import ast
 import builtins
 import collections
 import datetime
-import functools
 import ipaddress
 import logging
 import os
@@ -148,13 +147,8 @@ class _Dump:
 
     def _describe(self, name, function):
         code = function.__code__
-        node = self._tree(code.co_filename).get((function.__name__, code.co_firstlineno))
-        if node is None:
-            del self._functions[name]
-            return
-        try:
-            tree = _encode(node)
-        except _TooDeep:
+        tree = self._trees(code.co_filename).get((function.__name__, code.co_firstlineno))
+        if tree is None:
             del self._functions[name]
             return
         named = _names(code)
@@ -228,11 +222,14 @@ class _Dump:
             return _panther_simple.SOURCES[path]
         return self._pack.text(path)
 
-    def _tree(self, path):
-        """Function definitions of a file by name and the first line, decorators included."""
+    def _trees(self, path):
+        """Functions of a file by name and the first line, decorators included; nothing where one is too deep.
+
+        The file's own tree is let go at once: all of them together take several times what the pack does.
+        """
         if path not in self._files:
             self._files[path] = {
-                (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): node
+                (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): _encode_whole(node)
                 for node in _definitions(ast.parse(self._source(path)).body)
             }
         return self._files[path]
@@ -286,35 +283,58 @@ class _TooDeep(Exception):
     """A function that is nested deeper than the host reads."""
 
 
+def _encode_whole(function):
+    try:
+        return _encode(function)
+    except _TooDeep:
+        return None
+
+
 def _encode(node, depth=0):
     """A node as [class, field, ...] in the order of its fields; the value of a constant as [form, value]."""
-    if depth > _DEEPEST:
-        raise _TooDeep
     kind = type(node)
     if kind is str or node is None:
         return node
+    if kind is ast.Name:
+        return ["Name", node.id]
+    if depth > _DEEPEST:
+        raise _TooDeep
     if kind is list:
         return [_encode(item, depth + 1) for item in node]
     if kind is ast.Constant:
-        value = node.value
-        if value is None or type(value) in (bool, str, int, float):
-            if type(value) is float:
-                return ["Constant", ["D", repr(value)]]
-            if type(value) is int and not -_MOST_INT <= value < _MOST_INT or type(value) is str and not _is_text(value):
-                return ["Constant", ["X", "constant"]]
-            return ["Constant", ["K", value]]
-        return ["Constant", ["X", type(value).__name__]]
-    if isinstance(node, ast.AST):
-        if not node._fields:
-            return kind.__name__
-        return [kind.__name__] + [_encode(getattr(node, name, None), depth + 1) for name in _told_of(kind)]
-    return node
+        return ["Constant", _constant(node.value)]
+    told = _told_of.get(kind) or _told(kind)
+    if told is None:
+        return node
+    name, fields = told
+    if not fields:
+        return name
+    return [name, *[_encode(getattr(node, field, None), depth + 1) for field in fields]]
 
 
-@functools.cache
-def _told_of(kind):
-    """The fields of a class of nodes that are told."""
-    return [name for name in kind._fields if name not in _LEFT_OUT]
+def _constant(value):
+    kind = type(value)
+    if kind is str:
+        return ["K", value] if _is_text(value) else ["X", "constant"]
+    if kind is int:
+        return ["K", value] if -_MOST_INT <= value < _MOST_INT else ["X", "constant"]
+    if value is None or kind is bool:
+        return ["K", value]
+    if kind is float:
+        return ["D", repr(value)]
+    return ["X", kind.__name__]
+
+
+_told_of = {}
+
+
+def _told(kind):
+    """The name of a class of nodes and its fields that are told: none if it has none. `None` of what is no node."""
+    if not issubclass(kind, ast.AST):
+        return None
+    fields = [field for field in kind._fields if field not in _LEFT_OUT] if kind._fields else ()
+    _told_of[kind] = kind.__name__, fields
+    return _told_of[kind]
 
 
 def _in_utc():

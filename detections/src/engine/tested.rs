@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::try_join;
+use futures::stream::FuturesOrdered;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::pool::Pool;
 use super::verdict::{Difference, EmptyView};
@@ -16,7 +17,7 @@ use super::{Engine, EngineFault, shadow, strikes};
 use crate::native::{InRust, TestEvent};
 use crate::pack::Test;
 
-/// Detections under way in Rust at once, and tests of each: one that goes through everything that AWS can do keeps the others from nothing.
+/// Tests under way in Rust at once. Some go through everything that AWS can do, and take a thousand times as long as most.
 const AT_ONCE: usize = 4;
 
 /// Runs tests of detections: what of them is for Rust side by side, what is for Python one after the other in their order, since modules outlive a test
@@ -27,11 +28,14 @@ pub(super) async fn run(
     now: f64,
 ) -> Result<Vec<Vec<Tested>>, EngineFault> {
     let (begun, mut begun_before) = mpsc::channel(AT_ONCE);
+    let turns = Semaphore::new(AT_ONCE);
     let in_rust = detections
         .iter()
-        .map(|(detection, tests)| in_rust(engine, *detection, tests, Each::BehindOthers));
-    let mut in_rust = stream::iter(in_rust.collect::<Vec<_>>()).buffered(AT_ONCE);
-    let ahead = async move {
+        .map(|(detection, tests)| in_rust(engine, *detection, tests, Each::BehindOthers, &turns));
+    // All of them, since the first may be the one that takes long.
+    let mut in_rust = in_rust.collect::<FuturesOrdered<_>>();
+    let ahead = async {
+        let begun = begun;
         while let Some(said) = in_rust.try_next().await? {
             if begun.send(said).await.is_err() {
                 break;
@@ -66,7 +70,14 @@ pub(super) async fn both_ways(
     tests: &[Test],
     now: f64,
 ) -> Result<(u64, Vec<Difference>), EngineFault> {
-    let ours = in_rust(engine, detection, tests, Each::ByItself).await?;
+    let ours = in_rust(
+        engine,
+        detection,
+        tests,
+        Each::ByItself,
+        &Semaphore::new(AT_ONCE),
+    )
+    .await?;
     let (mut compared, mut differences) = (0, Vec::new());
     if ours.iter().all(Option::is_none) {
         return Ok((compared, differences));
@@ -127,6 +138,7 @@ async fn in_rust(
     detection: u32,
     tests: &[Test],
     each: Each,
+    turns: &Semaphore,
 ) -> Result<Vec<Option<InRust>>, EngineFault> {
     if engine.selection.broken.contains_key(&detection) {
         return Ok(Vec::new());
@@ -137,6 +149,7 @@ async fn in_rust(
             let Some(event) = event else {
                 return Ok(None);
             };
+            let _turn = turns.acquire().await.map_err(|_| EngineFault::Stopped)?;
             let tested = tokio::task::spawn_blocking(move || {
                 let native = selection.native.as_ref();
                 native.and_then(|native| native.tested(detection, &event))

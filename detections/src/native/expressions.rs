@@ -352,16 +352,24 @@ impl<'e> Run<'e> {
         self.unordered(value)
     }
 
-    /// The same, for a loop: a list is not copied for it.
-    pub(super) fn walked(&mut self, value: &Value<'e>, in_order: bool) -> Done<'e, Walk<'e>> {
+    /// The same, for a loop: lists and texts are not copied for it.
+    pub(super) fn looped(&mut self, value: &Value<'e>, in_order: bool) -> Done<'e, Walk<'e>> {
         match value {
             Value::List(items) if items.borrow().len() <= LONGEST => {
                 let length = items.borrow().len();
                 self.step(length)?;
-                Ok(Walk::List(items, length))
+                Ok(Walk::List {
+                    items,
+                    length,
+                    next: 0,
+                })
             }
-            value if in_order => self.ordered(value).map(Walk::Elements),
-            value => self.unordered(value).map(Walk::Elements),
+            Value::Text(text) if text.len() <= LONGEST => {
+                self.step(text.len())?;
+                Ok(Walk::Letters(text))
+            }
+            value if in_order => Ok(Walk::Elements(self.ordered(value)?.iter())),
+            value => Ok(Walk::Elements(self.unordered(value)?.iter())),
         }
     }
 
@@ -450,10 +458,10 @@ impl<'e> Run<'e> {
             return take(self, frame);
         };
         let over = self.evaluate(&this.over, frame)?;
-        let walked = self.walked(&over, in_order)?;
-        'elements: for place in 0..walked.length() {
+        let mut walk = self.looped(&over, in_order)?;
+        'elements: while let Some(element) = walk.next()? {
             self.step(1)?;
-            self.assign(&this.target, walked.at(place)?, frame)?;
+            self.assign(&this.target, element, frame)?;
             for test in &this.tests {
                 if !self.truth(test, frame)? {
                     continue 'elements;

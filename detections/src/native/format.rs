@@ -26,7 +26,8 @@ impl<'e> Run<'e> {
     ) -> Done<'e, ()> {
         let (mut rest, mut next) = (template, 0);
         let odd = Stop::Hole("a template of another sort");
-        while let Some(at) = rest.find(['{', '}']) {
+        let is_brace = |byte: u8| matches!(byte, b'{' | b'}');
+        while let Some(at) = rest.bytes().position(is_brace) {
             out.push_str(&rest[..at]);
             let brace = &rest[at..=at];
             rest = &rest[at + 1..];
@@ -38,11 +39,14 @@ impl<'e> Run<'e> {
             if brace == "}" {
                 return Err(odd);
             }
-            let end = rest.find(['{', '}']).ok_or(odd)?;
+            let end = rest.bytes().position(is_brace).ok_or(odd)?;
             if !rest[end..].starts_with('}') {
                 return Err(odd);
             }
-            let (field, format) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
+            let (field, format) = match &rest[..end] {
+                "" => ("", ""),
+                field => field.split_once(':').unwrap_or((field, "")),
+            };
             rest = &rest[end + 1..];
             let value = if field.is_empty() {
                 next += 1;

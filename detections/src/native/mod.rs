@@ -382,7 +382,7 @@ impl Native {
                 // What it has changed in the store before stays.
                 let site = match run.rows {
                     Some(rows) if rows.borrow().has_changes() => None,
-                    _ => run.trail.site(&raised),
+                    _ => run.trail.site(raised),
                 };
                 if let Some(known) = site.as_ref().and_then(|site| self.errors.at(rule, site)) {
                     return Answer::Failed(known);

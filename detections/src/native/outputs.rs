@@ -69,7 +69,7 @@ impl Detection {
         for (output, function) in &self.functions {
             let value = match run.over_event(*function) {
                 Err(Stop::Raise(raised)) => {
-                    let Some(said) = text::error(run.arena, &raised)? else {
+                    let Some(said) = text::error(run.arena, raised)? else {
                         return Err(Stop::Raise(raised));
                     };
                     run.trail.clear();

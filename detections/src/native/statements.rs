@@ -121,15 +121,12 @@ impl<'e> Run<'e> {
         frame: Frame<'_, 'e>,
     ) -> Done<'e, Flow<'e>> {
         let over = self.evaluate(over, frame)?;
-        let walked = self.walked(&over, true)?;
-        let may_change = matches!(
-            over,
-            Value::List(_) | Value::Dict(_) | Value::Ordered(_) | Value::Set(_)
-        );
+        let mut walk = self.looped(&over, true)?;
+        let may_change = matches!(over, Value::Dict(_) | Value::Ordered(_) | Value::Set(_));
         let length = may_change.then(|| over.length());
-        for place in 0..walked.length() {
+        while let Some(element) = walk.next()? {
             self.step(1)?;
-            self.assign(target, walked.at(place)?, frame)?;
+            self.assign(target, element, frame)?;
             match self.block(body, frame)? {
                 Flow::On | Flow::Continue => {}
                 Flow::Break => return Ok(Flow::On),

@@ -545,31 +545,43 @@ impl<'e> Value<'e> {
     }
 }
 
-/// What a loop goes through, element by element.
-#[derive(Debug, Clone, Copy)]
+/// What a loop has yet to go through.
+#[derive(Debug)]
 pub(super) enum Walk<'e> {
-    /// A list, and how many elements it had when the loop began.
-    List(&'e Items<'e>, usize),
-    Elements(&'e [Value<'e>]),
+    List {
+        items: &'e Items<'e>,
+        /// How many elements it had when the loop began.
+        length: usize,
+        next: usize,
+    },
+    Letters(&'e str),
+    Elements(std::slice::Iter<'e, Value<'e>>),
 }
 
 impl<'e> Walk<'e> {
-    pub(super) fn length(&self) -> usize {
+    pub(super) fn next(&mut self) -> Done<'e, Option<Value<'e>>> {
         match self {
-            Self::List(_, length) => *length,
-            Self::Elements(elements) => elements.len(),
-        }
-    }
-
-    pub(super) fn at(&self, place: usize) -> Done<'e> {
-        const CHANGED: Stop<'static> = Stop::Hole("a container changed while it is gone through");
-        match self {
-            Self::List(items, length) => {
+            Self::List {
+                items,
+                length,
+                next,
+            } => {
                 let items = items.borrow();
-                let element = items.get(place).filter(|_| items.len() == *length);
-                element.copied().ok_or(CHANGED)
+                if items.len() != *length {
+                    return Err(Stop::Hole("a list changed while it is gone through"));
+                }
+                *next += 1;
+                Ok(items.get(*next - 1).copied())
             }
-            Self::Elements(elements) => elements.get(place).copied().ok_or(CHANGED),
+            Self::Letters(text) => {
+                let Some(letter) = text.chars().next() else {
+                    return Ok(None);
+                };
+                let (letter, rest) = text.split_at(letter.len_utf8());
+                *text = rest;
+                Ok(Some(Value::Text(letter)))
+            }
+            Self::Elements(elements) => Ok(elements.next().copied()),
         }
     }
 }

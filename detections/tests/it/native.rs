@@ -13,6 +13,7 @@ const LEFT: &[&str] = &[
     "raises_out",
     "adds_text_and_number",
     "an_iterator_twice",
+    "lists_that_change_in_their_loop",
     "not_an_address",
     // Its errors tell values.
     "raises_of_values",

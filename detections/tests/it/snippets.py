@@ -560,3 +560,22 @@ plain = json.loads(json.dumps({"a": [1, {"b": str(event.get("text"))}]}))
 copied = copy.deepcopy(plain)
 copied["a"][1]["b"] = "changed"
 return [plain, copied, fnmatch_filter(["a-b-c", "x", str(event.get("text"))], "*-?-*")]
+
+#: loops_over_letters
+found = []
+for letter in "aé\U0001F600" + str(event.get("text")):
+    found.append("{}{}".format(letter, len(letter)))
+return "-".join(found) + "".join(letter + other for letter in "ñb" for other in "xy") + "{{}}{}{}".format("{", "}")
+
+#: lists_that_change_in_their_loop
+items = [1, 2, 3]
+seen = []
+for item in items:
+    seen.append(item)
+    if len(items) < 6 and event.get("n") != 3:
+        items.append(item * 2)
+rest = list(items)
+for item in rest:
+    if item > 2 and event.get("n") == 3:
+        rest.remove(item)
+return [seen, items, rest, [other for other in seen if other > 1]]
