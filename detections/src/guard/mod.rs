@@ -4,6 +4,7 @@
 //! the rule's syntax tree by the Python side. Where a guard is false the pair of event and rule needs no evaluation; where it is true, or where the
 //! event is too odd to tell, the pair is evaluated. So every doubt is answered by "true", and a guard never changes a result.
 
+mod condition;
 mod index;
 mod scan;
 

@@ -3,11 +3,12 @@
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::address;
+use super::constants::FrozenKind;
 use super::names::Class;
 use super::program::Operator;
 use super::run::Run;
 use super::text;
-use super::value::{Done, FrozenKind, Stop, Value, Whole, raise, raise_with};
+use super::value::{Done, Stop, Value, Whole, raise, raise_with};
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
 

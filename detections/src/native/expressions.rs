@@ -12,7 +12,7 @@ use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
 use super::sets::Elements;
 use super::text;
-use super::value::{Closure, Done, LONGEST, Stop, Value, Walk, raise};
+use super::value::{Closure, Done, Stop, Value, raise};
 
 impl<'e> Run<'e> {
     pub(super) fn truth(
@@ -350,27 +350,6 @@ impl<'e> Run<'e> {
         }
         self.loose |= value.is_set() && value.length().is_some_and(|length| length > 1);
         self.unordered(value)
-    }
-
-    /// The same, for a loop: lists and texts are not copied for it.
-    pub(super) fn looped(&mut self, value: &Value<'e>, in_order: bool) -> Done<'e, Walk<'e>> {
-        match value {
-            Value::List(items) if items.borrow().len() <= LONGEST => {
-                let length = items.borrow().len();
-                self.step(length)?;
-                Ok(Walk::List {
-                    items,
-                    length,
-                    next: 0,
-                })
-            }
-            Value::Text(text) if text.len() <= LONGEST => {
-                self.step(text.len())?;
-                Ok(Walk::Letters(text))
-            }
-            value if in_order => Ok(Walk::Elements(self.ordered(value)?.iter())),
-            value => Ok(Walk::Elements(self.unordered(value)?.iter())),
-        }
     }
 
     /// What a loop over a value gives, for what does not depend on the order.

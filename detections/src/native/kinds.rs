@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use super::constants::Constant;
 use super::run::Run;
-use super::value::{Constant, Done, Stop, Value, raise};
+use super::value::{Done, Stop, Value, raise};
 
 /// A class, with what it takes from those above it.
 #[derive(Debug)]

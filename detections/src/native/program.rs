@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use foldhash::fast::RandomState;
 
+use super::constants::Constant;
 use super::names::Method;
-use super::value::Constant;
 
 /// All functions of a pack that its detections and data models reach.
 #[derive(Debug, Default)]

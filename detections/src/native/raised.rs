@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::constants::FrozenKind;
 use super::program::Expression;
 use super::run::Run;
-use super::value::{Done, FrozenKind, Raised, Stop, Value, raise, raise_with};
+use super::value::{Done, Raised, Stop, Value, raise, raise_with};
 use crate::engine::RuleError;
 
 /// Errors that are kept, over all rules.

@@ -2,7 +2,7 @@
 
 use bumpalo::Bump;
 
-use super::program::{Expression, Handler, Statement, Target};
+use super::program::{Handler, Statement};
 use super::run::{Frame, Run};
 use super::value::{Done, Raised, Stop, Value};
 
@@ -110,33 +110,6 @@ impl<'e> Run<'e> {
             Statement::Hole(what) => return Err(Stop::Hole(what)),
         }
         Ok(Flow::On)
-    }
-
-    fn for_loop(
-        &mut self,
-        target: &'e Target,
-        over: &'e Expression,
-        body: &'e [Statement],
-        otherwise: &'e [Statement],
-        frame: Frame<'_, 'e>,
-    ) -> Done<'e, Flow<'e>> {
-        let over = self.evaluate(over, frame)?;
-        let mut walk = self.looped(&over, true)?;
-        let may_change = matches!(over, Value::Dict(_) | Value::Ordered(_) | Value::Set(_));
-        let length = may_change.then(|| over.length());
-        while let Some(element) = walk.next()? {
-            self.step(1)?;
-            self.assign(target, element, frame)?;
-            match self.block(body, frame)? {
-                Flow::On | Flow::Continue => {}
-                Flow::Break => return Ok(Flow::On),
-                returned => return Ok(returned),
-            }
-            if may_change && Some(over.length()) != length {
-                return Err(Stop::Hole("a container changed while it is gone through"));
-            }
-        }
-        self.block(otherwise, frame)
     }
 
     fn attempt(

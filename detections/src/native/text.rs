@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::constants::FrozenKind;
 use super::run::LONGEST_TEXT;
-use super::value::{Done, FrozenKind, Raised, Stop, Value, Whole, raise, wrap};
+use super::value::{Done, Raised, Stop, Value, Whole, raise, wrap};
 use crate::event::Node;
 
 /// Containers inside containers that are written.

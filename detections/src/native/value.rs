@@ -1,13 +1,11 @@
 //! Python's values as the native engine holds them while it evaluates one event: copies of a few words into the event's arena and the pack's constants.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::sync::Arc;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
-use foldhash::fast::RandomState;
 
+use super::constants::{Frozen, FrozenKind};
 use super::equality::{DEEPEST, Number};
 use super::names::{Builtin, Class};
 use super::program::Lambda;
@@ -161,95 +159,6 @@ pub(super) struct Closure<'e> {
 pub(super) enum Whole {
     Yes,
     No,
-}
-
-/// A constant container of a pack.
-#[derive(Debug)]
-pub(super) struct Frozen {
-    pub(super) kind: FrozenKind,
-    pub(super) items: Vec<Constant>,
-    /// Values of a dict, by the place of their key in `items`.
-    pub(super) values: Vec<Constant>,
-    /// Places of its texts.
-    pub(super) texts: HashMap<Box<str>, usize, RandomState>,
-    /// Whether `texts` has all items.
-    pub(super) only_texts: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FrozenKind {
-    List,
-    Tuple,
-    Set,
-    Dict,
-}
-
-/// A constant of a pack.
-#[derive(Debug)]
-pub(super) enum Constant {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(Box<str>),
-    Frozen(Box<Frozen>),
-    /// What a library has a lot of, shared by all that read it.
-    Table(Arc<Frozen>),
-    Function(usize),
-    Builtin(Builtin),
-    Class(Class),
-    ErrorClass(Box<OwnError>),
-    KnownErrorClass(&'static [&'static str]),
-    Regex(Box<super::pattern::Pattern>),
-    Span(super::moment::Span),
-    Kind(Box<super::kinds::Kind>),
-    /// What it is that has no form here.
-    Unknown(Box<str>),
-}
-
-impl Frozen {
-    pub(super) fn new(kind: FrozenKind, items: Vec<Constant>, values: Vec<Constant>) -> Self {
-        let texts: HashMap<Box<str>, usize, RandomState> = items
-            .iter()
-            .enumerate()
-            .rev()
-            .filter_map(|(place, item)| match item {
-                Constant::Text(text) => Some((text.clone(), place)),
-                _ => None,
-            })
-            .collect();
-        let only_texts = items.iter().all(|item| matches!(item, Constant::Text(_)));
-        Self {
-            kind,
-            items,
-            values,
-            texts,
-            only_texts,
-        }
-    }
-}
-
-impl Constant {
-    pub(super) fn value(&self) -> Done<'_> {
-        Ok(match self {
-            Self::None => Value::None,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Int(value) => Value::Int(*value),
-            Self::Float(value) => Value::Float(*value),
-            Self::Text(text) => Value::Text(text),
-            Self::Frozen(frozen) => Value::Frozen(frozen),
-            Self::Table(table) => Value::Frozen(table),
-            Self::Function(place) => Value::Function(*place),
-            Self::Builtin(builtin) => Value::Builtin(*builtin),
-            Self::Class(class) => Value::Class(*class),
-            Self::ErrorClass(classes) => Value::ErrorClass(Classes::OfPack(classes)),
-            Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
-            Self::Regex(pattern) => Value::Regex(pattern),
-            Self::Span(span) => Value::Span(*span),
-            Self::Kind(kind) => Value::Kind(kind),
-            Self::Unknown(what) => return Err(Stop::Hole(what)),
-        })
-    }
 }
 
 /// A value of the event as a detection sees it.
@@ -545,47 +454,6 @@ impl<'e> Value<'e> {
     }
 }
 
-/// What a loop has yet to go through.
-#[derive(Debug)]
-pub(super) enum Walk<'e> {
-    List {
-        items: &'e Items<'e>,
-        /// How many elements it had when the loop began.
-        length: usize,
-        next: usize,
-    },
-    Letters(&'e str),
-    Elements(std::slice::Iter<'e, Value<'e>>),
-}
-
-impl<'e> Walk<'e> {
-    pub(super) fn next(&mut self) -> Done<'e, Option<Value<'e>>> {
-        match self {
-            Self::List {
-                items,
-                length,
-                next,
-            } => {
-                let items = items.borrow();
-                if items.len() != *length {
-                    return Err(Stop::Hole("a list changed while it is gone through"));
-                }
-                *next += 1;
-                Ok(items.get(*next - 1).copied())
-            }
-            Self::Letters(text) => {
-                let Some(letter) = text.chars().next() else {
-                    return Ok(None);
-                };
-                let (letter, rest) = text.split_at(letter.len_utf8());
-                *text = rest;
-                Ok(Some(Value::Text(letter)))
-            }
-            Self::Elements(elements) => Ok(elements.next().copied()),
-        }
-    }
-}
-
 /// What is longer is gone through by Python, whose memory and time are bounded from outside.
 pub(super) const LONGEST: usize = 100_000;
 
@@ -606,11 +474,5 @@ mod tests {
         assert_eq!(size_of::<Value<'_>>(), 24);
         assert_eq!(size_of::<Stop<'_>>(), 24);
         assert_eq!(size_of::<Done<'_>>(), 32);
-        eprintln!(
-            "{} {} {}",
-            size_of::<super::super::program::Expression>(),
-            size_of::<super::super::program::Statement>(),
-            size_of::<Constant>()
-        );
     }
 }

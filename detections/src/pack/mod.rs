@@ -8,6 +8,7 @@ mod check;
 mod fields;
 mod files;
 mod items;
+mod models;
 mod read;
 #[cfg(test)]
 mod tests;

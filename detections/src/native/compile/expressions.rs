@@ -6,12 +6,12 @@ use serde_json::Value as Json;
 
 use super::functions::{Compiler, Meaning, hole};
 use super::{attribute, class, items, name_of, named};
+use crate::native::constants::{Constant, Frozen, FrozenKind};
 use crate::native::names::{Builtin, Class, Method, Module, error_classes};
 use crate::native::pattern::Pattern;
 use crate::native::program::{
     Arguments, Comparison, Comprehension, Expression, Loop, Made, Operator, Part,
 };
-use crate::native::value::{Constant, Frozen, FrozenKind};
 
 impl<'d> Compiler<'_, 'd> {
     pub(super) fn optional(&mut self, tree: &'d Json) -> Option<Expression> {

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use super::scope::Scope;
 use super::{Pack, class, items};
+use crate::native::constants::Constant;
 use crate::native::program::{Expression, Function, Lambda, Parameter, Parameters, Statement};
-use crate::native::value::Constant;
 
 /// Compiles one function of a pack.
 pub(super) struct Compiler<'p, 'd> {

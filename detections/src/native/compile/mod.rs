@@ -11,12 +11,13 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value as Json;
 
+use super::constants::{Constant, Frozen, FrozenKind};
 use super::kinds::Kind;
 use super::moment::Span;
 use super::names::{Builtin, Class, error_classes};
 use super::pattern::Pattern;
 use super::program::{Function, Written};
-use super::value::{Constant, Frozen, FrozenKind, OwnError};
+use super::value::OwnError;
 use functions::Compiler;
 
 /// Everything that the functions of a pack share while they are compiled.
