@@ -10,6 +10,18 @@ use crate::event::Node;
 
 pub(super) type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
 
+/// A search in a text of the event, and what it found: `title` and `alert_context` search again for what `rule` has found.
+#[derive(Debug)]
+pub(super) struct Search<'e> {
+    pattern: &'e Pattern,
+    way: Way,
+    text: &'e str,
+    found: Value<'e>,
+}
+
+/// Searches of an event that are remembered: they are gone through one by one.
+const MOST_SEARCHES: usize = 16;
+
 impl<'e> Run<'e> {
     /// `of.method(...)`. `of` is no plain number, boolean or None.
     pub(super) fn method(
@@ -108,11 +120,26 @@ impl<'e> Run<'e> {
         let Value::Text(text) = text else {
             return Err(raise("TypeError"));
         };
+        let is_same = |one: &&Search<'e>| {
+            std::ptr::eq(one.pattern, pattern) && one.way == way && std::ptr::eq(one.text, *text)
+        };
+        if let Some(before) = self.searches.iter().find(is_same) {
+            return Ok(before.found);
+        }
         self.step(text.len() / 64)?;
-        Ok(match pattern.find(self.arena, way, text)? {
+        let found = match pattern.find(self.arena, way, text)? {
             Some(found) => Value::Match(self.arena.alloc(found)),
             None => Value::None,
-        })
+        };
+        if self.searches.len() < MOST_SEARCHES {
+            self.searches.push(Search {
+                pattern,
+                way,
+                text,
+                found,
+            });
+        }
+        Ok(found)
     }
 
     pub(super) fn find_all(&mut self, pattern: &'e Pattern, text: &Value<'e>) -> Done<'e> {

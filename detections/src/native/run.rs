@@ -61,6 +61,8 @@ pub(super) struct Run<'e> {
     pub(super) as_loaded: ArenaVec<'e, usize>,
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
+    /// Searches by patterns that one of its rules has made.
+    pub(super) searches: ArenaVec<'e, super::methods::Search<'e>>,
     /// Whether Python might put texts otherwise: it draws the order of a set anew in each process, and its clock is another.
     pub(super) loose: bool,
     /// Rows for the rules that may ask the key-value store.
@@ -95,6 +97,7 @@ impl<'e> Run<'e> {
             wrote: false,
             as_loaded: ArenaVec::new_in(arena),
             unified: ArenaVec::new_in(arena),
+            searches: ArenaVec::new_in(arena),
             loose: false,
             of_store: None,
             rows: None,

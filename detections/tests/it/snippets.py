@@ -579,3 +579,10 @@ for item in rest:
     if item > 2 and event.get("n") == 3:
         rest.remove(item)
 return [seen, items, rest, [other for other in seen if other > 1]]
+
+#: searches_made_again
+text = str(event.get("text")) + "ab"
+found = []
+for _ in range(2):
+    found.append([bool(re.search("b", text)), bool(re.match("b", text)), bool(re.fullmatch("b", text)), bool(re.search("B", text)), bool(re.search("b", text[:2]))])
+return [found, re.search("(a)(b)?", text).groups(), re.search("(a)(b)?", text).group(0)]
