@@ -344,4 +344,37 @@ BUGS = [
         "writes go on though one disk does not",
         ("cluster/src/door/lead.rs", "        if since.elapsed() >= SLOW_FOR {", "        if since.elapsed() >= 1000 * SLOW_FOR {"),
     ),
+    bug(
+        "keys are found in their own spelling only",
+        "Rust says of an event what Python says",
+        ("detections/src/event/mod.rs", "if spelt.is_none() && name", "if spelt.is_some() && name"),
+    ),
+    bug(
+        "what is remembered of an event is not checked",
+        "Rust says of an event what Python says",
+        ("detections/src/native/memo.rs", "        looked_up.iter().all(told)\n", "        looked_up.iter().all(told) || !looked_up.is_empty()\n"),
+    ),
+    bug(
+        "a null is given its default",
+        "Rust says of an event what Python says",
+        (
+            "detections/src/native/lookups.rs",
+            "            Found::Yes(node) => wrap(node),\n            Found::No => Ok(default),\n",
+            "            Found::Yes(crate::event::Node::Null) | Found::No => Ok(default),\n            Found::Yes(node) => wrap(node),\n",
+        ),
+    ),
+    bug(
+        "a guard takes doubt for a no",
+        "a guard keeps no event from a rule that would say something",
+        (
+            "detections/src/guard/condition.rs",
+            "            Self::Field(slot, check) => check.passes(&found(*slot)) != Some(false),\n",
+            "            Self::Field(slot, check) => check.passes(&found(*slot)) == Some(true),\n",
+        ),
+    ),
+    bug(
+        "rows are taken to be empty though they are not",
+        "Rust says of an event what Python says",
+        ("detections/src/engine/stored.rs", "        holds &= row.as_ref().is_none_or(KeyValueRow::is_empty);\n", ""),
+    ),
 ]

@@ -17,6 +17,10 @@ use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
+/// pantherd's, whose memory this is about.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Events of one call.
 const AT_ONCE: usize = 64;
 /// Stands for something hostile until the event is text: most of it cannot be said in a value.
