@@ -1,6 +1,6 @@
 //! How fast events pass the engine, by stream.
 //!
-//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,8 +20,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Rounds at least, unless ROUNDS says otherwise; the best counts. The engine learns from the first 400 events of a log type, and a stream of tests is shorter.
 const ROUNDS: usize = 20;
-/// Time for which a stream is measured at least: a round of a hundred events takes less than a millisecond, and five of panther_core's a tenth of a second.
-const LEAST_TIME: Duration = Duration::from_millis(200);
 
 struct Stream {
     name: String,
@@ -55,9 +53,9 @@ async fn measured(engine: &Engine, events: &[EventInput]) -> ([f64; 3], Evaluati
     let mut least = [f64::INFINITY; 3];
     let mut first = None;
     let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    let started = Instant::now();
-    let mut round = 0;
-    while round < rounds || started.elapsed() < LEAST_TIME {
+    let seconds = std::env::var("SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
+    let (started, mut round) = (Instant::now(), 0);
+    while round < rounds || started.elapsed() < Duration::from_secs(seconds) {
         round += 1;
         let begun = Instant::now();
         let evaluation = engine
