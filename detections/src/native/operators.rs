@@ -104,6 +104,10 @@ impl<'e> Run<'e> {
                 contains_item(of, wanted)
             }
             Value::Iterable(items) => {
+                // Keys are looked up and values are compared; here they look alike.
+                if !wanted.hashable()? {
+                    return Err(Stop::Hole("what has no hash, in a view of a mapping"));
+                }
                 for item in *items {
                     if item.equals(wanted)? {
                         return Ok(true);

@@ -586,3 +586,14 @@ found = []
 for _ in range(2):
     found.append([bool(re.search("b", text)), bool(re.match("b", text)), bool(re.fullmatch("b", text)), bool(re.search("B", text)), bool(re.search("b", text[:2]))])
 return [found, re.search("(a)(b)?", text).groups(), re.search("(a)(b)?", text).group(0)]
+
+#: what_has_no_hash_in_views_of_a_mapping
+plain = {"a": 1, "b": [1]}
+found = ["a" in plain.keys(), 1 in plain.values(), ("a", 1) in plain.items()]
+for one in (event.get("text"), {"c": 1} if event.get("n") == 3 else "b"):
+    try:
+        found.append(one in plain.keys())
+    except TypeError:
+        found.append("no hash")
+    found.append(one in plain.values())
+return found
