@@ -118,7 +118,7 @@ pub(super) async fn evaluate(
     }
     if holds {
         let mut evaluation = guess.evaluation;
-        noted(store, &evaluation);
+        tell(store, &evaluation);
         evaluation.effects = by_event(evaluation.effects);
         return Ok(Stored {
             evaluation,
@@ -149,7 +149,7 @@ pub(super) async fn evaluate(
         })?;
         progress = after;
         let part = std::mem::take(&mut progress.evaluation);
-        noted(store, &part);
+        tell(store, &part);
         all.append(part);
         match ended {
             Ended::Done => {
@@ -194,7 +194,7 @@ pub(super) async fn evaluate(
 }
 
 /// Tells the store of what an evaluation has changed.
-fn noted(store: &mut Store<'_>, of: &Evaluation) {
+fn tell(store: &mut Store<'_>, of: &Evaluation) {
     for change in of.effects.iter().flat_map(|effects| &effects.changes) {
         store.note(&change.key, change.change.clone());
     }

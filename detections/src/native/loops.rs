@@ -78,8 +78,12 @@ impl<'e> Run<'e> {
     ) -> Done<'e, Flow<'e>> {
         let over = self.evaluate(over, frame)?;
         let mut walk = self.looped(&over, true)?;
-        let may_change = matches!(over, Value::Dict(_) | Value::Ordered(_) | Value::Set(_));
-        let length = may_change.then(|| over.length());
+        // The elements of these were copied when the loop began; a list is watched where it is gone through.
+        let length = || match over {
+            Value::Dict(_) | Value::Ordered(_) | Value::Set(_) => over.length(),
+            _ => None,
+        };
+        let begun = length();
         while let Some(element) = walk.next()? {
             self.step(1)?;
             self.assign(target, element, frame)?;
@@ -88,7 +92,7 @@ impl<'e> Run<'e> {
                 Flow::Break => return Ok(Flow::On),
                 returned => return Ok(returned),
             }
-            if may_change && Some(over.length()) != length {
+            if length() != begun {
                 return Err(Stop::Hole("a container changed while it is gone through"));
             }
         }
