@@ -43,10 +43,7 @@ impl<'e> Run<'e> {
             if !rest[end..].starts_with('}') {
                 return Err(odd);
             }
-            let (field, format) = match &rest[..end] {
-                "" => ("", ""),
-                field => field.split_once(':').unwrap_or((field, "")),
-            };
+            let (field, format) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
             rest = &rest[end + 1..];
             let value = if field.is_empty() {
                 next += 1;
