@@ -1,14 +1,14 @@
-"""What the native engine needs to know of a loaded pack: functions as syntax trees, and the values that they read.
+"""What the native engine needs to know of a loaded pack: where its functions are written, and the values that they read.
 
 Python has imported everything by now, so names are resolved as Python resolved them. Only what a detection's functions can reach is told. What has
 no form here (an open file, an object of a class) is told as `X`, and the native engine leaves to Python what would touch it.
 """
 
 import _strptime
-import ast
 import builtins
 import collections
 import datetime
+import importlib.util
 import ipaddress
 import logging
 import os
@@ -20,7 +20,6 @@ import types
 import _panther_conditions
 import _panther_simple
 
-_LEFT_OUT = frozenset(("ctx", "type_comment", "kind", "annotation", "returns", "simple", "type_params"))
 _OF_EACH_CLASS = frozenset(
     ("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__")
 )
@@ -30,12 +29,11 @@ _LIBRARIES = ("policyuniverse",)
 _MOST_OF_LIBRARY = 64  # elements of what a library has, from which on it is a table, told once for all its functions
 _MOST_OF_TABLE = 100_000  # elements of a table that is told
 _MOST_INT = 1 << 63
-_DEEPEST = 90  # levels of a function's tree; the host's reader of JSON takes 128 in all
 _BUILTINS = {id(value): name for name, value in vars(builtins).items() if callable(value)}
 
 
 def dump(pack):
-    """`functions` by id, `detections` and `models`; see the functions below for the forms."""
+    """`files` by path, `functions` by id, `detections` and `models`; see the functions below for the forms."""
     return _Dump(pack).all()
 
 
@@ -66,7 +64,7 @@ class _Dump:
             models.append({"log_type": log_type, "paths": paths, "methods": methods, "told": told})
         while self._open:
             self._describe(*self._open.pop())
-        return {"functions": self._functions, "tables": self._tables, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "iso_zones": sys.version_info >= (3, 11), "times": _times(), "countries": self._countries()}
+        return {"files": self._files, "functions": self._functions, "tables": self._tables, "detections": detections, "models": models, "addresses": _addresses(), "in_utc": _in_utc(), "iso_zones": sys.version_info >= (3, 11), "times": _times(), "countries": self._countries()}
 
     def _countries(self):
         """Countries by their codes of two letters, if the pack asks for them."""
@@ -147,8 +145,7 @@ class _Dump:
 
     def _describe(self, name, function):
         code = function.__code__
-        tree = self._trees(code.co_filename).get((function.__name__, code.co_firstlineno))
-        if tree is None:
+        if not self._read(code.co_filename):
             del self._functions[name]
             return
         named = _names(code)
@@ -168,7 +165,9 @@ class _Dump:
         keywords = function.__kwdefaults__ or {}
         self._functions[name] = {
             "module": function.__module__,
-            "tree": tree,
+            "file": code.co_filename,
+            "name": code.co_name,
+            "line": code.co_firstlineno,
             "globals": known,
             "defaults": [self._value(value) for value in function.__defaults__ or ()],
             "keyword_defaults": {key: self._value(value) for key, value in keywords.items()},
@@ -217,33 +216,14 @@ class _Dump:
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 
-    def _source(self, path):
-        if path in _panther_simple.SOURCES:
-            return _panther_simple.SOURCES[path]
-        return self._pack.text(path)
-
-    def _trees(self, path):
-        """Functions of a file by name and the first line, decorators included; nothing where one is too deep.
-
-        The file's own tree is let go at once: all of them together take several times what the pack does.
-        """
+    def _read(self, path):
+        """Whether the text of a file is told, or can be: one with half a character has no form."""
         if path not in self._files:
-            self._files[path] = {
-                (node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])): _encode_whole(node)
-                for node in _definitions(ast.parse(self._source(path)).body)
-            }
-        return self._files[path]
-
-
-def _definitions(statements):
-    """All functions among statements and what is inside them; expressions, which are most of a tree, have none."""
-    statements = list(statements)
-    while statements:
-        node = statements.pop()
-        if type(node) is ast.FunctionDef:
-            yield node
-        for inside in ("body", "orelse", "finalbody", "handlers", "cases"):
-            statements += getattr(node, inside, ())
+            source = _panther_simple.SOURCES.get(path)
+            if source is None:
+                source = importlib.util.decode_source(self._pack.text(path))
+            self._files[path] = source if _is_text(source) else None
+        return self._files[path] is not None
 
 
 def _names(code):
@@ -277,64 +257,6 @@ def _shows_arguments(cls):
     plain = (Exception, BaseException, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, object)
     changed = any(name in vars(one) for one in own for name in ("__new__", "__init__", "__repr__", "__str__"))
     return not changed and type(cls) is type and all(one in plain for one in others)
-
-
-class _TooDeep(Exception):
-    """A function that is nested deeper than the host reads."""
-
-
-def _encode_whole(function):
-    try:
-        return _encode(function)
-    except _TooDeep:
-        return None
-
-
-def _encode(node, depth=0):
-    """A node as [class, field, ...] in the order of its fields; the value of a constant as [form, value]."""
-    kind = type(node)
-    if kind is str or node is None:
-        return node
-    if kind is ast.Name:
-        return ["Name", node.id]
-    if depth > _DEEPEST:
-        raise _TooDeep
-    if kind is list:
-        return [_encode(item, depth + 1) for item in node]
-    if kind is ast.Constant:
-        return ["Constant", _constant(node.value)]
-    told = _told_of.get(kind) or _told(kind)
-    if told is None:
-        return node
-    name, fields = told
-    if not fields:
-        return name
-    return [name, *[_encode(getattr(node, field, None), depth + 1) for field in fields]]
-
-
-def _constant(value):
-    kind = type(value)
-    if kind is str:
-        return ["K", value] if _is_text(value) else ["X", "constant"]
-    if kind is int:
-        return ["K", value] if -_MOST_INT <= value < _MOST_INT else ["X", "constant"]
-    if value is None or kind is bool:
-        return ["K", value]
-    if kind is float:
-        return ["D", repr(value)]
-    return ["X", kind.__name__]
-
-
-_told_of = {}
-
-
-def _told(kind):
-    """The name of a class of nodes and its fields that are told: none if it has none. `None` of what is no node."""
-    if not issubclass(kind, ast.AST):
-        return None
-    fields = [field for field in kind._fields if field not in _LEFT_OUT] if kind._fields else ()
-    _told_of[kind] = kind.__name__, fields
-    return _told_of[kind]
 
 
 def _in_utc():

@@ -16,7 +16,7 @@ import sys
 import time
 import types
 
-import _panther_absent
+import _panther_aws
 import _panther_detection
 import _panther_filter
 import _panther_limits
@@ -64,7 +64,7 @@ class Pack:
         down, more children find out which files do that, and the last one leaves them out.
         """
         sys.path.insert(0, os.path.join(self.layer, "globals"))
-        _panther_absent.install()
+        _panther_aws.install()
         _panther_limits.forbid_processes_and_threads()
         at = mmap.mmap(-1, _AT.size)
         doomed = {}

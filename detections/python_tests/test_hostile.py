@@ -168,6 +168,29 @@ class Loading(unittest.TestCase):
         if importlib.util.find_spec("boto3") is None:
             self.assertIn("resource_lookup is not available", results[1][0]["error"]["message"])
 
+    def test_an_installed_aws_library_is_imported_when_it_is_used(self):
+        library = """
+            import sys
+            sys.imported_boto3 = True
+            def resource(name): return name
+            def client(name): return name
+            NAMES = ["a"]
+        """
+        source = """
+            import sys
+            import boto3
+            annotated = boto3.resource
+            at_first = hasattr(sys, "imported_boto3")
+            def rule(event):
+                before = hasattr(sys, "imported_boto3")
+                return eval(event["use"]) and not at_first and not before and sys.imported_boto3 and boto3.__file__.endswith("boto3.py")
+        """
+        uses = ["annotated('b') == 'b'", "boto3.client('b') == 'b'", "boto3.NAMES == ['a']", "__import__('importlib').import_module('boto3') is boto3 and boto3.NAMES"]
+        for use in uses:
+            with packs.Layer([source], helpers={"boto3": library}) as layer, Host(layer.path) as host:
+                results, _ = host.batch([("Test", json.dumps({"use": use}).encode(), [0])])
+            self.assertIn("match", results[0][0], use)
+
     def test_bad_simple_detection(self):
         self.check({"simple": {"Detection": [{"Key": "a", "Condition": "Nonsense", "Value": 1}]}}, "BadDetection")
 

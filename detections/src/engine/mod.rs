@@ -364,7 +364,7 @@ async fn compiled(
 ) -> Result<Native, EngineFault> {
     let fault = |reason| EngineFault::Native { reason };
     let compiled = tokio::task::spawn_blocking(move || {
-        serde_json::from_slice(&told).map(|told| Native::new(&told, &known, &settings))
+        serde_json::from_slice(&told).map(|told| Native::new(told, &known, &settings))
     });
     let compiled = compiled.await.map_err(|error| fault(error.to_string()))?;
     compiled.map_err(|error| fault(format!("what Python tells of the pack: {error}")))

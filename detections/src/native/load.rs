@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::constants::Constant;
 use super::memo::Memo;
 use super::program::{Detection, Mapping, Model, Output, Program, Step};
-use super::{Native, address, compile, raised, strptime};
+use super::{Native, address, compile, raised, strptime, syntax};
 use crate::engine::EngineSettings;
 use crate::pack::{DetectionKind, Pack, Severity};
 
@@ -45,7 +45,8 @@ impl Known {
 
 impl Native {
     /// Takes what Python told of a pack.
-    pub(crate) fn new(dump: &Json, pack: &Known, settings: &EngineSettings) -> Self {
+    pub(crate) fn new(mut dump: Json, pack: &Known, settings: &EngineSettings) -> Self {
+        syntax::give_trees(&mut dump);
         let none = serde_json::Map::new();
         let told = |what: &str| dump[what].as_object().unwrap_or(&none);
         let compiled = compile::Pack::new(told("functions"), told("tables"));

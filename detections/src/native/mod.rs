@@ -34,6 +34,7 @@ mod similarity;
 mod statements;
 mod store;
 mod strptime;
+mod syntax;
 mod tested;
 mod text;
 mod texts;

@@ -6,46 +6,36 @@ use std::hash::BuildHasher;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::value::{Done, Value};
 
 /// Elements from which on an index finds a text sooner than going through them.
 const INDEXED_FROM: usize = 16;
 
-/// What lies at a place of the index.
+/// Where a text is.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Half of the text's hash: most texts differ in it, so that they need not be looked at, and it says where the entry belongs.
+struct Place {
+    /// Half of the text's hash: most texts differ in it, so that they need not be looked at, and an index that grows finds its places by it.
     hash: u32,
-    /// Where in the items it is.
+    /// Its place among the items.
     item: u32,
 }
 
-/// Nothing lies there.
-const FREE: Entry = Entry {
-    hash: 0,
-    item: u32::MAX,
-};
-
-impl Entry {
-    fn is_free(self) -> bool {
-        self.item == FREE.item
+impl Place {
+    /// The table goes by the first bits and by the last ones.
+    fn whole(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
     }
-}
-
-/// A place of the index.
-enum Place {
-    Free(usize, u32),
-    Taken,
 }
 
 /// What a set holds, each once.
 #[derive(Debug)]
 pub(super) struct Elements<'e> {
     items: RefCell<ArenaVec<'e, Value<'e>>>,
-    /// Where in `items` each text is, at or behind the place that its hash gives. Its length is a power of two and more than twice
-    /// the number of elements, or 0: there is none.
-    index: RefCell<ArenaVec<'e, Entry>>,
+    /// The texts among the items, all or none.
+    index: RefCell<HashTable<Place, &'e Bump>>,
     /// Drawn for each set: events cannot be made to collide.
     hashes: RandomState,
 }
@@ -54,7 +44,7 @@ impl<'e> Elements<'e> {
     pub(super) fn new(arena: &'e Bump) -> Self {
         Self {
             items: RefCell::new(ArenaVec::new_in(arena)),
-            index: RefCell::new(ArenaVec::new_in(arena)),
+            index: RefCell::new(HashTable::new_in(arena)),
             hashes: RandomState::default(),
         }
     }
@@ -66,19 +56,27 @@ impl<'e> Elements<'e> {
     /// How many elements have to be looked at to find one.
     pub(super) fn looks(&self, wanted: &Value<'e>) -> usize {
         match wanted {
-            Value::Text(_) if !self.index.borrow().is_empty() => 1,
+            Value::Text(_) if self.is_indexed() => 1,
             _ => self.items.borrow().len(),
         }
     }
 
+    fn is_indexed(&self) -> bool {
+        self.items.borrow().len() >= INDEXED_FROM
+    }
+
     pub(super) fn contains(&self, wanted: &Value<'e>) -> Done<'e, bool> {
         let items = self.items.borrow();
-        let index = self.index.borrow();
         match wanted {
             // Only a text equals a text.
-            Value::Text(text) if !index.is_empty() => {
-                let (at, _) = self.at(&index, &items, text);
-                Ok(!index[at].is_free())
+            Value::Text(text) if items.len() >= INDEXED_FROM => {
+                let hash = self.hash(text);
+                let is_it = |place: &Place| place.hash == hash && is_at(&items, *place, text);
+                Ok(self
+                    .index
+                    .borrow()
+                    .find(Place::whole(hash), is_it)
+                    .is_some())
             }
             _ => {
                 for item in items.iter() {
@@ -93,91 +91,60 @@ impl<'e> Elements<'e> {
 
     /// Adds what is not in it yet.
     pub(super) fn insert(&self, value: Value<'e>) -> Done<'e, ()> {
-        let indexed = match value {
-            Value::Text(text) => self.free(text),
-            _ => None,
-        };
-        match indexed {
-            Some(Place::Taken) => return Ok(()),
-            Some(Place::Free(at, hash)) => {
-                let item = self.next();
-                self.index.borrow_mut()[at] = Entry { hash, item };
+        match value {
+            Value::Text(text) if self.is_indexed() => {
+                let mut items = self.items.borrow_mut();
+                if self.note(text, &items) {
+                    items.push(value);
+                }
+                return Ok(());
             }
-            None if self.contains(&value)? => return Ok(()),
-            None => {}
+            value if self.contains(&value)? => return Ok(()),
+            _ => {}
         }
-        self.items.borrow_mut().push(value);
-        let (elements, room) = (self.items.borrow().len(), self.index.borrow().len());
-        if elements * 2 > room && elements >= INDEXED_FROM {
-            self.index_all(elements * 4);
+        let mut items = self.items.borrow_mut();
+        items.push(value);
+        if items.len() == INDEXED_FROM {
+            for (place, item) in items.iter().enumerate() {
+                if let Value::Text(text) = item {
+                    self.note(text, &items[..place]);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Where the index has a text, or has room for it; `None` if there is no index.
-    fn free(&self, text: &str) -> Option<Place> {
-        let index = self.index.borrow();
-        if index.is_empty() {
-            return None;
+    /// Notes a text behind these items in the index; false if it is among them.
+    fn note(&self, text: &str, items: &[Value<'e>]) -> bool {
+        let hash = self.hash(text);
+        let is_it = |place: &Place| place.hash == hash && is_at(items, *place, text);
+        let mut index = self.index.borrow_mut();
+        match index.entry(Place::whole(hash), is_it, |place| Place::whole(place.hash)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                // No set of a gigabyte has so many elements.
+                let item = u32::try_from(items.len()).unwrap_or(u32::MAX);
+                free.insert(Place { hash, item });
+                true
+            }
         }
-        let (at, hash) = self.at(&index, &self.items.borrow(), text);
-        Some(if index[at].is_free() {
-            Place::Free(at, hash)
-        } else {
-            Place::Taken
-        })
     }
 
-    /// The place of the next element.
-    fn next(&self) -> u32 {
-        // No set of a gigabyte has so many elements.
-        u32::try_from(self.items.borrow().len()).unwrap_or(FREE.item)
+    fn hash(&self, text: &str) -> u32 {
+        #[allow(clippy::cast_possible_truncation)]
+        let half = self.hashes.hash_one(text) as u32;
+        half
     }
 
     /// Takes the only element, or nothing if there is none. So few are not in the index.
     pub(super) fn pop(&self) -> Option<Value<'e>> {
         self.items.borrow_mut().pop()
     }
+}
 
-    fn index_all(&self, room: usize) {
-        let items = self.items.borrow();
-        let mut index = self.index.borrow_mut();
-        let before: Vec<Entry> = index.drain(..).collect();
-        index.resize(room.next_power_of_two(), FREE);
-        if before.is_empty() {
-            for (place, item) in items.iter().enumerate() {
-                if let Value::Text(text) = item {
-                    let (at, hash) = self.at(&index, &items, text);
-                    let item = u32::try_from(place).unwrap_or(FREE.item);
-                    index[at] = Entry { hash, item };
-                }
-            }
-        }
-        let last = index.len() - 1;
-        for entry in before.into_iter().filter(|entry| !entry.is_free()) {
-            let mut at = entry.hash as usize & last;
-            while !index[at].is_free() {
-                at = (at + 1) & last;
-            }
-            index[at] = entry;
-        }
-    }
-
-    /// The place of the index in which a text is, or would be, and half of its hash, which is kept there.
-    fn at(&self, index: &[Entry], items: &[Value<'e>], text: &str) -> (usize, u32) {
-        let last = index.len() - 1;
-        #[allow(clippy::cast_possible_truncation)]
-        let hash = self.hashes.hash_one(text) as u32;
-        let mut at = hash as usize & last;
-        while !index[at].is_free() {
-            let there = || items.get(index[at].item as usize).and_then(Value::as_text);
-            if index[at].hash == hash && there() == Some(text) {
-                break;
-            }
-            at = (at + 1) & last;
-        }
-        (at, hash)
-    }
+fn is_at(items: &[Value<'_>], place: Place, text: &str) -> bool {
+    let item = items.get(place.item as usize);
+    item.and_then(Value::as_text) == Some(text)
 }
 
 #[cfg(test)]

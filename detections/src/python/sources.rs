@@ -11,7 +11,7 @@ macro_rules! sources {
 }
 
 sources![
-    "_panther_absent.py",
+    "_panther_aws.py",
     "_panther_conditions.py",
     "_panther_detection.py",
     "_panther_explain.py",
