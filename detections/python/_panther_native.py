@@ -180,7 +180,8 @@ class _Dump:
             return ["X", "a library's table"]
         name = str(id(value))
         if name not in self._tables:
-            self._tables[name] = self._value(value)
+            # The order of a set is nobody's: texts that begin alike lie together, so that going through them is quick.
+            self._tables[name] = [self._value(value)[0], [["K", item] for item in (sorted(value) if type(value) is set else value)]]
         return ["B", name]
 
     def _class(self, cls):

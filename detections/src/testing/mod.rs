@@ -78,9 +78,10 @@ pub async fn run(
     }
     let unchanged = known.len();
     let parts = (open.len() / WORTH_A_PART).clamp(1, settings.workers.max(1));
-    let parts = (0..parts).map(|part| open.iter().skip(part).step_by(parts).copied().collect());
-    let parts = parts.filter(|part: &BTreeSet<usize>| !part.is_empty());
-    let tested = parts.map(|part| share(pack, &settings, part, options, now));
+    // Neighbours stay together: they import the same.
+    let parts = open.chunks(open.len().div_ceil(parts).max(1));
+    let parts = parts.map(|part| part.iter().copied().collect());
+    let tested = parts.map(|part: BTreeSet<usize>| share(pack, &settings, part, options, now));
     let mut broken_helpers = Vec::new();
     for (reports, broken) in futures::future::try_join_all(tested).await? {
         known.extend(reports);

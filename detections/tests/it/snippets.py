@@ -322,6 +322,26 @@ except TypeError:
 #: templates
 return ["{} {}".format(event.get("text"), event.get("n")), "{0}-{1}-{0}".format("a", event.get("f")), "{x} {{}} {y}".format(x=1, y=event.get("flag")), "{:06f}".format(2.5), "{:.2f}|{:8.3f}|{:08.2f}".format(1.005, -2.5, -3.14159), "{:05d} {:3}".format(42, 7)]
 
+#: plain_templates
+one, other = event.get("text"), event.get("n")
+texts = ["{}{}".format(one, other), "{}:{}|".format(other, None), "a{}{}b".format(1.0, True), "{{}}{}".format(one), "{}{{{}}}".format(one, other), "".format(), "{}".format(event.get("list"))]
+try:
+    texts.append("{}{}".format(one))
+except IndexError:
+    texts.append("an index")
+try:
+    texts.append("{}{}".format(late, one))
+except UnboundLocalError:
+    texts.append("a name")
+changed = []
+texts.append("{}{}".format(changed, changed.append(1)))
+if not event:
+    late = 1
+return texts
+
+#: more_than_its_template
+return "{}".format(event.get("n"), event.get("text"))
+
 #: formats
 value = event.get("f")
 if isinstance(value, float):

@@ -1,5 +1,6 @@
 //! From what Python told of a pack (`_panther_native.py`) to a [`Program`]: names become slots or constants, whatever is not known becomes a hole.
 
+mod calls;
 mod expressions;
 mod functions;
 mod scope;
