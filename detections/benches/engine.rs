@@ -1,6 +1,6 @@
 //! How fast events pass the engine, by stream.
 //!
-//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -53,7 +53,7 @@ async fn measured(engine: &Engine, events: &[EventInput]) -> ([f64; 3], Evaluati
     let mut least = [f64::INFINITY; 3];
     let mut first = None;
     let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    let seconds = std::env::var("SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
+    let seconds = std::env::var("STREAM_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
     let (started, mut round) = (Instant::now(), 0);
     while round < rounds || started.elapsed() < Duration::from_secs(seconds) {
         round += 1;

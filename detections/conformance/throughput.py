@@ -19,7 +19,7 @@ import layer as layers
 
 CLOUDTRAIL = "AWS.CloudTrail"
 # For which this engine meets each stream, over and over: about as long as panther_core takes for its rounds, since a machine is now faster and now slower.
-SECONDS = "4"
+STREAM_SECONDS = "4"
 TESTED = (CLOUDTRAIL, "GitHub.Audit", "Okta.SystemLog", "GCP.AuditLog")
 
 
@@ -100,7 +100,7 @@ def main():
         core |= ask_streams(options.core_python, layer, work / "quiet", work, options.rounds)
         quiet.rename(work / "streams" / quiet.name)
         out = work / "out.json"
-        environment = {"PANTHER_PACK": options.pack, "STREAMS": str(work / "streams"), "PANTHER_PYTHON": options.core_python, "OUT": str(out), "SECONDS": SECONDS}
+        environment = {"PANTHER_PACK": options.pack, "STREAMS": str(work / "streams"), "PANTHER_PYTHON": options.core_python, "OUT": str(out), "STREAM_SECONDS": STREAM_SECONDS}
         ran = subprocess.run(options.bench, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if ran.returncode:
             sys.exit(f"the engine's bench did not run:\n{ran.stdout[-4000:]}")

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use futures::future::try_join;
 use futures::stream::FuturesOrdered;
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pool::Pool;
@@ -160,8 +160,7 @@ async fn in_rust(
         }
     };
     // Nothing of one hangs on another.
-    let all: Vec<_> = tests.iter().map(one).collect();
-    let mut tested = stream::iter(all).buffered(AT_ONCE);
+    let mut tested: FuturesOrdered<_> = tests.iter().map(one).collect();
     let mut said = Vec::with_capacity(tests.len());
     while let Some(one) = tested.try_next().await? {
         if one.is_none() && each == Each::BehindOthers {

@@ -17,7 +17,7 @@ pub(super) enum No {
 }
 
 /// The expressions of directives that are read here (CPython 3.11, Lib/_strptime.py). A directive that the running interpreter reads by another one is not.
-const KNOWN: &[(u8, &str)] = &[
+const KNOWN: [(u8, &str); 13] = [
     (b'd', r"(?P<d>3[0-1]|[1-2]\d|0[1-9]|[1-9]| [1-9])"),
     (b'f', r"(?P<f>[0-9]{1,6})"),
     (b'H', r"(?P<H>2[0-3]|[0-1]\d|\d)"),
@@ -44,17 +44,16 @@ const MONTHS: [&[u8]; 12] = [
 ];
 const DAYS: [&[u8]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
 
-/// The directives that the running interpreter reads as this does.
+/// The directives that the running interpreter reads as this does, in the order of [`KNOWN`].
 #[derive(Debug, Default)]
-pub(super) struct Directives(Vec<u8>);
+pub(super) struct Directives([bool; KNOWN.len()]);
 
 impl Directives {
     /// Of what Python told: each directive's expression.
     pub(super) fn told(expressions: &HashMap<&str, &str>) -> Self {
-        let same = KNOWN.iter().filter(|(directive, known)| {
-            expressions.get(char::from(*directive).to_string().as_str()) == Some(known)
-        });
-        Self(same.map(|(directive, _)| *directive).collect())
+        Self(KNOWN.map(|(directive, known)| {
+            expressions.get(char::from(directive).to_string().as_str()) == Some(&known)
+        }))
     }
 
     /// `strptime(text, format)`.
@@ -65,7 +64,7 @@ impl Directives {
         let mut reading = Reading {
             known: &self.0,
             text: text.as_bytes(),
-            given: [None; 128],
+            given: [None; KNOWN.len()],
         };
         let end = reading.matches(format.as_bytes(), 0)?.ok_or(No::Refused)?;
         if end < text.len() {
@@ -76,10 +75,15 @@ impl Directives {
 }
 
 struct Reading<'t> {
-    known: &'t [u8],
+    known: &'t [bool; KNOWN.len()],
     text: &'t [u8],
     /// What each directive took: from and to.
-    given: [Option<(usize, usize)>; 128],
+    given: [Option<(usize, usize)>; KNOWN.len()],
+}
+
+/// Where a directive is among the known ones.
+fn place(directive: u8) -> Option<usize> {
+    KNOWN.iter().position(|(known, _)| *known == directive)
 }
 
 impl Reading<'_> {
@@ -112,21 +116,21 @@ impl Reading<'_> {
         let Some((&directive, rest)) = rest.split_first() else {
             return Err(No::Unclear);
         };
-        if !self.known.contains(&directive) || self.given[usize::from(directive)].is_some() {
-            return Err(No::Unclear);
-        }
+        let place =
+            place(directive).filter(|place| self.known[*place] && self.given[*place].is_none());
+        let place = place.ok_or(No::Unclear)?;
         for length in lengths(directive, &self.text[at..])?.into_iter().flatten() {
-            self.given[usize::from(directive)] = Some((at, at + length));
+            self.given[place] = Some((at, at + length));
             if let Some(end) = self.matches(rest, at + length)? {
                 return Ok(Some(end));
             }
         }
-        self.given[usize::from(directive)] = None;
+        self.given[place] = None;
         Ok(None)
     }
 
     fn taken(&self, directive: u8) -> Option<&[u8]> {
-        let (from, to) = self.given[usize::from(directive)]?;
+        let (from, to) = self.given[place(directive)?]?;
         self.text.get(from..to)
     }
 
@@ -143,9 +147,7 @@ impl Reading<'_> {
                 .position(|name| taken.eq_ignore_ascii_case(name));
             place.and_then(|place| i64::try_from(place).ok())
         };
-        let both = |one: u8, two: u8| {
-            self.given[usize::from(one)].is_some() && self.given[usize::from(two)].is_some()
-        };
+        let both = |one: u8, two: u8| self.taken(one).is_some() && self.taken(two).is_some();
         // The one that stands last counts.
         if both(b'y', b'Y') || both(b'm', b'b') || both(b'H', b'I') {
             return Err(No::Unclear);
@@ -304,7 +306,7 @@ mod tests {
             .collect();
         let told = names
             .iter()
-            .zip(KNOWN)
+            .zip(&KNOWN)
             .map(|(name, (_, expression))| (name.as_str(), *expression))
             .collect();
         let moment = Directives::told(&told).read(text, format)?;
