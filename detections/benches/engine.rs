@@ -1,10 +1,11 @@
-//! How fast events pass the engine, by stream.
+//! How fast events pass the engine, by stream, and where the time goes.
 //!
 //! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -86,6 +87,56 @@ fn said(evaluation: &Evaluation, pack: &Pack) -> Vec<Value> {
     evaluation.verdicts.iter().map(answer).collect()
 }
 
+/// Events that are learnt from before the time of stages is taken, at least, and rounds over which it is.
+const LEARNT: usize = 800;
+const STAGED: u64 = 40;
+
+/// Where the time goes, in microseconds an event, in an engine that times each event and each rule, which takes time itself. And how many pairs of a round
+/// are left to Python, by rule and reason, and what one takes there.
+async fn staged(engine: &Engine, pack: &Pack, events: &[EventInput]) -> Value {
+    let round = || engine.evaluate(events, SystemTime::now(), &EmptyView);
+    for _ in 0..LEARNT.div_ceil(events.len()) {
+        round().await.unwrap();
+    }
+    let left = || {
+        let mut left = BTreeMap::new();
+        for cost in engine.costs() {
+            for (why, count) in cost.left_to_python {
+                left.insert((cost.detection, why), count);
+            }
+        }
+        left
+    };
+    let (before, left_before) = (engine.stages(), left());
+    let (mut pairs, mut in_python) = (0, 0);
+    for _ in 0..STAGED {
+        let statistics = round().await.unwrap().statistics;
+        pairs += statistics.pairs_called;
+        in_python += statistics.python_micros;
+    }
+    let (after, taken) = (engine.stages(), engine.stages().events - before.events);
+    let micros = |nanos: u64| nanos as f64 / 1000.0 / taken as f64;
+    let left: Vec<Value> = left()
+        .into_iter()
+        .filter_map(|((detection, why), count)| {
+            let before = left_before.get(&(detection, why.clone()));
+            let count = count - before.copied().unwrap_or(0);
+            let id = &pack.detections[detection].id;
+            (count > 0)
+                .then(|| json!({"rule": id, "why": why, "pairs": count as f64 / STAGED as f64}))
+        })
+        .collect();
+    json!({
+        "reading": micros(after.reading - before.reading),
+        "choosing": micros(after.choosing - before.choosing),
+        "rules": micros(after.rules - before.rules),
+        "python": in_python as f64 / taken as f64,
+        "python_pairs": pairs as f64 / STAGED as f64,
+        "python_pair": if pairs > 0 { in_python as f64 / pairs as f64 } else { 0.0 },
+        "left": left,
+    })
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let (Some(pack), Some(folder)) = (
@@ -99,7 +150,7 @@ async fn main() {
     let streams = streams(Path::new(&folder));
     let mut out = serde_json::Map::new();
     let only = std::env::var("ONLY").ok();
-    for (how, guards) in [("guarded", true), ("unguarded", false)] {
+    for (how, guards) in [("guarded", true), ("unguarded", false), ("staged", true)] {
         if only.as_deref().is_some_and(|only| only != how) {
             continue;
         }
@@ -109,11 +160,17 @@ async fn main() {
                 .into(),
             workers: 1,
             guards,
-            profile_one_in: u32::from(std::env::var_os("PROFILE").is_some()),
+            profile_one_in: u32::from(how == "staged"),
             ..EngineSettings::default()
         };
         let engine = Engine::start(settings, &pack).await.unwrap();
         for stream in &streams {
+            if how == "staged" {
+                let took = staged(&engine, &pack, &stream.events).await;
+                let of = out.entry(stream.name.clone()).or_insert_with(|| json!({}));
+                of[how] = took;
+                continue;
+            }
             let ([micros, native, python], evaluation) = measured(&engine, &stream.events).await;
             println!(
                 "{} {how}: {micros:.1} us an event ({native:.2} without Python, {python:.2} in it), {} verdicts, {:?}",
@@ -128,7 +185,7 @@ async fn main() {
         }
         for cost in engine.costs() {
             let id = &pack.detections[cost.detection].id;
-            if cost.spent.events > 0 {
+            if how == "staged" {
                 println!(
                     "{how} {:.2} ms, {} events, {:.0} ns each: {id}",
                     cost.spent.nanos as f64 / 1e6,

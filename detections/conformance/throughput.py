@@ -71,6 +71,24 @@ def ask_streams(core_python, layer, folder, work, rounds=1):
     return {name: ([of[name] for of in said], specs[name]) for name in streams}
 
 
+def tell_stages(ours):
+    """Where this engine's time goes, and what is left to Python."""
+    print("\nus an event by stage; reading, choosing and rules in a pass of its own, in which each rule is timed too, which takes some of it:\n")
+    print("| stream | reading | choosing the rules | rules and texts | Python | between them | all |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, of in ours.items():
+        staged, whole = of["staged"], of["guarded"]
+        between = whole["micros"] - whole["native_micros"] - whole["python_micros"]
+        stages = [staged["reading"], staged["choosing"], staged["rules"], staged["python"], between, whole["micros"]]
+        print(f"| {name} | " + " | ".join(f"{micros:.2f}" for micros in stages) + " |")
+    print("\npairs of event and rule that are left to Python, a round of each stream; Python's time is spread over those and what is looked at both ways:\n")
+    print("| stream | rule | why | pairs | us a pair |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, of in ours.items():
+        for left in of["staged"]["left"]:
+            print(f"| {name} | {left['rule']} | {left['why']} | {left['pairs']:.2f} | {of['staged']['python_pair']:.0f} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--pack", required=True)
@@ -121,6 +139,7 @@ def main():
                 if different:
                     good = False
                     compare.report({}, different, most=10)
+    tell_stages(ours)
     sys.exit(0 if good else 1)
 
 

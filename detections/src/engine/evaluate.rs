@@ -14,7 +14,7 @@ use super::verdict::{
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
 use super::{Engine, EngineFault, KeyValueView, Selection, stored};
-use crate::native::{Answer, Native, Rows, Site};
+use crate::native::{Answer, Clock, Native, Rows, Site, Stages};
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -228,6 +228,7 @@ impl Selection {
         let mut shadows = Vec::new();
         let mut raising = HashMap::new();
         let mut arena = bumpalo::Bump::with_capacity(ARENA_BEGUN);
+        let mut stages = Stages::default();
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
             evaluation.statistics.pairs += self.index.rules(&input.log_type) as u64;
@@ -235,7 +236,10 @@ impl Selection {
                 arena = bumpalo::Bump::new();
             }
             arena.reset();
+            let timed = self.native.as_ref().is_some_and(Native::is_timed_next);
+            let mut clock = Clock::begin(timed, &mut stages);
             let read = crate::event::read(&arena, &input.json).ok();
+            clock.ended(&mut stages.reading);
             let log_type = input.log_type.as_str();
             let mut rules = match (&self.native, read) {
                 (Some(native), Some(read)) => {
@@ -248,6 +252,7 @@ impl Selection {
                 }
                 _ => self.index.candidates_of(log_type, read),
             };
+            clock.ended(&mut stages.choosing);
             rules.retain(|rule| match self.broken.get(rule) {
                 Some(error) => {
                     evaluation
@@ -273,6 +278,7 @@ impl Selection {
                     }
                 };
                 let left = decide(native, &arena, &input.log_type, read, &rules, &rows, take);
+                clock.ended(&mut stages.rules);
                 rules = left.python;
                 let sites = left.raising.into_iter();
                 raising.extend(sites.map(|(rule, site)| ((event, rule), site)));
@@ -300,6 +306,9 @@ impl Selection {
             evaluation.statistics.pairs_called += rules.len() as u64;
             evaluation.statistics.events_called += 1;
             jobs.push(Job::of(event, input, rules));
+        }
+        if let Some(native) = &self.native {
+            native.took(&stages);
         }
         evaluation.statistics.native_micros =
             u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -32,8 +32,8 @@ pub use verdict::{
 pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
 
 use crate::guard::{Guard, Index};
-pub use crate::native::Spent;
 use crate::native::{Known, Native};
+pub use crate::native::{Spent, Stages};
 use crate::pack::{Detection, Pack, Test};
 use pool::Pool;
 use worker::{Ended, Store};
@@ -238,7 +238,14 @@ impl Engine {
         costs
     }
 
-    /// Of how many events one is timed for [`Engine::costs`]; 0: none.
+    /// Where the time of those events went before Python had any part in it.
+    #[must_use]
+    pub fn stages(&self) -> Stages {
+        let native = self.selection.native.as_ref();
+        native.map(Native::stages).unwrap_or_default()
+    }
+
+    /// Of how many events one is timed for [`Engine::costs`] and [`Engine::stages`]; 0: none.
     #[must_use]
     pub fn profile_one_in(&self) -> u32 {
         self.settings.profile_one_in

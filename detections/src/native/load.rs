@@ -121,6 +121,7 @@ impl Native {
             left: Mutex::default(),
             errors: raised::Errors::default(),
             spent: Mutex::default(),
+            stages: Mutex::default(),
             profile_one_in: settings.profile_one_in.into(),
             looks: AtomicU64::new(0),
         }

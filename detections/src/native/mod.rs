@@ -31,6 +31,7 @@ mod raised;
 mod run;
 mod sets;
 mod similarity;
+mod stages;
 mod statements;
 mod store;
 mod strptime;
@@ -58,6 +59,8 @@ use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::Program;
 pub(crate) use raised::Site;
+pub(crate) use stages::Clock;
+pub use stages::Stages;
 pub(crate) use store::Rows;
 pub(crate) use tested::{InRust, TestEvent};
 use value::Stop;
@@ -77,6 +80,8 @@ pub(crate) struct Native {
     errors: raised::Errors,
     /// What rules have cost on those events of which it was taken.
     spent: Mutex<BTreeMap<u32, Spent>>,
+    /// Where the time of those events went.
+    stages: Mutex<Stages>,
     profile_one_in: u64,
     /// Events and pairs of which it could have been taken.
     looks: AtomicU64,
@@ -130,6 +135,24 @@ impl Native {
                 .looks
                 .fetch_add(1, Ordering::Relaxed)
                 .is_multiple_of(self.profile_one_in)
+    }
+
+    /// Whether it is taken of the event that comes next, as far as no other thread takes one before.
+    pub(crate) fn is_timed_next(&self) -> bool {
+        let looks = self.looks.load(Ordering::Relaxed);
+        self.profile_one_in > 0 && looks.is_multiple_of(self.profile_one_in)
+    }
+
+    /// Adds where the time of some events went.
+    pub(crate) fn took(&self, stages: &Stages) {
+        if stages.events > 0 {
+            self.stages.lock().add(stages);
+        }
+    }
+
+    /// Where the time went of those events of which it was taken.
+    pub(crate) fn stages(&self) -> Stages {
+        *self.stages.lock()
     }
 
     /// How often each rule was left to Python, and why.

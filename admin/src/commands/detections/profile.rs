@@ -88,21 +88,27 @@ impl Profile {
             .iter()
             .map(|cost| told(&pack, cost, &evaluation))
             .collect();
-        let rules = engine.rules(log_type);
+        let (rules, stages) = (engine.rules(log_type), engine.stages());
         engine.stop().await;
         let statistics = evaluation.statistics;
         let in_python = statistics.python_micros as f64 / events.len() as f64;
+        let stage = |nanos: u64| nanos as f64 / 1e3 / stages.events.max(1) as f64;
+        let (reading, choosing) = (stage(stages.reading), stage(stages.choosing));
+        let in_rules = stage(stages.rules);
         let answer = Answer::of(json!({
             "events": events.len(),
             "rules": rules,
             "microsPerEvent": micros,
             "microsInPythonPerEvent": in_python,
+            "microsReadingPerEvent": reading,
+            "microsChoosingRulesPerEvent": choosing,
+            "microsInRulesPerEvent": in_rules,
             "statistics": statistics,
             "detections": self.shown(&costs),
         }));
         context.screen.show(&answer, |look| {
             format!(
-                "{} events, {rules} rules of {}: {micros:.1} us an event, {in_python:.1} of them in Python; a rule looked at an event {} times in Rust, {} times in Python\n\n{}",
+                "{} events, {rules} rules of {}: {micros:.1} us an event: {reading:.1} to read it, {choosing:.1} to choose the rules, {in_rules:.1} in rules, {in_python:.1} in Python; a rule looked at an event {} times in Rust, {} times in Python\n\n{}",
                 events.len(),
                 clean(log_type),
                 statistics.pairs_native,
