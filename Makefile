@@ -126,7 +126,7 @@ conformance: $(CORE)/ready
 	@test -n "$(PACK)" || { echo "say which pack: make conformance PACK=<panther-analysis folder> [SAMPLES=<folder>]"; exit 2; }
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
 	@$(CORE)/bin/python detections/conformance/wall_time.py --pack "$(PACK)" --tool $(CORE)/bin/panther_analysis_tool --pantherctl $(TARGET)/demo/pantherctl --python $(CORE)/bin/python
-	@PANTHER_PACK="$(abspath $(PACK))" $(CARGO) test --quiet --release -p panther-detections --lib -- syntax >/dev/null
+	@said=$$(PANTHER_PACK="$(abspath $(PACK))" $(CARGO) test --quiet --release -p panther-detections --lib -- syntax 2>&1) || { echo "$$said"; exit 1; }
 	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
 	@$(TARGET)/demo/pantherctl detections compare "$(PACK)" --each 20 --seed $(MUTATIONS_SEED) --python $(CORE)/bin/python
 	@PANTHER_PACK="$(abspath $(PACK))" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" MINUTES=$(HOSTILE_MINUTES) $(CARGO) run --quiet --release -p panther-detections --example hostile

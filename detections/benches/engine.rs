@@ -114,7 +114,8 @@ async fn staged(engine: &Engine, pack: &Pack, events: &[EventInput]) -> Value {
         pairs += statistics.pairs_called;
         in_python += statistics.python_micros;
     }
-    let (after, taken) = (engine.stages(), engine.stages().events - before.events);
+    let after = engine.stages();
+    let taken = after.events - before.events;
     let micros = |nanos: u64| nanos as f64 / 1000.0 / taken as f64;
     let left: Vec<Value> = left()
         .into_iter()
@@ -131,7 +132,6 @@ async fn staged(engine: &Engine, pack: &Pack, events: &[EventInput]) -> Value {
         "choosing": micros(after.choosing - before.choosing),
         "rules": micros(after.rules - before.rules),
         "python": in_python as f64 / taken as f64,
-        "python_pairs": pairs as f64 / STAGED as f64,
         "python_pair": if pairs > 0 { in_python as f64 / pairs as f64 } else { 0.0 },
         "left": left,
     })

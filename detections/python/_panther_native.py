@@ -145,7 +145,7 @@ class _Dump:
 
     def _describe(self, name, function):
         code = function.__code__
-        if not self._read(code.co_filename):
+        if not self._tell_file(code.co_filename):
             del self._functions[name]
             return
         named = _names(code)
@@ -181,7 +181,8 @@ class _Dump:
         name = str(id(value))
         if name not in self._tables:
             # The order of a set is nobody's: texts that begin alike lie together, so that going through them is quick.
-            self._tables[name] = [self._value(value)[0], [["K", item] for item in (sorted(value) if type(value) is set else value)]]
+            form, items = ("S", sorted(value)) if type(value) is set else ("L", value)
+            self._tables[name] = [form, [["K", item] for item in items]]
         return ["B", name]
 
     def _class(self, cls):
@@ -217,8 +218,8 @@ class _Dump:
             return ["N", module.__name__]
         return ["P", {one: self._value(vars(module)[one]) for one in named if one in vars(module)}]
 
-    def _read(self, path):
-        """Whether the text of a file is told, or can be: one with half a character has no form."""
+    def _tell_file(self, path):
+        """Tell the text of a file, if it has a form: one with half a character has none. Whether it has."""
         if path not in self._files:
             source = _panther_simple.SOURCES.get(path)
             if source is None:

@@ -69,7 +69,7 @@ impl<'e> Elements<'e> {
         let items = self.items.borrow();
         match wanted {
             // Only a text equals a text.
-            Value::Text(text) if items.len() >= INDEXED_FROM => {
+            Value::Text(text) if self.is_indexed() => {
                 let hash = self.hash(text);
                 let is_it = |place: &Place| place.hash == hash && is_at(&items, *place, text);
                 Ok(self

@@ -62,9 +62,14 @@ pub(super) fn give_trees(told: &mut Json) {
         tracing::error!("the code of the pack could not be read: Python evaluates all of it");
     }
     for (keys, tree) in found.into_iter().flatten() {
-        for key in keys {
+        // A file that goes by two module names has its functions twice.
+        let Some((last, others)) = keys.split_last() else {
+            continue;
+        };
+        for key in others {
             functions[key]["tree"] = tree.clone();
         }
+        functions[last]["tree"] = tree;
     }
     functions.retain(|_, function| function.get("tree").is_some());
 }
