@@ -19,3 +19,4 @@ mod native;
 pub mod pack;
 mod python;
 pub mod testing;
+mod threads;

@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Problem;
+use crate::threads::side_by_side;
 
 /// How large a pack may be. The public pack has about 2,700 files and 9 MB of YAML and Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +42,16 @@ pub(crate) struct Files {
     pub(crate) others: BTreeSet<String>,
     /// Files that should be text and are not.
     pub(crate) problems: Vec<Problem>,
-    total: u64,
 }
 
 impl Files {
     pub(crate) fn from_path(path: &Path, limits: &Limits) -> Result<Self, Problem> {
         let metadata = std::fs::metadata(path)
             .map_err(|error| problem(path.display(), format!("cannot be opened: {error}")))?;
-        let mut files = Self::default();
         if metadata.is_dir() {
-            files.walk(path, "", limits)?;
-        } else if metadata.len() > limits.zip_bytes {
+            return Self::from_folder(path, limits);
+        }
+        if metadata.len() > limits.zip_bytes {
             return Err(problem(
                 path.display(),
                 format!(
@@ -59,13 +60,10 @@ impl Files {
                     limits.zip_bytes
                 ),
             ));
-        } else {
-            let bytes = std::fs::read(path)
-                .map_err(|error| problem(path.display(), format!("cannot be read: {error}")))?;
-            return Self::from_zip(&bytes, limits)
-                .map_err(|inner| problem(path.display(), inner.to_string()));
         }
-        Ok(files)
+        let bytes = std::fs::read(path)
+            .map_err(|error| problem(path.display(), format!("cannot be read: {error}")))?;
+        Self::from_zip(&bytes, limits).map_err(|inner| problem(path.display(), inner.to_string()))
     }
 
     pub(crate) fn from_zip(bytes: &[u8], limits: &Limits) -> Result<Self, Problem> {
@@ -86,6 +84,7 @@ impl Files {
             return Err(too_many(limits));
         }
         let mut files = Self::default();
+        let mut total = 0;
         for index in 0..archive.len() {
             let entry = archive.by_index(index).map_err(broken)?;
             let name = entry.name().to_owned();
@@ -96,71 +95,45 @@ impl Files {
                 continue;
             }
             let relative = relative.to_string_lossy().replace('\\', "/");
-            files.take(relative, entry, limits)?;
+            let bytes = match is_text(&relative) {
+                true => bytes_of(&relative, entry, limits)?,
+                false => Vec::new(),
+            };
+            total += bytes.len() as u64;
+            within(&relative, total, limits)?;
+            files.take(relative, bytes);
         }
         Ok(files)
     }
 
-    fn walk(&mut self, root: &Path, relative: &str, limits: &Limits) -> Result<(), Problem> {
-        let folder = root.join(relative);
-        let unreadable =
-            |error: std::io::Error| problem(folder.display(), format!("cannot be read: {error}"));
-        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let kind = entry.file_type().map_err(unreadable)?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            let path = if relative.is_empty() {
-                name
-            } else {
-                format!("{relative}/{name}")
-            };
-            if skipped(&path) {
-                continue;
-            }
-            if kind.is_dir() {
-                self.walk(root, &path, limits)?;
-            } else if kind.is_file() {
-                let file = std::fs::File::open(entry.path())
+    fn from_folder(folder: &Path, limits: &Limits) -> Result<Self, Problem> {
+        let mut found = Vec::new();
+        walk(folder, "", limits, &mut found)?;
+        let total = AtomicU64::new(0);
+        let read = side_by_side(found, |path| {
+            let mut bytes = Vec::new();
+            if is_text(&path) {
+                let file = std::fs::File::open(folder.join(&path))
                     .map_err(|error| problem(&path, format!("cannot be opened: {error}")))?;
-                self.take(path, file, limits)?;
+                bytes = bytes_of(&path, file, limits)?;
+                let before = total.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                within(&path, before + bytes.len() as u64, limits)?;
             }
+            Ok((path, bytes))
+        });
+        let mut files = Self::default();
+        for read in read {
+            let (path, bytes) = read?;
+            files.take(path, bytes);
         }
-        Ok(())
+        Ok(files)
     }
 
-    fn take(&mut self, path: String, content: impl Read, limits: &Limits) -> Result<(), Problem> {
-        if self.texts.len() + self.others.len() >= limits.files {
-            return Err(too_many(limits));
-        }
+    /// Takes in a file with its bytes, which matter of a text alone.
+    fn take(&mut self, path: String, bytes: Vec<u8>) {
         if !is_text(&path) {
             self.others.insert(path);
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        content
-            .take(limits.file_bytes + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| problem(&path, format!("cannot be read: {error}")))?;
-        if bytes.len() as u64 > limits.file_bytes {
-            return Err(problem(
-                path,
-                format!(
-                    "larger than the {} bytes that a file may have",
-                    limits.file_bytes
-                ),
-            ));
-        }
-        self.total += bytes.len() as u64;
-        if self.total > limits.total_bytes {
-            return Err(problem(
-                path,
-                format!(
-                    "with it the pack is larger than {} bytes",
-                    limits.total_bytes
-                ),
-            ));
+            return;
         }
         match String::from_utf8(bytes) {
             Ok(text) => {
@@ -176,12 +149,79 @@ impl Files {
                     .push(problem(path, format!("not UTF-8 from byte {at} on")));
             }
         }
-        Ok(())
     }
 
     pub(crate) fn contains(&self, path: &str) -> bool {
         self.texts.contains_key(path) || self.others.contains(path)
     }
+}
+
+/// The paths of a folder's files, those of its folders included.
+fn walk(
+    root: &Path,
+    relative: &str,
+    limits: &Limits,
+    found: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let folder = root.join(relative);
+    let unreadable =
+        |error: std::io::Error| problem(folder.display(), format!("cannot be read: {error}"));
+    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let kind = entry.file_type().map_err(unreadable)?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        let path = if relative.is_empty() {
+            name
+        } else {
+            format!("{relative}/{name}")
+        };
+        if skipped(&path) {
+            continue;
+        }
+        if kind.is_dir() {
+            walk(root, &path, limits, found)?;
+        } else if kind.is_file() {
+            if found.len() >= limits.files {
+                return Err(too_many(limits));
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(path: &str, content: impl Read, limits: &Limits) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    content
+        .take(limits.file_bytes + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| problem(path, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > limits.file_bytes {
+        return Err(problem(
+            path,
+            format!(
+                "larger than the {} bytes that a file may have",
+                limits.file_bytes
+            ),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Whether the texts with this one, so many bytes together, are not too much.
+fn within(path: &str, total: u64, limits: &Limits) -> Result<(), Problem> {
+    if total > limits.total_bytes {
+        return Err(problem(
+            path,
+            format!(
+                "with it the pack is larger than {} bytes",
+                limits.total_bytes
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn is_text(path: &str) -> bool {

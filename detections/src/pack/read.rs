@@ -10,6 +10,7 @@ use super::files::Files;
 use super::items::{Item, Reader, joined};
 use super::types::{Pack, Problem};
 use super::{check, yaml};
+use crate::threads::side_by_side;
 
 /// Folders of the public pack whose YAML files are examples and scenarios for its own tooling, not items.
 const NOT_ITEMS: [&str; 2] = ["templates", "test_scenarios"];
@@ -29,27 +30,19 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
     let mut ignored_files = Vec::new();
     let mut items = items(files, &mut ignored_files, &mut problems);
     derive(&mut items, &mut problems);
-    let mut reader = Reader {
-        files,
-        problems,
-        pack: Pack {
-            version: String::new(),
-            detections: Vec::new(),
-            globals: Vec::new(),
-            data_models: Vec::new(),
-            packs: Vec::new(),
-            unevaluated: Vec::new(),
-            ignored_files,
-        },
+    let is_empty = items.is_empty();
+    let mut pack = Pack {
+        ignored_files,
+        ..Pack::default()
     };
-    for item in &items {
-        reader.item(item);
+    for (of, mut read) in side_by_side(items, |item| read(files, &item)) {
+        problems.extend(of);
+        pack.detections.append(&mut read.detections);
+        pack.globals.append(&mut read.globals);
+        pack.data_models.append(&mut read.data_models);
+        pack.packs.append(&mut read.packs);
+        pack.unevaluated.append(&mut read.unevaluated);
     }
-    let Reader {
-        mut problems,
-        mut pack,
-        ..
-    } = reader;
     pack.detections.sort_by(|a, b| a.id.cmp(&b.id));
     pack.globals.sort_by(|a, b| a.id.cmp(&b.id));
     pack.data_models.sort_by(|a, b| a.id.cmp(&b.id));
@@ -57,7 +50,7 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
     pack.unevaluated
         .sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
     check::whole(&pack, &mut problems);
-    if problems.is_empty() && items.is_empty() {
+    if problems.is_empty() && is_empty {
         problems.push(Problem {
             file: "pack".to_owned(),
             key: None,
@@ -73,18 +66,31 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
         problems.dedup();
         return Err(problems);
     }
-    let versions = side_by_side(&pack.detections, content_hash);
-    for (detection, version) in pack.detections.iter_mut().zip(versions) {
-        detection.version = version;
-    }
+    // A detection's own version stands for all of it.
+    let detections = pack.detections.iter();
+    let detections: Vec<_> = detections.map(|of| (&of.id, &of.version)).collect();
     pack.version = content_hash(&(
-        &pack.detections,
+        &detections,
         &pack.globals,
         &pack.data_models,
         &pack.packs,
         &pack.unevaluated,
     ));
     Ok(pack)
+}
+
+/// The problems of one item, and a pack of that item alone.
+fn read(files: &Files, item: &Item) -> (Vec<Problem>, Pack) {
+    let mut reader = Reader {
+        files,
+        problems: Vec::new(),
+        pack: Pack::default(),
+    };
+    reader.item(item);
+    for detection in &mut reader.pack.detections {
+        detection.version = content_hash(detection);
+    }
+    (reader.problems, reader.pack)
 }
 
 /// The first 128 bits of SHA-256 over the JSON form, as 32 hex digits.
@@ -112,7 +118,7 @@ fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) 
         }
         documents.push((path, text.as_str()));
     }
-    for (path, read) in side_by_side(&documents, |(path, text)| (*path, yaml::read(text))) {
+    for (path, read) in side_by_side(documents, |(path, text)| (path, yaml::read(text))) {
         match read {
             Ok(Value::Object(map)) if map.contains_key("AnalysisType") => items.push(Item {
                 file: path.clone(),
@@ -128,24 +134,6 @@ fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) 
     }
     ignored.sort();
     items
-}
-
-/// Threads that a pack is read by at most: more of them have too little each.
-const MOST_THREADS: usize = 8;
-
-/// `make` of each, in their order, by as many threads as there are processors: YAML is most of what reading a pack takes.
-fn side_by_side<T: Sync, R: Send>(of: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = of.len().div_ceil(threads.min(MOST_THREADS)).max(1);
-    std::thread::scope(|scope| {
-        let started: Vec<_> = of
-            .chunks(share)
-            .map(|chunk| scope.spawn(|| chunk.iter().map(&make).collect::<Vec<R>>()))
-            .collect();
-        let made = started.into_iter().map(std::thread::ScopedJoinHandle::join);
-        made.flat_map(|made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
 }
 
 /// Completes each derived detection (`BaseDetection: id`) by the keys of its base that it does not set itself.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A whole pack, checked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pack {
     /// Hash of everything that can change a verdict or a test: the same content has the same version wherever it was read from. 32 hex digits.
     pub version: String,

@@ -19,6 +19,7 @@ use super::names::{Builtin, Class, error_classes};
 use super::pattern::Pattern;
 use super::program::{Function, Written};
 use super::value::OwnError;
+use crate::threads::side_by_side;
 use functions::Compiler;
 
 /// Everything that the functions of a pack share while they are compiled.
@@ -269,10 +270,7 @@ impl<'d> Pack<'d> {
 
     /// All functions, in the order of their places.
     pub(super) fn functions(&self) -> Vec<Function> {
-        self.dump
-            .values()
-            .map(|entry| self.function(entry))
-            .collect()
+        side_by_side(self.dump.values().collect(), |entry| self.function(entry))
     }
 
     fn function(&self, entry: &'d Json) -> Function {

@@ -9,17 +9,16 @@ mod formatted;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
-use std::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ruff_python_ast::{ExceptHandler, Identifier, Stmt};
 use serde_json::Value as Json;
 
+use crate::threads::side_by_side;
 use statements::definition;
 
 /// Statements and expressions inside each other. Beyond it a function is left to Python: compiling it and letting go of it would take much of a stack.
 const DEEPEST: u32 = 90;
-/// For the parser's own tree of a file, which is let go level by level. Python compiles some thousand levels.
-const STACK: usize = 64 << 20;
 /// What the parser makes of half a character. Rust's texts have none, so what is written in code with one is for Python.
 const REPLACED: char = '\u{fffd}';
 
@@ -44,23 +43,18 @@ pub(super) fn give_trees(told: &mut Json) {
             of_place.push(key.clone());
         }
     }
-    let read = || {
+    let found = side_by_side(wanted.iter().collect(), |(file, wanted)| {
         let mut found = Vec::new();
-        for (file, wanted) in &wanted {
-            if let Some(source) = files[file].as_str() {
-                in_file(source, |place| wanted.get(place), &mut found);
-            }
+        let source = files[file].as_str().unwrap_or_default();
+        // Whatever the parser meets, it is this file's matter.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            in_file(source, |place| wanted.get(place), &mut found);
+        }));
+        if read.is_err() {
+            tracing::error!(file, "the file could not be read: Python evaluates it");
         }
         found
-    };
-    let found = thread::scope(|scope| {
-        let reader = thread::Builder::new().stack_size(STACK);
-        let reader = reader.spawn_scoped(scope, read).ok()?;
-        reader.join().ok()
     });
-    if found.is_none() {
-        tracing::error!("the code of the pack could not be read: Python evaluates all of it");
-    }
     for (keys, tree) in found.into_iter().flatten() {
         // A file that goes by two module names has its functions twice.
         let Some((last, others)) = keys.split_last() else {
