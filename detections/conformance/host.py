@@ -86,6 +86,7 @@ class Host:
         self.template = Peer(self._listener.accept()[0])
         assert self.template.hello["token"] == token
         started = time.perf_counter()
+        self.template.send({"op": "load"})
         self.loaded = self.template.receive(load_timeout)
         self.load_seconds = time.perf_counter() - started
         self._workers = 0

@@ -4,10 +4,11 @@ The pack's AWS helpers import `boto3` at their top, for a look-up of resources t
 missing library must not take with it every rule that shares the helper: the stand-ins import, and say what
 is not there when they are called. An installed one takes as long to import as half of the pack to load, and
 its memory in every worker: so it is imported when something of it is called, or asked for.
+
+The finders have no base class: `importlib.abc` imports thirty modules.
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 
@@ -24,7 +25,7 @@ def _refuse(*_args, **_kwargs):
     )
 
 
-class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Absent:
     """Finds what is not installed: asked after everything else."""
 
     def find_spec(self, fullname, _path=None, _target=None):
@@ -43,7 +44,7 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 setattr(module, name, type(name, (Exception,), {}))
 
 
-class Later(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Later:
     """Finds an installed `boto3`, and imports it once it is used: asked before everything else."""
 
     def __init__(self):

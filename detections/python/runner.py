@@ -1,6 +1,6 @@
 """Entry point: `runner.py --socket PATH --layer FOLDER --token TOKEN [--tell] [--guards]`.
 
-This process is the template: it loads a pack once, tells the host what came of it, and forks workers,
+This process is the template: it loads a pack once, when it is told that the pack is there, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host themselves. Standard library only.
 """
 
@@ -163,6 +163,9 @@ def main():
         connection.send(
             {"op": "hello", "role": "template", "token": arguments.token, "pid": os.getpid(), "worker": None}
         )
+        if arguments.tell:
+            import _panther_native  # noqa: F401 (now, while the pack may still be read)
+        connection.receive()  # `load`
         pack = _panther_pack.Pack(arguments.layer)
         pack.load()
         loaded, native = loaded_message(pack, arguments)

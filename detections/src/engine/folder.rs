@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::EngineFault;
-use super::layer::Content;
+use super::layer::{self, Content};
 
 const PREFIX: &str = "engine-";
 /// Locked as long as the engine lives, so that another one can tell whether it still does.
@@ -16,16 +16,16 @@ const LOCK: &str = "lock";
 const UNFINISHED: Duration = Duration::from_secs(600);
 
 /// Removed, off the async threads, when the engine ends; by the next engine, if it was killed.
+#[derive(Debug)]
 pub(super) struct Folder {
     folder: Option<tempfile::TempDir>,
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder, readable by its owner alone, with the layer in it, and removes the folders of
-    /// engines that were killed.
-    pub(super) async fn new(parent: PathBuf, content: Content) -> Result<Self, EngineFault> {
-        let made = tokio::task::spawn_blocking(move || {
+    /// Makes the folder, readable by its owner alone, with a layer in it that has our own modules alone, and removes the folders of engines that were killed.
+    pub(super) async fn new(parent: PathBuf) -> Result<Self, EngineFault> {
+        written(move || {
             sweep(&parent);
             let folder = tempfile::Builder::new()
                 .prefix(PREFIX)
@@ -39,18 +39,19 @@ impl Folder {
                 "locking {}",
                 folder.path().display()
             )))?;
-            content.write(&folder.path().join("layer"))?;
+            layer::write_runtime(&folder.path().join("layer"))?;
             Ok(Self {
                 folder: Some(folder),
                 _lock: lock,
             })
-        });
-        made.await.unwrap_or_else(|error| {
-            Err(EngineFault::Io {
-                doing: "writing the layer".to_owned(),
-                source: io::Error::other(error),
-            })
         })
+        .await
+    }
+
+    /// Writes what of a pack goes into the layer.
+    pub(super) async fn fill(&self, content: Content) -> Result<(), EngineFault> {
+        let layer = self.layer();
+        written(move || content.write(&layer)).await
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -84,6 +85,19 @@ impl Drop for Folder {
             Err(_) => drop(folder),
         }
     }
+}
+
+/// Writes off the async threads.
+async fn written<T: Send + 'static>(
+    write: impl FnOnce() -> Result<T, EngineFault> + Send + 'static,
+) -> Result<T, EngineFault> {
+    let written = tokio::task::spawn_blocking(write).await;
+    written.unwrap_or_else(|error| {
+        Err(EngineFault::Io {
+            doing: "writing the layer".to_owned(),
+            source: io::Error::other(error),
+        })
+    })
 }
 
 /// A locked file in the folder. It gets its name once it is locked: nobody finds it unlocked.

@@ -1,35 +1,28 @@
-//! The template process and the task that owns it: it starts Python, lets workers be forked, and ends all of them.
+//! The task that owns a template which has loaded a pack: it lets workers be forked, and ends all of them.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::folder::Folder;
+use super::interpreter::Interpreter;
 use super::layer;
-use super::wire::{FromPython, Hello, Limits, Loaded, Role, ToPython, Wire};
+use super::template::{Greeting, Template, greet, template_connection};
+use super::wire::{FromPython, Limits, Loaded, Role, ToPython, Wire};
 use super::worker::Worker;
 use super::{EngineFault, EngineSettings};
 
-/// Time in which a process that connects must say who it is.
-const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Time in which a forked worker must have connected.
 const FORK_TIME: Duration = Duration::from_secs(30);
 /// Time that the template has for ending by itself when told to.
 const QUIT_TIME: Duration = Duration::from_secs(2);
-/// Bytes kept of what the template writes to its error output.
-const KEPT_OUTPUT: usize = 8 << 10;
 /// Forks asked for and not yet answered.
 const PENDING_FORKS: usize = 256;
 
@@ -46,24 +39,25 @@ enum Request {
 }
 
 impl Host {
-    /// Writes the layer, starts the template and waits until it has loaded the pack. Gives what came of it, and what Python tells of its code for
-    /// [`crate::native`], as JSON.
+    /// Has an interpreter load what a layer holds. Gives what came of it, and what Python tells of its code for [`crate::native`], as JSON.
     pub(super) async fn start(
-        settings: &EngineSettings,
+        interpreter: Interpreter,
         content: layer::Content,
     ) -> Result<(Self, Loaded, Bytes), EngineFault> {
-        let folder = Folder::new(settings.work_dir.clone(), content).await?;
-        let socket = folder.path().join("engine.sock");
-        let listener = UnixListener::bind(&socket).map_err(EngineFault::io(format!(
-            "listening on {} (the work folder's path may be too long for a socket)",
-            socket.display()
-        )))?;
-        let token = format!("{:032x}", rand::random::<u128>());
-        let mut template = Template::spawn(settings, &folder, &socket, &token)?;
+        let Interpreter {
+            settings,
+            folder,
+            listener,
+            token,
+            mut template,
+        } = interpreter;
+        folder.fill(content).await?;
         let deadline = tokio::time::sleep(settings.load_time);
         tokio::pin!(deadline);
-        let started = async {
+        let loads = async {
             let mut wire = template_connection(&listener, &token).await?;
+            let told = wire.send(&ToPython::Load).await;
+            told.map_err(|error| error.to_string())?;
             match wire.receive().await {
                 Ok(FromPython::Loaded(loaded)) => match wire.receive_body().await {
                     Ok(native) => Ok((wire, *loaded, native)),
@@ -74,8 +68,8 @@ impl Host {
             }
         };
         let outcome = tokio::select! {
-            outcome = started => outcome,
-            status = template.child.wait() => Err(match status {
+            outcome = loads => outcome,
+            status = template.ended() => Err(match status {
                 Ok(status) => format!("{} ended with {status} before the pack was loaded", settings.python.display()),
                 Err(error) => error.to_string(),
             }),
@@ -90,7 +84,7 @@ impl Host {
         };
         let (requests, inbox) = mpsc::channel(PENDING_FORKS);
         let owner = Owner {
-            settings: settings.clone(),
+            settings,
             folder,
             listener,
             token,
@@ -143,155 +137,6 @@ impl Drop for Host {
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }
-    }
-}
-
-/// Accepts connections until the template has said hello; others are turned away.
-async fn template_connection(listener: &UnixListener, token: &str) -> Result<Wire, String> {
-    loop {
-        let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
-        if let Some(Greeting { wire, hello, .. }) = greet(stream, token.to_owned()).await
-            && hello.role == Role::Template
-        {
-            return Ok(wire);
-        }
-    }
-}
-
-struct Greeting {
-    wire: Wire,
-    hello: Hello,
-    pid: Pid,
-}
-
-/// Reads the hello of a process that connected. One that is silent, knows no token or belongs to another user is turned away.
-async fn greet(stream: UnixStream, token: String) -> Option<Greeting> {
-    let peer = stream.peer_cred().ok()?;
-    let pid = peer.pid().and_then(Pid::from_raw)?;
-    if peer.uid() != rustix::process::getuid().as_raw() {
-        tracing::warn!(
-            uid = peer.uid(),
-            "a process of another user connected to the engine's socket"
-        );
-        return None;
-    }
-    let mut wire = Wire::new(stream);
-    match tokio::time::timeout(HELLO_TIME, wire.receive()).await {
-        Ok(Ok(FromPython::Hello(hello))) if hello.token == token => {
-            Some(Greeting { wire, hello, pid })
-        }
-        other => {
-            tracing::warn!(%pid, said = ?other.map(|said| said.map(|_| "no valid hello")), "a process connected to the engine's socket and was turned away");
-            None
-        }
-    }
-}
-
-/// The running template and every process forked from it.
-struct Template {
-    child: Child,
-    group: ProcessGroup,
-    output: JoinHandle<String>,
-}
-
-impl Template {
-    fn spawn(
-        settings: &EngineSettings,
-        folder: &Folder,
-        socket: &Path,
-        token: &str,
-    ) -> Result<Self, EngineFault> {
-        let layer = folder.layer();
-        let python = |source| EngineFault::Python {
-            python: settings.python.clone(),
-            source,
-        };
-        let mut child = Command::new(&settings.python)
-            .args(["-I", "-B"])
-            .arg(layer::entry(&layer))
-            .arg("--socket")
-            .arg(socket)
-            .arg("--layer")
-            .arg(&layer)
-            .arg("--token")
-            .arg(token)
-            .args(settings.native.then_some("--tell"))
-            .args(settings.guards.then_some("--guards"))
-            .env_clear()
-            .envs([
-                ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-                ("LANG", "C.UTF-8"),
-                ("TZ", "UTC"),
-            ])
-            .current_dir(&layer)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // A group of its own: one signal reaches the template and all workers, and no terminal's does.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(python)?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        let stderr = child.stderr.take();
-        let (Some(pid), Some(stderr)) = (pid, stderr) else {
-            return Err(python(std::io::Error::other("it ended at once")));
-        };
-        Ok(Self {
-            child,
-            group: ProcessGroup(Some(pid)),
-            output: tokio::spawn(last_output(stderr)),
-        })
-    }
-
-    /// Kills what is left, reaps the template and gives its last words.
-    async fn end(mut self) -> String {
-        self.group.kill();
-        let _ = self.child.wait().await;
-        tokio::time::timeout(QUIT_TIME, &mut self.output)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for Template {
-    fn drop(&mut self) {
-        self.output.abort();
-    }
-}
-
-/// The end of what the process writes. Reading all of it keeps the process from blocking on a full pipe.
-async fn last_output(mut stderr: ChildStderr) -> String {
-    let mut kept = Vec::new();
-    let mut piece = [0; 4096];
-    while let Ok(count @ 1..) = stderr.read(&mut piece).await {
-        kept.extend_from_slice(&piece[..count]);
-        if kept.len() > 2 * KEPT_OUTPUT {
-            kept.drain(..kept.len() - KEPT_OUTPUT);
-        }
-    }
-    String::from_utf8_lossy(&kept[kept.len().saturating_sub(KEPT_OUTPUT)..]).into_owned()
-}
-
-/// Kills a process group once. The group's leader must not have been waited for before, so that its number is still its own.
-struct ProcessGroup(Option<Pid>);
-
-impl ProcessGroup {
-    fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

@@ -1,4 +1,5 @@
-//! The folder that one template loads: our own Python modules, the pack's manifest with the code of its detections, and its globals and data models as files.
+//! The folder that one template loads: our own Python modules, and, once they are known, the pack's manifest with the code of its detections, and its globals and
+//! data models as files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,10 +69,7 @@ pub(super) fn entry(layer: &Path) -> PathBuf {
 
 /// The layer of those detections of `pack` that `wanted` takes. Their indices stay those of the pack.
 pub(super) fn content(pack: &Pack, wanted: impl Fn(usize, &Detection) -> bool) -> Content {
-    let mut files: Vec<(String, String)> = sources::SOURCES
-        .iter()
-        .map(|(path, text)| (format!("runtime/{path}"), (*text).to_owned()))
-        .collect();
+    let mut files = Vec::new();
     let mut detections = Vec::new();
     for (index, detection) in pack
         .detections
@@ -160,21 +158,30 @@ fn data_model_entry<'a>(
 }
 
 impl Content {
-    /// Writes the layer into the fresh folder `layer`. Blocking.
+    /// Writes it into the folder `layer`, which has none of it yet. Blocking.
     pub(super) fn write(&self, layer: &Path) -> Result<(), EngineFault> {
-        for folder in ["runtime", "models", "globals"] {
+        for folder in ["models", "globals"] {
             make(&layer.join(folder))?;
         }
-        for (path, text) in &self.files {
-            let path = layer.join(path);
-            if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-                make(folder)?;
-            }
-            fs::write(&path, text)
-                .map_err(EngineFault::io(format!("writing {}", path.display())))?;
-        }
-        Ok(())
+        let mut files = self.files.iter();
+        files.try_for_each(|(path, text)| write(&layer.join(path), text))
     }
+}
+
+/// Writes our own modules into the fresh folder `layer`. Blocking.
+pub(super) fn write_runtime(layer: &Path) -> Result<(), EngineFault> {
+    let runtime = layer.join("runtime");
+    for (path, text) in sources::SOURCES {
+        write(&runtime.join(path), text)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), EngineFault> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+        make(folder)?;
+    }
+    fs::write(path, text).map_err(EngineFault::io(format!("writing {}", path.display())))
 }
 
 fn make(folder: &Path) -> Result<(), EngineFault> {

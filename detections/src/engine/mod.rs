@@ -8,12 +8,14 @@ mod environment;
 mod evaluate;
 mod folder;
 mod host;
+mod interpreter;
 mod layer;
 mod pool;
 mod settings;
 mod shadow;
 mod stored;
 mod strikes;
+mod template;
 mod tested;
 mod trial;
 mod verdict;
@@ -24,6 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use interpreter::Interpreter;
 pub use settings::{EngineFault, EngineSettings};
 pub use verdict::{
     Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
@@ -130,15 +133,21 @@ impl Engine {
         pack: &Pack,
         wanted: impl Fn(usize, &Detection) -> bool,
     ) -> Result<Self, EngineFault> {
-        let settings = EngineSettings {
-            workers: settings.workers.max(1),
-            batch_events: settings.batch_events.max(1),
-            strikes: settings.strikes.max(1),
-            python: environment::interpreter(&settings).await?,
-            ..settings
-        };
+        Self::start_in(Interpreter::start(settings).await?, pack, wanted).await
+    }
+
+    /// The same, in a Python that has been started before.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_in(
+        interpreter: Interpreter,
+        pack: &Pack,
+        wanted: impl Fn(usize, &Detection) -> bool,
+    ) -> Result<Self, EngineFault> {
+        let settings = interpreter.settings.clone();
         let content = layer::content(pack, wanted);
-        let (host, loaded, told) = host::Host::start(&settings, content).await?;
+        let (host, loaded, told) = host::Host::start(interpreter, content).await?;
         let native = match settings.native {
             true => Some(compiled(told, Known::of(pack), settings.clone()).await?),
             false => None,

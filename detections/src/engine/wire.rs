@@ -300,6 +300,7 @@ pub struct Operand {
 #[derive(Debug, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum ToPython<'a> {
+    Load,
     Fork {
         worker: u32,
         progress: &'a str,

@@ -5,6 +5,7 @@
 
 mod changed;
 mod filter;
+mod interpreters;
 mod kept;
 mod report;
 mod trial;
@@ -14,11 +15,12 @@ use std::time::{Duration, SystemTime};
 
 pub use changed::Changes;
 pub use filter::{Filter, FilterError};
+pub use interpreters::Interpreters;
 pub use kept::Kept;
 pub use report::{DetectionReport, Report, Summary, TestReport};
 pub use trial::{Differing, Trial, trial, trials};
 
-use crate::engine::{Engine, EngineFault, EngineSettings, RuleError, Tested};
+use crate::engine::{Engine, EngineFault, Interpreter, RuleError, Tested};
 use crate::pack::{Detection, Pack, Test};
 
 /// The least time that a function has under test: a test that is only slow, on a busy machine, has not
@@ -39,7 +41,7 @@ pub struct Options {
 /// Detections that one interpreter should have to load at least, before it is worth starting another beside it.
 const WORTH_A_PART: usize = 40;
 
-/// Runs the tests. The detections are dealt out to as many interpreters as there may be workers, each of which loads and tests its share alone; the
+/// Runs the tests. The detections are dealt out to the interpreters, each of which loads and tests its share alone; the
 /// report is in the order of their ids. What `kept` knows to have passed is not run again, and it learns what passes now.
 ///
 /// `now` is what the detections take for the present.
@@ -48,16 +50,12 @@ const WORTH_A_PART: usize = 40;
 /// Faults of the node, such as a missing Python. Whatever a detection does is in the report.
 pub async fn run(
     pack: &Pack,
-    settings: EngineSettings,
+    interpreters: impl Into<Interpreters>,
     options: &Options,
     now: SystemTime,
     kept: Option<&mut Kept>,
 ) -> Result<Report, EngineFault> {
-    let settings = EngineSettings {
-        load_disabled: true,
-        rule_time: settings.rule_time.max(TEST_TIME),
-        ..settings
-    };
+    let mut interpreters = interpreters.into();
     let mut known = BTreeMap::new();
     let mut open = Vec::new();
     let chosen = pack.detections.iter().enumerate();
@@ -77,11 +75,14 @@ pub async fn run(
         }
     }
     let unchanged = known.len();
-    let parts = (open.len() / WORTH_A_PART).clamp(1, settings.workers.max(1));
+    let parts = (open.len() / WORTH_A_PART).clamp(1, interpreters.most);
     // Neighbours stay together: they import the same.
     let parts = open.chunks(open.len().div_ceil(parts).max(1));
     let parts = parts.map(|part| part.iter().copied().collect());
-    let tested = parts.map(|part: BTreeSet<usize>| share(pack, &settings, part, options, now));
+    let tested: Vec<_> = parts
+        .map(|part: BTreeSet<usize>| share(pack, interpreters.next(), part, options, now))
+        .collect();
+    drop(interpreters);
     let mut broken_helpers = Vec::new();
     for (reports, broken) in futures::future::try_join_all(tested).await? {
         known.extend(reports);
@@ -115,16 +116,13 @@ type Share = (Vec<(usize, DetectionReport)>, Vec<(String, RuleError)>);
 /// Loads and tests some detections in an interpreter of their own.
 async fn share(
     pack: &Pack,
-    settings: &EngineSettings,
+    interpreter: impl Future<Output = Result<Interpreter, EngineFault>>,
     part: BTreeSet<usize>,
     options: &Options,
     now: SystemTime,
 ) -> Result<Share, EngineFault> {
-    let settings = EngineSettings {
-        workers: 1,
-        ..settings.clone()
-    };
-    let engine = Engine::start_with(settings, pack, |index, _| part.contains(&index)).await?;
+    let interpreter = interpreter.await?;
+    let engine = Engine::start_in(interpreter, pack, |index, _| part.contains(&index)).await?;
     let chosen = part.iter();
     let chosen = chosen.filter_map(|index| Some((*index, pack.detections.get(*index)?)));
     let chosen: Vec<(usize, &Detection)> = chosen.collect();

@@ -1,6 +1,6 @@
 //! The unit tests of a pack.
 
-use panther_detections::testing::{self, Kept, Options};
+use panther_detections::testing::{self, Interpreters, Kept, Options};
 
 use crate::support::{Files, now, settings};
 
@@ -136,6 +136,55 @@ async fn filters_and_the_minimum_of_tests_are_kept() {
         assert_eq!(ids, expected, "{filter}");
         assert_eq!(report.left_out, 2 - expected.len());
     }
+}
+
+#[tokio::test]
+async fn interpreters_that_were_started_ahead_run_the_tests_and_those_too_many_end() {
+    let files = Files::default()
+        .rule_with(
+            "good",
+            TESTS,
+            "def rule(event):\n    return event['n'] == 1\n",
+        )
+        // In Python alone, and in the order of ids all the same.
+        .rule_with(
+            "first",
+            TESTS,
+            "import base64\ndef rule(event):\n    return base64.b64decode('MQ==') == str(event['n']).encode()\n",
+        );
+    let folder = tempfile::tempdir().unwrap();
+    let own = panther_detections::engine::EngineSettings {
+        work_dir: folder.path().to_owned(),
+        workers: 2,
+        ..settings()
+    };
+    let running = || std::fs::read_dir(folder.path()).unwrap().count();
+    let ahead = Interpreters::ahead(own.clone(), 5).await;
+    assert_eq!(running(), 2);
+    let options = Options::default();
+    let report = testing::run(&files.pack(), ahead, &options, now(), None)
+        .await
+        .unwrap();
+    let ids: Vec<&str> = report.detections.iter().map(|of| of.id.as_str()).collect();
+    assert_eq!(ids, ["first", "good"]);
+    assert!(report.passed(), "{report}");
+    // Of a Python that is not there it is told when it is needed.
+    let none = panther_detections::engine::EngineSettings {
+        python: "/nonexistent/python3".into(),
+        ..own
+    };
+    let ahead = Interpreters::ahead(none, 1).await;
+    let fault = testing::run(&files.pack(), ahead, &options, now(), None).await;
+    let fault = fault.unwrap_err().to_string();
+    assert!(fault.contains("/nonexistent/python3"), "{fault}");
+    // Folders are removed in the background.
+    tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        while running() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use panther_detections::{
     engine::{EngineFault, EngineSettings},
-    testing::{self, Filter, Kept, Options},
+    testing::{self, Filter, Interpreters, Kept, Options},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -46,9 +46,6 @@ pub(crate) struct Test {
 impl Test {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let path = self.pack.clone();
-        let Some(pack) = super::read(context, self.pack).await? else {
-            return Ok(Exit::BadInput);
-        };
         let mut settings = EngineSettings {
             python: self.interpreter.absolute(),
             guards: false,
@@ -57,31 +54,44 @@ impl Test {
         if self.workers > 0 {
             settings.workers = self.workers;
         }
+        let python = interpreter(&settings.python);
+        let place = kept_at(&path);
+        let known = place
+            .as_ref()
+            .filter(|place| !self.fresh && place.is_file());
+        // Python starts as the pack is read: for all detections, or for the few that are asked for or have changed.
+        let count = match known {
+            None if self.filter.is_empty() => settings.workers,
+            _ => 1,
+        };
+        let (pack, interpreters) = tokio::join!(
+            super::read(context, self.pack),
+            Interpreters::ahead(settings, count)
+        );
+        let Some(pack) = pack? else {
+            return Ok(Exit::BadInput);
+        };
+        let mut kept = match known {
+            Some(place) => Kept::read(place, &pack, &python),
+            None => Kept::nothing(&pack, &python),
+        };
         let filtered = !self.filter.is_empty();
         let options = Options {
             filters: self.filter,
             minimum_tests: self.minimum_tests,
             skip_disabled: self.skip_disabled,
         };
-        let place = kept_at(&path);
-        let python = interpreter(&settings.python);
-        let mut kept = match &place {
-            Some(place) if !self.fresh => Kept::read(place, &pack, &python),
-            _ => Kept::nothing(&pack, &python),
-        };
         // Interrupted, the engine is dropped, which ends its workers and removes its folder.
         let report = tokio::select! {
-            report = testing::run(&pack, settings, &options, SystemTime::now(), Some(&mut kept)) => report.map_err(fault)?,
+            report = testing::run(&pack, interpreters, &options, SystemTime::now(), Some(&mut kept)) => report.map_err(fault)?,
             _ = tokio::signal::ctrl_c() => return Err(Failure::new("interrupted").tried("run the tests")),
         };
-        if let Some(place) = place
-            && let Err(error) = kept.write(&place)
-        {
-            context.screen.note(&format!(
-                "what passed is not kept for the next run: {}: {error}",
-                place.display()
-            ));
-        }
+        let keeping = place.map(|place| {
+            tokio::task::spawn_blocking(move || {
+                kept.write(&place)
+                    .map_err(|error| format!("{}: {error}", place.display()))
+            })
+        });
         let as_json = || {
             json!({
                 "version": pack.version,
@@ -93,6 +103,12 @@ impl Test {
         context
             .screen
             .show_made(as_json, |look| marked(&report.to_string(), look))?;
+        if let Some(keeping) = keeping
+            && let Err(error) = keeping.await.map_err(|error| error.to_string()).flatten()
+        {
+            let told = format!("what passed is not kept for the next run: {error}");
+            context.screen.note(&told);
+        }
         if report.detections.is_empty() {
             let why = if filtered || report.left_out > 0 {
                 format!(

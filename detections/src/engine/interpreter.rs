@@ -1,0 +1,48 @@
+//! A Python that has been started and has no pack yet: it starts while a pack is still being read.
+
+use tokio::net::UnixListener;
+
+use super::folder::Folder;
+use super::template::Template;
+use super::{EngineFault, EngineSettings, environment};
+
+/// A Python that waits for a pack: see [`super::Engine::start_in`]. Dropping it ends it.
+#[derive(Debug)]
+pub struct Interpreter {
+    pub(super) settings: EngineSettings,
+    pub(super) folder: Folder,
+    pub(super) listener: UnixListener,
+    pub(super) token: String,
+    pub(super) template: Template,
+}
+
+impl Interpreter {
+    /// Starts a Python for an engine that is to run like this. The first time, the virtual environment that the settings ask for is made, which may take minutes.
+    ///
+    /// # Errors
+    /// What is wrong with the node: no Python, no writable folder.
+    pub async fn start(settings: EngineSettings) -> Result<Self, EngineFault> {
+        let settings = EngineSettings {
+            workers: settings.workers.max(1),
+            batch_events: settings.batch_events.max(1),
+            strikes: settings.strikes.max(1),
+            python: environment::interpreter(&settings).await?,
+            ..settings
+        };
+        let folder = Folder::new(settings.work_dir.clone()).await?;
+        let socket = folder.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).map_err(EngineFault::io(format!(
+            "listening on {} (the work folder's path may be too long for a socket)",
+            socket.display()
+        )))?;
+        let token = format!("{:032x}", rand::random::<u128>());
+        let template = Template::spawn(&settings, &folder, &socket, &token)?;
+        Ok(Self {
+            settings,
+            folder,
+            listener,
+            token,
+            template,
+        })
+    }
+}
