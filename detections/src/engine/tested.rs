@@ -17,21 +17,34 @@ use super::{Engine, EngineFault, shadow, strikes};
 use crate::native::{InRust, TestEvent};
 use crate::pack::Test;
 
-/// Tests under way in Rust at once. Some go through everything that AWS can do, and take a thousand times as long as most.
-const AT_ONCE: usize = 4;
+/// Tests under way in Rust at once, at most: each may take much memory.
+const MOST_AT_ONCE: usize = 4;
 
-/// Runs tests of detections: what of them is for Rust side by side, what is for Python one after the other in their order, since modules outlive a test
-/// and are shared.
+/// Tests under way in Rust at once: as many as there are processors. Some go through everything that AWS can do, and take a thousand times as long as most:
+/// more of them at once would all end late.
+fn turns() -> Semaphore {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new(processors.min(MOST_AT_ONCE))
+}
+
+/// Runs tests of detections: what of them is for Rust side by side, what is for Python one after the other, since modules outlive a test and are shared: in the
+/// order of those that Rust never evaluates, then of the others.
 pub(super) async fn run(
     engine: &Engine,
     detections: &[(u32, &[Test])],
     now: f64,
 ) -> Result<Vec<Vec<Tested>>, EngineFault> {
-    let (begun, mut begun_before) = mpsc::channel(AT_ONCE);
-    let turns = Semaphore::new(AT_ONCE);
-    let in_rust = detections
-        .iter()
-        .map(|(detection, tests)| in_rust(engine, *detection, tests, Each::BehindOthers, &turns));
+    // What is for Python from the beginning on goes first, as Rust is still at work on the others.
+    let (mut order, others): (Vec<usize>, Vec<usize>) =
+        (0..detections.len()).partition(|place| !engine.is_native(detections[*place].0 as usize));
+    order.extend(others);
+    // Room for all: what is done in Rust waits for no Python.
+    let (begun, mut begun_before) = mpsc::channel(detections.len().max(1));
+    let turns = turns();
+    let in_rust = order.iter().map(|place| {
+        let (detection, tests) = detections[*place];
+        in_rust(engine, detection, tests, Each::BehindOthers, &turns)
+    });
     // All of them, since the first may be the one that takes long.
     let mut in_rust = in_rust.collect::<FuturesOrdered<_>>();
     let ahead = async {
@@ -44,8 +57,9 @@ pub(super) async fn run(
         Ok(())
     };
     let behind = async {
-        let mut all = Vec::with_capacity(detections.len());
-        for (detection, tests) in detections {
+        let mut all = vec![Vec::new(); detections.len()];
+        for place in &order {
+            let (detection, tests) = detections[*place];
             let Some(said) = begun_before.recv().await else {
                 break;
             };
@@ -53,8 +67,8 @@ pub(super) async fn run(
             for (result, said) in results.iter_mut().zip(said) {
                 *result = said.map(|said| said.tested);
             }
-            let results = in_python(engine, &engine.pool, *detection, tests, now, results);
-            all.push(results.await?);
+            let results = in_python(engine, &engine.pool, detection, tests, now, results);
+            all[*place] = results.await?;
         }
         Ok(all)
     };
@@ -70,14 +84,7 @@ pub(super) async fn both_ways(
     tests: &[Test],
     now: f64,
 ) -> Result<(u64, Vec<Difference>), EngineFault> {
-    let ours = in_rust(
-        engine,
-        detection,
-        tests,
-        Each::ByItself,
-        &Semaphore::new(AT_ONCE),
-    )
-    .await?;
+    let ours = in_rust(engine, detection, tests, Each::ByItself, &turns()).await?;
     let (mut compared, mut differences) = (0, Vec::new());
     if ours.iter().all(Option::is_none) {
         return Ok((compared, differences));
@@ -140,7 +147,7 @@ async fn in_rust(
     each: Each,
     turns: &Semaphore,
 ) -> Result<Vec<Option<InRust>>, EngineFault> {
-    if engine.selection.broken.contains_key(&detection) {
+    if !engine.is_native(detection as usize) || engine.selection.broken.contains_key(&detection) {
         return Ok(Vec::new());
     }
     let one = |test: &Test| {
