@@ -7,7 +7,23 @@ use super::run::{CHANGED, Frame, Run};
 use super::value::{Done, Stop, Value, raise};
 
 impl<'e> Run<'e> {
+    /// Most targets are local names: those cost no call.
+    #[inline]
     pub(super) fn assign(
+        &mut self,
+        target: &'e Target,
+        value: Value<'e>,
+        frame: Frame<'_, 'e>,
+    ) -> Done<'e, ()> {
+        if let Target::Local(slot) = target {
+            frame[*slot] = value;
+            return Ok(());
+        }
+        self.assign_further(target, value, frame)
+    }
+
+    #[inline(never)]
+    fn assign_further(
         &mut self,
         target: &'e Target,
         value: Value<'e>,
@@ -23,7 +39,7 @@ impl<'e> Run<'e> {
             }
             Target::Attribute(of, name) => match self.evaluate(of, frame)? {
                 Value::Instance(instance) => instance.set(name, value)?,
-                _ => return Err(Stop::Hole("an attribute that is set")),
+                _ => return Err(Stop::Hole(&"an attribute that is set")),
             },
             Target::Several(targets, starred) => {
                 let values = self.ordered(&value)?;
@@ -50,7 +66,7 @@ impl<'e> Run<'e> {
                     _ => return Err(raise("ValueError")),
                 }
             }
-            Target::Hole(what) => return Err(Stop::Hole(what)),
+            Target::Hole(what) => return Err(Stop::NoForm(what)),
         }
         Ok(())
     }
@@ -87,12 +103,12 @@ impl<'e> Run<'e> {
                     items.borrow_mut()[at] = value;
                     Ok(())
                 }
-                _ => Err(Stop::Hole("an assignment to a slice")),
+                _ => Err(Stop::Hole(&"an assignment to a slice")),
             },
             Value::View(..) | Value::ListView(_) | Value::None | Value::Text(_) => {
                 Err(raise("TypeError"))
             }
-            _ => Err(Stop::Hole(CHANGED)),
+            _ => Err(Stop::Hole(&CHANGED)),
         }
     }
 
@@ -121,10 +137,10 @@ impl<'e> Run<'e> {
                     let result = self.augmented(current, operator, value)?;
                     return instance.set(name, result);
                 }
-                _ => return Err(Stop::Hole("an attribute that is set")),
+                _ => return Err(Stop::Hole(&"an attribute that is set")),
             },
-            Target::Several(..) => return Err(Stop::Hole("several targets")),
-            Target::Hole(what) => return Err(Stop::Hole(what)),
+            Target::Several(..) => return Err(Stop::Hole(&"several targets")),
+            Target::Hole(what) => return Err(Stop::NoForm(what)),
         };
         let value = self.evaluate(value, frame)?;
         let result = self.augmented(current, operator, value)?;
@@ -140,7 +156,7 @@ impl<'e> Run<'e> {
                 Ok(current)
             }
             (Value::Set(_) | Value::Dict(_) | Value::Ordered(_) | Value::Frozen(_), _) => {
-                Err(Stop::Hole(CHANGED))
+                Err(Stop::Hole(&CHANGED))
             }
             _ => self.binary(operator, current, value),
         }

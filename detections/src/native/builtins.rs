@@ -29,19 +29,19 @@ impl<'e> Run<'e> {
                     Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
                         Err(raise("TypeError"))
                     }
-                    _ => Err(Stop::Hole("the length of an object")),
+                    _ => Err(Stop::Hole(&"the length of an object")),
                 },
             },
             (Builtin::Isinstance, [of, class], []) => self.is_instance(of, class).map(Value::Bool),
             (Builtin::Hasattr, [Value::Instance(of), Value::Text(name)], []) => of
                 .knows(name)
                 .map(Value::Bool)
-                .ok_or(Stop::Hole("hasattr of an object")),
+                .ok_or(Stop::Hole(&"hasattr of an object")),
             (Builtin::Getattr, [Value::Instance(of), Value::Text(name), default @ ..], []) => {
                 match (of.knows(name), default) {
                     (Some(false), [default]) => Ok(*default),
                     (Some(true), [] | [_]) => self.own_attribute(of, name),
-                    _ => Err(Stop::Hole("getattr of an object")),
+                    _ => Err(Stop::Hole(&"getattr of an object")),
                 }
             }
             // What rules ask is whether it is a mapping.
@@ -54,7 +54,7 @@ impl<'e> Run<'e> {
                     | Value::Int(_)
                     | Value::Float(_)
                     | Value::Text(_) => Ok(Value::Bool(false)),
-                    _ => Err(Stop::Hole("hasattr of an object")),
+                    _ => Err(Stop::Hole(&"hasattr of an object")),
                 }
             }
             (Builtin::Any | Builtin::All, [of], []) => {
@@ -96,7 +96,7 @@ impl<'e> Run<'e> {
                 let mut total = Value::Int(0);
                 for one in self.unordered(of)? {
                     if one.number().is_none() {
-                        return Err(Stop::Hole("a sum of other things"));
+                        return Err(Stop::Hole(&"a sum of other things"));
                     }
                     total = self.binary(Operator::Add, total, *one)?;
                 }
@@ -163,7 +163,7 @@ impl<'e> Run<'e> {
             // The rest could be asked for: then the next one is for Python, since it is gone through once.
             (Builtin::Next, [Value::Once(once)], []) => {
                 if once.gone.replace(true) {
-                    return Err(Stop::Hole("an iterator that is gone through again"));
+                    return Err(Stop::Hole(&"an iterator that is gone through again"));
                 }
                 once.items
                     .first()
@@ -177,7 +177,7 @@ impl<'e> Run<'e> {
             (Builtin::Abs, [Value::Int(value)], []) => value
                 .checked_abs()
                 .map(Value::Int)
-                .ok_or(Stop::Hole("a big integer")),
+                .ok_or(Stop::Hole(&"a big integer")),
             (Builtin::Divmod, [one, two], []) => {
                 let quotient = self.binary(Operator::FloorDivide, *one, *two)?;
                 let rest = self.binary(Operator::Modulo, *one, *two)?;
@@ -188,15 +188,15 @@ impl<'e> Run<'e> {
                 self.step(name.len() / 64)?;
                 glob(name, pattern)
                     .map(Value::Bool)
-                    .ok_or(Stop::Hole("a class in a file name pattern"))
+                    .ok_or(Stop::Hole(&"a class in a file name pattern"))
             }
             (Builtin::FnmatchFilter, [names, Value::Text(pattern)], []) => {
                 let mut taken = ArenaVec::new_in(self.arena);
                 for name in self.ordered(names)? {
                     let Value::Text(text) = name else {
-                        return Err(Stop::Hole("a file name of another sort"));
+                        return Err(Stop::Hole(&"a file name of another sort"));
                     };
-                    if glob(text, pattern).ok_or(Stop::Hole("a class in a file name pattern"))? {
+                    if glob(text, pattern).ok_or(Stop::Hole(&"a class in a file name pattern"))? {
                         taken.push(*name);
                     }
                 }
@@ -210,7 +210,7 @@ impl<'e> Run<'e> {
                     match of.trim_start_matches(space).chars().next() {
                         // What begins so may be JSON to Python.
                         Some(first) if "\"{[-0123456789tfnNI".contains(first) => {
-                            Stop::Hole("JSON that is not read here")
+                            Stop::Hole(&"JSON that is not read here")
                         }
                         _ => raise("json.decoder.JSONDecodeError"),
                     }
@@ -236,19 +236,19 @@ impl<'e> Run<'e> {
                 Ok(Value::Text(self.arena.alloc_str(&replaced)))
             }
             (Builtin::IpAddress, [Value::Text(of)], []) => match address::parse(of) {
-                Ok(address) => Ok(Value::Address(address)),
+                Ok(address) => Ok(Value::Address(self.arena.alloc(address))),
                 Err(_) if of.is_ascii() && !of.contains('%') => Err(raise("ValueError")),
-                Err(_) => Err(Stop::Hole("an address that is not read here")),
+                Err(_) => Err(Stop::Hole(&"an address that is not read here")),
             },
             (Builtin::IpNetwork, [Value::Text(of)], []) => Network::parse(of)
-                .map(Value::Network)
-                .map_err(|_| Stop::Hole("a network that is not read here")),
+                .map(|network| Value::Network(self.arena.alloc(network)))
+                .map_err(|_| Stop::Hole(&"a network that is not read here")),
             (Builtin::IpNetwork, [Value::Text(of)], [("strict", Value::Bool(false))]) => {
                 Network::parse_loosely(of)
-                    .map(Value::Network)
-                    .map_err(|_| Stop::Hole("a network that is not read here"))
+                    .map(|network| Value::Network(self.arena.alloc(network)))
+                    .map_err(|_| Stop::Hole(&"a network that is not read here"))
             }
-            _ => Err(Stop::Hole("a function of the library")),
+            _ => Err(Stop::Hole(&"a function of the library")),
         }
     }
 
@@ -260,8 +260,8 @@ impl<'e> Run<'e> {
                 .program
                 .patterns
                 .get(*text)
-                .ok_or(Stop::Hole("a regular expression")),
-            _ => Err(Stop::Hole("a regular expression of another sort")),
+                .ok_or(Stop::Hole(&"a regular expression")),
+            _ => Err(Stop::Hole(&"a regular expression of another sort")),
         }
     }
 
@@ -269,7 +269,7 @@ impl<'e> Run<'e> {
         let (from, to) = match bounds {
             [Value::Int(to)] => (0, *to),
             [Value::Int(from), Value::Int(to)] => (*from, *to),
-            _ => return Err(Stop::Hole("a range of another sort")),
+            _ => return Err(Stop::Hole(&"a range of another sort")),
         };
         let length = usize::try_from(to.saturating_sub(from).max(0)).unwrap_or(usize::MAX);
         self.step(length)?;
@@ -285,7 +285,7 @@ impl<'e> Run<'e> {
             match *name {
                 "key" if !matches!(value, Value::None) => key = Some(*value),
                 "reverse" => reverse = value.truthy()?,
-                _ => return Err(Stop::Hole("an argument of sorted")),
+                _ => return Err(Stop::Hole(&"an argument of sorted")),
             }
         }
         let mut keyed: Vec<(Value<'e>, Value<'e>)> = Vec::with_capacity(items.len());
@@ -323,7 +323,7 @@ impl<'e> Run<'e> {
     fn deep_copy(&mut self, of: &Value<'e>, seen: &mut Vec<*const ()>) -> Done<'e> {
         let mut first_look = |at: *const ()| {
             if seen.contains(&at) {
-                return Err(Stop::Hole("a copy of what is in itself twice"));
+                return Err(Stop::Hole(&"a copy of what is in itself twice"));
             }
             seen.push(at);
             Ok(())
@@ -350,14 +350,14 @@ impl<'e> Run<'e> {
                 let mut copied = ArenaVec::with_capacity_in(pairs.borrow().len(), self.arena);
                 for (key, value) in pairs.borrow().iter() {
                     if key.as_text().is_none() {
-                        return Err(Stop::Hole("a copy of a dict with other keys"));
+                        return Err(Stop::Hole(&"a copy of a dict with other keys"));
                     }
                     copied.push((*key, self.deep_copy(value, seen)?));
                 }
                 self.leave();
                 Ok(Value::dict(self.arena, copied))
             }
-            _ => Err(Stop::Hole("a copy of something else")),
+            _ => Err(Stop::Hole(&"a copy of something else")),
         }
     }
 
@@ -372,7 +372,7 @@ impl<'e> Run<'e> {
             match *name {
                 "key" if !matches!(value, Value::None) => key = Some(*value),
                 "default" => default = Some(*value),
-                _ => return Err(Stop::Hole("an argument of min or max")),
+                _ => return Err(Stop::Hole(&"an argument of min or max")),
             }
         }
         let items = match positional {
@@ -414,24 +414,24 @@ impl<'e> Run<'e> {
         if matches!(of, Value::None) && !name.starts_with('_') {
             return Err(self.refuse_attribute(of, name));
         }
-        let unclear = Stop::Hole("an address whose kind depends on the version");
+        let unclear = Stop::Hole(&"an address whose kind depends on the version");
         match (of, name) {
             (Value::Address(address), "is_private") => self
                 .program
                 .addresses
-                .is_private(*address)
+                .is_private(**address)
                 .map(Value::Bool)
                 .ok_or(unclear),
             (Value::Address(address), "is_global") => self
                 .program
                 .addresses
-                .is_global(*address)
+                .is_global(**address)
                 .map(Value::Bool)
                 .ok_or(unclear),
             (Value::Address(address), "version") => {
                 Ok(Value::Int(if address.is_ipv4() { 4 } else { 6 }))
             }
-            _ => Err(Stop::Hole("an attribute")),
+            _ => Err(Stop::Hole(&"an attribute")),
         }
     }
 }

@@ -17,7 +17,7 @@ impl<'e> Run<'e> {
         if class.is_tuple() {
             for one in self.ordered(class)? {
                 if one.is_tuple() {
-                    return Err(Stop::Hole("classes inside classes"));
+                    return Err(Stop::Hole(&"classes inside classes"));
                 }
                 if self.is_instance(of, one)? {
                     return Ok(true);
@@ -26,7 +26,7 @@ impl<'e> Run<'e> {
             return Ok(false);
         }
         let Value::Class(class) = class else {
-            return Err(Stop::Hole("an instance of another class"));
+            return Err(Stop::Hole(&"an instance of another class"));
         };
         if matches!(
             of,
@@ -43,7 +43,7 @@ impl<'e> Run<'e> {
             // A mock in the place of a constant is the one thing that is asked of a function.
             return match (of, class) {
                 (Value::Function(_), Class::MagicMock) => Ok(false),
-                _ => Err(Stop::Hole("the class of an object")),
+                _ => Err(Stop::Hole(&"the class of an object")),
             };
         }
         let scalar = matches!(
@@ -62,7 +62,7 @@ impl<'e> Run<'e> {
                 matches!(of, Value::Dict(_) | Value::Ordered(_)) || is_frozen(of, FrozenKind::Dict)
             }
             Class::Set if matches!(of, Value::Frozen(_)) && of.is_set() => {
-                return Err(Stop::Hole("whether a set is frozen"));
+                return Err(Stop::Hole(&"whether a set is frozen"));
             }
             Class::Set => of.is_set(),
             Class::Mapping => of.is_mapping(),
@@ -76,7 +76,7 @@ impl<'e> Run<'e> {
             Class::ImmutableList => matches!(of, Value::ListView(_)),
             Class::IpAddressV4 => matches!(of, Value::Address(std::net::IpAddr::V4(_))),
             Class::IpAddressV6 => matches!(of, Value::Address(std::net::IpAddr::V6(_))),
-            _ => return Err(Stop::Hole("an instance of another class")),
+            _ => return Err(Stop::Hole(&"an instance of another class")),
         })
     }
 
@@ -97,7 +97,7 @@ impl<'e> Run<'e> {
         named: Named<'_, 'e>,
     ) -> Done<'e> {
         if !named.is_empty() && class != Class::Dict {
-            return Err(Stop::Hole("a class called with names"));
+            return Err(Stop::Hole(&"a class called with names"));
         }
         match (class, positional) {
             (Class::Str, []) => Ok(Value::Text("")),
@@ -119,7 +119,7 @@ impl<'e> Run<'e> {
                 if plain {
                     text.parse()
                         .map(Value::Int)
-                        .map_err(|_| Stop::Hole("an integer's text"))
+                        .map_err(|_| Stop::Hole(&"an integer's text"))
                 } else if text.is_ascii()
                     && text
                         .bytes()
@@ -127,16 +127,16 @@ impl<'e> Run<'e> {
                 {
                     Err(self.no_number("invalid literal for int() with base 10: ", text))
                 } else {
-                    Err(Stop::Hole("an integer's text"))
+                    Err(Stop::Hole(&"an integer's text"))
                 }
             }
             (Class::IpAddressV4 | Class::IpAddressV6, [Value::Text(text)]) => {
                 match address::parse(text) {
                     Ok(address) if address.is_ipv4() == (class == Class::IpAddressV4) => {
-                        Ok(Value::Address(address))
+                        Ok(Value::Address(self.arena.alloc(address)))
                     }
                     Err(_) if !text.is_ascii() || text.contains('%') => {
-                        Err(Stop::Hole("an address that is not read here"))
+                        Err(Stop::Hole(&"an address that is not read here"))
                     }
                     _ => Err(raise("ipaddress.AddressValueError")),
                 }
@@ -162,7 +162,7 @@ impl<'e> Run<'e> {
                     Err(_) if plain || odd => {
                         Err(self.no_number("could not convert string to float: ", text))
                     }
-                    _ => Err(Stop::Hole("a float's text")),
+                    _ => Err(Stop::Hole(&"a float's text")),
                 }
             }
             (Class::List, []) => Ok(Value::list(self.arena, ArenaVec::new_in(self.arena))),
@@ -204,14 +204,14 @@ impl<'e> Run<'e> {
                                 [key, value] if pair.is_tuple() || pair.is_list() => {
                                     self.store(&dict, *key, *value)?;
                                 }
-                                _ => return Err(Stop::Hole("a dict of other things")),
+                                _ => return Err(Stop::Hole(&"a dict of other things")),
                             }
                         }
                     }
                 }
                 Ok(dict)
             }
-            _ => Err(Stop::Hole("a class of the library")),
+            _ => Err(Stop::Hole(&"a class of the library")),
         }
     }
 }

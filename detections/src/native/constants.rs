@@ -92,7 +92,7 @@ impl Constant {
             Self::Regex(pattern) => Value::Regex(pattern),
             Self::Span(span) => Value::Span(*span),
             Self::Kind(kind) => Value::Kind(kind),
-            Self::Unknown(what) => return Err(Stop::Hole(what)),
+            Self::Unknown(what) => return Err(Stop::NoForm(what)),
         })
     }
 }

@@ -6,6 +6,7 @@ use super::equality::lookup;
 use super::names::Method;
 use super::program::Operator;
 use super::run::{CHANGED, Run};
+use super::sets::Elements;
 use super::value::{Done, Stop, Value, raise};
 
 impl<'e> Run<'e> {
@@ -73,9 +74,9 @@ impl<'e> Run<'e> {
                     (Method::DeepGet | Method::DeepWalk | Method::Udm, _) => {
                         Err(raise("AttributeError"))
                     }
-                    _ => Err(Stop::Hole("a method of a dict")),
+                    _ => Err(Stop::Hole(&"a method of a dict")),
                 },
-                _ => Err(Stop::Hole(CHANGED)),
+                _ => Err(Stop::Hole(&CHANGED)),
             },
         }
     }
@@ -107,7 +108,7 @@ impl<'e> Run<'e> {
             return Ok(Value::list(self.arena, items));
         }
         let Value::List(items) = of else {
-            return Err(Stop::Hole(CHANGED));
+            return Err(Stop::Hole(&CHANGED));
         };
         match (method, positional) {
             (Method::Append, [value]) => {
@@ -147,20 +148,20 @@ impl<'e> Run<'e> {
                     None => Err(raise("ValueError")),
                 }
             }
-            _ => Err(Stop::Hole("a method of a list")),
+            _ => Err(Stop::Hole(&"a method of a list")),
         }
     }
 
     /// `list.sort(...)`.
     pub(super) fn sort(&mut self, of: &Value<'e>, named: &[(&'e str, Value<'e>)]) -> Done<'e> {
         let Value::List(items) = of else {
-            return Err(Stop::Hole(CHANGED));
+            return Err(Stop::Hole(&CHANGED));
         };
         // Whoever looks at it meanwhile sees it empty.
         let before = items.replace(ArenaVec::new_in(self.arena));
         let sorted = self.sorted(&before, named);
         if !items.replace(before).is_empty() {
-            return Err(Stop::Hole("a list that is changed while it is sorted"));
+            return Err(Stop::Hole(&"a list that is changed while it is sorted"));
         }
         if let Value::List(sorted) = sorted? {
             items.borrow_mut().copy_from_slice(&sorted.borrow());
@@ -201,7 +202,7 @@ impl<'e> Run<'e> {
                 Value::Set(elements) if elements.items().len() <= 1 => {
                     elements.pop().ok_or_else(|| raise("KeyError"))
                 }
-                _ => Err(Stop::Hole("an element of a set")),
+                _ => Err(Stop::Hole(&"an element of a set")),
             },
             (
                 Method::Intersection
@@ -236,27 +237,30 @@ impl<'e> Run<'e> {
                     _ => self.sets(operator, of, &other)?,
                 })
             }
-            (Method::Add, [value]) => self.add(of, value),
-            (Method::Update, [more]) => {
-                for value in self.unordered(more)? {
-                    self.add(of, value)?;
+            (Method::Add | Method::Update, [given]) => {
+                let Value::Set(elements) = of else {
+                    return Err(Stop::Hole(&CHANGED));
+                };
+                if method == Method::Add {
+                    return self.add(elements, *given);
+                }
+                for value in self.unordered(given)? {
+                    self.add(elements, *value)?;
                 }
                 Ok(Value::None)
             }
-            _ => Err(Stop::Hole("a method of a set")),
+            _ => Err(Stop::Hole(&"a method of a set")),
         }
     }
 
     /// `set.add(value)`.
-    fn add(&mut self, of: &Value<'e>, value: &Value<'e>) -> Done<'e> {
-        let Value::Set(elements) = of else {
-            return Err(Stop::Hole(CHANGED));
-        };
+    /// `elements.add(value)`.
+    pub(super) fn add(&mut self, elements: &Elements<'e>, value: Value<'e>) -> Done<'e> {
         if !value.hashable()? {
             return Err(raise("TypeError"));
         }
-        self.step(elements.looks(value) / 16)?;
-        elements.insert(*value)?;
+        self.step(elements.looks(&value) / 16)?;
+        elements.insert(value)?;
         Ok(Value::None)
     }
 }

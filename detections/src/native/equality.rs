@@ -21,14 +21,14 @@ impl<'e> Value<'e> {
     /// At this depth inside the values that are compared: they may be made to hold themselves.
     fn equals_at(&self, other: &Self, depth: u32) -> Done<'e, bool> {
         if depth > DEEPEST {
-            return Err(Stop::Hole("a deep value"));
+            return Err(Stop::Hole(&"a deep value"));
         }
         match (self, other) {
             (Value::Text(one), Value::Text(other)) => Ok(one == other),
             (Value::None, Value::None) => Ok(true),
             (Value::Unbound | Value::Iterable(_) | Value::Once(_) | Value::Ordered(_), _)
             | (_, Value::Unbound | Value::Iterable(_) | Value::Once(_) | Value::Ordered(_)) => {
-                Err(Stop::Hole("equality of iterators"))
+                Err(Stop::Hole(&"equality of iterators"))
             }
             (Value::None | Value::Text(_), _) | (_, Value::None | Value::Text(_)) => Ok(false),
             _ => self.equals_more(other, depth),
@@ -60,7 +60,7 @@ impl<'e> Value<'e> {
                 {
                     return Ok(false);
                 }
-                Err(Stop::Hole("a view compared with a tuple"))
+                Err(Stop::Hole(&"a view compared with a tuple"))
             }
             (Some(_), None) | (None, Some(_)) if self.is_mapping() || other.is_mapping() => {
                 Ok(false)
@@ -72,7 +72,7 @@ impl<'e> Value<'e> {
                     Ok(one.compare(*two) == Some(std::cmp::Ordering::Equal))
                 }
                 (Value::Span(one), Value::Span(two)) => Ok(one == two),
-                _ => Err(Stop::Hole("equality of objects")),
+                _ => Err(Stop::Hole(&"equality of objects")),
             },
         }
     }
@@ -119,7 +119,7 @@ fn exact<'e>(value: i64) -> Done<'e, f64> {
     if (-EXACT..=EXACT).contains(&value) {
         Ok(value as f64)
     } else {
-        Err(Stop::Hole("an integer beyond exact doubles"))
+        Err(Stop::Hole(&"an integer beyond exact doubles"))
     }
 }
 
@@ -152,7 +152,7 @@ pub(super) fn item<'e>(of: &Value<'e>, place: usize) -> Done<'e> {
         Value::Set(elements) => Ok(elements.items()[place]),
         Value::Tuple(items) => Ok(items[place]),
         Value::Frozen(frozen) => frozen.items[place].value(),
-        _ => Err(Stop::Hole("an element of something else")),
+        _ => Err(Stop::Hole(&"an element of something else")),
     }
 }
 
@@ -217,7 +217,7 @@ pub(super) fn lookup<'e>(of: &Value<'e>, key: &Value<'e>) -> Done<'e, Option<Val
             Some(key) => map.exact(key).map(wrap).transpose(),
             None => Ok(None),
         },
-        _ => Err(Stop::Hole("a look-up in something else")),
+        _ => Err(Stop::Hole(&"a look-up in something else")),
     }
 }
 
@@ -254,7 +254,7 @@ fn same_mappings<'e>(one: &Value<'e>, other: &Value<'e>, depth: u32) -> Done<'e,
                 }
             }
         }
-        _ => return Err(Stop::Hole("a mapping of another sort")),
+        _ => return Err(Stop::Hole(&"a mapping of another sort")),
     }
     Ok(true)
 }

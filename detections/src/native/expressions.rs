@@ -37,7 +37,7 @@ impl<'e> Run<'e> {
                 self.as_loaded.push(slot);
                 of.loaded.value()
             }
-            (Value::Unbound, _) => Err(Stop::Hole(STALE)),
+            (Value::Unbound, _) => Err(Stop::Hole(&STALE)),
             (value, _) => Ok(value),
         }
     }
@@ -45,7 +45,7 @@ impl<'e> Run<'e> {
     /// Writes such a global. Whoever has read before what was loaded would read this for the next event.
     pub(super) fn write_global(&mut self, slot: usize, value: Value<'e>) -> Done<'e, ()> {
         if self.as_loaded.contains(&slot) {
-            return Err(Stop::Hole(STALE));
+            return Err(Stop::Hole(&STALE));
         }
         if let Some(of) = self.program.written.get(slot) {
             of.since.store(true, Ordering::Relaxed);
@@ -55,11 +55,21 @@ impl<'e> Run<'e> {
         Ok(())
     }
 
+    /// Half of all expressions are local names: those cost no call.
+    #[inline]
     pub(super) fn evaluate(
         &mut self,
         expression: &'e Expression,
         frame: Frame<'_, 'e>,
     ) -> Done<'e> {
+        match expression {
+            Expression::Local(slot) if !matches!(frame[*slot], Value::Unbound) => Ok(frame[*slot]),
+            expression => self.evaluate_further(expression, frame),
+        }
+    }
+
+    #[inline(never)]
+    fn evaluate_further(&mut self, expression: &'e Expression, frame: Frame<'_, 'e>) -> Done<'e> {
         match expression {
             // They lead no further.
             Expression::Constant(constant) => constant.value(),
@@ -68,7 +78,7 @@ impl<'e> Run<'e> {
                 self.nest()?;
                 let value = self.nested(expression, frame);
                 self.leave();
-                if let Err(Stop::Raise(_)) = &value {
+                if value.is_err() {
                     self.trail.leaves(expression);
                 }
                 value
@@ -76,11 +86,11 @@ impl<'e> Run<'e> {
         }
     }
 
+    #[inline(never)]
     #[allow(clippy::too_many_lines)]
     fn nested(&mut self, expression: &'e Expression, frame: Frame<'_, 'e>) -> Done<'e> {
         match expression {
-            Expression::Constant(constant) => constant.value(),
-            Expression::Local(slot) => self.local(frame[*slot]),
+            Expression::Constant(_) | Expression::Local(_) => self.evaluate(expression, frame),
             Expression::Written(slot) => self.global(*slot),
             Expression::And(parts) => {
                 let mut last = Value::None;
@@ -107,9 +117,9 @@ impl<'e> Run<'e> {
                 Some(Number::Int(value)) => value
                     .checked_neg()
                     .map(Value::Int)
-                    .ok_or(Stop::Hole("a big integer")),
+                    .ok_or(Stop::Hole(&"a big integer")),
                 Some(Number::Float(value)) => Ok(Value::Float(-value)),
-                None => Err(Stop::Hole("a sign")),
+                None => Err(Stop::Hole(&"a sign")),
             },
             Expression::Choice(parts) => {
                 let [test, yes, no] = &**parts;
@@ -151,12 +161,24 @@ impl<'e> Run<'e> {
                 ) {
                     return Err(self.refuse_attribute(&of, method.text()));
                 }
-                if arguments.named.is_empty()
-                    && let [Expression::Constant(key)] = arguments.positional.as_slice()
-                    && *method == Method::Get
-                    && let Value::View(map, _) = of
-                {
-                    return self.get(map, key.value()?, Value::None);
+                // What is called most goes the shortest way.
+                if let Some(one) = arguments.only() {
+                    match (*method, of) {
+                        (Method::Get, Value::View(map, _)) => {
+                            let key = self.evaluate(one, frame)?;
+                            return self.get(map, key, Value::None);
+                        }
+                        (Method::Append, Value::List(items)) => {
+                            let value = self.evaluate(one, frame)?;
+                            items.borrow_mut().push(value);
+                            return Ok(Value::None);
+                        }
+                        (Method::Add, Value::Set(elements)) => {
+                            let value = self.evaluate(one, frame)?;
+                            return self.add(elements, value);
+                        }
+                        _ => {}
+                    }
                 }
                 self.with_arguments(arguments, frame, |run, positional, named| {
                     run.method(of, *method, positional, named)
@@ -165,7 +187,7 @@ impl<'e> Run<'e> {
             Expression::OwnMethod(of, name, arguments) => {
                 let of = self.evaluate(of, frame)?;
                 let Value::Instance(instance) = of else {
-                    return Err(Stop::Hole(name));
+                    return Err(Stop::NoForm(name));
                 };
                 self.with_arguments(arguments, frame, |run, positional, named| {
                     run.own_method(instance, name, positional, named)
@@ -191,7 +213,7 @@ impl<'e> Run<'e> {
                         *value = match self.evaluate(bound, frame)? {
                             Value::None => None,
                             Value::Int(place) => Some(place),
-                            _ => return Err(Stop::Hole("a slice by something else")),
+                            _ => return Err(Stop::Hole(&"a slice by something else")),
                         };
                     }
                 }
@@ -230,7 +252,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(dict)
             }
-            Expression::Starred(_) => Err(Stop::Hole("a starred expression")),
+            Expression::Starred(_) => Err(Stop::Hole(&"a starred expression")),
             Expression::Comprehension(made, of) => self.comprehension(*made, of, frame),
             Expression::Text(parts) => self.text(|run, out| {
                 for part in parts {
@@ -250,7 +272,7 @@ impl<'e> Run<'e> {
                         }
                     }
                     if out.len() > LONGEST_TEXT {
-                        return Err(Stop::Hole("a very long text"));
+                        return Err(Stop::Hole(&"a very long text"));
                     }
                 }
                 Ok(())
@@ -264,7 +286,7 @@ impl<'e> Run<'e> {
                 let mut captured = ArenaVec::with_capacity_in(lambda.captured.len(), self.arena);
                 for (outer, _) in &lambda.captured {
                     match frame[*outer] {
-                        Value::Unbound => return Err(Stop::Hole("a name that is captured early")),
+                        Value::Unbound => return Err(Stop::Hole(&"a name that is captured early")),
                         value => captured.push(value),
                     }
                 }
@@ -273,7 +295,7 @@ impl<'e> Run<'e> {
                     self.arena.alloc(Closure { lambda, captured }),
                 ))
             }
-            Expression::Hole(what) => Err(Stop::Hole(what)),
+            Expression::Hole(what) => Err(Stop::NoForm(what)),
         }
     }
 
@@ -346,7 +368,7 @@ impl<'e> Run<'e> {
     /// What a loop over a value gives, where Python's order is known.
     pub(super) fn ordered(&mut self, value: &Value<'e>) -> Done<'e, &'e [Value<'e>]> {
         if value.unordered() {
-            return Err(Stop::Hole("the order of a set"));
+            return Err(Stop::Hole(&"the order of a set"));
         }
         self.loose |= value.is_set() && value.length().is_some_and(|length| length > 1);
         self.unordered(value)
@@ -363,7 +385,7 @@ impl<'e> Run<'e> {
                 Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
                     Err(self.refuse("TypeError", &[value]))
                 }
-                _ => Err(Stop::Hole("a loop over an object")),
+                _ => Err(Stop::Hole(&"a loop over an object")),
             },
         }
     }

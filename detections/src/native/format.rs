@@ -25,7 +25,7 @@ impl<'e> Run<'e> {
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e, ()> {
         let (mut rest, mut next) = (template, 0);
-        let odd = Stop::Hole("a template of another sort");
+        let odd = Stop::Hole(&"a template of another sort");
         let is_brace = |byte: u8| matches!(byte, b'{' | b'}');
         while let Some(at) = rest.bytes().position(is_brace) {
             out.push_str(&rest[..at]);
@@ -74,7 +74,7 @@ impl<'e> Run<'e> {
             }?;
             write_formatted(out, &value, format)?;
             if out.len() > LONGEST_TEXT {
-                return Err(Stop::Hole("a very long text"));
+                return Err(Stop::Hole(&"a very long text"));
             }
         }
         out.push_str(rest);
@@ -91,7 +91,7 @@ pub(super) fn write_formatted<'e>(
     if format.is_empty() {
         return text::write_str(out, value);
     }
-    let unknown = Stop::Hole("a format of another sort");
+    let unknown = Stop::Hole(&"a format of another sort");
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let number = |text: &str| -> Done<'e, usize> {
         match text.len() {

@@ -109,11 +109,11 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         // What stands in the instance goes first.
         if instance.has(name) {
-            return Err(Stop::Hole("a call of an attribute"));
+            return Err(Stop::Hole(&"a call of an attribute"));
         }
         match instance.kind.methods.get(name) {
             Some(place) => self.with_self(*place, Value::Instance(instance), positional, named),
-            None => Err(Stop::Hole("a method of a class of the pack")),
+            None => Err(Stop::Hole(&"a method of a class of the pack")),
         }
     }
 
@@ -129,7 +129,7 @@ impl<'e> Run<'e> {
         }
         match instance.kind.constants.get(name) {
             Some(constant) => constant.value(),
-            None => Err(Stop::Hole("an attribute of a class of the pack")),
+            None => Err(Stop::Hole(&"an attribute of a class of the pack")),
         }
     }
 }
@@ -179,7 +179,7 @@ impl<'e> Instance<'e> {
     /// `instance.name = value`.
     pub(super) fn set(&self, name: &'e str, value: Value<'e>) -> Done<'e, ()> {
         if self.kind.fixed || self.kind.properties.contains_key(name) {
-            return Err(Stop::Hole("a property that is set"));
+            return Err(Stop::Hole(&"a property that is set"));
         }
         let mut attributes = self.attributes.borrow_mut();
         match attributes.iter_mut().find(|(known, _)| *known == name) {

@@ -20,7 +20,7 @@ impl<'e> Run<'e> {
             (Builtin::Similarity, [Value::Text(a), Value::Text(b)], []) => {
                 let compared = a.len().saturating_mul(b.len());
                 if compared > MOST_COMPARED {
-                    return Err(Stop::Hole("long texts that are compared"));
+                    return Err(Stop::Hole(&"long texts that are compared"));
                 }
                 self.step(compared / 16)?;
                 Ok(Value::Float(similarity::ratio(a, b)))
@@ -28,7 +28,7 @@ impl<'e> Run<'e> {
             (Builtin::Country, [], [("alpha_2", Value::Text(code))]) if code.is_ascii() => {
                 let countries = &self.program.countries;
                 if countries.is_empty() {
-                    return Err(Stop::Hole("countries"));
+                    return Err(Stop::Hole(&"countries"));
                 }
                 let found = countries.get(code.to_ascii_lowercase().as_str());
                 Ok(found.map_or(Value::None, |country| self.bare(country)))
@@ -45,7 +45,7 @@ impl<'e> Run<'e> {
                 finite(value)
             }
             (Builtin::Atan2, [y, x], []) => finite(real(y)?.atan2(real(x)?)),
-            _ => Err(Stop::Hole("a function of a library")),
+            _ => Err(Stop::Hole(&"a function of a library")),
         }
     }
 
@@ -58,7 +58,7 @@ impl<'e> Run<'e> {
 fn real<'e>(of: &Value<'e>) -> Done<'e, f64> {
     match of.number() {
         Some(number) => number.float(),
-        None => Err(Stop::Hole("mathematics of something else")),
+        None => Err(Stop::Hole(&"mathematics of something else")),
     }
 }
 
@@ -66,6 +66,6 @@ fn finite<'e>(value: f64) -> Done<'e> {
     if value.is_finite() {
         Ok(Value::Float(value))
     } else {
-        Err(Stop::Hole("a float that is not finite"))
+        Err(Stop::Hole(&"a float that is not finite"))
     }
 }

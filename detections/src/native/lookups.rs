@@ -12,12 +12,12 @@ impl<'e> Run<'e> {
     /// `view.get(key, default)`.
     pub(super) fn get(&mut self, map: &'e Map<'e>, key: Value<'e>, default: Value<'e>) -> Done<'e> {
         let Value::Text(key) = key else {
-            return Err(Stop::Hole("a key that is no text"));
+            return Err(Stop::Hole(&"a key that is no text"));
         };
         match map.find(key) {
             Found::Yes(node) => wrap(node),
             Found::No => Ok(default),
-            Found::Unknown => Err(Stop::Hole("a key outside ASCII")),
+            Found::Unknown => Err(Stop::Hole(&"a key outside ASCII")),
         }
     }
 
@@ -36,12 +36,12 @@ impl<'e> Run<'e> {
         match of {
             Value::View(map, _) => {
                 let Value::Text(key) = key else {
-                    return Err(Stop::Hole("a key that is no text"));
+                    return Err(Stop::Hole(&"a key that is no text"));
                 };
                 match map.find(key) {
                     Found::Yes(node) => wrap(node),
                     Found::No => Err(raise("KeyError")),
-                    Found::Unknown => Err(Stop::Hole("a key outside ASCII")),
+                    Found::Unknown => Err(Stop::Hole(&"a key outside ASCII")),
                 }
             }
             value if value.is_mapping() => {
@@ -66,17 +66,17 @@ impl<'e> Run<'e> {
                         item(of, at)
                     }
                     Value::Text(_) | Value::None => Err(raise("TypeError")),
-                    _ => Err(Stop::Hole("an index of another sort")),
+                    _ => Err(Stop::Hole(&"an index of another sort")),
                 }
             }
             Value::Match(found) => match key {
                 Value::Int(_) | Value::Text(_) => self.group(found, key),
-                _ => Err(Stop::Hole("a group of another sort")),
+                _ => Err(Stop::Hole(&"a group of another sort")),
             },
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Set(_) => {
                 Err(raise("TypeError"))
             }
-            _ => Err(Stop::Hole("an element of an object")),
+            _ => Err(Stop::Hole(&"an element of an object")),
         }
     }
 
@@ -87,7 +87,7 @@ impl<'e> Run<'e> {
                 Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
                     Err(raise("TypeError"))
                 }
-                _ => Err(Stop::Hole("a slice of an object")),
+                _ => Err(Stop::Hole(&"a slice of an object")),
             };
         };
         let whole = i64::try_from(length).unwrap_or(i64::MAX);
@@ -103,9 +103,9 @@ impl<'e> Run<'e> {
                     let reversed: String = text.chars().rev().collect();
                     return Ok(Value::Text(self.arena.alloc_str(&reversed)));
                 }
-                return Err(Stop::Hole("a slice with a step"));
+                return Err(Stop::Hole(&"a slice with a step"));
             }
-            _ => return Err(Stop::Hole("a slice with a step")),
+            _ => return Err(Stop::Hole(&"a slice with a step")),
         }
         let (from, to) = (bound(from, 0), bound(to, whole));
         let to = to.max(from);

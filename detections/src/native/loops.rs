@@ -19,6 +19,7 @@ pub(super) enum Walk<'e> {
 }
 
 impl<'e> Walk<'e> {
+    #[inline]
     pub(super) fn next(&mut self) -> Done<'e, Option<Value<'e>>> {
         match self {
             Self::List {
@@ -28,7 +29,7 @@ impl<'e> Walk<'e> {
             } => {
                 let items = items.borrow();
                 if items.len() != *length {
-                    return Err(Stop::Hole("a list changed while it is gone through"));
+                    return Err(Stop::Hole(&"a list changed while it is gone through"));
                 }
                 *next += 1;
                 Ok(items.get(*next - 1).copied())
@@ -93,7 +94,7 @@ impl<'e> Run<'e> {
                 returned => return Ok(returned),
             }
             if length() != begun {
-                return Err(Stop::Hole("a container changed while it is gone through"));
+                return Err(Stop::Hole(&"a container changed while it is gone through"));
             }
         }
         self.block(otherwise, frame)

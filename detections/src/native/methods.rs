@@ -45,8 +45,8 @@ impl<'e> Run<'e> {
                 (Method::TotalSeconds, []) => span
                     .total_seconds()
                     .map(Value::Float)
-                    .ok_or(Stop::Hole("a very long span of time")),
-                _ => Err(Stop::Hole("a method of a span of time")),
+                    .ok_or(Stop::Hole(&"a very long span of time")),
+                _ => Err(Stop::Hole(&"a method of a span of time")),
             },
             _ if of.is_mapping() => self.dict_method(&of, method, positional),
             _ if of.is_set() => self.set_method(&of, method, positional),
@@ -56,15 +56,15 @@ impl<'e> Run<'e> {
                 (Method::Index | Method::Count, [wanted]) => {
                     self.index_or_count(&of, method, wanted)
                 }
-                _ => Err(Stop::Hole("a method of a list")),
+                _ => Err(Stop::Hole(&"a method of a list")),
             },
             _ if of.is_tuple() => match (method, positional) {
                 (Method::Index | Method::Count, [wanted]) => {
                     self.index_or_count(&of, method, wanted)
                 }
-                _ => Err(Stop::Hole("a method of a tuple")),
+                _ => Err(Stop::Hole(&"a method of a tuple")),
             },
-            _ => Err(Stop::Hole("a method of an object")),
+            _ => Err(Stop::Hole(&"a method of an object")),
         }
     }
 
@@ -83,7 +83,7 @@ impl<'e> Run<'e> {
                 [("maxsplit", Value::Int(most))],
             ) => match positional {
                 [separator] => self.split(text, method, separator, *most),
-                _ => Err(Stop::Hole("a split by space a number of times")),
+                _ => Err(Stop::Hole(&"a split by space a number of times")),
             },
             (Value::Text(text), Method::Format, _, _) => self.formatted(text, positional, named),
             (Value::List(_), Method::Sort, [], _) => self.sort(of, named),
@@ -93,7 +93,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(Value::None)
             }
-            _ => Err(Stop::Hole("a method with named arguments")),
+            _ => Err(Stop::Hole(&"a method with named arguments")),
         }
     }
 
@@ -112,7 +112,7 @@ impl<'e> Run<'e> {
                 let replaced = pattern.replace(text, by)?;
                 Ok(Value::Text(self.arena.alloc_str(&replaced)))
             }
-            _ => Err(Stop::Hole("a method of a pattern")),
+            _ => Err(Stop::Hole(&"a method of a pattern")),
         }
     }
 
@@ -171,7 +171,7 @@ impl<'e> Run<'e> {
                 .find(|(known, _)| known == name)
                 .map(|(_, place)| *place)
                 .ok_or_else(|| raise("IndexError"))?,
-            _ => return Err(Stop::Hole("a group of another sort")),
+            _ => return Err(Stop::Hole(&"a group of another sort")),
         };
         match found.groups.get(place) {
             Some(group) => Ok(group.map_or(Value::None, Value::Text)),
@@ -199,6 +199,6 @@ fn match_method<'e>(
                 ),
             ))
         }
-        _ => Err(Stop::Hole("a method of a match")),
+        _ => Err(Stop::Hole(&"a method of a match")),
     }
 }

@@ -288,11 +288,11 @@ impl Native {
         match said {
             Ok(None) => Answer::No,
             Ok(Some(outputs)) => Answer::Match(outputs, run.loose),
-            Err(Stop::Hole(run::STORE)) => {
+            Err(Stop::Hole(&run::STORE)) => {
                 self.may_write(rule);
                 Answer::Store
             }
-            Err(Stop::Missing(key)) => Answer::Missing(key.to_owned()),
+            Err(Stop::Missing(key)) => Answer::Missing((*key).to_owned()),
             Err(Stop::Raise(raised)) => {
                 // What it has changed in the store before stays.
                 let site = match run.rows {
@@ -306,12 +306,13 @@ impl Native {
                 Answer::Python(site)
             }
             Err(Stop::Hole(what)) => {
-                if what == run::STALE || what == run::CHANGED {
+                if [run::STALE, run::CHANGED].contains(what) {
                     self.demote(rule);
                 }
                 self.note_end(rule, what);
                 self.leave(rule, what)
             }
+            Err(Stop::NoForm(what)) => self.leave(rule, what),
         }
     }
 

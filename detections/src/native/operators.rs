@@ -21,11 +21,11 @@ impl<'e> Run<'e> {
         match comparison {
             Comparison::Equal => left.equals(right),
             Comparison::Unequal => left.equals(right).map(|equal| !equal),
-            Comparison::Is => left.is(right).ok_or(Stop::Hole("identity of objects")),
+            Comparison::Is => left.is(right).ok_or(Stop::Hole(&"identity of objects")),
             Comparison::IsNot => left
                 .is(right)
                 .map(|same| !same)
-                .ok_or(Stop::Hole("identity of objects")),
+                .ok_or(Stop::Hole(&"identity of objects")),
             Comparison::In => self.contains(right, left),
             Comparison::NotIn => self.contains(right, left).map(|there| !there),
             Comparison::Less => Ok(self.order(left, right)? == Some(Ordering::Less)),
@@ -66,7 +66,7 @@ impl<'e> Run<'e> {
                 Ok(Some(one.len().cmp(&two.len())))
             }
             (Value::Moment(_) | Value::Span(_), _) => times::order(left, right),
-            _ => Err(Stop::Hole("an order of objects")),
+            _ => Err(Stop::Hole(&"an order of objects")),
         }
     }
 
@@ -75,12 +75,12 @@ impl<'e> Run<'e> {
         match of {
             Value::View(map, _) => {
                 let Value::Text(key) = wanted else {
-                    return Err(Stop::Hole("a key that is no text"));
+                    return Err(Stop::Hole(&"a key that is no text"));
                 };
                 match map.find(key) {
                     Found::Yes(_) => Ok(true),
                     Found::No => Ok(false),
-                    Found::Unknown => Err(Stop::Hole("a key outside ASCII")),
+                    Found::Unknown => Err(Stop::Hole(&"a key outside ASCII")),
                 }
             }
             Value::Text(text) => match wanted {
@@ -106,7 +106,7 @@ impl<'e> Run<'e> {
             Value::Iterable(items) => {
                 // Keys are looked up and values are compared; here they look alike.
                 if !wanted.hashable()? {
-                    return Err(Stop::Hole("what has no hash, in a view of a mapping"));
+                    return Err(Stop::Hole(&"what has no hash, in a view of a mapping"));
                 }
                 for item in *items {
                     if item.equals(wanted)? {
@@ -116,13 +116,13 @@ impl<'e> Run<'e> {
                 Ok(false)
             }
             Value::Network(network) => match wanted {
-                Value::Address(address) => Ok(network.contains(*address)),
-                _ => Err(Stop::Hole("something else in a network")),
+                Value::Address(address) => Ok(network.contains(**address)),
+                _ => Err(Stop::Hole(&"something else in a network")),
             },
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
                 Err(raise("TypeError"))
             }
-            _ => Err(Stop::Hole("something in an object")),
+            _ => Err(Stop::Hole(&"something in an object")),
         }
     }
 
@@ -139,7 +139,7 @@ impl<'e> Run<'e> {
         match (operator, left, right) {
             (Operator::Add, Value::Text(one), Value::Text(two)) => {
                 if one.len() + two.len() > LONGEST_TEXT {
-                    return Err(Stop::Hole("a very long text"));
+                    return Err(Stop::Hole(&"a very long text"));
                 }
                 self.text(|_, out| {
                     out.push_str(one);
@@ -156,7 +156,7 @@ impl<'e> Run<'e> {
             (Operator::Multiply, Value::Text(text), Value::Int(times)) => {
                 let times = usize::try_from(times).unwrap_or(0);
                 if text.len().saturating_mul(times) > LONGEST_TEXT {
-                    return Err(Stop::Hole("a very long text"));
+                    return Err(Stop::Hole(&"a very long text"));
                 }
                 Ok(Value::Text(self.arena.alloc_str(&text.repeat(times))))
             }
@@ -191,7 +191,7 @@ impl<'e> Run<'e> {
             }
             (_, Value::Moment(_) | Value::Span(_), _)
             | (_, _, Value::Moment(_) | Value::Span(_)) => times::binary(operator, &left, &right),
-            _ => Err(Stop::Hole("an operator")),
+            _ => Err(Stop::Hole(&"an operator")),
         }
     }
 
@@ -245,7 +245,7 @@ fn floor_divided(a: f64, b: f64) -> f64 {
 }
 
 fn arithmetic<'e>(operator: Operator, one: Number, two: Number) -> Done<'e> {
-    let big = Stop::Hole("a big integer");
+    let big = Stop::Hole(&"a big integer");
     if let (Number::Int(a), Number::Int(b)) = (one, two) {
         return match operator {
             Operator::Add => a.checked_add(b).map(Value::Int).ok_or(big),
@@ -268,7 +268,7 @@ fn arithmetic<'e>(operator: Operator, one: Number, two: Number) -> Done<'e> {
                 }))
             }
             Operator::Divide => Ok(Value::Float(one.float()? / two.float()?)),
-            _ => Err(Stop::Hole("an operator on integers")),
+            _ => Err(Stop::Hole(&"an operator on integers")),
         };
     }
     let (a, b) = (one.float()?, two.float()?);
@@ -281,11 +281,11 @@ fn arithmetic<'e>(operator: Operator, one: Number, two: Number) -> Done<'e> {
         Operator::Divide if b == 0.0 => return Err(raise("ZeroDivisionError")),
         Operator::Divide => a / b,
         Operator::Power if b >= 0.0 && b.fract() == 0.0 => a.powf(b),
-        _ => return Err(Stop::Hole("an operator on floats")),
+        _ => return Err(Stop::Hole(&"an operator on floats")),
     };
     if value.is_finite() {
         Ok(Value::Float(value))
     } else {
-        Err(Stop::Hole("a float that is not finite"))
+        Err(Stop::Hole(&"a float that is not finite"))
     }
 }

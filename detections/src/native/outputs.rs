@@ -48,7 +48,7 @@ impl Detection {
                 matched.map(Some)
             }
             Value::Bool(false) => Ok(None),
-            _ => Err(Stop::Hole("a verdict that is no boolean")),
+            _ => Err(Stop::Hole(&"a verdict that is no boolean")),
         }
     }
 
@@ -108,7 +108,7 @@ impl Detection {
         let empty = Some(String::new());
         match output {
             Output::Title if self.id.len() > MOST_TEXT => {
-                return Err(Stop::Hole("a text that is cut"));
+                return Err(Stop::Hole(&"a text that is cut"));
             }
             Output::Title => outputs.title = Some(self.id.clone()),
             Output::Description => outputs.description = empty,
@@ -127,7 +127,7 @@ impl Detection {
     }
 
     pub(super) fn severity<'e>(&self, value: &Value<'e>) -> Done<'e, Severity> {
-        let unknown = Stop::Hole("a severity that is none");
+        let unknown = Stop::Hole(&"a severity that is none");
         let Value::Text(text) = value else {
             return Err(unknown);
         };
@@ -151,8 +151,8 @@ impl Detection {
 pub(super) fn short<'e>(value: &Value<'e>) -> Done<'e, String> {
     match value {
         Value::Text(text) if text.len() <= MOST_TEXT => Ok((*text).to_owned()),
-        Value::Text(_) => Err(Stop::Hole("a text that is cut")),
-        _ => Err(Stop::Hole("a text that is none")),
+        Value::Text(_) => Err(Stop::Hole(&"a text that is cut")),
+        _ => Err(Stop::Hole(&"a text that is none")),
     }
 }
 
@@ -164,13 +164,13 @@ pub(super) fn destinations<'e>(
         return Ok(None);
     }
     if !value.is_list() {
-        return Err(Stop::Hole("destinations that are no list"));
+        return Err(Stop::Hole(&"destinations that are no list"));
     }
     let mut names = Vec::new();
     for one in run.ordered(value)? {
         match one {
             Value::Text(name) if !name.is_empty() => names.push((*name).to_owned()),
-            _ => return Err(Stop::Hole("a destination that is no name")),
+            _ => return Err(Stop::Hole(&"a destination that is no name")),
         }
     }
     if names.is_empty() {
@@ -181,12 +181,12 @@ pub(super) fn destinations<'e>(
 
 pub(super) fn context<'e>(value: &Value<'e>) -> Done<'e, String> {
     if !value.is_mapping() {
-        return Err(Stop::Hole("a context that is no mapping"));
+        return Err(Stop::Hole(&"a context that is no mapping"));
     }
     let mut out = String::with_capacity(1024);
     text::write_json(&mut out, value, true)?;
     if out.len() > MOST_CONTEXT {
-        return Err(Stop::Hole("a context that is too long"));
+        return Err(Stop::Hole(&"a context that is too long"));
     }
     out.shrink_to_fit();
     Ok(out)

@@ -101,7 +101,7 @@ impl Pattern {
         self.compiled[way as usize]
             .get_or_init(compile)
             .as_ref()
-            .ok_or(Stop::Hole("a regular expression"))
+            .ok_or(Stop::Hole(&"a regular expression"))
     }
 
     /// Whether it can match nothing at all, after which Python goes on otherwise.
@@ -114,10 +114,10 @@ impl Pattern {
 
     fn check<'e>(&self, text: &str) -> Done<'e, ()> {
         if !text.is_ascii() || text.bytes().any(|byte| (0x1c..=0x1f).contains(&byte)) {
-            return Err(Stop::Hole("a pattern on a text outside ASCII"));
+            return Err(Stop::Hole(&"a pattern on a text outside ASCII"));
         }
         if self.dollar && text.ends_with('\n') {
-            return Err(Stop::Hole("a pattern's end before a line break"));
+            return Err(Stop::Hole(&"a pattern's end before a line break"));
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Pattern {
         self.check(text)?;
         let search = self.compiled(Way::Search)?;
         if self.may_be_empty(search) {
-            return Err(Stop::Hole("a pattern that may match nothing"));
+            return Err(Stop::Hole(&"a pattern that may match nothing"));
         }
         Ok(search
             .captures_iter(text.as_bytes())
@@ -177,10 +177,10 @@ impl Pattern {
         self.check(text)?;
         let search = self.compiled(Way::Search)?;
         if self.may_be_empty(search) || by.contains('\\') {
-            return Err(Stop::Hole("a replacement with references"));
+            return Err(Stop::Hole(&"a replacement with references"));
         }
         let replaced = search.replace_all(text.as_bytes(), NoExpand(by.as_bytes()));
-        String::from_utf8(replaced.into_owned()).map_err(|_| Stop::Hole("a replacement"))
+        String::from_utf8(replaced.into_owned()).map_err(|_| Stop::Hole(&"a replacement"))
     }
 }
 

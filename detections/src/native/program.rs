@@ -285,6 +285,16 @@ pub(super) struct Arguments {
     pub(super) named: Vec<(Box<str>, Expression)>,
 }
 
+impl Arguments {
+    /// The only one, if there is one only and it is no `*value`.
+    pub(super) fn only(&self) -> Option<&Expression> {
+        match self.positional.as_slice() {
+            [one] if self.named.is_empty() && !matches!(one, Expression::Starred(_)) => Some(one),
+            _ => None,
+        }
+    }
+}
+
 /// A piece of an f-string.
 #[derive(Debug)]
 pub(super) enum Part {

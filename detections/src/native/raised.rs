@@ -62,7 +62,7 @@ impl Trail {
         self.operands = None;
     }
 
-    /// It has left an expression.
+    /// What stopped has left an expression.
     #[cold]
     pub(super) fn leaves(&mut self, expression: &Expression) {
         self.places.push(std::ptr::from_ref(expression) as usize);

@@ -49,6 +49,8 @@ pub(super) const LONGEST_TEXT: usize = 1 << 20;
 /// One event under evaluation.
 pub(super) struct Run<'e> {
     pub(super) arena: &'e Bump,
+    /// Frames of calls that have ended, for those to come.
+    frames: ArenaVec<'e, ArenaVec<'e, Value<'e>>>,
     pub(super) program: &'e Program,
     pub(super) model: Option<&'e Model>,
     /// What its functions are given: a view of the event, or, of a policy, a dict.
@@ -89,6 +91,7 @@ impl<'e> Run<'e> {
     ) -> Self {
         Self {
             arena,
+            frames: ArenaVec::new_in(arena),
             program,
             model,
             subject: Value::View(event, Whole::Yes),
@@ -129,10 +132,10 @@ impl<'e> Run<'e> {
             .steps
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         if self.steps > self.bounds.steps {
-            return Err(Stop::Hole(STEPS));
+            return Err(Stop::Hole(&STEPS));
         }
         if self.arena.allocated_bytes() > self.bounds.bytes {
-            return Err(Stop::Hole("much memory"));
+            return Err(Stop::Hole(&"much memory"));
         }
         Ok(())
     }
@@ -152,7 +155,7 @@ impl<'e> Run<'e> {
             .program
             .functions
             .get(place)
-            .ok_or(Stop::Hole("a function"))?;
+            .ok_or(Stop::Hole(&"a function"))?;
         self.call_function(function, positional, named, |_| {})
     }
 
@@ -165,16 +168,19 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         self.step(1)?;
         if self.depth >= DEEPEST {
-            return Err(Stop::Hole("deep recursion"));
+            return Err(Stop::Hole(&"deep recursion"));
         }
-        let frame = self
-            .arena
-            .alloc_slice_fill_copy(function.slots, Value::Unbound);
-        self.bind(function, positional, named, frame)?;
-        prepare(frame);
+        let frame = self.frames.pop();
+        let mut frame =
+            frame.unwrap_or_else(|| ArenaVec::with_capacity_in(function.slots, self.arena));
+        frame.clear();
+        frame.resize(function.slots, Value::Unbound);
+        self.bind(function, positional, named, &mut frame)?;
+        prepare(&mut frame);
         self.depth += 1;
-        let flow = self.block(&function.body, frame);
+        let flow = self.block(&function.body, &mut frame);
         self.depth -= 1;
+        self.frames.push(frame);
         match flow? {
             Flow::Return(value) => Ok(value),
             _ => Ok(Value::None),
@@ -260,7 +266,7 @@ impl<'e> Run<'e> {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
                 Err(raise("TypeError"))
             }
-            _ => Err(Stop::Hole("a call of an object")),
+            _ => Err(Stop::Hole(&"a call of an object")),
         }
     }
 
@@ -280,7 +286,7 @@ impl<'e> Run<'e> {
     /// One level further into statements or expressions.
     pub(super) fn nest(&mut self) -> Done<'e, ()> {
         if self.nested >= MOST_NESTED {
-            return Err(Stop::Hole("deeply nested code"));
+            return Err(Stop::Hole(&"deeply nested code"));
         }
         self.nested += 1;
         Ok(())

@@ -93,7 +93,7 @@ impl<'e> Run<'e> {
             } => return self.attempt(body, handlers, otherwise, finally, frame),
             Statement::Raise(what) => {
                 let Some(what) = what else {
-                    return Err(Stop::Hole("raising again"));
+                    return Err(Stop::Hole(&"raising again"));
                 };
                 return Err(match self.evaluate(what, frame)? {
                     Value::Error(raised) => Stop::Raise(raised),
@@ -101,13 +101,13 @@ impl<'e> Run<'e> {
                         classes,
                         text: None,
                     })),
-                    _ => Stop::Hole("raising something else"),
+                    _ => Stop::Hole(&"raising something else"),
                 });
             }
             Statement::Break => return Ok(Flow::Break),
             Statement::Continue => return Ok(Flow::Continue),
             Statement::Pass => {}
-            Statement::Hole(what) => return Err(Stop::Hole(what)),
+            Statement::Hole(what) => return Err(Stop::NoForm(what)),
         }
         Ok(Flow::On)
     }
@@ -129,7 +129,10 @@ impl<'e> Run<'e> {
             }
             other => other,
         };
-        if matches!(flow, Err(Stop::Hole(_) | Stop::Missing(_))) {
+        if matches!(
+            flow,
+            Err(Stop::Hole(_) | Stop::NoForm(_) | Stop::Missing(_))
+        ) {
             return flow;
         }
         self.depth = depth;
@@ -178,7 +181,7 @@ pub(super) fn takes<'e>(class: &Value<'e>, raised: &Raised<'e>, arena: &'e Bump)
         value if value.is_tuple() => {
             for one in value.elements(arena)?.unwrap_or(&[]) {
                 if one.is_tuple() {
-                    return Err(Stop::Hole("classes inside classes"));
+                    return Err(Stop::Hole(&"classes inside classes"));
                 }
                 if takes(one, raised, arena)? {
                     return Ok(true);
@@ -186,6 +189,6 @@ pub(super) fn takes<'e>(class: &Value<'e>, raised: &Raised<'e>, arena: &'e Bump)
             }
             Ok(false)
         }
-        _ => Err(Stop::Hole("an exception of another sort")),
+        _ => Err(Stop::Hole(&"an exception of another sort")),
     }
 }

@@ -113,22 +113,23 @@ impl Rows {
     }
 
     /// The row with the pair's own changes over it.
-    fn row<'e>(&self, key: &'e str) -> Done<'e, KeyValueRow> {
+    fn row<'e>(&self, key: &'e &'e str) -> Done<'e, KeyValueRow> {
         if let Some(guessed) = &self.guessed {
             guessed.asked.set(true);
         }
-        let mut row = match (self.known.get(key), &self.guessed) {
+        let mut row = match (self.known.get(*key), &self.guessed) {
             (Some(row), _) => row.clone(),
             (None, Some(guessed)) => {
                 let mut keys = guessed.keys.borrow_mut();
                 if keys.len() < MOST_WANTED {
-                    keys.insert(key.to_owned());
+                    keys.insert((*key).to_owned());
                 }
                 KeyValueRow::default()
             }
             (None, None) => return Err(Stop::Missing(key)),
         };
-        for KeyValueChange { change, .. } in self.changes.iter().filter(|change| change.key == key)
+        for KeyValueChange { change, .. } in
+            self.changes.iter().filter(|change| change.key == **key)
         {
             row.apply(change);
         }
@@ -161,7 +162,7 @@ impl Rows {
     }
 
     /// Before something is added to a row: one that has passed its time begins anew.
-    fn renewed<'e>(&mut self, key: &'e str) -> Done<'e, KeyValueRow> {
+    fn renewed<'e>(&mut self, key: &'e &'e str) -> Done<'e, KeyValueRow> {
         let row = self.row(key)?;
         if self.expired(&row) {
             self.clear(key, &row, false);
@@ -208,7 +209,7 @@ impl<'e> Run<'e> {
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e> {
         let Some(rows) = self.rows else {
-            return Err(Stop::Hole(super::run::STORE));
+            return Err(Stop::Hole(&super::run::STORE));
         };
         let given = Given { positional, named };
         let names: &[&str] = match function {
@@ -219,7 +220,7 @@ impl<'e> Run<'e> {
             _ => &["key", "val", "epoch_seconds"],
         };
         if !given.fits(names) {
-            return Err(Stop::Hole("arguments of a function of the store"));
+            return Err(Stop::Hole(&"arguments of a function of the store"));
         }
         let key = match given.take(0, "key") {
             Some(Value::Text(key)) if !key.is_empty() => key,
@@ -229,6 +230,7 @@ impl<'e> Run<'e> {
         if key.len() > MOST_KEY_BYTES {
             return Err(raise("ValueError"));
         }
+        let key = &*self.arena.alloc(key);
         let mut rows = rows.borrow_mut();
         match function {
             Builtin::GetStringSet | Builtin::GetCounter => {
@@ -296,7 +298,7 @@ impl<'e> Run<'e> {
                 let number = |place, name, default| match given.take(place, name) {
                     None => Ok(default),
                     Some(Value::Int(value)) => Ok(value),
-                    Some(_) => Err(Stop::Hole("a number of the store")),
+                    Some(_) => Err(Stop::Hole(&"a number of the store")),
                 };
                 let (add, life) = if function == Builtin::IncrementCounter {
                     let life = given.take(2, "epoch_seconds");
@@ -306,7 +308,7 @@ impl<'e> Run<'e> {
                 };
                 let at = moment(rows.now, life)?;
                 let count = rows.renewed(key)?.count.unwrap_or(0);
-                let count = count.checked_add(add).ok_or(Stop::Hole("a big integer"))?;
+                let count = count.checked_add(add).ok_or(Stop::Hole(&"a big integer"))?;
                 rows.note(key, Change::Add { value: add });
                 rows.note(key, Change::Expire { at });
                 if function == Builtin::IncrementCounter {
@@ -318,7 +320,7 @@ impl<'e> Run<'e> {
                 }
                 Ok(Value::Bool(reached))
             }
-            _ => Err(Stop::Hole("a function of the store")),
+            _ => Err(Stop::Hole(&"a function of the store")),
         }
     }
 
@@ -351,7 +353,7 @@ impl<'e> Run<'e> {
 
 fn small<'e, 's>(texts: impl Iterator<Item = &'s String>) -> Done<'e, ()> {
     if texts.map(String::len).sum::<usize>() > LARGE_SET {
-        return Err(Stop::Hole("a large set of the store"));
+        return Err(Stop::Hole(&"a large set of the store"));
     }
     Ok(())
 }
@@ -367,7 +369,7 @@ fn moment<'e>(now: i64, given: Option<Value<'e>>) -> Done<'e, i64> {
         {
             digits.parse().map_err(|_| raise("ValueError"))?
         }
-        Some(_) => return Err(Stop::Hole("a time of the store")),
+        Some(_) => return Err(Stop::Hole(&"a time of the store")),
     };
     Ok(if seconds >= FIRST_MOMENT {
         seconds

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::Native;
 use super::outputs::{context, destinations, short};
 use super::program::{Detection, Output};
-use super::run::{Bounds, Run};
+use super::run::{self, Bounds, Run};
 use super::value::{Done, Stop, Value, plain};
 use crate::engine::{Tested, TestedFunction};
 use crate::event::{Node, read};
@@ -47,7 +47,7 @@ impl Native {
             Err(stop) => {
                 let why = match stop {
                     Stop::Raise(raised) => format!("it raises {}", raised.classes.name()),
-                    Stop::Hole(what) | Stop::Missing(what) => what.to_owned(),
+                    stop => stop.hole().unwrap_or(run::STORE).to_owned(),
                 };
                 self.leave(index, &why);
                 None
@@ -63,7 +63,7 @@ impl Native {
     ) -> Done<'e, InRust> {
         let json = arena.alloc_str(&test.json);
         let event = read(arena, json.as_bytes())
-            .map_err(|_| Stop::Hole("an event that is not read here"))?;
+            .map_err(|_| Stop::Hole(&"an event that is not read here"))?;
         let of_rule = detection.kind == DetectionKind::Rule;
         let model = self.program.models.get(&test.log_type);
         let mut run = Run::new(arena, &self.program, model.filter(|_| of_rule), event);
@@ -85,7 +85,7 @@ impl Detection {
     fn tested<'e>(&self, run: &mut Run<'e>) -> Done<'e, Tested> {
         run.begin();
         let Value::Bool(output) = run.over_event(self.rule)? else {
-            return Err(Stop::Hole("a verdict that is no boolean"));
+            return Err(Stop::Hole(&"a verdict that is no boolean"));
         };
         let mut functions = BTreeMap::new();
         let (mut title, mut dedup) = (None, None);

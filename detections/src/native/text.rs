@@ -27,7 +27,7 @@ pub(super) fn characters(text: &str, from: usize, to: usize) -> &str {
 pub(super) fn write_str<'e>(out: &mut String, value: &Value<'e>) -> Done<'e, ()> {
     match value {
         Value::Text(text) => out.push_str(text),
-        Value::Address(address) => write_address(out, *address)?,
+        Value::Address(address) => write_address(out, **address)?,
         Value::Moment(moment) => {
             let _ = moment.write(out, ' ');
         }
@@ -46,7 +46,7 @@ fn write_address<'e>(out: &mut String, address: std::net::IpAddr) -> Done<'e, ()
             let _ = write!(out, "{four}");
             Ok(())
         }
-        std::net::IpAddr::V6(_) => Err(Stop::Hole("an address of IPv6 as text")),
+        std::net::IpAddr::V6(_) => Err(Stop::Hole(&"an address of IPv6 as text")),
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn write_repr<'e>(out: &mut String, value: &Value<'e>) -> Done<'e, ()
 
 fn repr<'e>(out: &mut String, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
-        return Err(Stop::Hole("a deep or long value as text"));
+        return Err(Stop::Hole(&"a deep or long value as text"));
     }
     match value {
         Value::None => out.push_str("None"),
@@ -126,7 +126,7 @@ fn repr<'e>(out: &mut String, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
                 repr(out, only, depth + 1)?;
                 out.push('}');
             }
-            _ => return Err(Stop::Hole("a set as text")),
+            _ => return Err(Stop::Hole(&"a set as text")),
         },
         Value::Frozen(frozen) => {
             let (begin, end) = match frozen.kind {
@@ -134,7 +134,7 @@ fn repr<'e>(out: &mut String, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
                 FrozenKind::Tuple if frozen.items.len() == 1 => ("(", ",)"),
                 FrozenKind::Tuple => ("(", ")"),
                 FrozenKind::Dict => ("{", "}"),
-                FrozenKind::Set => return Err(Stop::Hole("a set as text")),
+                FrozenKind::Set => return Err(Stop::Hole(&"a set as text")),
             };
             out.push_str(begin);
             for (place, item) in frozen.items.iter().enumerate() {
@@ -149,7 +149,7 @@ fn repr<'e>(out: &mut String, value: &Value<'e>, depth: u32) -> Done<'e, ()> {
             }
             out.push_str(end);
         }
-        _ => return Err(Stop::Hole("an object as text")),
+        _ => return Err(Stop::Hole(&"an object as text")),
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ fn sequence<'e>(
 /// What is inside a view prints as plain lists and dicts.
 fn node<'e>(out: &mut String, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
-        return Err(Stop::Hole("a deep or long value as text"));
+        return Err(Stop::Hole(&"a deep or long value as text"));
     }
     match of {
         Node::List(items) => {
@@ -207,7 +207,7 @@ fn node<'e>(out: &mut String, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
 
 fn quoted<'e>(out: &mut String, text: &str) -> Done<'e, ()> {
     if !text.is_ascii() {
-        return Err(Stop::Hole("what is printable outside ASCII"));
+        return Err(Stop::Hole(&"what is printable outside ASCII"));
     }
     let quote = if text.contains('\'') && !text.contains('"') {
         '"'
@@ -259,7 +259,7 @@ pub(super) fn write_json<'e>(out: &mut String, value: &Value<'e>, views: bool) -
 
 fn json<'e>(out: &mut String, value: &Value<'e>, views: bool, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
-        return Err(Stop::Hole("a deep or long value as JSON"));
+        return Err(Stop::Hole(&"a deep or long value as JSON"));
     }
     match value {
         Value::None => out.push_str("null"),
@@ -312,7 +312,7 @@ fn json<'e>(out: &mut String, value: &Value<'e>, views: bool, depth: u32) -> Don
             }
             FrozenKind::Set => return Err(raise("TypeError")),
         },
-        _ => return Err(Stop::Hole("an object as JSON")),
+        _ => return Err(Stop::Hole(&"an object as JSON")),
     }
     Ok(())
 }
@@ -338,14 +338,14 @@ fn json_key<'e>(out: &mut String, key: &Value<'e>) -> Done<'e, ()> {
             out.push('"');
         }
         Value::Tuple(_) => return Err(raise("TypeError")),
-        _ => return Err(Stop::Hole("a key of another sort as JSON")),
+        _ => return Err(Stop::Hole(&"a key of another sort as JSON")),
     }
     Ok(())
 }
 
 fn json_node<'e>(out: &mut String, of: &Node<'e>, depth: u32) -> Done<'e, ()> {
     if depth > DEEPEST || out.len() > LONGEST_TEXT {
-        return Err(Stop::Hole("a deep or long value as JSON"));
+        return Err(Stop::Hole(&"a deep or long value as JSON"));
     }
     match of {
         Node::Text(text) => json_text(out, text),

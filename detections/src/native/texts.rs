@@ -68,7 +68,7 @@ impl<'e> Run<'e> {
                         .bytes()
                         .any(|byte| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e | b'\r'))
                 {
-                    return Err(Stop::Hole("lines that end otherwise"));
+                    return Err(Stop::Hole(&"lines that end otherwise"));
                 }
                 let mut items = ArenaVec::new_in(self.arena);
                 items.extend(text.lines().map(Value::Text));
@@ -93,7 +93,7 @@ impl<'e> Run<'e> {
                 if old.is_empty()
                     || text.matches(old).count().saturating_mul(new.len()) > LONGEST_TEXT
                 {
-                    return Err(Stop::Hole("a replacement of nothing"));
+                    return Err(Stop::Hole(&"a replacement of nothing"));
                 }
                 if !text.contains(old) {
                     return Ok(Value::Text(text));
@@ -113,7 +113,7 @@ impl<'e> Run<'e> {
                             _ => return Err(raise("TypeError")),
                         }
                         if out.len() > LONGEST_TEXT {
-                            return Err(Stop::Hole("a very long text"));
+                            return Err(Stop::Hole(&"a very long text"));
                         }
                     }
                     Ok(())
@@ -180,13 +180,13 @@ impl<'e> Run<'e> {
                     _ => has(u8::is_ascii_lowercase) && !has(u8::is_ascii_uppercase),
                 }))
             }
-            _ => Err(Stop::Hole("a method of a text")),
+            _ => Err(Stop::Hole(&"a method of a text")),
         }
     }
 
     pub(super) fn cased(&mut self, text: &'e str, change: impl FnOnce(&mut str)) -> Done<'e> {
         if !text.is_ascii() {
-            return Err(Stop::Hole("cases of letters outside ASCII"));
+            return Err(Stop::Hole(&"cases of letters outside ASCII"));
         }
         let copy = self.arena.alloc_str(text);
         change(copy);
@@ -218,7 +218,9 @@ impl<'e> Run<'e> {
                     .filter(|part| !part.is_empty())
                     .map(Value::Text),
             ),
-            (Value::None, Some(_)) => return Err(Stop::Hole("a split by space a number of times")),
+            (Value::None, Some(_)) => {
+                return Err(Stop::Hole(&"a split by space a number of times"));
+            }
             _ => return Err(raise("TypeError")),
         }
         self.step(items.len())?;
@@ -235,6 +237,6 @@ fn space_checked<'e>(text: &'e str) -> Done<'e, &'e str> {
     if text.is_ascii() {
         Ok(text)
     } else {
-        Err(Stop::Hole("white space outside ASCII"))
+        Err(Stop::Hole(&"white space outside ASCII"))
     }
 }

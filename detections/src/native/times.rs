@@ -24,13 +24,13 @@ impl<'e> Run<'e> {
                     with_zone.then(|| Moment::parse_in_full(text)).flatten()
                 })
                 .map(Value::Moment)
-                .ok_or(Stop::Hole("a time in another layout")),
+                .ok_or(Stop::Hole(&"a time in another layout")),
             (Builtin::Strptime, [Value::Text(text), Value::Text(format)], []) => {
                 self.step(text.len() / 64)?;
                 match self.program.times.read(text, format) {
                     Ok(moment) => Ok(Value::Moment(moment)),
                     Err(No::Refused) => Err(raise("ValueError")),
-                    Err(No::Unclear) => Err(Stop::Hole("a time in another format")),
+                    Err(No::Unclear) => Err(Stop::Hole(&"a time in another format")),
                 }
             }
             (
@@ -47,12 +47,12 @@ impl<'e> Run<'e> {
                 }
                 Moment::parse_in_full(text)
                     .map(Value::Moment)
-                    .ok_or(Stop::Hole("a time in words"))
+                    .ok_or(Stop::Hole(&"a time in words"))
             }
             // The clock is the evaluation's, where it has one.
             (Builtin::UtcNow, [], []) => {
                 let now = self.rows.and_then(|rows| rows.borrow().now());
-                let now = now.ok_or(Stop::Hole("the present"))?;
+                let now = now.ok_or(Stop::Hole(&"the present"))?;
                 self.loose = true;
                 Ok(Value::Moment(Moment::at(now)))
             }
@@ -60,18 +60,18 @@ impl<'e> Run<'e> {
                 let mut span = Span(0);
                 for (unit, count) in named {
                     let Value::Int(count) = count else {
-                        return Err(Stop::Hole("a part of a time unit"));
+                        return Err(Stop::Hole(&"a part of a time unit"));
                     };
                     span = Span::of(unit, *count)
                         .and_then(|more| span.plus(more))
-                        .ok_or(Stop::Hole("a span of another sort"))?;
+                        .ok_or(Stop::Hole(&"a span of another sort"))?;
                 }
                 Ok(Value::Span(span))
             }
             (Builtin::Timedelta, [Value::Int(days)], []) => Span::of("days", *days)
                 .map(Value::Span)
-                .ok_or(Stop::Hole("a span of another sort")),
-            _ => Err(Stop::Hole("a function of datetime")),
+                .ok_or(Stop::Hole(&"a span of another sort")),
+            _ => Err(Stop::Hole(&"a function of datetime")),
         }
     }
 
@@ -85,7 +85,7 @@ impl<'e> Run<'e> {
             (Method::Timestamp, []) if self.program.in_utc || moment.is_aware() => moment
                 .timestamp()
                 .map(Value::Float)
-                .ok_or(Stop::Hole("a time far away")),
+                .ok_or(Stop::Hole(&"a time far away")),
             // Seconds by the machine's clock, whatever zone the time is of.
             (Method::Strftime, [Value::Text("%s")]) if self.program.in_utc => {
                 let seconds = bumpalo::format!(in self.arena, "{}", moment.seconds());
@@ -95,7 +95,7 @@ impl<'e> Run<'e> {
                 let _ = moment.write(out, 'T');
                 Ok(())
             }),
-            _ => Err(Stop::Hole("a method of a time")),
+            _ => Err(Stop::Hole(&"a method of a time")),
         }
     }
 }
@@ -170,13 +170,13 @@ pub(super) fn order<'e>(left: &Value<'e>, right: &Value<'e>) -> Done<'e, Option<
             .map(Some)
             .ok_or_else(|| raise("TypeError")),
         (Value::Span(one), Value::Span(two)) => Ok(Some(one.cmp(two))),
-        _ => Err(Stop::Hole("an order of times and others")),
+        _ => Err(Stop::Hole(&"an order of times and others")),
     }
 }
 
 /// `+` and `-` with times and spans.
 pub(super) fn binary<'e>(operator: Operator, left: &Value<'e>, right: &Value<'e>) -> Done<'e> {
-    let far = Stop::Hole("a time beyond all years");
+    let far = Stop::Hole(&"a time beyond all years");
     match (operator, left, right) {
         (Operator::Subtract, Value::Moment(one), Value::Moment(two)) => one
             .since(*two)
@@ -205,6 +205,6 @@ pub(super) fn binary<'e>(operator: Operator, left: &Value<'e>, right: &Value<'e>
             _,
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_),
         ) => Err(raise("TypeError")),
-        _ => Err(Stop::Hole("an operator on times")),
+        _ => Err(Stop::Hole(&"an operator on times")),
     }
 }

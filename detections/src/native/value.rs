@@ -12,15 +12,29 @@ use super::program::Lambda;
 use super::sets::Elements;
 use crate::event::{Map, Node};
 
-/// Why an evaluation goes no further.
+/// Why an evaluation goes no further. Two words, so that a result is no larger than a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop<'e> {
     /// Python would raise this.
     Raise(&'e Raised<'e>),
     /// Only Python can tell: what it is that this engine does not do.
-    Hole(&'e str),
+    Hole(&'static &'static str),
+    /// Only Python can tell: what it is of the code that has no form here.
+    #[allow(clippy::borrowed_box)] // of one word
+    NoForm(&'e Box<str>),
     /// A row of the key-value store has to be fetched first.
-    Missing(&'e str),
+    Missing(&'e &'e str),
+}
+
+impl<'e> Stop<'e> {
+    /// What it is that only Python can tell.
+    pub(super) fn hole(&self) -> Option<&'e str> {
+        match self {
+            Self::Hole(what) => Some(what),
+            Self::NoForm(what) => Some(what),
+            Self::Raise(_) | Self::Missing(_) => None,
+        }
+    }
 }
 
 /// An exception. Where its text is not known, what escapes a detection is evaluated by Python again.
@@ -74,7 +88,7 @@ impl Classes<'_> {
 
 /// Raises an exception of the language by its class's name.
 pub(super) fn raise<'e>(name: &str) -> Stop<'e> {
-    super::names::error(name).map_or(Stop::Hole("an exception"), Stop::Raise)
+    super::names::error(name).map_or(Stop::Hole(&"an exception"), Stop::Raise)
 }
 
 /// The same, with its text.
@@ -96,7 +110,11 @@ pub(super) type Items<'e> = RefCell<ArenaVec<'e, Value<'e>>>;
 pub(super) type Pairs<'e> = RefCell<ArenaVec<'e, (Value<'e>, Value<'e>)>>;
 
 /// A value.
+///
+/// Three whole words: a value whose fields begin inside its first word is copied in pieces that do not match how it was written, and then each copy waits for
+/// the memory (a tenth of an evaluation's time). So what is longer, or no word, is behind a reference.
 #[derive(Debug, Clone, Copy)]
+#[repr(u64)]
 pub(super) enum Value<'e> {
     /// A local name without a value.
     Unbound,
@@ -130,8 +148,8 @@ pub(super) enum Value<'e> {
     Error(&'e Raised<'e>),
     Regex(&'e super::pattern::Pattern),
     Match(&'e super::pattern::Match<'e>),
-    Network(super::address::Network),
-    Address(std::net::IpAddr),
+    Network(&'e super::address::Network),
+    Address(&'e std::net::IpAddr),
     Moment(super::moment::Moment),
     Span(super::moment::Span),
     /// A class of the pack, and an instance of one.
@@ -171,7 +189,7 @@ pub(super) fn wrap<'e>(node: Node<'e>) -> Done<'e> {
         Node::Text(text) => Value::Text(text),
         Node::List(items) => Value::ListView(items),
         Node::Map(map) => Value::View(map, Whole::No),
-        Node::Big => return Err(Stop::Hole("a number beyond 64 bits")),
+        Node::Big => return Err(Stop::Hole(&"a number beyond 64 bits")),
     })
 }
 
@@ -249,8 +267,8 @@ impl<'e> Value<'e> {
             | Value::Kind(_)
             | Value::Instance(_) => true,
             Value::Span(span) => span.0 != 0,
-            Value::Iterable(_) | Value::Once(_) => return Err(Stop::Hole("truth of an iterator")),
-            Value::Unbound => return Err(Stop::Hole("an unbound name")),
+            Value::Iterable(_) | Value::Once(_) => return Err(Stop::Hole(&"truth of an iterator")),
+            Value::Unbound => return Err(Stop::Hole(&"an unbound name")),
         })
     }
 
@@ -331,13 +349,13 @@ impl<'e> Value<'e> {
     /// What a loop over it gives, in its order; mappings give their keys. `None` if it cannot be gone through.
     pub(super) fn elements(&self, arena: &'e Bump) -> Done<'e, Option<&'e [Value<'e>]>> {
         if self.length().is_some_and(|length| length > LONGEST) {
-            return Err(Stop::Hole("a very long sequence"));
+            return Err(Stop::Hole(&"a very long sequence"));
         }
         Ok(Some(match self {
             Value::Tuple(items) | Value::Iterable(items) => items,
             Value::Once(once) => {
                 if once.gone.replace(true) {
-                    return Err(Stop::Hole("an iterator that is gone through again"));
+                    return Err(Stop::Hole(&"an iterator that is gone through again"));
                 }
                 once.items
             }
@@ -416,7 +434,7 @@ impl<'e> Value<'e> {
 
     fn hashable_at(&self, depth: u32) -> Done<'e, bool> {
         if depth > DEEPEST {
-            return Err(Stop::Hole("a deep value"));
+            return Err(Stop::Hole(&"a deep value"));
         }
         Ok(match self {
             Value::View(..)
@@ -436,7 +454,7 @@ impl<'e> Value<'e> {
             Value::Frozen(frozen) => match frozen.kind {
                 FrozenKind::List | FrozenKind::Dict => false,
                 // A set of the pack may have been a frozenset.
-                FrozenKind::Set => return Err(Stop::Hole("hash of a set")),
+                FrozenKind::Set => return Err(Stop::Hole(&"hash of a set")),
                 FrozenKind::Tuple => {
                     for item in &frozen.items {
                         if !item.value()?.hashable_at(depth + 1)? {
@@ -447,7 +465,7 @@ impl<'e> Value<'e> {
                 }
             },
             Value::Iterable(_) | Value::Once(_) | Value::Unbound => {
-                return Err(Stop::Hole("hash of an iterator"));
+                return Err(Stop::Hole(&"hash of an iterator"));
             }
             _ => true,
         })
@@ -472,7 +490,7 @@ mod tests {
     #[test]
     fn a_value_takes_three_words() {
         assert_eq!(size_of::<Value<'_>>(), 24);
-        assert_eq!(size_of::<Stop<'_>>(), 24);
-        assert_eq!(size_of::<Done<'_>>(), 32);
+        assert_eq!(size_of::<Stop<'_>>(), 16);
+        assert_eq!(size_of::<Done<'_>>(), 24);
     }
 }

@@ -39,7 +39,7 @@ impl<'e> Run<'e> {
             (Method::UdmPath, [Value::Text(key)]) if whole == Whole::Yes && named.is_empty() => {
                 let model = self
                     .model
-                    .ok_or(Stop::Hole("a path without a data model"))?;
+                    .ok_or(Stop::Hole(&"a path without a data model"))?;
                 Ok(model
                     .told
                     .get(*key)
@@ -77,7 +77,7 @@ impl<'e> Run<'e> {
             (Method::DeepWalk | Method::Udm, _) if whole == Whole::No => {
                 Err(raise("AttributeError"))
             }
-            _ => Err(Stop::Hole("a method of a view")),
+            _ => Err(Stop::Hole(&"a method of a view")),
         }
     }
 
@@ -93,7 +93,7 @@ impl<'e> Run<'e> {
             match self.program.times.read(text, layout) {
                 Ok(moment) => return Ok(Value::Int(moment.seconds())),
                 Err(No::Refused) => {}
-                Err(No::Unclear) => return Err(Stop::Hole("a time in another format")),
+                Err(No::Unclear) => return Err(Stop::Hole(&"a time in another format")),
             }
         }
         Ok(Value::Int(0))
@@ -108,7 +108,7 @@ impl<'e> Run<'e> {
     ) -> Done<'e> {
         // A missing key would go on in the default.
         if default.is_mapping() && default.length() != Some(0) {
-            return Err(Stop::Hole("a default that is a mapping"));
+            return Err(Stop::Hole(&"a default that is a mapping"));
         }
         let mut value = Value::View(map, Whole::No);
         for key in keys {
@@ -120,7 +120,7 @@ impl<'e> Run<'e> {
         Ok(match value {
             Value::None => default,
             // Without keys it is the event itself.
-            Value::View(..) if keys.is_empty() => return Err(Stop::Hole("deep_get without keys")),
+            Value::View(..) if keys.is_empty() => return Err(Stop::Hole(&"deep_get without keys")),
             value => value,
         })
     }
@@ -149,7 +149,7 @@ impl<'e> Run<'e> {
                 let value = self.call_place(*function, &[Value::View(map, Whole::No)], &[])?;
                 Some(rewrapped(self.arena, value)?)
             }
-            Some(Mapping::Unknown(what)) => return Err(Stop::Hole(what)),
+            Some(Mapping::Unknown(what)) => return Err(Stop::NoForm(what)),
             None => self.not_mapped(map, keys)?,
         };
         // What a rule may change is made anew for each, and so is what hangs on what a rule has written or on the order of a set.
@@ -215,7 +215,7 @@ impl<'e> Run<'e> {
         match nodes.as_slice() {
             [] => Ok(None),
             [only] => wrap(*only).map(Some),
-            _ => Err(Stop::Hole("a path that leads to several values")),
+            _ => Err(Stop::Hole(&"a path that leads to several values")),
         }
     }
 
@@ -230,19 +230,19 @@ impl<'e> Run<'e> {
             match (*name, value) {
                 ("default", value) => default = *value,
                 ("return_val", Value::Text(text)) => which = text,
-                _ => return Err(Stop::Hole("an argument of deep_walk")),
+                _ => return Err(Stop::Hole(&"an argument of deep_walk")),
             }
         }
         let mut texts = ArenaVec::with_capacity_in(keys.len(), self.arena);
         for key in keys {
-            texts.push(key.as_text().ok_or(Stop::Hole("a key that is no text"))?);
+            texts.push(key.as_text().ok_or(Stop::Hole(&"a key that is no text"))?);
         }
         let plain_default = matches!(
             default,
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Text(_)
         ) || (default.is_list() && default.length() == Some(0));
         if !plain_default {
-            return Err(Stop::Hole("a default of another sort"));
+            return Err(Stop::Hole(&"a default of another sort"));
         }
         let found = self.walk(Node::Map(map), &texts, default, which)?;
         // A default that is a list of the pack is copied.
@@ -327,7 +327,7 @@ fn rewrapped<'e>(arena: &'e Bump, value: Value<'e>) -> Done<'e> {
 /// A plain value as what an event consists of.
 fn node_of<'e>(arena: &'e Bump, value: &Value<'e>, depth: u32) -> Done<'e, Node<'e>> {
     if depth > DEEPEST {
-        return Err(Stop::Hole("a deep container from a data model's method"));
+        return Err(Stop::Hole(&"a deep container from a data model's method"));
     }
     Ok(match value {
         Value::None => Node::Null,
@@ -346,7 +346,7 @@ fn node_of<'e>(arena: &'e Bump, value: &Value<'e>, depth: u32) -> Done<'e, Node<
             let mut members = ArenaVec::new_in(arena);
             let mut odd_keys = false;
             for (key, item) in value.pairs(arena)?.unwrap_or(&[]) {
-                let key = key.as_text().ok_or(Stop::Hole("a key that is no text"))?;
+                let key = key.as_text().ok_or(Stop::Hole(&"a key that is no text"))?;
                 odd_keys |= !key.is_ascii();
                 members.push((key, node_of(arena, item, depth + 1)?));
             }
@@ -356,7 +356,7 @@ fn node_of<'e>(arena: &'e Bump, value: &Value<'e>, depth: u32) -> Done<'e, Node<
                 arena.alloc(Reads::new(arena)),
             )))
         }
-        _ => return Err(Stop::Hole("a container from a data model's method")),
+        _ => return Err(Stop::Hole(&"a container from a data model's method")),
     })
 }
 
