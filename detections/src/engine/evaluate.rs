@@ -14,7 +14,7 @@ use super::verdict::{
 use super::wire::{EventResults, RuleResult};
 use super::worker::{Continue, Ended, Job, Loss, Store};
 use super::{Engine, EngineFault, KeyValueView, Selection, stored};
-use crate::native::{Answer, Clock, Native, Rows, Site, Stages};
+use crate::native::{Answer, Clock, Look, Native, Rows, Site, Stages};
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -236,7 +236,7 @@ impl Selection {
                 arena = bumpalo::Bump::new();
             }
             arena.reset();
-            let timed = self.native.as_ref().is_some_and(Native::is_timed_next);
+            let timed = self.native.as_ref().is_some_and(Native::is_timed);
             let mut clock = Clock::begin(timed, &mut stages);
             let read = crate::event::read(&arena, &input.json).ok();
             clock.ended(&mut stages.reading);
@@ -277,7 +277,13 @@ impl Selection {
                         });
                     }
                 };
-                let left = decide(native, &arena, &input.log_type, read, &rules, &rows, take);
+                let look = Look {
+                    arena: &arena,
+                    log_type,
+                    event: read,
+                    timed,
+                };
+                let left = decide(native, look, &rules, &rows, take);
                 clock.ended(&mut stages.rules);
                 rules = left.python;
                 let sites = left.raising.into_iter();
@@ -368,9 +374,7 @@ pub(super) struct Left {
 /// Evaluates pairs natively and gives the rules that are left.
 pub(super) fn decide<'e>(
     native: &'e Native,
-    arena: &'e bumpalo::Bump,
-    log_type: &str,
-    event: &'e crate::event::Map<'e>,
+    look: Look<'_, 'e>,
     rules: &[u32],
     rows: &'e RefCell<Rows>,
     mut take: impl FnMut(u32, Option<Outcome>, bool),
@@ -393,7 +397,7 @@ pub(super) fn decide<'e>(
             left.raising.extend(site.map(|site| (rule, site)));
         }
     };
-    native.evaluate(arena, log_type, event, rules, rows, answered);
+    native.evaluate(look, rules, rows, answered);
     left
 }
 

@@ -10,7 +10,7 @@ use super::strikes::Strikes;
 use super::verdict::{Effects, Evaluation, KeyValueChange, KeyValueRow, Outcome, Verdict};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault};
-use crate::native::{Answer, Native, Rows, Site};
+use crate::native::{Answer, Look, Native, Rows, Site};
 
 /// How far the jobs have been evaluated.
 struct Progress {
@@ -242,7 +242,13 @@ impl Progress {
             return Ended::Python(None);
         };
         while let Some(rule) = job.rules.get(self.rule) {
-            let (answer, loose) = native.with_rows(arena, &job.log_type, event, *rule, rows);
+            let look = Look {
+                arena,
+                log_type: &job.log_type,
+                event,
+                timed: native.is_timed(),
+            };
+            let (answer, loose) = native.with_rows(look, *rule, rows);
             if loose {
                 self.loose.insert(job.event);
             }

@@ -15,7 +15,7 @@ use super::strikes::Strikes;
 use super::verdict::{Difference, EmptyView, Evaluation, EventInput, KeyValueChange, Outcome};
 use super::worker::{Job, Store};
 use super::{Engine, EngineFault, Selection, stored};
-use crate::native::{Native, Rows, Site};
+use crate::native::{Look, Native, Rows, Site};
 
 pub(super) async fn evaluate(
     engine: &Engine,
@@ -215,18 +215,18 @@ impl Selection {
             {
                 shadow.expect(rule, None, false);
             } else {
-                let left = decide(
-                    native,
-                    &arena,
+                // What is made up would tell of no real event's cost.
+                let look = Look {
+                    arena: &arena,
                     log_type,
                     event,
-                    &[rule],
-                    &rows,
-                    |rule, said, loose| {
-                        tried.evaluation.statistics.pairs_native += 1;
-                        shadow.expect(rule, said, loose);
-                    },
-                );
+                    timed: false,
+                };
+                let take = |rule, said, loose| {
+                    tried.evaluation.statistics.pairs_native += 1;
+                    shadow.expect(rule, said, loose);
+                };
+                let left = decide(native, look, &[rule], &rows, take);
                 if !left.python.is_empty() && left.raising.is_empty() {
                     continue;
                 }

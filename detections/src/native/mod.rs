@@ -116,6 +116,17 @@ impl Spent {
     }
 }
 
+/// An event that rules look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look<'a, 'e> {
+    /// Where evaluations have their values.
+    pub(crate) arena: &'e Bump,
+    pub(crate) log_type: &'a str,
+    pub(crate) event: &'e Map<'e>,
+    /// Whether the time of its rules is taken.
+    pub(crate) timed: bool,
+}
+
 impl Native {
     /// Whether Python is to evaluate the next event as well, with all rules: the first, and then one of so many.
     pub(crate) fn shadows(&self) -> bool {
@@ -128,19 +139,13 @@ impl Native {
         self.spent.lock().clone()
     }
 
-    /// Whether it is to be taken of what comes now: of one in so many.
-    fn is_timed(&self) -> bool {
+    /// Whether it is to be taken of the event that comes now: of one in so many.
+    pub(crate) fn is_timed(&self) -> bool {
         self.profile_one_in > 0
             && self
                 .looks
                 .fetch_add(1, Ordering::Relaxed)
                 .is_multiple_of(self.profile_one_in)
-    }
-
-    /// Whether it is taken of the event that comes next, as far as no other thread takes one before.
-    pub(crate) fn is_timed_next(&self) -> bool {
-        let looks = self.looks.load(Ordering::Relaxed);
-        self.profile_one_in > 0 && looks.is_multiple_of(self.profile_one_in)
     }
 
     /// Adds where the time of some events went.
@@ -226,19 +231,15 @@ impl Native {
     /// Evaluates rules over one event. Those that ask the key-value store go by a guess, in `rows`: `take` is given what they would change if it holds.
     pub(crate) fn evaluate<'e>(
         &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
+        look: Look<'_, 'e>,
         rules: &[u32],
         rows: &'e RefCell<Rows>,
         mut take: impl FnMut(u32, Answer, Option<Vec<KeyValueChange>>),
     ) {
-        let model = self.program.models.get(log_type);
-        let mut run = run::Run::new(arena, &self.program, model, event);
+        let mut run = self.run(look);
         run.of_store = Some(rows);
-        let timed = self.is_timed();
         for rule in rules {
-            let answer = self.answer_timed(*rule, &mut run, timed);
+            let answer = self.answer_timed(*rule, &mut run, look.timed);
             let happened = matches!(answer, Answer::No | Answer::Match(..));
             let guess = rows.borrow_mut().end_guess(happened);
             take(*rule, answer, guess);
@@ -259,17 +260,19 @@ impl Native {
     /// texts otherwise.
     pub(crate) fn with_rows<'e>(
         &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
+        look: Look<'_, 'e>,
         rule: u32,
         rows: &'e RefCell<Rows>,
     ) -> (Answer, bool) {
-        let model = self.program.models.get(log_type);
-        let mut run = run::Run::new(arena, &self.program, model, event);
+        let mut run = self.run(look);
         run.rows = Some(rows);
-        let answer = self.answer_timed(rule, &mut run, self.is_timed());
+        let answer = self.answer_timed(rule, &mut run, look.timed);
         (answer, run.loose)
+    }
+
+    fn run<'e>(&'e self, look: Look<'_, 'e>) -> run::Run<'e> {
+        let model = self.program.models.get(look.log_type);
+        run::Run::new(look.arena, &self.program, model, look.event)
     }
 
     /// Evaluates a pair, and notes why it is left to Python if it is.

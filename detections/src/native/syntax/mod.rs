@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn trees_are_those_of_pythons_own_parser() {
         let forms = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/syntax_forms.py");
-        let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/syntax.py");
+        let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/syntax_odd.py");
         let python = || Command::new("python3");
         let library = python()
             .args(["-c", "import os; print(os.path.dirname(os.__file__))"])
