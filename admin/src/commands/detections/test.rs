@@ -64,27 +64,35 @@ impl Test {
             None if self.filter.is_empty() => settings.workers,
             _ => 1,
         };
-        let (pack, interpreters) = tokio::join!(
-            super::read(context, self.pack),
-            Interpreters::ahead(settings, count)
-        );
-        let Some(pack) = pack? else {
-            return Ok(Exit::BadInput);
-        };
-        let mut kept = match known {
-            Some(place) => Kept::read(place, &pack, &python),
-            None => Kept::nothing(&pack, &python),
-        };
         let filtered = !self.filter.is_empty();
         let options = Options {
             filters: self.filter,
             minimum_tests: self.minimum_tests,
             skip_disabled: self.skip_disabled,
         };
+        let testing = async {
+            let (pack, interpreters) = tokio::join!(
+                super::read(context, self.pack),
+                Interpreters::ahead(settings, count)
+            );
+            let Some(pack) = pack? else {
+                return Ok::<_, Failure>(None);
+            };
+            let mut kept = match known {
+                Some(place) => Kept::read(place, &pack, &python),
+                None => Kept::nothing(&pack, &python),
+            };
+            let now = SystemTime::now();
+            let report = testing::run(&pack, interpreters, &options, now, Some(&mut kept)).await;
+            Ok(Some((pack, report.map_err(fault)?, kept)))
+        };
         // Interrupted, the engine is dropped, which ends its workers and removes its folder.
-        let report = tokio::select! {
-            report = testing::run(&pack, interpreters, &options, SystemTime::now(), Some(&mut kept)) => report.map_err(fault)?,
+        let tested = tokio::select! {
+            tested = testing => tested?,
             _ = tokio::signal::ctrl_c() => return Err(Failure::new("interrupted").tried("run the tests")),
+        };
+        let Some((pack, report, kept)) = tested else {
+            return Ok(Exit::BadInput);
         };
         let keeping = place.map(|place| {
             tokio::task::spawn_blocking(move || {
@@ -100,15 +108,16 @@ impl Test {
                 "report": report,
             })
         };
-        context
+        let shown = context
             .screen
-            .show_made(as_json, |look| marked(&report.to_string(), look))?;
+            .show_made(as_json, |look| marked(&report.to_string(), look));
         if let Some(keeping) = keeping
             && let Err(error) = keeping.await.map_err(|error| error.to_string()).flatten()
         {
             let told = format!("what passed is not kept for the next run: {error}");
             context.screen.note(&told);
         }
+        shown?;
         if report.detections.is_empty() {
             let why = if filtered || report.left_out > 0 {
                 format!(
