@@ -14,6 +14,7 @@ mod input;
 mod output;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -23,6 +24,10 @@ use failure::{Exit, Failure};
 /// As in pantherd: a pack and its tests are many small pieces, made on one thread and dropped on another.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How long the process waits at its end for what is still under way: an engine that was interrupted removes its folder. Something that waits for a terminal must
+/// not keep it.
+const END: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -37,8 +42,7 @@ fn main() -> ExitCode {
         })
         .and_then(|runtime| {
             let outcome = runtime.block_on(commands::run(cli.command, &context));
-            // Something that still waits for a terminal must not keep the process.
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(END);
             outcome
         });
     let exit = outcome.unwrap_or_else(|failure| {
