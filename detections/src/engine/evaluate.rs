@@ -241,13 +241,17 @@ impl Selection {
             let read = crate::event::read(&arena, &input.json).ok();
             clock.ended(&mut stages.reading);
             let log_type = input.log_type.as_str();
-            let mut rules = match (&self.native, read) {
-                (Some(native), Some(read)) => {
-                    native.select(&arena, log_type, read, self.index.all(log_type), |some| {
-                        match some {
-                            Some(rules) => self.index.candidates_among(log_type, read, rules),
-                            None => self.index.candidates_of(log_type, Some(read)),
-                        }
+            let look = read.map(|event| Look {
+                arena: &arena,
+                log_type,
+                event,
+                timed,
+            });
+            let mut rules = match (&self.native, look) {
+                (Some(native), Some(look)) => {
+                    native.select(look, self.index.all(log_type), |some| match some {
+                        Some(rules) => self.index.candidates_among(log_type, look.event, rules),
+                        None => self.index.candidates_of(log_type, read),
                     })
                 }
                 _ => self.index.candidates_of(log_type, read),
@@ -262,7 +266,7 @@ impl Selection {
                 }
                 None => true,
             });
-            if let (Some(native), Some(read)) = (&self.native, read) {
+            if let (Some(native), Some(look)) = (&self.native, look) {
                 let shadowed = native.shadows();
                 let mut shadow = Shadow::new(event);
                 let take = |rule: u32, said: Option<Outcome>, loose: bool| {
@@ -276,12 +280,6 @@ impl Selection {
                             outcome,
                         });
                     }
-                };
-                let look = Look {
-                    arena: &arena,
-                    log_type,
-                    event: read,
-                    timed,
                 };
                 let left = decide(native, look, &rules, &rows, take);
                 clock.ended(&mut stages.rules);

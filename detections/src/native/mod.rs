@@ -170,27 +170,23 @@ impl Native {
     /// `all` are the rules of its log type; `guarded` tells which of some rules its guards let through, or of all of them.
     pub(crate) fn select<'e>(
         &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
+        look: Look<'_, 'e>,
         all: impl Iterator<Item = u32>,
         guarded: impl Fn(Option<&[u32]>) -> Vec<u32>,
     ) -> Vec<u32> {
-        let Some(memo) = self.memos.get(log_type) else {
+        let Some(memo) = self.memos.get(look.log_type) else {
             return guarded(None);
         };
-        match memo.recall(event) {
+        match memo.recall(look.event) {
             Recollection::Only(rules) => return guarded(Some(&rules)),
             Recollection::Nothing => {}
             Recollection::Learn => {
-                let looked_up: Vec<_> = all
-                    .filter_map(|rule| self.looked_up(arena, log_type, event, rule))
-                    .collect();
-                memo.learn(event, &looked_up);
+                let looked_up: Vec<_> = all.filter_map(|rule| self.looked_up(look, rule)).collect();
+                memo.learn(look.event, &looked_up);
             }
             Recollection::New(key) => {
                 let looks = |rule: &u32| {
-                    self.looked_up(arena, log_type, event, *rule)
+                    self.looked_up(look, *rule)
                         .is_none_or(|paths| !memo.covers(&key, &paths))
                 };
                 let rules = all.filter(looks).collect();
@@ -201,19 +197,13 @@ impl Native {
     }
 
     /// What a rule that says no to an event has looked up; `None` if it does not say no, or has looked at more than fields.
-    fn looked_up<'e>(
-        &'e self,
-        arena: &'e Bump,
-        log_type: &str,
-        event: &'e Map<'e>,
-        rule: u32,
-    ) -> Option<Vec<memo::Path>> {
+    fn looked_up<'e>(&'e self, look: Look<'_, 'e>, rule: u32) -> Option<Vec<memo::Path>> {
         let detection = self.program.detections.get(&rule)?;
         if detection.demoted.load(Ordering::Relaxed) {
             return None;
         }
-        let model = self.program.models.get(log_type);
-        let mut run = run::Run::new(arena, &self.program, model, event);
+        let event = look.event;
+        let mut run = self.run(look);
         event.reads().keep();
         let said = run.over_event(detection.rule);
         let paths = event.reads().end(|reads| memo::paths(event, reads));
