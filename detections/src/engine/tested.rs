@@ -35,9 +35,8 @@ pub(super) async fn run(
     now: f64,
 ) -> Result<Vec<Vec<Tested>>, EngineFault> {
     // What is for Python from the beginning on goes first, as Rust is still at work on the others.
-    let (mut order, others): (Vec<usize>, Vec<usize>) =
-        (0..detections.len()).partition(|place| !engine.is_native(detections[*place].0 as usize));
-    order.extend(others);
+    let mut order: Vec<usize> = (0..detections.len()).collect();
+    order.sort_by_cached_key(|place| engine.is_native(detections[*place].0 as usize));
     // Room for all: what is done in Rust waits for no Python.
     let (begun, mut begun_before) = mpsc::channel(detections.len().max(1));
     let turns = turns();
