@@ -33,11 +33,9 @@ pub(crate) fn side_by_side<T: Send, R: Send>(of: Vec<T>, make: impl Fn(T) -> R +
         }
     };
     let mut made = scope(|scope| {
-        let begin = |_| Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let begin = || Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         // If the system has no thread left, those that there are do it all, or this one does.
-        let others: Vec<_> = (0..threads)
-            .map_while(|number| begin(number).ok())
-            .collect();
+        let others: Vec<_> = (0..threads).map_while(|_| begin().ok()).collect();
         let mut made = Vec::new();
         if others.is_empty() {
             made = work();

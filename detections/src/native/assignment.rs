@@ -7,7 +7,7 @@ use super::run::{CHANGED, Frame, Run};
 use super::value::{Done, Stop, Value, raise};
 
 impl<'e> Run<'e> {
-    /// Most targets are local names: those cost no call.
+    /// Gives a target its value. A local name costs no call.
     #[inline]
     pub(super) fn assign(
         &mut self,

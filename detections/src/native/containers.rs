@@ -237,14 +237,10 @@ impl<'e> Run<'e> {
                     _ => self.sets(operator, of, &other)?,
                 })
             }
-            (Method::Add | Method::Update, [given]) => {
-                let Value::Set(elements) = of else {
-                    return Err(Stop::Hole(&CHANGED));
-                };
-                if method == Method::Add {
-                    return self.add(elements, *given);
-                }
-                for value in self.unordered(given)? {
+            (Method::Add, [value]) => self.add(changeable(of)?, *value),
+            (Method::Update, [more]) => {
+                let elements = changeable(of)?;
+                for value in self.unordered(more)? {
                     self.add(elements, *value)?;
                 }
                 Ok(Value::None)
@@ -262,5 +258,13 @@ impl<'e> Run<'e> {
         self.step(elements.looks(&value) / 16)?;
         elements.insert(value)?;
         Ok(Value::None)
+    }
+}
+
+/// The elements of a set that is no constant of the pack.
+fn changeable<'e>(set: &Value<'e>) -> Done<'e, &'e Elements<'e>> {
+    match set {
+        Value::Set(elements) => Ok(elements),
+        _ => Err(Stop::Hole(&CHANGED)),
     }
 }

@@ -55,7 +55,7 @@ impl<'e> Run<'e> {
         Ok(())
     }
 
-    /// Half of all expressions are local names: those cost no call.
+    /// The value of an expression. That of a local name costs no call.
     #[inline]
     pub(super) fn evaluate(
         &mut self,

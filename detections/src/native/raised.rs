@@ -62,7 +62,7 @@ impl Trail {
         self.operands = None;
     }
 
-    /// What stopped has left an expression.
+    /// What stopped the evaluation has left an expression. Of what is no exception nobody asks for its way.
     #[cold]
     pub(super) fn leaves(&mut self, expression: &Expression) {
         self.places.push(std::ptr::from_ref(expression) as usize);

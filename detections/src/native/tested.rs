@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::Native;
 use super::outputs::{context, destinations, short};
 use super::program::{Detection, Output};
-use super::run::{self, Bounds, Run};
+use super::run::{Bounds, Run};
 use super::value::{Done, Stop, Value, plain};
 use crate::engine::{Tested, TestedFunction};
 use crate::event::{Node, read};
@@ -47,7 +47,8 @@ impl Native {
             Err(stop) => {
                 let why = match stop {
                     Stop::Raise(raised) => format!("it raises {}", raised.classes.name()),
-                    stop => stop.hole().unwrap_or(run::STORE).to_owned(),
+                    Stop::Hole(what) | Stop::Missing(what) => (*what).to_owned(),
+                    Stop::NoForm(what) => what.to_string(),
                 };
                 self.leave(index, &why);
                 None

@@ -26,17 +26,6 @@ pub(super) enum Stop<'e> {
     Missing(&'e &'e str),
 }
 
-impl<'e> Stop<'e> {
-    /// What it is that only Python can tell.
-    pub(super) fn hole(&self) -> Option<&'e str> {
-        match self {
-            Self::Hole(what) => Some(what),
-            Self::NoForm(what) => Some(what),
-            Self::Raise(_) | Self::Missing(_) => None,
-        }
-    }
-}
-
 /// An exception. Where its text is not known, what escapes a detection is evaluated by Python again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Raised<'e> {

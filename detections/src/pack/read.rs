@@ -30,18 +30,18 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
     let mut ignored_files = Vec::new();
     let mut items = items(files, &mut ignored_files, &mut problems);
     derive(&mut items, &mut problems);
-    let is_empty = items.is_empty();
+    let no_items = items.is_empty();
     let mut pack = Pack {
         ignored_files,
         ..Pack::default()
     };
-    for (of, mut read) in side_by_side(items, |item| read(files, &item)) {
-        problems.extend(of);
-        pack.detections.append(&mut read.detections);
-        pack.globals.append(&mut read.globals);
-        pack.data_models.append(&mut read.data_models);
-        pack.packs.append(&mut read.packs);
-        pack.unevaluated.append(&mut read.unevaluated);
+    for (of_item, mut alone) in side_by_side(items, |item| read_item(files, &item)) {
+        problems.extend(of_item);
+        pack.detections.append(&mut alone.detections);
+        pack.globals.append(&mut alone.globals);
+        pack.data_models.append(&mut alone.data_models);
+        pack.packs.append(&mut alone.packs);
+        pack.unevaluated.append(&mut alone.unevaluated);
     }
     pack.detections.sort_by(|a, b| a.id.cmp(&b.id));
     pack.globals.sort_by(|a, b| a.id.cmp(&b.id));
@@ -50,7 +50,7 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
     pack.unevaluated
         .sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
     check::whole(&pack, &mut problems);
-    if problems.is_empty() && is_empty {
+    if problems.is_empty() && no_items {
         problems.push(Problem {
             file: "pack".to_owned(),
             key: None,
@@ -80,7 +80,7 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
 }
 
 /// The problems of one item, and a pack of that item alone.
-fn read(files: &Files, item: &Item) -> (Vec<Problem>, Pack) {
+fn read_item(files: &Files, item: &Item) -> (Vec<Problem>, Pack) {
     let mut reader = Reader {
         files,
         problems: Vec::new(),
