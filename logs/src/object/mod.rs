@@ -50,7 +50,7 @@ pub struct Record {
 }
 
 /// Why a record cannot be read at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Defect {
     /// Longer than [`Limits::record_bytes`].
     #[error("is {bytes} bytes long, more than the limit of {limit}; its head is kept")]
@@ -63,6 +63,12 @@ pub enum Defect {
     /// Its end is missing.
     #[error("ends in the middle of a JSON value")]
     Cut,
+    /// The bytes around it cannot be read: a damaged compression stream, or a body that is no text. The record stands for all of them.
+    #[error("{reason}")]
+    Unreadable {
+        /// What is wrong, as [`ObjectError`] says it.
+        reason: String,
+    },
     /// Holds a NUL byte.
     #[error("holds a NUL byte at byte {offset}")]
     Nul {
@@ -78,13 +84,24 @@ pub enum Defect {
 }
 
 impl Record {
+    /// A record that stands for bytes that cannot be read.
+    pub fn unreadable(number: u64, raw: Vec<u8>, error: &ObjectError) -> Self {
+        Self {
+            number,
+            raw,
+            defect: Some(Defect::Unreadable {
+                reason: error.to_string(),
+            }),
+        }
+    }
+
     /// The record's text.
     ///
     /// # Errors
     /// Its defect, found before or now.
     pub fn text(&self) -> Result<&str, Defect> {
-        if let Some(defect) = self.defect {
-            return Err(defect);
+        if let Some(defect) = &self.defect {
+            return Err(defect.clone());
         }
         if let Some(offset) = memchr::memchr(0, &self.raw) {
             return Err(Defect::Nul { offset });
