@@ -56,6 +56,9 @@ fn nginx_lines() -> Vec<Record> {
     (0..2_000u64)
         .map(|number| Record {
             number,
+            offset: 0,
+            length: 0,
+            filter: None,
             raw: format!(
                 r#"198.51.100.{} - - [02/Jan/2026:03:04:{:02} +0000] "GET /index.html?q={number} HTTP/1.1" 200 {} "https://example.com/" "Mozilla/5.0 (X11; Linux x86_64)""#,
                 number % 250,

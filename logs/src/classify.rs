@@ -64,7 +64,7 @@ pub enum ClassifierError {
 pub struct Tally {
     /// Records received.
     pub records: u64,
-    /// Bytes of those records.
+    /// Bytes of those records in their object.
     pub bytes: u64,
     /// Records that became events.
     pub classified: u64,
@@ -143,6 +143,9 @@ impl Classifier {
     /// Finds the log type of a record and makes its events.
     pub fn classify(&mut self, record: &Record, context: &EventContext) -> Outcome {
         let outcome = match record.text() {
+            Ok(_) if record.filter.is_some() => {
+                Outcome::Skipped(record.filter.unwrap_or(Filter::Blank))
+            }
             Ok(text) => {
                 let text = text.trim();
                 if text.is_empty() {
@@ -160,7 +163,7 @@ impl Classifier {
             Err(defect) => unreadable(defect.to_string()),
         };
         self.tally.records += 1;
-        self.tally.bytes += record.raw.len() as u64;
+        self.tally.bytes += record.length;
         match &outcome {
             Outcome::Events(events) => {
                 self.tally.classified += 1;

@@ -1,14 +1,23 @@
 //! Objects and their records: what an object's bytes are, found out from the bytes themselves, and how they come apart.
 //!
-//! [`source`] undoes compression and holds the limits on bytes, [`split`] finds where records end.
+//! [`source`] undoes compression and holds the limits on bytes, [`window`] holds what is being looked at, and [`split`] finds where records
+//! end: [`head`] tells what begins on a line, [`scan`] where a JSON value ends, [`envelope`] whether an object holds records instead of
+//! being one. [`reader`] is what callers see of them.
 
+mod envelope;
+mod head;
+mod reader;
+mod scan;
 mod source;
 mod split;
+mod window;
 
-use std::io::{self, Read};
+use std::io;
 
-pub use split::ObjectReader;
+pub use reader::{ByteCount, ObjectReader};
 use thiserror::Error;
+
+use crate::parser::Filter;
 
 /// What of an object is read at most. The defaults are far above what logs are and far below what harms a node.
 #[derive(Debug, Clone)]
@@ -20,7 +29,7 @@ pub struct Limits {
     /// Bytes of an object, decompressed.
     pub object_bytes: u64,
     /// Decompressed bytes for each compressed byte, once [`Limits::ratio_from_bytes`] are decompressed. Logs that repeat themselves reach
-    /// 100; a gzip bomb has 1,000.
+    /// 100; a gzip bomb has 1,000, a zstd bomb more.
     pub ratio: u64,
     /// Decompressed bytes from which on the ratio is held against its limit.
     pub ratio_from_bytes: u64,
@@ -43,10 +52,16 @@ impl Default for Limits {
 pub struct Record {
     /// Which record of the object it is, from 1: its line or array element.
     pub number: u64,
-    /// Its bytes, without line end; only the head of one that was too long.
+    /// Where in the decompressed object its bytes begin.
+    pub offset: u64,
+    /// How many bytes of the decompressed object it takes.
+    pub length: u64,
+    /// Its bytes, without line end; only the head of one that was too long, and the message of one that came in a log event.
     pub raw: Vec<u8>,
     /// What is wrong with it before any log type has seen it.
     pub defect: Option<Defect>,
+    /// Why it carries no event, where that is known before any log type has seen it.
+    pub filter: Option<Filter>,
 }
 
 /// Why a record cannot be read at all.
@@ -69,6 +84,15 @@ pub enum Defect {
         /// What is wrong, as [`ObjectError`] says it.
         reason: String,
     },
+    /// Stands where no record can stand: between the elements of an array, or beside the array in its envelope.
+    #[error("stands in or beside an array of records and is none")]
+    Stray,
+    /// Is no line but NUL bytes, as a file has them that was truncated while its writer went on.
+    #[error("is a hole of {bytes} NUL bytes")]
+    Hole {
+        /// How many.
+        bytes: u64,
+    },
     /// Holds a NUL byte.
     #[error("holds a NUL byte at byte {offset}")]
     Nul {
@@ -84,14 +108,18 @@ pub enum Defect {
 }
 
 impl Record {
-    /// A record that stands for bytes that cannot be read.
+    /// A record that stands for bytes that cannot be read. They are taken for all of their object; a caller who knows better sets
+    /// [`Record::offset`] and [`Record::length`].
     pub fn unreadable(number: u64, raw: Vec<u8>, error: &ObjectError) -> Self {
         Self {
             number,
+            offset: 0,
+            length: raw.len() as u64,
             raw,
             defect: Some(Defect::Unreadable {
                 reason: error.to_string(),
             }),
+            filter: None,
         }
     }
 
@@ -112,7 +140,7 @@ impl Record {
     }
 }
 
-/// Why an object cannot be read, or cannot be read to its end. Records before the error were given out.
+/// Why an object cannot be read, or cannot be read to its end.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ObjectError {
@@ -122,31 +150,35 @@ pub enum ObjectError {
         /// The object's name.
         object: String,
     },
-    /// Neither gzip nor text.
-    #[error("{object} is neither gzip nor text: {found}")]
+    /// Neither gzip nor zstd nor text.
+    #[error("{object} is neither gzip nor zstd nor text: {found}")]
     NotText {
         /// The object's name.
         object: String,
         /// What it seems to be.
         found: &'static str,
     },
-    /// The gzip stream stops before its end.
+    /// The compressed stream stops before its end.
     #[error(
-        "{object} is truncated: its gzip stream ends after {bytes} decompressed bytes without its trailer; upload the whole file again"
+        "{object} is truncated: its {compression} stream ends after {bytes} decompressed bytes; upload the whole file again"
     )]
-    TruncatedGzip {
+    Truncated {
         /// The object's name.
         object: String,
+        /// The compression's name.
+        compression: &'static str,
         /// What could be decompressed.
         bytes: u64,
     },
-    /// The gzip stream is damaged.
+    /// The compressed stream is damaged.
     #[error(
-        "{object} is damaged: its gzip stream is invalid after {bytes} decompressed bytes: {cause}"
+        "{object} is damaged: its {compression} stream is invalid after {bytes} decompressed bytes: {cause}"
     )]
-    CorruptGzip {
+    Corrupt {
         /// The object's name.
         object: String,
+        /// The compression's name.
+        compression: &'static str,
         /// What could be decompressed.
         bytes: u64,
         /// What the decoder says.
@@ -154,11 +186,13 @@ pub enum ObjectError {
     },
     /// Decompresses beyond the ratio.
     #[error(
-        "{object} decompresses to more than {limit} times its size ({bytes} bytes so far): taken for a gzip bomb"
+        "{object} decompresses to more than {limit} times its size ({bytes} bytes so far): taken for a {compression} bomb"
     )]
-    GzipBomb {
+    Bomb {
         /// The object's name.
         object: String,
+        /// The compression's name.
+        compression: &'static str,
         /// What had been decompressed.
         bytes: u64,
         /// The limit on the ratio.
@@ -171,14 +205,6 @@ pub enum ObjectError {
         object: String,
         /// The limit on bytes.
         limit: u64,
-    },
-    /// A JSON array without its end.
-    #[error("{object} ends within a JSON array, after record {record}: the file is truncated")]
-    UnclosedArray {
-        /// The object's name.
-        object: String,
-        /// The last record given out.
-        record: u64,
     },
     /// What holds the object failed.
     #[error("{object} cannot be read: {cause}")]
@@ -195,13 +221,5 @@ impl ObjectError {
     /// Whether the fault is where the object is stored, not in the object: trying again may help.
     pub fn is_read_failure(&self) -> bool {
         matches!(self, Self::Read { .. })
-    }
-}
-
-impl<R: Read> Iterator for ObjectReader<R> {
-    type Item = Result<Record, ObjectError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_record().transpose()
     }
 }

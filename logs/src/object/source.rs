@@ -1,12 +1,17 @@
-//! An object's bytes, decompressed if they are gzip, within limits.
+//! An object's bytes, decompressed if they are gzip or zstd, within limits.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+mod zstd;
+
+use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use zstd::Zstd;
 
 use super::{Limits, ObjectError};
 
 const BUFFER: usize = 64 << 10;
+/// Bytes that tell what a stream is.
+const MAGIC: usize = 10;
 
 pub(super) struct Source<R: Read> {
     object: String,
@@ -15,9 +20,16 @@ pub(super) struct Source<R: Read> {
     stream: Stream<R>,
 }
 
+/// The stored bytes, with the first ones put back.
+type Bytes<R> = Counted<Chain<Cursor<Vec<u8>>, R>>;
+
+/// The stream as it is stored.
+type Stored<R> = BufReader<Bytes<R>>;
+
 enum Stream<R: Read> {
-    Plain(BufReader<Counted<R>>),
-    Gzip(Box<MultiGzDecoder<BufReader<Counted<R>>>>),
+    Plain(Stored<R>),
+    Gzip(Box<MultiGzDecoder<Stored<R>>>),
+    Zstd(Box<Zstd<Stored<R>>>),
 }
 
 /// Counts what is read, and remembers that reading failed, which the decoder's errors do not tell.
@@ -43,38 +55,34 @@ impl<R: Read> Read for Counted<R> {
 }
 
 impl<R: Read> Source<R> {
-    /// Looks at the first bytes to tell gzip from plain text.
-    pub(super) fn open(object: &str, inner: R, limits: Limits) -> Result<Self, ObjectError> {
-        let mut reader = BufReader::with_capacity(
-            BUFFER,
-            Counted {
-                inner,
-                bytes: 0,
-                failed: false,
-            },
-        );
-        let head = loop {
-            match reader.fill_buf() {
-                Ok(head) => break head,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(cause) => {
-                    return Err(ObjectError::Read {
-                        object: object.into(),
-                        cause,
-                    });
-                }
-            }
-        };
-        if let Some(found) = known_binary(head) {
+    /// Looks at the first bytes to tell compressed from plain.
+    pub(super) fn open(object: &str, mut inner: R, limits: Limits) -> Result<Self, ObjectError> {
+        let head = head(&mut inner).map_err(|cause| ObjectError::Read {
+            object: object.into(),
+            cause,
+        })?;
+        if let Some(found) = known_binary(&head) {
             return Err(ObjectError::NotText {
                 object: object.into(),
                 found,
             });
         }
-        let stream = if head.starts_with(&[0x1f, 0x8b]) {
-            Stream::Gzip(Box::new(MultiGzDecoder::new(reader)))
+        let gzip = head.starts_with(&[0x1f, 0x8b]);
+        let zstd = zstd::begins(&head);
+        let stored = BufReader::with_capacity(
+            BUFFER,
+            Counted {
+                inner: Cursor::new(head).chain(inner),
+                bytes: 0,
+                failed: false,
+            },
+        );
+        let stream = if gzip {
+            Stream::Gzip(Box::new(MultiGzDecoder::new(stored)))
+        } else if zstd {
+            Stream::Zstd(Box::new(Zstd::new(stored)))
         } else {
-            Stream::Plain(reader)
+            Stream::Plain(stored)
         };
         Ok(Self {
             object: object.into(),
@@ -90,6 +98,7 @@ impl<R: Read> Source<R> {
             let result = match &mut self.stream {
                 Stream::Plain(reader) => reader.read(buffer),
                 Stream::Gzip(decoder) => decoder.read(buffer),
+                Stream::Zstd(decoder) => decoder.read(buffer),
             };
             match result {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -104,29 +113,42 @@ impl<R: Read> Source<R> {
                 limit: self.limits.object_bytes,
             });
         }
-        if let Stream::Gzip(decoder) = &self.stream
+        if let Some((compression, stored)) = self.compressed()
             && self.bytes > self.limits.ratio_from_bytes
+            && self.bytes > stored.bytes.saturating_mul(self.limits.ratio)
         {
-            let compressed = decoder.get_ref().get_ref().bytes;
-            if self.bytes > compressed.saturating_mul(self.limits.ratio) {
-                return Err(ObjectError::GzipBomb {
-                    object: self.object.clone(),
-                    bytes: self.bytes,
-                    limit: self.limits.ratio,
-                });
-            }
+            return Err(ObjectError::Bomb {
+                object: self.object.clone(),
+                compression,
+                bytes: self.bytes,
+                limit: self.limits.ratio,
+            });
         }
         Ok(count)
+    }
+
+    /// The compression's name and what was read of the compressed stream; none for a plain one.
+    fn compressed(&self) -> Option<(&'static str, &Bytes<R>)> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Gzip(decoder) => Some(("gzip", decoder.get_ref().get_ref())),
+            Stream::Zstd(decoder) => Some(("zstd", decoder.get_ref().get_ref())),
+        }
     }
 
     fn error(&self, cause: io::Error) -> ObjectError {
         let object = self.object.clone();
         let bytes = self.bytes;
-        match &self.stream {
-            Stream::Gzip(decoder) if !decoder.get_ref().get_ref().failed => match cause.kind() {
-                ErrorKind::UnexpectedEof => ObjectError::TruncatedGzip { object, bytes },
-                _ => ObjectError::CorruptGzip {
+        match self.compressed() {
+            Some((compression, stored)) if !stored.failed => match cause.kind() {
+                ErrorKind::UnexpectedEof => ObjectError::Truncated {
                     object,
+                    compression,
+                    bytes,
+                },
+                _ => ObjectError::Corrupt {
+                    object,
+                    compression,
                     bytes,
                     cause: cause.to_string(),
                 },
@@ -136,17 +158,24 @@ impl<R: Read> Source<R> {
     }
 }
 
+/// The first [`MAGIC`] bytes, or all there are.
+fn head(inner: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(MAGIC);
+    inner.take(MAGIC as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Formats that are met in log buckets and are read by nothing here.
 fn known_binary(head: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 6] = [
+    const FORMATS: [(&[u8], &str); 6] = [
         (b"PK\x03\x04", "a zip archive; unpack it first"),
-        (b"\x28\xb5\x2f\xfd", "zstd; only gzip is read"),
-        (b"BZh", "bzip2; only gzip is read"),
-        (b"\xfd7zXZ\0", "xz; only gzip is read"),
-        (b"\xff\x06\0\0sNaPpY", "snappy; only gzip is read"),
+        (b"BZh", "bzip2; only gzip and zstd are read"),
+        (b"\xfd7zXZ\0", "xz; only gzip and zstd are read"),
+        (b"\xff\x06\0\0sNaPpY", "snappy; only gzip and zstd are read"),
         (b"PAR1", "Parquet"),
+        (b"Obj\x01", "Avro"),
     ];
-    MAGIC
+    FORMATS
         .iter()
         .find(|(magic, _)| head.starts_with(magic))
         .map(|(_, found)| *found)

@@ -1,34 +1,40 @@
-//! Where records end: lines, elements of a JSON array (bare, or under `Records` as AWS writes them), JSON documents over many lines.
+//! Where records end: lines, elements of a JSON array (bare, or wrapped in an object), JSON documents over many lines, JSON values one
+//! behind the other.
 //!
-//! Each line's head decides anew, so that a file may hold arrays and lines by turns. No more than one record is held at a time.
+//! Each line's head decides anew, so that a file may hold arrays and lines by turns. Every byte belongs to exactly one record, or is white
+//! space or the brackets, commas and names of an array that was understood. An array, wrapper or document that does not end as it should
+//! gives a record that says so, and what follows is read as lines. No more than one record is held at a time.
+
+mod array;
+mod opened;
+mod values;
 
 use std::io::Read;
 
-use super::{Defect, Limits, ObjectError, Record, source::Source};
+use opened::Opened;
 
-/// Bytes asked for at a time.
-const CHUNK: usize = 64 << 10;
-/// How far the head of a line is looked at to tell what begins there.
-const LOOK_AHEAD: usize = 256;
+use super::{
+    Defect, Limits, ObjectError, Record,
+    head::{self, Head, LOOK_AHEAD},
+    window::Window,
+};
 
-/// Reads the records of one object. An iterator over [`Record`]s that ends after the first error.
-///
-/// Compression is recognised by content; a name says nothing. Blank lines are records too, for a caller that counts.
-pub struct ObjectReader<R: Read> {
-    name: String,
+/// Bytes kept of a hole.
+const HOLE_HEAD: usize = 16;
+
+/// Takes an object's text apart.
+pub(super) struct Splitter<R: Read> {
     limits: Limits,
-    /// None before the first record, and after the end.
-    source: Option<Source<R>>,
-    input: Option<R>,
-    buffer: Vec<u8>,
-    /// What of the buffer is read already.
-    read: usize,
-    ended: bool,
+    window: Window<R>,
     number: u64,
     place: Place,
-    /// Comes after the record that is given out.
-    pending: Option<ObjectError>,
-    done: bool,
+    /// What opened the array that is read, and where it stands.
+    opening: (u64, Vec<u8>),
+    opened: Option<Opened>,
+    /// The end of what can be read came within the record.
+    cut: bool,
+    /// Bytes of the records given out.
+    given: u64,
 }
 
 /// What is read next.
@@ -36,469 +42,283 @@ pub struct ObjectReader<R: Read> {
 enum Place {
     /// The head of a line.
     Line,
-    /// An element of an array, or the array's end; behind that, `wrapped` says, the rest of the object around the array.
-    Element { wrapped: bool },
+    /// A value that follows another one on its line.
+    Joined,
+    /// An element of an array, or the array's end.
+    Element {
+        wrapped: bool,
+        /// An element may come without a comma before it.
+        free: bool,
+    },
+    /// What an object holds behind its array.
+    Tail,
 }
 
-impl<R: Read> ObjectReader<R> {
-    /// `name` is for messages.
-    pub fn new(name: impl Into<String>, input: R, limits: Limits) -> Self {
+/// What a step gave.
+enum Step {
+    Record(Record),
+    /// Structure was passed over.
+    On,
+    End,
+}
+
+/// A record too long to be kept, as far as it is read.
+struct Overlong {
+    offset: u64,
+    head: Vec<u8>,
+    bytes: u64,
+}
+
+impl<R: Read> Splitter<R> {
+    pub(super) fn new(window: Window<R>, limits: Limits) -> Self {
         Self {
-            name: name.into(),
             limits,
-            source: None,
-            input: Some(input),
-            buffer: Vec::new(),
-            read: 0,
-            ended: false,
+            window,
             number: 0,
             place: Place::Line,
-            pending: None,
-            done: false,
+            opening: (0, Vec::new()),
+            opened: None,
+            cut: false,
+            given: 0,
         }
     }
 
-    /// The next record; none at the object's end.
+    /// Bytes read so far: of records, and in all.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.given, self.window.offset())
+    }
+
+    /// The next record; none at the end.
     ///
     /// # Errors
-    /// What keeps the object from being read (further). Afterwards there is nothing more.
-    pub fn next_record(&mut self) -> Result<Option<Record>, ObjectError> {
-        if self.done {
-            return Ok(None);
-        }
-        let result = self.advance();
-        if !matches!(result, Ok(Some(_))) {
-            self.done = true;
-        }
-        result
-    }
-
-    fn advance(&mut self) -> Result<Option<Record>, ObjectError> {
-        if let Some(input) = self.input.take() {
-            self.source = Some(Source::open(&self.name, input, self.limits.clone())?);
-            self.check_head()?;
-        }
+    /// The store's failure, and any other where nothing was given out before.
+    pub(super) fn next(&mut self) -> Result<Option<Record>, ObjectError> {
         loop {
-            if let Some(error) = self.pending.take() {
-                return Err(error);
+            if let Some(record) = self.next_opened() {
+                return Ok(Some(record));
             }
-            match self.place {
-                Place::Line => {
-                    self.look_ahead();
-                    if self.rest().is_empty() {
-                        return self.pending.take().map_or(Ok(None), Err);
-                    }
-                    match head(self.rest()) {
-                        Head::Array { length, wrapped } => {
-                            self.read += length;
-                            self.place = Place::Element { wrapped };
+            self.cut = false;
+            let step = match self.place {
+                Place::Line | Place::Joined => self.head(),
+                Place::Element { wrapped, free } => self.element(wrapped, free),
+                Place::Tail => self.tail(),
+            };
+            match step {
+                Step::Record(mut record) => {
+                    if self.cut
+                        && let Some(error) = self.window.take_failure()
+                    {
+                        if error.is_read_failure() || record.number == 1 {
+                            return Err(error);
                         }
-                        Head::Document => return Ok(Some(self.value(true))),
-                        Head::Text => return Ok(Some(self.line())),
+                        record.defect = Some(Defect::Unreadable {
+                            reason: error.to_string(),
+                        });
                     }
-                }
-                Place::Element { wrapped } => {
-                    if let Some(record) = self.element(wrapped) {
+                    if let Some(record) = self.unless_opened(record) {
                         return Ok(Some(record));
                     }
                 }
+                Step::On => {}
+                Step::End => {
+                    return match self.window.take_failure() {
+                        Some(error) if error.is_read_failure() || self.number == 0 => Err(error),
+                        Some(error) => {
+                            let offset = self.window.offset();
+                            let defect = Defect::Unreadable {
+                                reason: error.to_string(),
+                            };
+                            Ok(Some(self.record(offset, 0, Vec::new(), Some(defect))))
+                        }
+                        None => Ok(None),
+                    };
+                }
             }
         }
     }
 
-    /// Refuses what is empty or no text. A single bad line is that line's matter; but where more than half of the head is in bad lines, the
-    /// first among them, each further "line" would be one more piece of the same rubbish.
-    fn check_head(&mut self) -> Result<(), ObjectError> {
-        while self.rest().len() < CHUNK && self.fill() {}
-        if self.rest().is_empty() {
-            return Err(self.pending.take().unwrap_or(ObjectError::Empty {
-                object: self.name.clone(),
-            }));
-        }
-        if self.rest().starts_with(b"\xef\xbb\xbf") {
-            self.read += 3;
-        }
-        let head = self.rest();
-        let mut lines = head.split(|byte| *byte == b'\n').peekable();
-        let (mut bad, mut first) = (0, None);
-        while let Some(line) = lines.next() {
-            // the last may be cut in the middle of a character
-            let invalid = std::str::from_utf8(line)
-                .is_err_and(|error| error.error_len().is_some() || lines.peek().is_some());
-            let is_bad = invalid || memchr::memchr(0, line).is_some();
-            first = first.or(Some(is_bad));
-            bad += if is_bad { line.len() } else { 0 };
-        }
-        if first == Some(true) && bad * 2 > head.len() {
-            let found = if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
-                "UTF-16; only UTF-8 is read"
-            } else if self.name.ends_with(".gz") {
-                "binary data, though its name ends in .gz"
-            } else {
-                "binary data"
-            };
-            return Err(ObjectError::NotText {
-                object: self.name.clone(),
-                found,
-            });
-        }
-        Ok(())
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.buffer.get(self.read..).unwrap_or_default()
-    }
-
-    /// Reads more into the buffer; false once there is no more. An error is kept until what came before it is given out.
-    fn fill(&mut self) -> bool {
-        let Some(source) = self.source.as_mut().filter(|_| !self.ended) else {
-            return false;
-        };
-        self.buffer.drain(..self.read);
-        self.read = 0;
-        let length = self.buffer.len();
-        self.buffer.resize(length + CHUNK, 0);
-        let count = match source.read(self.buffer.get_mut(length..).unwrap_or_default()) {
-            Ok(count) => count,
-            Err(error) => {
-                self.pending = Some(error);
-                0
-            }
-        };
-        self.buffer.truncate(length + count);
-        self.ended = count == 0;
-        count > 0
-    }
-
-    fn look_ahead(&mut self) {
-        while self.rest().len() < LOOK_AHEAD && self.fill() {}
-    }
-
-    fn skip_space(&mut self) {
-        loop {
-            let space = self
-                .rest()
-                .iter()
-                .take_while(|byte| byte.is_ascii_whitespace())
-                .count();
-            self.read += space;
-            if !self.rest().is_empty() || !self.fill() {
-                return;
-            }
-        }
-    }
-
-    fn record(&mut self, growing: Growing, cut: bool) -> Record {
+    fn record(&mut self, offset: u64, length: u64, raw: Vec<u8>, defect: Option<Defect>) -> Record {
         self.number += 1;
-        let defect = growing.defect(&self.limits).or(cut.then_some(Defect::Cut));
+        self.given += length;
         Record {
             number: self.number,
-            raw: growing.raw,
+            offset,
+            length,
+            raw,
             defect,
+            filter: None,
         }
     }
 
-    fn line(&mut self) -> Record {
-        let mut growing = Growing::default();
-        let mut cut = false;
+    /// Gives out the next `length` bytes.
+    fn take(&mut self, length: usize, defect: Option<Defect>) -> Record {
+        let offset = self.window.offset();
+        let rest = self.window.rest();
+        let raw = rest.get(..length).unwrap_or(rest);
+        let raw = raw.trim_ascii_end().to_vec();
+        let record = self.record(offset, raw.len() as u64, raw, defect);
+        self.window.advance(length);
+        record
+    }
+
+    fn head(&mut self) -> Step {
+        self.window.ensure(LOOK_AHEAD);
+        let joined = std::mem::replace(&mut self.place, Place::Line) == Place::Joined;
+        // files that were put together have more than one byte order mark; text sequences (RFC 7464) begin each record with a separator
+        for mark in [b"\xef\xbb\xbf".as_slice(), b"\x1e"] {
+            if self.window.rest().starts_with(mark) {
+                self.window.advance(mark.len());
+            }
+        }
+        let rest = self.window.rest();
+        if rest.is_empty() {
+            return Step::End;
+        }
+        if rest.starts_with(&[0]) {
+            return Step::Record(self.hole());
+        }
+        match head::head(rest) {
+            Head::Array { length, wrapped } => {
+                let opening = rest.get(..length).unwrap_or_default().to_vec();
+                self.opening = (self.window.offset(), opening);
+                self.window.advance(length);
+                self.place = Place::Element {
+                    wrapped,
+                    free: true,
+                };
+                Step::On
+            }
+            Head::Document | Head::Object if joined => Step::Record(self.joined(false)),
+            Head::Document => Step::Record(self.value(true)),
+            Head::Object => Step::Record(self.object()),
+            Head::Text => Step::Record(self.line(None, None)),
+        }
+    }
+
+    /// A run of NUL bytes is one record, whatever its length.
+    fn hole(&mut self) -> Record {
+        let offset = self.window.offset();
+        let mut bytes = 0;
         loop {
-            if let Some(end) = memchr::memchr(b'\n', self.rest()) {
-                growing.take(self.rest().get(..end).unwrap_or_default(), &self.limits);
-                self.read += end + 1;
-                break;
-            }
-            growing.take(self.rest(), &self.limits);
-            self.read = self.buffer.len();
-            if !self.fill() {
-                cut = self.pending.is_some();
+            let nuls = head::nuls(self.window.rest());
+            self.window.advance(nuls);
+            bytes += nuls as u64;
+            if !self.window.rest().is_empty() || !self.window.fill() {
                 break;
             }
         }
-        if growing.raw.last() == Some(&b'\r') {
-            growing.raw.pop();
-        }
-        self.record(growing, cut)
+        let raw = vec![0; HOLE_HEAD.min(usize::try_from(bytes).unwrap_or(HOLE_HEAD))];
+        self.leave_line();
+        self.record(offset, bytes, raw, Some(Defect::Hole { bytes }))
     }
 
-    /// Reads the next element, or leaves the array. None for an end.
-    fn element(&mut self, wrapped: bool) -> Option<Record> {
-        self.skip_space();
-        match self.rest().first() {
-            Some(b',') => {
-                self.read += 1;
-                None
+    /// Reads to the line's end, or to a hole in it. `begun` is what of the line was read before.
+    fn line(&mut self, begun: Option<Overlong>, defect: Option<Defect>) -> Record {
+        let mut overlong = begun;
+        let mut looked = 0;
+        let end = loop {
+            let rest = self.window.rest();
+            if let Some(end) = rest
+                .get(looked..)
+                .and_then(|rest| memchr::memchr(b'\n', rest))
+            {
+                break looked + end;
             }
-            Some(b']') => {
-                self.read += 1;
-                if wrapped {
-                    self.leave_object();
-                }
-                self.place = Place::Line;
-                self.leave_line();
-                None
+            looked = rest.len();
+            if looked > self.limits.record_bytes || overlong.is_some() {
+                self.pass_over(&mut overlong, looked);
+                looked = 0;
             }
-            Some(_) => Some(self.value(false)),
-            None => {
-                self.place = Place::Line;
-                let object = self.name.clone();
-                self.pending.get_or_insert(ObjectError::UnclosedArray {
-                    object,
-                    record: self.number,
-                });
-                None
+            if !self.window.fill() {
+                self.cut = true;
+                break looked;
             }
-        }
-    }
-
-    /// Skips what an object holds behind its array.
-    fn leave_object(&mut self) {
-        let mut scan = Scan {
-            depth: 1,
-            ..Scan::default()
         };
-        loop {
-            match scan.find_end(self.rest(), false) {
-                Found::End(length) | Found::Broken(length) => {
-                    self.read += length;
-                    return;
-                }
-                Found::Inside => self.read = self.buffer.len(),
-            }
-            if !self.fill() {
-                return;
+        if overlong.is_some() {
+            self.pass_over(&mut overlong, end);
+            self.leave_line();
+            if let Some(overlong) = overlong {
+                return self.too_long(overlong);
             }
         }
+        let line = self.window.rest().get(..end).unwrap_or_default();
+        if let Some(hole) = head::hole(line) {
+            return self.take(hole, defect.or(Some(Defect::Cut)));
+        }
+        if line.len() > self.limits.record_bytes {
+            self.pass_over(&mut overlong, end);
+            self.leave_line();
+            if let Some(overlong) = overlong {
+                return self.too_long(overlong);
+            }
+        }
+        let offset = self.window.offset();
+        let raw = self.window.rest().get(..end).unwrap_or_default();
+        let raw = raw.strip_suffix(b"\r").unwrap_or(raw).to_vec();
+        let record = self.record(offset, raw.len() as u64, raw, defect);
+        self.window.advance(end);
+        self.leave_line();
+        record
     }
 
-    /// Skips the white space up to a line's end, and that.
-    fn leave_line(&mut self) {
+    /// Counts the next `bytes` as part of a record that is too long, and keeps its head.
+    fn pass_over(&mut self, overlong: &mut Option<Overlong>, bytes: usize) {
+        let offset = self.window.offset();
+        let overlong = overlong.get_or_insert(Overlong {
+            offset,
+            head: Vec::new(),
+            bytes: 0,
+        });
+        let rest = self.window.rest();
+        let piece = rest.get(..bytes).unwrap_or(rest);
+        let missing = self.limits.head_bytes.saturating_sub(overlong.head.len());
+        overlong
+            .head
+            .extend_from_slice(piece.get(..missing).unwrap_or(piece));
+        overlong.bytes += piece.len() as u64;
+        self.window.advance(bytes);
+    }
+
+    fn too_long(&mut self, overlong: Overlong) -> Record {
+        let defect = Defect::TooLong {
+            bytes: overlong.bytes,
+            limit: self.limits.record_bytes as u64,
+        };
+        self.record(overlong.offset, overlong.bytes, overlong.head, Some(defect))
+    }
+
+    /// Leaves a value that may be followed by another one on its line.
+    fn after_value(&mut self) {
+        self.place = if self.leave_line() {
+            Place::Line
+        } else {
+            Place::Joined
+        };
+    }
+
+    /// Passes over the white space up to a line's end, and that; false if something stands there.
+    fn leave_line(&mut self) -> bool {
         loop {
             let blank = self
+                .window
                 .rest()
                 .iter()
                 .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
                 .count();
-            self.read += blank;
-            match self.rest().first().copied() {
+            match self.window.rest().get(blank).copied() {
                 Some(b'\n') => {
-                    self.read += 1;
-                    return;
+                    self.window.advance(blank + 1);
+                    return true;
                 }
-                Some(_) => return,
-                None if !self.fill() => return,
-                None => {}
-            }
-        }
-    }
-
-    /// Reads one JSON value to its end, or as far as it can be one. A `document` stands by itself and begins in the first column.
-    fn value(&mut self, document: bool) -> Record {
-        let mut growing = Growing::default();
-        let mut scan = Scan::default();
-        let broken = loop {
-            let (length, end) = match scan.find_end(self.rest(), document) {
-                Found::End(length) => (length, Some(false)),
-                Found::Broken(length) => (length, Some(true)),
-                Found::Inside => (self.rest().len(), None),
-            };
-            growing.take(self.rest().get(..length).unwrap_or_default(), &self.limits);
-            self.read += length;
-            if let Some(broken) = end {
-                break broken;
-            }
-            if !self.fill() {
-                break true;
-            }
-        };
-        if broken {
-            // what follows is read as lines, so that neighbours come to no harm
-            self.place = Place::Line;
-        }
-        if document || broken {
-            self.leave_line();
-        }
-        while growing.raw.last().is_some_and(u8::is_ascii_whitespace) {
-            growing.raw.pop();
-        }
-        self.record(growing, broken)
-    }
-}
-
-/// What begins at the head of a line.
-enum Head {
-    /// An array of records, whose first element comes after `length` bytes.
-    Array {
-        length: usize,
-        wrapped: bool,
-    },
-    /// A JSON document written over several lines.
-    Document,
-    Text,
-}
-
-fn head(rest: &[u8]) -> Head {
-    let skip = |at: usize| {
-        at + rest
-            .get(at..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count()
-    };
-    match rest.first() {
-        Some(b'[') => {
-            let element = skip(1);
-            match rest.get(element) {
-                Some(b'{') => Head::Array {
-                    length: 1,
-                    wrapped: false,
-                },
-                Some(b']') if matches!(rest.get(skip(element + 1)), None | Some(b'\n')) => {
-                    Head::Array {
-                        length: 1,
-                        wrapped: false,
-                    }
+                Some(_) => {
+                    self.window.advance(blank);
+                    return false;
                 }
-                _ => Head::Text,
+                None => self.window.advance(blank),
+            }
+            if !self.window.fill() {
+                return true;
             }
         }
-        Some(b'{') => {
-            let key = skip(1);
-            let name = b"\"Records\"";
-            if rest.get(key..).is_some_and(|rest| rest.starts_with(name)) {
-                let colon = skip(key + name.len());
-                let array = skip(colon + 1);
-                if rest.get(colon) == Some(&b':') && rest.get(array) == Some(&b'[') {
-                    return Head::Array {
-                        length: array + 1,
-                        wrapped: true,
-                    };
-                }
-            }
-            let line_end = rest
-                .get(1..)
-                .unwrap_or_default()
-                .iter()
-                .find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
-            if line_end == Some(&b'\n') {
-                Head::Document
-            } else {
-                Head::Text
-            }
-        }
-        _ => Head::Text,
-    }
-}
-
-/// A record as it is read, of which no more is kept than a record may have.
-#[derive(Default)]
-struct Growing {
-    raw: Vec<u8>,
-    bytes: u64,
-}
-
-impl Growing {
-    fn take(&mut self, bytes: &[u8], limits: &Limits) {
-        self.bytes += bytes.len() as u64;
-        if self.bytes <= limits.record_bytes as u64 {
-            self.raw.extend_from_slice(bytes);
-        } else {
-            let missing = limits.head_bytes.saturating_sub(self.raw.len());
-            self.raw
-                .extend_from_slice(bytes.get(..missing).unwrap_or(bytes));
-            self.raw.truncate(limits.head_bytes);
-            self.raw.shrink_to(limits.head_bytes);
-        }
-    }
-
-    fn defect(&self, limits: &Limits) -> Option<Defect> {
-        let limit = limits.record_bytes as u64;
-        (self.bytes > limit).then_some(Defect::TooLong {
-            bytes: self.bytes,
-            limit,
-        })
-    }
-}
-
-/// Looks for the end of a JSON value over any number of pieces.
-#[derive(Default)]
-struct Scan {
-    depth: u64,
-    in_string: bool,
-    escaped: bool,
-    /// The piece before ended with a line end.
-    at_line_start: bool,
-    started: bool,
-}
-
-enum Found {
-    /// The value ends after so many bytes.
-    End(usize),
-    /// What can be no value ends after so many bytes.
-    Broken(usize),
-    /// All of the piece is within the value.
-    Inside,
-}
-
-impl Scan {
-    fn find_end(&mut self, piece: &[u8], document: bool) -> Found {
-        let mut at = 0;
-        while let Some(&byte) = piece.get(at) {
-            if self.in_string {
-                if self.escaped {
-                    self.escaped = false;
-                    at += 1;
-                    continue;
-                }
-                let Some(next) =
-                    memchr::memchr3(b'"', b'\\', b'\n', piece.get(at..).unwrap_or_default())
-                else {
-                    return Found::Inside;
-                };
-                at += next;
-                match piece.get(at) {
-                    Some(b'\\') => self.escaped = true,
-                    Some(b'"') => {
-                        self.in_string = false;
-                        if self.depth == 0 {
-                            return Found::End(at + 1);
-                        }
-                    }
-                    // no JSON string holds a line end: a quote is missing
-                    _ => return Found::Broken(at),
-                }
-                at += 1;
-                continue;
-            }
-            let line_start = std::mem::replace(&mut self.at_line_start, byte == b'\n');
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => {
-                    if document && line_start && byte == b'{' {
-                        return Found::Broken(at);
-                    }
-                    self.depth += 1;
-                }
-                b'}' | b']' => {
-                    if self.depth == 0 {
-                        // the array's own end, behind a number or word; or a bracket that nothing opened
-                        return if self.started {
-                            Found::End(at)
-                        } else {
-                            Found::Broken(at + 1)
-                        };
-                    }
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        return Found::End(at + 1);
-                    }
-                }
-                b',' if self.depth == 0 && self.started => return Found::End(at),
-                _ => {}
-            }
-            self.started = true;
-            at += 1;
-        }
-        Found::Inside
     }
 }

@@ -27,6 +27,8 @@ pub enum Filter {
     Comment,
     /// One of the first lines, which the log type skips by count.
     Skipped,
+    /// Part of an envelope, or an envelope without records.
+    Envelope,
 }
 
 /// What a parser makes of a record.

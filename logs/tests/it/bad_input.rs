@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use panther_logs::{Defect, Filter, Limits, ObjectError, ObjectReader, Outcome};
 
-use crate::{classifier, context, gzip, read, read_with, reasons, record, texts};
+use crate::{classifier, context, gzip, read, read_with, reasons, record, texts, zstd};
 
 const GOOD: &str = r#"{"ts":1591367999.5,"uid":"C1","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":53,"proto":"udp"}"#;
 
@@ -49,7 +49,7 @@ fn neither_gzip_nor_text() {
     for (bytes, found) in [
         (noise.as_slice(), "binary data"),
         (b"PK\x03\x04rest", "zip"),
-        (b"\x28\xb5\x2f\xfdrest", "zstd"),
+        (b"Obj\x01rest", "Avro"),
         (b"PAR1rest", "Parquet"),
         (
             "\u{feff}text"
@@ -79,46 +79,66 @@ fn neither_gzip_nor_text() {
 }
 
 #[test]
-fn a_truncated_gzip_gives_what_came_before_and_says_so() {
+fn a_truncated_stream_gives_its_whole_lines_and_one_record_that_says_so() {
     let lines: String = (0..20_000)
         .map(|number| format!("line {number} {}\n", number * 7_919 % 10_007))
         .collect();
-    let bytes = gzip(lines.as_bytes());
-    for cut in [bytes.len() - 1, bytes.len() - 8, bytes.len() / 2] {
-        let (records, error) = read(&bytes[..cut]);
+    for bytes in [gzip(lines.as_bytes()), zstd(lines.as_bytes())] {
+        for cut in [bytes.len() - 1, bytes.len() - 8, bytes.len() - 1_000] {
+            let (records, error) = read(&bytes[..cut]);
+            assert!(error.is_none(), "{error:?}");
+            assert!(records.len() > 1_000, "{} of {cut}", records.len());
+            let (last, whole) = records.split_last().unwrap();
+            assert!(
+                whole
+                    .iter()
+                    .zip(lines.lines())
+                    .all(|(record, line)| record.raw == line.as_bytes() && record.defect.is_none())
+            );
+            assert!(
+                matches!(&last.defect, Some(Defect::Unreadable { reason }) if reason.contains("is truncated")),
+                "{:?}",
+                last.defect
+            );
+        }
+        let (records, error) = read(&bytes[..7]);
         assert!(
-            matches!(error, Some(ObjectError::TruncatedGzip { .. })),
+            records.is_empty() && matches!(error, Some(ObjectError::Truncated { .. })),
             "{error:?}"
         );
-        assert!(records.len() > 1_000, "{} of {cut}", records.len());
-        let (last, whole) = records.split_last().unwrap();
-        assert!(
-            whole
-                .iter()
-                .zip(lines.lines())
-                .all(|(record, line)| record.raw == line.as_bytes() && record.defect.is_none())
-        );
-        assert!(
-            last.defect == Some(Defect::Cut)
-                || last.raw == lines.lines().nth(whole.len()).unwrap().as_bytes()
-        );
     }
-    let (records, error) = read(&bytes[..5]);
-    assert!(
-        records.is_empty() && matches!(error, Some(ObjectError::TruncatedGzip { .. })),
-        "{error:?}"
-    );
 }
 
 #[test]
-fn a_damaged_gzip_is_told_from_a_truncated_one() {
-    let mut bytes = gzip("some text to compress\n".repeat(10_000).as_bytes());
+fn a_damaged_stream_is_told_from_a_truncated_one() {
+    let text = "some text to compress\n".repeat(10_000);
+    let mut bytes = gzip(text.as_bytes());
     let middle = bytes.len() / 2;
     bytes[middle..middle + 20].fill(0xff);
+    let (records, error) = read(&bytes);
+    assert!(error.is_none());
+    assert!(
+        matches!(&records.last().unwrap().defect, Some(Defect::Unreadable { reason }) if reason.contains("is damaged"))
+    );
+    let damaged_from_its_beginning: Vec<u8> = gzip(b"some text")
+        .into_iter()
+        .take(10)
+        .chain([0xff; 30])
+        .collect();
     assert!(matches!(
-        read(&bytes).1,
-        Some(ObjectError::CorruptGzip { .. })
+        read(&damaged_from_its_beginning).1,
+        Some(ObjectError::Corrupt { .. })
     ));
+}
+
+#[test]
+fn bytes_behind_the_end_of_a_stream_are_one_record() {
+    let mut bytes = gzip(b"one\ntwo\n");
+    bytes.extend([0; 100]);
+    let (records, error) = read(&bytes);
+    assert!(error.is_none());
+    assert_eq!(texts(&records[..2]), ["one", "two"]);
+    assert!(records.len() == 3 && matches!(records[2].defect, Some(Defect::Unreadable { .. })));
 }
 
 #[test]
@@ -131,7 +151,7 @@ fn a_gzip_bomb_is_stopped_by_its_ratio_and_by_its_size() {
     };
     let (_, error) = read_with(&bomb, ratio);
     assert!(
-        matches!(error, Some(ObjectError::GzipBomb { bytes, .. }) if bytes < 10 << 20),
+        matches!(error, Some(ObjectError::Bomb { bytes, .. }) if bytes < 10 << 20),
         "{error:?}"
     );
     let size = Limits {
@@ -206,16 +226,43 @@ fn json_10_000_deep_overflows_nothing() {
 }
 
 #[test]
-fn an_array_without_end() {
+fn an_array_without_end_gives_its_records_and_a_cut_one() {
     let (records, error) = read(br#"{"Records":[{"a":1},{"b":2}"#);
-    assert_eq!(records.len(), 2);
-    assert!(
-        matches!(error, Some(ObjectError::UnclosedArray { record: 2, .. })),
-        "{error:?}"
+    assert!(error.is_none());
+    assert_eq!(
+        texts(&records),
+        [r#"{"a":1}"#, r#"{"b":2}"#, r#"{"Records":["#]
     );
+    assert_eq!(records[2].defect, Some(Defect::Cut));
     let (records, error) = read(br#"{"Records":[{"a":1},{"b":"#);
+    assert!(error.is_none());
+    assert_eq!(texts(&records), [r#"{"a":1}"#, r#"{"b":"#]);
     assert_eq!(records[1].defect, Some(Defect::Cut));
-    assert!(error.is_none() || matches!(error, Some(ObjectError::UnclosedArray { .. })));
+}
+
+#[test]
+fn a_hole_of_nuls_is_one_record_and_the_lines_behind_it_are_read() {
+    for hole in [16, 200, 4_096, 300_000] {
+        let mut bytes = vec![0; hole];
+        bytes.extend_from_slice(b"one\nhalf");
+        bytes.extend(vec![0; hole]);
+        bytes.extend_from_slice(b"two\n");
+        let (records, error) = read(&bytes);
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| record.length)
+                .collect::<Vec<_>>(),
+            [hole as u64, 3, 4, hole as u64, 3]
+        );
+        assert_eq!(records[0].defect, Some(Defect::Hole { bytes: hole as u64 }));
+        assert_eq!(
+            (&*records[1].raw, &*records[4].raw),
+            (&b"one"[..], &b"two"[..])
+        );
+        assert_eq!(records[2].defect, Some(Defect::Cut));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the library promises, seen from outside.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod accounting;
 mod bad_input;
 mod classification;
 mod further_log_types;
@@ -33,8 +34,11 @@ pub fn classifier(log_types: &[&str]) -> Classifier {
 pub fn record(number: u64, text: &str) -> Record {
     Record {
         number,
+        offset: 0,
+        length: text.len() as u64,
         raw: text.as_bytes().to_vec(),
         defect: None,
+        filter: None,
     }
 }
 
@@ -88,4 +92,8 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }

@@ -2,7 +2,7 @@
 
 use panther_logs::{Defect, ObjectReader};
 
-use crate::{gzip, read, texts};
+use crate::{gzip, read, texts, zstd};
 
 #[test]
 fn lines_with_either_line_end_and_without_a_last_one() {
@@ -46,11 +46,8 @@ fn elements_of_arrays_and_of_records() {
             "Records",
         ),
         (
-            format!(
-                "{{ \"Records\" : [ {} , {} ] , \"x\": {{\"y\":[\"]\"]}} }}\n",
-                elements[0], elements[1]
-            ),
-            "Records with more behind",
+            format!("{{\n\"records\": [{}\n,{}]\n}}", elements[0], elements[1]),
+            "records over lines, a comma before the second",
         ),
         (
             format!(
@@ -64,6 +61,104 @@ fn elements_of_arrays_and_of_records() {
         assert!(error.is_none(), "{what}");
         assert_eq!(texts(&records), elements, "{what}");
     }
+}
+
+#[test]
+fn members_behind_an_array_are_a_record_too() {
+    for (members, filtered) in [
+        (r#","next":{"token":"t"},"n":[1,2],"x":null"#, true),
+        (r#","event":{"a":1}"#, false),
+        (r#","more":[{"a":1}]"#, false),
+        (r#" "x": 1"#, false),
+        (" text", false),
+    ] {
+        let text = format!("{{\"Records\":[{{\"a\":1}}]{members}}}\nnext");
+        let (records, error) = read(text.as_bytes());
+        assert!(error.is_none());
+        assert_eq!(texts(&records), ["{\"a\":1}", members.trim(), "next"]);
+        assert_eq!(records[1].filter.is_some(), filtered, "{members}");
+        assert_eq!(records[1].defect.is_some(), !filtered, "{members}");
+    }
+}
+
+#[test]
+fn values_without_a_line_end_between_them() {
+    let text = concat!(
+        "{\"a\":1}{\"b\":\"}{\"} {\"c\":tru}{\"d\":4}\n",
+        "{\"e\":5}{\n \"f\": 6\n}\n",
+        "{\"Records\":[{\"g\":7}]}{\"Records\":[{\"h\":8}]}"
+    );
+    let (records, error) = read(text.as_bytes());
+    assert!(error.is_none());
+    assert_eq!(
+        texts(&records),
+        [
+            r#"{"a":1}"#,
+            r#"{"b":"}{"}"#,
+            r#"{"c":tru}"#,
+            r#"{"d":4}"#,
+            r#"{"e":5}"#,
+            "{\n \"f\": 6\n}",
+            r#"{"g":7}"#,
+            r#"{"h":8}"#
+        ]
+    );
+    // a text that merely looks so is one record
+    let (records, _) = read(b"{main}{worker} started\n{\"a\":1} trailing\n");
+    assert_eq!(
+        texts(&records),
+        ["{main}{worker} started", "{\"a\":1} trailing"]
+    );
+    // a delivery of any length has no line end at all
+    let value = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000));
+    let (records, error) = read(value.repeat(10_000).as_bytes());
+    assert!(error.is_none());
+    assert_eq!(records.len(), 10_000);
+    assert!(records.iter().all(|record| record.raw == value.as_bytes()));
+}
+
+#[test]
+fn messages_of_a_log_subscription_are_records() {
+    let text = concat!(
+        r#"{"messageType":"CONTROL_MESSAGE","owner":"C","logGroup":"","logStream":"","subscriptionFilters":[],"#,
+        r#""logEvents":[{"id":"","timestamp":1,"message":"CWL CONTROL MESSAGE"}]}"#,
+        r#"{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","subscriptionFilters":["f"],"#,
+        r#""logEvents":[{"id":"1","timestamp":1,"message":"{\"a\":\"\u00e9\"}\n"},{"id":"2","timestamp":2,"message":"plain"}]}"#
+    );
+    let (records, error) = read(text.as_bytes());
+    assert!(error.is_none());
+    assert!(records[0].filter.is_some());
+    assert_eq!(texts(&records[1..]), ["{\"a\":\"\u{e9}\"}", "plain"]);
+}
+
+#[test]
+fn a_page_of_a_list_gives_its_elements() {
+    let text = concat!(
+        "{\"kind\":\"admin#reports#activities\",\"etag\":\"e\",\"items\":[{\"a\":1},{\"b\":2}]}\n",
+        "{\n  \"items\": [\n    {\"c\": 3}\n  ],\n  \"nextPageToken\": \"t\"\n}\n",
+        "{\"items\":[{\"sku\":1}],\"customer\":\"c\"}\n"
+    );
+    let (records, error) = read(text.as_bytes());
+    assert!(error.is_none());
+    assert_eq!(
+        texts(&records),
+        [
+            r#"{"a":1}"#,
+            r#"{"b":2}"#,
+            r#"{"c": 3}"#,
+            r#"{"items":[{"sku":1}],"customer":"c"}"#
+        ]
+    );
+}
+
+#[test]
+fn zstd_is_known_by_content_and_its_frames_follow_each_other() {
+    let mut bytes = vec![0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+    bytes.extend(zstd(b"one\ntw"));
+    bytes.extend(zstd(b"o\n"));
+    let (records, error) = read(&bytes);
+    assert!(error.is_none());
+    assert_eq!(texts(&records), ["one", "two"]);
 }
 
 #[test]
