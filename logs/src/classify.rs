@@ -1,7 +1,8 @@
 //! Classification: of the log types that a source may send, which one is this record?
 //!
 //! Log types are tried in the order of their penalties: one that fails gets one more, one that succeeds has none. So the type of the record
-//! before is tried first, and equal penalties leave the order in which the source lists its types.
+//! before is tried first, and equal penalties leave the order in which the source lists its types. A type whose declared fields all have
+//! the declared shapes is preferred to one for which some have not.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +17,7 @@ use crate::{
     log_types::{LogType, LogTypes},
     object::Record,
     parser::{Filter, Line, Reading, State},
-    schema::{Findings, match_record},
+    schema::{Findings, Shapes, match_record},
 };
 
 /// How deep a record's JSON may be nested.
@@ -74,6 +75,8 @@ pub struct Tally {
     pub filtered: u64,
     /// Records that nobody took.
     pub unclassified: u64,
+    /// Events some of whose fields have other shapes than declared: see [`Event::misfits`].
+    pub misfits: u64,
 }
 
 /// Classifies the records of one object. What it learns (penalties, header lines) holds for that object only.
@@ -168,6 +171,10 @@ impl Classifier {
             Outcome::Events(events) => {
                 self.tally.classified += 1;
                 self.tally.events += events.len() as u64;
+                self.tally.misfits += events
+                    .iter()
+                    .filter(|event| !event.misfits.is_empty())
+                    .count() as u64;
             }
             Outcome::Unclassified { .. } => self.tally.unclassified += 1,
             Outcome::Skipped(_) => self.tally.filtered += 1,
@@ -202,7 +209,8 @@ impl Classifier {
             },
         };
 
-        let mut taken = None;
+        let mut taken: Option<(usize, Vec<Event>)> = None;
+        let mut fewest = usize::MAX;
         let mut filtered = None;
         let mut rejections = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
@@ -215,24 +223,29 @@ impl Classifier {
                 &mut entry.state,
                 &mut scratch.written,
             ) {
-                Ok(Reading::AsItIs) => {
-                    match_record(&log_type.schema.root, document, 0, &mut findings)
-                        .map(|()| {
-                            vec![event::build(
-                                log_type.name(),
-                                document,
-                                0,
-                                &mut findings,
-                                context,
-                                number,
-                                0,
-                            )]
-                        })
-                        .map_err(|mismatch| mismatch.to_string())
-                }
+                Ok(Reading::AsItIs) => match_record(
+                    &log_type.schema.root,
+                    document,
+                    0,
+                    Shapes::Lenient,
+                    &mut findings,
+                )
+                .map(|()| {
+                    vec![event::build(
+                        log_type.name(),
+                        document,
+                        0,
+                        &mut findings,
+                        context,
+                        number,
+                        0,
+                    )]
+                })
+                .map_err(|mismatch| mismatch.to_string()),
                 Ok(Reading::Written) => {
                     let mut written = Written {
                         reader: &mut self.reader,
+                        shapes: log_type.parser.shapes(),
                         nodes: &mut scratch.written_nodes,
                         findings: &mut scratch.written_findings,
                     };
@@ -246,8 +259,14 @@ impl Classifier {
             };
             match events {
                 Ok(events) => {
-                    taken = Some((index, events));
-                    break;
+                    let misfits = events.iter().map(|event| event.misfits.len()).sum();
+                    if misfits < fewest {
+                        fewest = misfits;
+                        taken = Some((index, events));
+                    }
+                    if misfits == 0 {
+                        break;
+                    }
                 }
                 Err(reason) => {
                     entry.penalty += 1;
@@ -288,6 +307,7 @@ impl Classifier {
 /// Makes events of the JSON that a parser wrote.
 struct Written<'s> {
     reader: &'s mut Reader,
+    shapes: Shapes,
     nodes: &'s mut Vec<Node<'static>>,
     findings: &'s mut Findings<'static>,
 }
@@ -310,8 +330,14 @@ impl Written<'_> {
                 .read(text, &mut nodes)
                 .map_err(|error| error.to_string())?;
             let document = Document::new(&nodes);
-            match_record(&log_type.schema.root, document, 0, &mut findings)
-                .map_err(|mismatch| mismatch.to_string())?;
+            match_record(
+                &log_type.schema.root,
+                document,
+                0,
+                self.shapes,
+                &mut findings,
+            )
+            .map_err(|mismatch| mismatch.to_string())?;
             events.push(event::build(
                 log_type.name(),
                 document,

@@ -83,6 +83,9 @@ pub struct Event {
     /// The event in UTF-8: one JSON object on one line, without a line end. Fields stand as they came, with declared timestamps in the form
     /// `YYYY-MM-DD HH:MM:SS.fffffffff`; the standard fields follow.
     pub json: Vec<u8>,
+    /// Optional fields whose values have other shapes than their log type declares, each with what is otherwise. They stand in the event as
+    /// they came.
+    pub misfits: Vec<String>,
 }
 
 /// Names that an event's standard fields have, and that later steps add. A record's own fields of these names are left out of its event:
@@ -153,6 +156,7 @@ pub(crate) fn build(
         event_time,
         row_id,
         json: json.into_bytes(),
+        misfits: findings.misfits.iter().map(ToString::to_string).collect(),
     }
 }
 

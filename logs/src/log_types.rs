@@ -14,6 +14,7 @@ use crate::{
 const BUILTIN: &[&str] = &[
     include_str!("../schemas/AWS.ALB.yml"),
     include_str!("../schemas/AWS.CloudTrail.yml"),
+    include_str!("../schemas/AWS.CloudTrailDigest.yml"),
     include_str!("../schemas/AWS.CloudTrailInsight.yml"),
     include_str!("../schemas/AWS.CloudWatchEvents.yml"),
     include_str!("../schemas/AWS.GuardDuty.yml"),

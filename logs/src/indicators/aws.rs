@@ -9,6 +9,14 @@ pub(super) fn arn<'a>(text: &'a str, found: &mut Indicators<'a>) {
         return;
     }
     found.add(List::AwsArns, text);
+    // people who sign in through an identity provider have their address as the name of their session
+    if let Some((_, session)) = text
+        .split_once(":assumed-role/")
+        .and_then(|(_, role)| role.rsplit_once('/'))
+        && session.contains('@')
+    {
+        found.add(List::Emails, session);
+    }
     let mut parts = text.splitn(6, ':').skip(4);
     if let Some(account) = parts.next() {
         account_id(account, found);

@@ -72,7 +72,10 @@ impl Scanner {
         }
         match self {
             Self::Ip => {
-                ip(text, found);
+                // proxies append the address that they saw
+                for one in text.split(',') {
+                    ip(one.trim(), found);
+                }
             }
             Self::Domain => domain(text, found),
             Self::Hostname => hostname(text, found),

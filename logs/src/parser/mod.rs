@@ -13,7 +13,7 @@ use native::Native;
 
 use crate::{
     json::Document,
-    schema::{ObjectType, ParserFile},
+    schema::{ObjectType, ParserFile, Shapes},
 };
 
 /// Why a record is no event and yet nothing is wrong with it.
@@ -149,6 +149,14 @@ impl Parser {
     /// Whether the parser is part of this library and not told by the schema.
     pub(crate) fn is_native(&self) -> bool {
         matches!(self, Self::Native(_))
+    }
+
+    /// How strictly what the parser writes is held against its schema: JSON has names of its own, a text's columns have only their places.
+    pub(crate) fn shapes(&self) -> Shapes {
+        match self {
+            Self::Json | Self::Native(Native::GsuiteActivity) => Shapes::Lenient,
+            _ => Shapes::Strict,
+        }
     }
 
     /// Reads one record; JSON objects go to `out`.

@@ -102,9 +102,18 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
     for name in file.definitions.keys() {
         compiler.reference(name, 0)?;
     }
-    let (root, _) = compiler
+    let (mut root, _) = compiler
         .object(&file.fields, 0)
         .map_err(|problem| problem.under("fields"))?;
+    for name in &file.requires_one_of {
+        if root.field(name).is_none() {
+            return Err(Problem::at(
+                "requiresOneOf",
+                format!("`{name}` is not among the fields"),
+            ));
+        }
+        root.one_of.push(name.as_str().into());
+    }
     Ok(Schema {
         name: file.schema.as_str().into(),
         description: file.description.clone(),
@@ -209,6 +218,7 @@ impl<'f> Compiler<'f> {
             ObjectType {
                 fields,
                 names,
+                one_of: Vec::new(),
                 required,
             },
             below,
@@ -235,11 +245,18 @@ impl<'f> Compiler<'f> {
             "float" => ValueType::Float,
             "boolean" => ValueType::Boolean,
             "timestamp" => {
-                let Some(format) = &file.time_format else {
-                    return Err(Problem::at("timeFormat", "a timestamp needs one"));
+                let (option, formats) = match (&file.time_format, &file.time_formats) {
+                    (Some(format), None) => ("timeFormat", std::slice::from_ref(format)),
+                    (None, Some(formats)) => ("timeFormats", formats.as_slice()),
+                    (Some(_), Some(_)) => {
+                        return Err(Problem::at("timeFormats", "give these or timeFormat"));
+                    }
+                    (None, None) => {
+                        return Err(Problem::at("timeFormat", "a timestamp needs one"));
+                    }
                 };
-                let format = TimeFormat::named(format)
-                    .map_err(|problem| Problem::at("timeFormat", problem))?;
+                let format =
+                    TimeFormat::any_of(formats).map_err(|problem| Problem::at(option, problem))?;
                 let candidate = file.is_event_time.then(|| {
                     self.candidates += 1;
                     self.candidates
@@ -316,6 +333,7 @@ impl<'f> Compiler<'f> {
         only(file.element.is_some(), "element", &["array"])?;
         only(file.target.is_some(), "target", &["ref"])?;
         only(file.time_format.is_some(), "timeFormat", &["timestamp"])?;
+        only(file.time_formats.is_some(), "timeFormats", &["timestamp"])?;
         only(file.is_event_time, "isEventTime", &["timestamp"])?;
         only(
             !file.indicators.is_empty(),

@@ -21,6 +21,9 @@ pub(super) struct SchemaFile {
     pub(super) parser: Option<ParserFile>,
     #[serde(default)]
     pub(super) definitions: BTreeMap<String, ValueFile>,
+    /// Fields of which a record has at least one: for records that tell their time under different names.
+    #[serde(default)]
+    pub(super) requires_one_of: Vec<String>,
     pub(super) fields: Vec<ValueFile>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct ValueFile {
     pub(super) element: Option<Box<ValueFile>>,
     pub(super) target: Option<String>,
     pub(super) time_format: Option<String>,
+    /// Several formats, tried in order.
+    pub(super) time_formats: Option<Vec<String>>,
     #[serde(default)]
     pub(super) is_event_time: bool,
     #[serde(default)]

@@ -1,4 +1,8 @@
 //! Holding a record against a schema: are its declared fields there and what they should be, and what do they yield?
+//!
+//! A required field that is not what it should be refuses the record, and so does a value that the schema does not allow: by these a log type
+//! knows its records. An optional field of another shape refuses nothing where [`Shapes::Lenient`] says so: vendors change what few look at,
+//! and an event must not be lost for it. Such a field stays as it came and is noted.
 
 use std::fmt;
 
@@ -9,9 +13,22 @@ use crate::{
     time::Timestamp,
 };
 
+/// What becomes of a record whose optional fields have other shapes than declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shapes {
+    /// It is refused: fields of a text that has no names of its own have been mistaken for each other.
+    Strict,
+    /// It is taken unless such fields are more than half as many as those that fit, and the fields are noted.
+    Lenient,
+}
+
 /// What a record yields as it is held against a schema.
 #[derive(Debug, Default)]
 pub(crate) struct Findings<'a> {
+    /// Optional fields of another shape.
+    pub(crate) misfits: Vec<Mismatch>,
+    /// Fields that are what they should be.
+    fits: usize,
     /// Declared timestamps, in the order of the document.
     pub(crate) rewrites: Vec<Rewrite>,
     pub(crate) indicators: Indicators<'a>,
@@ -20,6 +37,8 @@ pub(crate) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     pub(crate) fn clear(&mut self) {
+        self.misfits.clear();
+        self.fits = 0;
         self.rewrites.clear();
         self.indicators.clear();
         self.event_time = None;
@@ -29,6 +48,8 @@ impl<'a> Findings<'a> {
     pub(crate) fn recycled<'b>(mut self) -> Findings<'b> {
         self.clear();
         Findings {
+            misfits: self.misfits,
+            fits: 0,
             rewrites: self.rewrites,
             indicators: self.indicators.recycled(),
             event_time: None,
@@ -46,6 +67,8 @@ pub(crate) struct Mismatch {
     /// From the field upwards.
     path: Vec<String>,
     problem: String,
+    /// The schema does not allow the value, whether the field is required or not.
+    firm: bool,
 }
 
 impl Mismatch {
@@ -53,6 +76,14 @@ impl Mismatch {
         Self {
             path: Vec::new(),
             problem: problem.into(),
+            firm: false,
+        }
+    }
+
+    fn firm(problem: String) -> Self {
+        Self {
+            firm: true,
+            ..Self::new(problem)
         }
     }
 
@@ -82,15 +113,39 @@ pub(crate) fn match_record<'a>(
     root: &ObjectType,
     document: Document<'_, 'a>,
     at: usize,
+    shapes: Shapes,
     findings: &mut Findings<'a>,
 ) -> Result<(), Mismatch> {
-    object(root, document, at, findings)
+    object(root, document, at, shapes, findings)?;
+    if !root.one_of.is_empty() {
+        let is_there = |name: &std::sync::Arc<str>| {
+            document
+                .get(at, name)
+                .is_some_and(|at| !matches!(document.node(at), Node::Null))
+        };
+        if !root.one_of.iter().any(is_there) {
+            return Err(Mismatch::new(format!(
+                "has none of {}",
+                root.one_of.join(", ")
+            )));
+        }
+    }
+    if findings.misfits.len() * 2 > findings.fits {
+        // a record of something else that has the same names
+        findings.misfits.truncate(1);
+        return Err(findings
+            .misfits
+            .pop()
+            .unwrap_or_else(|| Mismatch::new("has none of the declared fields")));
+    }
+    Ok(())
 }
 
 fn object<'a>(
     of: &ObjectType,
     document: Document<'_, 'a>,
     at: usize,
+    shapes: Shapes,
     findings: &mut Findings<'a>,
 ) -> Result<(), Mismatch> {
     let Node::Object { .. } = document.node(at) else {
@@ -106,8 +161,26 @@ fn object<'a>(
             continue;
         }
         seen |= field.required;
-        value(&field.value, document, at, findings)
-            .map_err(|mismatch| mismatch.under(&field.name))?;
+        let (rewrites, event_time, misfits) = (
+            findings.rewrites.len(),
+            findings.event_time,
+            findings.misfits.len(),
+        );
+        match value(&field.value, document, at, shapes, findings) {
+            Ok(()) => {
+                findings.fits += 1;
+                for misfit in findings.misfits.iter_mut().skip(misfits) {
+                    misfit.path.push(field.name.to_string());
+                }
+            }
+            Err(mismatch) if shapes == Shapes::Lenient && field.required == 0 && !mismatch.firm => {
+                findings.rewrites.truncate(rewrites);
+                findings.event_time = event_time;
+                findings.misfits.truncate(misfits);
+                findings.misfits.push(mismatch.under(&field.name));
+            }
+            Err(mismatch) => return Err(mismatch.under(&field.name)),
+        }
     }
     if seen != of.required {
         let missing = of
@@ -124,6 +197,7 @@ fn value<'a>(
     of: &ValueType,
     document: Document<'_, 'a>,
     at: usize,
+    shapes: Shapes,
     findings: &mut Findings<'a>,
 ) -> Result<(), Mismatch> {
     let node = document.node(at);
@@ -134,10 +208,19 @@ fn value<'a>(
                 // vendors change ids from text to number and back; the value stays as it came
                 Node::Number(text) => Str::plain(text),
                 Node::Bool(_) => return Ok(()),
+                Node::Array { .. } => {
+                    // what is worth searching is so in a list too
+                    for at in document.elements(at) {
+                        if let Node::String(text) = document.node(at) {
+                            findings.indicators.scan(&string.scanners, text);
+                        }
+                    }
+                    return Err(unexpected("a string", node));
+                }
                 _ => return Err(unexpected("a string", node)),
             };
             if !string.allowed.allows(&text.decoded()) {
-                return Err(Mismatch::new(format!(
+                return Err(Mismatch::firm(format!(
                     "`{}` is not an allowed value",
                     shortened(&text.decoded())
                 )));
@@ -185,15 +268,37 @@ fn value<'a>(
             }
             Ok(())
         }
-        ValueType::Object(of) => object(of, document, at, findings),
+        ValueType::Object(of) => object(of, document, at, shapes, findings),
         ValueType::Array(element) => {
             let Node::Array { .. } = node else {
+                if let (ValueType::String(of), Node::String(text)) = (&**element, node) {
+                    findings.indicators.scan(&of.scanners, text);
+                }
                 return Err(unexpected("an array", node));
             };
+            let misfits = findings.misfits.len();
             for (index, at) in document.elements(at).enumerate() {
-                if !matches!(document.node(at), Node::Null) {
-                    value(element, document, at, findings)
-                        .map_err(|mismatch| mismatch.under(&format!("[{index}]")))?;
+                if matches!(document.node(at), Node::Null) {
+                    continue;
+                }
+                let rewrites = findings.rewrites.len();
+                let name = || format!("[{index}]");
+                match value(element, document, at, shapes, findings) {
+                    Ok(()) => {}
+                    Err(mismatch) if shapes == Shapes::Lenient && !mismatch.firm => {
+                        findings.rewrites.truncate(rewrites);
+                        findings.misfits.push(mismatch);
+                    }
+                    Err(mismatch) => return Err(mismatch.under(&name())),
+                }
+                // the first that is otherwise stands for all of the list
+                findings.misfits.truncate(misfits + 1);
+                if let Some(misfit) = findings
+                    .misfits
+                    .get_mut(misfits)
+                    .filter(|misfit| !misfit.path.last().is_some_and(|name| name.starts_with('[')))
+                {
+                    misfit.path.push(name());
                 }
             }
             Ok(())

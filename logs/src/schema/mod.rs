@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(crate) use compile::compile;
 pub(crate) use file::{CsvFile, ParserFile, PatternFile};
-pub(crate) use matching::{Findings, match_record};
+pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
 
@@ -93,6 +93,8 @@ impl Allowed {
 pub(crate) struct ObjectType {
     pub(crate) fields: Vec<Field>,
     names: Names,
+    /// Fields of which one has to be there; empty where none has to.
+    one_of: Vec<Arc<str>>,
     /// One bit for each required field.
     required: u128,
 }

@@ -13,6 +13,8 @@ pub(crate) enum TimeFormat {
     Cloudflare,
     /// A strftime pattern or a Go layout.
     Layout(Layout),
+    /// Several, tried in order.
+    AnyOf(Vec<TimeFormat>),
 }
 
 impl TimeFormat {
@@ -42,9 +44,32 @@ impl TimeFormat {
         })
     }
 
+    /// The formats that `names` stand for, tried in their order.
+    ///
+    /// # Errors
+    /// Says which is not understood; there has to be one.
+    pub(crate) fn any_of(names: &[String]) -> Result<Self, String> {
+        match names {
+            [] => Err("a timestamp needs at least one".into()),
+            [one] => Self::named(one),
+            several => several
+                .iter()
+                .map(|name| Self::named(name))
+                .collect::<Result<_, _>>()
+                .map(Self::AnyOf),
+        }
+    }
+
     /// The time that `text` tells. `number` says that it was written as a number.
     pub(crate) fn parse(&self, text: &str, number: bool) -> Option<Timestamp> {
+        self.declared(text, number).or_else(|| of_event(text))
+    }
+
+    fn declared(&self, text: &str, number: bool) -> Option<Timestamp> {
         match self {
+            Self::AnyOf(formats) => formats
+                .iter()
+                .find_map(|format| format.declared(text, number)),
             Self::Rfc3339 => rfc3339(text),
             Self::Unix { unit } => decimal(text, *unit),
             Self::Cloudflare if number || text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -54,14 +79,16 @@ impl TimeFormat {
             Self::Cloudflare => rfc3339(text),
             Self::Layout(layout) => layout.parse(text),
         }
-        .or_else(|| of_event(text))
     }
 }
 
 /// Reads the form that events carry, whatever the format and with fewer digits too: so an event can be a record again.
 fn of_event(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
-    if bytes.get(10) != Some(&b' ') || bytes.get(19) != Some(&b'.') || bytes.len() > 29 {
+    if bytes.get(10) != Some(&b' ')
+        || !matches!(bytes.get(19), None | Some(b'.'))
+        || bytes.len() > 29
+    {
         return None;
     }
     let mut zoned = [b'Z'; 30];

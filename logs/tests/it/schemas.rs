@@ -87,8 +87,8 @@ fields:
         (json!({"who": {}}), "who.email: is required and missing"),
         (json!({"who": []}), "who: expected an object, found array"),
         (
-            json!({"all": [{"email": "a@b"}, {}]}),
-            "all[1].email: is required and missing",
+            json!({"all": [{}]}),
+            "all[0].email: is required and missing",
         ),
         (json!({"all": {}}), "all: expected an array, found object"),
         (json!([]), "is no JSON object"),
@@ -328,4 +328,148 @@ fn thirty_levels_fit_and_a_thousand_are_refused() {
         field = format!("{{name: a, type: object, fields: [{field}]}}");
     }
     assert!(error(&format!("{{schema: Custom.Deep, fields: [{field}]}}")).contains("Depth"));
+}
+
+#[test]
+fn an_optional_field_of_another_shape_costs_no_event() {
+    let yaml = r#"
+schema: Custom.Login
+fields:
+  - {name: time, required: true, type: timestamp, timeFormat: rfc3339, isEventTime: true}
+  - {name: user, required: true, type: string}
+  - {name: kind, type: string, validate: {allow: [login]}}
+  - {name: ip, type: string, indicators: [ip]}
+  - {name: agents, type: array, element: {type: string}}
+  - name: device
+    type: object
+    fields:
+      - {name: id, type: int}
+      - {name: seen, type: timestamp, timeFormat: rfc3339}
+"#;
+    let good = json!({"time": "2026-01-02T03:04:05Z", "user": "u", "kind": "login"});
+    for (name, value, misfit) in [
+        (
+            "agents",
+            json!("unknown"),
+            "agents: expected an array, found string",
+        ),
+        (
+            "agents",
+            json!(["a", {"b": 1}, {}]),
+            "agents[1]: expected a string, found object",
+        ),
+        (
+            "ip",
+            json!(["1.2.3.4"]),
+            "ip: expected a string, found array",
+        ),
+        (
+            "device",
+            json!([]),
+            "device: expected an object, found array",
+        ),
+        (
+            "device",
+            json!({"id": "x", "seen": "2026-01-02T03:04:05Z"}),
+            "device.id: expected an integer, found `x`",
+        ),
+        (
+            "device",
+            json!({"id": 1, "seen": "soon"}),
+            "device.seen: `soon` is no timestamp of the declared format",
+        ),
+    ] {
+        let mut record = good.clone();
+        record[name] = value.clone();
+        let Outcome::Events(made) = classify(yaml, &[&record.to_string()]) else {
+            panic!("{record} is refused");
+        };
+        assert_eq!(made[0].misfits, [misfit]);
+        let event: serde_json::Value = serde_json::from_slice(&made[0].json).unwrap();
+        if name == "device" && value.get("seen").is_some_and(|seen| seen != "soon") {
+            assert_eq!(event["device"]["seen"], "2026-01-02 03:04:05.000000000");
+        } else {
+            assert_eq!(event[name], value);
+        }
+        assert_eq!(event["p_event_time"], "2026-01-02 03:04:05.000000000");
+        if name == "ip" {
+            assert_eq!(event["p_any_ip_addresses"], json!(["1.2.3.4"]));
+        }
+    }
+    for (name, value) in [
+        ("time", json!("soon")),
+        ("user", json!({})),
+        ("kind", json!("logout")),
+    ] {
+        let mut record = good.clone();
+        record[name] = value;
+        assert!(
+            !reasons(classify(yaml, &[&record.to_string()])).is_empty(),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn a_type_that_fits_is_preferred_to_one_with_misfits() {
+    let schema = |name: &str, kind: &str| {
+        format!(
+            "schema: Custom.{name}\nfields:\n  - {{name: a, required: true, type: string}}\n  - {{name: b, required: true, type: string}}\n  - {{name: c, type: {kind}}}\n"
+        )
+    };
+    let known = LogTypes::default()
+        .with_schema(&schema("First", "int"))
+        .unwrap()
+        .with_schema(&schema("Second", "json"))
+        .unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.First", "Custom.Second"]).unwrap();
+    for (c, expected) in [(json!({}), "Custom.Second"), (json!(1), "Custom.Second")] {
+        let line = json!({"a": "x", "b": "y", "c": c}).to_string();
+        let made = events(classifier.classify(&record(1, &line), &context()));
+        assert_eq!(made[0]["p_log_type"], expected);
+    }
+    assert_eq!(classifier.tally().misfits, 0);
+    let mut alone = Classifier::new(&known, &["Custom.First"]).unwrap();
+    alone.classify(&record(1, r#"{"a":"x","b":"y","c":[]}"#), &context());
+    assert_eq!(alone.tally().misfits, 1);
+    // too little is what it should be
+    assert!(!reasons(alone.classify(&record(2, r#"{"a":"x","c":[]}"#), &context())).is_empty());
+}
+
+#[test]
+fn several_time_formats_are_tried_in_order() {
+    let yaml = r#"
+schema: Custom.Times
+requiresOneOf: [one, other]
+fields:
+  - {name: one, type: timestamp, timeFormats: [unix_ms, rfc3339, "%d.%m.%Y"], isEventTime: true}
+  - {name: other, type: string}
+"#;
+    for one in [
+        json!(1_767_225_600_000_i64),
+        json!("2026-01-01T00:00:00Z"),
+        json!("01.01.2026"),
+        json!("2026-01-01 00:00:00"),
+    ] {
+        let made = events(classify(yaml, &[&json!({"one": one}).to_string()]));
+        assert_eq!(made[0]["one"], "2026-01-01 00:00:00.000000000");
+    }
+    assert_eq!(
+        reasons(classify(yaml, &[r#"{"one":null,"x":1}"#])),
+        ["has none of one, other"]
+    );
+    assert!(
+        error("schema: A\nfields: [{name: a, type: timestamp, timeFormats: []}]")
+            .contains("at least one")
+    );
+    assert!(
+        error(
+            "schema: A\nfields: [{name: a, type: timestamp, timeFormats: [unix], timeFormat: unix}]"
+        )
+        .contains("give these or timeFormat")
+    );
+    assert!(
+        error("schema: A\nrequiresOneOf: [b]\nfields: [{name: a, type: string}]")
+            .contains("`b` is not among")
+    );
 }
