@@ -150,13 +150,17 @@ impl Classifier {
                 Outcome::Skipped(record.filter.unwrap_or(Filter::Blank))
             }
             Ok(text) => {
+                let whole = text;
                 let text = text.trim();
                 if text.is_empty() {
+                    for entry in &mut self.entries {
+                        entry.state.blank(whole);
+                    }
                     Outcome::Skipped(Filter::Blank)
                 } else {
                     // a parser's fault is one record's matter
                     catch_unwind(AssertUnwindSafe(|| {
-                        self.classify_text(text, record.number, context)
+                        self.classify_text(text, whole, record.number, context)
                     }))
                     .unwrap_or_else(|_| {
                         unreadable("a parser failed on it; this is a fault of the program".into())
@@ -182,7 +186,13 @@ impl Classifier {
         outcome
     }
 
-    fn classify_text(&mut self, text: &str, number: u64, context: &EventContext) -> Outcome {
+    fn classify_text(
+        &mut self,
+        text: &str,
+        whole: &str,
+        number: u64,
+        context: &EventContext,
+    ) -> Outcome {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut nodes = recycled(scratch.nodes);
         let mut findings = scratch.findings.recycled();
@@ -202,6 +212,7 @@ impl Classifier {
         let document = Document::new(&nodes);
         let line = Line {
             text,
+            whole,
             json: if is_json {
                 Ok(document)
             } else {
@@ -286,13 +297,18 @@ impl Classifier {
             }
             (None, Some((index, filter))) => {
                 if let Some(entry) = self.entries.get_mut(index) {
-                    entry.state.accept_filtered();
+                    entry.state.accept();
                 }
                 Outcome::Skipped(filter)
             }
-            (None, None) => Outcome::Unclassified {
-                reasons: std::mem::take(&mut rejections),
-            },
+            (None, None) => {
+                for entry in &mut self.entries {
+                    entry.state.accept();
+                }
+                Outcome::Unclassified {
+                    reasons: std::mem::take(&mut rejections),
+                }
+            }
         };
         if !self.entries.is_sorted_by_key(|entry| entry.penalty) {
             self.entries.sort_by_key(|entry| entry.penalty);

@@ -1,12 +1,20 @@
 //! Delimited lines, with quotes read leniently: a quote ends a field only where a delimiter or the line's end follows.
+//!
+//! A quoted value may go on over several lines (RFC 4180, section 2.6). The record that ends it makes the event; those before it are refused
+//! with the reason, and none of them is taken for a row of its own, whatever it looks like.
 
 use std::borrow::Cow;
 
 use super::{
-    Filter, Learned, Reading, State,
+    Filter, Learned, Open, Reading, State,
     row::{Row, RowOptions},
 };
 use crate::schema::{CsvFile, ObjectType};
+
+/// Lines that a quoted value may have.
+const MAX_LINES: usize = 200;
+/// Bytes that a row with such a value may have.
+const MAX_TEXT: usize = 256 << 10;
 
 /// The compiled `csv` parser.
 #[derive(Debug)]
@@ -53,7 +61,24 @@ impl Csv {
         if let Some(filter) = state.filter(line, 0, self.skip_prefix.as_deref()) {
             return Ok(Reading::Filtered(filter));
         }
-        let values = split(line, self.delimiter);
+        let begun = state.open.take();
+        let joined = begun.as_ref().map(|open| format!("{}\n{line}", open.text));
+        let line = joined.as_deref().unwrap_or(line);
+        let (values, closed) = split_quoted(line, self.delimiter);
+        if !closed {
+            let lines = begun.map_or(1, |open| open.lines + 1);
+            if lines < MAX_LINES && line.len() < MAX_TEXT {
+                state.pending = Some(Learned::Open(Open {
+                    text: line.into(),
+                    lines,
+                }));
+                return Err(
+                    "a quoted value goes on in the next line; the record that ends it makes the event"
+                        .into(),
+                );
+            }
+            return Err("a quoted value has no closing quote".into());
+        }
         if self.has_header && !self.columns.is_empty() && !state.header_seen {
             state.pending = Some(Learned::HeaderSeen);
             return Ok(Reading::Filtered(Filter::Header));
@@ -106,13 +131,18 @@ fn count(values: &[Cow<'_, str>], expected: usize) -> Result<(), String> {
     Err(format!("has {} columns, not {expected}", values.len()))
 }
 
-/// The values of a line.
-pub(super) fn split(line: &str, delimiter: char) -> Vec<Cow<'_, str>> {
+/// The values of a line, and whether the last one has its closing quote if it needs one.
+fn split_quoted(line: &str, delimiter: char) -> (Vec<Cow<'_, str>>, bool) {
+    let mut closed = true;
     let mut values = Vec::with_capacity(32);
     let mut rest = line;
     loop {
         let (value, after) = match rest.strip_prefix('"') {
-            Some(quoted) => unquote(quoted, delimiter),
+            Some(quoted) => {
+                let (value, after, whole) = unquote(quoted, delimiter);
+                closed = whole;
+                (value, after)
+            }
             None => match rest.split_once(delimiter) {
                 Some((value, after)) => (Cow::Borrowed(value), Some(after)),
                 None => (Cow::Borrowed(rest), None),
@@ -121,13 +151,14 @@ pub(super) fn split(line: &str, delimiter: char) -> Vec<Cow<'_, str>> {
         values.push(value);
         match after {
             Some(after) => rest = after,
-            None => return values,
+            None => return (values, closed),
         }
     }
 }
 
-/// The value behind an opening quote, and the text behind the delimiter after it. Without closing quote the rest of the line is the value.
-fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>) {
+/// The value behind an opening quote, the text behind the delimiter after it, and whether there was a closing quote: without it the rest of
+/// the line is the value.
+fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>, bool) {
     let mut from = 0;
     while let Some(at) = text
         .get(from..)
@@ -141,14 +172,14 @@ fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>) {
         }
         let value = text.get(..at).unwrap_or_default();
         if after.is_empty() {
-            return (single(value), None);
+            return (single(value), None, true);
         }
         if let Some(after) = after.strip_prefix(delimiter) {
-            return (single(value), Some(after));
+            return (single(value), Some(after), true);
         }
         from = at + 1;
     }
-    (single(text), None)
+    (single(text), None, false)
 }
 
 /// Doubled quotes stand for one.
@@ -180,7 +211,7 @@ mod tests {
             ("\"open,c", vec!["open,c"]),
             ("\"a\",", vec!["a", ""]),
         ] {
-            assert_eq!(split(line, ','), expected, "{line}");
+            assert_eq!(split_quoted(line, ',').0, expected, "{line}");
         }
     }
 
@@ -189,13 +220,13 @@ mod tests {
         fn what_is_quoted_comes_back(values in prop::collection::vec("[a-z,\" \u{e9}]{0,8}", 1..6)) {
             let line: Vec<String> = values.iter().map(|value| format!("\"{}\"", value.replace('"', "\"\""))).collect();
             let line = line.join(",");
-            prop_assert_eq!(split(&line, ','), values);
+            prop_assert_eq!(split_quoted(&line, ','), (values.into_iter().map(Cow::from).collect(), true));
         }
 
         #[test]
         fn nothing_panics(line in any::<String>()) {
-            split(&line, ' ');
-            split(&line, '\u{e9}');
+            split_quoted(&line, ' ');
+            split_quoted(&line, '\u{e9}');
         }
     }
 }

@@ -186,7 +186,7 @@ fn find_end(text: &str, delimiter: &str, quote: Option<char>) -> Option<usize> {
 }
 
 /// An escaped quote or backslash stands for itself; other escapes are the log's own and stay.
-fn unescape(value: &str, quote: char) -> Cow<'_, str> {
+pub(super) fn unescape(value: &str, quote: char) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);
     }

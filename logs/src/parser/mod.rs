@@ -38,7 +38,7 @@ pub(crate) enum Reading {
     AsItIs,
     /// JSON objects were written.
     Written,
-    /// No event. What the parser learned holds only once the record is found to be nobody else's: see [`State::accept_filtered`].
+    /// No event. What the parser learned holds only once the record is found to be nobody else's: see [`State::accept`].
     Filtered(Filter),
 }
 
@@ -61,25 +61,45 @@ pub(crate) struct State {
     header_seen: bool,
     /// Lines skipped by count.
     skipped: u64,
-    /// What becomes true if the record just filtered is nobody else's.
+    /// The lines so far of a row whose quoted value has not ended.
+    open: Option<Open>,
+    /// What becomes true if the record just read is nobody else's.
     pending: Option<Learned>,
+}
+
+/// A row of which not all lines were read.
+#[derive(Debug)]
+struct Open {
+    text: String,
+    lines: usize,
 }
 
 #[derive(Debug)]
 enum Learned {
+    Open(Open),
     Header(Vec<String>),
     HeaderSeen,
     Skipped,
 }
 
 impl State {
-    /// The record that was filtered last is no other log type's: what was learned from it holds.
-    pub(crate) fn accept_filtered(&mut self) {
+    /// The record that was read last is no other log type's: what was learned from it holds.
+    pub(crate) fn accept(&mut self) {
         match self.pending.take() {
+            Some(Learned::Open(open)) => self.open = Some(open),
             Some(Learned::Header(columns)) => self.header = Some(columns),
             Some(Learned::HeaderSeen) => self.header_seen = true,
             Some(Learned::Skipped) => self.skipped += 1,
             None => {}
+        }
+    }
+
+    /// A blank line was read: part of a quoted value, if one has not ended.
+    pub(crate) fn blank(&mut self, line: &str) {
+        if let Some(open) = &mut self.open {
+            open.text.push('\n');
+            open.text.push_str(line);
+            open.lines += 1;
         }
     }
 
@@ -99,6 +119,8 @@ impl State {
 pub(crate) struct Line<'t, 'a> {
     /// Without white space around it.
     pub(crate) text: &'a str,
+    /// With it.
+    pub(crate) whole: &'a str,
     /// The record as JSON, or why it is none.
     pub(crate) json: Result<Document<'t, 'a>, &'t str>,
 }
@@ -173,7 +195,7 @@ impl Parser {
         state.pending = None;
         match self {
             Self::Json => line.json.map(|_| Reading::AsItIs).map_err(String::from),
-            Self::Csv(csv) => csv.read(line.text, root, state, out),
+            Self::Csv(csv) => csv.read(line.whole, root, state, out),
             Self::Fastmatch(fastmatch) => fastmatch.read(line.text, root, state, out),
             Self::Regex(pattern) => pattern.read(line.text, root, state, out),
             Self::Native(native) => native.read(line, root, state, out),

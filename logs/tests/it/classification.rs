@@ -59,7 +59,10 @@ fn a_line_of_no_type_comes_back_with_every_types_reason() {
                 "AWS.VPCFlow",
                 "no header line came before, and it is not of the default format"
             ),
-            ("Nginx.Access", "lacks the ` - ` after field `remoteAddr`"),
+            (
+                "Nginx.Access",
+                "has no time in brackets before a request in quotes"
+            ),
             (
                 "Zeek.DNS",
                 "ts: `soon` is no timestamp of the declared format"

@@ -267,10 +267,7 @@ fn nginx_access() {
         "p_any_ip_addresses": ["198.51.100.7"]
     });
     assert_eq!(made("Nginx.Access", &[line]), [expected]);
-    assert!(
-        refused("Nginx.Access", &line.replace("404", "4o4"))
-            .contains("status: expected an integer, found `4o4`")
-    );
+    assert!(refused("Nginx.Access", &line.replace("404", "4o4")).contains("`4o4` is no status"));
 }
 
 #[test]
@@ -291,7 +288,6 @@ fn syslog_rfc5424() {
         "<1>1 - - - - - [x",
         "<1>1 - - - - - [x a=\"b]",
         "plain",
-        "<1>1 - - - - - -x",
     ] {
         assert!(!refused("Syslog.RFC5424", line).is_empty());
     }

@@ -1,14 +1,18 @@
-//! Access logs of AWS application load balancers: columns between spaces, three of which hold two or three values each.
+//! Access logs of AWS application load balancers: columns between spaces, three of which hold two or three values each. Those in quotes are in
+//! part what the client sent; see [`anchors`].
 
-use super::{Reading, push};
-use crate::{
-    json::push_quoted,
-    parser::{csv::split, row::push_json},
-    schema::ObjectType,
+use super::{
+    Reading,
+    anchors::{self, columns, is_number},
+    push,
 };
+use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
 /// Columns that the first version of the format has; later ones only add behind.
 const LEAST: usize = 25;
+
+/// Columns in front of the request.
+const BEFORE: usize = 12;
 
 /// The columns; none for one that is taken apart below.
 const COLUMNS: [Option<&str>; 30] = [
@@ -49,10 +53,7 @@ pub(super) fn read(
     root: &ObjectType,
     out: &mut Vec<String>,
 ) -> Result<Reading, String> {
-    let values = split(line, ' ');
-    if values.len() < LEAST {
-        return Err(format!("has {} columns, fewer than {LEAST}", values.len()));
-    }
+    let values = values(line)?;
     let mut json = String::with_capacity(1024);
     json.push('{');
     for (number, value) in values.iter().enumerate() {
@@ -73,6 +74,131 @@ pub(super) fn read(
     json.push('}');
     out.push(json);
     Ok(Reading::Written)
+}
+
+/// The values of all columns.
+fn values(line: &str) -> Result<Vec<&str>, String> {
+    let few = || {
+        let count = line.split(' ').count();
+        format!("has {count} columns, fewer than {LEAST}")
+    };
+    let (before, rest) = columns::<BEFORE>(line).ok_or_else(few)?;
+    let rest = rest
+        .strip_prefix('"')
+        .ok_or("has no request in quotes in its thirteenth column")?;
+    let (client, tls, rest) =
+        anchors::split_once(rest, "user agent", |[cipher, protocol, group]| {
+            let is_name = |text: &str| {
+                text.bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+            };
+            is_name(cipher)
+                && (*protocol == "-" || protocol.starts_with("TLS") || protocol.starts_with("SSL"))
+                && is_name(protocol)
+                && (*group == "-" || group.starts_with("arn:") && !group.contains('"'))
+        })?;
+    let (request, agent) = client
+        .split_once("\" \"")
+        .ok_or("has no user agent in quotes behind its request")?;
+    let rest = rest.strip_prefix('"').ok_or_else(few)?;
+    let (names, rule, rest) = anchors::split_once(rest, "certificate", |[priority, time]| {
+        is_number(priority)
+            && (*time == "-" || time.len() >= 20 && time.ends_with('Z') && time.contains('T'))
+    })?;
+    // the certificate is the balancer's word and has no quote
+    let (asked, certificate) = names
+        .rsplit_once("\" \"")
+        .filter(|(_, certificate)| !certificate.contains('"'))
+        .ok_or("has no certificate in quotes behind its domain")?;
+    let (trace, domain) = asked
+        .split_once("\" \"")
+        .ok_or("has no domain in quotes behind its trace")?;
+    let (actions, rest) = rest
+        .strip_prefix('"')
+        .and_then(|rest| rest.split_once("\" \""))
+        .ok_or_else(few)?;
+    let (redirect, outcome, more) = outcome(rest)?;
+    let mut values: Vec<&str> = before.into_iter().collect();
+    values.extend([request, agent]);
+    values.extend(tls);
+    values.extend([trace, domain, certificate]);
+    values.extend(rule);
+    values.extend([actions, redirect]);
+    values.extend(outcome);
+    values.extend(more);
+    if values.len() < LEAST {
+        return Err(few());
+    }
+    Ok(values)
+}
+
+/// The redirection, which holds what the client asked for, and the columns behind it: error, targets, their statuses, classification and its
+/// reason, as far as the format's version has them; then what stands behind those.
+fn outcome(text: &str) -> Result<(&str, Vec<&str>, Vec<&str>), String> {
+    let places: Vec<_> = text
+        .match_indices('"')
+        .filter_map(|(at, _)| {
+            let behind = text.get(at..)?.strip_prefix("\" \"")?;
+            Some((at, outcome_columns(behind)?))
+        })
+        .collect();
+    // the first version's one column is behind every redirection of a later one too
+    let full = places
+        .iter()
+        .find(|(_, (columns, _))| columns.len() > 1)
+        .or(places.first());
+    let Some((at, (columns, rest))) = full else {
+        return Err("has no end of its redirection that the columns behind it tell".into());
+    };
+    // a list of nothing but `-` fits from several of its columns on, but ends at one place
+    if places
+        .iter()
+        .any(|(_, (other, end))| other.len() > 1.min(columns.len() - 1) && end.len() != rest.len())
+    {
+        return Err("more than one place could be the end of its redirection: a client's text imitates the columns behind it".into());
+    }
+    let more = rest
+        .split(' ')
+        .map(|more| more.trim_matches('"'))
+        .filter(|more| !more.is_empty())
+        .collect();
+    Ok((text.get(..*at).unwrap_or_default(), columns.clone(), more))
+}
+
+/// The columns in quotes that `text` begins with, if they are those behind a redirection, and the rest without quotes.
+fn outcome_columns(text: &str) -> Option<(Vec<&str>, &str)> {
+    let fits = [
+        |text: &str| text == "-" || text.bytes().all(|byte| byte.is_ascii_alphabetic()),
+        |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || b"-.:[], ".contains(&byte))
+        },
+        |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit() || b"-, ".contains(&byte))
+        },
+        |text: &str| matches!(text, "-" | "Acceptable" | "Ambiguous" | "Severe"),
+        |text: &str| text == "-" || text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+    ];
+    let mut columns = Vec::new();
+    let mut rest = text;
+    for fits in fits {
+        let (column, after) = rest.split_once('"')?;
+        if column.is_empty() || !fits(column) {
+            return None;
+        }
+        columns.push(column);
+        match after.strip_prefix(" \"") {
+            Some(next) => rest = next,
+            None => {
+                // versions of the format end behind the error, the statuses, or the reason
+                let complete = matches!(columns.len(), 1 | 3 | 5);
+                let apart = after.is_empty() || after.starts_with(' ');
+                return (complete && apart).then_some((columns, after));
+            }
+        }
+    }
+    None
 }
 
 fn push_address(ip: &str, port: &str, value: &str, root: &ObjectType, json: &mut String) {

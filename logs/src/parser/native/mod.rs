@@ -1,10 +1,14 @@
 //! Parsers for forms that the schema language cannot tell. Each only takes a record apart; types, times and indicators are the schema's.
 
 mod alb;
+mod anchors;
 mod gsuite;
 mod s3_access;
 mod syslog;
 mod vpc_flow;
+mod web_access;
+
+use web_access::Format;
 
 use super::{Line, Reading, State};
 use crate::schema::ObjectType;
@@ -17,13 +21,23 @@ pub(crate) enum Native {
     S3ServerAccess,
     Syslog5424,
     VpcFlow,
+    WebAccess(Format),
 }
 
-const NAMES: [(&str, Native); 5] = [
+const NAMES: [(&str, Native); 8] = [
     ("AWS.ALB", Native::Alb),
     ("AWS.S3ServerAccess", Native::S3ServerAccess),
     ("AWS.VPCFlow", Native::VpcFlow),
+    (
+        "Apache.AccessCombined",
+        Native::WebAccess(Format::ApacheCombined),
+    ),
+    (
+        "Apache.AccessCommon",
+        Native::WebAccess(Format::ApacheCommon),
+    ),
     ("GSuite.ActivityEvent", Native::GsuiteActivity),
+    ("Nginx.Access", Native::WebAccess(Format::Nginx)),
     ("Syslog.RFC5424", Native::Syslog5424),
 ];
 
@@ -52,6 +66,7 @@ impl Native {
             Self::S3ServerAccess => s3_access::read(line.text, root, out),
             Self::Syslog5424 => syslog::read(line.text, root, out),
             Self::VpcFlow => vpc_flow::read(line.text, root, state, out),
+            Self::WebAccess(format) => web_access::read(format, line.text, root, out),
         }
     }
 }

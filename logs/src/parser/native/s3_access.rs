@@ -1,11 +1,12 @@
-//! Server access logs of S3: columns between spaces, with the time in brackets and quotes within quotes.
+//! Server access logs of S3: columns between spaces, with the time in brackets. Request, referrer and user agent stand in quotes and are what
+//! the client sent, quotes and all; see [`anchors`].
 
-use super::{Reading, push};
-use crate::{
-    json::push_quoted,
-    parser::{csv::split, row::push_json},
-    schema::ObjectType,
+use super::{
+    Reading,
+    anchors::{self, columns, is_number},
+    push,
 };
+use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
 /// Columns of the format, the time being two; later versions only add behind.
 const LEAST: usize = 25;
@@ -40,28 +41,74 @@ pub(super) fn read(
     root: &ObjectType,
     out: &mut Vec<String>,
 ) -> Result<Reading, String> {
-    let values = split(line, ' ');
-    let [owner, bucket, time, zone, rest @ ..] = values.as_slice() else {
-        return Err(format!("has {} columns, fewer than {LEAST}", values.len()));
-    };
-    if values.len() < LEAST {
-        return Err(format!("has {} columns, fewer than {LEAST}", values.len()));
+    let count = line.split(' ').count();
+    let few = || format!("has {count} columns, fewer than {LEAST}");
+    if count < LEAST {
+        return Err(few());
     }
+    let (
+        [
+            owner,
+            bucket,
+            time,
+            zone,
+            remote,
+            requester,
+            id,
+            operation,
+            key,
+        ],
+        rest,
+    ) = columns(line).ok_or_else(few)?;
     let (Some(time), Some(zone)) = (time.strip_prefix('['), zone.strip_suffix(']')) else {
         return Err("has no time in brackets in its third column".into());
     };
+    let (request, answer, rest) = match rest.strip_prefix('"') {
+        Some(quoted) => anchors::split_once(quoted, "request", is_answer)?,
+        // what no client asked for has no request
+        None => {
+            let (["-"], rest) = columns(rest).ok_or_else(few)? else {
+                return Err("has no request in quotes behind its key".into());
+            };
+            let (answer, rest) = columns(rest).ok_or_else(few)?;
+            if !is_answer(&answer) {
+                return Err("has no status and sizes behind its request".into());
+            }
+            ("-", answer, rest)
+        }
+    };
+    let (referrer, agent, tail) = client(rest).ok_or("has no referrer and user agent")?;
+    let tail: Vec<&str> = tail.split(' ').collect();
+    let [_, _, signature, _, authentication, _, tls, ..] = tail.as_slice() else {
+        return Err(few());
+    };
+    if !(matches!(*signature, "-" | "SigV2" | "SigV4" | "SigV4A")
+        && matches!(*authentication, "-" | "AuthHeader" | "QueryString")
+        && (*tls == "-"
+            || tls
+                .get(..4)
+                .is_some_and(|tls| tls.eq_ignore_ascii_case("tlsv"))))
+    {
+        return Err("the columns behind its user agent are not those of the format".into());
+    }
+    let values = [remote, requester, id, operation, key, request]
+        .into_iter()
+        .chain(answer)
+        .chain([referrer, agent])
+        .chain(tail);
     let mut json = String::with_capacity(1024);
     json.push('{');
     push("bucketowner", owner, root, &mut json);
     push("bucket", bucket, root, &mut json);
     push("time", &format!("{time} {zone}"), root, &mut json);
-    for (name, value) in COLUMNS.iter().zip(rest) {
+    for (name, value) in COLUMNS.iter().zip(values.clone()) {
         push(name, value, root, &mut json);
     }
-    if let Some(more) = rest.get(COLUMNS.len()..).filter(|more| !more.is_empty()) {
+    let mut more = values.skip(COLUMNS.len()).peekable();
+    if more.peek().is_some() {
         let mut list = String::from("[");
-        for (number, value) in more.iter().enumerate() {
-            if number > 0 {
+        for value in more {
+            if list.len() > 1 {
                 list.push(',');
             }
             push_quoted(value, &mut list);
@@ -72,4 +119,32 @@ pub(super) fn read(
     json.push('}');
     out.push(json);
     Ok(Reading::Written)
+}
+
+/// Status, error code, bytes sent, size, and two times: what stands behind the request.
+fn is_answer([status, error, sizes @ ..]: &[&str; 6]) -> bool {
+    (*status == "-" || (status.len() == 3 && is_number(status)))
+        && error
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+        && sizes.iter().all(|column| is_number(column))
+}
+
+/// Referrer and user agent, both the client's, and the columns behind them, none of which has a quote.
+fn client(text: &str) -> Option<(&str, &str, &str)> {
+    let Some(last) = text.rfind('"') else {
+        let (["-", "-"], tail) = columns(text)? else {
+            return None;
+        };
+        return Some(("-", "-", tail));
+    };
+    let (quoted, tail) = (text.get(..last)?, text.get(last + 1..)?.strip_prefix(' ')?);
+    if let Some(agent) = quoted.strip_prefix("- \"") {
+        return Some(("-", agent, tail));
+    }
+    let quoted = quoted.strip_prefix('"')?;
+    match quoted.split_once("\" \"") {
+        Some((referrer, agent)) => Some((referrer, agent, tail)),
+        None => Some((quoted, "-", tail.strip_prefix("- ")?)),
+    }
 }

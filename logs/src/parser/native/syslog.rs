@@ -1,5 +1,7 @@
 //! Syslog lines as RFC 5424 has them: `<priority>version time host app process message-id [id name="value"] message`.
 
+use std::collections::HashMap;
+
 use super::{Reading, push};
 use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
@@ -37,17 +39,19 @@ pub(super) fn read(
         push(name, value, root, &mut json);
         rest = after;
     }
-    let message = match rest.strip_prefix('-') {
-        Some(after) => after,
-        None => {
-            let (data, after) = structured_data(rest)?;
-            push_json("structured_data", &data, &mut json);
-            after
+    let message = if rest == "-" || rest.starts_with("- ") {
+        rest.get(1..).unwrap_or_default()
+    } else if rest.starts_with('[') {
+        let (data, after) = structured_data(rest)?;
+        if !(after.is_empty() || after.starts_with(' ')) {
+            return Err("something other than a space follows its structured data".into());
         }
+        push_json("structured_data", &data, &mut json);
+        after
+    } else {
+        // many senders leave the structured data out, without the `-` in its place
+        rest
     };
-    if !(message.is_empty() || message.starts_with(' ')) {
-        return Err("something other than a space follows its structured data".into());
-    }
     let message = message.trim_start().trim_start_matches('\u{feff}');
     if !message.is_empty() {
         push("message", message, root, &mut json);
@@ -57,9 +61,9 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// One or more `[id name="value" …]`, as a JSON object of objects, and what follows.
+/// One or more `[id name="value" …]`, as a JSON object of objects, and what follows. A name given several times has a list of its values.
 fn structured_data(text: &str) -> Result<(String, &str), String> {
-    let mut json = String::from("{");
+    let mut elements = Named::default();
     let mut rest = text;
     while let Some(element) = rest.strip_prefix('[') {
         let end = element
@@ -69,37 +73,59 @@ fn structured_data(text: &str) -> Result<(String, &str), String> {
         if id.is_empty() {
             return Err("an element of its structured data has no name".into());
         }
-        if json.len() > 1 {
-            json.push(',');
-        }
-        push_quoted(id, &mut json);
-        json.push_str(":{");
-        let mut first = true;
+        let mut values = Named::default();
         while let Some(param) = params.strip_prefix(' ') {
             let (name, value) = param
                 .split_once("=\"")
                 .ok_or("a parameter of its structured data has no value in quotes")?;
-            if !first {
-                json.push(',');
-            }
-            first = false;
             let (value, after) =
                 quoted(value).ok_or("a value of its structured data has no closing quote")?;
-            push_quoted(name, &mut json);
-            json.push(':');
+            let mut json = String::new();
             push_quoted(&value, &mut json);
+            values.add(name, json);
             params = after;
         }
-        json.push('}');
+        elements.add(id, values.write());
         rest = params
             .strip_prefix(']')
             .ok_or("an element of its structured data has no closing bracket")?;
     }
-    if json.len() == 1 {
-        return Err("has neither structured data nor `-` in its place".into());
+    Ok((elements.write(), rest))
+}
+
+/// Names and their values in JSON, in the order in which the names came.
+#[derive(Default)]
+struct Named<'t> {
+    members: Vec<(&'t str, Vec<String>)>,
+    places: HashMap<&'t str, usize>,
+}
+
+impl<'t> Named<'t> {
+    fn add(&mut self, name: &'t str, value: String) {
+        let next = self.members.len();
+        let place = *self.places.entry(name).or_insert(next);
+        match self.members.get_mut(place) {
+            Some((_, values)) => values.push(value),
+            None => self.members.push((name, vec![value])),
+        }
     }
-    json.push('}');
-    Ok((json, rest))
+
+    fn write(self) -> String {
+        let mut json = String::from("{");
+        for (name, values) in self.members {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            push_quoted(name, &mut json);
+            json.push(':');
+            match values.as_slice() {
+                [one] => json.push_str(one),
+                several => json.push_str(&format!("[{}]", several.join(","))),
+            }
+        }
+        json.push('}');
+        json
+    }
 }
 
 /// A value up to its closing quote, `\"`, `\\` and `\]` standing for the second character, and what follows.

@@ -2,11 +2,12 @@
 
 use super::{Reading, push};
 use crate::{
-    parser::{Filter, Learned, State},
+    json::push_quoted,
+    parser::{Filter, Learned, State, row::push_json},
     schema::ObjectType,
 };
 
-/// Known names that make a line a header.
+/// Known names that make a line a header, whatever else it holds; of a line of nothing else, two are enough.
 const LEAST: usize = 5;
 
 /// AWS's names and the fields'.
@@ -58,12 +59,12 @@ pub(super) fn read(
             .find(|(known, _)| *known == name)
             .map(|(_, field)| *field)
     };
-    if line
+    let count = line.split(' ').count();
+    let known = line
         .split(' ')
         .filter(|value| field(value).is_some())
-        .count()
-        >= LEAST
-    {
+        .count();
+    if known >= LEAST || (known >= 2 && known == count) {
         // files that were joined have more than one
         state.pending = Some(Learned::Header(
             line.split(' ')
@@ -72,14 +73,15 @@ pub(super) fn read(
         ));
         return Ok(Reading::Filtered(Filter::Header));
     }
-    let count = line.split(' ').count();
     let mut json = String::with_capacity(512);
     json.push('{');
     match &state.header {
-        Some(header) if header.len() == count => {
-            for (name, value) in header.iter().zip(line.split(' ')) {
+        Some(header) if header.len() <= count => {
+            let mut values = line.split(' ');
+            for (name, value) in header.iter().zip(&mut values) {
                 push(name, value, root, &mut json);
             }
+            push_more(values, &mut json);
         }
         Some(header) => {
             return Err(format!(
@@ -87,7 +89,7 @@ pub(super) fn read(
                 header.len()
             ));
         }
-        None if count == DEFAULT && line.starts_with("2 ") => {
+        None if (count == DEFAULT && line.starts_with("2 ")) || is_full(line, count) => {
             for ((_, name), value) in NAMES.iter().zip(line.split(' ')) {
                 push(name, value, root, &mut json);
             }
@@ -99,4 +101,28 @@ pub(super) fn read(
     json.push('}');
     out.push(json);
     Ok(Reading::Written)
+}
+
+/// Whether a line has all columns in the order of AWS's documentation, as deliveries without header write them.
+fn is_full(line: &str, count: usize) -> bool {
+    count == NAMES.len()
+        && line
+            .split(' ')
+            .next()
+            .is_some_and(|version| matches!(version, "3" | "4" | "5"))
+}
+
+/// Values behind those that the header names.
+fn push_more<'t>(values: impl Iterator<Item = &'t str>, json: &mut String) {
+    let mut list = String::from("[");
+    for value in values {
+        if list.len() > 1 {
+            list.push(',');
+        }
+        push_quoted(value, &mut list);
+    }
+    if list.len() > 1 {
+        list.push(']');
+        push_json("additionalFields", &list, json);
+    }
 }
