@@ -176,7 +176,7 @@ fn write_unreserved(
             json.push(',');
         }
         json.push('"');
-        json.push_str(key.raw());
+        key.write(json);
         json.push_str("\":");
         document.write(value, &findings.rewrites, json);
     }

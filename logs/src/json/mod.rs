@@ -208,6 +208,13 @@ mod tests {
         }
 
         #[test]
+        fn what_is_taken_is_written_for_every_reader(text in "\"(\\\\u[dD][89a-fA-F0-9]{3}|\\\\[\"n\\\\]|[a\u{e9}]){0,8}\"") {
+            if let Ok(written) = encode(&text, 8) {
+                prop_assert!(serde_json::from_str::<Value>(&written).is_ok(), "{} of {}", written, text);
+            }
+        }
+
+        #[test]
         fn arbitrary_text_never_panics(text in any::<String>()) {
             let _ = encode(&text, 8);
         }
@@ -269,9 +276,23 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_kept_and_read_as_replacement() {
+    fn halves_of_surrogate_pairs_become_what_every_reader_takes() {
+        for (text, expected) in [
+            (r#""a\ud800b""#, r#""a\ufffdb""#),
+            (
+                r#"{"\udc00\ud800":"\ud83d\ude00\/\\ud800\u00e9"}"#,
+                r#"{"\ufffd\ufffd":"\ud83d\ude00\/\\ud800\u00e9"}"#,
+            ),
+            (
+                r#"["\ud800\n","\ud800\u0041","\uD83D"]"#,
+                r#"["\ufffd\n","\ufffd\u0041","\ufffd"]"#,
+            ),
+        ] {
+            let written = encode(text, 8).unwrap();
+            assert_eq!(written, expected);
+            assert!(serde_json::from_str::<Value>(&written).is_ok(), "{written}");
+        }
         let text = r#""a\ud800b""#;
-        assert_eq!(encode(text, 8).unwrap(), text);
         let mut nodes = Vec::new();
         Reader::new(8).read(text, &mut nodes).unwrap();
         let Node::String(string) = nodes[0] else {

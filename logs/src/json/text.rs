@@ -39,6 +39,33 @@ impl<'a> Str<'a> {
         }
     }
 
+    /// Appends the text between the quotes as it was written, but for halves of surrogate pairs: JSON's grammar allows their escapes, many
+    /// readers do not, and one such string would make an event unreadable for them. Each becomes the escape of U+FFFD.
+    pub(crate) fn write(&self, out: &mut String) {
+        let mut rest = self.raw;
+        while self.escaped
+            && let Some(at) = memchr::memchr(b'\\', rest.as_bytes())
+        {
+            let escape = rest.get(at + 1..).unwrap_or_default();
+            let (character, length) = match escape.strip_prefix('u') {
+                Some(digits) => {
+                    let (character, used) = unicode(digits);
+                    (character, 2 + used)
+                }
+                None => (char::default(), 2),
+            };
+            let (before, after) = rest.split_at(at + length.min(rest.len() - at));
+            if character == char::REPLACEMENT_CHARACTER {
+                out.push_str(before.get(..at).unwrap_or_default());
+                out.push_str("\\ufffd");
+            } else {
+                out.push_str(before);
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+    }
+
     /// Whether the string says `other`.
     #[inline]
     pub(crate) fn is(&self, other: &str) -> bool {

@@ -48,12 +48,12 @@ impl Document<'_, '_> {
                 Node::Number(text) => out.push_str(text),
                 Node::String(string) => {
                     out.push('"');
-                    out.push_str(string.raw());
+                    string.write(out);
                     out.push('"');
                 }
                 Node::Key(key) => {
                     out.push('"');
-                    out.push_str(key.raw());
+                    key.write(out);
                     out.push_str("\":");
                     separate = false;
                 }
