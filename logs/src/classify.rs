@@ -53,10 +53,12 @@ pub enum ClassifierError {
     #[error("no log type is given to classify records by")]
     NoLogTypes,
     /// A log type that does not exist.
-    #[error("there is no log type `{name}`")]
+    #[error("there is no log type `{name}`{}", nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default())]
     UnknownLogType {
         /// Its name.
         name: String,
+        /// The name most like it.
+        nearest: Option<Arc<str>>,
     },
 }
 
@@ -115,7 +117,10 @@ impl Classifier {
         for name in log_types.iter().map(AsRef::as_ref) {
             let log_type = known
                 .get(name)
-                .ok_or_else(|| ClassifierError::UnknownLogType { name: name.into() })?;
+                .ok_or_else(|| ClassifierError::UnknownLogType {
+                    name: name.into(),
+                    nearest: known.nearest(name).cloned(),
+                })?;
             if !entries
                 .iter()
                 .any(|entry| Arc::ptr_eq(&entry.log_type, log_type))

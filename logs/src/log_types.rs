@@ -50,6 +50,7 @@ const BUILTIN: &[&str] = &[
 pub struct LogType {
     pub(crate) schema: Schema,
     pub(crate) parser: Parser,
+    yaml: Box<str>,
     builtin: bool,
 }
 
@@ -71,6 +72,7 @@ impl LogType {
         Ok(Self {
             schema,
             parser,
+            yaml: yaml.into(),
             builtin,
         })
     }
@@ -88,6 +90,11 @@ impl LogType {
     /// Where its format is documented; empty if nothing is told.
     pub fn reference(&self) -> &str {
         &self.schema.reference
+    }
+
+    /// Its schema as its author wrote it, in YAML.
+    pub fn yaml(&self) -> &str {
+        &self.yaml
     }
 
     /// Whether it is built in.
@@ -132,6 +139,16 @@ impl LogTypes {
         self.types.get(name)
     }
 
+    /// The name that is most like `name`, whatever its case, if one is like it at all.
+    pub fn nearest(&self, name: &str) -> Option<&Arc<str>> {
+        let wanted = name.to_lowercase();
+        self.names()
+            .map(|known| (distance(&known.to_lowercase(), &wanted), known))
+            .min_by_key(|(distance, _)| *distance)
+            .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4)
+            .map(|(_, known)| known)
+    }
+
     /// These log types and the one that `yaml` declares, which takes the place of a user's earlier one of that name.
     ///
     /// # Errors
@@ -151,9 +168,39 @@ impl LogTypes {
     }
 }
 
+/// How many letters differ between two texts, one being put in, taken out, or changed.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (place, second) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *second);
+            diagonal = row[place + 1];
+            row[place + 1] = changed.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_name_finds_the_one_that_was_meant() {
+        let known = LogTypes::builtin();
+        for (name, meant) in [
+            ("AWS.Albb", Some("AWS.ALB")),
+            ("aws.cloudtrail", Some("AWS.CloudTrail")),
+            ("AWS.CloudTrial", Some("AWS.CloudTrail")),
+            ("nginx", None),
+            ("Okta.SytemLogs", Some("Okta.SystemLog")),
+            ("", None),
+        ] {
+            assert_eq!(known.nearest(name).map(|name| &**name), meant, "{name}");
+        }
+    }
 
     #[test]
     fn every_schema_built_in_is_valid() {

@@ -21,20 +21,33 @@ use crate::{
 
 /// The component that answers here.
 const API: &str = "panther-source-api";
+/// The table of users' log types.
+const TABLE: &str = "panther-logtypes";
 /// Bytes that a schema may have: far more than any needs.
 const SCHEMA_BYTES: u64 = 1 << 20;
 /// Events and unclassified records kept of one file for `--json`.
 const MOST_KEPT: usize = 10_000;
+/// Different misfits told of one file.
+const MOST_MISFITS: usize = 10;
 
 /// `schemas`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schemas {
-    /// All log types
+    /// All log types; without a node, those built in
     List,
+    /// The schema of a log type
+    Show(Show),
     /// Add a log type, or replace one of your own, by its schema
     Add(Add),
     /// Read log files by a schema, without a server
     Test(Test),
+}
+
+/// `schemas show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The log type's name
+    log_type: String,
 }
 
 /// `schemas add`.
@@ -64,6 +77,7 @@ impl Schemas {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::List => list(context).await,
+            Self::Show(show) => show.run(context).await,
             Self::Add(add) => add.run(context).await,
             Self::Test(test) => {
                 let json = context.screen.json();
@@ -86,7 +100,17 @@ impl Schemas {
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
-    let answer = context.read(API, "listSchemas", json!({})).await?;
+    let answer = match context.read(API, "listSchemas", json!({})).await {
+        Ok(answer) => answer,
+        Err(error) if error.code.is_none() => {
+            context.screen.note(&format!(
+                "the log types of this program only, as no node was reached: {}",
+                error.message
+            ));
+            Answer::of(json!({"schemas": builtin()}))
+        }
+        Err(error) => return Err(error.into()),
+    };
     context.screen.show(&answer, |look| {
         let mut grid = Grid::new(&["LOG TYPE", "BUILT IN", "DESCRIPTION"]);
         for schema in answer.items("schemas") {
@@ -99,6 +123,68 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         grid.render(look)
     })?;
     Ok(Exit::Fine)
+}
+
+/// The log types of this program, as a node lists them.
+fn builtin() -> Vec<Value> {
+    let known = LogTypes::builtin();
+    known
+        .names()
+        .filter_map(|name| known.get(name))
+        .map(|log_type| {
+            json!({
+                "logType": &**log_type.name(),
+                "builtin": true,
+                "description": log_type.description(),
+                "reference": log_type.reference(),
+            })
+        })
+        .collect()
+}
+
+/// No log type has this name.
+fn unknown(name: &str, known: &LogTypes) -> Failure {
+    let failure = Failure::input(format!("there is no log type {name}"));
+    match known.nearest(name) {
+        Some(nearest) => failure.next(format!("did you mean {nearest}?")),
+        None => failure.next("`pantherctl schemas list` shows them all"),
+    }
+}
+
+impl Show {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let known = LogTypes::builtin();
+        let (name, yaml, builtin) = match known.get(&self.log_type) {
+            Some(log_type) => (
+                log_type.name().to_string(),
+                log_type.yaml().to_owned(),
+                true,
+            ),
+            None => {
+                let input = json!({"table": TABLE, "hash": self.log_type, "range": ""});
+                let row = match context.read("node", "table_get", input).await {
+                    Ok(answer) => answer["row"].clone(),
+                    Err(error) if error.code.is_none() => {
+                        let failure = unknown(&self.log_type, &known);
+                        return Err(failure.why(format!(
+                            "it is not built in, and no node was reached that may have it: {}",
+                            error.message
+                        )));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                match row["logSpec"].as_str() {
+                    Some(yaml) => (self.log_type, yaml.to_owned(), false),
+                    None => return Err(unknown(&self.log_type, &known)),
+                }
+            }
+        };
+        let answer = Answer::of(json!({"logType": name, "builtin": builtin, "yaml": yaml}));
+        context
+            .screen
+            .show(&answer, |_| format!("{}\n", clean(yaml.trim_end())))?;
+        Ok(Exit::Fine)
+    }
 }
 
 fn schema_text(path: &Path) -> Result<String, Failure> {
@@ -154,13 +240,20 @@ impl Test {
     /// The log types and the name of the one to be tested.
     fn log_types(&self) -> Result<(LogTypes, String), Failure> {
         let builtin = LogTypes::builtin();
-        if let Some(name) = self
-            .schema
-            .to_str()
-            .filter(|name| builtin.get(name).is_some() && !self.schema.exists())
-        {
-            let name = name.to_owned();
-            return Ok((builtin, name));
+        if let Some(name) = self.schema.to_str().filter(|_| !self.schema.is_file()) {
+            // a folder of a log type's name hides nothing
+            if builtin.get(name).is_some() {
+                let name = name.to_owned();
+                return Ok((builtin, name));
+            }
+            let is_path = self.schema.exists()
+                || self.schema.components().count() > 1
+                || name.ends_with(".yml")
+                || name.ends_with(".yaml");
+            if !is_path {
+                return Err(unknown(name, &builtin)
+                    .why("no log type built in has this name, and there is no such file"));
+            }
         }
         let yaml = schema_text(&self.schema)?;
         let wrong = |error: panther_logs::SchemaError| {
@@ -201,6 +294,7 @@ fn read(
     let origin = EventContext::new("test", "test", &shown, now);
     let mut events: Vec<Value> = Vec::new();
     let mut unclassified: Vec<Value> = Vec::new();
+    let mut misfits: Vec<String> = Vec::new();
     let mut error = None;
     for record in ObjectReader::new(shown.clone(), file, Limits::default()) {
         let record = match record {
@@ -212,6 +306,11 @@ fn read(
         };
         match classifier.classify(&record, &origin) {
             Outcome::Events(found) => {
+                for misfit in found.iter().flat_map(|event| &event.misfits) {
+                    if misfits.len() < MOST_MISFITS && !misfits.contains(misfit) {
+                        misfits.push(misfit.clone());
+                    }
+                }
                 let room = most_events.saturating_sub(events.len());
                 events.extend(found.iter().take(room).map(|event| {
                     serde_json::from_slice(&event.json).unwrap_or_else(|_| {
@@ -240,6 +339,8 @@ fn read(
         "filtered_records": tally.filtered,
         "events": events,
         "unclassified": unclassified,
+        "events_with_misfits": tally.misfits,
+        "misfits": misfits,
         "error": error,
     }))
 }
@@ -279,6 +380,22 @@ fn tested(file: &Value, look: &Look) -> String {
             "and {} not taken (--unclassified N shows more)\n",
             counted(more, "record")
         ));
+    }
+    if file.number("events_with_misfits") > 0 {
+        text.push_str(&look.toned(
+            Tone::Warning,
+            &format!(
+                "{} with fields of another shape than declared, kept as they came:",
+                counted(file.number("events_with_misfits"), "event")
+            ),
+        ));
+        text.push('\n');
+        for misfit in file.items("misfits") {
+            text.push_str(&format!(
+                "  {}\n",
+                one_line(misfit.as_str().unwrap_or_default())
+            ));
+        }
     }
     if file.has("error") {
         text.push_str(&format!(

@@ -149,6 +149,48 @@ async fn a_log_type_is_tried_on_files() {
 }
 
 #[tokio::test]
+async fn log_types_are_listed_and_shown_from_the_program() {
+    let ran = alone(&["schemas", "list"]).await;
+    ran.says(0, &["AWS.CloudTrail", "Zeek.DNS"]);
+    assert!(ran.err.contains("no node was reached"), "{ran:?}");
+    let ran = alone(&["schemas", "show", "AWS.ALB"]).await;
+    ran.says(0, &["schema: AWS.ALB", "- name: clientIp"]);
+    for words in [
+        ["schemas", "show", "AWS.Albb"].as_slice(),
+        &["schemas", "test", "AWS.Albb", "x"],
+    ] {
+        alone(words)
+            .await
+            .says(2, &["no log type AWS.Albb", "did you mean AWS.ALB?"]);
+    }
+}
+
+#[tokio::test]
+async fn fields_of_another_shape_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("l.ndjson");
+    std::fs::write(
+        &log,
+        "{\"action\":\"a\",\"isotimestamp\":\"2026-03-05T14:00:00Z\",\"username\":\"u\",\"timestamp\":1,\"object\":[]}\n",
+    )
+    .unwrap();
+    let ran = alone(&[
+        "schemas",
+        "test",
+        "Duo.Administrator",
+        log.to_str().unwrap(),
+    ])
+    .await;
+    ran.says(
+        0,
+        &[
+            "1 event with fields of another shape",
+            "object: expected a string, found array",
+        ],
+    );
+}
+
+#[tokio::test]
 async fn a_schema_of_ones_own_is_tried_on_files() {
     let folder = tempfile::tempdir().unwrap();
     let schema = folder.path().join("s.yml");

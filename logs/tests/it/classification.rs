@@ -242,7 +242,8 @@ fn log_types_that_do_not_exist() {
     assert_eq!(
         Classifier::new(&known, &["Nope"]).unwrap_err(),
         ClassifierError::UnknownLogType {
-            name: "Nope".into()
+            name: "Nope".into(),
+            nearest: None,
         }
     );
     assert_eq!(
