@@ -12,28 +12,18 @@ use super::scan::{Found, Scan};
 use crate::json::{Document, Node, Reader};
 
 /// Names of the array in a page.
-const LISTS: [&str; 11] = [
-    "Records",
-    "records",
-    "items",
-    "entries",
-    "events",
-    "value",
-    "values",
-    "data",
-    "results",
+const LISTS: [&str; 10] = [
+    "Records", "records", "items", "entries", "events", "value", "values", "data", "results",
     "logs",
-    "resources",
 ];
 
 /// What stands beside the array in a page: what kind of page it is, how many there are, and where the next one is.
-const BESIDE: [&str; 57] = [
+const BESIDE: [&str; 56] = [
     "kind",
     "etag",
     "apiVersion",
     "metadata",
     "object",
-    "type",
     "nextPageToken",
     "pageToken",
     "nextToken",
