@@ -454,6 +454,6 @@ fn counts(pack: &Pack, before: Option<&Pack>) -> Value {
     json!({
         "version": pack.version, "new": new, "modified": modified, "unchanged": unchanged, "deleted": deleted,
         "rules": of_kind(DetectionKind::Rule), "policies": of_kind(DetectionKind::Policy), "scheduledRules": of_kind(DetectionKind::ScheduledRule),
-        "globals": pack.globals.len(), "dataModels": pack.data_models.len(), "unevaluated": unevaluated, "problems": [],
+        "globals": pack.globals.len(), "dataModels": pack.data_models.len(), "unevaluated": unevaluated, "ignoredKeys": pack.ignored_keys, "problems": [],
     })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::schema::{Effect, Key};
 
 /// Longest id, display name and single list entry, in characters.
 pub(crate) const MAX_ID: usize = 1_000;
@@ -55,18 +56,30 @@ impl<'m, 'p> Fields<'m, 'p> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// Keys that are none of `known` are typing errors until shown otherwise: a misspelt `Threshold` must not be taken for an absent one.
-    pub(crate) fn only(&mut self, known: &[&str]) {
-        for key in self.map.keys() {
-            if known.contains(&key.as_str()) {
-                continue;
+    /// Refuses each key that is not in `known`: a misspelt `Threshold` must not be taken for an absent one. Gives the keys that have no effect, with the reason.
+    pub(crate) fn only(&mut self, known: &[&[Key]]) -> Vec<(String, &'static str)> {
+        let known = || known.iter().copied().flatten();
+        let mut ignored = Vec::new();
+        for (key, value) in self.map {
+            let found = known().find(|candidate| candidate.name == key);
+            match found.map(|found| found.effect) {
+                Some(Effect::Ignored(reason)) if !value.is_null() => {
+                    ignored.push((key.clone(), reason));
+                }
+                Some(_) => {}
+                None => {
+                    let meant = known().find(|candidate| resembles(key, candidate.name));
+                    let reason = match meant {
+                        Some(candidate) => {
+                            format!("unknown key; did you mean {}?", candidate.name)
+                        }
+                        None => "unknown key".to_owned(),
+                    };
+                    self.problem(key, reason);
+                }
             }
-            let reason = match known.iter().find(|candidate| resembles(key, candidate)) {
-                Some(candidate) => format!("unknown key; did you mean {candidate}?"),
-                None => "unknown key".to_owned(),
-            };
-            self.problem(key, reason);
         }
+        ignored
     }
 
     pub(crate) fn text(&mut self, key: &str, max: usize) -> Option<String> {
@@ -198,26 +211,15 @@ impl<'m, 'p> Fields<'m, 'p> {
         reports
     }
 
-    /// A mapping of texts; numbers and booleans are taken as written.
+    /// A mapping of texts; other values are taken as JSON text.
     pub(crate) fn parameters(&mut self, key: &str) -> BTreeMap<String, String> {
         let mut parameters = BTreeMap::new();
         match self.value(key) {
             None => {}
             Some(Value::Object(map)) => {
                 for (name, value) in map {
-                    match value {
-                        Value::String(text) => parameters.insert(name.clone(), text.clone()),
-                        Value::Number(_) | Value::Bool(_) => {
-                            parameters.insert(name.clone(), value.to_string())
-                        }
-                        other => {
-                            self.problem(
-                                &format!("{key}.{name}"),
-                                format!("must be a text, not {}", kind(other)),
-                            );
-                            None
-                        }
-                    };
+                    let text = value.as_str().map(str::to_owned);
+                    parameters.insert(name.clone(), text.unwrap_or_else(|| value.to_string()));
                 }
             }
             Some(other) => self.problem(key, format!("must be a mapping, not {}", kind(other))),

@@ -10,6 +10,7 @@ mod files;
 mod items;
 mod models;
 mod read;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -19,8 +20,8 @@ use std::path::Path;
 
 pub use files::Limits;
 pub use types::{
-    DataModel, Detection, DetectionKind, Global, ItemKind, Mapping, MappingTarget, Mock, Pack,
-    PackDefinition, Problem, Severity, Source, Test, UnevaluatedItem, UnknownSeverity,
+    DataModel, Detection, DetectionKind, Global, IgnoredKey, ItemKind, Mapping, MappingTarget,
+    Mock, Pack, PackDefinition, Problem, Severity, Source, Test, UnevaluatedItem, UnknownSeverity,
 };
 
 impl Pack {

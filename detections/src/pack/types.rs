@@ -24,6 +24,20 @@ pub struct Pack {
     pub unevaluated: Vec<UnevaluatedItem>,
     /// YAML files with no `AnalysisType`, which are therefore no part of the pack.
     pub ignored_files: Vec<String>,
+    /// Keys that were accepted and have no effect, by file.
+    #[serde(default)]
+    pub ignored_keys: Vec<IgnoredKey>,
+}
+
+/// A key of a YAML file that was accepted and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IgnoredKey {
+    /// The YAML file.
+    pub file: String,
+    /// The key.
+    pub key: String,
+    /// Why it has no effect.
+    pub reason: String,
 }
 
 /// What a detection looks at and when it runs.

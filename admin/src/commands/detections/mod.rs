@@ -9,15 +9,16 @@ mod profile;
 mod test;
 mod upload;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use panther_detections::pack::Pack;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::{
-    answer::Answer,
+    answer::{Answer, Fields},
     failure::{Exit, Failure},
     output::{clean, counted},
 };
@@ -160,10 +161,10 @@ impl Check {
             "unevaluated": not_evaluated,
             "limitations": limitations.iter().map(|(id, note)| json!({"id": id, "note": note})).collect::<Vec<_>>(),
             "ignoredFiles": pack.ignored_files,
+            "ignoredKeys": pack.ignored_keys,
             "problems": [],
         }));
         context.screen.show(&answer, |_| {
-            use crate::answer::Fields;
             let mut text = format!("pack {} is valid: ", pack.version);
             let parts: Vec<String> = [
                 ("rules", "rule"),
@@ -197,6 +198,7 @@ impl Check {
             for (id, note) in &limitations {
                 text.push_str(&format!("note: {id}: {note}\n"));
             }
+            text.push_str(&keys_without_effect(answer.items("ignoredKeys")));
             for file in &pack.ignored_files {
                 text.push_str(&format!("ignored: {file}: has no AnalysisType\n"));
             }
@@ -206,9 +208,35 @@ impl Check {
     }
 }
 
+/// A line for each key that has no effect, with the files that hold it.
+fn keys_without_effect(ignored: &[Value]) -> String {
+    let mut files: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for of in ignored {
+        let key = (of.text("key"), of.text("reason"));
+        files.entry(key).or_default().push(of.text("file"));
+    }
+    let lines = files.iter().map(|((key, reason), files)| {
+        let where_it_is = match files.as_slice() {
+            [file] => file.clone(),
+            files => counted(files.len() as i64, "file"),
+        };
+        format!("no effect: {key} in {where_it_is}: {reason}\n")
+    });
+    lines.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_without_effect_is_one_line_however_many_files_hold_it() {
+        let of = |file: &str, key: &str| json!({"file": file, "key": key, "reason": "why"});
+        assert_eq!(
+            keys_without_effect(&[of("a.yml", "A"), of("b.yml", "B"), of("c.yml", "B")]),
+            "no effect: A in a.yml: why\nno effect: B in 2 files: why\n"
+        );
+    }
 
     #[test]
     fn a_path_to_python_is_taken_from_where_the_command_was_given() {

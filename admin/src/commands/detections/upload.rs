@@ -111,6 +111,9 @@ fn uploaded(answer: &Value, look: &Look) -> String {
             ));
         }
     }
+    text.push_str(&clean(&super::keys_without_effect(
+        answer.items("ignoredKeys"),
+    )));
     for problem in answer.items("problems") {
         text.push_str(&format!(
             "note: {}: {}\n",
