@@ -50,11 +50,8 @@ impl Reader<'_> {
                 mappings.push(Mapping { name, target });
             }
         }
-        let body = if has_file {
-            self.body(item).map(|(_, text)| text)
-        } else {
-            None
-        };
+        let body = if has_file { self.body(item) } else { None };
+        let (text_file, text) = body.unzip();
         if let (Some(id), Some(log_type)) = (id, log_types.into_iter().next()) {
             self.pack.data_models.push(DataModel {
                 id,
@@ -63,7 +60,8 @@ impl Reader<'_> {
                 enabled,
                 log_type,
                 mappings,
-                text: body,
+                text_file,
+                text,
             });
         }
     }

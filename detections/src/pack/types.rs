@@ -260,6 +260,9 @@ pub struct DataModel {
     pub log_type: String,
     /// Common name to place.
     pub mappings: Vec<Mapping>,
+    /// The Python file of `text` in the pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_file: Option<String>,
     /// Python text with the methods that mappings name.
     pub text: Option<String>,
 }
