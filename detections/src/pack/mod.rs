@@ -5,12 +5,14 @@
 //! [`Detection::unevaluated`], [`Detection::limitations`] or [`Pack::unevaluated`].
 
 mod check;
+mod difference;
 mod fields;
 mod files;
 mod items;
 mod models;
 mod read;
 mod schema;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -18,7 +20,9 @@ mod yaml;
 
 use std::path::Path;
 
+pub use difference::{ChangedItem, Difference, Named};
 pub use files::Limits;
+pub use sources::Sources;
 pub use types::{
     DataModel, Detection, DetectionKind, Global, IgnoredKey, ItemKind, Mapping, MappingTarget,
     Mock, Pack, PackDefinition, Problem, Severity, Source, Test, UnevaluatedItem, UnknownSeverity,

@@ -106,7 +106,11 @@ fn content_hash(content: &impl Serialize) -> String {
         .collect()
 }
 
-fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) -> Vec<Item> {
+pub(super) fn items(
+    files: &Files,
+    ignored: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Item> {
     let mut items = Vec::new();
     let mut documents = Vec::new();
     for (path, text) in &files.texts {
