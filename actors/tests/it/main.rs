@@ -6,3 +6,4 @@ mod bad_input;
 mod flow;
 mod support;
 mod swap;
+mod upload;

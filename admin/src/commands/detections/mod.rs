@@ -8,6 +8,7 @@ mod problems;
 mod profile;
 mod test;
 mod upload;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,8 +41,18 @@ pub(crate) enum Detections {
     Profile(profile::Profile),
     /// Why a rule says what it says of an event, condition by condition, without a server
     Explain(explain::Explain),
-    /// Make a pack live: a folder, or a zip of one
+    /// Make a pack live: a folder, or a zip of one. It is checked, loaded and tested first; deletions are asked about
+    ///
+    /// Exit codes: 0 it is live, 2 it was refused.
     Upload(upload::Upload),
+    /// The versions that were live: the last 50
+    History(versions::History),
+    /// What differs between two versions
+    Diff(versions::Diff),
+    /// Make an earlier version live again
+    Rollback(upload::Rollback),
+    /// Write the files of a version into a new folder
+    Download(versions::Download),
     /// The detections that are live
     List(live::List),
     /// One detection, its code and tests, and how it fares
@@ -91,6 +102,10 @@ impl Detections {
             Self::Profile(profile) => profile.run(context).await,
             Self::Explain(explain) => explain.run(context).await,
             Self::Upload(upload) => upload.run(context).await,
+            Self::History(history) => history.run(context).await,
+            Self::Diff(diff) => diff.run(context).await,
+            Self::Rollback(rollback) => rollback.run(context).await,
+            Self::Download(download) => download.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,
             Self::Suspend(name) => name.set(context, "suspended").await,
@@ -128,7 +143,7 @@ impl Check {
                 .filter(|detection| detection.kind.as_str() == kind)
                 .count()
         };
-        let not_evaluated: Vec<_> = pack
+        let unevaluated: Vec<_> = pack
             .unevaluated
             .iter()
             .map(
@@ -158,7 +173,7 @@ impl Check {
             "dataModels": pack.data_models.len(),
             "packs": pack.packs.len(),
             "tests": pack.detections.iter().map(|detection| detection.tests.len()).sum::<usize>(),
-            "unevaluated": not_evaluated,
+            "unevaluated": unevaluated,
             "limitations": limitations.iter().map(|(id, note)| json!({"id": id, "note": note})).collect::<Vec<_>>(),
             "ignoredFiles": pack.ignored_files,
             "ignoredKeys": pack.ignored_keys,
@@ -187,14 +202,7 @@ impl Check {
                     parts.join(", ")
                 }
             ));
-            for item in answer.items("unevaluated") {
-                text.push_str(&format!(
-                    "not evaluated: {} {}: {}\n",
-                    item.text("kind"),
-                    item.text("id"),
-                    item.text("reason")
-                ));
-            }
+            text.push_str(&not_evaluated(answer.items("unevaluated")));
             for (id, note) in &limitations {
                 text.push_str(&format!("note: {id}: {note}\n"));
             }
@@ -206,6 +214,24 @@ impl Check {
         })?;
         Ok(Exit::Fine)
     }
+}
+
+/// What is not evaluated, a line for each kind and reason.
+fn not_evaluated(items: &[Value]) -> String {
+    let mut names: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for item in items {
+        let key = (item.text("kind"), item.text("reason"));
+        names.entry(key).or_default().push(item.text("id"));
+    }
+    let lines = names.iter().map(|((kind, reason), names)| {
+        let which = match names.as_slice() {
+            [name] => name.clone(),
+            names => format!("{} such items", names.len()),
+        };
+        let kind = kind.to_lowercase().replace('_', " ");
+        clean(&format!("not evaluated: {kind} {which}: {reason}\n"))
+    });
+    lines.collect()
 }
 
 /// A line for each key that has no effect, with the files that hold it.
