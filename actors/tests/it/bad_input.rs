@@ -371,6 +371,7 @@ async fn a_pack_is_tried_before_an_event_needs_it() {
     let test = "Tests: [{Name: one, ExpectedResult: true, Log: {remoteAddr: 10.0.0.1}}]\n";
     differing(folder.path(), test);
     world.upload(folder.path()).await.unwrap();
+    world.http_source("nginx", &["Nginx.Access"]).await;
     world
         .until("the rule is left to Python", async || {
             let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::nearest::nearest;
 use super::schema::{Effect, Key};
 
 /// Longest id, display name and single list entry, in characters.
@@ -68,11 +69,9 @@ impl<'m, 'p> Fields<'m, 'p> {
                 }
                 Some(_) => {}
                 None => {
-                    let meant = known().find(|candidate| resembles(key, candidate.name));
+                    let meant = nearest(key, known().map(|candidate| candidate.name));
                     let reason = match meant {
-                        Some(candidate) => {
-                            format!("unknown key; did you mean {}?", candidate.name)
-                        }
+                        Some(meant) => format!("unknown key; did you mean {meant}?"),
                         None => "unknown key".to_owned(),
                     };
                     self.problem(key, reason);
@@ -277,43 +276,5 @@ fn shown(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::String(text) => format!("the text {text:?}"),
         other => kind(other).to_owned(),
-    }
-}
-
-/// Equal but for case, or one letter added, dropped, changed or swapped.
-fn resembles(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (
-        a.to_lowercase().chars().collect(),
-        b.to_lowercase().chars().collect(),
-    );
-    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let suffix = a[prefix..]
-        .iter()
-        .rev()
-        .zip(b[prefix..].iter().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
-    let (a, b) = (&a[prefix..a.len() - suffix], &b[prefix..b.len() - suffix]);
-    match (a, b) {
-        ([x, y], [v, w]) => x == w && y == v,
-        _ => a.len() <= 1 && b.len() <= 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn misspelt_keys_are_recognised() {
-        for (written, meant) in [
-            ("Treshold", "Threshold"),
-            ("threshold", "Threshold"),
-            ("Thresholds", "Threshold"),
-            ("LogTyeps", "LogTypes"),
-        ] {
-            assert!(resembles(written, meant), "{written}");
-        }
-        assert!(!resembles("Owner", "Enabled"));
     }
 }

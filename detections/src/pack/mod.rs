@@ -10,6 +10,7 @@ mod fields;
 mod files;
 mod items;
 mod models;
+mod nearest;
 mod read;
 mod schema;
 mod sources;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 pub use difference::{ChangedItem, Difference, Named};
 pub use files::Limits;
+pub use nearest::nearest;
 pub use sources::Sources;
 pub use types::{
     DataModel, Detection, DetectionKind, Global, IgnoredKey, ItemKind, Mapping, MappingTarget,

@@ -8,16 +8,20 @@ use futures::future::BoxFuture;
 use panther_cluster::door::Door;
 use panther_cluster::objects::Objects;
 use panther_detections::engine::Cost;
-use panther_detections::pack::{Detection, DetectionKind, Pack, Source};
+use panther_detections::pack::{Detection, DetectionKind, ItemKind, Pack, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::log_types::LogTypeRegistry;
 use super::outputs_api::request;
-use super::pack::{Decided, DetectionState, LivePack, PackError};
+use super::pack::status::{self, DetectionStatus};
+use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiCall, ApiError};
 
 const NAME: &str = "panther-analysis-api";
+/// The type of correlation rules in lists.
+const CORRELATION_RULE: &str = "CORRELATION_RULE";
 const OPERATIONS: &[&str] = &[
     "getUploadPlan",
     "bulkUpload",
@@ -42,6 +46,8 @@ pub struct AnalysisApi {
     pub live: LivePack,
     /// Suspensions end here as well.
     pub alarms: Alarms,
+    /// Known log types.
+    pub log_types: LogTypeRegistry,
 }
 
 impl From<PackError> for ApiError {
@@ -60,6 +66,7 @@ impl From<PackError> for ApiError {
 struct List {
     name_contains: Option<String>,
     enabled: Option<bool>,
+    states: Vec<String>,
     severity: Vec<String>,
     log_types: Vec<String>,
     analysis_types: Vec<String>,
@@ -124,22 +131,33 @@ impl AnalysisApi {
                 json!({"detections": [], "version": null, "paging": {"thisPage": 1, "totalPages": 0, "totalItems": 0}}),
             );
         };
-        let decided = self.live.decided().await?;
-        let running = self
+        let statuses = self
             .live
-            .running()
-            .filter(|running| running.pack.version == pack.version);
+            .circumstances(&self.log_types)
+            .await?
+            .statuses(&pack);
         let one_of = |wanted: &[String], held: &str| {
             wanted.is_empty()
                 || wanted
                     .iter()
                     .any(|wanted| wanted.eq_ignore_ascii_case(held))
         };
-        let found: Vec<Value> = pack
+        let named = |id: &str, name: Option<&String>| {
+            list.name_contains.as_ref().is_none_or(|part| {
+                let part = part.to_lowercase();
+                id.to_lowercase().contains(&part)
+                    || name.is_some_and(|name| name.to_lowercase().contains(&part))
+            })
+        };
+        let in_state = |id: &str| {
+            statuses
+                .get(id)
+                .is_some_and(|status| one_of(&list.states, status.as_str()))
+        };
+        let mut found: Vec<Value> = pack
             .detections
             .iter()
-            .enumerate()
-            .filter(|(_, detection)| {
+            .filter(|detection| {
                 one_of(&list.severity, detection.severity.as_str())
                     && one_of(&list.analysis_types, detection.kind.as_str())
                     && list
@@ -150,34 +168,30 @@ impl AnalysisApi {
                             .log_types
                             .iter()
                             .any(|held| list.log_types.contains(held)))
-                    && list.name_contains.as_ref().is_none_or(|part| {
-                        let part = part.to_lowercase();
-                        detection.id.to_lowercase().contains(&part)
-                            || detection
-                                .display_name
-                                .as_ref()
-                                .is_some_and(|name| name.to_lowercase().contains(&part))
-                    })
+                    && named(&detection.id, detection.display_name.as_ref())
+                    && in_state(&detection.id)
             })
-            .map(|(place, detection)| {
-                let error = running
-                    .as_ref()
-                    .and_then(|running| {
-                        running
-                            .engine
-                            .load_report()
-                            .detections
-                            .iter()
-                            .find(|loaded| loaded.index == place)
-                    })
-                    .and_then(|loaded| loaded.error.as_ref());
-                shown(
-                    detection,
-                    decided.get(&detection.id),
-                    error.map(|error| error.message.as_str()),
-                )
-            })
+            .map(|detection| shown(detection, statuses.get(&detection.id)))
             .collect();
+        // Correlation rules are detections too, which this version does not evaluate.
+        let unevaluated = pack
+            .unevaluated
+            .iter()
+            .filter(|item| {
+                item.kind == ItemKind::CorrelationRule
+                    && list.severity.is_empty()
+                    && list.log_types.is_empty()
+                    && one_of(&list.analysis_types, CORRELATION_RULE)
+                    && list.enabled.is_none_or(|enabled| item.enabled == enabled)
+                    && named(&item.id, None)
+                    && in_state(&item.id)
+            })
+            .map(|item| {
+                let mut shown = json!({"id": item.id, "type": CORRELATION_RULE, "enabled": item.enabled, "file": item.file, "unevaluated": item.reason});
+                tell_status(&mut shown, statuses.get(&item.id));
+                shown
+            });
+        found.extend(unevaluated);
         let page_size = list.page_size.unwrap_or(1_000).clamp(1, 1_000);
         let page = list.page.unwrap_or(1).max(1);
         let total = found.len();
@@ -187,7 +201,7 @@ impl AnalysisApi {
             .take(page_size)
             .collect();
         Ok(
-            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(),
+            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(), "states": status::counts(&statuses),
             "paging": {"thisPage": page, "totalPages": total.div_ceil(page_size), "totalItems": total}}),
         )
     }
@@ -205,7 +219,7 @@ impl AnalysisApi {
             .enumerate()
             .find(|(_, detection)| detection.id == id)
             .ok_or_else(missing)?;
-        let decided = self.live.decided().await?;
+        let status = self.live.circumstances(&self.log_types).await?;
         let running = self
             .live
             .running()
@@ -218,13 +232,7 @@ impl AnalysisApi {
                 .iter()
                 .find(|loaded| loaded.index == place)
         });
-        let mut answer = shown(
-            detection,
-            decided.get(id),
-            loaded
-                .and_then(|loaded| loaded.error.as_ref())
-                .map(|error| error.message.as_str()),
-        );
+        let mut answer = shown(detection, Some(&status.status(detection)));
         let body = match &detection.source {
             Source::Python { text, .. } => json!(text),
             Source::Simple(keys) => json!(keys),
@@ -321,25 +329,27 @@ impl AnalysisApi {
     }
 }
 
-fn shown(detection: &Detection, decided: Option<&Decided>, load_error: Option<&str>) -> Value {
+fn shown(detection: &Detection, status: Option<&DetectionStatus>) -> Value {
     let types = if detection.kind == DetectionKind::Policy {
         "resourceTypes"
     } else {
         "logTypes"
     };
-    let state = match decided {
-        Some(Decided {
-            state: DetectionState::Suspended | DetectionState::Python,
-            version,
-            ..
-        }) if *version != detection.version => DetectionState::Live,
-        Some(decided) => decided.state,
-        None => DetectionState::Live,
-    };
-    json!({
+    let mut shown = json!({
         "id": detection.id, "type": detection.kind.as_str(), "displayName": detection.display_name, "severity": detection.severity.as_str(),
-        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "state": state.as_str(),
-        "stateReason": decided.map(|decided| decided.reason.clone()), "unevaluated": detection.unevaluated, "loadError": load_error,
+        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "unevaluated": detection.unevaluated, "loadError": null,
         "tests": detection.tests.len(), "file": detection.file,
-    })
+    });
+    tell_status(&mut shown, status);
+    shown
+}
+
+/// Adds the state of a detection, and why it is so.
+fn tell_status(shown: &mut Value, status: Option<&DetectionStatus>) {
+    let Some(status) = status else { return };
+    shown["state"] = status.as_str().into();
+    shown["stateReason"] = status.reason().into();
+    if let DetectionStatus::DoesNotLoad(error) = status {
+        shown["loadError"] = error.as_str().into();
+    }
 }

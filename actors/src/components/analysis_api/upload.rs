@@ -1,5 +1,6 @@
 //! Uploads: a plan first, a proof that the pack loads and passes its tests, then a new version. The versions that were.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::super::layer_manager::{self, BuildRequest};
 use super::super::outputs_api::request;
 use super::super::pack::proof::Proof;
+use super::super::pack::status::{self, DetectionStatus};
 use super::super::pack::version::{self, Stored, Version};
 use super::super::pack::{self, Pointer, TABLE};
 use super::AnalysisApi;
@@ -55,6 +57,8 @@ pub(super) struct TwoVersions {
 
 /// An upload that was looked at.
 struct Prepared {
+    /// What would become of each detection, by id.
+    statuses: BTreeMap<String, DetectionStatus>,
     stored: Stored,
     live: Option<Pointer>,
     difference: Difference,
@@ -70,6 +74,15 @@ impl Prepared {
         let mut told = counts(&self.stored.pack, &self.difference);
         told["live"] = self.number().into();
         told["changes"] = json!(self.difference);
+        told["states"] = json!(status::counts(&self.statuses));
+        let troubled = self
+            .statuses
+            .iter()
+            .filter(|(_, status)| status.is_unasked());
+        let troubled = troubled.map(
+            |(id, status)| json!({"id": id, "state": status.as_str(), "reason": status.reason()}),
+        );
+        told["notRunning"] = troubled.collect();
         told["tests"] = json!(self.proof.summary);
         told["failures"] = json!(self.proof.failures);
         told
@@ -168,7 +181,15 @@ impl AnalysisApi {
         };
         let difference = Difference::between(&before.pack, &stored.pack);
         let proof = self.live.prove(&stored.pack).await?;
+        let mut circumstances = self.live.circumstances(&self.log_types).await?;
+        // What ran before does not tell what loads now: the proof does.
+        let failures = proof.failures.iter().filter_map(|failure| {
+            let reason = failure.reason.strip_prefix("does not load: ")?;
+            Some((failure.key.clone()?, reason.to_owned()))
+        });
+        circumstances.load_errors = failures.collect();
         Ok(Prepared {
+            statuses: circumstances.statuses(&stored.pack),
             stored,
             live,
             difference,

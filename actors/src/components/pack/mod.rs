@@ -4,7 +4,9 @@
 //! (suspended, off, left to Python) is a row of its own, and counts at once: the engine is started anew with it in mind.
 
 pub mod proof;
+pub mod status;
 pub mod version;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +20,11 @@ use panther_detections::pack::Pack;
 use panther_proto::v1::{RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
+use super::log_types::LogTypeRegistry;
+use super::sources;
 use crate::worker::Failure;
 use proof::Proof;
+use status::Circumstances;
 use version::Stored;
 
 /// The table of detections.
@@ -127,6 +132,8 @@ pub struct LivePack {
     loading: Arc<tokio::sync::Mutex<()>>,
     /// The pack that was proved last, by its version: what is planned is uploaded next.
     proved: Arc<parking_lot::Mutex<Option<(String, Proof)>>>,
+    /// How many detections had each status at the last look.
+    counted: Arc<parking_lot::Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 /// The version that is live.
@@ -153,6 +160,7 @@ impl LivePack {
             loaded: Arc::default(),
             loading: Arc::default(),
             proved: Arc::default(),
+            counted: Arc::default(),
         }
     }
 
@@ -238,6 +246,50 @@ impl LivePack {
             ))
         });
         Ok(decided.collect())
+    }
+
+    /// What the statuses of detections depend on, as of now. What did not load is known of the pack that runs here.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn circumstances(
+        &self,
+        log_types: &LogTypeRegistry,
+    ) -> Result<Circumstances, DoorError> {
+        let known = log_types.current().await?;
+        let sources = sources::all(&self.door).await?;
+        let load_errors = self.running().map(|running| {
+            let report = running.engine.load_report();
+            let failed = report.detections.iter().filter_map(|loaded| {
+                let detection = running.pack.detections.get(loaded.index)?;
+                let error = loaded.error.as_ref()?;
+                Some((
+                    detection.id.clone(),
+                    format!("{}: {}", error.kind, error.message),
+                ))
+            });
+            failed.collect()
+        });
+        Ok(Circumstances {
+            log_types: known.names().map(ToString::to_string).collect(),
+            sent: sources
+                .into_iter()
+                .flat_map(|source| source.log_types)
+                .collect(),
+            decided: self.decided().await?,
+            load_errors: load_errors.unwrap_or_default(),
+        })
+    }
+
+    /// Keeps how many detections have each status.
+    pub fn count(&self, counts: BTreeMap<&'static str, u64>) {
+        *self.counted.lock() = counts;
+    }
+
+    /// How many detections had each status at the last look; empty before the first.
+    #[must_use]
+    pub fn counted(&self) -> BTreeMap<&'static str, u64> {
+        self.counted.lock().clone()
     }
 
     /// The live pack with its engine, started anew if the pack or a decision has changed. `None` before the first upload.

@@ -10,6 +10,8 @@ mod test;
 mod upload;
 mod versions;
 
+pub(crate) use live::states;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! detections upload, rollback: a plan with the node's verdict over the pack, and then a new version.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -230,6 +231,29 @@ fn planned(plan: &Value) -> String {
             tests.number("tests_failed"),
         ));
     }
+    text.push_str(&states(plan));
+    text
+}
+
+/// How many detections run, and why others do not: a line for each reason.
+fn states(answer: &Value) -> String {
+    let counts = super::live::states(&answer["states"]);
+    if counts.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("states: {counts}\n");
+    let mut reasons: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for item in answer.items("notRunning") {
+        let key = (item.text("state"), item.text("reason"));
+        reasons.entry(key).or_default().push(item.text("id"));
+    }
+    for ((state, reason), ids) in reasons {
+        let which = match ids.as_slice() {
+            [id] => id.clone(),
+            ids => counted(ids.len() as i64, "detection"),
+        };
+        text.push_str(&clean(&format!("{state}: {which}: {reason}\n")));
+    }
     text
 }
 
@@ -255,6 +279,7 @@ fn uploaded(answer: &Answer, look: &Look) -> String {
         .map(|key| format!("{} {key}", answer.number(key)))
         .collect();
     text.push_str(&format!("detections: {}\n", of_changes.join(", ")));
+    text.push_str(&states(answer));
     text.push_str(&super::not_evaluated(answer.items("unevaluated")));
     text.push_str(&clean(&super::keys_without_effect(
         answer.items("ignoredKeys"),
