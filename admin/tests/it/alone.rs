@@ -131,6 +131,59 @@ async fn a_rule_that_raises_is_explained_up_to_the_line_that_raised() {
 }
 
 #[tokio::test]
+async fn a_check_finds_what_the_yaml_does_not_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let rule = |id: &str, log_type: &str| {
+        format!(
+            "AnalysisType: rule\nRuleID: {id}\nFilename: {id}.py\nLogTypes: [{log_type}]\nSeverity: Low\nEnabled: true\n"
+        )
+    };
+    let path = folder.path().to_str().unwrap();
+    write("ok.yml", &rule("ok", "AWS.CloudTrial"));
+    write(
+        "ok.py",
+        "import json\n\ndef rule(event):\n    return True\n",
+    );
+    // A log type may be one of a node's own: it is said, and no fault.
+    alone(&["detections", "check", path]).await.says(
+        0,
+        &["unknown log type: AWS.CloudTrial in ok.yml, which is not built in; did you mean AWS.CloudTrail?"],
+    );
+    write("syntax.yml", &rule("syntax", "T"));
+    write("syntax.py", "def rule(event)\n    return True\n");
+    write("module.yml", &rule("module", "T"));
+    write(
+        "module.py",
+        "import json\nimport nosuchmodule\ndef rule(event):\n    return True\n",
+    );
+    write("function.yml", &rule("function", "T"));
+    write("function.py", "def rul(event):\n    return True\n");
+    write(
+        "simple.yml",
+        "AnalysisType: rule\nRuleID: simple\nLogTypes: [T]\nSeverity: Low\nEnabled: true\nDetection: [{Key: a, Condition: IsHuge, Value: 1}]\n",
+    );
+    write(
+        "pack.yml",
+        "AnalysisType: pack\nPackID: P\nPackDefinition: {IDs: [okay]}\n",
+    );
+    let ran = alone(&["detections", "check", path]).await;
+    ran.says(
+        2,
+        &[
+            "syntax.py\n  line 1, column 16: it does not parse",
+            "module.py\n  line 2, column 1: there is no module nosuchmodule: not in the pack",
+            "function.py\n  function needs a function rule, and the file has none; did you mean rul?",
+            "simple.yml\n  Detection[0].Condition: unknown condition IsHuge",
+            "pack.yml\n  PackDefinition.IDs: nothing in the pack has the id okay",
+            "5 problems in 5 files",
+        ],
+    );
+    let ran = alone(&["detections", "check", path, "--python", "/nonexistent"]).await;
+    ran.says(2, &["modules were not looked up", "4 problems in 4 files"]);
+}
+
+#[tokio::test]
 async fn the_sample_pack_is_valid() {
     let pack = repository("samples/pack");
     let ran = alone(&["detections", "check", &pack]).await;

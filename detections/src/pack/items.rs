@@ -354,6 +354,7 @@ impl Reader<'_> {
         if let Some(id) = id {
             self.pack.packs.push(PackDefinition {
                 id,
+                file: item.file.clone(),
                 display_name,
                 description,
                 ids,

@@ -8,8 +8,10 @@ mod check;
 mod difference;
 mod fields;
 mod files;
+mod inspect;
 mod items;
 mod models;
+mod module;
 mod nearest;
 mod read;
 mod schema;
@@ -23,6 +25,7 @@ use std::path::Path;
 
 pub use difference::{ChangedItem, Difference, Named};
 pub use files::Limits;
+pub use inspect::{Findings, inspect, missing_ids, unknown_log_types};
 pub use nearest::nearest;
 pub use sources::Sources;
 pub use types::{

@@ -43,6 +43,17 @@ impl Sources {
         Ok(Self::of(files.map_err(|problem| vec![problem])?))
     }
 
+    /// Of these paths and texts.
+    #[cfg(test)]
+    pub(super) fn of_texts(texts: &[(&str, &str)]) -> Self {
+        let texts = texts.iter();
+        let texts = texts.map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        Self {
+            texts: texts.collect(),
+            ..Self::default()
+        }
+    }
+
     fn of(files: Files) -> Self {
         let Files {
             texts,

@@ -292,6 +292,9 @@ pub enum MappingTarget {
 pub struct PackDefinition {
     /// `PackID`.
     pub id: String,
+    /// The YAML file it was read from.
+    #[serde(default)]
+    pub file: String,
     /// `DisplayName`.
     pub display_name: Option<String>,
     /// `Description`, empty if absent.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_detections::pack::{DetectionKind, Difference, Pack, Problem, Sources};
+use panther_detections::pack::{DetectionKind, Difference, Pack, Problem, Sources, missing_ids};
 use panther_detections::testing::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -180,7 +180,8 @@ impl AnalysisApi {
             None => read(upload, call, &before.files).await?,
         };
         let difference = Difference::between(&before.pack, &stored.pack);
-        let proof = self.live.prove(&stored.pack).await?;
+        let mut proof = self.live.prove(&stored.pack).await?;
+        proof.failures.extend(missing_ids(&stored.pack));
         let mut circumstances = self.live.circumstances(&self.log_types).await?;
         // What ran before does not tell what loads now: the proof does.
         let failures = proof.failures.iter().filter_map(|failure| {

@@ -1,6 +1,7 @@
 //! detections: from a folder of rules on one's own machine to the pack that is live.
 
 mod archive;
+mod check;
 mod compare;
 mod explain;
 mod live;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::{
-    answer::{Answer, Fields},
+    answer::Fields,
     failure::{Exit, Failure},
     output::{clean, counted},
 };
@@ -33,8 +34,10 @@ pub(crate) enum Detections {
     ///
     /// Exit codes: 0 all passed, 1 some failed, 2 a file is no valid detection, 3 Python cannot be run.
     Test(test::Test),
-    /// Check a pack's files without running anything, without a server
-    Check(Check),
+    /// Check a pack without running it, without a server: its files, Python, modules, ids, conditions and log types
+    ///
+    /// Exit codes: 0 nothing is wrong, 2 something is.
+    Check(check::Check),
     /// Evaluate each rule in Rust and in Python, over the events of its tests and many that are made of them, without a server
     ///
     /// Exit codes: 0 they agree, 1 they do not of some rule, 2 a file is no valid detection, 3 Python cannot be run.
@@ -63,13 +66,6 @@ pub(crate) enum Detections {
     Suspend(live::Name),
     /// Let a suspended detection run again
     Resume(live::Name),
-}
-
-/// `detections check`.
-#[derive(Debug, Args)]
-pub(crate) struct Check {
-    /// The pack: a folder or a zip
-    pack: PathBuf,
 }
 
 /// Which Python runs detections.
@@ -131,90 +127,6 @@ async fn read(context: &Context, path: PathBuf) -> Result<Option<Pack>, Failure>
             problems::show(context, found, "the pack is not valid")?;
             Ok(None)
         }
-    }
-}
-
-impl Check {
-    async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Some(pack) = read(context, self.pack).await? else {
-            return Ok(Exit::BadInput);
-        };
-        let count = |kind: &str| {
-            pack.detections
-                .iter()
-                .filter(|detection| detection.kind.as_str() == kind)
-                .count()
-        };
-        let unevaluated: Vec<_> = pack
-            .unevaluated
-            .iter()
-            .map(
-                |item| json!({"id": item.id, "kind": item.kind.to_string(), "reason": item.reason}),
-            )
-            .chain(pack.detections.iter().filter_map(|detection| {
-                let reason = detection.unevaluated.as_ref()?;
-                Some(json!({"id": detection.id, "kind": detection.kind.as_str(), "reason": reason}))
-            }))
-            .collect();
-        let limitations: Vec<_> = pack
-            .detections
-            .iter()
-            .flat_map(|detection| {
-                detection
-                    .limitations
-                    .iter()
-                    .map(move |note| (&detection.id, note))
-            })
-            .collect();
-        let answer = Answer::of(json!({
-            "version": pack.version,
-            "rules": count("RULE"),
-            "policies": count("POLICY"),
-            "scheduledRules": count("SCHEDULED_RULE"),
-            "globals": pack.globals.len(),
-            "dataModels": pack.data_models.len(),
-            "packs": pack.packs.len(),
-            "tests": pack.detections.iter().map(|detection| detection.tests.len()).sum::<usize>(),
-            "unevaluated": unevaluated,
-            "limitations": limitations.iter().map(|(id, note)| json!({"id": id, "note": note})).collect::<Vec<_>>(),
-            "ignoredFiles": pack.ignored_files,
-            "ignoredKeys": pack.ignored_keys,
-            "problems": [],
-        }));
-        context.screen.show(&answer, |_| {
-            let mut text = format!("pack {} is valid: ", pack.version);
-            let parts: Vec<String> = [
-                ("rules", "rule"),
-                ("policies", "policy"),
-                ("scheduledRules", "scheduled rule"),
-                ("globals", "global"),
-                ("dataModels", "data model"),
-                ("packs", "pack definition"),
-                ("tests", "test"),
-            ]
-            .iter()
-            .filter(|(key, _)| answer.number(key) > 0)
-            .map(|(key, noun)| counted(answer.number(key), noun))
-            .collect();
-            text.push_str(&format!(
-                "{}\n",
-                if parts.is_empty() {
-                    "there is nothing in it".to_owned()
-                } else {
-                    parts.join(", ")
-                }
-            ));
-            text.push_str(&not_evaluated(answer.items("unevaluated")));
-            for (id, note) in &limitations {
-                text.push_str(&format!("note: {id}: {note}\n"));
-            }
-            text.push_str(&keys_without_effect(answer.items("ignoredKeys")));
-            for file in &pack.ignored_files {
-                text.push_str(&format!("ignored: {file}: has no AnalysisType\n"));
-            }
-            clean(&text)
-        })?;
-        Ok(Exit::Fine)
     }
 }
 
