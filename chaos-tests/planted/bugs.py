@@ -377,4 +377,22 @@ BUGS = [
         "Rust says of an event what Python says",
         ("detections/src/engine/stored.rs", "        holds &= row.as_ref().is_none_or(KeyValueRow::is_empty);\n", ""),
     ),
+    bug(
+        "a pack becomes live whatever its tests say",
+        "what does not load or fails its tests does not become live",
+        (
+            "actors/src/components/analysis_api/upload.rs",
+            "if !prepared.proof.failures.is_empty() && !upload.force {",
+            "if false {",
+        ),
+    ),
+    bug(
+        "an upload deletes without asking",
+        "nothing that is live is deleted unconfirmed",
+        (
+            "admin/src/commands/detections/upload.rs",
+            'if plan["changes"].items("deleted").is_empty() {',
+            'if plan["changes"].is_object() {',
+        ),
+    ),
 ]

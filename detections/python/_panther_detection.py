@@ -6,9 +6,10 @@ is shown.
 """
 
 import json
-import traceback
 from collections.abc import Mapping
 
+import _panther_errors
+from _panther_errors import clean as _clean
 from _panther_limits import DetectionTimeout
 from panther_core.exceptions import FunctionReturnTypeError, UnknownDestinationError
 from panther_core.immutable import json_encoder
@@ -21,8 +22,6 @@ SEVERITIES = frozenset(("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL"))
 MAX_TEXT = 1000  # characters, the mark of the cut included
 MAX_CONTEXT = 200 * 1024  # characters of JSON
 TRUNCATED = "... (truncated)"
-MAX_TRACE = 4000
-MAX_STACKS = 256
 
 _encode_context = json.JSONEncoder(allow_nan=False, default=json_encoder).encode
 
@@ -34,65 +33,6 @@ class SetupError(Exception):
 def cut(text):
     """`text` in at most MAX_TEXT characters."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - len(TRUNCATED)] + TRUNCATED
-
-
-def last_frame(error):
-    """Where `error` was raised: file name, line and function of its last frame outside the runner."""
-    found = last = None
-    at = error.__traceback__
-    while at is not None:
-        code = at.tb_frame.f_code
-        last = code.co_filename, at.tb_lineno, code.co_name
-        if "_panther_" not in code.co_filename:
-            found = last
-        at = at.tb_next
-    return found or last
-
-
-_stacks = {}  # frames written out, by where they are: a rule that fails, fails often, and this is the dear part
-
-
-def _trace(error):
-    """What `traceback` writes of an exception."""
-    if error.__cause__ is not None or error.__context__ is not None:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    places = []
-    at = error.__traceback__
-    while at is not None:
-        places.append((at.tb_frame.f_code, at.tb_lasti))
-        at = at.tb_next
-    places = tuple(places)
-    stack = _stacks.get(places)
-    if stack is None:
-        if len(_stacks) >= MAX_STACKS:
-            _stacks.clear()
-        stack = _stacks[places] = "".join(traceback.format_tb(error.__traceback__))
-    return "".join(["Traceback (most recent call last):\n", stack, *traceback.format_exception_only(type(error), error)])
-
-
-def describe(error):
-    """A rule error as the host stores it. Nothing that the exception's own methods do escapes."""
-    try:
-        text, title = str(error), repr(error)
-        frame = last_frame(error)
-        trace = _trace(error)
-    except BaseException:  # pylint: disable=broad-exception-caught
-        text, title, frame, trace = "", f"{type(error).__name__}()", None, ""
-    where = ""
-    if frame is not None:
-        path, line, function = frame
-        where = f": {path.rsplit('/', 1)[-1]}, line {line}, in {function}"
-    return {
-        "type": type(error).__name__,
-        "title": _clean(title[:MAX_TEXT]),
-        "message": _clean(text[:MAX_TEXT] + where),
-        "trace": _clean(trace[-MAX_TRACE:]),
-    }
-
-
-def _clean(text):
-    """Text without lone surrogates, which have no form in UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def encode_context(value):
@@ -114,6 +54,7 @@ class Detection:
         self.index = spec["index"]
         self.id = spec["id"]
         self.kind = spec["kind"]
+        self.file = spec.get("file")
         self.severity = (spec.get("severity") or "INFO").upper()
         self.namespace = namespace
         self.inline_filter = inline_filter
@@ -133,6 +74,10 @@ class Detection:
         """Names of what the detection defines."""
         matcher = (self.matcher_name,) if self.matcher_name in self.namespace else ()
         return [*matcher, *self.defined]
+
+    def home(self, name):
+        """Where the author has written a function: the place of an error that no line of it raised."""
+        return _panther_errors.place_of(self.namespace.get(name)) or self.file
 
     def wrong_type(self, name, value, expected):
         return FunctionReturnTypeError(
@@ -188,7 +133,7 @@ class Detection:
         try:
             result["output"] = self.verdict(event, call)
         except BaseException as error:  # pylint: disable=broad-exception-caught
-            result["error"] = describe(error)
+            result["error"] = _panther_errors.describe(error, self.home(self.matcher_name))
         functions = result["functions"]
         late = result["error"] if (result["error"] or {}).get("type") == "DetectionTimeout" else None
         for name in self.defined:
@@ -200,7 +145,7 @@ class Detection:
                 if isinstance(entry["output"], str):
                     entry["output"] = _text(entry["output"])
             except BaseException as error:  # pylint: disable=broad-exception-caught
-                entry["error"] = describe(error)
+                entry["error"] = _panther_errors.describe(error, self.home(name))
                 if isinstance(error, DetectionTimeout):
                     late = entry["error"]
         entry = functions.setdefault("dedup", {"output": None, "error": None})

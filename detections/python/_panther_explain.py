@@ -21,12 +21,15 @@ def explain(detection, source, event, call):
     module = ast.Module(body=[probes.visit(node) for node in functions], type_ignores=[])
     scope = {**getattr(detection.matcher, "__globals__", {}), **detection.namespace}
     scope[_PROBE] = probes.saw
-    exec(compile(ast.fix_missing_locations(module), detection.id, "exec"), scope)  # pylint: disable=exec-used
+    # By the path of the detection's own code, so that an error names the author's file.
+    path = detection.matcher.__code__.co_filename
+    exec(compile(ast.fix_missing_locations(module), path, "exec"), scope)  # pylint: disable=exec-used
     verdict, error = None, None
     try:
         verdict = call(scope[detection.matcher_name], event)
     except BaseException as raised:  # pylint: disable=broad-exception-caught
         error = raised
+        probes.raised(error, path)
     return verdict, error, probes.steps, probes.deciding(detection.matcher_name)
 
 
@@ -39,6 +42,15 @@ def shown(value):
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
+def shown_text(error):
+    """An exception's message in short; whatever its own methods do."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # pylint: disable=broad-exception-caught
+        text = ""
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
 class _Probes(ast.NodeTransformer):
     """Puts probes into functions, and notes what they see."""
 
@@ -48,6 +60,7 @@ class _Probes(ast.NodeTransformer):
         self._values = {}  # by id of a node as it was: the last value seen there
         self._returned = {}  # by name of a function: the last value's node, and the last test before it
         self._function = None
+        self._names = {}  # by number: the name that is set
         self._tests = {}
         self.steps = []
 
@@ -59,8 +72,24 @@ class _Probes(ast.NodeTransformer):
         elif kind == "return":
             self._returned[function] = node, self._tests.get(function)
         if kind != "operand" and len(self.steps) < MAX_STEPS:
-            self.steps.append({"line": node.lineno, "kind": kind, "code": self._code(node), "value": shown(value), "operands": self._operands(node)})
+            code = f"{self._names[number]} = {self._code(node)}" if kind == "set" else self._code(node)
+            self.steps.append({"line": node.lineno, "kind": kind, "code": code, "value": shown(value), "operands": self._operands(node)})
         return value
+
+    def raised(self, error, path):
+        """The last step: the line of the file that raised, and what of it was known by then."""
+        line, at = None, error.__traceback__
+        while at is not None:
+            if at.tb_frame.f_code.co_filename == path:
+                line = at.tb_lineno
+            at = at.tb_next
+        if line is None:
+            return
+        of_line = (node for kind, node, _ in self._nodes if kind == "operand" and node.lineno == line and id(node) in self._values)
+        operands = [{"code": self._code(node), "value": shown(self._values[id(node)])} for node in of_line if ast.unparse(node) != "event"]
+        code = " ".join(self._lines[line - 1].split()) if line <= len(self._lines) else ""
+        value = f"{type(error).__name__}: {shown_text(error)}"
+        self.steps.append({"line": line, "kind": "raise", "code": code[:MAX_SHOWN], "value": value, "operands": operands[:20]})
 
     def visit_FunctionDef(self, node):
         outer, self._function = self._function, node.name
@@ -84,6 +113,13 @@ class _Probes(ast.NodeTransformer):
     def visit_Return(self, node):
         if node.value is not None:
             node.value = self._probe("return", node.value)
+        return node
+
+    def visit_Assign(self, node):
+        target = node.targets[0]
+        if len(node.targets) == 1 and isinstance(target, ast.Name):
+            self._names[len(self._nodes)] = target.id
+            node.value = self._probe("set", node.value)
         return node
 
     def _probe(self, kind, node):

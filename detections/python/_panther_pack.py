@@ -18,6 +18,7 @@ import types
 
 import _panther_aws
 import _panther_detection
+import _panther_errors
 import _panther_filter
 import _panther_limits
 import _panther_simple
@@ -56,6 +57,9 @@ class Pack:
             *(("detection", spec["index"], spec) for spec in self.manifest.get("detections", ())),
         ]
         self._code = {}
+        for _sort, _key, spec in self._items:
+            if spec.get("path") is not None and spec.get("file") is not None:
+                _panther_errors.know(os.path.join(layer, spec["path"]), spec["file"])
 
     def load(self):
         """Load all, in a child that goes on from here: this returns there alone. Never raises for what a file does.
@@ -82,9 +86,9 @@ class Pack:
             code = os.waitstatus_to_exitcode(status)
             _panther_limits.leave(code if code >= 0 else 70)
         self._compile(at, doomed)
-        for number, (sort, key, _spec) in enumerate(self._items):
+        for number, (sort, key, spec) in enumerate(self._items):
             if number in doomed:
-                self.errors[sort, key] = _panther_detection.describe(LoadDied(doomed[number]))
+                self.errors[sort, key] = _panther_errors.describe(LoadDied(doomed[number]), spec.get("file"))
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (LOAD_MEMORY, hard))
         self._load_items(at, doomed, 0)
@@ -103,7 +107,7 @@ class Pack:
             try:
                 self._code[sort, key] = compile(self.text(path), path, "exec", dont_inherit=True), path
             except Exception as error:  # pylint: disable=broad-exception-caught
-                self.errors[sort, key] = _panther_detection.describe(error)
+                self.errors[sort, key] = _panther_errors.describe(error, spec.get("file"))
 
     def _lost(self, at, doomed, status):
         """Whether the child has ended before it was through; the file that it was at is left out from now on."""
@@ -174,7 +178,7 @@ class Pack:
         try:
             watch.call(self._load_one, item)
         except BaseException as error:  # pylint: disable=broad-exception-caught
-            self.errors[sort, key] = _panther_detection.describe(error)
+            self.errors[sort, key] = _panther_errors.describe(error, spec.get("file"))
             if sort == "global":
                 sys.modules.pop(key, None)
 
@@ -191,7 +195,7 @@ class Pack:
                 _note_module(model, module)
         else:
             if spec.get("simple") is not None:
-                namespace = _panther_simple.functions(spec["simple"], spec["id"])
+                namespace = _panther_simple.functions(spec["simple"], spec["id"], spec.get("file"))
             else:
                 namespace = vars(self._execute(sort, key, f"detection_{key:04}"))
             inline_filter = _panther_filter.build(spec.get("inline_filters"))

@@ -7,6 +7,7 @@ what was written, by the name that stands for its file.
 import re
 
 import _panther_conditions
+import _panther_errors
 from _panther_conditions import BadCondition, Written, write
 
 _STEP = re.compile(r"""([^.\[\]]+)|\[(\d+|\*)\]|\['([^']*)'\]|\["([^"]*)"\]""")
@@ -23,8 +24,8 @@ class BadDetection(ValueError):
     """A simple detection that cannot be understood; the text says where and why."""
 
 
-def functions(tree, name):
-    """The functions of the simple detection `name`, by their names."""
+def functions(tree, name, file=None):
+    """The functions of the simple detection `name`, which stands in `file` of the pack, by their names."""
     bodies = {"rule": [f"return {_expressions(tree.get('Detection'), 'Detection', 'event')}"]}
     if tree.get("AlertTitle"):
         bodies["title"] = [f"return {_title(tree['AlertTitle'])}"]
@@ -47,7 +48,10 @@ def functions(tree, name):
             lines.append(f"    return {item['ChangeTo']!r}")
         lines.append("return 'DEFAULT'")
     source = "\n\n".join(_define(function, lines) for function, lines in bodies.items())
-    defined = _run(source, f"<simple detection {name}>")
+    place = f"<simple detection {name}>"
+    if file is not None:
+        _panther_errors.know(place, file)
+    defined = _run(source, place)
     return {function: defined[function] for function in bodies}
 
 

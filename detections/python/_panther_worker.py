@@ -1,12 +1,14 @@
 """A worker: takes batches and tests from the host, runs detections, sends what they gave."""
 
 import gc
+import io
 import json
 import mmap
 import os
+import sys
 import time
 
-import _panther_detection
+import _panther_errors
 import _panther_limits
 import _panther_store
 from _panther_wire import MAX_FRAME, Closed, Connection, encode
@@ -16,9 +18,11 @@ IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
 REPLY_SIZE = 64 << 10  # bytes of results after which they are sent
 REPLY_SECONDS = 0.1  # and the time after which they are
 MAX_REPLY = MAX_FRAME - 1000
+MAX_PRINTED = 10_000  # bytes of what a test prints that are shown
+_CUT = "... (cut)"
 _TOO_MUCH = json.dumps({"_error": "alert_context left out: the event's results are bigger than a frame may be"})
 
-_describe = _panther_detection.describe
+_describe = _panther_errors.describe
 
 
 class Progress:
@@ -30,6 +34,38 @@ class Progress:
             self._map = mmap.mmap(file.fileno(), 16)
         # a cast writes in the machine's own order, which is little-endian wherever we run
         self.cells = memoryview(self._map).cast("I")
+
+
+class _Printed:
+    """What is written to the standard streams meanwhile, up to MAX_PRINTED bytes: under test an author may look at what a rule prints."""
+
+    def __enter__(self):
+        self._kept = sys.stdout, sys.stderr
+        self._bytes = _Bounded()
+        sys.stdout = sys.stderr = io.TextIOWrapper(self._bytes, encoding="utf-8", errors="replace", write_through=True)
+        return self
+
+    def __exit__(self, *_error):
+        sys.stdout, sys.stderr = self._kept
+
+    def text(self):
+        text = self._bytes.kept.decode("utf-8", "replace")
+        return f"{text}{_CUT}" if self._bytes.cut else text
+
+
+class _Bounded(io.RawIOBase):
+    def __init__(self):
+        self.kept = bytearray()
+        self.cut = False
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        room = MAX_PRINTED - len(self.kept)
+        self.kept += memoryview(data).cast("B")[:room]
+        self.cut = self.cut or len(data) > room
+        return len(data)
 
 
 class Worker:
@@ -159,7 +195,7 @@ class Worker:
             try:
                 verdict = detection.verdict(subject, call)
             except BaseException as error:  # pylint: disable=broad-exception-caught
-                results.append({"rule": index, "error": _describe(error)})
+                results.append({"rule": index, "error": _describe(error, detection.home(detection.matcher_name))})
                 continue
             if kind == "POLICY":
                 results.append({"rule": index, "policy": verdict})
@@ -191,9 +227,11 @@ class Worker:
                     result = {"output": None, "error": error, "functions": {}}
                 else:
                     try:
-                        result = self._one_test(detection, test, text)
+                        with _Printed() as printed:
+                            result = self._one_test(detection, test, text)
                     except Exception as error:  # pylint: disable=broad-exception-caught
-                        result = {"output": None, "error": _describe(error), "functions": {}}
+                        result = {"output": None, "error": _describe(error, detection.file), "functions": {}}
+                    result["printed"] = printed.text()
                 results.append({"name": test["name"], **result})
         finally:
             self._watch.stop()
@@ -206,7 +244,7 @@ class Worker:
         index = message["detection"]
         self._cells[0], self._cells[1], self._cells[2], self._cells[3] = message["id"] & 0xFFFFFFFF, 0, index, IN_RULE
         self._store.begin(message.get("now") or time.time())
-        told = {"verdict": None, "error": None, "steps": [], "decided": None}
+        told = {"verdict": None, "error": None, "steps": [], "decided": None, "printed": ""}
         self._watch.start()
         try:
             from _panther_explain import explain
@@ -215,11 +253,13 @@ class Worker:
             subject = json.loads(str(body, "utf-8"))
             if detection.kind != "POLICY":
                 subject = PantherEvent(subject, self._pack.models.get(message["log_type"]) if detection.kind == "RULE" else None)
-            verdict, error, told["steps"], told["decided"] = explain(detection, self._pack.source(index), subject, self._watch.call)
+            with _Printed() as printed:
+                verdict, error, told["steps"], told["decided"] = explain(detection, self._pack.source(index), subject, self._watch.call)
+            told["printed"] = printed.text()
             told["verdict"] = verdict if isinstance(verdict, bool) else None
             if error is None and told["verdict"] is None:
                 error = detection.wrong_type(detection.matcher_name, verdict, "[bool]")
-            told["error"] = error and _describe(error)
+            told["error"] = error and _describe(error, detection.home(detection.matcher_name))
         except Exception as error:  # pylint: disable=broad-exception-caught
             told["error"] = self._pack.errors.get(("detection", index)) or _describe(error)
         finally:

@@ -54,8 +54,18 @@ class Explanations(unittest.TestCase):
     def test_what_raises_is_told_with_what_came_before(self):
         verdict, error, steps, decided = explained("def rule(event):\n    if event['a'] > 1:\n        return event['b'] == 2\n    return False\n", {"a": 2})
         self.assertEqual((verdict, type(error)), (None, KeyError))
-        self.assertEqual([step["value"] for step in steps], ["True"])
+        self.assertEqual([(step["line"], step["kind"], step["value"]) for step in steps], [(2, "test", "True"), (3, "raise", "KeyError: 'b'")])
+        self.assertEqual(steps[-1]["code"], "return event['b'] == 2")
         self.assertEqual(decided["code"], "event['a'] > 1")
+
+    def test_what_raises_before_any_condition_is_told_with_the_values_by_then(self):
+        code = "def rule(event):\n    name = event.get('name')\n    return name.lower() == 'x'\n"
+        _verdict, _error, steps, _decided = explained(code, {})
+        self.assertEqual([(step["kind"], step["code"], step["value"]) for step in steps], [
+            ("set", "name = event.get('name')", "None"),
+            ("raise", "return name.lower() == 'x'", "AttributeError: 'NoneType' object has no attribute 'lower'"),
+        ])
+        self.assertEqual(steps[-1]["operands"], [{"code": "name", "value": "None"}])
 
     def test_choices_and_simple_detections(self):
         code = "def rule(event):\n    return True if event.get('a') == 1 else event.get('b') == 2\n"

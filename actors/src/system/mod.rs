@@ -29,7 +29,8 @@ use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::catalogue::{Built, FindError, catalogue, declarations};
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
-use crate::components::pack::LivePack;
+use crate::components::log_types::LogTypeRegistry;
+use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
@@ -210,6 +211,13 @@ impl System {
             live: inner.live.clone(),
             alarms: inner.alarms.clone(),
         };
+        background.spawn(pack::watch::run(
+            inner.settings.door.clone(),
+            inner.live.clone(),
+            LogTypeRegistry::new(inner.settings.door.clone()),
+            inner.alarms.clone(),
+            stopped.clone(),
+        ));
         let trial = inner.settings.trial.clone();
         background.spawn(trial::run(decisions, trial, stopped.clone()));
         let folders = FolderWatch::new(

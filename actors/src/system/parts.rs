@@ -108,6 +108,7 @@ pub(super) fn all(
                 objects: objects.clone(),
                 live: live.clone(),
                 alarms: alarms.clone(),
+                log_types: log_types.clone(),
             }),
             (Kind::Queue | Kind::Dlq | Kind::Table | Kind::Topic, _) => {
                 watched(component, settings, alarms, status)

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// Age below which an object may still be named.
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Folders of objects that only our own attempts write.
-const FOLDERS: [&str; 5] = ["raw", "logs", "rules", "rule_errors", "quarantine"];
+const FOLDERS: [&str; 6] = ["raw", "logs", "rules", "rule_errors", "quarantine", "packs"];
 
 pub(super) async fn run(door: Door, objects: Objects, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(EVERY);

@@ -100,6 +100,7 @@ impl Views<'_> {
             "pack": running.as_ref().map(|running| json!({"version": running.pack.version,
                 "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
                 "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()})),
+            "detections": self.live.counted(),
             "python": running.as_ref().map(|running| running.engine.load_report().python.clone()),
         }))
     }

@@ -4,5 +4,7 @@
 
 mod bad_input;
 mod flow;
+mod states;
 mod support;
 mod swap;
+mod upload;

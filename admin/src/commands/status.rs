@@ -176,6 +176,10 @@ fn render(answer: &Value, look: &Look) -> String {
                 "none: `pantherctl detections upload DIR` brings one".to_owned()
             },
         )
+        .add(
+            "detections",
+            super::detections::states(&answer["detections"]),
+        )
         .add("python", answer.text("python"));
     let mut text = details.render(look);
     if !answer.items("problems").is_empty() {
@@ -199,7 +203,7 @@ mod tests {
             "health": "degraded", "problems": ["a queue has dead letters"],
             "components": {"running": 22, "restarting": 0, "open": 0, "not_built": 42},
             "queues": {"waiting": 1, "in_flight": 0, "dead_letters": 1},
-            "alarms_raised": 1, "pack": {"version": "v", "rules": 14, "policies": 1}, "python": "3.11.7"
+            "alarms_raised": 1, "pack": {"version": "v", "rules": 14, "policies": 1}, "detections": {"live": 12, "no-source": 3}, "python": "3.11.7"
         });
         let shown = render(&answer, &Look::plain_at(0));
         for line in [
@@ -209,6 +213,7 @@ mod tests {
             "log         applied 10 of 10, no snapshot yet, 5.0 kB\n",
             "queues      1 waiting, 0 in flight, 1 dead letter\n",
             "pack        v (14 rules, 1 policy)\n",
+            "detections  12 live, 3 no-source\n",
             "- a queue has dead letters\n",
         ] {
             assert!(shown.contains(line), "{line:?} is not in\n{shown}");

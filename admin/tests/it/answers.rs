@@ -3,7 +3,7 @@
 use serde_json::json;
 use tonic::Status;
 
-use crate::node::{Node, queue, repository, run};
+use crate::node::{Node, queue, run};
 
 #[tokio::test]
 async fn health_is_an_exit_code() {
@@ -269,26 +269,6 @@ async fn what_happens_is_followed() {
     node.run("tail alarms")
         .await
         .says(1, &["raised  n  r", "ended the stream"]);
-}
-
-#[tokio::test]
-async fn a_pack_is_uploaded_as_a_zip() {
-    let node = Node::with(
-        json!({"panther-analysis-api.bulkUpload": {"version": "v1", "new": 3, "modified": 0, "unchanged": 0, "deleted": 0,
-        "rules": 1, "policies": 0, "globals": 1, "dataModels": 1, "unevaluated": [{"id": "U", "kind": "rule", "reason": "uses unique"}], "problems": []}}),
-    );
-    let pack = repository("samples/pack");
-    node.run_words(&["detections", "upload", &pack]).await.says(
-        0,
-        &[
-            "pack v1 is live",
-            "1 rule, 0 policies",
-            "rule U: uses unique",
-        ],
-    );
-    let call = node.calls().pop().unwrap();
-    assert!(call.payload.starts_with(b"PK") && call.request_id.len() == 36);
-    assert_eq!(call.input, r#"{"userId":"alice"}"#);
 }
 
 #[tokio::test]

@@ -9,3 +9,4 @@ mod dangerous;
 mod empty;
 mod node;
 mod refused;
+mod upload;

@@ -62,8 +62,12 @@ pub fn alert_texts(generated: &Generated, detection: &Detection) -> AlertTexts {
     }
 }
 
-/// Title and dedup string of a rule error: the exception's representation and its class.
+/// Title and dedup string of a rule error: the exception's representation with the place in the pack that raised it; and its class.
 #[must_use]
 pub fn error_outputs(error: &RuleError) -> (String, String) {
-    (error.title.clone(), error.kind.clone())
+    let title = match &error.place {
+        Some(place) => format!("{} at {place}", error.title),
+        None => error.title.clone(),
+    };
+    (title, error.kind.clone())
 }

@@ -25,6 +25,8 @@ struct DetectionEntry<'a> {
     index: usize,
     id: &'a str,
     kind: DetectionKind,
+    /// The file of the pack in which the author has written the body: what errors name.
+    file: &'a str,
     path: Option<String>,
     /// The Python that goes by this path.
     text: Option<&'a str>,
@@ -45,6 +47,7 @@ struct DetectionEntry<'a> {
 #[derive(Serialize)]
 struct GlobalEntry<'a> {
     id: &'a str,
+    file: &'a str,
     path: String,
 }
 
@@ -53,6 +56,7 @@ struct DataModelEntry<'a> {
     id: &'a str,
     log_type: &'a str,
     enabled: bool,
+    file: &'a str,
     path: Option<String>,
     mappings: &'a [Mapping],
 }
@@ -77,17 +81,18 @@ pub(super) fn content(pack: &Pack, wanted: impl Fn(usize, &Detection) -> bool) -
         .enumerate()
         .filter(|(index, detection)| wanted(*index, detection))
     {
-        let (path, text, simple) = match &detection.source {
-            Source::Python { text, .. } => {
+        let (file, path, text, simple) = match &detection.source {
+            Source::Python { file, text } => {
                 let path = format!("detections/{index:04}.py");
-                (Some(path), Some(text.as_str()), None)
+                (file, Some(path), Some(text.as_str()), None)
             }
-            Source::Simple(keys) => (None, None, Some(keys)),
+            Source::Simple(keys) => (&detection.file, None, None, Some(keys)),
         };
         detections.push(DetectionEntry {
             index,
             id: &detection.id,
             kind: detection.kind,
+            file,
             path,
             text,
             simple,
@@ -134,6 +139,7 @@ fn global_entry<'a>(global: &'a Global, files: &mut Vec<(String, String)>) -> Gl
     files.push((path.clone(), global.text.clone()));
     GlobalEntry {
         id: &global.id,
+        file: &global.file,
         path,
     }
 }
@@ -152,6 +158,7 @@ fn data_model_entry<'a>(
         id: &model.id,
         log_type: &model.log_type,
         enabled: model.enabled,
+        file: model.text_file.as_deref().unwrap_or(&model.file),
         path,
         mappings: &model.mappings,
     }

@@ -360,6 +360,7 @@ impl Engine {
                 error: Some(strikes::loss_error(&loss, self.settings.rule_time)),
                 steps: Vec::new(),
                 decided: None,
+                printed: String::new(),
             }),
             Err(Ended::Cut) => Err(EngineFault::Stopped),
             Err(Ended::Fault(fault)) => Err(fault),

@@ -44,6 +44,7 @@ pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
         kind: kind.to_owned(),
         title: format!("{kind}({message:?})"),
         message,
+        place: None,
         trace: String::new(),
     }
 }
@@ -123,6 +124,7 @@ fn suspended(limit: u32) -> RuleError {
         kind: "DetectionSuspended".to_owned(),
         title: format!("DetectionSuspended({message:?})"),
         message,
+        place: None,
         trace: String::new(),
     }
 }

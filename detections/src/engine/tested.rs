@@ -224,6 +224,7 @@ async fn in_python(
                         output: None,
                         error: Some(error),
                         functions: BTreeMap::new(),
+                        printed: String::new(),
                     });
                 }
                 None => {

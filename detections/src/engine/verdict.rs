@@ -133,8 +133,11 @@ pub struct RuleError {
     pub kind: String,
     /// The exception's representation; the error's title.
     pub title: String,
-    /// Message, file and line of the last frame.
+    /// Message, then the place.
     pub message: String,
+    /// File of the pack, line, column and function that raised, as text; `None` if that is not known.
+    #[serde(default)]
+    pub place: Option<String>,
     /// Python's traceback, cut to some kilobytes; empty if there is none.
     #[serde(default)]
     pub trace: String,

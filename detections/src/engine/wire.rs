@@ -235,6 +235,9 @@ pub struct Tested {
     /// The other functions that the detection defines, and `dedup`.
     #[serde(default)]
     pub functions: std::collections::BTreeMap<String, TestedFunction>,
+    /// What it printed, up to some kilobytes.
+    #[serde(default)]
+    pub printed: String,
 }
 
 /// What one function gave on a test.
@@ -257,6 +260,9 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// The condition from which the verdict follows.
     pub decided: Option<Decided>,
+    /// What it printed, up to some kilobytes.
+    #[serde(default)]
+    pub printed: String,
 }
 
 /// A condition, or a returned value.
@@ -264,7 +270,7 @@ pub struct Explanation {
 pub struct Step {
     /// The line in the detection's file.
     pub line: u32,
-    /// `test` or `return`.
+    /// `test`, `return`, `set` for a name that was given a value, or `raise` for the line that raised, which is the last step.
     pub kind: String,
     /// Its Python, on one line, cut to 200 characters.
     pub code: String,

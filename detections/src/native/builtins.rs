@@ -66,7 +66,10 @@ impl<'e> Run<'e> {
                 }
                 Ok(Value::Bool(!wanted))
             }
-            // What is printed or logged goes nowhere.
+            // Live, what is printed or logged goes nowhere.
+            (Builtin::Print, ..) if self.bounds.output_is_shown => {
+                Err(Stop::Hole(&"what it prints is shown under test"))
+            }
             (Builtin::Print, ..) => Ok(Value::None),
             _ if builtin.is_of_store() => self.stored(builtin, positional, named),
             (

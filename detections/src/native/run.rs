@@ -22,6 +22,8 @@ pub(super) struct Bounds {
     steps: u32,
     /// Bytes, of all rules of an event together.
     bytes: usize,
+    /// What is printed is shown to the author, so it is for Python, which keeps it.
+    pub(super) output_is_shown: bool,
 }
 
 impl Bounds {
@@ -29,11 +31,13 @@ impl Bounds {
     pub(super) const LIVE: Self = Self {
         steps: 200_000,
         bytes: 64 << 20,
+        output_is_shown: false,
     };
     /// Under test, where nobody else waits: a policy that goes through all actions of AWS takes some millions.
     pub(super) const TEST: Self = Self {
         steps: 20_000_000,
         bytes: 1 << 30,
+        output_is_shown: true,
     };
 }
 

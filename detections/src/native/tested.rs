@@ -112,6 +112,7 @@ impl Detection {
             output: Some(output),
             error: None,
             functions,
+            printed: String::new(),
         })
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::nearest::nearest;
+use super::schema::{Effect, Key};
 
 /// Longest id, display name and single list entry, in characters.
 pub(crate) const MAX_ID: usize = 1_000;
@@ -55,18 +57,28 @@ impl<'m, 'p> Fields<'m, 'p> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// Keys that are none of `known` are typing errors until shown otherwise: a misspelt `Threshold` must not be taken for an absent one.
-    pub(crate) fn only(&mut self, known: &[&str]) {
-        for key in self.map.keys() {
-            if known.contains(&key.as_str()) {
-                continue;
+    /// Refuses each key that is not in `known`: a misspelt `Threshold` must not be taken for an absent one. Gives the keys that have no effect, with the reason.
+    pub(crate) fn only(&mut self, known: &[&[Key]]) -> Vec<(String, &'static str)> {
+        let known = || known.iter().copied().flatten();
+        let mut ignored = Vec::new();
+        for (key, value) in self.map {
+            let found = known().find(|candidate| candidate.name == key);
+            match found.map(|found| found.effect) {
+                Some(Effect::Ignored(reason)) if !value.is_null() => {
+                    ignored.push((key.clone(), reason));
+                }
+                Some(_) => {}
+                None => {
+                    let meant = nearest(key, known().map(|candidate| candidate.name));
+                    let reason = match meant {
+                        Some(meant) => format!("unknown key; did you mean {meant}?"),
+                        None => "unknown key".to_owned(),
+                    };
+                    self.problem(key, reason);
+                }
             }
-            let reason = match known.iter().find(|candidate| resembles(key, candidate)) {
-                Some(candidate) => format!("unknown key; did you mean {candidate}?"),
-                None => "unknown key".to_owned(),
-            };
-            self.problem(key, reason);
         }
+        ignored
     }
 
     pub(crate) fn text(&mut self, key: &str, max: usize) -> Option<String> {
@@ -198,26 +210,15 @@ impl<'m, 'p> Fields<'m, 'p> {
         reports
     }
 
-    /// A mapping of texts; numbers and booleans are taken as written.
+    /// A mapping of texts; other values are taken as JSON text.
     pub(crate) fn parameters(&mut self, key: &str) -> BTreeMap<String, String> {
         let mut parameters = BTreeMap::new();
         match self.value(key) {
             None => {}
             Some(Value::Object(map)) => {
                 for (name, value) in map {
-                    match value {
-                        Value::String(text) => parameters.insert(name.clone(), text.clone()),
-                        Value::Number(_) | Value::Bool(_) => {
-                            parameters.insert(name.clone(), value.to_string())
-                        }
-                        other => {
-                            self.problem(
-                                &format!("{key}.{name}"),
-                                format!("must be a text, not {}", kind(other)),
-                            );
-                            None
-                        }
-                    };
+                    let text = value.as_str().map(str::to_owned);
+                    parameters.insert(name.clone(), text.unwrap_or_else(|| value.to_string()));
                 }
             }
             Some(other) => self.problem(key, format!("must be a mapping, not {}", kind(other))),
@@ -275,43 +276,5 @@ fn shown(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::String(text) => format!("the text {text:?}"),
         other => kind(other).to_owned(),
-    }
-}
-
-/// Equal but for case, or one letter added, dropped, changed or swapped.
-fn resembles(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (
-        a.to_lowercase().chars().collect(),
-        b.to_lowercase().chars().collect(),
-    );
-    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let suffix = a[prefix..]
-        .iter()
-        .rev()
-        .zip(b[prefix..].iter().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
-    let (a, b) = (&a[prefix..a.len() - suffix], &b[prefix..b.len() - suffix]);
-    match (a, b) {
-        ([x, y], [v, w]) => x == w && y == v,
-        _ => a.len() <= 1 && b.len() <= 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn misspelt_keys_are_recognised() {
-        for (written, meant) in [
-            ("Treshold", "Threshold"),
-            ("threshold", "Threshold"),
-            ("Thresholds", "Threshold"),
-            ("LogTyeps", "LogTypes"),
-        ] {
-            assert!(resembles(written, meant), "{written}");
-        }
-        assert!(!resembles("Owner", "Enabled"));
     }
 }

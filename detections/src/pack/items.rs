@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use super::check;
 use super::fields::{Fields, MAX_BODY, MAX_ID, MAX_TEXT};
 use super::files::Files;
+use super::schema;
 use super::types::{
-    Detection, DetectionKind, Global, ItemKind, Mock, Pack, PackDefinition, Problem, Severity,
-    Source, Test, UnevaluatedItem,
+    Detection, DetectionKind, Global, IgnoredKey, ItemKind, Mock, Pack, PackDefinition, Problem,
+    Severity, Source, Test, UnevaluatedItem,
 };
 
 /// Minutes for which matches are grouped if a detection does not say.
@@ -17,40 +18,6 @@ pub(crate) const DEFAULT_DEDUP_MINUTES: u32 = 60;
 
 /// The longest period: ten years.
 const MAX_DEDUP_MINUTES: u64 = 5_256_000;
-
-/// Keys that make the body of a simple detection.
-const SIMPLE_KEYS: [&str; 5] = [
-    "Detection",
-    "AlertTitle",
-    "AlertContext",
-    "GroupBy",
-    "DynamicSeverities",
-];
-
-const DETECTION_KEYS: [&str; 22] = [
-    "AnalysisType",
-    "Filename",
-    "DisplayName",
-    "Description",
-    "Reference",
-    "Runbook",
-    "Severity",
-    "Enabled",
-    "Tags",
-    "Reports",
-    "OutputIds",
-    "SummaryAttributes",
-    "Status",
-    "Tests",
-    "CreatedBy",
-    "CreateAlert",
-    "DedupPeriodMinutes",
-    "Threshold",
-    "InlineFilters",
-    "BaseDetection",
-    "BaseVersion",
-    "Notes",
-];
 
 /// One YAML file with an `AnalysisType`.
 pub(super) struct Item {
@@ -72,6 +39,11 @@ impl Reader<'_> {
             .get("AnalysisType")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        if let Some(kind) = schema::of(kind) {
+            let mut fields = Fields::new(&item.file, "", &item.map, &mut self.problems);
+            let ignored = fields.only(kind.keys);
+            self.ignore(item, ignored);
+        }
         match kind {
             "rule" => self.detection(item, DetectionKind::Rule),
             "policy" => self.detection(item, DetectionKind::Policy),
@@ -101,21 +73,7 @@ impl Reader<'_> {
         } else {
             "RuleID"
         };
-        let own_keys: &[&str] = match kind {
-            DetectionKind::Rule => &["RuleID", "LogTypes"],
-            DetectionKind::ScheduledRule => &["RuleID", "LogTypes", "ScheduledQueries"],
-            DetectionKind::Policy => &[
-                "PolicyID",
-                "ResourceTypes",
-                "Suppressions",
-                "AutoRemediationID",
-                "AutoRemediationParameters",
-                "ActionDelaySeconds",
-            ],
-        };
         let mut fields = Fields::new(file, "", &item.map, &mut self.problems);
-        fields.only(&[own_keys, &DETECTION_KEYS, &SIMPLE_KEYS].concat());
-
         let id = fields.id(id_key);
         let severity = fields.required_text("Severity", MAX_ID).and_then(|text| {
             match text.parse::<Severity>() {
@@ -132,15 +90,19 @@ impl Reader<'_> {
             "LogTypes"
         };
         let log_types = fields.texts(types_key);
-        if kind == DetectionKind::Rule && log_types.is_empty() {
-            fields.problem("LogTypes", "names no log type, so the rule would never run");
-        }
         let scheduled_queries = fields.texts("ScheduledQueries");
-        if kind == DetectionKind::ScheduledRule && scheduled_queries.is_empty() {
-            fields.problem(
-                "ScheduledQueries",
-                "names no query, so the rule would never run",
-            );
+        // Both kinds of rule may name either: what names queries alone waits for them.
+        if log_types.is_empty() && scheduled_queries.is_empty() {
+            match kind {
+                DetectionKind::Rule => {
+                    fields.problem("LogTypes", "names no log type, so the rule would never run");
+                }
+                DetectionKind::ScheduledRule => fields.problem(
+                    "ScheduledQueries",
+                    "names no query, so the rule would never run",
+                ),
+                DetectionKind::Policy => {}
+            }
         }
         let dedup_minutes = fields
             .unsigned("DedupPeriodMinutes", MAX_DEDUP_MINUTES)
@@ -152,9 +114,9 @@ impl Reader<'_> {
             .max(1);
         let mut tags = fields.texts("Tags");
         tags.sort();
-        let simple: BTreeMap<String, Value> = SIMPLE_KEYS
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), fields.value(key)?.clone())))
+        let simple: BTreeMap<String, Value> = schema::SIMPLE
+            .iter()
+            .filter_map(|key| Some((key.name.to_owned(), fields.value(key.name)?.clone())))
             .collect();
         let inline_filters = fields
             .value("InlineFilters")
@@ -169,8 +131,8 @@ impl Reader<'_> {
                 "exactly one of Filename (Python) and Detection (simple detection) is needed",
             );
         }
-        if has_simple && kind != DetectionKind::Rule {
-            fields.problem("Detection", "only a rule can be a simple detection");
+        if has_simple && kind == DetectionKind::Policy {
+            fields.problem("Detection", "a policy cannot be a simple detection");
         }
         if has_file && !simple.is_empty() && !has_simple {
             let keys: Vec<_> = simple.keys().map(String::as_str).collect();
@@ -193,7 +155,7 @@ impl Reader<'_> {
         let auto_remediation_id = fields.text("AutoRemediationID", MAX_ID);
         let auto_remediation_parameters = fields.parameters("AutoRemediationParameters");
         let test_maps = fields.mappings("Tests");
-        let tests = self.tests(file, kind, test_maps);
+        let tests = self.tests(item, kind, test_maps);
         let source = if has_simple && !has_file {
             Some(Source::Simple(simple))
         } else if has_file {
@@ -211,7 +173,9 @@ impl Reader<'_> {
                     .to_owned(),
             );
         }
-        let unevaluated = (kind == DetectionKind::ScheduledRule).then(|| {
+        let waits_for_queries = kind == DetectionKind::ScheduledRule
+            || !scheduled_queries.is_empty() && log_types.is_empty();
+        let unevaluated = waits_for_queries.then(|| {
             "scheduled queries are not built yet, so a scheduled rule has no rows to look at; its unit tests run"
                 .to_owned()
         });
@@ -252,23 +216,17 @@ impl Reader<'_> {
 
     fn tests(
         &mut self,
-        file: &str,
+        item: &Item,
         kind: DetectionKind,
         maps: Vec<(String, &Map<String, Value>)>,
     ) -> Vec<Test> {
+        let file = item.file.as_str();
         let mut tests = Vec::with_capacity(maps.len());
+        let mut ignored: Vec<(String, &'static str)> = Vec::new();
         for (place, map) in maps {
             let mut fields = Fields::new(file, place, map, &mut self.problems);
-            fields.only(&[
-                "Name",
-                "ExpectedResult",
-                "Log",
-                "Resource",
-                "Mocks",
-                "LogType",
-                "ResourceType",
-                "ExpectedDestinations",
-            ]);
+            let of_test = fields.only(&[schema::TEST]).into_iter();
+            ignored.extend(of_test.map(|(key, reason)| (format!("Tests.{key}"), reason)));
             let input_key = match kind {
                 _ if fields.has("Log") && !fields.has("Resource") => "Log",
                 _ if fields.has("Resource") && !fields.has("Log") => "Resource",
@@ -296,7 +254,7 @@ impl Reader<'_> {
             let mut mocks = Vec::new();
             for (place, map) in fields.mappings("Mocks") {
                 let mut fields = Fields::new(file, place, map, &mut self.problems);
-                fields.only(&["objectName", "returnValue"]);
+                fields.only(&[schema::MOCK]);
                 if let Some(object_name) = fields.required_text("objectName", MAX_ID) {
                     let return_value = fields.value("returnValue").cloned().unwrap_or(Value::Null);
                     mocks.push(Mock {
@@ -314,7 +272,20 @@ impl Reader<'_> {
                 });
             }
         }
+        ignored.sort();
+        ignored.dedup();
+        self.ignore(item, ignored);
         tests
+    }
+
+    /// Notes keys of an item that have no effect, each with the reason.
+    fn ignore(&mut self, item: &Item, keys: Vec<(String, &'static str)>) {
+        let ignored = keys.into_iter().map(|(key, reason)| IgnoredKey {
+            file: item.file.clone(),
+            key,
+            reason: reason.to_owned(),
+        });
+        self.pack.ignored_keys.extend(ignored);
     }
 
     /// The Python file that `Filename` names, relative to the YAML file.
@@ -346,14 +317,6 @@ impl Reader<'_> {
 
     fn global(&mut self, item: &Item) {
         let mut fields = Fields::new(&item.file, "", &item.map, &mut self.problems);
-        fields.only(&[
-            "AnalysisType",
-            "GlobalID",
-            "Filename",
-            "Description",
-            "Tags",
-            "CreatedBy",
-        ]);
         let id = fields.id("GlobalID");
         let description = fields.text("Description", MAX_TEXT).unwrap_or_default();
         if let Some(reason) = id.as_deref().and_then(check::unfit_module_name) {
@@ -391,6 +354,7 @@ impl Reader<'_> {
         if let Some(id) = id {
             self.pack.packs.push(PackDefinition {
                 id,
+                file: item.file.clone(),
                 display_name,
                 description,
                 ids,

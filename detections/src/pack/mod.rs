@@ -5,11 +5,17 @@
 //! [`Detection::unevaluated`], [`Detection::limitations`] or [`Pack::unevaluated`].
 
 mod check;
+mod difference;
 mod fields;
 mod files;
+mod inspect;
 mod items;
 mod models;
+mod module;
+mod nearest;
 mod read;
+mod schema;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -17,10 +23,14 @@ mod yaml;
 
 use std::path::Path;
 
+pub use difference::{ChangedItem, Difference, Named};
 pub use files::Limits;
+pub use inspect::{Findings, inspect, missing_ids, unknown_log_types};
+pub use nearest::nearest;
+pub use sources::Sources;
 pub use types::{
-    DataModel, Detection, DetectionKind, Global, ItemKind, Mapping, MappingTarget, Mock, Pack,
-    PackDefinition, Problem, Severity, Source, Test, UnevaluatedItem, UnknownSeverity,
+    DataModel, Detection, DetectionKind, Global, IgnoredKey, ItemKind, Mapping, MappingTarget,
+    Mock, Pack, PackDefinition, Problem, Severity, Source, Test, UnevaluatedItem, UnknownSeverity,
 };
 
 impl Pack {

@@ -2,22 +2,12 @@
 
 use super::fields::{Fields, MAX_ENTRIES, MAX_ID};
 use super::items::{Item, Reader};
+use super::schema;
 use super::types::{DataModel, Mapping, MappingTarget};
 
 impl Reader<'_> {
     pub(super) fn data_model(&mut self, item: &Item) {
         let mut fields = Fields::new(&item.file, "", &item.map, &mut self.problems);
-        fields.only(&[
-            "AnalysisType",
-            "DataModelID",
-            "DisplayName",
-            "Description",
-            "Enabled",
-            "Filename",
-            "LogTypes",
-            "Mappings",
-            "CreatedBy",
-        ]);
         let id = fields.id("DataModelID");
         let display_name = fields.text("DisplayName", MAX_ID);
         let enabled = fields.boolean("Enabled").unwrap_or(true);
@@ -39,7 +29,7 @@ impl Reader<'_> {
         let mut mappings = Vec::with_capacity(maps.len());
         for (place, map) in maps {
             let mut fields = Fields::new(&item.file, place, map, &mut self.problems);
-            fields.only(&["Name", "Path", "Method"]);
+            fields.only(&[schema::MAPPING]);
             let name = fields.required_text("Name", MAX_ID);
             let target = match (fields.text("Path", MAX_ID), fields.text("Method", MAX_ID)) {
                 (Some(path), None) => Some(MappingTarget::Path(path)),
@@ -60,11 +50,8 @@ impl Reader<'_> {
                 mappings.push(Mapping { name, target });
             }
         }
-        let body = if has_file {
-            self.body(item).map(|(_, text)| text)
-        } else {
-            None
-        };
+        let body = if has_file { self.body(item) } else { None };
+        let (text_file, text) = body.unzip();
         if let (Some(id), Some(log_type)) = (id, log_types.into_iter().next()) {
             self.pack.data_models.push(DataModel {
                 id,
@@ -73,7 +60,8 @@ impl Reader<'_> {
                 enabled,
                 log_type,
                 mappings,
-                text: body,
+                text_file,
+                text,
             });
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
         pack.data_models.append(&mut alone.data_models);
         pack.packs.append(&mut alone.packs);
         pack.unevaluated.append(&mut alone.unevaluated);
+        pack.ignored_keys.append(&mut alone.ignored_keys);
     }
     pack.detections.sort_by(|a, b| a.id.cmp(&b.id));
     pack.globals.sort_by(|a, b| a.id.cmp(&b.id));
@@ -49,6 +50,7 @@ pub(crate) fn pack(files: &Files) -> Result<Pack, Vec<Problem>> {
     pack.packs.sort_by(|a, b| a.id.cmp(&b.id));
     pack.unevaluated
         .sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+    pack.ignored_keys.sort();
     check::whole(&pack, &mut problems);
     if problems.is_empty() && no_items {
         problems.push(Problem {
@@ -104,7 +106,11 @@ fn content_hash(content: &impl Serialize) -> String {
         .collect()
 }
 
-fn items(files: &Files, ignored: &mut Vec<String>, problems: &mut Vec<Problem>) -> Vec<Item> {
+pub(super) fn items(
+    files: &Files,
+    ignored: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Item> {
     let mut items = Vec::new();
     let mut documents = Vec::new();
     for (path, text) in &files.texts {

@@ -274,3 +274,71 @@ fn the_public_pack_is_read() {
     }
     assert!(count(DetectionKind::Rule) > 800);
 }
+
+/// What panther_analysis_tool 1.11.1 accepts, one item with every key of its schema for each kind.
+const EVERY_KEY: [&str; 11] = [
+    "AnalysisType: rule\nEnabled: true\nFilename: r.py\nRuleID: R\nLogTypes: [AWS.CloudTrail]\nSeverity: Info\nDescription: d\nDedupPeriodMinutes: 5\nInlineFilters: [{All: []}]\nDisplayName: n\nOnlyUseBaseRiskScore: true\nOutputIds: [o]\nCreatedBy: me\nReference: r\nRunbook: r\nStatus: s\nSummaryAttributes: [a]\nThreshold: 2\nTags: [t]\nReports: {CIS: [1.1]}\nTests: [{Name: t, LogType: T, ExpectedResult: true, ExpectedDestinations: [d], Log: {}, Mocks: [{objectName: x, returnValue: true}]}]\nCreateAlert: false\nBaseVersion: 3\n",
+    "AnalysisType: rule\nEnabled: true\nRuleID: Simple\nLogTypes: [T]\nSeverity: Info\nDetection: []\nAlertTitle: t\nAlertContext: []\nGroupBy: []\nDynamicSeverities: []\n",
+    "AnalysisType: rule\nRuleID: Derived\nBaseDetection: R\nEnabled: false\nSeverity: Low\nOnlyUseBaseRiskScore: false\nReference: r\nTests: []\nBaseVersion: 1\n",
+    "AnalysisType: scheduled_rule\nEnabled: true\nDetection: []\nRuleID: S\nScheduledQueries: [Q]\nSeverity: Info\nOnlyUseBaseRiskScore: true\n",
+    "AnalysisType: policy\nEnabled: true\nFilename: p.py\nPolicyID: P\nResourceTypes: [AWS.S3.Bucket]\nSeverity: High\nActionDelaySeconds: 3\nAutoRemediationID: a\nAutoRemediationParameters: {A: {B: [1]}}\nDescription: d\nDisplayName: n\nOnlyUseBaseRiskScore: true\nOutputIds: [o]\nCreatedBy: me\nReference: r\nRunbook: r\nStatus: s\nSuppressions: [x]\nTags: [t]\nReports: {CIS: ['1']}\nTests: [{Name: t, ResourceType: T, ExpectedResult: true, Resource: {}, Mocks: []}]\nBaseVersion: 3\n",
+    "AnalysisType: global\nFilename: g.py\nGlobalID: g\nDescription: d\nTags: [t]\nBaseVersion: 3\n",
+    "AnalysisType: datamodel\nDataModelID: D\nEnabled: true\nLogTypes: [T]\nMappings: [{Name: a, Path: b}]\nDisplayName: n\nFilename: g.py\nBaseVersion: 3\n",
+    "AnalysisType: correlation_rule\nRuleID: C\nEnabled: true\nDetection: []\nSeverity: Info\nDescription: d\nDisplayName: n\nOnlyUseBaseRiskScore: true\nOutputIds: [o]\nCreatedBy: me\nReference: r\nRunbook: r\nStatus: s\nSummaryAttributes: [a]\nTags: [t]\nReports: {}\nCreateAlert: true\nTests: []\nBaseVersion: 3\n",
+    "AnalysisType: scheduled_query\nQueryName: Q\nEnabled: true\nQuery: q\nAthenaQuery: q\nSnowflakeQuery: q\nDatabricksQuery: q\nSchedule: {RateMinutes: 5, TimeoutMinutes: 1}\nDescription: d\nTags: [t]\nLookback: true\nLookbackWindowSeconds: 3\nEmailConfig: {Recipients: [a]}\nBaseVersion: 3\n",
+    "AnalysisType: lookup_table\nLookupName: L\nEnabled: true\nFilename: l.csv\nRefresh: {ObjectPath: p}\nSchema: s\nLogTypeMap: {PrimaryKey: k}\nQuery: q\nAthenaQuery: q\nSnowflakeQuery: q\nDatabricksQuery: q\nIndicators: []\nValidations: []\nDescription: d\nReference: r\nBaseVersion: 3\n",
+    "AnalysisType: scheduled_prompt\nPromptName: p\nDisplayName: n\nPromptText: t\nRunAsUser: me\nSchedule: {RateMinutes: 5, TimeoutMinutes: 1}\nDescription: d\nOutputLength: small\nEnabled: true\nPrivate: false\n",
+];
+
+fn with_every_key() -> Result<Pack, Vec<Problem>> {
+    let names: Vec<String> = (0..EVERY_KEY.len()).map(|n| format!("{n}.yml")).collect();
+    let mut files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(EVERY_KEY).collect();
+    let saved = "AnalysisType: saved_query\nQueryName: V\nQuery: q\nDescription: d\nTags: [t]\nLookback: true\nLookbackWindowSeconds: 3\nBaseVersion: 3\n";
+    let definition = "AnalysisType: pack\nPackID: K\nPackDefinition: {IDs: [R]}\nDescription: d\nDisplayName: n\n";
+    files.extend([
+        ("saved.yml", saved),
+        ("pack.yml", definition),
+        ("r.py", BODY),
+        ("p.py", "def policy(resource):\n    return True\n"),
+        ("g.py", ""),
+    ]);
+    read(&files)
+}
+
+#[test]
+fn every_key_of_the_tool_of_the_field_is_accepted() {
+    with_every_key().unwrap();
+}
+
+#[test]
+fn a_key_without_effect_is_listed_with_its_file_and_reason() {
+    let pack = with("OnlyUseBaseRiskScore: true\nCreatedBy: ~\n").unwrap();
+    let [ignored] = pack.ignored_keys.as_slice() else {
+        panic!("{:?}", pack.ignored_keys);
+    };
+    assert_eq!(ignored.key, "OnlyUseBaseRiskScore");
+    assert_eq!(ignored.file, "rules/my_rule.yml");
+    assert!(ignored.reason.contains("risk score"), "{ignored:?}");
+    // What has no effect changes no version.
+    assert_eq!(pack.version, with("").unwrap().version);
+    // A typing error stays one.
+    assert_eq!(
+        problems("OnlyUseBaseRiskScores: true\n"),
+        ["OnlyUseBaseRiskScores: unknown key; did you mean OnlyUseBaseRiskScore?"]
+    );
+    let every = with_every_key().unwrap();
+    for key in ["Tests.ExpectedDestinations", "Suppressions", "BaseVersion"] {
+        let found = every.ignored_keys.iter().any(|ignored| ignored.key == key);
+        assert!(found, "{key}");
+    }
+}
+
+#[test]
+fn the_documentation_lists_the_keys_without_effect() {
+    let table = super::schema::ignored_table();
+    let page = include_str!("../../../docs/detections.md");
+    assert!(
+        page.contains(&table),
+        "docs/detections.md should hold this table:\n{table}"
+    );
+}

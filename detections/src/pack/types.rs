@@ -24,6 +24,20 @@ pub struct Pack {
     pub unevaluated: Vec<UnevaluatedItem>,
     /// YAML files with no `AnalysisType`, which are therefore no part of the pack.
     pub ignored_files: Vec<String>,
+    /// Keys that were accepted and have no effect, by file.
+    #[serde(default)]
+    pub ignored_keys: Vec<IgnoredKey>,
+}
+
+/// A key of a YAML file that was accepted and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IgnoredKey {
+    /// The YAML file.
+    pub file: String,
+    /// The key.
+    pub key: String,
+    /// Why it has no effect.
+    pub reason: String,
 }
 
 /// What a detection looks at and when it runs.
@@ -246,6 +260,9 @@ pub struct DataModel {
     pub log_type: String,
     /// Common name to place.
     pub mappings: Vec<Mapping>,
+    /// The Python file of `text` in the pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_file: Option<String>,
     /// Python text with the methods that mappings name.
     pub text: Option<String>,
 }
@@ -275,6 +292,9 @@ pub enum MappingTarget {
 pub struct PackDefinition {
     /// `PackID`.
     pub id: String,
+    /// The YAML file it was read from.
+    #[serde(default)]
+    pub file: String,
     /// `DisplayName`.
     pub display_name: Option<String>,
     /// `Description`, empty if absent.

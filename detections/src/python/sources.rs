@@ -14,6 +14,7 @@ sources![
     "_panther_aws.py",
     "_panther_conditions.py",
     "_panther_detection.py",
+    "_panther_errors.py",
     "_panther_explain.py",
     "_panther_filter.py",
     "_panther_guard.py",

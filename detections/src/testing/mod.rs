@@ -17,7 +17,7 @@ pub use changed::Changes;
 pub use filter::{Filter, FilterError};
 pub use interpreters::Interpreters;
 pub use kept::Kept;
-pub use report::{DetectionReport, Report, Summary, TestReport};
+pub use report::{Detail, DetectionReport, Failed, Report, Shown, Summary, TestReport};
 pub use trial::{Differing, Trial, trial, trials};
 
 use crate::engine::{Engine, EngineFault, Interpreter, RuleError, Tested};

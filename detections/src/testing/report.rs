@@ -113,12 +113,67 @@ fn mark(passed: bool) -> &'static str {
     if passed { "PASS" } else { "FAIL" }
 }
 
-/// For people: a heading per detection, a line per test and function, then the summary and what failed.
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for detection in &self.detections {
-            detection.write(f)?;
+/// How much of a report is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// What failed, and the summary.
+    Failures,
+    /// What failed, then what printed something, then the summary.
+    #[default]
+    Short,
+    /// What failed, then every other detection, then the summary.
+    All,
+}
+
+/// A report as text for people, at some [`Detail`]: failures first, the summary last.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'r> {
+    report: &'r Report,
+    detail: Detail,
+}
+
+impl Report {
+    /// The report as text.
+    #[must_use]
+    pub fn shown(&self, detail: Detail) -> Shown<'_> {
+        Shown {
+            report: self,
+            detail,
         }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        for (helper, error) in &report.broken_helpers {
+            writeln!(
+                f,
+                "{helper}\n\t[FAIL] did not load: {}: {}\n",
+                error.kind, error.message
+            )?;
+        }
+        let (passed, failed): (Vec<_>, Vec<_>) =
+            report.detections.iter().partition(|of| of.passed());
+        for detection in failed {
+            detection.write(f, self.detail)?;
+        }
+        for detection in passed {
+            let shown = match self.detail {
+                Detail::Failures => false,
+                Detail::Short => detection.printed(),
+                Detail::All => true,
+            };
+            if shown {
+                detection.write(f, self.detail)?;
+            }
+        }
+        report.write_summary(f)
+    }
+}
+
+impl Report {
+    fn write_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let summary = self.summary();
         writeln!(f, "--------------------------")?;
         writeln!(f, "Test Summary")?;
@@ -132,6 +187,13 @@ impl fmt::Display for Report {
             "\tTests: {} passed, {} failed",
             summary.tests_passed, summary.tests_failed
         )?;
+        if !self.broken_helpers.is_empty() {
+            writeln!(
+                f,
+                "\tDid not load: {} globals and data models",
+                self.broken_helpers.len()
+            )?;
+        }
         if self.unchanged > 0 {
             writeln!(
                 f,
@@ -146,31 +208,50 @@ impl fmt::Display for Report {
                 self.unevaluated.len()
             )?;
         }
-        if !self.passed() {
-            writeln!(f, "--------------------------")?;
-            writeln!(f, "Failed")?;
-            for (helper, error) in &self.broken_helpers {
-                writeln!(
-                    f,
-                    "\t{helper}\n\t\tdid not load: {}: {}",
-                    error.kind, error.message
-                )?;
-            }
-            for detection in self
-                .detections
-                .iter()
-                .filter(|detection| !detection.passed())
-            {
-                detection.write_failures(f)?;
-            }
-        }
         Ok(())
+    }
+
+    /// Why each detection and helper failed, one line each: name, file, reason.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failed> {
+        let helpers = self.broken_helpers.iter().map(|(helper, error)| Failed {
+            id: helper.clone(),
+            file: String::new(),
+            reason: format!("does not load: {}: {}", error.kind, error.message),
+        });
+        let detections = self.detections.iter().filter(|of| !of.passed());
+        let detections = detections.flat_map(|detection| {
+            detection.failures().into_iter().map(|reason| Failed {
+                id: detection.id.clone(),
+                file: detection.file.clone(),
+                reason,
+            })
+        });
+        helpers.chain(detections).collect()
     }
 }
 
+/// One reason for which a pack's tests are not passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The detection; or the sort and id of a helper.
+    pub id: String,
+    /// Its YAML file; empty for a helper.
+    pub file: String,
+    /// What failed.
+    pub reason: String,
+}
+
 impl DetectionReport {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.id)?;
+    fn printed(&self) -> bool {
+        self.tests
+            .iter()
+            .any(|test| !test.tested.printed.is_empty())
+    }
+
+    /// At [`Detail::All`] every test; else those that failed, and, where it asks for them, those that printed something.
+    fn write(&self, f: &mut fmt::Formatter<'_>, detail: Detail) -> fmt::Result {
+        writeln!(f, "{} ({})", self.id, self.file)?;
         if let Some(error) = &self.load_error {
             writeln!(
                 f,
@@ -181,30 +262,36 @@ impl DetectionReport {
         if let Some(lacking) = &self.lacking {
             writeln!(f, "\t[FAIL] {lacking}")?;
         }
-        for remark in &self.remarks {
-            writeln!(f, "\t[NOTE] {remark}")?;
-        }
-        if self.tests.is_empty() {
-            writeln!(f, "\tno tests")?;
+        if detail == Detail::All {
+            for remark in &self.remarks {
+                writeln!(f, "\t[NOTE] {remark}")?;
+            }
+            if self.tests.is_empty() {
+                writeln!(f, "\tno tests")?;
+            }
         }
         for test in &self.tests {
-            test.write(f, self.kind)?;
+            let shown = match detail {
+                // What did not load fails each of its tests for the reason that stands above.
+                _ if self.load_error.is_some() => false,
+                Detail::All => true,
+                Detail::Short => !test.passed || !test.tested.printed.is_empty(),
+                Detail::Failures => !test.passed,
+            };
+            if shown {
+                test.write(f, self.kind)?;
+            }
         }
         writeln!(f)
     }
 
-    fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\t{} ({})", self.id, self.file)?;
+    fn failures(&self) -> Vec<String> {
         if let Some(error) = &self.load_error {
-            return writeln!(f, "\t\tdid not load: {}: {}", error.kind, error.message);
+            return vec![format!("does not load: {}: {}", error.kind, error.message)];
         }
-        if let Some(lacking) = &self.lacking {
-            writeln!(f, "\t\t{lacking}")?;
-        }
-        for test in self.tests.iter().filter(|test| !test.passed) {
-            writeln!(f, "\t\t{}: {}", test.tested.name, test.reason())?;
-        }
-        Ok(())
+        let failed = self.tests.iter().filter(|test| !test.passed);
+        let tests = failed.map(|test| format!("test {}: {}", test.tested.name, test.reason()));
+        self.lacking.iter().cloned().chain(tests).collect()
     }
 }
 
@@ -251,7 +338,12 @@ impl TestReport {
         let as_expected = self.tested.error.is_none() && self.tested.output == Some(self.expected);
         let output = match &self.tested.error {
             Some(error) => format!("{}: {}", error.kind, error.message),
-            None => shown_output(self.tested.output),
+            None if as_expected => shown_output(self.tested.output),
+            None => format!(
+                "expected {}, got {}",
+                self.expected,
+                shown_output(self.tested.output)
+            ),
         };
         writeln!(f, "\t\t[{}] [{function}] {output}", mark(as_expected))?;
         // What the other functions give matters only for an event that the detection takes.
@@ -265,6 +357,12 @@ impl TestReport {
                     (None, Value::String(text)) => writeln!(f, "\t\t[PASS] [{name}] {text}")?,
                     (None, other) => writeln!(f, "\t\t[PASS] [{name}] {other}")?,
                 }
+            }
+        }
+        if !self.tested.printed.is_empty() {
+            writeln!(f, "\t\tprinted:")?;
+            for line in self.tested.printed.lines() {
+                writeln!(f, "\t\t\t{line}")?;
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ async fn the_public_packs_tests_pass() {
     )
     .await
     .unwrap();
-    let text = report.to_string();
+    let text = report.shown(testing::Detail::All).to_string();
     let summary = report.summary();
     println!("{}", &text[text.find("--------").unwrap_or(0)..]);
     println!(

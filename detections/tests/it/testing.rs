@@ -1,6 +1,6 @@
 //! The unit tests of a pack.
 
-use panther_detections::testing::{self, Interpreters, Kept, Options};
+use panther_detections::testing::{self, Detail, Interpreters, Kept, Options};
 
 use crate::support::{Files, now, settings};
 
@@ -57,17 +57,60 @@ async fn a_test_passes_if_the_rule_says_what_it_expects_and_nothing_fails() {
         ),
         (5, 5, 1, 4)
     );
-    let shown = report.to_string();
+    let shown = report.shown(Detail::All).to_string();
     for line in [
-        "good\n\t[PASS] it matches\n\t\t[PASS] [rule] true\n",
+        "good (good.yml)\n\t[PASS] it matches\n\t\t[PASS] [rule] true\n",
         "\t\t[PASS] [title] a title\n",
-        "wrong (wrong.yml)\n\t\tit matches: expected true, got false\n",
+        "wrong (wrong.yml)\n\t[FAIL] it matches\n\t\t[FAIL] [rule] expected true, got false\n",
         "Tests: 5 passed, 5 failed",
-        "did not load: SyntaxError",
+        "did not load: SyntaxError: '(' was never closed: broken.py, line 1, column 9",
         "WorkerDied",
     ] {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
     }
+    // Failures stand before what passed, the summary behind all.
+    let at = |text: &str| shown.find(text).unwrap();
+    assert!(at("wrong (") < at("good (") && at("good (") < at("Test Summary"));
+    let failures: Vec<(String, String)> = report
+        .failures()
+        .into_iter()
+        .map(|failed| (failed.id, failed.reason))
+        .collect();
+    let of = |id: &str| &failures.iter().find(|(of, _)| of == id).unwrap().1;
+    assert_eq!(failures.len(), 4, "{failures:?}");
+    assert_eq!(of("wrong"), "test it matches: expected true, got false");
+    assert!(of("broken").starts_with("does not load: SyntaxError"));
+    let short = report.shown(Detail::Failures).to_string();
+    assert!(
+        !short.contains("good (") && !short.contains("[PASS] it does not match"),
+        "{short}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_rule_prints_is_shown_under_its_test() {
+    let files = Files::default()
+        .rule_with(
+            "prints",
+            TESTS,
+            "def rule(event):\n    print('n is', event['n'])\n    return event['n'] == 1\n",
+        )
+        .rule_with(
+            "quiet",
+            TESTS,
+            "def rule(event):\n    return event['n'] == 1\n",
+        );
+    let report = report(&files, &Options::default()).await;
+    assert!(report.passed(), "{}", report.shown(Detail::All));
+    let printed: Vec<&str> = report.detections[0]
+        .tests
+        .iter()
+        .map(|test| test.tested.printed.as_str())
+        .collect();
+    assert_eq!(printed, ["n is 1\n", "n is 2\n"]);
+    let short = report.shown(Detail::Short).to_string();
+    assert!(short.contains("[PASS] it matches\n\t\t[PASS] [rule] true\n\t\t[PASS] [dedup] defaultDedupString:prints\n\t\tprinted:\n\t\t\tn is 1\n"), "{short}");
+    assert!(!short.contains("quiet"), "{short}");
 }
 
 #[tokio::test]
@@ -90,7 +133,7 @@ Tests:
         .file("model.yml", "AnalysisType: datamodel\nDataModelID: M\nLogTypes: [T]\nMappings: [{Name: user, Path: name}]\n")
         .rule_with("mocks", tests, "def lookup():\n    return 'nobody'\ndef rule(event):\n    return event.udm('user') == lookup()\n");
     let report = report(&files, &Options::default()).await;
-    assert!(report.passed(), "{report}");
+    assert!(report.passed(), "{}", report.shown(Detail::All));
 }
 
 #[tokio::test]

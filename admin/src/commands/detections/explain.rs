@@ -163,18 +163,25 @@ fn text(detection: &Detection, explanation: &Explanation, look: &Look) -> String
     }
     text.push_str("\nstep by step\n");
     for step in &explanation.steps {
-        let word = if step.kind == "return" {
-            "return "
-        } else {
-            "if "
+        let (word, arrow) = match step.kind.as_str() {
+            "return" => ("return ", "->"),
+            "test" => ("if ", "->"),
+            "raise" => ("", "raises"),
+            _ => ("", "->"),
         };
         text.push_str(&format!(
-            "  line {:>4}  {word}{} -> {}\n",
+            "  line {:>4}  {word}{} {arrow} {}\n",
             step.line,
             clean(&step.code),
             clean(&step.value)
         ));
         text.push_str(&operands(&step.operands, "               "));
+    }
+    if !explanation.printed.is_empty() {
+        text.push_str("\nprinted\n");
+        for line in explanation.printed.lines() {
+            text.push_str(&format!("  {}\n", clean(line)));
+        }
     }
     text
 }

@@ -29,6 +29,9 @@ pub(crate) struct List {
     /// Of this type; several by commas
     #[arg(long = "type", value_enum, ignore_case = true, value_delimiter = ',')]
     types: Vec<Type>,
+    /// In this state; several by commas
+    #[arg(long = "state", value_enum, ignore_case = true, value_delimiter = ',')]
+    states: Vec<State>,
     /// Only those that are enabled
     #[arg(long, conflicts_with = "disabled")]
     enabled: bool,
@@ -45,6 +48,33 @@ enum Type {
     Policy,
     #[value(name = "SCHEDULED_RULE")]
     ScheduledRule,
+    #[value(name = "CORRELATION_RULE")]
+    CorrelationRule,
+}
+
+/// Whether a detection runs, and if not why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// It looks at the events of a source
+    Live,
+    /// The same, evaluated by Python alone
+    Python,
+    /// It runs, and a part of it is not evaluated
+    PartlyEvaluated,
+    /// Its pack disables it
+    Disabled,
+    /// An operator stopped it
+    Off,
+    /// It was stopped because it kept failing, or by an operator
+    Suspended,
+    /// Its code does not load
+    DoesNotLoad,
+    /// This version does not evaluate what it is
+    NotEvaluated,
+    /// No log type that it names is known
+    NoLogType,
+    /// No source sends a log type that it names
+    NoSource,
 }
 
 /// `detections show`.
@@ -71,6 +101,7 @@ impl List {
             "severity": names(&self.severity),
             "logTypes": self.log_types,
             "analysisTypes": names(&self.types),
+            "states": names(&self.states),
             "enabled": (self.enabled || self.disabled).then_some(self.enabled),
         }));
         let answer = pages(context, &filters).await?;
@@ -92,6 +123,17 @@ impl List {
             .show(&answer, |look| table(detections, look))?;
         Ok(Exit::Fine)
     }
+}
+
+/// How many detections have each state, in one line: `states: 12 live, 3 no-source`.
+pub(crate) fn states(counts: &Value) -> String {
+    let counts: Vec<String> = counts
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(state, count)| format!("{} {}", plain(count), one_line(state)))
+        .collect();
+    counts.join(", ")
 }
 
 /// All pages as one answer.
@@ -119,13 +161,11 @@ async fn pages(context: &Context, filters: &Value) -> Result<Answer, Failure> {
 }
 
 fn state(detection: &Value) -> Cell {
-    if detection["enabled"] == false {
-        return Cell::toned(Tone::Dim, "disabled");
-    }
     let state = detection.text("state");
     let tone = match state.as_str() {
-        "live" => Tone::Good,
-        "suspended" => Tone::Bad,
+        "live" | "python" => Tone::Good,
+        "suspended" | "does-not-load" => Tone::Bad,
+        "no-log-type" | "no-source" | "partly-evaluated" => Tone::Warning,
         _ => Tone::Dim,
     };
     Cell::toned(tone, state)
@@ -138,21 +178,13 @@ fn table(detections: &[Value], look: &Look) -> String {
             none if none.is_empty() => detection.text("resourceTypes"),
             log_types => log_types,
         };
-        let note = [
-            ("does not load: ", "loadError"),
-            ("not evaluated: ", "unevaluated"),
-        ]
-        .iter()
-        .find(|(_, key)| detection.has(key))
-        .map(|(what, key)| format!("{what}{}", detection.text(key)))
-        .unwrap_or_default();
         grid.row([
             detection.text("id").into(),
             detection.text("type").into(),
             detection.text("severity").into(),
             state(detection),
             short(&targets, 60).into(),
-            short(&note, 120).into(),
+            short(&detection.text("stateReason"), 120).into(),
         ]);
     }
     grid.render(look)
@@ -276,15 +308,15 @@ mod tests {
     fn a_list_says_what_does_not_run() {
         let detections = [
             json!({"id": "A", "type": "RULE", "severity": "HIGH", "enabled": true, "state": "live", "logTypes": ["T"]}),
-            json!({"id": "B", "type": "RULE", "severity": "LOW", "enabled": false, "state": "live", "logTypes": ["T"], "unevaluated": "uses unique"}),
-            json!({"id": "C", "type": "POLICY", "severity": "LOW", "enabled": true, "state": "suspended", "logTypes": [], "resourceTypes": ["R"], "loadError": "SyntaxError"}),
+            json!({"id": "B", "type": "RULE", "severity": "LOW", "enabled": false, "state": "disabled", "logTypes": ["T"]}),
+            json!({"id": "C", "type": "POLICY", "severity": "LOW", "enabled": true, "state": "does-not-load", "logTypes": [], "resourceTypes": ["R"], "stateReason": "SyntaxError"}),
         ];
         assert_eq!(
             table(&detections, &Look::plain_at(0)),
-            "ID  TYPE    SEVERITY  STATE      FOR  NOTE\n\
-             A   RULE    HIGH      live       T\n\
-             B   RULE    LOW       disabled   T    not evaluated: uses unique\n\
-             C   POLICY  LOW       suspended  R    does not load: SyntaxError\n"
+            "ID  TYPE    SEVERITY  STATE          FOR  NOTE\n\
+             A   RULE    HIGH      live           T\n\
+             B   RULE    LOW       disabled       T\n\
+             C   POLICY  LOW       does-not-load  R    SyntaxError\n"
         );
     }
 

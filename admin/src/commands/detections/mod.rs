@@ -1,6 +1,7 @@
 //! detections: from a folder of rules on one's own machine to the pack that is live.
 
 mod archive;
+mod check;
 mod compare;
 mod explain;
 mod live;
@@ -8,16 +9,20 @@ mod problems;
 mod profile;
 mod test;
 mod upload;
+mod versions;
 
+pub(crate) use live::states;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use panther_detections::pack::Pack;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::{
-    answer::Answer,
+    answer::Fields,
     failure::{Exit, Failure},
     output::{clean, counted},
 };
@@ -29,8 +34,10 @@ pub(crate) enum Detections {
     ///
     /// Exit codes: 0 all passed, 1 some failed, 2 a file is no valid detection, 3 Python cannot be run.
     Test(test::Test),
-    /// Check a pack's files without running anything, without a server
-    Check(Check),
+    /// Check a pack without running it, without a server: its files, Python, modules, ids, conditions and log types
+    ///
+    /// Exit codes: 0 nothing is wrong, 2 something is.
+    Check(check::Check),
     /// Evaluate each rule in Rust and in Python, over the events of its tests and many that are made of them, without a server
     ///
     /// Exit codes: 0 they agree, 1 they do not of some rule, 2 a file is no valid detection, 3 Python cannot be run.
@@ -39,8 +46,18 @@ pub(crate) enum Detections {
     Profile(profile::Profile),
     /// Why a rule says what it says of an event, condition by condition, without a server
     Explain(explain::Explain),
-    /// Make a pack live: a folder, or a zip of one
+    /// Make a pack live: a folder, or a zip of one. It is checked, loaded and tested first; deletions are asked about
+    ///
+    /// Exit codes: 0 it is live, 2 it was refused.
     Upload(upload::Upload),
+    /// The versions that were live: the last 50
+    History(versions::History),
+    /// What differs between two versions
+    Diff(versions::Diff),
+    /// Make an earlier version live again
+    Rollback(upload::Rollback),
+    /// Write the files of a version into a new folder
+    Download(versions::Download),
     /// The detections that are live
     List(live::List),
     /// One detection, its code and tests, and how it fares
@@ -49,13 +66,6 @@ pub(crate) enum Detections {
     Suspend(live::Name),
     /// Let a suspended detection run again
     Resume(live::Name),
-}
-
-/// `detections check`.
-#[derive(Debug, Args)]
-pub(crate) struct Check {
-    /// The pack: a folder or a zip
-    pack: PathBuf,
 }
 
 /// Which Python runs detections.
@@ -90,6 +100,10 @@ impl Detections {
             Self::Profile(profile) => profile.run(context).await,
             Self::Explain(explain) => explain.run(context).await,
             Self::Upload(upload) => upload.run(context).await,
+            Self::History(history) => history.run(context).await,
+            Self::Diff(diff) => diff.run(context).await,
+            Self::Rollback(rollback) => rollback.run(context).await,
+            Self::Download(download) => download.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,
             Self::Suspend(name) => name.set(context, "suspended").await,
@@ -116,99 +130,53 @@ async fn read(context: &Context, path: PathBuf) -> Result<Option<Pack>, Failure>
     }
 }
 
-impl Check {
-    async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Some(pack) = read(context, self.pack).await? else {
-            return Ok(Exit::BadInput);
-        };
-        let count = |kind: &str| {
-            pack.detections
-                .iter()
-                .filter(|detection| detection.kind.as_str() == kind)
-                .count()
-        };
-        let not_evaluated: Vec<_> = pack
-            .unevaluated
-            .iter()
-            .map(
-                |item| json!({"id": item.id, "kind": item.kind.to_string(), "reason": item.reason}),
-            )
-            .chain(pack.detections.iter().filter_map(|detection| {
-                let reason = detection.unevaluated.as_ref()?;
-                Some(json!({"id": detection.id, "kind": detection.kind.as_str(), "reason": reason}))
-            }))
-            .collect();
-        let limitations: Vec<_> = pack
-            .detections
-            .iter()
-            .flat_map(|detection| {
-                detection
-                    .limitations
-                    .iter()
-                    .map(move |note| (&detection.id, note))
-            })
-            .collect();
-        let answer = Answer::of(json!({
-            "version": pack.version,
-            "rules": count("RULE"),
-            "policies": count("POLICY"),
-            "scheduledRules": count("SCHEDULED_RULE"),
-            "globals": pack.globals.len(),
-            "dataModels": pack.data_models.len(),
-            "packs": pack.packs.len(),
-            "tests": pack.detections.iter().map(|detection| detection.tests.len()).sum::<usize>(),
-            "unevaluated": not_evaluated,
-            "limitations": limitations.iter().map(|(id, note)| json!({"id": id, "note": note})).collect::<Vec<_>>(),
-            "ignoredFiles": pack.ignored_files,
-            "problems": [],
-        }));
-        context.screen.show(&answer, |_| {
-            use crate::answer::Fields;
-            let mut text = format!("pack {} is valid: ", pack.version);
-            let parts: Vec<String> = [
-                ("rules", "rule"),
-                ("policies", "policy"),
-                ("scheduledRules", "scheduled rule"),
-                ("globals", "global"),
-                ("dataModels", "data model"),
-                ("packs", "pack definition"),
-                ("tests", "test"),
-            ]
-            .iter()
-            .filter(|(key, _)| answer.number(key) > 0)
-            .map(|(key, noun)| counted(answer.number(key), noun))
-            .collect();
-            text.push_str(&format!(
-                "{}\n",
-                if parts.is_empty() {
-                    "there is nothing in it".to_owned()
-                } else {
-                    parts.join(", ")
-                }
-            ));
-            for item in answer.items("unevaluated") {
-                text.push_str(&format!(
-                    "not evaluated: {} {}: {}\n",
-                    item.text("kind"),
-                    item.text("id"),
-                    item.text("reason")
-                ));
-            }
-            for (id, note) in &limitations {
-                text.push_str(&format!("note: {id}: {note}\n"));
-            }
-            for file in &pack.ignored_files {
-                text.push_str(&format!("ignored: {file}: has no AnalysisType\n"));
-            }
-            clean(&text)
-        })?;
-        Ok(Exit::Fine)
+/// What is not evaluated, a line for each kind and reason.
+fn not_evaluated(items: &[Value]) -> String {
+    let mut names: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for item in items {
+        let key = (item.text("kind"), item.text("reason"));
+        names.entry(key).or_default().push(item.text("id"));
     }
+    let lines = names.iter().map(|((kind, reason), names)| {
+        let which = match names.as_slice() {
+            [name] => name.clone(),
+            names => format!("{} such items", names.len()),
+        };
+        let kind = kind.to_lowercase().replace('_', " ");
+        clean(&format!("not evaluated: {kind} {which}: {reason}\n"))
+    });
+    lines.collect()
+}
+
+/// A line for each key that has no effect, with the files that hold it.
+fn keys_without_effect(ignored: &[Value]) -> String {
+    let mut files: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for of in ignored {
+        let key = (of.text("key"), of.text("reason"));
+        files.entry(key).or_default().push(of.text("file"));
+    }
+    let lines = files.iter().map(|((key, reason), files)| {
+        let where_it_is = match files.as_slice() {
+            [file] => file.clone(),
+            files => counted(files.len() as i64, "file"),
+        };
+        format!("no effect: {key} in {where_it_is}: {reason}\n")
+    });
+    lines.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_without_effect_is_one_line_however_many_files_hold_it() {
+        let of = |file: &str, key: &str| json!({"file": file, "key": key, "reason": "why"});
+        assert_eq!(
+            keys_without_effect(&[of("a.yml", "A"), of("b.yml", "B"), of("c.yml", "B")]),
+            "no effect: A in a.yml: why\nno effect: B in 2 files: why\n"
+        );
+    }
 
     #[test]
     fn a_path_to_python_is_taken_from_where_the_command_was_given() {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Shows problems: to standard error for people; with `--json` as `{"problems": [...]}` on standard output.
 pub(super) fn show(context: &Context, problems: Vec<Value>, what: &str) -> Result<(), Failure> {
-    context.screen.note(&in_words(&problems, what));
+    show_to_people(context, &problems, what);
     if context.screen.json() {
         context
             .screen
@@ -22,6 +22,11 @@ pub(super) fn show(context: &Context, problems: Vec<Value>, what: &str) -> Resul
             })?;
     }
     Ok(())
+}
+
+/// Shows problems to standard error, where an answer of its own goes to standard output.
+pub(super) fn show_to_people(context: &Context, problems: &[Value], what: &str) {
+    context.screen.note(&in_words(problems, what));
 }
 
 fn in_words(problems: &[Value], what: &str) -> String {

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use panther_detections::{
     engine::{EngineFault, EngineSettings},
-    testing::{self, Filter, Interpreters, Kept, Options},
+    testing::{self, Detail, Filter, Interpreters, Kept, Options},
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,9 @@ use crate::{
     failure::{Exit, Failure},
     output::{Look, Tone, clean},
 };
+
+/// Detections up to which all of a report is shown: whoever tests one rule wants to see what it gives.
+const SHOWN_WHOLE: usize = 5;
 
 /// `detections test`.
 #[derive(Debug, Args)]
@@ -34,6 +37,12 @@ pub(crate) struct Test {
     /// Leave out detections that are not enabled
     #[arg(long)]
     skip_disabled: bool,
+    /// Show every detection with what each function gave, after what failed
+    #[arg(long, conflicts_with = "failures_only")]
+    all: bool,
+    /// Show what failed alone, and not what rules printed
+    #[arg(long)]
+    failures_only: bool,
     /// Run all, also what passed before and has not changed since
     #[arg(long)]
     fresh: bool,
@@ -66,6 +75,7 @@ impl Test {
             _ => 1,
         };
         let filtered = !self.filter.is_empty();
+        let (all, failures_only) = (self.all, self.failures_only);
         let options = Options {
             filters: self.filter,
             minimum_tests: self.minimum_tests,
@@ -111,9 +121,15 @@ impl Test {
                 "report": *report,
             })
         };
-        let shown = context
-            .screen
-            .show_made(as_json, |look| marked(&report.to_string(), look));
+        let shown = context.screen.show_made(as_json, |look| {
+            let few = report.detections.len() <= SHOWN_WHOLE;
+            let detail = match () {
+                () if failures_only => Detail::Failures,
+                () if all || few => Detail::All,
+                () => Detail::Short,
+            };
+            marked(&report.shown(detail).to_string(), look)
+        });
         if let Some(keeping) = keeping
             && let Err(error) = keeping.await.map_err(|error| error.to_string()).flatten()
         {

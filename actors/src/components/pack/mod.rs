@@ -3,6 +3,11 @@
 //! One row points to the live version; its content is an object. What operators or the engine decide about a detection
 //! (suspended, off, left to Python) is a row of its own, and counts at once: the engine is started anew with it in mind.
 
+pub mod proof;
+pub mod status;
+pub mod version;
+pub mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,8 +20,12 @@ use panther_detections::pack::Pack;
 use panther_proto::v1::{RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
-use super::objects;
+use super::log_types::LogTypeRegistry;
+use super::sources;
 use crate::worker::Failure;
+use proof::Proof;
+use status::Circumstances;
+use version::Stored;
 
 /// The table of detections.
 pub const TABLE: &str = "panther-analysis";
@@ -121,20 +130,23 @@ pub struct LivePack {
     loaded: Arc<parking_lot::Mutex<Option<Arc<Loaded>>>>,
     /// Held by the one that starts an engine. Apart from `loaded`, so that nobody who only looks waits the seconds that it takes.
     loading: Arc<tokio::sync::Mutex<()>>,
+    /// The pack that was proved last, by its version: what is planned is uploaded next.
+    proved: Arc<parking_lot::Mutex<Option<(String, Proof)>>>,
+    /// How many detections had each status at the last look.
+    counted: Arc<parking_lot::Mutex<BTreeMap<&'static str, u64>>>,
 }
 
-/// Name of the object that holds a pack.
-#[must_use]
-pub fn object_name(version: &str) -> String {
-    format!("packs/{version}.json.gz")
-}
-
-/// A pack as its object.
-///
-/// # Errors
-/// It cannot be encoded.
-pub fn encode(pack: &Pack) -> std::io::Result<bytes::Bytes> {
-    objects::pack(&serde_json::to_vec(pack)?)
+/// The version that is live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointer {
+    /// The pack's version.
+    pub version: String,
+    /// The object that holds it.
+    pub object: String,
+    /// Grows with every pack and every decision, so that nodes see that theirs are old.
+    pub revision: i64,
+    /// Number of the version.
+    pub number: u64,
 }
 
 impl LivePack {
@@ -147,6 +159,8 @@ impl LivePack {
             settings,
             loaded: Arc::default(),
             loading: Arc::default(),
+            proved: Arc::default(),
+            counted: Arc::default(),
         }
     }
 
@@ -158,33 +172,53 @@ impl LivePack {
         Ok(Engine::prepare(&self.settings).await?)
     }
 
-    /// Reads a version's pack.
+    /// Reads a version from its object.
     ///
     /// # Errors
     /// As [`PackError`] says.
-    pub async fn read(&self, version: &str) -> Result<Pack, PackError> {
-        let object = object_name(version);
-        let content = self.objects.get(&object).await?;
-        let parsed = tokio::task::spawn_blocking(move || {
-            let text = objects::unpack(&content).map_err(|error| error.to_string())?;
-            serde_json::from_slice::<Pack>(&text).map_err(|error| error.to_string())
-        })
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()));
+    pub async fn read(&self, object: &str) -> Result<Stored, PackError> {
+        let content = self.objects.get(object).await?;
+        let parsed = tokio::task::spawn_blocking(move || Stored::decode(&content))
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()));
+        let object = object.to_owned();
         parsed.map_err(|reason| PackError::Damaged { object, reason })
     }
 
-    /// Version and revision that are live, if a pack ever was.
+    /// Loads all of a pack and runs its unit tests, as it would run here.
+    ///
+    /// # Errors
+    /// Python does not run.
+    pub async fn prove(&self, pack: &Pack) -> Result<Proof, PackError> {
+        if let Some((version, proof)) = &*self.proved.lock()
+            && *version == pack.version
+        {
+            return Ok(proof.clone());
+        }
+        let proof = proof::prove(pack, &self.settings).await?;
+        // What failed is proved again: the cause may have been this moment's load.
+        if proof.failures.is_empty() {
+            *self.proved.lock() = Some((pack.version.clone(), proof.clone()));
+        }
+        Ok(proof)
+    }
+
+    /// What is live, if a pack ever was.
     ///
     /// # Errors
     /// There is no leader.
-    pub async fn pointer(&self) -> Result<Option<(String, i64)>, DoorError> {
+    pub async fn pointer(&self) -> Result<Option<Pointer>, DoorError> {
         let row = self.door.get(TABLE, &change::key(LIVE)).await?;
         Ok(row.and_then(|row| {
-            Some((
-                row.text("version")?.to_owned(),
-                row.int("revision").unwrap_or(0),
-            ))
+            let number = row
+                .int("number")
+                .and_then(|number| u64::try_from(number).ok());
+            Some(Pointer {
+                version: row.text("version")?.to_owned(),
+                object: row.text("object")?.to_owned(),
+                revision: row.int("revision").unwrap_or(0),
+                number: number.unwrap_or(0),
+            })
         }))
     }
 
@@ -214,12 +248,62 @@ impl LivePack {
         Ok(decided.collect())
     }
 
+    /// What the statuses of detections depend on, as of now. What did not load is known of the pack that runs here.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn circumstances(
+        &self,
+        log_types: &LogTypeRegistry,
+    ) -> Result<Circumstances, DoorError> {
+        let known = log_types.current().await?;
+        let sources = sources::all(&self.door).await?;
+        let load_errors = self.running().map(|running| {
+            let report = running.engine.load_report();
+            let failed = report.detections.iter().filter_map(|loaded| {
+                let detection = running.pack.detections.get(loaded.index)?;
+                let error = loaded.error.as_ref()?;
+                Some((
+                    detection.id.clone(),
+                    format!("{}: {}", error.kind, error.message),
+                ))
+            });
+            failed.collect()
+        });
+        Ok(Circumstances {
+            log_types: known.names().map(ToString::to_string).collect(),
+            sent: sources
+                .into_iter()
+                .flat_map(|source| source.log_types)
+                .collect(),
+            decided: self.decided().await?,
+            load_errors: load_errors.unwrap_or_default(),
+        })
+    }
+
+    /// Keeps how many detections have each status.
+    pub fn count(&self, counts: BTreeMap<&'static str, u64>) {
+        *self.counted.lock() = counts;
+    }
+
+    /// How many detections had each status at the last look; empty before the first.
+    #[must_use]
+    pub fn counted(&self) -> BTreeMap<&'static str, u64> {
+        self.counted.lock().clone()
+    }
+
     /// The live pack with its engine, started anew if the pack or a decision has changed. `None` before the first upload.
     ///
     /// # Errors
     /// As [`PackError`] says.
     pub async fn current(&self) -> Result<Option<Arc<Loaded>>, PackError> {
-        let Some((version, revision)) = self.pointer().await? else {
+        let Some(Pointer {
+            version,
+            object,
+            revision,
+            ..
+        }) = self.pointer().await?
+        else {
             return Ok(None);
         };
         let fits = |loaded: &Loaded| loaded.pack.version == version && loaded.revision == revision;
@@ -234,7 +318,7 @@ impl LivePack {
         }
         let pack = match &running {
             Some(current) if current.pack.version == version => current.pack.clone(),
-            _ => Arc::new(self.read(&version).await?),
+            _ => Arc::new(self.read(&object).await?.pack),
         };
         let fresh = Arc::new(self.load(pack, revision).await?);
         self.adopt(fresh.clone());

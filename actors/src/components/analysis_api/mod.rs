@@ -1,26 +1,33 @@
-//! `panther-analysis-api`: uploads of packs, and what is known of each detection.
+//! `panther-analysis-api`: uploads of packs ([`upload`]), and what is known of each detection.
 
-use std::time::Duration;
+mod upload;
+
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use panther_cluster::door::Door;
-use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_detections::engine::Cost;
-use panther_detections::pack::{Detection, DetectionKind, Pack, Source};
+use panther_detections::pack::{Detection, DetectionKind, ItemKind, Pack, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::layer_manager::{self, BuildRequest};
-use super::objects::Written;
+use super::log_types::LogTypeRegistry;
 use super::outputs_api::request;
-use super::pack::{self, Decided, DetectionState, LivePack, PackError, TABLE};
+use super::pack::status::{self, DetectionStatus};
+use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiCall, ApiError};
 
 const NAME: &str = "panther-analysis-api";
+/// The type of correlation rules in lists.
+const CORRELATION_RULE: &str = "CORRELATION_RULE";
 const OPERATIONS: &[&str] = &[
+    "getUploadPlan",
     "bulkUpload",
+    "listVersions",
+    "getVersion",
+    "getDifference",
     "listDetections",
     "getDetection",
     "getRule",
@@ -28,8 +35,6 @@ const OPERATIONS: &[&str] = &[
     "setDetectionState",
     "profileDetections",
 ];
-/// How long an upload waits for its version to become live.
-const BUILD_TIME: Duration = Duration::from_secs(100);
 
 /// The API.
 pub struct AnalysisApi {
@@ -41,6 +46,8 @@ pub struct AnalysisApi {
     pub live: LivePack,
     /// Suspensions end here as well.
     pub alarms: Alarms,
+    /// Known log types.
+    pub log_types: LogTypeRegistry,
 }
 
 impl From<PackError> for ApiError {
@@ -59,6 +66,7 @@ impl From<PackError> for ApiError {
 struct List {
     name_contains: Option<String>,
     enabled: Option<bool>,
+    states: Vec<String>,
     severity: Vec<String>,
     log_types: Vec<String>,
     analysis_types: Vec<String>,
@@ -83,17 +91,15 @@ struct SetState {
     user_id: String,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Upload {
-    user_id: String,
-}
-
 impl Api for AnalysisApi {
     fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
         Box::pin(async move {
             match call.operation.as_str() {
+                "getUploadPlan" => self.upload_plan(&call.input()?, &call).await,
                 "bulkUpload" => self.upload(call.input()?, &call).await,
+                "listVersions" => self.versions().await,
+                "getVersion" => self.version(call.input()?).await,
+                "getDifference" => self.difference(call.input()?).await,
                 "listDetections" => self.list(call.input()?).await,
                 "getDetection" | "getRule" | "getPolicy" => {
                     self.get(&call.input::<One>()?.id).await
@@ -107,93 +113,16 @@ impl Api for AnalysisApi {
 }
 
 impl AnalysisApi {
-    async fn upload(&self, upload: Upload, call: &ApiCall) -> Result<Value, ApiError> {
-        if call.payload.is_empty() {
-            return Err(ApiError::Invalid(
-                "bulkUpload needs the pack's zip as payload".to_owned(),
-            ));
-        }
-        let zip = call.payload.clone();
-        let read = tokio::task::spawn_blocking(move || Pack::read_zip(&zip))
-            .await
-            .map_err(|error| ApiError::Internal(error.to_string()))?;
-        let pack =
-            read.map_err(|problems| ApiError::Invalid(json!({"problems": problems}).to_string()))?;
-        let before = match self.live.pointer().await? {
-            Some((version, _)) => Some(self.live.read(&version).await?),
-            None => None,
-        };
-        let name = pack::object_name(&pack.version);
-        let content = pack::encode(&pack).map_err(|error| ApiError::Internal(error.to_string()))?;
-        let written = Written::of(name.clone(), &content);
-        self.objects.put(&name, content).await?;
-        let body = serde_json::to_vec(&BuildRequest {
-            version: pack.version.clone(),
-            user: upload.user_id,
-        })
-        .map_err(|error| ApiError::Internal(error.to_string()))?;
-        let pending = Change::put(TABLE, change::key(pack::PENDING))
-            .set("version", &pack.version)
-            .set("state", "building");
-        let mut transact = request(call, vec![pending.done(), written.row(self.door.now_ms())]);
-        transact
-            .sends
-            .push(change::to_queue(layer_manager::QUEUE, body));
-        self.door.transact(transact).await?;
-        self.wait_live(&pack.version).await?;
-        Ok(counts(&pack, before.as_ref()))
-    }
-
-    /// Waits until a version is live, or says why it does not become so.
-    async fn wait_live(&self, version: &str) -> Result<(), ApiError> {
-        let until = tokio::time::Instant::now() + BUILD_TIME;
-        loop {
-            let pending = self
-                .door
-                .get(TABLE, &change::key(pack::PENDING))
-                .await?
-                .unwrap_or_default();
-            if pending.text("version") != Some(version) {
-                return Err(ApiError::Conflict(
-                    "another upload has taken this one's place".to_owned(),
-                ));
-            }
-            match pending.text("state") {
-                Some("live") => return Ok(()),
-                Some("failed") => {
-                    let problem = json!({"file": "", "key": null, "reason": pending.text("error")});
-                    return Err(ApiError::Invalid(
-                        json!({"problems": [problem]}).to_string(),
-                    ));
-                }
-                _ if tokio::time::Instant::now() >= until => {
-                    // What the layer manager said of its last attempt is what the uploader needs.
-                    let waiting = self.door.peek(layer_manager::QUEUE, 0, 1).await?;
-                    let last = waiting
-                        .first()
-                        .map(|message| message.last_error.as_str())
-                        .filter(|error| !error.is_empty())
-                        .unwrap_or("it is still being built");
-                    return Err(ApiError::Unavailable(format!(
-                        "version {version} is not live after {} s, and the old one stays until it is: {last}",
-                        BUILD_TIME.as_secs()
-                    )));
-                }
-                _ => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    async fn pack(&self) -> Result<Option<Pack>, ApiError> {
-        let Some((version, _)) = self.live.pointer().await? else {
+    async fn pack(&self) -> Result<Option<Arc<Pack>>, ApiError> {
+        let Some(live) = self.live.pointer().await? else {
             return Ok(None);
         };
         if let Some(running) = self.live.running()
-            && running.pack.version == version
+            && running.pack.version == live.version
         {
-            return Ok(Some(Pack::clone(&running.pack)));
+            return Ok(Some(Arc::clone(&running.pack)));
         }
-        Ok(Some(self.live.read(&version).await?))
+        Ok(Some(Arc::new(self.live.read(&live.object).await?.pack)))
     }
 
     async fn list(&self, list: List) -> Result<Value, ApiError> {
@@ -202,22 +131,33 @@ impl AnalysisApi {
                 json!({"detections": [], "version": null, "paging": {"thisPage": 1, "totalPages": 0, "totalItems": 0}}),
             );
         };
-        let decided = self.live.decided().await?;
-        let running = self
+        let statuses = self
             .live
-            .running()
-            .filter(|running| running.pack.version == pack.version);
+            .circumstances(&self.log_types)
+            .await?
+            .statuses(&pack);
         let one_of = |wanted: &[String], held: &str| {
             wanted.is_empty()
                 || wanted
                     .iter()
                     .any(|wanted| wanted.eq_ignore_ascii_case(held))
         };
-        let found: Vec<Value> = pack
+        let named = |id: &str, name: Option<&String>| {
+            list.name_contains.as_ref().is_none_or(|part| {
+                let part = part.to_lowercase();
+                id.to_lowercase().contains(&part)
+                    || name.is_some_and(|name| name.to_lowercase().contains(&part))
+            })
+        };
+        let in_state = |id: &str| {
+            statuses
+                .get(id)
+                .is_some_and(|status| one_of(&list.states, status.as_str()))
+        };
+        let mut found: Vec<Value> = pack
             .detections
             .iter()
-            .enumerate()
-            .filter(|(_, detection)| {
+            .filter(|detection| {
                 one_of(&list.severity, detection.severity.as_str())
                     && one_of(&list.analysis_types, detection.kind.as_str())
                     && list
@@ -228,34 +168,30 @@ impl AnalysisApi {
                             .log_types
                             .iter()
                             .any(|held| list.log_types.contains(held)))
-                    && list.name_contains.as_ref().is_none_or(|part| {
-                        let part = part.to_lowercase();
-                        detection.id.to_lowercase().contains(&part)
-                            || detection
-                                .display_name
-                                .as_ref()
-                                .is_some_and(|name| name.to_lowercase().contains(&part))
-                    })
+                    && named(&detection.id, detection.display_name.as_ref())
+                    && in_state(&detection.id)
             })
-            .map(|(place, detection)| {
-                let error = running
-                    .as_ref()
-                    .and_then(|running| {
-                        running
-                            .engine
-                            .load_report()
-                            .detections
-                            .iter()
-                            .find(|loaded| loaded.index == place)
-                    })
-                    .and_then(|loaded| loaded.error.as_ref());
-                shown(
-                    detection,
-                    decided.get(&detection.id),
-                    error.map(|error| error.message.as_str()),
-                )
-            })
+            .map(|detection| shown(detection, statuses.get(&detection.id)))
             .collect();
+        // Correlation rules are detections too, which this version does not evaluate.
+        let unevaluated = pack
+            .unevaluated
+            .iter()
+            .filter(|item| {
+                item.kind == ItemKind::CorrelationRule
+                    && list.severity.is_empty()
+                    && list.log_types.is_empty()
+                    && one_of(&list.analysis_types, CORRELATION_RULE)
+                    && list.enabled.is_none_or(|enabled| item.enabled == enabled)
+                    && named(&item.id, None)
+                    && in_state(&item.id)
+            })
+            .map(|item| {
+                let mut shown = json!({"id": item.id, "type": CORRELATION_RULE, "enabled": item.enabled, "file": item.file, "unevaluated": item.reason});
+                tell_status(&mut shown, statuses.get(&item.id));
+                shown
+            });
+        found.extend(unevaluated);
         let page_size = list.page_size.unwrap_or(1_000).clamp(1, 1_000);
         let page = list.page.unwrap_or(1).max(1);
         let total = found.len();
@@ -265,7 +201,7 @@ impl AnalysisApi {
             .take(page_size)
             .collect();
         Ok(
-            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(),
+            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(), "states": status::counts(&statuses),
             "paging": {"thisPage": page, "totalPages": total.div_ceil(page_size), "totalItems": total}}),
         )
     }
@@ -283,7 +219,7 @@ impl AnalysisApi {
             .enumerate()
             .find(|(_, detection)| detection.id == id)
             .ok_or_else(missing)?;
-        let decided = self.live.decided().await?;
+        let status = self.live.circumstances(&self.log_types).await?;
         let running = self
             .live
             .running()
@@ -296,13 +232,7 @@ impl AnalysisApi {
                 .iter()
                 .find(|loaded| loaded.index == place)
         });
-        let mut answer = shown(
-            detection,
-            decided.get(id),
-            loaded
-                .and_then(|loaded| loaded.error.as_ref())
-                .map(|error| error.message.as_str()),
-        );
+        let mut answer = shown(detection, Some(&status.status(detection)));
         let body = match &detection.source {
             Source::Python { text, .. } => json!(text),
             Source::Simple(keys) => json!(keys),
@@ -399,61 +329,27 @@ impl AnalysisApi {
     }
 }
 
-fn shown(detection: &Detection, decided: Option<&Decided>, load_error: Option<&str>) -> Value {
+fn shown(detection: &Detection, status: Option<&DetectionStatus>) -> Value {
     let types = if detection.kind == DetectionKind::Policy {
         "resourceTypes"
     } else {
         "logTypes"
     };
-    let state = match decided {
-        Some(Decided {
-            state: DetectionState::Suspended | DetectionState::Python,
-            version,
-            ..
-        }) if *version != detection.version => DetectionState::Live,
-        Some(decided) => decided.state,
-        None => DetectionState::Live,
-    };
-    json!({
+    let mut shown = json!({
         "id": detection.id, "type": detection.kind.as_str(), "displayName": detection.display_name, "severity": detection.severity.as_str(),
-        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "state": state.as_str(),
-        "stateReason": decided.map(|decided| decided.reason.clone()), "unevaluated": detection.unevaluated, "loadError": load_error,
+        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "unevaluated": detection.unevaluated, "loadError": null,
         "tests": detection.tests.len(), "file": detection.file,
-    })
+    });
+    tell_status(&mut shown, status);
+    shown
 }
 
-fn counts(pack: &Pack, before: Option<&Pack>) -> Value {
-    let old = |id: &str| before.and_then(|before| before.detection(id));
-    let (mut new, mut modified, mut unchanged) = (0, 0, 0);
-    for detection in &pack.detections {
-        match old(&detection.id) {
-            None => new += 1,
-            Some(old) if old.version == detection.version => unchanged += 1,
-            Some(_) => modified += 1,
-        }
+/// Adds the state of a detection, and why it is so.
+fn tell_status(shown: &mut Value, status: Option<&DetectionStatus>) {
+    let Some(status) = status else { return };
+    shown["state"] = status.as_str().into();
+    shown["stateReason"] = status.reason().into();
+    if let DetectionStatus::DoesNotLoad(error) = status {
+        shown["loadError"] = error.as_str().into();
     }
-    let deleted = before.map_or(0, |before| {
-        before
-            .detections
-            .iter()
-            .filter(|old| pack.detection(&old.id).is_none())
-            .count()
-    });
-    let of_kind = |kind| {
-        pack.detections
-            .iter()
-            .filter(|detection| detection.kind == kind)
-            .count()
-    };
-    let mut unevaluated: Vec<Value> = pack
-        .unevaluated
-        .iter()
-        .map(|item| json!({"id": item.id, "kind": item.kind, "reason": item.reason}))
-        .collect();
-    unevaluated.extend(pack.detections.iter().filter_map(|detection| Some(json!({"id": detection.id, "kind": detection.kind, "reason": detection.unevaluated.as_ref()?}))));
-    json!({
-        "version": pack.version, "new": new, "modified": modified, "unchanged": unchanged, "deleted": deleted,
-        "rules": of_kind(DetectionKind::Rule), "policies": of_kind(DetectionKind::Policy), "scheduledRules": of_kind(DetectionKind::ScheduledRule),
-        "globals": pack.globals.len(), "dataModels": pack.data_models.len(), "unevaluated": unevaluated, "problems": [],
-    })
 }

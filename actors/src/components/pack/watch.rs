@@ -1,0 +1,99 @@
+//! Looks at the status of every detection, again and again: counts for `status`, and an alarm where something that ran no longer runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Door, DoorError};
+use panther_proto::v1::Transact;
+use tokio::sync::watch;
+
+use super::status::{self, DetectionStatus};
+use super::{LivePack, TABLE};
+use crate::alarms::Alarms;
+use crate::components::log_types::LogTypeRegistry;
+
+/// How often statuses are looked at.
+const EVERY: Duration = Duration::from_secs(3);
+/// The row that holds the detections that ran.
+const RAN: &str = "@ran";
+/// Names that an alarm tells.
+const NAMES: usize = 10;
+
+/// Watches until the node stops. Every node counts; the leader alone keeps what ran, and raises.
+pub async fn run(
+    door: Door,
+    live: LivePack,
+    log_types: LogTypeRegistry,
+    alarms: Alarms,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+        if let Err(error) = look(&door, &live, &log_types, &alarms).await {
+            tracing::debug!(%error, "the statuses of detections could not be read; tried again");
+        }
+    }
+}
+
+async fn look(
+    door: &Door,
+    live: &LivePack,
+    log_types: &LogTypeRegistry,
+    alarms: &Alarms,
+) -> Result<(), DoorError> {
+    // What loads here is known once the engine runs; without one nothing is evaluated here.
+    let Some(running) = live.running() else {
+        return Ok(());
+    };
+    let statuses = live.circumstances(log_types).await?.statuses(&running.pack);
+    live.count(status::counts(&statuses));
+    let current = live.pointer().await?;
+    let is_current = current.is_some_and(|live| live.version == running.pack.version);
+    if door.group().status().leader != Some(door.node()) || !is_current {
+        return Ok(());
+    }
+    let row = door.get(TABLE, &change::key(RAN)).await?;
+    let ran: BTreeSet<String> = row
+        .as_ref()
+        .and_then(|row| serde_json::from_str(row.json("ids")?).ok())
+        .unwrap_or_default();
+    let (stopped, ran_by_now) = status::stopped(&ran, &statuses);
+    if ran_by_now != ran {
+        let ids = serde_json::to_string(&ran_by_now).unwrap_or_default();
+        let row = Change::put(TABLE, change::key(RAN)).set("ids", change::json(ids));
+        door.transact(Transact {
+            changes: vec![row.done()],
+            ..Transact::default()
+        })
+        .await?;
+    }
+    let reason = (!stopped.is_empty()).then(|| told(&stopped));
+    alarms
+        .set(
+            "panther-rules-engine",
+            "detections stopped",
+            reason.as_deref(),
+        )
+        .await;
+    Ok(())
+}
+
+fn told(stopped: &[(&str, &DetectionStatus)]) -> String {
+    let names: Vec<String> = stopped
+        .iter()
+        .take(NAMES)
+        .map(|(id, status)| format!("{id} ({})", status.reason().unwrap_or(status.as_str())))
+        .collect();
+    let more = match stopped.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} detection(s) that were live no longer run: {}{more}; mend the cause, or disable or suspend them; `pantherctl detections list --state no-source,no-log-type,does-not-load` shows all",
+        stopped.len(),
+        names.join(", ")
+    )
+}
