@@ -143,6 +143,14 @@ impl Classifier {
         })
     }
 
+    /// Another input begins: forgets penalties and header lines, which hold for one input only.
+    pub fn begin_input(&mut self) {
+        for entry in &mut self.entries {
+            entry.state = State::default();
+            entry.penalty = 1;
+        }
+    }
+
     /// What went through so far.
     pub fn tally(&self) -> Tally {
         self.tally

@@ -44,7 +44,10 @@ mod time;
 pub use classify::{Classifier, ClassifierError, Outcome, Rejection, Tally};
 pub use event::{Event, EventContext};
 pub use log_types::{LogType, LogTypes};
-pub use object::{ByteCount, Defect, Limits, ObjectError, ObjectReader, Record};
+pub use object::{
+    ByteCount, Defect, InputForm, Limits, ObjectError, ObjectReader, PartsWriter, Piece, RawReader,
+    Record, Unpacked, is_of_parts,
+};
 pub use parser::Filter;
 pub use schema::SchemaError;
 pub use time::Timestamp;

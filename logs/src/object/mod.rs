@@ -3,9 +3,11 @@
 //! [`source`] undoes compression and holds the limits on bytes, [`window`] holds what is being looked at, and [`split`] finds where records
 //! end: [`head`] tells what begins on a line, [`scan`] where a JSON value ends, [`envelope`] whether an object holds records instead of
 //! being one. [`reader`] is what callers see of them.
+//! [`parts`] joins several inputs to one object and keeps them apart.
 
 mod envelope;
 mod head;
+mod parts;
 mod reader;
 mod scan;
 mod source;
@@ -14,7 +16,9 @@ mod window;
 
 use std::io;
 
+pub use parts::{PartsWriter, Piece, RawReader, is_of_parts};
 pub use reader::{ByteCount, ObjectReader};
+pub use source::{InputForm, Unpacked};
 use thiserror::Error;
 
 use crate::parser::Filter;
@@ -108,6 +112,12 @@ pub enum Defect {
 }
 
 impl Record {
+    /// Whether the input ended within it.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        matches!(self.defect, Some(Defect::Cut))
+    }
+
     /// A record that stands for bytes that cannot be read. They are taken for all of their object; a caller who knows better sets
     /// [`Record::offset`] and [`Record::length`].
     pub fn unreadable(number: u64, raw: Vec<u8>, error: &ObjectError) -> Self {
@@ -205,6 +215,14 @@ pub enum ObjectError {
         object: String,
         /// The limit on bytes.
         limit: u64,
+    },
+    /// An object that joins several inputs does not have the form of one.
+    #[error("{object} is damaged: {reason}")]
+    DamagedParts {
+        /// The object's name.
+        object: String,
+        /// What is wrong with its form.
+        reason: &'static str,
     },
     /// What holds the object failed.
     #[error("{object} cannot be read: {cause}")]

@@ -59,6 +59,12 @@ impl<R: Read> ObjectReader<R> {
         result
     }
 
+    /// Where in the decompressed bytes a line begins behind the record that was given out last; `None` while an array or envelope
+    /// is open. An input may be cut there and read as two.
+    pub fn line_begins_at(&self) -> Option<u64> {
+        self.splitter.as_ref().and_then(Splitter::line_begins_at)
+    }
+
     /// The bytes read so far; after the last record, those of the whole object.
     pub fn bytes(&self) -> ByteCount {
         let (records, total) = self.splitter.as_ref().map_or((0, 0), Splitter::bytes);

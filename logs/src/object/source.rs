@@ -165,6 +165,55 @@ fn head(inner: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// The unpacked bytes of an input, as [`ObjectReader`](super::ObjectReader) sees them, within the same limits.
+pub struct Unpacked<R: Read>(Source<R>);
+
+impl<R: Read> Unpacked<R> {
+    /// `name` is for messages.
+    ///
+    /// # Errors
+    /// The input is of a form that is not read.
+    pub fn open(name: &str, input: R, limits: Limits) -> Result<Self, ObjectError> {
+        Source::open(name, input, limits).map(Self)
+    }
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error {
+            ObjectError::Read { cause, .. } => cause,
+            other => io::Error::new(ErrorKind::InvalidData, other),
+        })
+    }
+}
+
+/// What an input is by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputForm {
+    /// Lines or JSON, as they are.
+    Text,
+    /// Compressed in a way that is read.
+    Packed,
+    /// Of a form that is not read; the text says which.
+    Unreadable(&'static str),
+}
+
+impl InputForm {
+    /// By the first bytes; eight are enough.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Self {
+        if let Some(found) = known_binary(head) {
+            Self::Unreadable(found)
+        } else if head.starts_with(b"\x1f\x8b") || head.starts_with(b"\x28\xb5\x2f\xfd") {
+            Self::Packed
+        } else if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            Self::Unreadable("UTF-16; only UTF-8 is read")
+        } else {
+            Self::Text
+        }
+    }
+}
+
 /// Formats that are met in log buckets and are read by nothing here.
 fn known_binary(head: &[u8]) -> Option<&'static str> {
     const FORMATS: [(&[u8], &str); 6] = [

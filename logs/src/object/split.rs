@@ -88,6 +88,11 @@ impl<R: Read> Splitter<R> {
         (self.given, self.window.offset())
     }
 
+    /// Where a line begins behind the record that was given out last; `None` while an array or envelope is open.
+    pub(super) fn line_begins_at(&self) -> Option<u64> {
+        (self.place == Place::Line && self.opened.is_none()).then(|| self.window.offset())
+    }
+
     /// The next record; none at the end.
     ///
     /// # Errors

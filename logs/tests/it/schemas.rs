@@ -188,7 +188,8 @@ fields:
             &json!("2026-01-02 03:04:05.000000000"),
             &json!("WARN"),
             &json!("10.0.0.1"),
-            &json!(1.5)
+            // The digits stay as they came.
+            &serde_json::from_str("1.50").unwrap()
         )
     );
     assert!(event.get("host").is_none());

@@ -1,0 +1,340 @@
+//! Objects of parts: several inputs joined in one object, each with its border.
+//!
+//! A door joins what came within a second into one object, because an object per input is too dear. What holds "from here to the
+//! end" (a header line, an unclosed array, a compression) must not reach from one input into the next. So an object of parts keeps
+//! the border of each input, and each is read by an [`ObjectReader`] of its own: with its own compression, byte order mark, header
+//! lines and faults.
+//!
+//! The form: [`MAGIC`], then for each part a line `<kind> <bytes> <origin>` and that many bytes, then a line end. An object of
+//! parts is known by its name, not by its content, because a sender chooses the content.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+use super::{Limits, ObjectError, ObjectReader, Record};
+
+/// First line of an object of parts.
+const MAGIC: &[u8] = b"panther-parts 1\n";
+/// What the name of each object of parts ends with.
+const SUFFIX: &str = ".parts";
+/// Longest line in front of a part: kind, length, and an origin, which is a path or an address.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// What a part is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartKind {
+    /// An input, or a piece of one; its records count.
+    Body,
+    /// The first lines of the input whose piece follows. They were counted with an earlier piece, and are read only for what a
+    /// parser learns from them, as the names of columns.
+    Context,
+}
+
+impl PartKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Context => "context",
+        }
+    }
+}
+
+/// Whether an object of this name consists of parts.
+#[must_use]
+pub fn is_of_parts(name: &str) -> bool {
+    name.ends_with(SUFFIX)
+}
+
+/// Joins inputs to an object.
+#[derive(Debug, Clone)]
+pub struct PartsWriter {
+    bytes: Vec<u8>,
+}
+
+impl Default for PartsWriter {
+    fn default() -> Self {
+        Self {
+            bytes: MAGIC.to_vec(),
+        }
+    }
+}
+
+impl PartsWriter {
+    /// The name for an object of parts: `base` with the ending that such names have.
+    #[must_use]
+    pub fn name(base: &str) -> String {
+        format!("{base}{SUFFIX}")
+    }
+
+    /// Adds an input, or the next piece of one. `origin` says where it came from, for people; it may be empty.
+    pub fn body(&mut self, origin: &str, content: &[u8]) {
+        self.part(PartKind::Body, origin, content);
+    }
+
+    /// Adds the first lines of the input whose piece comes next. Their records are not counted again.
+    pub fn context(&mut self, origin: &str, content: &[u8]) {
+        self.part(PartKind::Context, origin, content);
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no part yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() == MAGIC.len()
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn part(&mut self, kind: PartKind, origin: &str, content: &[u8]) {
+        let origin: String = origin
+            .chars()
+            .map(|letter| {
+                if letter.is_control() {
+                    '\u{fffd}'
+                } else {
+                    letter
+                }
+            })
+            .take(HEAD_BYTES / 8)
+            .collect();
+        let head = format!("{} {} {origin}\n", kind.word(), content.len());
+        self.bytes.extend_from_slice(head.as_bytes());
+        self.bytes.extend_from_slice(content);
+        self.bytes.push(b'\n');
+    }
+}
+
+/// What a [`RawReader`] gives out next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Another input begins: nothing that was learned so far holds for it. `origin` is what the door said of it.
+    Input {
+        /// Where the input came from; empty if the door did not say.
+        origin: String,
+    },
+    /// A record of the input. It counts.
+    Record(Record),
+    /// A record that was counted in another object already. A parser may learn from it.
+    Context(Record),
+}
+
+/// Reads a raw object, of parts or not, as the doors wrote it. Record numbers go on from part to part.
+pub struct RawReader<R: Read> {
+    name: String,
+    limits: Limits,
+    form: Form<R>,
+}
+
+enum Form<R: Read> {
+    Whole {
+        reader: ObjectReader<R>,
+        begun: bool,
+    },
+    Parts(Parts<R>),
+}
+
+struct Parts<R> {
+    input: io::BufReader<R>,
+    begun: bool,
+    ended: bool,
+    open: Option<OpenPart>,
+    /// A context stands directly in front of its input's piece, so that piece begins no other input.
+    after_context: bool,
+    number: u64,
+}
+
+struct OpenPart {
+    kind: PartKind,
+    reader: ObjectReader<Cursor<Vec<u8>>>,
+    /// The part's first bytes, kept for a record that says why the part cannot be read.
+    head: Vec<u8>,
+    /// All its bytes.
+    bytes: u64,
+}
+
+impl<R: Read> RawReader<R> {
+    /// `name` tells whether the object consists of parts.
+    pub fn new(name: &str, input: R, limits: Limits) -> Self {
+        let form = if is_of_parts(name) {
+            Form::Parts(Parts {
+                input: io::BufReader::new(input),
+                begun: false,
+                ended: false,
+                open: None,
+                after_context: false,
+                number: 0,
+            })
+        } else {
+            Form::Whole {
+                reader: ObjectReader::new(name, input, limits.clone()),
+                begun: false,
+            }
+        };
+        Self {
+            name: name.to_owned(),
+            limits,
+            form,
+        }
+    }
+
+    /// The next piece; `None` at the object's end.
+    ///
+    /// # Errors
+    /// What keeps the object from being read (further). A part that cannot be read is no error of the object: it becomes one
+    /// record with the reason.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, ObjectError> {
+        match &mut self.form {
+            Form::Whole { reader, begun } => {
+                if !std::mem::replace(begun, true) {
+                    return Ok(Some(Piece::Input {
+                        origin: String::new(),
+                    }));
+                }
+                Ok(reader.next_record()?.map(Piece::Record))
+            }
+            Form::Parts(parts) => parts.next_piece(&self.name, &self.limits),
+        }
+    }
+}
+
+impl<R: Read> Parts<R> {
+    fn next_piece(&mut self, name: &str, limits: &Limits) -> Result<Option<Piece>, ObjectError> {
+        let result = self.advance(name, limits);
+        if result.is_err() {
+            self.ended = true;
+        }
+        result
+    }
+
+    fn advance(&mut self, name: &str, limits: &Limits) -> Result<Option<Piece>, ObjectError> {
+        if self.ended {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            let mut magic = [0; MAGIC.len()];
+            self.read_exact(name, &mut magic)?;
+            if magic != *MAGIC {
+                return Err(damaged(
+                    name,
+                    "it does not begin as an object of parts does",
+                ));
+            }
+        }
+        loop {
+            if let Some(open) = &mut self.open {
+                let next = match open.reader.next_record() {
+                    Ok(record) => record,
+                    Err(ObjectError::Empty { .. }) => None,
+                    Err(error) => {
+                        let mut record =
+                            Record::unreadable(0, std::mem::take(&mut open.head), &error);
+                        record.length = open.bytes;
+                        Some(record)
+                    }
+                };
+                match (next, open.kind) {
+                    (None, _) => self.open = None,
+                    (Some(record), PartKind::Context) => return Ok(Some(Piece::Context(record))),
+                    (Some(mut record), PartKind::Body) => {
+                        self.number += 1;
+                        record.number = self.number;
+                        return Ok(Some(Piece::Record(record)));
+                    }
+                }
+                continue;
+            }
+            let Some((kind, bytes, origin)) = self.head(name)? else {
+                self.ended = true;
+                return Ok(None);
+            };
+            if bytes > limits.object_bytes {
+                return Err(damaged(name, "a part is larger than an object may be"));
+            }
+            let mut content = Vec::new();
+            let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let read = self.input.by_ref().take(bytes).read_to_end(&mut content);
+            read.map_err(|cause| failed(name, cause))?;
+            if content.len() != wanted {
+                return Err(damaged(name, "it ends within a part"));
+            }
+            let mut end = [0];
+            self.read_exact(name, &mut end)?;
+            if end != *b"\n" {
+                return Err(damaged(name, "a part has no end"));
+            }
+            let head = content[..content.len().min(limits.head_bytes)].to_vec();
+            self.open = Some(OpenPart {
+                kind,
+                reader: ObjectReader::new(name, Cursor::new(content), limits.clone()),
+                head,
+                bytes,
+            });
+            let goes_on = std::mem::replace(&mut self.after_context, kind == PartKind::Context);
+            if !goes_on {
+                return Ok(Some(Piece::Input { origin }));
+            }
+        }
+    }
+
+    /// The line in front of a part; `None` at the object's end.
+    fn head(&mut self, name: &str) -> Result<Option<(PartKind, u64, String)>, ObjectError> {
+        let mut line = Vec::new();
+        let mut limited = self.input.by_ref().take(HEAD_BYTES as u64);
+        limited
+            .read_until(b'\n', &mut line)
+            .map_err(|cause| failed(name, cause))?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let text = line
+            .strip_suffix(b"\n")
+            .and_then(|line| std::str::from_utf8(line).ok())
+            .ok_or_else(|| damaged(name, "the line in front of a part is cut or no text"))?;
+        let mut words = text.splitn(3, ' ');
+        let kind = match words.next() {
+            Some("body") => PartKind::Body,
+            Some("context") => PartKind::Context,
+            _ => return Err(damaged(name, "a part is of an unknown kind")),
+        };
+        let bytes = words
+            .next()
+            .and_then(|bytes| bytes.parse().ok())
+            .ok_or_else(|| damaged(name, "a part does not say how long it is"))?;
+        Ok(Some((
+            kind,
+            bytes,
+            words.next().unwrap_or_default().to_owned(),
+        )))
+    }
+
+    fn read_exact(&mut self, name: &str, buffer: &mut [u8]) -> Result<(), ObjectError> {
+        self.input
+            .read_exact(buffer)
+            .map_err(|cause| match cause.kind() {
+                io::ErrorKind::UnexpectedEof => damaged(name, "it ends within a part"),
+                _ => failed(name, cause),
+            })
+    }
+}
+
+fn damaged(name: &str, reason: &'static str) -> ObjectError {
+    ObjectError::DamagedParts {
+        object: name.to_owned(),
+        reason,
+    }
+}
+
+fn failed(name: &str, cause: io::Error) -> ObjectError {
+    ObjectError::Read {
+        object: name.to_owned(),
+        cause,
+    }
+}
