@@ -15,6 +15,7 @@ pub mod api;
 pub mod catalogue;
 pub mod components;
 pub mod ingest;
+mod json;
 pub mod sealing;
 pub mod supervision;
 pub mod system;

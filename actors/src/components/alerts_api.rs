@@ -108,7 +108,7 @@ impl Api for AlertsApi {
 pub fn summary(id: &str, row: &Row) -> Value {
     let list = |name: &str| {
         row.json(name)
-            .and_then(|json| serde_json::from_str::<Value>(json).ok())
+            .and_then(|json| crate::json::read(json.as_bytes()).ok())
             .unwrap_or_else(|| json!([]))
     };
     json!({
@@ -178,7 +178,7 @@ impl AlertsApi {
         let mut alert = summary(&get.alert_id, &row);
         let parsed = |name: &str| {
             row.json(name)
-                .and_then(|json| serde_json::from_str::<Value>(json).ok())
+                .and_then(|json| crate::json::read(json.as_bytes()).ok())
         };
         for name in [
             "description",
@@ -381,7 +381,7 @@ fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, ApiError> {
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())
     {
-        let event: Value = serde_json::from_slice(line).map_err(|error| damaged(&error))?;
+        let event = crate::json::read(line).map_err(|error| damaged(&error))?;
         if event["p_alert_id"] == alert_id {
             found.push(event);
         }

@@ -128,7 +128,7 @@ pub fn alert(row: &Row, alert_id: &str, created: &str, kind: AlertKind) -> Value
     let text = |name: &str| row.text(name).unwrap_or_default();
     let json = |name: &str| {
         row.json(name)
-            .and_then(|json| serde_json::from_str::<Value>(json).ok())
+            .and_then(|json| crate::json::read(json.as_bytes()).ok())
             .unwrap_or(Value::Null)
     };
     json!({

@@ -11,6 +11,7 @@ pub mod layer_manager;
 pub mod log_alert_forwarder;
 pub mod log_processor;
 pub mod log_types;
+pub mod notifications;
 pub mod objects;
 pub mod outputs_api;
 pub mod pack;

@@ -12,7 +12,7 @@ use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::alert_delivery::Sender;
+use super::alert_delivery::{Sender, trust};
 use super::objects::rfc3339;
 use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::Sealer;
@@ -39,12 +39,26 @@ pub enum OutputConfig {
         /// The address.
         #[serde(rename = "webhookURL")]
         webhook_url: String,
+        /// Certificates in PEM form by which alone it is trusted; the system's authorities if there are none.
+        #[serde(
+            default,
+            rename = "caCertificate",
+            skip_serializing_if = "Option::is_none"
+        )]
+        ca_certificate: Option<String>,
     },
     /// Slack's incoming webhook.
     Slack {
         /// The address.
         #[serde(rename = "webhookURL")]
         webhook_url: String,
+        /// Certificates in PEM form by which alone it is trusted; the system's authorities if there are none.
+        #[serde(
+            default,
+            rename = "caCertificate",
+            skip_serializing_if = "Option::is_none"
+        )]
+        ca_certificate: Option<String>,
     },
     /// A line appended to a file on the node that delivers.
     File {
@@ -66,7 +80,17 @@ impl OutputConfig {
 
     fn check(&self) -> Result<(), ApiError> {
         match self {
-            Self::CustomWebhook { webhook_url } | Self::Slack { webhook_url } => {
+            Self::CustomWebhook {
+                webhook_url,
+                ca_certificate,
+            }
+            | Self::Slack {
+                webhook_url,
+                ca_certificate,
+            } => {
+                if let Some(pem) = ca_certificate {
+                    trust::tls(pem).map_err(|error| ApiError::Invalid(error.to_string()))?;
+                }
                 match reqwest::Url::parse(webhook_url) {
                     Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(()),
                     _ => Err(ApiError::Invalid(

@@ -1,5 +1,8 @@
 //! `panther-source-api`: log sources, their tokens, and users' log types.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change};
 use panther_cluster::door::{Door, DoorError};
@@ -11,11 +14,13 @@ use serde_json::{Value, json};
 use super::log_types::{LogTypeRegistry, RegistryError};
 use super::objects::{rfc3339, s3_event};
 use super::outputs_api::request;
-use super::sources::{self, Ledger, Source, SourceKind, TABLE};
+use super::sources::{self, Ledger, Source, SourceKind, SourceState, TABLE};
 use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::{Sealer, token_hash};
 
 const NAME: &str = "panther-source-api";
+/// How names of objects begin that the cluster writes and sweeps itself.
+const OWN: [&str; 5] = ["raw/", "logs/", "rules/", "rule_errors/", "quarantine/"];
 const OPERATIONS: &[&str] = &[
     "putIntegration",
     "listIntegrations",
@@ -59,6 +64,8 @@ struct PutSource {
     path: String,
     #[serde(default)]
     prefix: String,
+    #[serde(default)]
+    follow_links: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -92,26 +99,27 @@ impl Api for SourceApi {
                 "updateIntegrationSettings" => self.put(call.input()?, &call, true).await,
                 "listIntegrations" => {
                     let ledgers = sources::ledgers(&self.door).await?;
+                    let states = sources::states(&self.door).await?;
                     let all = sources::all(&self.door).await?;
-                    Ok(
-                        json!({"integrations": all.iter().map(|source| shown(source, ledgers.get(&source.id))).collect::<Vec<_>>()}),
-                    )
+                    let shown = all.iter().map(|source| {
+                        shown(source, ledgers.get(&source.id), states.get(&source.id))
+                    });
+                    Ok(json!({"integrations": shown.collect::<Vec<_>>()}))
                 }
                 "getIntegration" => {
                     let OneSource { integration_id, .. } = call.input()?;
                     let source = self.find(&integration_id).await?;
-                    let ledgers = sources::ledgers(&self.door).await?;
-                    Ok(shown(&source, ledgers.get(&source.id)))
+                    self.shown(&source).await
                 }
                 "deleteIntegration" => {
                     let OneSource { integration_id, .. } = call.input()?;
                     let source = self.find(&integration_id).await?;
-                    self.door
-                        .transact(request(
-                            &call,
-                            vec![Change::delete(TABLE, change::key(&source.id)).done()],
-                        ))
-                        .await?;
+                    let mut changes = vec![Change::delete(TABLE, change::key(&source.id)).done()];
+                    let states = sources::states(&self.door).await?.remove(&source.id);
+                    changes.extend(states.unwrap_or_default().into_keys().map(|node| {
+                        Change::delete(sources::STATES, change::key_range(&source.id, node)).done()
+                    }));
+                    self.door.transact(request(&call, changes)).await?;
                     Ok(json!({}))
                 }
                 "rotateToken" => {
@@ -165,21 +173,79 @@ impl Api for SourceApi {
     }
 }
 
-fn shown(source: &Source, ledger: Option<&Ledger>) -> Value {
+fn shown(
+    source: &Source,
+    ledger: Option<&Ledger>,
+    states: Option<&BTreeMap<String, SourceState>>,
+) -> Value {
     let Ledger {
         received,
         stored,
         quarantined,
         filtered,
     } = ledger.copied().unwrap_or_default();
+    let troubles: usize = states
+        .into_iter()
+        .flatten()
+        .map(|(_, state)| state.troubles)
+        .sum();
+    let reasons: Vec<Value> = states
+        .into_iter()
+        .flatten()
+        .flat_map(|(node, state)| {
+            state
+                .reasons
+                .iter()
+                .map(move |reason| json!({"node": node, "reason": reason}))
+        })
+        .collect();
     json!({
         "integrationId": source.id, "integrationLabel": source.label, "integrationType": source.kind.as_str(), "logTypes": source.log_types,
-        "path": source.path, "prefix": source.prefix, "createdAtTime": source.created_at, "lastEventReceived": source.last_event_ms.map(rfc3339),
+        "path": source.path, "followLinks": source.follow_links, "prefix": source.prefix, "createdAtTime": source.created_at, "lastEventReceived": source.last_event_ms.map(rfc3339),
         "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered,
+        "state": if troubles == 0 { "ok" } else { "troubled" }, "troubles": troubles, "reasons": reasons,
+    })
+}
+
+/// What is odd about a source beside the others: both would count the same files or objects.
+fn overlaps<'a>(
+    put: &'a PutSource,
+    others: impl Iterator<Item = &'a Source> + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    others.filter_map(|other| match (put.integration_type, other.kind) {
+        (SourceKind::Folder, SourceKind::Folder) => {
+            let (ours, theirs) = (Path::new(&put.path), Path::new(&other.path));
+            (ours.starts_with(theirs) || theirs.starts_with(ours)).then(|| {
+                format!(
+                    "the folder of source {} ({}) overlaps with this one: files in both are read and counted twice",
+                    other.label, other.path
+                )
+            })
+        }
+        (SourceKind::Objects, SourceKind::Objects) => {
+            let overlap = put.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&put.prefix);
+            overlap.then(|| {
+                format!(
+                    "the prefix of source {} ({}) overlaps with this one: an object belongs to the source with the longer prefix",
+                    other.label, other.prefix
+                )
+            })
+        }
+        _ => None,
     })
 }
 
 impl SourceApi {
+    async fn shown(&self, source: &Source) -> Result<Value, ApiError> {
+        let ledgers = sources::ledgers(&self.door).await?;
+        let states = sources::states(&self.door).await?;
+        Ok(shown(
+            source,
+            ledgers.get(&source.id),
+            states.get(&source.id),
+        ))
+    }
+
     async fn find(&self, name: &str) -> Result<Source, ApiError> {
         sources::find(&self.door, name).await?.ok_or_else(|| {
             ApiError::NotFound(format!(
@@ -222,6 +288,17 @@ impl SourceApi {
                         .to_owned(),
                 ));
             }
+            SourceKind::Objects
+                if OWN
+                    .iter()
+                    .any(|own| own.starts_with(&put.prefix) || put.prefix.starts_with(own)) =>
+            {
+                return Err(ApiError::Invalid(format!(
+                    "prefix {} takes objects of the cluster's own, which are removed when no row names them; the cluster's own begin with {}",
+                    put.prefix,
+                    OWN.join(", ")
+                )));
+            }
             _ => {}
         }
         let existing = match &put.integration_id {
@@ -237,13 +314,20 @@ impl SourceApi {
             || self.sealer.new_id("source", call.request.as_ref()),
             |source| source.id.clone(),
         );
-        for other in sources::all(&self.door)
-            .await?
-            .iter()
-            .filter(|other| other.id != id)
-        {
+        let mut others = sources::all(&self.door).await?;
+        others.retain(|other| other.id != id);
+        for other in &others {
             if other.label == *label {
                 return Err(ApiError::Exists(format!("a source named {label} exists")));
+            }
+            if put.integration_type == SourceKind::Folder
+                && other.kind == SourceKind::Folder
+                && other.path == put.path
+            {
+                return Err(ApiError::Exists(format!(
+                    "source {} watches {} already: a second one would count each line twice. Add log types to that source instead: `pantherctl sources update {} --log-types …`",
+                    other.label, other.path, other.label
+                )));
             }
             if put.integration_type == SourceKind::Objects
                 && other.kind == SourceKind::Objects
@@ -255,11 +339,20 @@ impl SourceApi {
                 )));
             }
         }
+        let warnings: Vec<String> = overlaps(&put, others.iter()).collect();
+        let follow_links = put
+            .follow_links
+            .unwrap_or(existing.as_ref().is_some_and(|source| source.follow_links));
         let mut change = Change::update(TABLE, change::key(&id))
             .set("integrationLabel", label)
             .set("integrationType", put.integration_type.as_str())
+            .set(
+                "logTypeOrder",
+                change::json(Value::from(put.log_types.clone()).to_string()),
+            )
             .set("logTypes", put.log_types)
             .set("path", put.path)
+            .set("followLinks", follow_links)
             .set("prefix", put.prefix);
         let mut token = None;
         if existing.is_some() {
@@ -279,8 +372,8 @@ impl SourceApi {
             .transact(request(call, vec![change.done()]))
             .await?;
         let source = self.find(&id).await?;
-        let ledgers = sources::ledgers(&self.door).await?;
-        let mut answer = shown(&source, ledgers.get(&source.id));
+        let mut answer = self.shown(&source).await?;
+        answer["warnings"] = warnings.into();
         if let Some(token) = token {
             answer["token"] = token.into();
             answer["ingestUrl"] = format!("{}/ingest/{}", self.ingest_url, source.id).into();

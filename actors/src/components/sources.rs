@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use panther_cluster::door::change::{self, RowExt};
+use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
-use panther_proto::v1::Row;
+use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
 
 /// The table of sources.
 pub const TABLE: &str = "panther-source-integrations";
 /// The table of what came of each source's lines, per hour.
 pub const LEDGER: &str = "panther-sources-ledger";
+/// The table of what is wrong with sources: a row for each source and node that sees something.
+pub const STATES: &str = "panther-source-states";
 /// The queue that tells of objects to read.
 pub const INPUT_QUEUE: &str = "panther-input-data-notifications-queue";
 
@@ -52,6 +54,8 @@ pub struct Source {
     pub log_types: Vec<String>,
     /// Of a folder: its path.
     pub path: String,
+    /// Of a folder: symbolic links in it are followed.
+    pub follow_links: bool,
     /// Of objects: the beginning of their names.
     pub prefix: String,
     /// Of HTTP: hash of its token.
@@ -77,8 +81,9 @@ impl Source {
             id: id.to_owned(),
             label: text("integrationLabel"),
             kind,
-            log_types: row.items("logTypes").to_vec(),
+            log_types: log_types(row),
             path: text("path"),
+            follow_links: row.flag("followLinks").unwrap_or(false),
             prefix: text("prefix"),
             token_hash: text("tokenHash"),
             created_at: text("createdAtTime"),
@@ -87,6 +92,90 @@ impl Source {
                 .and_then(|ms| u64::try_from(ms).ok()),
         })
     }
+}
+
+impl Source {
+    /// Whether another state of the same source has the same files read in the same way.
+    pub(crate) fn is_watched_as(&self, other: &Self) -> bool {
+        (self.kind, &self.path, self.follow_links) == (other.kind, &other.path, other.follow_links)
+    }
+}
+
+/// Log types in the order that the user gave: of two types that take the same line, the first has it.
+fn log_types(row: &Row) -> Vec<String> {
+    row.json("logTypeOrder")
+        .and_then(|order| serde_json::from_str(order).ok())
+        // Rows of before hold a set, whose order is the alphabet's.
+        .unwrap_or_else(|| row.items("logTypes").to_vec())
+}
+
+/// What one node sees of the health of a source's door.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceState {
+    /// How many things are wrong.
+    pub troubles: usize,
+    /// The first of them, each with the file or folder, the reason and the remedy.
+    pub reasons: Vec<String>,
+}
+
+impl SourceState {
+    /// Most reasons that a state keeps.
+    pub const REASONS: usize = 20;
+
+    /// So many things are wrong; none of them: the source is well.
+    #[must_use]
+    pub fn troubled(troubles: usize, reasons: Vec<String>) -> Self {
+        Self { troubles, reasons }
+    }
+}
+
+/// Writes what this node sees of a source.
+///
+/// # Errors
+/// There is no leader.
+pub async fn set_state(door: &Door, source: &str, state: &SourceState) -> Result<(), DoorError> {
+    let key = change::key_range(source, door.node().to_string());
+    let change = if state.troubles == 0 {
+        Change::delete(STATES, key)
+    } else {
+        let reasons = serde_json::Value::from(state.reasons.clone()).to_string();
+        Change::put(STATES, key)
+            .set("troubles", state.troubles as u64)
+            .set("reasons", change::json(reasons))
+            .set("since", door.now_ms())
+    };
+    let transact = Transact {
+        changes: vec![change.done()],
+        ..Transact::default()
+    };
+    door.transact(transact).await.map(drop)
+}
+
+/// What the nodes see wrong with sources: by source, then by node.
+///
+/// # Errors
+/// There is no leader.
+pub async fn states(
+    door: &Door,
+) -> Result<BTreeMap<String, BTreeMap<String, SourceState>>, DoorError> {
+    let rows = door
+        .query_all(Query {
+            table: STATES.to_owned(),
+            ..Query::default()
+        })
+        .await?;
+    let mut states: BTreeMap<String, BTreeMap<String, SourceState>> = BTreeMap::new();
+    for (key, row) in rows {
+        let troubles = row
+            .int("troubles")
+            .and_then(|count| usize::try_from(count).ok());
+        let reasons = row
+            .json("reasons")
+            .and_then(|reasons| serde_json::from_str(reasons).ok());
+        let state = SourceState::troubled(troubles.unwrap_or(0), reasons.unwrap_or_default());
+        states.entry(key.hash).or_default().insert(key.range, state);
+    }
+    Ok(states)
 }
 
 /// All sources, in order of their labels.
@@ -143,6 +232,14 @@ pub async fn of_object(door: &Door, key: &str) -> Result<Option<Source>, DoorErr
         .into_iter()
         .filter(|source| source.kind == SourceKind::Objects && key.starts_with(&source.prefix));
     Ok(sources.max_by_key(|source| source.prefix.len()))
+}
+
+/// The hour of the ledger in which a cluster time lies.
+#[must_use]
+pub fn hour(now_ms: u64) -> String {
+    super::objects::date(now_ms)
+        .format("%Y-%m-%dT%H")
+        .to_string()
 }
 
 /// What came of a source's lines: received = stored + quarantined + filtered.

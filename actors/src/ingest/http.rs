@@ -1,5 +1,8 @@
-//! Bodies that were posted: gathered per source into an object until it has enough bytes or is old enough; whoever posted
-//! is answered once the object is durable and its notification committed.
+//! Bodies that were posted: gathered per source into an object until the object has enough bytes or is old enough. The sender is
+//! answered once the object is durable and its notification committed.
+//!
+//! An object joins bodies of different senders, so each body keeps its border in it and is read by itself: one sender's header,
+//! unclosed array, compression or fault says nothing about another sender's body.
 //!
 //! A body with an idempotency key goes by itself: its object is named by the key and its notification is a request that
 //! is remembered, so that posting it again is not a second one.
@@ -8,18 +11,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use panther_cluster::door::change;
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
 use panther_cluster::storage::room::Room;
+use panther_logs::{InputForm, PartsWriter};
 use panther_proto::v1::{Send, Transact};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use crate::components::log_processor::SOURCE;
+use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
 use crate::sealing::{hex, token_hash};
@@ -61,7 +65,7 @@ struct IngestFault(String);
 
 #[derive(Default)]
 struct Gathering {
-    bytes: BytesMut,
+    bodies: PartsWriter,
     waiting: Vec<(u64, oneshot::Sender<Answer>)>,
     /// Which batch of the source this is: a timer ends only its own.
     number: u64,
@@ -163,8 +167,8 @@ impl HttpIngest {
                 .map(|object| Ingested { object, bytes })
                 .map_err(|fault| busy(&fault.0));
         }
-        // A body that is packed, or large enough by itself, is an object of its own: packed bodies do not join to lines.
-        if body.starts_with(&[0x1F, 0x8B]) || body.len() >= self.inner.batch_bytes {
+        // A compressed body has many lines already, so its sender does not wait for others; and a large one fills an object.
+        if InputForm::of(&body) == InputForm::Packed || body.len() >= self.inner.batch_bytes {
             let name = self.inner.fresh_name(&source.id);
             return self
                 .inner
@@ -200,12 +204,9 @@ impl HttpIngest {
         let mut gathering = self.inner.gathering.lock();
         let batch = gathering.entry(source.to_owned()).or_default();
         let first = batch.waiting.is_empty();
-        batch.bytes.extend_from_slice(body);
-        if !body.ends_with(b"\n") {
-            batch.bytes.extend_from_slice(b"\n");
-        }
+        batch.bodies.body("", body);
         batch.waiting.push((body.len() as u64, answer));
-        let (full, number) = (batch.bytes.len() >= self.inner.batch_bytes, batch.number);
+        let (full, number) = (batch.bodies.len() >= self.inner.batch_bytes, batch.number);
         drop(gathering);
         if full || first {
             let (inner, source) = (self.inner.clone(), source.to_owned());
@@ -255,11 +256,11 @@ impl Inner {
             };
             batch.number += 1;
             (
-                std::mem::take(&mut batch.bytes).freeze(),
+                std::mem::take(&mut batch.bodies).finish().into(),
                 std::mem::take(&mut batch.waiting),
             )
         };
-        let name = self.fresh_name(source);
+        let name = PartsWriter::name(&self.fresh_name(source));
         let stored = self.store(source, name, bytes, None).await;
         for (bytes, answer) in waiting {
             let _ = answer.send(stored.clone().map(|object| Ingested { object, bytes })); // who posted may have hung up
@@ -267,11 +268,7 @@ impl Inner {
     }
 
     fn fresh_name(&self, source: &str) -> String {
-        format!(
-            "raw/{source}/{}/{}",
-            date(self.door.now_ms()).format("%Y%m%d/%H%M%S"),
-            uuid::Uuid::new_v4()
-        )
+        fresh_name(source, self.door.now_ms())
     }
 
     async fn store(
@@ -290,7 +287,7 @@ impl Inner {
         let now = self.door.now_ms();
         let notify = Transact {
             changes: vec![written.row(now)],
-            sends: vec![notification(source, &written)],
+            sends: vec![notification(source, &written, "")],
             request_id: key
                 .map(|key| format!("ingest/{source}/{key}"))
                 .unwrap_or_default(),
@@ -305,13 +302,25 @@ impl Inner {
     }
 }
 
-/// Tells the log processor of a raw object.
-pub(super) fn notification(source: &str, written: &Written) -> Send {
+/// A name for a raw object that no other object has.
+pub(super) fn fresh_name(source: &str, now_ms: u64) -> String {
+    format!(
+        "raw/{source}/{}/{}",
+        date(now_ms).format("%Y%m%d/%H%M%S"),
+        uuid::Uuid::new_v4()
+    )
+}
+
+/// Tells the log processor of a raw object. `origin` says where its bytes came from, for people; empty where the object says it.
+pub(super) fn notification(source: &str, written: &Written, origin: &str) -> Send {
     let mut send = change::to_queue(
         INPUT_QUEUE,
         s3_event(&written.name, written.bytes).to_string(),
     );
     send.attributes.insert(SOURCE.to_owned(), source.to_owned());
+    if !origin.is_empty() {
+        send.attributes.insert(ORIGIN.to_owned(), origin.to_owned());
+    }
     source.clone_into(&mut send.turn);
     send
 }

@@ -68,6 +68,8 @@ pub struct SystemSettings {
     pub gate: Arc<Gate>,
     /// Under what address sources are told to post, for instance `http://127.0.0.1:8686`.
     pub ingest_url: String,
+    /// What the address of an alert's page begins with; `None`: notifications hold no link.
+    pub alert_link: Option<String>,
 }
 
 /// Why logs were not taken.
@@ -224,6 +226,9 @@ impl System {
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
             disk,
+            &std::iter::once(inner.settings.data_dir.clone())
+                .chain(inner.settings.objects.folder().map(Path::to_owned))
+                .collect::<Vec<_>>(),
         );
         background.spawn(async move { folders.run(stopped).await });
         *inner.background.lock() = background;

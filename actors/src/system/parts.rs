@@ -39,7 +39,7 @@ pub(super) fn all(
     let door = settings.door.clone();
     let sealer = Sealer::new(&settings.sealing_key);
     let outputs = OutputCache::new(door.clone(), sealer.clone());
-    let sender = Sender::new(settings.ingest_url.clone()).map_err(|error| {
+    let sender = Sender::new(settings.alert_link.clone()).map_err(|error| {
         ApiError::Internal(format!("the way to destinations cannot be set up: {error}"))
     })?;
     let log_types = LogTypeRegistry::new(door.clone());

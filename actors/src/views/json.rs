@@ -13,7 +13,9 @@ pub(super) fn value(value: &Value) -> serde_json::Value {
         Some(value::Kind::Text(text)) => json!(text),
         Some(value::Kind::Blob(blob)) => json!(format!("<{} bytes>", blob.len())),
         Some(value::Kind::Set(set)) => json!(set.items),
-        Some(value::Kind::Json(text)) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Some(value::Kind::Json(text)) => {
+            crate::json::read(text.as_bytes()).unwrap_or_else(|_| json!(text))
+        }
     }
 }
 

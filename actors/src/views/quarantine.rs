@@ -1,7 +1,8 @@
 //! Lines that no log type took: listed by object, shown with each log type's reason, and replayed after a schema was mended.
 
-use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::change::{self, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
+use panther_logs::PartsWriter;
 use panther_proto::v1::Transact;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::Views;
 use crate::api::{ApiCall, ApiError};
 use crate::components::log_processor::read::QuarantinedRecord;
-use crate::components::log_processor::{QUARANTINE, SOURCE};
+use crate::components::log_processor::{QUARANTINE, Replay, SOURCE};
 use crate::components::objects::{self, Written, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE};
 
@@ -56,7 +57,7 @@ impl Views<'_> {
             .iter()
             .take(which.limit.unwrap_or(100))
             .map(|(key, row)| {
-                json!({"source": key.hash, "source_label": row.text("sourceLabel"), "object": key.range, "raw_object": row.text("object"), "count": row.int("count"), "first_ms": row.int("time"), "reasons": row.items("reasons")})
+                json!({"source": key.hash, "source_label": row.text("sourceLabel"), "object": key.range, "raw_object": row.text("object"), "origin": row.text("origin").filter(|origin| !origin.is_empty()), "count": row.int("count"), "first_ms": row.int("time"), "reasons": row.items("reasons")})
             })
             .collect();
         Ok(json!({"groups": groups}))
@@ -90,50 +91,53 @@ impl Views<'_> {
             .collect()
     }
 
-    /// Makes a raw object of the lines and lets the log processor try them again; what no log type takes this time is
-    /// quarantined anew.
+    /// Makes a raw object of the records and lets the log processor read them again. What no log type takes this time is
+    /// quarantined again.
     pub(super) async fn quarantine_replay(&self, call: &ApiCall) -> Result<Value, ApiError> {
         let which: Which = call.input()?;
         let (mut count, mut messages) = (0, 0);
-        for (key, _) in self.quarantined(&which).await? {
+        for (key, row) in self.quarantined(&which).await? {
             let lines = self.lines(&key.range).await?;
-            let text: String = lines
-                .iter()
-                .map(|line| format!("{}\n", line.text.replace('\n', " ")))
-                .collect();
-            let name = format!(
-                "raw/{}/replay-{}",
+            // Each record is read by itself, as it was refused by itself.
+            let mut parts = PartsWriter::default();
+            for line in &lines {
+                parts.body(&line.origin, line.text.as_bytes());
+            }
+            let content = bytes::Bytes::from(parts.finish());
+            let written = Written::of(String::new(), &content);
+            let name = PartsWriter::name(&format!(
+                "raw/{}/replay-{}-{}",
                 key.hash,
-                crate::sealing::token_hash(&key.range)
-            );
-            let written = Written::of(name, text.as_bytes());
-            self.objects.put(&written.name, text.into()).await?;
+                crate::sealing::token_hash(&key.range),
+                &written.hash[..16]
+            ));
+            let written = Written { name, ..written };
+            self.objects.put(&written.name, content).await?;
             let mut send = change::to_queue(
                 INPUT_QUEUE,
                 s3_event(&written.name, written.bytes).to_string(),
             );
             send.attributes.insert(SOURCE.to_owned(), key.hash.clone());
             send.turn.clone_from(&key.hash);
-            // These lines were counted as received and quarantined; the ledger takes them back before they are counted again.
-            let taken_back = -i64::try_from(lines.len()).unwrap_or(i64::MAX);
-            let hour = objects::date(self.door.now_ms())
-                .format("%Y-%m-%dT%H")
-                .to_string();
-            let ledger = Change::update(sources::LEDGER, change::key_range(&key.hash, hour))
-                .add("received", taken_back)
-                .add("quarantined", taken_back);
-            let changes = vec![
-                Change::delete(QUARANTINE, key).if_row_present().done(),
-                ledger.done(),
-                written.row(self.door.now_ms()),
-            ];
-            self.door
-                .transact(Transact {
-                    changes,
-                    sends: vec![send],
-                    ..Transact::default()
-                })
-                .await?;
+            // The records stay quarantined, and counted so, until they are read: the message that reads them removes the row.
+            let time = row
+                .int("time")
+                .and_then(|time| u64::try_from(time).ok())
+                .unwrap_or(0);
+            let replay = Replay {
+                object: key.range.clone(),
+                count: lines.len() as u64,
+                hour: row
+                    .text("hour")
+                    .map_or_else(|| sources::hour(time), ToOwned::to_owned),
+            };
+            replay.tell(&mut send);
+            let transact = Transact {
+                changes: vec![written.row(self.door.now_ms())],
+                sends: vec![send],
+                ..Transact::default()
+            };
+            self.door.transact(transact).await?;
             count += 1;
             messages += 1;
         }

@@ -65,7 +65,7 @@ impl Views<'_> {
             .filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from)
             .map(|(key, row)| {
                 let Ledger { received, stored, quarantined, filtered } = Ledger::of(row);
-                json!({"source": key.hash, "source_label": labels.get(&key.hash), "hour": key.range, "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered})
+                json!({"source": key.hash, "source_label": labels.get(&key.hash).map(String::as_str).or_else(|| row.text("sourceLabel")), "hour": key.range, "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered})
             })
             .collect();
         Ok(json!({"rows": shown}))
@@ -157,7 +157,7 @@ fn lines_of(content: &[u8], id: &str) -> Vec<Value> {
     let needle = id.as_bytes();
     text.split(|&byte| byte == b'\n')
         .filter(|line| line.windows(needle.len()).any(|part| part == needle))
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter_map(|line| crate::json::read(line).ok())
         .filter(|event| event["p_row_id"] == id)
         .collect()
 }

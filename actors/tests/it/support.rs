@@ -61,6 +61,7 @@ impl World {
             batch_time: Duration::from_millis(50),
             alarm_command: None,
             ingest_url: "http://127.0.0.1:8686".into(),
+            alert_link: None,
             own: std::sync::Arc::new(Own {
                 name: "test".into(),
                 address: String::new(),

@@ -1,10 +1,12 @@
 //! `panther-alert-delivery`: alerts to destinations.
 //!
 //! The forwarder sends one message per alert. Its first handling routes it and sends one message per destination; each
-//! of these succeeds or fails by itself, is tried again 30 to 300 s later, ten times, and then is a dead letter. Every
+//! of these succeeds or fails by itself, is tried again when the destination asks for it (`Retry-After`) or
+//! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
 mod send;
+pub(crate) mod trust;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,6 +26,9 @@ use crate::worker::{Context, Failure, Handler, Plan};
 
 /// Attempts that are kept on an alert's row.
 const KEPT_ATTEMPTS: u32 = 100;
+/// Bounds on how long a destination is left alone because it asked for it.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3_600);
 /// The destination of a message, once it is for one.
 const OUTPUT: &str = "outputId";
 
@@ -49,7 +54,7 @@ impl Handler for AlertDelivery {
     type Work = (Value, Delivered);
 
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
-        let alert: Value = serde_json::from_slice(&message.body)
+        let alert = crate::json::read(&message.body)
             .map_err(|error| Failure::message(format!("the alert is no JSON: {error}")))?;
         let Some(output) = message.attributes.get(OUTPUT) else {
             let to = self.route(&alert).await?;
@@ -67,6 +72,7 @@ impl Handler for AlertDelivery {
                 status_code: 404,
                 message: "the destination was removed".to_owned(),
                 dispatched_at: super::objects::rfc3339(context.received_ms),
+                retry_after: None,
             };
             return Ok((alert, Delivered::Attempt(gone)));
         };
@@ -78,7 +84,10 @@ impl Handler for AlertDelivery {
             let record = record(&alert, &response).into_iter().collect();
             return Err(Failure::Message {
                 reason: format!("output {output}: {}", response.message),
-                retry_after: Some((self.retry)()),
+                retry_after: Some(match response.retry_after {
+                    Some(asked) => asked.clamp(LEAST_WAIT, LONGEST_WAIT),
+                    None => (self.retry)(),
+                }),
                 record,
             });
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::objects::rfc3339;
 use super::super::outputs_api::OutputConfig;
+use super::trust;
 
 /// Time for one attempt, from connect to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,22 +31,42 @@ pub struct Response {
     pub message: String,
     /// When, RFC 3339.
     pub dispatched_at: String,
+    /// How long the destination asked to be left alone. Not part of what is kept.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// What a destination answered, or what went wrong.
+struct Answer {
+    status: u16,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    const fn new(status: u16, message: String) -> Self {
+        Self {
+            status,
+            message,
+            retry_after: None,
+        }
+    }
 }
 
 /// The way out; clones share connections.
 #[derive(Clone)]
 pub struct Sender {
     client: reqwest::Client,
-    link: String,
+    link: Option<String>,
     deadline: Duration,
 }
 
 impl Sender {
-    /// `link` is what an alert's address begins with.
+    /// `link` is what an alert's address begins with; without it a notification holds no link.
     ///
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
-    pub fn new(link: String) -> Result<Self, reqwest::Error> {
+    pub fn new(link: Option<String>) -> Result<Self, reqwest::Error> {
         Self::with_deadline(link, DEADLINE)
     }
 
@@ -52,14 +74,8 @@ impl Sender {
     ///
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
-    pub fn with_deadline(link: String, deadline: Duration) -> Result<Self, reqwest::Error> {
-        // A redirect would carry the alert to a host that nobody chose: it is an answer like any other.
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .timeout(deadline)
-            .connect_timeout(Duration::from_secs(5))
-            .user_agent("panther-cluster")
-            .build()?;
+    pub fn with_deadline(link: Option<String>, deadline: Duration) -> Result<Self, reqwest::Error> {
+        let client = client(deadline).build()?;
         Ok(Self {
             client,
             link,
@@ -76,34 +92,49 @@ impl Sender {
         now_ms: u64,
     ) -> Response {
         let outcome = match config {
-            OutputConfig::CustomWebhook { webhook_url } => {
-                self.post(webhook_url, &self.notification(alert)).await
+            OutputConfig::CustomWebhook {
+                webhook_url,
+                ca_certificate,
+            } => {
+                let body = self.notification(alert);
+                self.post(webhook_url, ca_certificate.as_deref(), &body)
+                    .await
             }
-            OutputConfig::Slack { webhook_url } => self.post(webhook_url, &self.slack(alert)).await,
+            OutputConfig::Slack {
+                webhook_url,
+                ca_certificate,
+            } => {
+                let body = self.slack(alert);
+                self.post(webhook_url, ca_certificate.as_deref(), &body)
+                    .await
+            }
             OutputConfig::File { path } => append(path, &self.notification(alert)).await,
-        };
-        let (success, status_code, message) = match outcome {
-            Ok((status, message)) => ((200..300).contains(&status), status, message),
-            Err((status, message)) => (false, status, message),
         };
         Response {
             output_id: output_id.to_owned(),
-            success,
-            status_code,
-            message,
+            success: (200..300).contains(&outcome.status),
+            status_code: outcome.status,
+            message: outcome.message,
             dispatched_at: rfc3339(now_ms),
+            retry_after: outcome.retry_after,
         }
     }
 
-    async fn post(&self, url: &str, body: &Value) -> Result<(u16, String), (u16, String)> {
-        let answer = self
-            .client
-            .post(url)
-            .json(body)
-            .send()
-            .await
-            .map_err(|error| self.failed(&error))?;
+    async fn post(&self, url: &str, certificates: Option<&str>, body: &Value) -> Answer {
+        let client = match certificates {
+            None => self.client.clone(),
+            // Few destinations have certificates of their own, and each alert goes there once: no connection is kept for them.
+            Some(pem) => match trusting(pem, self.deadline) {
+                Ok(client) => client,
+                Err(reason) => return Answer::new(0, reason),
+            },
+        };
+        let answer = match client.post(url).json(body).send().await {
+            Ok(answer) => answer,
+            Err(error) => return self.failed(&error),
+        };
         let status = answer.status().as_u16();
+        let retry_after = retry_after(&answer);
         let location = answer
             .headers()
             .get(reqwest::header::LOCATION)
@@ -117,15 +148,17 @@ impl Sender {
             ),
             _ => format!("it answered {status}: {text}"),
         };
-        Ok((status, message))
+        Answer {
+            status,
+            message,
+            retry_after,
+        }
     }
 
-    fn failed(&self, error: &reqwest::Error) -> (u16, String) {
+    fn failed(&self, error: &reqwest::Error) -> Answer {
         if error.is_timeout() {
-            return (
-                504,
-                format!("no answer within {} s", self.deadline.as_secs()),
-            );
+            let message = format!("no answer within {} s", self.deadline.as_secs());
+            return Answer::new(504, message);
         }
         // The address may hold a secret: it is not part of the text.
         let mut reason = "the connection failed".to_owned();
@@ -134,7 +167,7 @@ impl Sender {
             reason = format!("{reason}: {inner}");
             source = inner.source();
         }
-        (0, reason)
+        Answer::new(0, reason)
     }
 
     /// The notification that webhooks and files get.
@@ -147,12 +180,10 @@ impl Sender {
         })
     }
 
-    fn link(&self, alert: &Value) -> String {
-        format!(
-            "{}/log-analysis/alerts/{}",
-            self.link,
-            alert["alertId"].as_str().unwrap_or_default()
-        )
+    fn link(&self, alert: &Value) -> Option<String> {
+        let id = alert["alertId"].as_str().unwrap_or_default();
+        let base = self.link.as_deref()?.trim_end_matches('/');
+        Some(format!("{base}/log-analysis/alerts/{id}"))
     }
 
     fn slack(&self, alert: &Value) -> Value {
@@ -164,8 +195,8 @@ impl Sender {
             "LOW" => "#f7d154",
             _ => "#47b881",
         };
-        let title = title(alert);
-        let field = |title: &str, value: &Value, short: bool| json!({"title": title, "value": value, "short": short});
+        let title = slack_text(&title(alert));
+        let field = |title: &str, value: &Value, short: bool| json!({"title": title, "value": slack_text(&text(value)), "short": short});
         json!({"attachments": [{"fallback": title, "color": color, "title": title, "title_link": self.link(alert), "fields": [
             field("Runbook", &alert["runbook"], false),
             field("Severity", &alert["severity"], true),
@@ -204,7 +235,54 @@ async fn first_bytes(mut answer: reqwest::Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-async fn append(path: &str, notification: &Value) -> Result<(u16, String), (u16, String)> {
+fn client(deadline: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        // A redirect would carry the alert to a host that the operator did not choose: it is an answer like any other.
+        .redirect(Policy::none())
+        .timeout(deadline)
+        .connect_timeout(Duration::from_secs(5))
+        .user_agent("panther-cluster")
+}
+
+/// A client that trusts these certificates alone.
+fn trusting(pem: &str, deadline: Duration) -> Result<reqwest::Client, String> {
+    let tls = trust::tls(pem).map_err(|error| error.to_string())?;
+    client(deadline)
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(|error| format!("the connection cannot be set up: {error}"))
+}
+
+/// How long the destination asks to be left alone: seconds, or a date by its own clock.
+fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
+    let header = |name| answer.headers().get(name)?.to_str().ok();
+    let value = header(reqwest::header::RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    let now = header(reqwest::header::DATE)
+        .and_then(date)
+        .map_or_else(Utc::now, |now| now.with_timezone(&Utc));
+    (date(value)?.with_timezone(&Utc) - now).to_std().ok()
+}
+
+/// Text for Slack, in which these three letters begin its markup: a mention of a channel, or a link under another name.
+fn slack_text(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+async fn append(path: &str, notification: &Value) -> Answer {
     let write = async {
         let mut file = tokio::fs::OpenOptions::new()
             .create(true)
@@ -216,12 +294,12 @@ async fn append(path: &str, notification: &Value) -> Result<(u16, String), (u16,
         file.sync_data().await
     };
     match tokio::time::timeout(DEADLINE, write).await {
-        Ok(Ok(())) => Ok((200, format!("appended to {path}"))),
-        Ok(Err(error)) => Err((0, format!("{path} cannot be written: {error}"))),
-        Err(_) => Err((
+        Ok(Ok(())) => Answer::new(200, format!("appended to {path}")),
+        Ok(Err(error)) => Answer::new(0, format!("{path} cannot be written: {error}")),
+        Err(_) => Answer::new(
             504,
             format!("{path} was not written within {} s", DEADLINE.as_secs()),
-        )),
+        ),
     }
 }
 
@@ -262,14 +340,19 @@ mod tests {
     async fn send(answer: Option<&'static str>) -> (Response, Option<String>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (url, task) = destination(answer).await;
-        let sender =
-            Sender::with_deadline("https://panther.example".into(), Duration::from_secs(1))
-                .unwrap();
+        let sender = Sender::with_deadline(
+            Some("https://panther.example".into()),
+            Duration::from_secs(1),
+        )
+        .unwrap();
         let alert = json!({"alertId": "a1", "analysisId": "R", "title": "t", "severity": "HIGH", "type": "RULE"});
         let response = sender
             .send(
                 "o",
-                &OutputConfig::CustomWebhook { webhook_url: url },
+                &OutputConfig::CustomWebhook {
+                    webhook_url: url,
+                    ca_certificate: None,
+                },
                 &alert,
                 0,
             )
@@ -313,11 +396,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_destination_says_how_long_it_is_to_be_left_alone() {
+        let asks =
+            "HTTP/1.1 429 Too Many Requests\r\nretry-after: 600\r\ncontent-length: 0\r\n\r\n";
+        let (response, _) = send(Some(asks)).await;
+        assert_eq!(response.retry_after, Some(Duration::from_secs(600)));
+        let dated = "HTTP/1.1 503 Busy\r\ndate: Mon, 02 Mar 2026 10:00:00 GMT\r\nretry-after: Mon, 02 Mar 2026 10:01:30 GMT\r\ncontent-length: 0\r\n\r\n";
+        let (response, _) = send(Some(dated)).await;
+        assert_eq!(response.retry_after, Some(Duration::from_secs(90)));
+        let (response, _) = send(Some("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!(response.retry_after, None);
+    }
+
+    #[test]
+    fn nothing_that_an_alert_holds_is_markup_for_slack() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sender = Sender::new(None).unwrap();
+        let evil = "<!channel> <https://evil.example|click> & co";
+        let alert = json!({"alertId": evil, "title": evil, "severity": evil, "runbook": evil, "type": "RULE"});
+        let payload = sender.slack(&alert);
+        let attachment = &payload["attachments"][0];
+        let fields = attachment["fields"].as_array().unwrap();
+        let texts = [&attachment["fallback"], &attachment["title"]]
+            .into_iter()
+            .chain(fields.iter().map(|field| &field["value"]));
+        for text in texts {
+            let text = text.as_str().unwrap();
+            assert!(
+                !text.contains(['<', '>']) && text.contains("&amp; co"),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_refused_connection_is_told_without_the_secret_in_the_address() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sender = Sender::new(String::new()).unwrap();
+        let sender = Sender::new(None).unwrap();
         let config = OutputConfig::CustomWebhook {
             webhook_url: "http://127.0.0.1:9/hook?secret=s3cr3t".into(),
+            ca_certificate: None,
         };
         let response = sender.send("o", &config, &json!({}), 0).await;
         assert!(

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change};
 use panther_cluster::objects::Objects;
-use panther_logs::{Classifier, EventContext, Limits, ObjectReader, Timestamp};
+use panther_logs::{Classifier, EventContext, Limits, RawReader, Timestamp};
 use panther_proto::v1::{Message, Send};
 
 use super::log_types::LogTypeRegistry;
-use super::objects::{self, Named, Notification};
+use super::notifications::{self, Named, Notification};
+use super::objects;
 use super::sources::{self, Ledger, Source};
 use crate::worker::{Context, Failure, Handler, Plan};
 
@@ -23,8 +24,14 @@ use crate::worker::{Context, Failure, Handler, Plan};
 pub const TOPIC: &str = "panther-processed-data-notifications";
 /// The table of what no log type took: one row per object of it.
 pub const QUARANTINE: &str = "panther-quarantine";
+/// The table of objects of which a notification told.
+const TOLD: &str = "panther-told-objects";
+/// How long it is remembered that an object was told of. S3 repeats a notification within hours; a queue in between may keep it for 14 days.
+const TOLD_SECONDS: u64 = 30 * 24 * 3_600;
 /// Attribute of a notification: the source that it belongs to.
 pub const SOURCE: &str = "source";
+/// Attribute of a notification: where the object's bytes came from, for people.
+pub const ORIGIN: &str = "origin";
 /// Attribute of a notification: the record to go on from.
 const FROM: &str = "from";
 /// Wait after an object that cannot be read, before it is tried again: short, so that poison surfaces soon.
@@ -40,49 +47,49 @@ pub struct LogProcessor {
     pub limits: Limits,
 }
 
+/// What came of a message.
+pub enum LogWork {
+    /// There is nothing to do.
+    Nothing,
+    /// It names several things; each becomes a message of its own.
+    Several(Vec<String>),
+    /// It named an object, which was read.
+    Object(Box<ObjectWork>),
+}
+
 /// What came of one object.
 pub struct ObjectWork {
     source: Source,
     named: Named,
     outcome: read::Outcome,
+    replay: Option<Replay>,
 }
 
 impl Handler for LogProcessor {
-    type Work = Vec<ObjectWork>;
+    type Work = LogWork;
 
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
-        let named = match objects::notification(&message.body) {
-            Ok(Notification::Objects(named)) => named,
+        let named = match notifications::notification(&message.body) {
+            Ok(Notification::Object(named)) => named,
+            Ok(Notification::Several(bodies)) => return Ok(LogWork::Several(bodies)),
             Ok(Notification::Ignored(reason)) => {
                 tracing::info!(reason, "a notification asks for nothing");
-                Vec::new()
+                return Ok(LogWork::Nothing);
             }
             Err(reason) => return Err(Failure::message(reason)),
         };
-        let from = message
-            .attributes
-            .get(FROM)
-            .and_then(|from| from.parse().ok())
-            .unwrap_or(0);
-        let mut work = Vec::with_capacity(named.len());
-        for (place, named) in named.into_iter().enumerate() {
-            let source = self.source(message, &named, context).await?;
-            let outcome = self
-                .read(
-                    &source,
-                    &named,
-                    from,
-                    &format!("{}-{place}", context.attempt),
-                    context,
-                )
-                .await?;
-            work.push(ObjectWork {
-                source,
-                named,
-                outcome,
-            });
+        let from = number(message, FROM).unwrap_or(0);
+        let source = self.source(message, &named, context).await?;
+        if from == 0 && was_told(context, &source, &named).await? {
+            return Ok(LogWork::Nothing);
         }
-        Ok(work)
+        let outcome = self.read(message, &source, &named, from, context).await?;
+        Ok(LogWork::Object(Box::new(ObjectWork {
+            source,
+            named,
+            outcome,
+            replay: Replay::of(message),
+        })))
     }
 
     async fn plan(
@@ -91,66 +98,182 @@ impl Handler for LogProcessor {
         message: &Message,
         context: &Context,
     ) -> Result<Plan, Failure> {
-        let mut plan = Plan::default();
-        let now = context.received_ms;
-        for ObjectWork {
+        let work = match work {
+            LogWork::Nothing => return Ok(Plan::default()),
+            LogWork::Several(bodies) => {
+                let sends = bodies.iter().map(|body| {
+                    let mut send = change::to_queue(sources::INPUT_QUEUE, body.clone());
+                    send.attributes.clone_from(&message.attributes);
+                    send.turn.clone_from(&message.turn);
+                    send
+                });
+                return Ok(Plan {
+                    sends: sends.collect(),
+                    ..Plan::default()
+                });
+            }
+            LogWork::Object(work) => work,
+        };
+        let ObjectWork {
             source,
             named,
-            outcome,
-        } in work
-        {
-            for output in &outcome.outputs {
-                plan.changes.push(output.object.row(now));
-                let mut send =
-                    objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
-                send.attributes.insert(SOURCE.to_owned(), source.id.clone());
-                plan.sends.push(send);
+            replay,
+            ..
+        } = &**work;
+        let is_first = number(message, FROM).unwrap_or(0) == 0;
+        let mut plan = Plan::default();
+        if is_first {
+            // Another message of the same object, or of the same quarantined records, may have ended since this one was read.
+            if was_told(context, source, named).await? {
+                return Ok(Plan::default());
             }
-            if let Some(quarantine) = &outcome.quarantine {
-                plan.changes.push(quarantine.object.row(now));
-                let row = Change::put(
-                    QUARANTINE,
-                    change::key_range(&source.id, &quarantine.object.name),
-                )
-                .set("sourceLabel", &source.label)
-                .set("object", &named.key)
-                .set("count", quarantine.count)
-                .set("time", now)
-                .set("reasons", quarantine.reasons.clone());
+            if let Some(identity) = named.identity() {
+                let row = Change::put(TOLD, change::key_range(&source.id, identity))
+                    .if_row_absent()
+                    .set("bucket", &named.bucket)
+                    .set("key", &named.key)
+                    .set("version", &named.version)
+                    .set("expiresAt", expiry(context.received_ms));
                 plan.changes.push(row.done());
             }
-            let Ledger {
-                received,
-                stored,
-                quarantined,
-                filtered,
-            } = outcome.ledger;
-            if received > 0 {
-                let hour = objects::date(now).format("%Y-%m-%dT%H").to_string();
-                let mut ledger =
-                    Change::update(sources::LEDGER, change::key_range(&source.id, hour));
-                for (name, count) in [
-                    ("received", received),
-                    ("stored", stored),
-                    ("quarantined", quarantined),
-                    ("filtered", filtered),
-                ] {
-                    ledger = ledger.add(name, i64::try_from(count).unwrap_or(i64::MAX));
+            if let Some(replay) = replay {
+                let key = change::key_range(&source.id, &replay.object);
+                if context.door.get(QUARANTINE, &key).await?.is_none() {
+                    return Ok(Plan::default());
                 }
-                plan.changes.push(ledger.done());
-                plan.changes.push(
-                    Change::update(sources::TABLE, change::key(&source.id))
-                        .if_row_present()
-                        .max("lastEventReceived", now)
-                        .done(),
-                );
-            }
-            if let Some(from) = outcome.go_on_from {
-                plan.sends.push(go_on(message, named, source, from));
+                plan.changes
+                    .push(Change::delete(QUARANTINE, key).if_row_present().done());
             }
         }
+        self.effects(&mut plan, work, message, context);
         Ok(plan)
     }
+}
+
+/// Says which quarantined records a message reads again, and how they were counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    /// The quarantined object.
+    pub(crate) object: String,
+    /// Its records.
+    pub(crate) count: u64,
+    /// The hour of the ledger in which they are counted.
+    pub(crate) hour: String,
+}
+
+impl Replay {
+    /// Attributes that carry it in a notification.
+    const OBJECT: &str = "replayed";
+    const COUNT: &str = "replayedCount";
+    const HOUR: &str = "replayedHour";
+
+    fn of(message: &Message) -> Option<Self> {
+        Some(Self {
+            object: message.attributes.get(Self::OBJECT)?.clone(),
+            count: number(message, Self::COUNT)?,
+            hour: message.attributes.get(Self::HOUR)?.clone(),
+        })
+    }
+
+    /// Writes it into a notification.
+    pub(crate) fn tell(&self, send: &mut Send) {
+        for (name, value) in [
+            (Self::OBJECT, self.object.clone()),
+            (Self::COUNT, self.count.to_string()),
+            (Self::HOUR, self.hour.clone()),
+        ] {
+            send.attributes.insert(name.to_owned(), value);
+        }
+    }
+
+    /// How the ledger changes: the records were received once, and leave the quarantined ones for what they are now.
+    fn counts(&self, outcome: &read::Outcome) -> Counts {
+        let Ledger {
+            received,
+            stored,
+            quarantined,
+            filtered,
+        } = outcome.ledger;
+        let mut counts = Counts {
+            received: 0,
+            stored: signed(stored),
+            quarantined: signed(quarantined) - signed(received),
+            filtered: signed(filtered),
+        };
+        if outcome.go_on_from.is_none() {
+            // A reader of today may find another number of records in the same text than the reader that refused it.
+            let more = signed(outcome.last_record) - signed(self.count);
+            counts.quarantined += more;
+            counts.received += more.max(0);
+            counts.filtered += (-more).max(0);
+        }
+        counts
+    }
+}
+
+/// Changes of a ledger row; `received` stays the sum of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    received: i64,
+    stored: i64,
+    quarantined: i64,
+    filtered: i64,
+}
+
+impl Counts {
+    fn of(ledger: Ledger) -> Self {
+        Self {
+            received: signed(ledger.received),
+            stored: signed(ledger.stored),
+            quarantined: signed(ledger.quarantined),
+            filtered: signed(ledger.filtered),
+        }
+    }
+
+    fn change(self, source: &Source, hour: String) -> Change {
+        let mut change = Change::update(sources::LEDGER, change::key_range(&source.id, hour))
+            // The ledger outlives its source, and is shown under a name.
+            .set("sourceLabel", &source.label);
+        for (name, count) in [
+            ("received", self.received),
+            ("stored", self.stored),
+            ("quarantined", self.quarantined),
+            ("filtered", self.filtered),
+        ] {
+            change = change.add(name, count);
+        }
+        change
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn number(message: &Message, attribute: &str) -> Option<u64> {
+    message.attributes.get(attribute)?.parse().ok()
+}
+
+/// In seconds, as the table's expiry counts.
+const fn expiry(now_ms: u64) -> u64 {
+    now_ms / 1_000 + TOLD_SECONDS
+}
+
+/// Whether the same writing of the same object was read before.
+async fn was_told(context: &Context, source: &Source, named: &Named) -> Result<bool, Failure> {
+    let Some(identity) = named.identity() else {
+        return Ok(false);
+    };
+    let key = change::key_range(&source.id, identity);
+    let was_told = context.door.get(TOLD, &key).await?.is_some();
+    if was_told {
+        tracing::info!(
+            source = source.label,
+            object = named.key,
+            "a notification tells again of an object that was read"
+        );
+    }
+    Ok(was_told)
 }
 
 /// The rest of an object that is too large for one command is a message of its own.
@@ -186,12 +309,67 @@ impl LogProcessor {
         })
     }
 
+    fn effects(&self, plan: &mut Plan, work: &ObjectWork, message: &Message, context: &Context) {
+        let ObjectWork {
+            source,
+            named,
+            outcome,
+            replay,
+        } = work;
+        let now = context.received_ms;
+        for output in &outcome.outputs {
+            plan.changes.push(output.object.row(now));
+            let mut send = objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
+            send.attributes.insert(SOURCE.to_owned(), source.id.clone());
+            plan.sends.push(send);
+        }
+        let hour = replay
+            .as_ref()
+            .map_or_else(|| sources::hour(now), |replay| replay.hour.clone());
+        if let Some(quarantine) = &outcome.quarantine {
+            plan.changes.push(quarantine.object.row(now));
+            let row = Change::put(
+                QUARANTINE,
+                change::key_range(&source.id, &quarantine.object.name),
+            )
+            .set("sourceLabel", &source.label)
+            .set("object", &named.key)
+            .set(
+                "origin",
+                message.attributes.get(ORIGIN).map_or("", String::as_str),
+            )
+            .set("count", quarantine.count)
+            .set("time", now)
+            .set("hour", &hour)
+            .set("reasons", quarantine.reasons.clone());
+            plan.changes.push(row.done());
+        }
+        if outcome.ledger.received > 0 {
+            let counts = replay.as_ref().map_or_else(
+                || Counts::of(outcome.ledger),
+                |replay| replay.counts(outcome),
+            );
+            plan.changes.push(counts.change(source, hour).done());
+        }
+        if outcome.ledger.received > 0 && replay.is_none() {
+            plan.changes.push(
+                Change::update(sources::TABLE, change::key(&source.id))
+                    .if_row_present()
+                    .max("lastEventReceived", now)
+                    .done(),
+            );
+        }
+        if let Some(from) = outcome.go_on_from {
+            plan.sends.push(go_on(message, named, source, from));
+        }
+    }
+
     async fn read(
         &self,
+        message: &Message,
         source: &Source,
         named: &Named,
         from: u64,
-        unique: &str,
         context: &Context,
     ) -> Result<read::Outcome, Failure> {
         let types = self.log_types.current().await?;
@@ -206,13 +384,20 @@ impl LogProcessor {
             Timestamp::from_unix_millis(i64::try_from(context.received_ms).unwrap_or(0))
                 .ok_or_else(|| Failure::Node("cluster time is no time".to_owned()))?;
         let reading = read::Reading {
-            reader: ObjectReader::new(&named.key, reader, self.limits.clone()),
+            reader: RawReader::new(
+                &message.attributes.get(ORIGIN).map_or_else(
+                    || named.key.clone(),
+                    |origin| format!("{origin} (kept as {})", named.key),
+                ),
+                reader,
+                self.limits.clone(),
+            ),
             classifier,
             event_context: EventContext::new(&source.id, &source.label, &named.key, parse_time),
             objects: self.objects.clone(),
             runtime: tokio::runtime::Handle::current(),
             source: source.id.clone(),
-            unique: unique.to_owned(),
+            unique: format!("{}-0", context.attempt),
             received_ms: context.received_ms,
             from,
         };

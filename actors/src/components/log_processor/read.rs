@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use panther_cluster::objects::Objects;
 use panther_logs::{
-    Classifier, Event, EventContext, ObjectError, ObjectReader, Outcome as Classified, Record,
+    Classifier, Event, EventContext, ObjectError, Outcome as Classified, Piece, RawReader, Record,
     Rejection,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub(super) struct Outcome {
     pub(super) ledger: Ledger,
     /// The record from which another message goes on.
     pub(super) go_on_from: Option<u64>,
+    /// The number of the last record that was read.
+    pub(super) last_record: u64,
 }
 
 /// A quarantined record as it is kept, one JSON object on a line.
@@ -60,6 +62,9 @@ pub(super) struct Outcome {
 pub struct QuarantinedRecord {
     /// Its number in the raw object.
     pub record: u64,
+    /// The input within the raw object, as its door named it: a file's path and offset. Empty if the door named none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
     /// Its text, cut where it was too long; bytes that are no UTF-8 are shown as such.
     pub text: String,
     /// Each log type's reason.
@@ -76,7 +81,7 @@ pub struct Reason {
 }
 
 pub(super) struct Reading<R: Read> {
-    pub(super) reader: ObjectReader<R>,
+    pub(super) reader: RawReader<R>,
     pub(super) classifier: Classifier,
     pub(super) event_context: EventContext,
     pub(super) objects: Objects,
@@ -103,14 +108,24 @@ impl<R: Read> Reading<R> {
         let mut refused: Vec<u8> = Vec::new();
         let mut refused_count = 0;
         let mut reasons: Vec<String> = Vec::new();
+        let mut origin = String::new();
         loop {
             if abandoned.load(Ordering::Relaxed) {
                 return Err(Failure::Node(
                     "nobody waits for this object any more".to_owned(),
                 ));
             }
-            let record = match self.reader.next_record() {
-                Ok(Some(record)) => record,
+            let record = match self.reader.next_piece() {
+                Ok(Some(Piece::Record(record))) => record,
+                Ok(Some(Piece::Input { origin: from })) => {
+                    self.classifier.begin_input();
+                    origin = from;
+                    continue;
+                }
+                Ok(Some(Piece::Context(record))) => {
+                    self.classifier.classify(&record, &self.event_context);
+                    continue;
+                }
                 Ok(None) => break,
                 Err(ObjectError::Empty { object }) => {
                     tracing::info!(object, "an empty object holds no records");
@@ -127,6 +142,7 @@ impl<R: Read> Reading<R> {
                 continue;
             }
             outcome.ledger.received += 1;
+            outcome.last_record = record.number;
             match classified {
                 Classified::Skipped(_) => outcome.ledger.filtered += 1,
                 Classified::Events(events) => {
@@ -159,6 +175,7 @@ impl<R: Read> Reading<R> {
                     remember(&mut reasons, &why);
                     let kept = QuarantinedRecord {
                         record: record.number,
+                        origin: origin.clone(),
                         text: text(&record),
                         reasons: why.into_iter().map(reason).collect(),
                     };

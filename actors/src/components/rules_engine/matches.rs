@@ -234,7 +234,7 @@ impl Groups {
                 if let Some(context) = line
                     .context
                     .as_ref()
-                    .and_then(|context| serde_json::from_str(context).ok())
+                    .and_then(|context| crate::json::read(context.as_bytes()).ok())
                 {
                     added.insert("p_alert_context".into(), context);
                 }

@@ -21,7 +21,9 @@ use panther_proto::v1::{Message, Row};
 
 use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
-use super::objects::{self, Notification};
+use super::notifications::{self, Notification};
+use super::objects;
+
 use super::outputs_api::OutputCache;
 use super::pack::LivePack;
 use crate::worker::{Context, Failure, Handler, Plan};
@@ -113,15 +115,15 @@ fn split(message: &Message, parts: &[(usize, usize)]) -> Plan {
 
 impl RulesEngine {
     async fn evaluate(&self, message: &Message, context: &Context) -> Result<Evaluated, Failure> {
-        let named = match objects::notification(&message.body) {
-            Ok(Notification::Objects(named)) => named,
+        let named = match notifications::notification(&message.body) {
+            Ok(Notification::Object(named)) => named,
             Ok(Notification::Ignored(_)) => return Ok(Evaluated::Nothing),
+            Ok(Notification::Several(_)) => {
+                return Err(Failure::message(
+                    "a notification of processed events names one object",
+                ));
+            }
             Err(reason) => return Err(Failure::message(reason)),
-        };
-        let [named] = &named[..] else {
-            return Err(Failure::message(
-                "a notification of processed events names one object",
-            ));
         };
         let Some(log_type) = message.attributes.get("id").cloned() else {
             return Err(Failure::message(

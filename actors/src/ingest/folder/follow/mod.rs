@@ -1,0 +1,455 @@
+//! Follows the files of one folder: finds out which content each file holds, what of it was read, and what may be read next.
+//!
+//! A file's content is known by the hash of all that was read of it, so a rename, a copy or a compression is no new data. The
+//! inode is only the first guess. One look reads at most one chunk of each file; a chunk counts as read once its row is written.
+//!
+//! | seen | done |
+//! | --- | --- |
+//! | the inode of a row, and the content read so far is unchanged | read on |
+//! | another inode, the same content, and the row's own file is gone or holds another content | read on there: renamed, copied and truncated, or compressed |
+//! | another inode, and its content is the beginning of a file that is there | wait: a copy, perhaps one that is still being made |
+//! | another inode, and its content goes on where that of a file that is there ends | a row of its own, from there on |
+//! | all else, and a file that was truncated or written over | a new content, from its first byte |
+
+mod copies;
+mod packed;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use panther_logs::{InputForm, Limits};
+use sha2::{Digest as _, Sha256};
+
+use self::text::go_on_from;
+use super::book::{Book, Followed, Form};
+use super::listing::{FileId, Found, Watched};
+use super::prefix::{HEAD, Prefix, read_full};
+use crate::sealing::hex;
+
+/// How long a file must have been as it is before it is read as a whole, or before JSON without a line end is taken as ended.
+const RESTS: Duration = Duration::from_secs(2);
+/// Bytes of one chunk of a file that is followed.
+const CHUNK: usize = 4 << 20;
+/// Bytes in which a record of such a file must have ended: beyond, it is cut.
+const LONGEST: usize = 64 << 20;
+/// Bytes of all chunks of one look.
+const LOOK_BYTES: usize = 32 << 20;
+/// Chunks of one look: each changes a row, and a command changes no more than a thousand.
+const LOOK_CHUNKS: usize = 200;
+/// Largest file that is read as a whole.
+const WHOLE_BYTES: u64 = 512 << 20;
+
+/// What is read next of one file.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// The row once the chunk is read.
+    pub(super) after: Followed,
+    /// The row's digest before; `None` = there was no row.
+    pub(super) before: Option<String>,
+    pub(super) content: Content,
+}
+
+/// What a chunk brings.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Whole records of a file that is followed.
+    Piece {
+        /// The file's first lines, where the piece is not at the beginning.
+        context: Vec<u8>,
+        body: Vec<u8>,
+        /// Path and offset.
+        origin: String,
+    },
+    /// A file as it is.
+    Whole(Bytes),
+    /// Nothing new: only the row changes.
+    Nothing,
+}
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) chunks: Vec<Chunk>,
+    /// There is more to read at once.
+    pub(super) more: bool,
+    /// What is not read, and why.
+    pub(super) left_out: BTreeMap<PathBuf, String>,
+    /// Rows whose content a listed file holds.
+    pub(super) live: Vec<String>,
+}
+
+/// The time of a look: of a clock that never goes back, and of the one by which file systems date.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) elapsed: Duration,
+    pub(super) wall: SystemTime,
+}
+
+/// Follows the files of one source.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) book: Book,
+    limits: Limits,
+    /// Files about which there is nothing to do while they stay as they are.
+    settled: BTreeMap<FileId, Settled>,
+    /// Since when each file has been as it is.
+    unchanged: BTreeMap<FileId, (Look, Duration)>,
+    /// Files that hold nothing but the beginning of another listed file, while both stay as they are.
+    copies: BTreeMap<FileId, Copied>,
+    /// What is wrong with files that were read as far as it goes, while they stay as they are.
+    faults: BTreeMap<FileId, (Look, String)>,
+}
+
+#[derive(Debug, Clone)]
+struct Copied {
+    look: Look,
+    of: FileId,
+    of_look: Look,
+    path: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    size: u64,
+    modified: SystemTime,
+}
+
+#[derive(Debug, Clone)]
+struct Settled {
+    look: Look,
+    row: String,
+    /// Looked at again at this time, though it is as it was.
+    until: Option<Duration>,
+}
+
+/// One look at the folder.
+struct Pass<'a> {
+    watched: &'a Watched,
+    now: Moment,
+    /// Rows whose content is in a listed file: which file.
+    live: BTreeMap<String, &'a Found>,
+    /// Text files of new content, which have no row yet.
+    fresh: Vec<&'a Found>,
+    looked: Looked,
+    bytes: usize,
+}
+
+/// A text file behind what was read of it.
+struct Open {
+    file: File,
+    row: Followed,
+    before: Option<String>,
+    prefix: Prefix,
+    head: Vec<u8>,
+}
+
+impl Follower {
+    pub(super) fn new(book: Book, limits: Limits) -> Self {
+        Self {
+            book,
+            limits,
+            settled: BTreeMap::new(),
+            unchanged: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// Looks through the folder. Blocking.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub(super) fn look(&mut self, watched: &Watched, now: Moment) -> io::Result<Looked> {
+        let mut listing = watched.list()?;
+        let files = std::mem::take(&mut listing.files);
+        let mut pass = Pass {
+            watched,
+            now,
+            live: BTreeMap::new(),
+            fresh: Vec::new(),
+            looked: Looked {
+                left_out: listing.left_out,
+                ..Looked::default()
+            },
+            bytes: 0,
+        };
+        self.see(&files, now);
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for found in files.iter().filter(|found| found.size > 0) {
+            if let Some((look, reason)) = self.faults.get(&found.id)
+                && *look == Look::of(found)
+            {
+                let reason = reason.clone();
+                pass.looked.left_out.insert(found.path.clone(), reason);
+                if let Some(row) = self.unchanged_row(found, now) {
+                    pass.live.insert(row, found);
+                }
+                continue;
+            }
+            if let Some(row) = self.unchanged_row(found, now) {
+                pass.live.insert(row, found);
+                continue;
+            }
+            match self.same_inode(watched, found) {
+                Ok(Some(open)) => {
+                    pass.live.insert(open.row.id.clone(), found);
+                    known.push((found, open));
+                }
+                Ok(None) => unknown.push(found),
+                Err(error) => pass.cannot_read(found, &error),
+            }
+        }
+        for (found, open) in known {
+            if pass.is_full() {
+                break;
+            }
+            if let Err(error) = self.read_on(&mut pass, found, open) {
+                pass.cannot_read(found, &error);
+            }
+        }
+        // The longest first: a copy that is still being made is the beginning of its original.
+        unknown.sort_by_key(|found| std::cmp::Reverse(found.size));
+        for found in unknown {
+            if pass.is_full() {
+                break;
+            }
+            if self.is_still_a_copy(found) {
+                self.say_copy(&mut pass, found);
+            } else if let Err(error) = self.unknown(&mut pass, found) {
+                pass.cannot_read(found, &error);
+            }
+        }
+        pass.looked.live = pass.live.into_keys().collect();
+        Ok(pass.looked)
+    }
+
+    /// The chunks' rows are written.
+    pub(super) fn written(&mut self, chunks: Vec<Chunk>, now_ms: u64) {
+        for chunk in chunks {
+            self.book.put(chunk.after, now_ms);
+        }
+    }
+
+    fn see(&mut self, files: &[Found], now: Moment) {
+        let mut unchanged = BTreeMap::new();
+        for found in files {
+            let look = Look::of(found);
+            let since = match self.unchanged.get(&found.id) {
+                Some((before, since)) if *before == look => *since,
+                _ => now.elapsed,
+            };
+            unchanged.insert(found.id, (look, since));
+        }
+        self.settled.retain(|id, _| unchanged.contains_key(id));
+        self.copies.retain(|id, _| unchanged.contains_key(id));
+        self.faults.retain(|id, _| unchanged.contains_key(id));
+        self.unchanged = unchanged;
+    }
+
+    /// How long a file has been as it is. A time of change that lies in the future says nothing.
+    fn rested(&self, found: &Found, now: Moment) -> Duration {
+        let seen = self
+            .unchanged
+            .get(&found.id)
+            .map_or(Duration::ZERO, |(_, since)| {
+                now.elapsed.saturating_sub(*since)
+            });
+        now.wall
+            .duration_since(found.modified)
+            .map_or(seen, |since| since.max(seen))
+    }
+
+    fn settle(&mut self, found: &Found, row: &str, until: Option<Duration>) {
+        self.settled.insert(
+            found.id,
+            Settled {
+                look: Look::of(found),
+                row: row.to_owned(),
+                until,
+            },
+        );
+    }
+
+    /// The row of a file about which there is nothing to do.
+    fn unchanged_row(&self, found: &Found, now: Moment) -> Option<String> {
+        let look = Look::of(found);
+        if let Some(settled) = self.settled.get(&found.id)
+            && settled.look == look
+        {
+            return settled
+                .until
+                .is_none_or(|until| now.elapsed < until)
+                .then(|| settled.row.clone());
+        }
+        // After a restart: as the row says that it was left.
+        self.book
+            .of_inode(found.id.inode)
+            .into_iter()
+            .find(|row| {
+                row.size == found.size
+                    && row.modified == nanoseconds(found.modified)
+                    && (row.form != Form::Text || row.offset == found.size)
+            })
+            .map(|row| row.id.clone())
+    }
+
+    /// Whether a file of a known inode still holds the content that was read from it.
+    fn same_inode(&self, watched: &Watched, found: &Found) -> io::Result<Option<Open>> {
+        for row in self.book.of_inode(found.id.inode) {
+            if row.form != Form::Text || found.size < row.offset {
+                continue;
+            }
+            let file = watched.open(found)?;
+            if let Some((prefix, head)) = go_on_from(&file, row)? {
+                return Ok(Some(Open {
+                    file,
+                    row: row.clone(),
+                    before: Some(row.digest.clone()),
+                    prefix,
+                    head,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn unknown<'a>(&mut self, pass: &mut Pass<'a>, found: &'a Found) -> io::Result<()> {
+        let mut file = pass.watched.open(found)?;
+        let mut head = vec![0; usize::try_from(HEAD).unwrap_or(0)];
+        let length = read_full(&mut file, &mut head)?;
+        head.truncate(length);
+        if head.is_empty() {
+            return Ok(());
+        }
+        match InputForm::of(&head) {
+            InputForm::Text => self.unknown_text(pass, found, file, head),
+            InputForm::Packed => self.unknown_packed(pass, found, &mut file),
+            InputForm::Unreadable(form) => {
+                let reason = format!("it is not read: {form}");
+                pass.looked.left_out.insert(found.path.clone(), reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn was_taken_whole(&self, found: &Found, file: &File) -> io::Result<bool> {
+        let Some(hash) = self
+            .book
+            .whole_file(&found.path.display().to_string(), found.size)
+        else {
+            return Ok(false);
+        };
+        let mut reader = file;
+        reader.seek(SeekFrom::Start(0))?;
+        let mut digest = Sha256::new();
+        io::copy(&mut reader, &mut digest)?;
+        Ok(hex(&digest.finalize()) == hash)
+    }
+}
+
+impl Pass<'_> {
+    fn is_full(&mut self) -> bool {
+        let full = self.bytes >= LOOK_BYTES || self.looked.chunks.len() >= LOOK_CHUNKS;
+        self.looked.more |= full;
+        full
+    }
+
+    fn has_chunk(&self, row: &str) -> bool {
+        self.looked.chunks.iter().any(|chunk| chunk.after.id == row)
+    }
+
+    fn new_id(&self, book: &Book, found: &Found, head: &[u8]) -> String {
+        book.new_id(found.id.inode, head, |id| self.has_chunk(id))
+    }
+
+    fn cannot_read(&mut self, found: &Found, error: &io::Error) {
+        // A file that went since the folder was listed is no fault.
+        if error.kind() != io::ErrorKind::NotFound {
+            let reason = format!("it cannot be read: {error}; let the daemon's user read it");
+            self.looked.left_out.insert(found.path.clone(), reason);
+        }
+    }
+
+    fn take_whole(&mut self, row: Followed, bytes: Bytes, was_taken: bool) {
+        if self
+            .looked
+            .chunks
+            .iter()
+            .any(|chunk| chunk.after.digest == row.digest)
+        {
+            self.looked.more = true; // the same content is taken from another file in this look
+            return;
+        }
+        self.bytes += bytes.len();
+        self.looked.chunks.push(Chunk {
+            after: row,
+            before: None,
+            content: if was_taken {
+                Content::Nothing
+            } else {
+                Content::Whole(bytes)
+            },
+        });
+    }
+}
+
+impl Look {
+    fn of(found: &Found) -> Self {
+        Self {
+            size: found.size,
+            modified: found.modified,
+        }
+    }
+}
+
+impl Followed {
+    fn fresh(id: String, form: Form) -> Self {
+        Self {
+            id,
+            form,
+            path: String::new(),
+            inode: 0,
+            offset: 0,
+            chain: String::new(),
+            digest: String::new(),
+            head_bytes: 0,
+            head: String::new(),
+            size: 0,
+            modified: 0,
+        }
+    }
+
+    fn now_in(&mut self, found: &Found) {
+        self.path = found.path.display().to_string();
+        self.inode = found.id.inode;
+        self.size = found.size;
+        self.modified = nanoseconds(found.modified);
+    }
+}
+
+fn head_lines(head: &[u8]) -> Vec<u8> {
+    if matches!(head.first(), Some(b'{' | b'[') | None) {
+        return Vec::new();
+    }
+    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+    head.get(..end).unwrap_or_default().to_vec()
+}
+
+fn head_of(bytes: &[u8], read: u64) -> Vec<u8> {
+    let length = usize::try_from(read.min(HEAD))
+        .unwrap_or(0)
+        .min(bytes.len());
+    bytes.get(..length).unwrap_or_default().to_vec()
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        })
+}

@@ -1,0 +1,193 @@
+//! Compressed files: read once they rest, and known by their unpacked content.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use panther_logs::{Limits, Unpacked};
+
+use super::super::book::{Followed, Form};
+use super::super::lines::readable;
+use super::super::listing::Found;
+use super::super::prefix::{HEAD, Prefix};
+use super::copies::may_be_same;
+use super::{
+    CHUNK, Chunk, Content, Follower, LONGEST, Look, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
+};
+
+/// How long a compressed file that breaks off must have been as it is before it is taken for a broken one.
+const BROKEN_RESTS: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct UnpackedContent {
+    prefix: Prefix,
+    head: Vec<u8>,
+    broken: Option<String>,
+}
+
+impl Follower {
+    /// A compressed file, which is read once it rests.
+    pub(super) fn unknown_packed(
+        &mut self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        file: &mut File,
+    ) -> io::Result<()> {
+        let rested = self.rested(found, pass.now);
+        if rested < RESTS {
+            return Ok(());
+        }
+        if found.size > WHOLE_BYTES {
+            let reason = format!("it is compressed and larger than {WHOLE_BYTES} bytes; split it");
+            pass.looked.left_out.insert(found.path.clone(), reason);
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.take(WHOLE_BYTES).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != found.size {
+            return Ok(()); // it is being written to
+        }
+        let bytes = Bytes::from(bytes);
+        let was_taken = self.was_taken_whole(found, file)?;
+        let content = self.unpacked(&bytes);
+        if let Some(broken) = &content.broken {
+            if rested < BROKEN_RESTS {
+                tracing::debug!(path = %found.path.display(), broken, "a compressed file has no end yet");
+                return Ok(());
+            }
+            let reason = format!(
+                "it is broken: {broken}; {} bytes could be unpacked and are read, so put the whole file in its place",
+                content.prefix.bytes()
+            );
+            pass.looked
+                .left_out
+                .insert(found.path.clone(), reason.clone());
+            self.faults.insert(found.id, (Look::of(found), reason));
+        }
+        if content.prefix.bytes() == 0 {
+            return Ok(());
+        }
+        self.packed(pass, found, &bytes, &content, was_taken)
+    }
+
+    fn packed(
+        &mut self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        bytes: &Bytes,
+        content: &UnpackedContent,
+        was_taken: bool,
+    ) -> io::Result<()> {
+        let limits = self.limits.clone();
+        if self.waits_as_copy(pass, found, &content.head, || Ok(reader(bytes, &limits)))? {
+            return Ok(());
+        }
+        let candidates: Vec<Followed> = self
+            .book
+            .beginning_with(&content.head)
+            .into_iter()
+            .filter(|row| may_be_same(found, row.offset, Path::new(&row.path)))
+            .cloned()
+            .collect();
+        for row in candidates {
+            let mut reader = reader(bytes, &self.limits);
+            let mut prefix = Prefix::default();
+            if prefix.feed_from(&mut reader, row.offset).is_err()
+                || prefix.bytes() != row.offset
+                || prefix.digest() != row.digest
+            {
+                continue;
+            }
+            let mut rest = Vec::new();
+            // Where the file is broken, what was unpacked before counts.
+            let _broken = reader.take(CHUNK as u64).read_to_end(&mut rest);
+            let is_all = rest.len() < CHUNK;
+            if !is_all || content.broken.is_some() {
+                let whole = readable(&rest, &self.limits).whole;
+                if whole > 0 || content.broken.is_some() {
+                    rest.truncate(whole);
+                }
+            }
+            let offset = row.offset;
+            prefix.feed(&rest);
+            let mut after = row.clone();
+            if pass.live.contains_key(&row.id) {
+                after.id = pass.new_id(&self.book, found, &content.head);
+            }
+            after.form = Form::Packed;
+            after.read_to(&prefix, &head_of(&content.head, prefix.bytes()));
+            after.now_in(found);
+            if !is_all {
+                after.size = 0; // looked at again
+                pass.looked.more = true;
+            }
+            pass.bytes += rest.len();
+            let context = head_lines(&content.head);
+            pass.looked.chunks.push(Chunk {
+                before: (after.id == row.id).then(|| row.digest.clone()),
+                after,
+                content: if rest.is_empty() {
+                    Content::Nothing
+                } else {
+                    Content::Piece {
+                        context,
+                        body: rest,
+                        origin: format!(
+                            "{}, from byte {offset} of its unpacked content",
+                            found.path.display()
+                        ),
+                    }
+                },
+            });
+            return Ok(());
+        }
+        let mut row = Followed::fresh(pass.new_id(&self.book, found, &content.head), Form::Packed);
+        row.read_to(&content.prefix, &content.head);
+        row.now_in(found);
+        pass.take_whole(row, bytes.clone(), was_taken);
+        Ok(())
+    }
+
+    fn unpacked(&self, bytes: &Bytes) -> UnpackedContent {
+        let mut reader = reader(bytes, &self.limits);
+        let mut content = UnpackedContent::default();
+        // What follows the last line end of a broken file is not whole; it counts as unread.
+        let mut behind: Vec<u8> = Vec::new();
+        loop {
+            let before = behind.len();
+            // What was unpacked before an error is in the buffer.
+            let error = (&mut reader)
+                .take(CHUNK as u64)
+                .read_to_end(&mut behind)
+                .err();
+            let ended = error.is_none() && behind.len() - before < CHUNK;
+            let whole = if ended || (error.is_none() && behind.len() > LONGEST) {
+                behind.len()
+            } else {
+                memchr::memrchr(b'\n', &behind).map_or(0, |at| at + 1)
+            };
+            let now: Vec<u8> = behind.drain(..whole).collect();
+            let missing = usize::try_from(HEAD)
+                .unwrap_or(0)
+                .saturating_sub(content.head.len());
+            content
+                .head
+                .extend_from_slice(now.get(..missing.min(now.len())).unwrap_or_default());
+            content.prefix.feed(&now);
+            content.broken = error.map(|error| error.to_string());
+            if ended || content.broken.is_some() {
+                return content;
+            }
+        }
+    }
+}
+
+fn reader(bytes: &Bytes, limits: &Limits) -> Box<dyn Read> {
+    match Unpacked::open("", Cursor::new(bytes.clone()), limits.clone()) {
+        Ok(reader) => Box::new(BufReader::new(reader)),
+        Err(_) => Box::new(io::empty()),
+    }
+}

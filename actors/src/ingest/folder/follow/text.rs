@@ -1,0 +1,297 @@
+//! Text files: whole records are read as the file grows.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::book::{Followed, Form};
+use super::super::lines::readable;
+use super::super::listing::Found;
+use super::super::prefix::{HEAD, Prefix, head_hash, read_full};
+use super::copies::may_be_same;
+use super::{
+    CHUNK, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
+};
+
+/// The same for a last line without a line end, which its writer may go on with.
+const LINE_RESTS: Duration = Duration::from_secs(30);
+/// Zero bytes in a row that are passed over; fewer are read like all else.
+const HOLE: u64 = 1 << 20;
+/// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.
+const CONTEXT: usize = 4 << 10;
+
+impl Follower {
+    /// Reads what follows in a text file.
+    pub(super) fn read_on(
+        &mut self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        mut open: Open,
+    ) -> io::Result<()> {
+        let offset = open.prefix.bytes();
+        let size = open.file.metadata()?.len();
+        let unread = size.saturating_sub(offset);
+        let hole = hole(&open.file, offset)?;
+        if hole >= HOLE {
+            return self.pass_over_hole(pass, found, open, hole);
+        }
+        let mut wanted = CHUNK;
+        let (body, is_all) = loop {
+            let mut bytes = Vec::new();
+            open.file.seek(SeekFrom::Start(offset))?;
+            (&open.file).take(wanted as u64).read_to_end(&mut bytes)?;
+            let is_all = bytes.len() < wanted;
+            let found_here = readable(&bytes, &self.limits);
+            if found_here.whole > 0 {
+                let is_all = is_all && found_here.whole == bytes.len();
+                bytes.truncate(found_here.whole);
+                break (bytes, is_all);
+            }
+            let is_whole_json = offset == 0 && matches!(bytes.first(), Some(b'{' | b'['));
+            let longest = if is_whole_json && self.rested(found, pass.now) >= RESTS {
+                usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
+            } else {
+                LONGEST
+            };
+            if !is_all && wanted < longest {
+                wanted = wanted.saturating_mul(4);
+                continue;
+            }
+            if !is_all && is_whole_json && wanted < usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
+            {
+                return Ok(()); // once it rests
+            }
+            if !is_all {
+                break (bytes, false); // a record without an end: the reader says that it is too long
+            }
+            let rested = self.rested(found, pass.now);
+            let must_rest = if found_here.rest_is_json {
+                RESTS
+            } else {
+                LINE_RESTS
+            };
+            if bytes.is_empty() || rested < must_rest {
+                let again = pass.now.elapsed + must_rest.saturating_sub(rested);
+                let row = open.row.id.clone();
+                // A row that is not written yet says nothing of this file.
+                if open.before.is_some() {
+                    self.settle(found, &row, (unread > 0).then_some(again));
+                    self.follow_name(pass, found, open);
+                }
+                return Ok(());
+            }
+            break (bytes, true);
+        };
+        // Truncated and written over while it was read: what was read may be of neither content.
+        if offset > 0 && go_on_from(&open.file, &open.row)?.is_none() {
+            pass.looked.more = true;
+            return Ok(());
+        }
+        pass.looked.more |= !is_all;
+        let context = if offset == 0 {
+            Vec::new()
+        } else {
+            context(&open.file, offset)?
+        };
+        open.prefix.feed(&body);
+        let mut head = open.head;
+        let missing = usize::try_from(HEAD)
+            .unwrap_or(0)
+            .saturating_sub(head.len());
+        head.extend_from_slice(body.get(..missing.min(body.len())).unwrap_or_default());
+        let mut row = open.row;
+        row.read_to(&open.prefix, &head);
+        row.now_in(found);
+        let origin = format!("{}, from byte {offset}", found.path.display());
+        pass.bytes += body.len() + context.len();
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: open.before,
+            content: Content::Piece {
+                context,
+                body,
+                origin,
+            },
+        });
+        Ok(())
+    }
+
+    /// A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large one is told of, not stored.
+    pub(super) fn pass_over_hole(
+        &self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        mut open: Open,
+        hole: u64,
+    ) -> io::Result<()> {
+        let offset = open.prefix.bytes();
+        open.prefix.feed_from(&mut io::repeat(0), hole)?;
+        let mut row = open.row;
+        let mut head = open.head;
+        head.resize(
+            usize::try_from(HEAD.min(open.prefix.bytes())).unwrap_or(0),
+            0,
+        );
+        row.read_to(&open.prefix, &head);
+        row.now_in(found);
+        pass.looked.more = true;
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: open.before,
+            content: Content::Piece {
+                context: Vec::new(),
+                body: vec![0; 64],
+                origin: format!(
+                    "{}, from byte {offset}: {hole} zero bytes, of which 64 are kept",
+                    found.path.display()
+                ),
+            },
+        });
+        Ok(())
+    }
+
+    /// Nothing to read: the row follows the file's name and time all the same.
+    pub(super) fn follow_name(&self, pass: &mut Pass<'_>, found: &Found, open: Open) {
+        let mut row = open.row;
+        let was = row.clone();
+        row.now_in(found);
+        if row.inode != was.inode || row.path != was.path {
+            pass.looked.chunks.push(Chunk {
+                before: open.before,
+                after: row,
+                content: Content::Nothing,
+            });
+        }
+    }
+
+    pub(super) fn unknown_text<'a>(
+        &mut self,
+        pass: &mut Pass<'a>,
+        found: &'a Found,
+        file: File,
+        head: Vec<u8>,
+    ) -> io::Result<()> {
+        let content = || {
+            (&file).seek(SeekFrom::Start(0))?;
+            Ok(&file)
+        };
+        if self.waits_as_copy(pass, found, &head, content)? {
+            return Ok(());
+        }
+        let candidates: Vec<Followed> = self
+            .book
+            .beginning_with(&head)
+            .into_iter()
+            .filter(|row| {
+                row.offset <= found.size && may_be_same(found, row.offset, Path::new(&row.path))
+            })
+            .cloned()
+            .collect();
+        for row in candidates {
+            let mut prefix = Prefix::default();
+            (&file).seek(SeekFrom::Start(0))?;
+            prefix.feed_from(&mut &file, row.offset)?;
+            if prefix.bytes() != row.offset || prefix.digest() != row.digest {
+                continue;
+            }
+            let read_head = head_of(&head, row.offset);
+            let open = if let Some(other) = pass.live.get(&row.id) {
+                if row.form == Form::Text && (row.offset < other.size || pass.has_chunk(&row.id)) {
+                    return Ok(()); // first all that the two have in common is read there
+                }
+                // Its own file is there, and this one goes on by itself from here.
+                Open {
+                    row: Followed {
+                        id: pass.new_id(&self.book, found, &head),
+                        ..row
+                    },
+                    before: None,
+                    file,
+                    prefix,
+                    head: read_head,
+                }
+            } else {
+                Open {
+                    before: Some(row.digest.clone()),
+                    row,
+                    file,
+                    prefix,
+                    head: read_head,
+                }
+            };
+            pass.live.insert(open.row.id.clone(), found);
+            return self.read_on(pass, found, open);
+        }
+        let mut row = Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text);
+        if self.was_taken_whole(found, &file)? {
+            let mut prefix = Prefix::default();
+            (&file).seek(SeekFrom::Start(0))?;
+            prefix.feed_from(&mut &file, found.size)?;
+            row.read_to(&prefix, &head);
+            row.now_in(found);
+            pass.looked.chunks.push(Chunk {
+                after: row,
+                before: None,
+                content: Content::Nothing,
+            });
+            return Ok(());
+        }
+        pass.fresh.push(found);
+        let open = Open {
+            file,
+            row,
+            before: None,
+            prefix: Prefix::default(),
+            head: Vec::new(),
+        };
+        self.read_on(pass, found, open)
+    }
+}
+
+/// The prefix and head of a file in which a row's content goes on; `None` if it holds another content.
+pub(super) fn go_on_from(file: &File, row: &Followed) -> io::Result<Option<(Prefix, Vec<u8>)>> {
+    let mut head = vec![0; usize::try_from(row.head_bytes).unwrap_or(0)];
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(0))?;
+    let length = read_full(&mut reader, &mut head)?;
+    if length as u64 != row.head_bytes || head_hash(&head) != row.head {
+        return Ok(None);
+    }
+    let from = Prefix::again_from(row.offset);
+    let Some(mut prefix) = Prefix::from_blocks(from, &row.chain) else {
+        return Ok(None);
+    };
+    reader.seek(SeekFrom::Start(from))?;
+    prefix.feed_from(&mut reader, row.offset - from)?;
+    Ok((prefix.bytes() == row.offset && prefix.digest() == row.digest).then_some((prefix, head)))
+}
+
+/// How many zero bytes follow.
+pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
+    let mut piece = vec![0; 64 << 10];
+    let mut at = offset;
+    loop {
+        // The first bytes tell of nearly every file that there is no hole.
+        let room = if at == offset { 512 } else { piece.len() };
+        let count = file.read_at(piece.get_mut(..room).unwrap_or_default(), at)?;
+        let zeros = piece
+            .iter()
+            .take(count)
+            .take_while(|byte| **byte == 0)
+            .count();
+        at += zeros as u64;
+        if zeros < count || count == 0 {
+            return Ok(at - offset);
+        }
+    }
+}
+
+/// The first lines of a file, for a parser that learns from them; none of a file that begins with JSON.
+pub(super) fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; CONTEXT.min(usize::try_from(offset).unwrap_or(CONTEXT))];
+    let length = file.read_at(&mut head, 0)?;
+    head.truncate(length);
+    Ok(head_lines(&head))
+}

@@ -1,0 +1,386 @@
+//! Watched folders: log files are followed as they grow, through rotation, and each line is read once. Files are never changed or
+//! deleted.
+//!
+//! Each folder source has a task of its own, so that a folder which hangs stops no other.
+//!
+//! * [`listing`]: what is in the folder, and what of it is left out
+//! * [`follow`]: what each file holds, and what is read next
+//! * [`lines`]: how far growing content may be read
+//! * [`prefix`]: how content that was read is known again
+//! * [`book`]: the rows that say what was read
+
+mod book;
+mod follow;
+mod lines;
+mod listing;
+mod prefix;
+#[cfg(test)]
+mod rotation;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use panther_cluster::door::change::{self, Change, IntoValue};
+use panther_cluster::door::{Door, DoorError};
+use panther_cluster::objects::Objects;
+use panther_cluster::state::read::Query;
+use panther_cluster::storage::room::Room;
+use panther_logs::{Limits, PartsWriter};
+use panther_proto::v1::{RowChange, Transact};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::book::Book;
+use self::follow::{Chunk, Content, Follower, Looked, Moment};
+use self::listing::Watched;
+use crate::components::objects::Written;
+use crate::components::sources::{self, Source, SourceKind, SourceState};
+
+/// The table of what was read of watched files.
+pub const TABLE: &str = "panther-watched-files";
+/// How often folders are looked through.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often it is seen which sources there are.
+const SOURCES: Duration = Duration::from_secs(1);
+/// How often rows are tidied up.
+const TIDY: Duration = Duration::from_secs(3_600);
+/// A row of a file that is there says so again after this time, milliseconds.
+const SEEN_MS: u64 = 24 * 3_600_000;
+/// A row whose content was in no file for this time is removed, milliseconds.
+const GONE_MS: u64 = 30 * 24 * 3_600_000;
+/// Rows that one command tidies up.
+const TIDY_ROWS: usize = 500;
+
+/// Watches the folders of all folder sources.
+pub struct FolderWatch {
+    door: Door,
+    objects: Objects,
+    disk: Room,
+    /// Folders of this daemon, which are no logs.
+    own: Vec<PathBuf>,
+}
+
+impl FolderWatch {
+    /// Behind this door. Nothing below the folders in `own` is read.
+    #[must_use]
+    pub fn new(door: Door, objects: Objects, disk: Room, own: &[PathBuf]) -> Self {
+        let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        Self {
+            door,
+            objects,
+            disk,
+            own: own.iter().map(real).collect(),
+        }
+    }
+
+    /// Looks until `stop` is true.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        let mut tasks: BTreeMap<String, (Source, JoinHandle<()>)> = BTreeMap::new();
+        let mut ticks = tokio::time::interval(SOURCES);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => break }
+            let mut wanted: BTreeMap<String, Source> = match sources::all(&self.door).await {
+                Ok(all) => all
+                    .into_iter()
+                    .filter(|source| source.kind == SourceKind::Folder)
+                    .map(|source| (source.id.clone(), source))
+                    .collect(),
+                Err(error) => {
+                    tracing::debug!(%error, "sources cannot be read; folders are looked through later");
+                    continue;
+                }
+            };
+            // A task that ended, by a panic too, is started again.
+            tasks.retain(|id, (source, task)| {
+                let stays = !task.is_finished()
+                    && wanted.get(id).is_some_and(|now| source.is_watched_as(now));
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            wanted.retain(|id, _| !tasks.contains_key(id));
+            for (id, source) in wanted {
+                let task = Task {
+                    door: self.door.clone(),
+                    objects: self.objects.clone(),
+                    disk: self.disk.clone(),
+                    watched: Watched {
+                        root: PathBuf::from(&source.path),
+                        follow_links: source.follow_links,
+                        own: self.own.clone(),
+                    },
+                    source: source.clone(),
+                    started: Instant::now(),
+                    said: None,
+                };
+                let handle = tokio::spawn(task.run(stop.clone()));
+                tasks.insert(id, (source, handle));
+            }
+        }
+        for (_, (_, task)) in tasks {
+            let _ = task.await; // each sees `stop` by itself
+        }
+    }
+}
+
+/// Follows one source's folder.
+struct Task {
+    door: Door,
+    objects: Objects,
+    disk: Room,
+    source: Source,
+    watched: Watched,
+    started: Instant,
+    /// What this node last wrote into the source's state.
+    said: Option<SourceState>,
+}
+
+impl Task {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut follower: Option<Follower> = None;
+        let mut tidied: Option<Instant> = None;
+        while !*stop.borrow() {
+            tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+            if self.disk.refusal().is_some() {
+                continue; // files wait where they lie; the disk's alarm tells why
+            }
+            let present = match follower.take() {
+                Some(follower) => follower,
+                None => match self.book().await {
+                    Ok(book) => Follower::new(book, Limits::default()),
+                    Err(error) => {
+                        tracing::debug!(%error, "rows of watched files cannot be read; it is tried again");
+                        continue;
+                    }
+                },
+            };
+            let watched = self.watched.clone();
+            let now = Moment {
+                elapsed: self.started.elapsed(),
+                wall: SystemTime::now(),
+            };
+            let look = tokio::task::spawn_blocking(move || {
+                let mut follower = present;
+                let looked = follower.look(&watched, now);
+                (follower, looked)
+            });
+            let (mut present, looked) = match look.await {
+                Ok(done) => done,
+                Err(error) => {
+                    tracing::error!(source = self.source.label, %error, "a look through a watched folder failed; it is looked through again");
+                    continue;
+                }
+            };
+            let looked = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    let reason = format!(
+                        "the folder cannot be listed: {error}; make it, or let the daemon's user read it"
+                    );
+                    let state =
+                        SourceState::troubled(1, vec![format!("{}: {reason}", self.source.path)]);
+                    self.say(state).await;
+                    follower = Some(present);
+                    continue;
+                }
+            };
+            self.say(state(&looked.left_out)).await;
+            let Looked {
+                chunks, more, live, ..
+            } = looked;
+            match self.write(chunks).await {
+                Ok(written) => {
+                    present.written(written, self.door.now_ms());
+                    if tidied.is_none_or(|at| at.elapsed() >= TIDY)
+                        && self.tidy(&mut present.book, &live).await
+                    {
+                        tidied = Some(Instant::now());
+                    }
+                    if more {
+                        ticks.reset_immediately();
+                    }
+                    follower = Some(present);
+                }
+                // Another node read the same files, or the answer is unknown: the rows tell.
+                Err(WriteError::Door(DoorError::Conflict(_))) => {}
+                Err(error) => {
+                    tracing::warn!(source = self.source.label, %error, "what was read of a watched folder could not be stored; it is read again");
+                }
+            }
+        }
+    }
+
+    async fn book(&self) -> Result<Book, DoorError> {
+        let rows = self
+            .door
+            .query_all(Query {
+                table: TABLE.to_owned(),
+                hash: Some(self.source.id.clone().into_value()),
+                ..Query::default()
+            })
+            .await?;
+        Ok(Book::of(&rows))
+    }
+
+    /// Stores chunks and writes their rows, each together with the notification of its object.
+    async fn write(&self, chunks: Vec<Chunk>) -> Result<Vec<Chunk>, WriteError> {
+        let now = self.door.now_ms();
+        let mut pieces = PartsWriter::default();
+        let mut rows = Vec::new();
+        let mut wholes: Vec<(RowChange, String, String, bytes::Bytes)> = Vec::new();
+        for chunk in &chunks {
+            let row = chunk
+                .after
+                .change(&self.source.id, chunk.before.as_deref(), now);
+            match &chunk.content {
+                Content::Piece {
+                    context,
+                    body,
+                    origin,
+                } => {
+                    if !context.is_empty() {
+                        pieces.context(origin, context);
+                    }
+                    pieces.body(origin, body);
+                    rows.push(row);
+                }
+                Content::Whole(bytes) => {
+                    let digest = chunk.after.digest.get(..16).unwrap_or_default();
+                    let name = format!("raw/{}/file-{}-{digest}", self.source.id, chunk.after.id);
+                    wholes.push((row, name, chunk.after.path.clone(), bytes.clone()));
+                }
+                Content::Nothing => rows.push(row),
+            }
+        }
+        if pieces.is_empty() {
+            if !rows.is_empty() {
+                self.transact(rows, None).await?;
+            }
+        } else {
+            let base = super::http::fresh_name(&self.source.id, now);
+            let content = bytes::Bytes::from(pieces.finish());
+            let written = Written::of(PartsWriter::name(&base), &content);
+            self.objects.put(&written.name, content).await?;
+            rows.push(written.row(now));
+            self.transact(rows, Some((&written, ""))).await?;
+        }
+        for (row, name, path, content) in wholes {
+            let written = Written::of(name, &content);
+            self.objects.put(&written.name, content).await?;
+            self.transact(vec![row, written.row(now)], Some((&written, &path)))
+                .await?;
+            tracing::info!(
+                source = self.source.label,
+                path,
+                bytes = written.bytes,
+                "file taken"
+            );
+        }
+        Ok(chunks)
+    }
+
+    async fn transact(
+        &self,
+        changes: Vec<RowChange>,
+        tell: Option<(&Written, &str)>,
+    ) -> Result<(), DoorError> {
+        let sends = tell
+            .into_iter()
+            .map(|(written, origin)| super::http::notification(&self.source.id, written, origin))
+            .collect();
+        let transact = Transact {
+            changes,
+            sends,
+            ..Transact::default()
+        };
+        self.door.transact(transact).await.map(drop)
+    }
+
+    /// Keeps rows of files that are there, and removes rows of content that was in no file for long. True if all was done.
+    async fn tidy(&self, book: &mut Book, live: &[String]) -> bool {
+        let now = self.door.now_ms();
+        let mut changes = Vec::new();
+        let mut gone = Vec::new();
+        for (row, seen) in book.seen() {
+            let key = change::key_range(&self.source.id, &row.id);
+            let since = now.saturating_sub(seen);
+            if live.contains(&row.id) {
+                if since >= SEEN_MS {
+                    changes.push(
+                        Change::update(TABLE, key)
+                            .if_row_present()
+                            .set("seenAt", now)
+                            .done(),
+                    );
+                }
+            } else if since >= GONE_MS {
+                changes.push(
+                    Change::delete(TABLE, key)
+                        .if_equals("digest", &row.digest)
+                        .done(),
+                );
+                gone.push(row.id.clone());
+            }
+        }
+        for command in changes.chunks(TIDY_ROWS) {
+            if let Err(error) = self.transact(command.to_vec(), None).await {
+                tracing::debug!(%error, "rows of watched files could not be tidied up; it is tried again");
+                return false;
+            }
+        }
+        for id in gone {
+            book.forget(&id);
+        }
+        true
+    }
+
+    /// Writes the source's state, once for each change.
+    async fn say(&mut self, state: SourceState) {
+        if self.said.as_ref() == Some(&state) {
+            return;
+        }
+        match sources::set_state(&self.door, &self.source.id, &state).await {
+            Ok(()) => {
+                for reason in &state.reasons {
+                    if !self
+                        .said
+                        .as_ref()
+                        .is_some_and(|said| said.reasons.contains(reason))
+                    {
+                        tracing::warn!(
+                            source = self.source.label,
+                            reason,
+                            "not all of a watched folder is read"
+                        );
+                    }
+                }
+                self.said = Some(state);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a source's state could not be written; it is tried again")
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    #[error(transparent)]
+    Objects(#[from] panther_cluster::objects::ObjectsError),
+}
+
+fn state(left_out: &BTreeMap<PathBuf, String>) -> SourceState {
+    let reasons = left_out
+        .iter()
+        .take(SourceState::REASONS)
+        .map(|(path, reason)| format!("{}: {reason}", path.display()))
+        .collect();
+    SourceState::troubled(left_out.len(), reasons)
+}
