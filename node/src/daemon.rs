@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use panther_cluster::objects::proof::{self, ProofError};
 use panther_cluster::raft::Membership;
 use panther_detections::engine::EngineSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -103,6 +103,7 @@ fn raise_open_files() {
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Stop {
@@ -110,13 +111,20 @@ impl Stop {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     async fn told(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // A closed terminal sends it too, and a node outlives its terminal.
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP does not reload: the configuration is read at a start; `systemctl restart pantherd` reads it again");
+                }
+            }
         }
     }
 }
@@ -150,14 +158,14 @@ async fn serve(
         signal = stop.told() => signal,
         reason = health::removed(&node.door) => {
             systemd::stopping();
-            let _ = tokio::fs::remove_file(&node.socket).await;
+            crate::socket::remove(&node.socket).await;
             return Err(Failure::Configuration(format!(
                 "{reason}: it was removed, and its number is not used again. To make this machine a node again, empty data_dir and join anew"
             )));
         }
         reason = health::outdated(&node.door) => {
             systemd::stopping();
-            let _ = tokio::fs::remove_file(&node.socket).await;
+            crate::socket::remove(&node.socket).await;
             return Err(Failure::Configuration(reason));
         }
         reason = health::broken(&node.door) => {
@@ -166,7 +174,7 @@ async fn serve(
             }
             // Nothing can be given back or written in order any more; a start reads what is durable.
             systemd::stopping();
-            let _ = tokio::fs::remove_file(&node.socket).await;
+            crate::socket::remove(&node.socket).await;
             return Err(Failure::Failed(format!("{reason}; the node ends, so that a start mends it from what is on the disk")));
         }
     };
@@ -204,7 +212,7 @@ impl Node {
         group: &Handle,
     ) -> Result<Self, Failure> {
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
-        let socket = listen_unix(&configuration.socket).await?;
+        let socket = crate::socket::listen(&configuration.socket).await?;
         let ingest = match configuration.ingest {
             Some(address) => Some(listen_tcp(address).await?),
             None => None,
@@ -253,6 +261,7 @@ impl Node {
             batch_time: configuration.batch_time,
             alarm_command: configuration.alarm_command.clone(),
             ingest_url: ingest_url.clone().unwrap_or_default(),
+            alert_link: configuration.alert_link.clone(),
             own: Arc::new(Own {
                 name: configuration.node_name.clone(),
                 address: configuration.advertised().to_owned(),
@@ -338,7 +347,7 @@ impl Node {
             }
         }
         // A socket without a listener would be taken for a node that has crashed.
-        let _ = tokio::fs::remove_file(&self.socket).await;
+        crate::socket::remove(&self.socket).await;
         self.system.stop(drain).await;
         drop(self.system);
         let door = self.door;
@@ -497,41 +506,6 @@ fn listen_on(address: SocketAddr, runtime: &Handle) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(1_024)
-}
-
-/// The socket, taken over from a daemon that ended without removing it, never from one that listens.
-async fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
-    let failed = |error: &io::Error| {
-        Failure::Failed(format!(
-            "the socket {} cannot be made: {error}; name a place that the daemon may write (--socket)",
-            path.display()
-        ))
-    };
-    match tokio::net::UnixStream::connect(path).await {
-        Ok(_) => {
-            return Err(Failure::Failed(format!(
-                "another daemon listens on {}; stop it, or give this one a socket of its own (--socket)",
-                path.display()
-            )));
-        }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tokio::fs::remove_file(path)
-                .await
-                .map_err(|error| failed(&error))?;
-        }
-        Err(_) => {}
-    }
-    if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder)
-            .await
-            .map_err(|error| failed(&error))?;
-    }
-    let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
-    tokio::fs::set_permissions(path, mode)
-        .await
-        .map_err(|error| failed(&error))?;
-    Ok(listener)
 }
 
 async fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -124,12 +124,20 @@ pub(crate) fn restore(
 /// # Errors
 /// It has not been agreed to, the daemon runs, or this machine is no node.
 pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
+    let folder = &configuration.data_dir;
+    if !folder.join("identity").exists() {
+        return Err(wrong(format!(
+            "data_dir {} holds no node, so there is nothing to go on with; name the folder of the node's data (--data-dir, or data_dir in the configuration)",
+            folder.display()
+        )));
+    }
     let mut data = DataDir::open(configuration)?;
     let (node, old) = (data.node(), data.cluster().to_owned());
     if !agreed {
         return Err(wrong(format!(
-            "this node ({node}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
-             back with its data. Do this only if a majority is gone for good, at the node whose `pantherctl cluster status` shows the highest LOG, and only at one. Add --yes to go on"
+            "this node ({node}, data in {}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
+             back with its data. Do this only if a majority is gone for good, at the node whose `pantherctl cluster status` shows the highest LOG, and only at one. Add --yes to go on",
+            folder.display()
         )));
     }
     let runtime = runtime()?;
@@ -146,8 +154,9 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
     Keys::new(&cluster, node)?.keep(data.folder())?;
     data.begin_anew(&cluster)?;
     Ok(format!(
-        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} up to entry {}; the last {uncertain} of these were not known to be acknowledged, and \
-         are kept. Start pantherd; empty the other machines and invite them anew.\n",
+        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} in {} up to entry {}; the last {uncertain} of these were not known to be acknowledged, and \
+         are kept. Start pantherd; empty the other machines and invite them again.\n",
+        folder.display(),
         last.index
     ))
 }

@@ -21,6 +21,7 @@ mod joining;
 mod keys;
 mod lineage;
 mod logging;
+mod socket;
 mod systemd;
 
 use std::io::Write;

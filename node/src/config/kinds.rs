@@ -205,6 +205,17 @@ pub(super) fn endpoint(value: Value) -> Result<Option<String>, String> {
     }
 }
 
+/// What an address for people begins with; "" for none.
+pub(super) fn link(value: Value) -> Result<Option<String>, String> {
+    let text = optional(value)?;
+    match &text {
+        Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => Err(format!(
+            "{url:?} is no URL; write it like \"https://panther.example\", or \"\" for none"
+        )),
+        _ => Ok(text),
+    }
+}
+
 /// A word; "" for none.
 pub(super) fn optional(value: Value) -> Result<Option<String>, String> {
     let text = string(value, "a text, in quotes")?;

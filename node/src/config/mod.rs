@@ -183,6 +183,8 @@ pub(crate) struct Configuration {
     pub(crate) log_format: LogFormat,
     /// What is run on alarms.
     pub(crate) alarm_command: Option<Vec<String>>,
+    /// What the address of an alert's page begins with.
+    pub(crate) alert_link: Option<String>,
 }
 
 /// How other nodes reach a node.
@@ -303,6 +305,7 @@ pub(crate) fn read(
     };
     let log_format = given.take("log.format", format, why, kinds::format);
     let alarm_command = given.take("alarm.command", none(), "", kinds::command);
+    let alert_link = given.take("alerts.link", "", "", kinds::link);
 
     let effective = given.finish()?;
     let configuration = Configuration {
@@ -331,6 +334,7 @@ pub(crate) fn read(
         log_level,
         log_format,
         alarm_command,
+        alert_link,
     };
     Ok((configuration, effective))
 }

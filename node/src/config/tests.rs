@@ -245,6 +245,10 @@ fn sample_keys() -> (String, Vec<String>) {
                 }
             }
             None => {
+                // What is set in the shipped file, so that each command works on the same place, whatever starts it.
+                if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+                    keys.push(format!("{section}{key}"));
+                }
                 text.push_str(line);
                 text.push('\n');
             }

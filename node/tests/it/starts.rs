@@ -122,7 +122,8 @@ fn a_node_whose_data_are_gone_is_refused_with_exit_code_3() {
 fn show_prints_what_is_in_force() {
     let home = tempfile::tempdir().unwrap();
     let shown = pantherd(home.path())
-        .args(["config", "show", "--data-dir", "/tmp/x"])
+        .args(["config", "show", "--data-dir"])
+        .arg(home.path().join("x"))
         .output()
         .unwrap();
     assert_eq!(shown.status.code(), Some(0));
@@ -131,8 +132,5 @@ fn show_prints_what_is_in_force() {
         .lines()
         .find(|line| line.starts_with("data_dir"))
         .unwrap();
-    assert!(
-        line.contains("\"/tmp/x\"") && line.ends_with("# flag"),
-        "{text}"
-    );
+    assert!(line.contains("/x\"") && line.ends_with("# flag"), "{text}");
 }
