@@ -11,8 +11,20 @@ use crate::{
     output::{Colour, Screen},
 };
 
-/// Where pantherd listens unless its configuration says otherwise.
+/// Where pantherd listens as a service, unless its configuration says otherwise.
 const SOCKET: &str = "/run/panther/pantherd.sock";
+
+/// The socket of the service; where there is none, that of a pantherd which the same user started by hand.
+fn socket(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    let service = PathBuf::from(SOCKET);
+    let data = variable("XDG_DATA_HOME")
+        .or_else(|| Some(format!("{}/.local/share", variable("HOME")?)))
+        .map(|folder| PathBuf::from(folder).join("panther/pantherd.sock"));
+    match data {
+        Some(own) if !service.exists() && own.exists() => own,
+        _ => service,
+    }
+}
 
 /// Operate a panther-cluster and write detections for it.
 ///
@@ -21,9 +33,9 @@ const SOCKET: &str = "/run/panther/pantherd.sock";
 #[derive(Debug, Parser)]
 #[command(name = "pantherctl", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The Unix socket of the node to speak to
-    #[arg(long, global = true, env = "PANTHER_SOCKET", default_value = SOCKET, value_name = "PATH")]
-    socket: PathBuf,
+    /// The Unix socket of the node to speak to; by default /run/panther/pantherd.sock, or else that of your own pantherd in ~/.local/share/panther
+    #[arg(long, global = true, env = "PANTHER_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// How long one call may take; uploads and mass changes have at least 300 s
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     timeout: Duration,
@@ -58,7 +70,12 @@ impl Cli {
                 .unwrap_or_else(|| "pantherctl".to_owned())
         };
         Context {
-            client: Client::new(self.socket.clone(), self.timeout),
+            client: Client::new(
+                self.socket.clone().unwrap_or_else(|| {
+                    socket(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+                }),
+                self.timeout,
+            ),
             screen: Screen::new(self.json, self.color, now()),
             user: self.user.clone().unwrap_or_else(login),
         }

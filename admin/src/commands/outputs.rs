@@ -52,6 +52,9 @@ pub(crate) struct Url {
     name: String,
     /// The URL, which is a secret; - reads it from standard input, @FILE from a file, which keeps it out of the shell's history
     url: String,
+    /// Certificates in a PEM file by which alone the destination is trusted: its own, or those of your authority
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     routing: Routing,
 }
@@ -123,21 +126,23 @@ impl Outputs {
     }
 }
 
+impl Url {
+    fn config(self, kind: &str) -> Result<(String, Value, Routing), Failure> {
+        let url = input::text("the URL", &self.url)?;
+        let mut config = json!({"webhookURL": url.trim()});
+        if let Some(path) = &self.ca_file {
+            let text = input::text("the certificates", &format!("@{}", path.display()))?;
+            config["caCertificate"] = text.into();
+        }
+        Ok((self.name, json!({ kind: config }), self.routing))
+    }
+}
+
 impl Add {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let (name, config, routing) = match self {
-            Self::Webhook(Url { name, url, routing }) => {
-                let url = input::text("the URL", &url)?;
-                (
-                    name,
-                    json!({"customWebhook": {"webhookURL": url.trim()}}),
-                    routing,
-                )
-            }
-            Self::Slack(Url { name, url, routing }) => {
-                let url = input::text("the URL", &url)?;
-                (name, json!({"slack": {"webhookURL": url.trim()}}), routing)
-            }
+            Self::Webhook(to) => to.config("customWebhook")?,
+            Self::Slack(to) => to.config("slack")?,
             Self::File(File {
                 name,
                 path,

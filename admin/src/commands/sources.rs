@@ -70,8 +70,11 @@ pub(crate) struct Http {
 pub(crate) struct Folder {
     /// A name for it
     name: String,
-    /// The folder; pantherd must be able to read it
+    /// The folder; pantherd must be able to read it. Its files are followed as they grow, through rotation
     path: PathBuf,
+    /// Follow symbolic links in the folder too, out of the folder as well
+    #[arg(long)]
+    follow_links: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -110,6 +113,9 @@ pub(crate) struct Update {
     /// Another folder, of a folder source
     #[arg(long, group = "change")]
     path: Option<PathBuf>,
+    /// Whether symbolic links in the folder are followed, of a folder source
+    #[arg(long, group = "change", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    follow_links: Option<bool>,
     /// Another prefix, of an objects source
     #[arg(long, group = "change")]
     prefix: Option<String>,
@@ -176,9 +182,16 @@ pub(super) async fn id_of(
 
 impl Add {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let mut links = None;
         let (name, kind, common, path, prefix) = match self {
             Self::Http(Http { name, common }) => (name, "http", common, None, None),
-            Self::Folder(Folder { name, path, common }) => {
+            Self::Folder(Folder {
+                name,
+                path,
+                follow_links,
+                common,
+            }) => {
+                links = follow_links.then_some(true);
                 (name, "folder", common, Some(input::absolute(&path)?), None)
             }
             Self::Objects(Objects {
@@ -193,18 +206,33 @@ impl Add {
             "integrationType": kind,
             "logTypes": common.log_types,
             "path": path,
+            "followLinks": links,
             "prefix": prefix,
         }));
         let answer = context.change(API, "putIntegration", input).await?;
         context
             .screen
             .show(&answer, |look| details(&answer, look))?;
+        warn(context, &answer);
         if answer.has("token") {
             context.screen.note(
                 "the token is shown this once; keep it, for senders give it with every request",
             );
+            context.screen.note(&format!(
+                "a sender posts lines, JSON or gzip: curl -H 'Authorization: Bearer {}' --data-binary @FILE {}",
+                clean(&answer.text("token")),
+                clean(&answer.text("ingestUrl"))
+            ));
         }
         Ok(Exit::Fine)
+    }
+}
+
+/// What the answer says beside success.
+fn warn(context: &Context, answer: &Answer) {
+    for warning in answer.items("warnings") {
+        let warning = warning.as_str().unwrap_or_default();
+        context.screen.note(&format!("warning: {}", clean(warning)));
     }
 }
 
@@ -216,6 +244,14 @@ fn details(source: &Value, look: &Look) -> String {
         .add("type", source.text("integrationType"))
         .add("log types", source.text("logTypes"))
         .add("path", source.text("path"))
+        .add(
+            "links",
+            if source["followLinks"] == true {
+                "symbolic links are followed"
+            } else {
+                ""
+            },
+        )
         .add("prefix", source.text("prefix"))
         .add("url", source.text("ingestUrl"))
         .toned("token", Tone::Warning, source.text("token"))
@@ -230,6 +266,24 @@ fn details(source: &Value, look: &Look) -> String {
             .map(|key| format!("{} {key}", source.number(key)))
             .collect();
         details.add("records", counts.join(", "));
+    }
+    if source["state"] == "troubled" {
+        details.toned(
+            "state",
+            Tone::Warning,
+            format!(
+                "troubled: {} files or folders are not read",
+                source.number("troubles")
+            ),
+        );
+        for reason in source.items("reasons") {
+            details.add(
+                &format!("node {}", clean(&reason.text("node"))),
+                reason.text("reason"),
+            );
+        }
+    } else {
+        details.add("state", source.text("state"));
     }
     details.render(look)
 }
@@ -247,6 +301,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         let mut grid = Grid::new(&[
             "LABEL",
             "TYPE",
+            "STATE",
             "LOG TYPES",
             "LAST EVENT",
             "#RECEIVED",
@@ -259,6 +314,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             grid.row([
                 source.text("integrationLabel").into(),
                 source.text("integrationType").into(),
+                source.text("state").into(),
                 source.text("logTypes").into(),
                 match ago(look.now, source.instant("lastEventReceived")) {
                     none if none.is_empty() => "never".into(),
@@ -313,6 +369,7 @@ impl Update {
             "integrationType": source["integrationType"],
             "logTypes": log_types,
             "path": path.map_or_else(|| source["path"].clone(), |path| json!(path)),
+            "followLinks": self.follow_links,
             "prefix": self.prefix.map_or_else(|| source["prefix"].clone(), Value::String),
         }));
         let answer = context
@@ -321,6 +378,7 @@ impl Update {
         context
             .screen
             .show(&answer, |look| details(&answer, look))?;
+        warn(context, &answer);
         Ok(Exit::Fine)
     }
 }
