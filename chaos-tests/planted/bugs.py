@@ -378,6 +378,66 @@ BUGS = [
         ("detections/src/engine/stored.rs", "        holds &= row.as_ref().is_none_or(KeyValueRow::is_empty);\n", ""),
     ),
     bug(
+        "what one body taught the parser is kept for the next",
+        "one sender's header says nothing about another sender's body",
+        ("actors/src/components/log_processor/read.rs", "                    self.classifier.begin_input();\n", ""),
+    ),
+    bug(
+        "a body that cannot be read fails the object that it lies in",
+        "a bad body harms no other sender's body",
+        (
+            "logs/src/object/parts.rs",
+            "                    Err(ObjectError::Empty { .. }) => None,\n",
+            "                    Err(ObjectError::Empty { .. }) => None,\n                    Err(error @ ObjectError::NotText { .. }) => return Err(error),\n",
+        ),
+    ),
+    bug(
+        "a copy that is still being made is read as a new file",
+        "a watched folder reads each line once through every rotation",
+        ("actors/src/ingest/folder/follow/copies.rs", "            if begins_with(theirs, content()?)? {\n", "            if begins_with(theirs, content()?)? && found.size == 0 {\n"),
+    ),
+    bug(
+        "half a line is taken for a whole one",
+        "a line without its end waits",
+        (
+            "actors/src/ingest/folder/follow/text.rs",
+            "const LINE_RESTS: Duration = Duration::from_secs(30);\n",
+            "const LINE_RESTS: Duration = Duration::from_secs(0);\n",
+        ),
+    ),
+    bug(
+        "half a character keeps a document from being opened",
+        "an event that the parser takes can be shown",
+        ("actors/src/json.rs", '            digits.copy_from_slice(b"fffd");\n', '            digits.copy_from_slice(b"d83d");\n'),
+    ),
+    bug(
+        "an object that breaks off is refused as a whole",
+        "an object with a broken tail gives its whole lines",
+        (
+            "logs/src/object/split.rs",
+            "                        if error.is_read_failure() || record.number == 1 {\n",
+            "                        if error.is_read_failure() || record.number >= 1 {\n",
+        ),
+    ),
+    bug(
+        "a replay counts its records as received again",
+        "received never falls, and is the sum of the others",
+        (
+            "actors/src/components/log_processor/mod.rs",
+            "            received: 0,\n            stored: signed(stored),\n            quarantined: signed(quarantined) - signed(received),\n",
+            "            received: signed(received),\n            stored: signed(stored),\n            quarantined: signed(quarantined),\n",
+        ),
+    ),
+    bug(
+        "the ledger forgets the name of its source",
+        "the ledger holds for sources that are gone",
+        (
+            "actors/src/components/log_processor/mod.rs",
+            '            .set("sourceLabel", &source.label);\n        for (name, count) in [\n',
+            "            ;\n        for (name, count) in [\n",
+        ),
+    ),
+    bug(
         "a pack becomes live whatever its tests say",
         "what does not load or fails its tests does not become live",
         (

@@ -1,0 +1,10 @@
+"""A key that panther_analysis_tool takes in a rule is taken."""
+
+from harness.case import Case
+
+
+def check(case: Case) -> None:
+    answer = case.test_pack()
+    if case.succeeds("`detections test`", answer):
+        summary = answer.json()["summary"]
+        case.same("tests passed, failed", (1, 0), (summary["tests_passed"], summary["tests_failed"]))

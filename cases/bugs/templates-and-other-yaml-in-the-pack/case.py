@@ -1,0 +1,11 @@
+"""YAML files that are no detections, as a checkout of a pack holds them, are passed over; the rule is tested."""
+
+from harness.case import Case
+
+
+def check(case: Case) -> None:
+    answer = case.test_pack()
+    if case.succeeds("`detections test`", answer):
+        report = answer.json()
+        case.same("tested detections", ["P.R"], [one["id"] for one in report["report"]["detections"]])
+        case.same("tests passed", 1, report["summary"]["tests_passed"])

@@ -1,0 +1,6 @@
+def rule(event):
+    return True
+
+
+def dedup(event):
+    return None
