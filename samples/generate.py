@@ -346,7 +346,7 @@ def cloudtrail_files():
 
 
 def broken_file():
-    """A good file of which the last third will be cut off: a download that broke off."""
+    """A good file of which only the first bytes will be there: an upload that broke off before anything of it can be unpacked."""
     trail = CloudTrail(FIRST, "us-east-1", 10, seed=15)
     trail.ordinary(20)
     trail.call(
@@ -572,7 +572,7 @@ def main():
 
     broken = broken_file()
     packed = broken.write(HERE / "broken" / "whole")
-    (HERE / "broken" / broken.name).write_bytes(packed[:100])
+    (HERE / "broken" / broken.name).write_bytes(packed[:40])
 
     report = expected(files)
     report["broken"] = {
