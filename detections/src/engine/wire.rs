@@ -152,7 +152,7 @@ pub(super) enum FromPython {
     },
     Explained {
         id: u32,
-        explanation: Explanation,
+        explanation: Box<Explanation>,
     },
     KvGet {
         key: String,

@@ -255,7 +255,7 @@ impl Worker {
                 FromPython::Explained {
                     id: explained,
                     explanation,
-                } if explained == id => return Ok(explanation),
+                } if explained == id => return Ok(*explanation),
                 FromPython::KvGet { key } => {
                     self.answer(id, &key, store).await?;
                     watch.restart();
