@@ -176,7 +176,7 @@ impl Groups {
                             event: event.json.clone(),
                             context: None,
                             error: Some(
-                                json!({"type": error.kind, "message": error.message, "trace": error.trace}),
+                                json!({"type": error.kind, "message": error.message, "place": error.place, "trace": error.trace}),
                             ),
                         },
                     )

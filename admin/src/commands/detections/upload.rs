@@ -22,6 +22,8 @@ use crate::{
 const API: &str = "panther-analysis-api";
 /// Names of one kind of change that a plan shows; deletions are always shown whole.
 const NAMES_SHOWN: usize = 20;
+/// Reasons for which detections do not run that an upload shows.
+const REASONS_SHOWN: usize = 10;
 const REFUSED: &str =
     "the pack was refused, nothing of it is taken, and the version before it stays live";
 
@@ -117,7 +119,9 @@ impl Way {
         };
         let failures = plan.items("failures");
         if self.dry_run {
-            context.screen.show(&plan, |_| planned(&plan))?;
+            context
+                .screen
+                .show(&plan, |_| planned(&plan) + &states(&plan))?;
             if !failures.is_empty() {
                 problems::show_to_people(context, failures, "the pack would be refused");
                 return Ok(Exit::BadInput);
@@ -231,7 +235,6 @@ fn planned(plan: &Value) -> String {
             tests.number("tests_failed"),
         ));
     }
-    text.push_str(&states(plan));
     text
 }
 
@@ -247,12 +250,18 @@ fn states(answer: &Value) -> String {
         let key = (item.text("state"), item.text("reason"));
         reasons.entry(key).or_default().push(item.text("id"));
     }
-    for ((state, reason), ids) in reasons {
+    let more = reasons.len().saturating_sub(REASONS_SHOWN);
+    for ((state, reason), ids) in reasons.into_iter().take(REASONS_SHOWN) {
         let which = match ids.as_slice() {
             [id] => id.clone(),
             ids => counted(ids.len() as i64, "detection"),
         };
         text.push_str(&clean(&format!("{state}: {which}: {reason}\n")));
+    }
+    if more > 0 {
+        text.push_str(&format!(
+            "{more} more reasons: pantherctl detections list --state no-log-type,no-source,does-not-load\n"
+        ));
     }
     text
 }
