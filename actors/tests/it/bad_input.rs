@@ -1,6 +1,6 @@
 //! Bad input gives a clear reason in the right place and harms nothing else.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -257,6 +257,54 @@ async fn bodies_of_one_second_say_nothing_about_each_other() {
     assert_eq!((stored, filtered), (6, 1));
     assert!(quarantined >= 5, "{quarantined}");
     assert_eq!(received, stored + quarantined + filtered);
+    world.stop().await;
+}
+
+/// A header names the columns of its own body only.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_columns_that_one_body_names_are_not_those_of_the_next() {
+    let world = World::start().await;
+    let made = world.invoke("panther-source-api", "putIntegration", json!({"integrationLabel": "bucket", "integrationType": "objects", "prefix": "in/", "logTypes": ["AWS.VPCFlow"]})).await.unwrap();
+    let id = made["integrationId"].as_str().unwrap().to_owned();
+    let mut bodies = panther_logs::PartsWriter::default();
+    bodies.body("", b"version account-id interface-id dstaddr srcaddr srcport dstport protocol packets bytes start end action log-status\n2 111122223333 eni-1 10.0.0.5 198.51.100.7 40000 22 6 1 40 1709633472 1709633532 ACCEPT OK\n");
+    bodies.body("", b"2 111122223333 eni-2 198.51.100.8 10.0.0.9 40001 22 6 1 40 1709633472 1709633532 ACCEPT OK\n");
+    let name = panther_logs::PartsWriter::name("in/batch");
+    world
+        .objects
+        .put(&name, bodies.finish().into())
+        .await
+        .unwrap();
+    world
+        .invoke(
+            "panther-source-api",
+            "notify",
+            json!({"integrationId": id, "object": name}),
+        )
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(source(&world, &id).await, (3, 2, 0, 1));
+    let mut flows = Vec::new();
+    for object in world.objects.list("logs").await.unwrap() {
+        let content = world.objects.get(&object.name).await.unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&content[..])
+            .read_to_string(&mut text)
+            .unwrap();
+        flows.extend(text.lines().map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            ["interfaceId", "srcAddr", "dstAddr"].map(|name| event[name].clone())
+        }));
+    }
+    flows.sort_by_key(|flow| flow[0].to_string());
+    assert_eq!(
+        flows,
+        [
+            ["eni-1", "198.51.100.7", "10.0.0.5"].map(Value::from),
+            ["eni-2", "198.51.100.8", "10.0.0.9"].map(Value::from),
+        ]
+    );
     world.stop().await;
 }
 
