@@ -1,7 +1,7 @@
 //! What a message to the input queue says: which object to read, in the forms in which AWS tells of objects.
 //!
 //! S3 tells of many objects in one message, tells of them at least once, and tells of much that brings no data. So a message is
-//! taken apart into one message per object, each done or failed by itself; an object that was told of before is known by its
+//! taken apart into one message per object, each done or failed by itself; a repeated notification is recognised by the object's
 //! [identity](Named::identity); and what brings no data is done with a reason.
 
 use serde_json::{Value, json};
@@ -19,9 +19,9 @@ pub struct Named {
     pub bucket: String,
     /// The key, decoded.
     pub key: String,
-    /// Its bytes; `None` = not told.
+    /// Its bytes; `None` = the notification does not say.
     pub size: Option<u64>,
-    /// What tells this writing of the object from another one: version, ETag and sequencer, as far as they are told.
+    /// Distinguishes this version of the object from others: version id, ETag and sequencer, as far as the notification has them.
     pub version: String,
 }
 
@@ -55,7 +55,7 @@ pub enum Notification {
 /// Reads a notification: an S3 event, an event of EventBridge, a CloudTrail notice or a test; bare, or in an SNS envelope.
 ///
 /// # Errors
-/// It is none of them; the text says why.
+/// The message has none of these forms; the text says why.
 pub fn notification(body: &[u8]) -> Result<Notification, String> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| format!("the notification is no JSON: {error}"))?;

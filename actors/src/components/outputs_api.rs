@@ -39,7 +39,7 @@ pub enum OutputConfig {
         /// The address.
         #[serde(rename = "webhookURL")]
         webhook_url: String,
-        /// Certificates in PEM form by which alone it is trusted; the system's authorities if there are none.
+        /// Certificates in PEM form. If they are given, only they are trusted; otherwise the system's authorities are.
         #[serde(
             default,
             rename = "caCertificate",
@@ -52,7 +52,7 @@ pub enum OutputConfig {
         /// The address.
         #[serde(rename = "webhookURL")]
         webhook_url: String,
-        /// Certificates in PEM form by which alone it is trusted; the system's authorities if there are none.
+        /// Certificates in PEM form. If they are given, only they are trusted; otherwise the system's authorities are.
         #[serde(
             default,
             rename = "caCertificate",

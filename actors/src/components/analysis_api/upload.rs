@@ -322,7 +322,7 @@ async fn read(upload: &Upload, call: &ApiCall, live: &Sources) -> Result<Stored,
         .map_err(|problems: Vec<Problem>| refused(&problems))
 }
 
-/// How an upload is told in the history.
+/// The text that the history shows for an upload.
 fn action(upload: &Upload) -> String {
     let mut action = match &upload.version {
         Some(version) => format!("rollback to {version}"),

@@ -24,9 +24,9 @@ use crate::worker::{Context, Failure, Handler, Plan};
 pub const TOPIC: &str = "panther-processed-data-notifications";
 /// The table of what no log type took: one row per object of it.
 pub const QUARANTINE: &str = "panther-quarantine";
-/// The table of objects of which a notification told.
+/// The table of objects that notifications named: a repeated notification is ignored.
 const TOLD: &str = "panther-told-objects";
-/// How long it is remembered that an object was told of. S3 repeats a notification within hours; a queue in between may keep it for 14 days.
+/// How long a row stays in that table. S3 repeats a notification within hours, and a queue in between may keep it for 14 days.
 const TOLD_SECONDS: u64 = 30 * 24 * 3_600;
 /// Attribute of a notification: the source that it belongs to.
 pub const SOURCE: &str = "source";
@@ -270,7 +270,7 @@ async fn was_told(context: &Context, source: &Source, named: &Named) -> Result<b
         tracing::info!(
             source = source.label,
             object = named.key,
-            "a notification tells again of an object that was read"
+            "a repeated notification names an object that was read before; it is ignored"
         );
     }
     Ok(was_told)

@@ -75,7 +75,7 @@ impl DetectionStatus {
         )
     }
 
-    /// It does not run, and nobody has asked for that.
+    /// It does not run, although no user disabled or suspended it.
     #[must_use]
     pub const fn is_unasked(&self) -> bool {
         matches!(
@@ -194,7 +194,7 @@ pub fn counts(statuses: &BTreeMap<String, DetectionStatus>) -> BTreeMap<&'static
     counts
 }
 
-/// Detections that ran once and do not run now although nobody asked for that, and the set of those that ran, as it is from now on. A detection
+/// Detections that ran once and do not run now although no user disabled or suspended them, and the set of those that ran, as it is from now on. A detection
 /// that is no longer in the pack, is disabled or is stopped is forgotten.
 #[must_use]
 pub fn stopped<'s>(
