@@ -55,8 +55,10 @@ test-python:
 	@$(PYTHON) -m unittest discover --start-directory detections/python_tests
 	@$(PYTHON) -m unittest discover --start-directory cases/harness/tests --top-level-directory cases
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/intake/tests
+	@$(PYTHON) -m unittest discover --start-directory cases/docs/tests
 	@$(PYTHON) chaos-tests/planted/run --check
 	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/debug --short
+	@$(PYTHON) cases/docs/run --bin $(TARGET)/debug --if-built
 
 fmt:
 	@$(CARGO) fmt --all

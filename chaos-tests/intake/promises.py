@@ -168,15 +168,18 @@ def wrong_events(promises: Promises, holdings: Holdings, labels: dict[str, str])
     for key, events in found.items():
         if key not in promises.lines:
             yield f"{key[0]}: stored, and no sender wrote it so: {json.dumps(events[0])[:300]}"
+    # Many lines of one file or body mostly have one cause.
+    counts: dict[tuple[str, str, int], list[str]] = {}
     for (source, id), (good, times, where) in promises.lines.items():
         events = found.get((source, id), [])
         if not times.allows(len(events)):
-            rows = [event["p_row_id"] for event in events]
-            yield f"{source}: line {id} of {where} is stored {len(events)} times, promised {times.value} {rows}"
+            counts.setdefault((source, f"{where}, promised {times.value}", len(events)), []).append(id)
         for event in events:
             wrong = {name: (value, event.get(name)) for name, value in good.fields.items() if event.get(name) != value}
             if wrong:
                 yield f"{source}: line {id} of {where} has other values, as wanted and got: {wrong}"
+    for (source, where, count), ids in counts.items():
+        yield f"{source}: {len(ids)} lines, from {ids[0]} to {ids[-1]}, of {where}, are stored {count} times"
 
 
 def wrong_quarantine(promises: Promises, holdings: Holdings, labels: dict[str, str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from forms import Form, Good, Rows
 from promises import Promises, Times
 
 # A writer waits while more than this is not stored: the run checks what is counted, not how fast it is.
-BACKLOG = 6_000
+BACKLOG = 4_000
 PATIENCE_SECONDS = 180.0
 # Below 1 KiB equal content can be chance, and a name that is not alike makes another file of it.
 KNOWN_BYTES = 2_048
