@@ -4,7 +4,6 @@ mod audit;
 mod health;
 mod metrics;
 mod parts;
-mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -203,7 +202,7 @@ impl System {
         let mut background = JoinSet::new();
         background.spawn(health::watch(Arc::downgrade(&inner), stopped.clone()));
         background.spawn(follow_alerts(Arc::downgrade(&inner), stopped.clone()));
-        background.spawn(sweep::run(
+        background.spawn(crate::retention::run(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
             stopped.clone(),

@@ -6,6 +6,7 @@
 //! * [`tables`]: rows of tables
 //! * [`members`]: the cluster's nodes
 //! * [`quarantine`]: lines that no log type took, and their replay
+//! * [`storage`]: what takes the room, how long it is kept
 //! * [`trace`]: one event's way, and the ledger
 
 mod json;
@@ -13,6 +14,7 @@ mod members;
 mod quarantine;
 mod queues;
 mod status;
+mod storage;
 mod tables;
 mod trace;
 
@@ -48,6 +50,10 @@ const OPERATIONS: &[&str] = &[
     "quarantine_replay",
     "ledger",
     "trace",
+    "storage",
+    "storage_retain",
+    "storage_collect",
+    "object_get",
     "snapshot",
     "cluster",
     "cluster_invite",
@@ -64,6 +70,8 @@ pub const CHANGING: &[&str] = &[
     "purge",
     "requeue",
     "quarantine_replay",
+    "storage_retain",
+    "storage_collect",
     "snapshot",
     "cluster_invite",
     "cluster_drain",
@@ -119,6 +127,10 @@ impl Views<'_> {
             "quarantine_replay" => self.quarantine_replay(call).await,
             "ledger" => self.ledger(call).await,
             "trace" => self.trace(call).await,
+            "storage" => self.storage().await,
+            "storage_retain" => self.storage_retain(call).await,
+            "storage_collect" => self.storage_collect(call).await,
+            "object_get" => self.object_get(call).await,
             "snapshot" => {
                 self.door
                     .group()

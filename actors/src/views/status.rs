@@ -78,6 +78,11 @@ impl Views<'_> {
         problems.extend(self.door.clock_fault());
         problems.extend(self.door.group().store().fault());
         let running = self.live.running();
+        // A pack that cannot be loaded is not the same as no pack.
+        let unloaded = self.live.pointer().await?.map_or(
+            Value::Null,
+            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
+        );
         let health = match () {
             () if group.fault.is_some() || group.leader.is_none() => "failing",
             () if !problems.is_empty() || of_state(RunState::Open) > 0 => "degraded",
@@ -97,7 +102,7 @@ impl Views<'_> {
                 "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()},
             "queues": {"waiting": waiting, "in_flight": in_flight, "dead_letters": dead},
             "alarms_raised": raised.len(),
-            "pack": running.as_ref().map(|running| json!({"version": running.pack.version,
+            "pack": running.as_ref().map_or(unloaded, |running| json!({"version": running.pack.version,
                 "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
                 "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()})),
             "detections": self.live.counted(),

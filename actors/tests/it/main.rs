@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod flow;
+mod retention;
 mod states;
 mod support;
 mod swap;

@@ -7,6 +7,7 @@ mod cluster;
 mod components;
 mod detections;
 mod ledger;
+mod objects;
 mod outputs;
 mod quarantine;
 mod queue;
@@ -14,6 +15,7 @@ mod requeue;
 mod schemas;
 mod sources;
 mod status;
+mod storage;
 mod table;
 mod tail;
 mod trace;
@@ -125,6 +127,12 @@ pub(crate) enum Command {
     Outputs(outputs::Outputs),
     /// What became of everything received: stored + quarantined + filtered, per source and hour
     Ledger(ledger::Ledger),
+    /// What takes the room, and how long it is kept
+    #[command(subcommand)]
+    Storage(storage::Storage),
+    /// Stored objects, one at a time
+    #[command(subcommand)]
+    Objects(objects::Objects),
     /// What one event passed through
     Trace(trace::Trace),
     /// Follow alerts or alarms as they come
@@ -154,6 +162,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Schemas(verb) => verb.run(context).await,
         Command::Outputs(verb) => verb.run(context).await,
         Command::Ledger(verb) => verb.run(context).await,
+        Command::Storage(verb) => verb.run(context).await,
+        Command::Objects(verb) => verb.run(context).await,
         Command::Trace(verb) => verb.run(context).await,
         Command::Tail(verb) => verb.run(context).await,
     }

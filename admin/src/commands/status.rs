@@ -165,7 +165,9 @@ fn render(answer: &Value, look: &Look) -> String {
         )
         .add(
             "pack",
-            if answer.has("pack") {
+            if pack["loaded"] == false {
+                format!("{}: not loaded on this node", pack.text("version"))
+            } else if answer.has("pack") {
                 format!(
                     "{} ({}, {})",
                     pack.text("version"),

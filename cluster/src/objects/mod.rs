@@ -177,6 +177,31 @@ impl Objects {
             .map_err(|error| failed(name, error))
     }
 
+    /// At most `bytes` bytes of an object, from `from` on; fewer only at its end.
+    ///
+    /// # Errors
+    /// As [`ObjectsError`] says.
+    pub async fn range(
+        &self,
+        name: &str,
+        from: usize,
+        bytes: usize,
+    ) -> Result<Bytes, ObjectsError> {
+        let path = parse(name)?;
+        let read = async {
+            let size = self.store.head(&path).await?.size;
+            let from = size.min(from as u64);
+            let to = size.min(from.saturating_add(bytes as u64));
+            if from == to {
+                return Ok(Bytes::new());
+            }
+            self.store.get_range(&path, from..to).await
+        };
+        within(name, read)
+            .await?
+            .map_err(|error| failed(name, error))
+    }
+
     /// A reader of an object, for use off the async threads. It is read piece by piece.
     ///
     /// # Errors
