@@ -98,7 +98,6 @@ class Bodies:
     def lines(self, form: Form, body: Body) -> None:
         """Lines, among them some that no log type takes, blank ones, and the header a second time."""
         rng = self.rng
-        # A quoted line end is counted only where lines end in a plain way.
         end = rng.choice((b"\n", b"\n", b"\r\n"))
         write, header = self.columns(form)
         lines: list[bytes] = [] if header is None else [header]
@@ -116,7 +115,9 @@ class Bodies:
             elif chance < 0.85 and header is not None:
                 lines.append(header)
             elif chance < 0.90 and isinstance(form, Rows) and end == b"\n":
-                lines.append(self.over_two_lines(form, body, write))
+                good = form.over_lines(rng, form.draw(rng, self.id()))
+                body.good.append(good)
+                lines.append(write(good))
             elif chance > 0.92:
                 lines.append(self.bad(form, body))
         body.kind = f"{form.log_type} lines"
@@ -131,14 +132,6 @@ class Bodies:
             names = shuffled(self.rng, tuple(Flows.NAMES))
             return (lambda good: form.line(good, names)), " ".join(names).encode()
         return form.line, None
-
-    def over_two_lines(self, form: Rows, body: Body, write: Callable[[Good], bytes]) -> bytes:
-        """A value with a line end: the first line goes to quarantine, and the second one makes the event."""
-        drawn, mark = form.draw(self.rng, self.id()), self.mark()
-        good = Good(drawn.id, {**drawn.fields, "left": f"{mark}\nsecond line"})
-        body.good.append(good)
-        body.marks.append(mark)
-        return write(good)
 
     def bad(self, form: Form, body: Body) -> bytes:
         """A line that no log type takes."""

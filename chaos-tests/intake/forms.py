@@ -87,6 +87,12 @@ fields:
         after = rng.choice(("", ", with comma", ' and "quotes"'))
         return Good(id, {"id": id, "left": f"left-{id}{after}", "right": f"right-{id}", "number": rng.randrange(1 << 40)})
 
+    @staticmethod
+    def over_lines(rng: random.Random, good: Good) -> Good:
+        """The same row with a value over several lines: one event all the same."""
+        more = "".join(f"\nmore {number}, of {good.id}" for number in range(rng.randint(1, 4)))
+        return Good(good.id, {**good.fields, "left": good.fields["left"] + more})
+
     def line(self, good: Good, columns: tuple[str, ...] = COLUMNS) -> bytes:
         return ",".join(quoted(str(good.fields[column])) for column in columns).encode()
 

@@ -58,6 +58,8 @@ class Writer(threading.Thread):
         self.columns: tuple[str, ...] = Rows.COLUMNS
         # A last line without a line end is read after 30 s: too late for a short run.
         self.open_ends = True
+        # Lines of the longest burst.
+        self.longest = 1_500
 
     def begin(self, promises: Promises) -> None:
         self.promises = promises
@@ -90,10 +92,14 @@ class Writer(threading.Thread):
     def lines(self, path: Path, at_least: int = 1) -> bytes:
         """Lines that are promised from now on."""
         assert self.promises is not None
-        goods = []
-        for _ in range(self.rng.choice((self.rng.randint(1, 10), self.rng.randint(50, 300), self.rng.randint(300, 1_500))) + at_least - 1):
+        goods, longest = [], self.longest
+        few, some, many = self.rng.randint(1, 10), self.rng.randint(longest // 30, longest // 5), self.rng.randint(longest // 5, longest)
+        for _ in range(self.rng.choice((few, some, many)) + at_least - 1):
             self.count += 1
-            goods.append(self.form.draw(self.rng, f"{self.name}x{self.count:x}"))
+            good = self.form.draw(self.rng, f"{self.name}x{self.count:x}")
+            if isinstance(self.form, Rows) and self.rng.random() < 0.03:
+                good = self.form.over_lines(self.rng, good)
+            goods.append(good)
         times = Times.AT_MOST_ONCE if self.lossy else Times.ONCE
         self.promises.add(self.source, goods, [], times, f"{self.scheme} of {path.name}")
         return b"".join(self.written(good) + b"\n" for good in goods)

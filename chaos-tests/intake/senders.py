@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import socket
+import sys
 import threading
 import time
 import urllib.parse
@@ -27,6 +28,8 @@ class Sender(threading.Thread):
         self.rng = random.Random(seed)
         self.bodies = Bodies(log_types, self.rng, name)
         self.promises: Promises | None = None
+        # It ends after so many bodies, if it is to send the same ones on any machine.
+        self.most = sys.maxsize
         self.stop, self.sent, self.failure = threading.Event(), 0, ""
 
     def begin(self, promises: Promises) -> None:
@@ -35,7 +38,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.stop.is_set():
+            while not self.stop.is_set() and self.sent < self.most:
                 self.one()
                 self.stop.wait(self.rng.choice((0.0, 0.0, 0.02, 0.2)))
         except Exception as error:  # Said at the end of the run, with the seed.

@@ -31,6 +31,8 @@ FOLDERS = {
 }
 # A last line without a line end rests 30 s; a dead letter is tried for 26 s.
 SETTLE_SECONDS = 240.0
+# Of a short run: bodies of each sender, and lines of the longest burst.
+SHORT_BODIES, SHORT_LINES = 40, 200
 # Everything promised is there, and for this long nothing more has come.
 QUIET_SECONDS = 6.0
 
@@ -44,7 +46,8 @@ class Settings:
     seed: int
     seconds: float
     kills_apart: tuple[float, float] = (1.5, 9.0)
-    open_ends: bool = True
+    # Short: the same bodies on any machine, small files, and nothing that rests for long.
+    short: bool = False
 
 
 @dataclass
@@ -128,14 +131,18 @@ class Trial:
             token = self.node.add_http(source, *log_types).token
             for number in range(senders):
                 name = f"{source}{number}"
-                self.actors.append(Sender(name, source, log_types, f"{seed} {name}", self.url(source), token))
+                sender = Sender(name, source, log_types, f"{seed} {name}", self.url(source), token)
+                if self.settings.short:
+                    sender.most = SHORT_BODIES
+                self.actors.append(sender)
         for source, (log_type, schemes) in FOLDERS.items():
             watched = self.settings.folder / f"watched-{source}"
             watched.mkdir()
             links = ["--follow-links"] if schemes is LINKED else []
             self.node.pantherctl.call("sources", "add", "folder", source, watched, "--log-types", log_type, *links)
             writer = Writer(source, FORMS[log_type], watched, schemes, f"{seed} {source}", self.counts.stored)
-            writer.open_ends = self.settings.open_ends
+            if self.settings.short:
+                writer.open_ends, writer.longest = False, SHORT_LINES
             self.actors.append(writer)
         sources = self.node.pantherctl.call("sources", "list")["integrations"]
         self.labels = {one["integrationId"]: one["integrationLabel"] for one in sources}
