@@ -15,6 +15,7 @@ use crate::components::alerts_api::EVENTS;
 use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::log_processor::QUARANTINE;
 use crate::components::objects;
+use crate::ingest::http::KEYS;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Rows removed by one command.
@@ -127,6 +128,14 @@ pub async fn survey(door: &Door) -> Result<Survey, DoorError> {
     for (key, _) in all(door, QUARANTINE).await? {
         if removed.contains(&key.range) {
             survey.rows.push((QUARANTINE, key));
+        }
+    }
+    for (key, row) in all(door, KEYS).await? {
+        if row
+            .text("object")
+            .is_some_and(|object| removed.contains(object))
+        {
+            survey.rows.push((KEYS, key));
         }
     }
     let (mut gone, mut alerts) = (BTreeSet::new(), BTreeSet::new());

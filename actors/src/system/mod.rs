@@ -27,12 +27,15 @@ use tokio::task::JoinSet;
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::catalogue::{Built, FindError, catalogue, declarations};
+use crate::components::alert_delivery::sealed;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::log_types::LogTypeRegistry;
+use crate::components::outputs_api::OutputCache;
 use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
+use crate::sealing::Sealer;
 use crate::supervision::{Policy, Supervisor};
 use crate::views::{Identity, Views};
 
@@ -71,6 +74,15 @@ pub struct SystemSettings {
     pub alert_link: Option<String>,
 }
 
+impl SystemSettings {
+    /// The folders in which this node keeps what is its own.
+    pub(crate) fn own_folders(&self) -> Vec<PathBuf> {
+        std::iter::once(self.data_dir.clone())
+            .chain(self.objects.folder().map(Path::to_owned))
+            .collect()
+    }
+}
+
 /// Why logs were not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -82,6 +94,11 @@ pub enum IngestError {
     /// The body cannot be taken.
     #[error("{0}")]
     Invalid(String),
+    /// The idempotency key was used for another body.
+    #[error(
+        "this Idempotency-Key was used for another body; nothing was taken: give each body a key of its own, such as a hash of it"
+    )]
+    Conflict,
     /// Too large.
     #[error("{0}")]
     TooLarge(String),
@@ -160,12 +177,7 @@ impl System {
             settings.objects.clone(),
             settings.engine.clone(),
         );
-        let objects_folder = settings.objects.folder().map(Path::to_owned);
-        let disk = Room::of(
-            std::iter::once(settings.data_dir.clone())
-                .chain(objects_folder)
-                .collect(),
-        );
+        let disk = Room::of(settings.own_folders());
         let parts = parts::all(&settings, &alarms, &live, &disk)?;
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
@@ -219,15 +231,21 @@ impl System {
             inner.alarms.clone(),
             stopped.clone(),
         ));
+        background.spawn(sealed::watch(
+            OutputCache::new(
+                inner.settings.door.clone(),
+                Sealer::new(&inner.settings.sealing_key),
+            ),
+            inner.alarms.clone(),
+            stopped.clone(),
+        ));
         let trial = inner.settings.trial.clone();
         background.spawn(trial::run(decisions, trial, stopped.clone()));
         let folders = FolderWatch::new(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
             disk,
-            &std::iter::once(inner.settings.data_dir.clone())
-                .chain(inner.settings.objects.folder().map(Path::to_owned))
-                .collect::<Vec<_>>(),
+            &inner.settings.own_folders(),
         );
         background.spawn(async move { folders.run(stopped).await });
         *inner.background.lock() = background;

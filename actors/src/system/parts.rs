@@ -14,7 +14,7 @@ use super::health::watch_component;
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiError};
 use crate::catalogue::{Built, Component, Kind, catalogue};
-use crate::components::alert_delivery::{AlertDelivery, Sender};
+use crate::components::alert_delivery::{AlertDelivery, Files, Sender};
 use crate::components::alerts_api::AlertsApi;
 use crate::components::analysis_api::AnalysisApi;
 use crate::components::layer_manager::LayerManager;
@@ -39,7 +39,8 @@ pub(super) fn all(
     let door = settings.door.clone();
     let sealer = Sealer::new(&settings.sealing_key);
     let outputs = OutputCache::new(door.clone(), sealer.clone());
-    let sender = Sender::new(settings.alert_link.clone()).map_err(|error| {
+    let files = Files::outside(&settings.own_folders());
+    let sender = Sender::new(settings.alert_link.clone(), files).map_err(|error| {
         ApiError::Internal(format!("the way to destinations cannot be set up: {error}"))
     })?;
     let log_types = LogTypeRegistry::new(door.clone());

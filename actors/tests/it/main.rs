@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod flow;
+mod keys;
+mod outputs;
 mod retention;
 mod states;
 mod support;
