@@ -270,10 +270,13 @@ impl Node {
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
+            paused: data.is_paused(),
         };
         let system = System::start(settings).await.map_err(|error| {
             Failure::Failed(format!("the components cannot be started: {error}"))
         })?;
+        // The cluster knows of the pause by now.
+        data.forget_pause()?;
         let (closing, closed) = watch::channel(false);
         let mut listeners = vec![tokio::spawn(grpc::serve(
             socket,

@@ -40,6 +40,8 @@ pub(crate) struct Restore<'a> {
     pub(crate) sealing_key: Option<&'a Path>,
     /// The old cluster is gone, and its object store is this one's.
     pub(crate) take_over: bool,
+    /// Nothing is done outside until an operator resumes.
+    pub(crate) paused: bool,
 }
 
 fn wrong(text: String) -> Failure {
@@ -102,6 +104,9 @@ pub(crate) fn restore(
         let _ = std::fs::remove_dir_all(&group);
     })?;
     take_over(&runtime, &objects, &cluster)?;
+    if given.paused {
+        DataDir::pause(configuration)?;
+    }
     let keys = Keys::new(&cluster, FIRST)?;
     let came_from = Some(about.cluster.as_str());
     DataDir::take_place(
@@ -112,9 +117,14 @@ pub(crate) fn restore(
         &sealing_key,
         &keys,
     )?;
+    let paused = if given.paused {
+        "The cluster is paused: no alert is delivered and no folder is watched until `pantherctl resume`.\n"
+    } else {
+        ""
+    };
     Ok(format!(
         "this machine is node {FIRST} of cluster {cluster} now, with the data of cluster {} as of {} (entry {}). What was changed there later is not in it, and messages that were handled \
-         since may be handled again.\n{seen}Start pantherd; then invite other nodes.\n",
+         since may be handled again.\n{seen}{paused}Start pantherd; then invite other nodes.\n",
         about.cluster, about.time, last.index
     ))
 }

@@ -69,6 +69,9 @@ enum Command {
         /// The cluster that was backed up is gone for good: take its objects over
         #[arg(long)]
         take_over: bool,
+        /// For a drill: deliver no alert and watch no folder until `pantherctl resume`
+        #[arg(long)]
+        paused: bool,
     },
     /// Make this node a cluster of its own with the data that it has: only when a majority is gone for good
     ForceNew {
@@ -162,11 +165,13 @@ fn main() -> ExitCode {
             backup,
             key,
             take_over,
+            paused,
         }) => {
             let given = Restore {
                 backup: &backup,
                 sealing_key: key.sealing_key.as_deref(),
                 take_over,
+                paused,
             };
             done("not restored", lineage::restore(&configuration, &given))
         }

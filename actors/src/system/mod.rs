@@ -35,6 +35,7 @@ use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
+use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::supervision::{Policy, Supervisor};
 use crate::views::{Identity, Views};
@@ -64,6 +65,8 @@ pub struct SystemSettings {
     pub batch_time: Duration,
     /// Run when an alarm changes, with the alarm as JSON on its standard input.
     pub alarm_command: Option<Vec<String>>,
+    /// The node was restored for a drill: it does nothing outside until an operator resumes.
+    pub paused: bool,
     /// What the node is to the others, and what it gives to one that joins.
     pub own: Arc<Own>,
     /// Where machines ask to be taken in; opened once the node is of its cluster.
@@ -134,6 +137,7 @@ struct Inner {
     members: Members,
     live: LivePack,
     ingest: HttpIngest,
+    pause: Pause,
     disk: Room,
     identity: Identity,
     followed: broadcast::Sender<String>,
@@ -165,11 +169,14 @@ impl System {
         let members = Members::start(door.clone(), settings.own.clone(), &settings.gate)
             .await
             .map_err(|error| ApiError::Unavailable(error.to_string()))?;
+        let (stop, stopped) = watch::channel(false);
+        let (pause, pausing) = Pause::read(&door, settings.paused, stopped.clone()).await?;
         let (followed, _) = broadcast::channel(256);
         let (alerts, _) = broadcast::channel(256);
         let alarms = Alarms::new(
             door.clone(),
             settings.alarm_command.clone(),
+            pause.clone(),
             followed.clone(),
         );
         let live = LivePack::new(
@@ -178,7 +185,7 @@ impl System {
             settings.engine.clone(),
         );
         let disk = Room::of(settings.own_folders());
-        let parts = parts::all(&settings, &alarms, &live, &disk)?;
+        let parts = parts::all(&settings, &alarms, &live, &disk, &pause)?;
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
                 ApiError::Internal(format!("the actors cannot be started: {error}"))
@@ -196,7 +203,6 @@ impl System {
             data_dir: settings.data_dir.clone(),
             started: Instant::now(),
         };
-        let (stop, stopped) = watch::channel(false);
         let inner = Arc::new(Inner {
             settings,
             supervisor,
@@ -204,6 +210,7 @@ impl System {
             members,
             live,
             ingest,
+            pause: pause.clone(),
             disk: disk.clone(),
             identity,
             followed,
@@ -247,7 +254,14 @@ impl System {
             disk,
             &inner.settings.own_folders(),
         );
-        background.spawn(async move { folders.run(stopped).await });
+        background.spawn(async move {
+            pause.ended().await;
+            folders.run(stopped).await;
+        });
+        if let Some(pausing) = pausing {
+            // It ends with the pause, or when the node stops.
+            background.spawn(async move { drop(pausing.await) });
+        }
         *inner.background.lock() = background;
         Ok(Self { inner })
     }
@@ -268,6 +282,7 @@ impl System {
                 alarms: &inner.alarms,
                 members: &inner.members,
                 live: &inner.live,
+                pause: &inner.pause,
                 identity: &inner.identity,
             };
             views.call(&call).await

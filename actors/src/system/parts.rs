@@ -25,6 +25,7 @@ use crate::components::outputs_api::{OutputCache, OutputsApi};
 use crate::components::pack::LivePack;
 use crate::components::rules_engine::{Decisions, RulesEngine};
 use crate::components::source_api::SourceApi;
+use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::supervision::{Part, RunFn};
 use crate::worker::{Handler, Worker, WorkerSettings, WorkerStatus};
@@ -35,6 +36,7 @@ pub(super) fn all(
     alarms: &Alarms,
     live: &LivePack,
     disk: &Room,
+    pause: &Pause,
 ) -> Result<Vec<Part>, ApiError> {
     let door = settings.door.clone();
     let sealer = Sealer::new(&settings.sealing_key);
@@ -80,6 +82,7 @@ pub(super) fn all(
                 work(16).worker(AlertDelivery {
                     outputs: outputs.clone(),
                     sender: sender.clone(),
+                    pause: pause.clone(),
                     retry,
                 })
             }

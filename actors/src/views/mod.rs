@@ -26,6 +26,7 @@ use serde_json::Value;
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::components::pack::LivePack;
+use crate::pause::Pause;
 use crate::supervision::Supervisor;
 
 pub use status::Identity;
@@ -54,6 +55,7 @@ const OPERATIONS: &[&str] = &[
     "storage_retain",
     "storage_collect",
     "object_get",
+    "resume",
     "snapshot",
     "cluster",
     "cluster_invite",
@@ -72,6 +74,7 @@ pub const CHANGING: &[&str] = &[
     "quarantine_replay",
     "storage_retain",
     "storage_collect",
+    "resume",
     "snapshot",
     "cluster_invite",
     "cluster_drain",
@@ -95,6 +98,8 @@ pub struct Views<'a> {
     pub members: &'a Members,
     /// The live pack.
     pub live: &'a LivePack,
+    /// Whether the cluster is paused.
+    pub pause: &'a Pause,
     /// The node.
     pub identity: &'a Identity,
 }
@@ -131,6 +136,10 @@ impl Views<'_> {
             "storage_retain" => self.storage_retain(call).await,
             "storage_collect" => self.storage_collect(call).await,
             "object_get" => self.object_get(call).await,
+            "resume" => {
+                let was_paused = crate::pause::resume(self.door).await?;
+                Ok(serde_json::json!({"was_paused": was_paused}))
+            }
             "snapshot" => {
                 self.door
                     .group()

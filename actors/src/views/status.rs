@@ -96,6 +96,7 @@ impl Views<'_> {
             "cluster": {"leader": group.leader, "term": group.term, "voters": group.voters, "applied": group.applied, "last_log": group.last_log,
                 "snapshot": group.snapshot, "hash": format!("{:016x}", globals.hash), "time_ms": globals.clock_ms, "format": globals.format,
                 "log_bytes": self.door.group().log_bytes(), "state_bytes": disk, "fault": group.fault},
+            "paused_since_ms": self.pause.since(),
             "health": health,
             "problems": problems,
             "components": {"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),

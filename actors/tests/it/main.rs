@@ -6,6 +6,7 @@ mod bad_input;
 mod flow;
 mod keys;
 mod outputs;
+mod pause;
 mod retention;
 mod states;
 mod support;

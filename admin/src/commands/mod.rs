@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Version,
     /// Take a snapshot of the state now, so that the log can be cut
     Snapshot,
+    /// End the pause of a cluster that was restored with --paused
+    Resume,
     /// The nodes of the cluster: look at them, invite, drain, replace and remove them
     #[command(subcommand)]
     Cluster(cluster::Cluster),
@@ -146,6 +148,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Health => status::health(context).await,
         Command::Version => status::version(context).await,
         Command::Snapshot => status::snapshot(context).await,
+        Command::Resume => status::resume(context).await,
         Command::Cluster(verb) => verb.run(context).await,
         Command::Backup(verb) => verb.run(context).await,
         Command::Components(verb) => verb.run(context).await,
@@ -213,9 +216,23 @@ fn filters_in_words(input: &Value, ignored: &[&str]) -> String {
     fields
         .iter()
         .filter(|(key, _)| !ignored.contains(&key.as_str()))
-        .map(|(key, value)| format!("{key} {}", crate::answer::plain(value)))
+        .map(|(key, value)| format!("{} {}", in_words(key), crate::answer::plain(value)))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A filter as a person says it; operations have names of their own.
+fn in_words(key: &str) -> &str {
+    match key {
+        "createdAtAfter" => "created after",
+        "createdAtBefore" => "created before",
+        "ruleId" => "rule",
+        "types" => "type",
+        "logTypes" => "log type",
+        "nameContains" => "name with",
+        "analysisTypes" => "type",
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,19 @@ pub(super) async fn version(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
+/// `resume`.
+pub(super) async fn resume(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.change("node", "resume", json!({})).await?;
+    context.screen.show(&answer, |_| {
+        if answer["was_paused"] == true {
+            "alerts are delivered and folders are watched from now on\n".to_owned()
+        } else {
+            "the cluster was not paused\n".to_owned()
+        }
+    })?;
+    Ok(Exit::Fine)
+}
+
 /// `snapshot`.
 pub(super) async fn snapshot(context: &Context) -> Result<Exit, Failure> {
     let call = Call::change("node", "snapshot", json!({})).long();
@@ -100,8 +113,16 @@ fn render(answer: &Value, look: &Look) -> String {
     let raised = answer.number("alarms_raised");
     let alarming = |count: i64, tone: Tone| if count == 0 { Tone::Plain } else { tone };
     let mut details = Details::default();
+    details.toned("health", tone(&health), &health);
+    if answer.has("paused_since_ms") {
+        let since = ago(look.now, answer.instant("paused_since_ms"));
+        details.toned(
+            "paused",
+            Tone::Warning,
+            format!("since {since}: no alert is delivered and no folder is watched; `pantherctl resume` ends it"),
+        );
+    }
     details
-        .toned("health", tone(&health), &health)
         .add(
             "node",
             format!(

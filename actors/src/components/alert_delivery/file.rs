@@ -194,7 +194,7 @@ mod tests {
             .arg(at("pipe"))
             .status();
         assert!(made.unwrap().success());
-        let files = Files::outside(&[own.clone()]);
+        let files = Files::outside(std::slice::from_ref(&own));
         std::fs::create_dir(own.join("group")).unwrap();
         for wrong in [
             "pipe",
@@ -242,7 +242,8 @@ mod tests {
         let files = Files::default();
         let append = || files.append(&path, "line\n".into(), Duration::from_millis(50));
         append().await.unwrap();
-        let place = files.places.lock()[&path].clone().acquire_owned().await;
+        let places = files.places.lock()[&path].clone();
+        let place = places.acquire_owned().await;
         let done = append().await;
         assert!(matches!(done, Err(FileError::Blocked(_))), "{done:?}");
         drop(place);

@@ -27,6 +27,7 @@ pub use send::{Response, Sender};
 
 use super::log_alert_forwarder::{ALERTS, QUEUE};
 use super::outputs_api::{OutputCache, Unreachable};
+use crate::pause::Pause;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// Attempts that are kept on an alert's row.
@@ -43,6 +44,8 @@ pub struct AlertDelivery {
     pub outputs: OutputCache,
     /// The way out.
     pub sender: Sender,
+    /// Nothing is delivered while the cluster is paused.
+    pub pause: Pause,
     /// Wait before the next attempt; 30 to 300 s, by chance.
     pub retry: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
@@ -57,6 +60,11 @@ pub enum Delivered {
 
 impl Handler for AlertDelivery {
     type Work = (Value, Delivered);
+
+    async fn ready(&self) -> Result<(), Failure> {
+        self.pause.ended().await;
+        Ok(())
+    }
 
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
         let alert = crate::json::read(&message.body)
