@@ -7,7 +7,7 @@ use crate::{
     answer::{Answer, Fields},
     client::Call,
     failure::{Exit, Failure},
-    output::{Details, Look, Tone, bytes, counted, one_line, span},
+    output::{Details, Look, Tone, ago, bytes, counted, one_line, span},
 };
 
 /// `status`.
