@@ -79,6 +79,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Go on from the state that is left when the only voter has lost a part of its log, as a new cluster
+    Salvage {
+        /// Do it; without this it only says what is kept and what may be lost
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// How secrets in a backup are opened.
@@ -177,6 +183,9 @@ fn main() -> ExitCode {
         }
         Some(Command::ForceNew { yes }) => {
             done("not done", lineage::force_new(&configuration, yes))
+        }
+        Some(Command::Salvage { yes }) => {
+            done("not salvaged", lineage::salvage(&configuration, yes))
         }
         None => run(configuration),
     }

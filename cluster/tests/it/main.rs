@@ -4,6 +4,7 @@
 
 mod door;
 mod lineage;
+mod lost;
 mod members;
 mod model;
 mod promises;
