@@ -139,17 +139,23 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
     let folder = &configuration.data_dir;
     let mut data = existing(configuration)?;
     let (node, old) = (data.node(), data.cluster().to_owned());
-    if !agreed {
-        return Err(wrong(format!(
-            "this node ({node}, data in {}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
-             back with its data. Do this only if a majority is gone for good, at the node whose `pantherctl cluster status` shows the highest LOG, and only at one. Add --yes to go on",
-            folder.display()
-        )));
-    }
     let runtime = runtime()?;
     let settings = daemon::door_settings(configuration).group;
-    let address = configuration.advertised();
     let group = data.group();
+    if !agreed {
+        let last = runtime.block_on(lineage::last(&group, settings));
+        let last =
+            last.map_err(|error| Failure::Failed(format!("{}: {error}", group.display())))?;
+        return Err(wrong(format!(
+            "this node ({node}, data in {}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
+             back with its data. This node's log ends with entry {} of term {}. Do this only if a majority is gone for good, and only at one node: the one whose log has the highest term, and \
+             of those the highest entry (TERM and LOG in `pantherctl cluster status`). Add --yes to go on",
+            folder.display(),
+            last.index,
+            last.term
+        )));
+    }
+    let address = configuration.advertised();
     let forcing = lineage::force_new(&group, node, address, settings);
     let Forced { last, uncertain } = runtime
         .block_on(forcing)
@@ -160,10 +166,11 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
     Keys::new(&cluster, node)?.keep(data.folder())?;
     data.begin_anew(&cluster)?;
     Ok(format!(
-        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} in {} up to entry {}; the last {uncertain} of these were not known to be acknowledged, and \
+        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} in {} up to entry {} of term {}; the last {uncertain} of these were not known to be acknowledged, and \
          are kept. Start pantherd; empty the other machines and invite them again.\n",
         folder.display(),
-        last.index
+        last.index,
+        last.term
     ))
 }
 

@@ -21,8 +21,10 @@ mod joining;
 mod keys;
 mod lineage;
 mod logging;
+mod repeats;
 mod socket;
 mod systemd;
+mod waiting;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -106,9 +106,7 @@ async fn among(world: &World, place: &Place) -> Result<Among, Box<dyn std::error
 /// The first node makes three of one.
 async fn make_three(door: &Door) -> Result<(), Box<dyn std::error::Error>> {
     for number in [2, 3] {
-        door.group()
-            .take_in(number, &address(number))
-            .await?;
+        door.group().take_in(number, &address(number)).await?;
     }
     door.group().set_voters([1, 2, 3].into()).await?;
     door.execute(command::Kind::Declare(declaration())).await?;
@@ -192,9 +190,9 @@ pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result
     let among = among(&world, &place).await?;
     let door = match Door::open_among(&place.folder, node, session, settings(), among).await {
         Ok(door) => door,
-        Err(DoorError::Store(error)) if let Some(loss) = Loss::of(&error) => {
+        Err(DoorError::Store(ref error)) if let Some(loss) = Loss::of(error) => {
             replace(&world, &place, loss)?;
-            return Box::pin(run(world, place)).await;
+            return Box::pin(self::run(world, place)).await;
         }
         // A daemon ends then, and is started again.
         Err(

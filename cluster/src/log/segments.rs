@@ -135,12 +135,7 @@ pub(super) fn read(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<Foun
 }
 
 impl Found {
-    fn read_segment(
-        &mut self,
-        number: u64,
-        is_last: bool,
-        mark: Option<&Mark>,
-    ) -> io::Result<()> {
+    fn read_segment(&mut self, number: u64, is_last: bool, mark: Option<&Mark>) -> io::Result<()> {
         let (index, followed) = (&mut self.index, &mut self.followed);
         let file = self.segments.files.open(&name(number))?;
         let bytes = file.size()?;
@@ -216,10 +211,7 @@ impl Found {
         if at.vote != mark.vote {
             return Err(Loss::Vote {
                 found: describe(at.vote.as_ref()),
-                known: format!(
-                    "the high-water mark names {}",
-                    describe(mark.vote.as_ref())
-                ),
+                known: format!("the high-water mark names {}", describe(mark.vote.as_ref())),
             });
         }
         if at.last < mark.last {
@@ -321,7 +313,9 @@ fn torn_tail(
         Some(batch) => Err(damaged(
             segment,
             end,
-            &format!("batch {batch} behind it is whole, and it is written only after the ones before it were synced"),
+            &format!(
+                "batch {batch} behind it is whole, and it is written only after the ones before it were synced"
+            ),
         )),
         None => Ok(Some(Torn {
             at: end as u64,

@@ -127,7 +127,9 @@ impl Writer {
     pub(super) fn run(mut self, operations: &Receiver<Operation>) {
         loop {
             let first = if self.mark.kept == self.mark.synced {
-                operations.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                operations
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 operations.recv_timeout(mark::PAUSE)
             };

@@ -72,6 +72,26 @@ pub async fn restore(
     Ok(last)
 }
 
+/// The last entry of the log in this folder, by which an operator chooses the node to go on with: the one with the highest term, and of those the highest index.
+///
+/// # Errors
+/// There is no log, or it cannot be read.
+pub async fn last(folder: &Path, settings: GroupSettings) -> io::Result<LogPosition> {
+    let log_folder = folder.join("log");
+    let opening = tokio::task::spawn_blocking(move || {
+        Log::open(Arc::new(DiskFiles::new(&log_folder)?), settings.log)
+    });
+    let log = opening.await.map_err(io::Error::other)??;
+    log.state().last.ok_or_else(no_log)
+}
+
+fn no_log() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "this node has no log to go on from",
+    )
+}
+
 /// Makes `node` the only voter of the group whose log is in this folder.
 ///
 /// # Errors
@@ -88,12 +108,7 @@ pub async fn force_new(
     });
     let log = opening.await.map_err(io::Error::other)??;
     let state = log.state();
-    let last = state.last.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "this node has no log to go on from",
-        )
-    })?;
+    let last = state.last.ok_or_else(no_log)?;
     let vote = state.vote.unwrap_or_default();
     let term = vote.term.max(last.term) + 1;
     let mine = StoredVote {

@@ -105,8 +105,7 @@ async fn the_only_voter_goes_on_from_its_state_when_its_log_is_lost() {
     let into = nodes.path(10);
     std::fs::create_dir(&into).unwrap();
     let address = "127.0.0.1:1";
-    let salvaged =
-        lineage::salvage(&folder, &into, &remains, 10, address, settings().group).await;
+    let salvaged = lineage::salvage(&folder, &into, &remains, 10, address, settings().group).await;
     assert_eq!(salvaged.unwrap(), remains.applied);
     nodes.authority = Authority::create("anew").unwrap();
     for _ in 0..2 {

@@ -162,7 +162,11 @@ fn a_node_that_has_lost_its_log_is_refused_and_goes_on_from_its_state_when_told(
     };
     let nothing = salvage(&["--yes"]);
     assert_eq!(nothing.status.code(), Some(3));
-    assert!(said(&nothing).contains("nothing to salvage"), "{}", said(&nothing));
+    assert!(
+        said(&nothing).contains("nothing to salvage"),
+        "{}",
+        said(&nothing)
+    );
     let log = data.join("group/log");
     for segment in std::fs::read_dir(&log).unwrap() {
         std::fs::remove_file(segment.unwrap().path()).unwrap();
@@ -172,12 +176,27 @@ fn a_node_that_has_lost_its_log_is_refused_and_goes_on_from_its_state_when_told(
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(3));
-    for words in ["log-empty", "invite --replace 1", "pantherd salvage", "docs/recovery.md"] {
-        assert!(said(&refused).contains(words), "{words}: {}", said(&refused));
+    for words in [
+        "log-empty",
+        "invite --replace 1",
+        "pantherd salvage",
+        "docs/recovery.md",
+    ] {
+        assert!(
+            said(&refused).contains(words),
+            "{words}: {}",
+            said(&refused)
+        );
     }
     let shown = salvage(&[]);
     assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
-    for words in ["log-empty", "kept: the state up to entry", "may be lost", "Nothing was changed", "--yes"] {
+    for words in [
+        "log-empty",
+        "kept: the state up to entry",
+        "may be lost",
+        "Nothing was changed",
+        "--yes",
+    ] {
         assert!(said(&shown).contains(words), "{words}: {}", said(&shown));
     }
     assert!(std::fs::read_dir(&log).unwrap().next().is_none());
