@@ -151,6 +151,8 @@ pub(super) async fn in_python(
 ) -> Result<Evaluation, EngineFault> {
     let mut progress = Progress::default();
     let mut unexplained = 0;
+    // Jobs up to here are run with a look after each rule.
+    let mut careful: usize = 0;
     loop {
         strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
         while jobs
@@ -166,7 +168,11 @@ pub(super) async fn in_python(
         let mut lease = pool.lease().await?;
         let begun = progress.done;
         let take = |results: EventResults| progress.take(&jobs, begun, results, strikes);
-        let ended = lease.worker().batch(&jobs[begun..], now, store, take).await;
+        let carefully = u32::try_from(careful.saturating_sub(begun)).unwrap_or(u32::MAX);
+        let batch = lease
+            .worker()
+            .batch(&jobs[begun..], carefully, now, store, take);
+        let ended = batch.await;
         match ended {
             Ok(micros) => {
                 progress.evaluation.statistics.python_micros += micros;
@@ -174,6 +180,17 @@ pub(super) async fn in_python(
                 return Ok(progress.evaluation);
             }
             Err(Ended::Cut) => {}
+            Err(Ended::Spoilt { up_to, reason }) => {
+                drop(lease);
+                progress.evaluation.statistics.workers_lost += 1;
+                // A rule that does it only now and then may have done nothing when it was looked at.
+                let nothing_found = careful > begun;
+                careful = begun + up_to as usize + 1;
+                if nothing_found {
+                    unexplained += 1;
+                    bear(unexplained, &reason)?;
+                }
+            }
             Err(Ended::Fault(fault)) => return Err(fault),
             Err(Ended::Lost(loss)) => {
                 drop(lease);
@@ -182,7 +199,7 @@ pub(super) async fn in_python(
                     unexplained = 0;
                 } else {
                     unexplained += 1;
-                    bear(unexplained, &loss)?;
+                    bear(unexplained, &loss.reason)?;
                 }
             }
         }

@@ -1,22 +1,23 @@
 //! The task that owns a template which has loaded a pack: it lets workers be forked, and ends all of them.
 
-use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::net::UnixListener;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::folder::Folder;
 use super::interpreter::Interpreter;
 use super::layer;
-use super::template::{Greeting, Template, greet, template_connection};
-use super::wire::{FromPython, Limits, Loaded, Role, ToPython, Wire};
-use super::worker::Worker;
+use super::template::{Template, connection, greet};
+use super::wire::{FromPython, Limits, Loaded, ToPython, Wire};
+use super::worker::{PROGRESS_BYTES, Worker};
 use super::{EngineFault, EngineSettings};
 
 /// Time in which a forked worker must have connected.
@@ -47,15 +48,14 @@ impl Host {
         let Interpreter {
             settings,
             folder,
-            listener,
-            token,
+            stream,
             mut template,
         } = interpreter;
         folder.fill(content).await?;
         let deadline = tokio::time::sleep(settings.load_time);
         tokio::pin!(deadline);
         let loads = async {
-            let mut wire = template_connection(&listener, &token).await?;
+            let (mut wire, _) = greet(stream).await?;
             let told = wire.send(&ToPython::Load).await;
             told.map_err(|error| error.to_string())?;
             match wire.receive().await {
@@ -78,6 +78,7 @@ impl Host {
         let (wire, loaded, native) = match outcome {
             Ok(loaded) => loaded,
             Err(reason) => {
+                // Dropping `loads` has closed the connection.
                 let output = template.end().await;
                 return Err(EngineFault::Start { reason, output });
             }
@@ -86,12 +87,9 @@ impl Host {
         let owner = Owner {
             settings,
             folder,
-            listener,
-            token,
             template,
             wire,
             inbox,
-            waiting: HashMap::new(),
             next_worker: 0,
         };
         let task = tokio::spawn(owner.run());
@@ -145,57 +143,57 @@ struct Owner {
     settings: EngineSettings,
     template: Template,
     wire: Wire,
-    listener: UnixListener,
-    token: String,
     inbox: mpsc::Receiver<Request>,
-    waiting: HashMap<u32, oneshot::Sender<Result<Worker, EngineFault>>>,
     next_worker: u32,
     folder: Folder,
 }
 
 impl Owner {
     async fn run(mut self) {
-        let mut greetings: FuturesUnordered<BoxFuture<'static, Option<Greeting>>> =
-            FuturesUnordered::new();
+        let mut forks: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
         let quits = loop {
             tokio::select! {
                 request = self.inbox.recv() => match request {
-                    Some(Request::Fork(answer)) => {
-                        if !self.fork(answer).await {
-                            break false;
+                    Some(Request::Fork(answer)) => match self.fork().await {
+                        Ok(worker) => forks.push(Box::pin(async move {
+                            let _ = answer.send(worker.await);
+                        })),
+                        Err(fault) => {
+                            let ended = matches!(fault, EngineFault::TemplateEnded { .. });
+                            let _ = answer.send(Err(fault));
+                            if ended {
+                                break false;
+                            }
                         }
-                    }
+                    },
                     Some(Request::Stop) | None => break true,
                 },
-                Ok((stream, _)) = self.listener.accept() => {
-                    greetings.push(Box::pin(greet(stream, self.token.clone())));
-                }
-                Some(greeting) = greetings.next() => {
-                    if let Some(greeting) = greeting {
-                        self.connected(greeting);
-                    }
-                }
+                Some(()) = forks.next() => {}
                 // The template has nothing more to say: whatever comes, or the end, is its end.
                 _ = self.wire.receive::<FromPython>() => break false,
             }
         };
-        if quits && self.wire.send(&ToPython::Quit).await.is_ok() {
-            // It ends by itself and closes its connection; what does not is killed below.
-            let _ = tokio::time::timeout(QUIT_TIME, self.wire.receive::<FromPython>()).await;
+        let Self {
+            mut wire,
+            template,
+            mut folder,
+            mut inbox,
+            ..
+        } = self;
+        if quits && wire.send(&ToPython::Quit).await.is_ok() {
+            // It ends by itself and closes its connection.
+            let _ = tokio::time::timeout(QUIT_TIME, wire.receive::<FromPython>()).await;
         }
-        let output = self.template.end().await;
+        drop(wire);
+        let output = template.end().await;
         if !quits {
             tracing::error!(output, "the Python template ended");
         }
-        for (_, answer) in self.waiting.drain() {
-            let _ = answer.send(Err(EngineFault::TemplateEnded {
-                output: output.clone(),
-            }));
-        }
-        self.folder.remove().await;
+        drop(forks);
+        folder.remove().await;
         if !quits {
             // Forks asked for from now on learn the same, until the engine is dropped.
-            while let Some(Request::Fork(answer)) = self.inbox.recv().await {
+            while let Some(Request::Fork(answer)) = inbox.recv().await {
                 let _ = answer.send(Err(EngineFault::TemplateEnded {
                     output: output.clone(),
                 }));
@@ -203,23 +201,16 @@ impl Owner {
         }
     }
 
-    /// Asks for a worker; false if the template is gone.
-    async fn fork(&mut self, answer: oneshot::Sender<Result<Worker, EngineFault>>) -> bool {
-        // Forget those that gave up waiting.
-        self.waiting.retain(|_, answer| !answer.is_closed());
+    /// Asks for a worker, and gives what waits for its hello.
+    async fn fork(
+        &mut self,
+    ) -> Result<impl Future<Output = Result<Worker, EngineFault>> + use<>, EngineFault> {
         let number = self.next_worker;
         self.next_worker = self.next_worker.wrapping_add(1);
-        let progress = self.folder.progress(number);
-        if let Err(source) = tokio::fs::write(&progress, [0; 16]).await {
-            let _ = answer.send(Err(EngineFault::Io {
-                doing: format!("writing {}", progress.display()),
-                source,
-            }));
-            return true;
-        }
+        let progress = progress().map_err(EngineFault::io("making a worker's shared memory"))?;
+        let (ours, theirs) = connection().map_err(EngineFault::io("making a pair of sockets"))?;
         let message = ToPython::Fork {
             worker: number,
-            progress: &progress.to_string_lossy(),
             limits: Limits {
                 memory_bytes: self.settings.memory_bytes,
                 rule_ms: u64::try_from(self.settings.rule_time.as_millis()).unwrap_or(u64::MAX),
@@ -228,26 +219,33 @@ impl Owner {
                 processes: 0,
             },
         };
-        self.waiting.insert(number, answer);
-        self.wire.send(&message).await.is_ok()
+        let with = [theirs.as_fd(), progress.as_fd()];
+        let sent = self.wire.send_with_descriptors(&message, &with).await;
+        if sent.is_err() {
+            return Err(EngineFault::TemplateEnded {
+                output: String::new(),
+            });
+        }
+        let rule_time = self.settings.rule_time;
+        Ok(async move {
+            // Only the worker has the other end now: its end is noticed.
+            drop(theirs);
+            match greet(ours).await {
+                Ok((wire, pid)) => Worker::new(number, pid, wire, progress, rule_time),
+                Err(reason) => Err(EngineFault::WorkersEnd { count: 1, reason }),
+            }
+        })
     }
+}
 
-    fn connected(&mut self, Greeting { wire, hello, pid }: Greeting) {
-        let answer = hello
-            .worker
-            .filter(|_| hello.role == Role::Worker)
-            .and_then(|number| Some((number, self.waiting.remove(&number)?)));
-        let Some((number, answer)) = answer else {
-            tracing::warn!(%pid, "a process connected as a worker that was not asked for");
-            return;
-        };
-        let worker = Worker::new(
-            number,
-            pid,
-            wire,
-            &self.folder.progress(number),
-            &self.settings,
-        );
-        let _ = answer.send(worker);
-    }
+/// Memory that a worker notes in where it is. It can be neither cut nor extended.
+fn progress() -> std::io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = memfd_create("progress", flags)?;
+    ftruncate(&memory, PROGRESS_BYTES)?;
+    fcntl_add_seals(
+        &memory,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
+    Ok(memory.into())
 }

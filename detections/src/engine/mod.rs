@@ -73,6 +73,8 @@ pub struct LoadReport {
     pub failed_globals: Vec<(String, RuleError)>,
     /// Data models that failed, by id.
     pub failed_data_models: Vec<(String, RuleError)>,
+    /// What code of the pack can do on this node that it should not, a sentence each: the kernel has nothing that prevents it.
+    pub unenforced: Vec<String>,
 }
 
 /// What a detection has cost.
@@ -351,8 +353,8 @@ impl Engine {
             .explain(index, event, unix_seconds(now), &mut store)
             .await
         {
-            Ok(explanation) => {
-                lease.give_back();
+            Ok((explanation, afterwards)) => {
+                lease.leave(afterwards);
                 Ok(explanation)
             }
             Err(Ended::Lost(loss)) => Ok(Explanation {
@@ -362,7 +364,7 @@ impl Engine {
                 decided: None,
                 printed: String::new(),
             }),
-            Err(Ended::Cut) => Err(EngineFault::Stopped),
+            Err(Ended::Cut | Ended::Spoilt { .. }) => Err(EngineFault::Stopped),
             Err(Ended::Fault(fault)) => Err(fault),
         }
     }
@@ -411,6 +413,7 @@ fn report(loaded: wire::Loaded) -> LoadReport {
         detections,
         failed_globals: failed(loaded.globals),
         failed_data_models: failed(loaded.data_models),
+        unenforced: loaded.unenforced,
     }
 }
 

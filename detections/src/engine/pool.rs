@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::EngineFault;
 use super::host::Host;
-use super::worker::Worker;
+use super::worker::{Afterwards, Worker};
 
 /// Forks workers as they are needed, up to a number, and keeps them for the next batch.
 #[derive(Debug)]
@@ -84,6 +84,13 @@ impl Pool {
 impl Lease<'_> {
     pub(super) fn worker(&mut self) -> &mut Worker {
         &mut self.worker
+    }
+
+    /// Gives it back if it may be used again.
+    pub(super) fn leave(self, afterwards: Afterwards) {
+        if afterwards == Afterwards::Reusable {
+            self.give_back();
+        }
     }
 
     pub(super) fn give_back(self) {

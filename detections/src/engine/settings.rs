@@ -49,6 +49,8 @@ pub struct EngineSettings {
     pub python_only: BTreeSet<String>,
     /// Of how many events one is timed, rule by rule, for [`super::Engine::costs`]. To time one costs a tenth of a microsecond a rule. 0: none.
     pub profile_one_in: u32,
+    /// Whether code of the pack is confined by the kernel. Without it, only for tests, a rule can harm every process of this user.
+    pub confined: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -73,6 +75,7 @@ impl Default for EngineSettings {
             shadow_one_in: 1000,
             python_only: BTreeSet::new(),
             profile_one_in: 0,
+            confined: true,
             load_disabled: false,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::verdict::{Evaluation, Outcome, Verdict};
-use super::worker::{Job, Loss};
+use super::worker::{Job, Loss, Lost};
 use super::{EngineFault, RuleError};
 
 /// Workers that may end in a row without having begun what they were given.
@@ -25,20 +25,20 @@ pub(super) fn failed(event: usize, rule: u32, error: RuleError) -> Verdict {
 
 /// The rule error for a pair that took its worker with it.
 pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
-    let (kind, message) = if loss.timed_out {
-        (
-            TIMEOUT,
-            format!(
-                "timed out after {} ms: {}",
-                rule_time.as_millis(),
-                loss.reason
-            ),
-        )
-    } else {
-        (
+    let reason = &loss.reason;
+    let (kind, message) = match loss.how {
+        Lost::TimedOut => {
+            let time = rule_time.as_millis();
+            (TIMEOUT, format!("timed out after {time} ms: {reason}"))
+        }
+        Lost::Died => (
             "WorkerDied",
-            format!("the detection took its worker down: {}", loss.reason),
-        )
+            format!("the detection took its worker down: {reason}"),
+        ),
+        Lost::Spoilt => (
+            "SharedStateChanged",
+            format!("no other detection may run where this one did: {reason}"),
+        ),
     };
     RuleError {
         kind: kind.to_owned(),
@@ -50,18 +50,14 @@ pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
 }
 
 /// A fault once workers have ended too often without having begun.
-pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
-    tracing::warn!(
-        losses,
-        reason = loss.reason,
-        "a worker ended outside any detection"
-    );
+pub(super) fn bear(losses: u32, reason: &str) -> Result<(), EngineFault> {
+    tracing::warn!(losses, reason, "a worker was lost to no known detection");
     if losses < UNEXPLAINED_LOSSES {
         return Ok(());
     }
     Err(EngineFault::WorkersEnd {
         count: losses,
-        reason: loss.reason.clone(),
+        reason: reason.to_owned(),
     })
 }
 
@@ -118,7 +114,7 @@ impl Strikes {
 
 fn suspended(limit: u32) -> RuleError {
     let message = format!(
-        "not run on this event: the rule ended its worker or ran out of time {limit} times in this batch"
+        "not run on this event: the rule ended its worker, ran out of time or changed what all rules share {limit} times in this batch"
     );
     RuleError {
         kind: "DetectionSuspended".to_owned(),

@@ -209,8 +209,8 @@ async fn in_python(
         let mut store = Store::new(&EmptyView, engine.settings.rule_time);
         let tested = lease.worker().tests(detection, &batch, now, &mut store);
         match tested.await {
-            Ok(tested) => {
-                lease.give_back();
+            Ok((tested, afterwards)) => {
+                lease.leave(afterwards);
                 for (place, tested) in open.into_iter().zip(tested) {
                     results[place] = Some(tested);
                 }
@@ -229,10 +229,10 @@ async fn in_python(
                 }
                 None => {
                     unexplained += 1;
-                    strikes::bear(unexplained, &loss)?;
+                    strikes::bear(unexplained, &loss.reason)?;
                 }
             },
-            Err(Ended::Cut) => {}
+            Err(Ended::Cut | Ended::Spoilt { .. }) => {}
             Err(Ended::Fault(fault)) => return Err(fault),
         }
     }

@@ -98,10 +98,50 @@ async fn a_rule_that_ends_its_process_fails_for_that_event() {
 #[tokio::test]
 async fn a_rule_that_is_killed_fails_for_that_event() {
     fails_on_event_one(
-        "import os, signal\ndef rule(event):\n    if event['n'] == 1:\n        os.kill(os.getpid(), signal.SIGKILL)\n    return True\n",
+        "import faulthandler\ndef rule(event):\n    if event['n'] == 1:\n        faulthandler._read_null()\n    return True\n",
         "WorkerDied",
     )
     .await;
+    fails_on_event_one(
+        "import os\ndef rule(event):\n    if event['n'] == 1:\n        os.kill(os.getppid(), 9)\n    return True\n",
+        "PermissionError",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_changes_what_all_rules_share_fails_for_that_event_and_harms_no_other() {
+    let honest = "import base64\ndef rule(event):\n    return base64.b64decode('YQ==') == b'a'\n";
+    let bad = "import base64\ndef rule(event):\n    if event['n'] > 4:\n        base64.b64decode = lambda _: b''\n    return base64.b64decode('YQ==') == b'a'\n";
+    let running = Files::default()
+        .rule("a_neighbour", honest)
+        .rule("bad", bad)
+        .rule("z_neighbour", honest)
+        .engine_with(|settings| settings.strikes = 3)
+        .await;
+    let events = numbered(40);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        let evaluation = running.evaluate(&events).await;
+        for neighbour in ["a_neighbour", "z_neighbour"] {
+            assert_eq!(running.matched(&evaluation, neighbour).len(), 40);
+        }
+        let errors = running.errors(&evaluation, "bad");
+        let of = |kind| {
+            errors
+                .iter()
+                .filter(|(_, error)| error.kind == kind)
+                .count()
+        };
+        assert_eq!(of("SharedStateChanged"), 3, "{errors:?}");
+        assert_eq!(of("DetectionSuspended"), 32, "{errors:?}");
+        assert!(
+            errors[0].1.message.contains("it changed base64.b64decode"),
+            "{errors:?}"
+        );
+        assert_eq!(evaluation.suspended, [running.index("bad")]);
+    }
+    running.engine.stop().await;
 }
 
 #[tokio::test]
@@ -193,11 +233,16 @@ async fn a_rule_that_imports_what_is_not_there_fails_on_each_of_its_events() {
 #[tokio::test]
 async fn a_module_that_ends_the_process_while_it_is_loaded_harms_itself_only() {
     // Whatever it says of itself by its exit, and however.
-    for end in ["os._exit(1)", "os._exit(0)", "os.kill(os.getpid(), 9)"] {
+    for (end, kind) in [
+        ("os._exit(1)", "LoadDied"),
+        ("os._exit(0)", "LoadDied"),
+        ("os.kill(os.getpid(), 9)", "PermissionError"),
+        ("os.closerange(0, 256)", "LoadDied"),
+    ] {
         beside_a_neighbour(&format!("import os\n{end}\n"), |running, evaluation| {
             let errors = running.errors(evaluation, "bad");
             assert_eq!(errors.len(), 3);
-            assert_eq!(errors[0].1.kind, "LoadDied");
+            assert_eq!(errors[0].1.kind, kind, "{end}");
         })
         .await;
     }
