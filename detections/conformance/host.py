@@ -74,6 +74,7 @@ class Host:
         self._process = subprocess.Popen(
             [python, "-I", "-B", str(runner), "--layer", str(layer), "--guards"],
             stdin=theirs,
+            stdout=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **(environment or {})},
         )
         theirs.close()
@@ -92,7 +93,7 @@ class Host:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             runner = [python, "-I", "-B", str(Path(layer) / "runtime" / "runner.py"), "--layer", str(layer)]
-            process = subprocess.Popen(runner, stdin=theirs, stderr=subprocess.PIPE, env={})
+            process = subprocess.Popen(runner, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={})
             theirs.close()
             ours.sendall(struct.pack(">IB", 14, ord("J")) + b'{"op":"load"}')
             said = process.communicate(timeout=120)[1].decode()
@@ -125,6 +126,7 @@ class Host:
         for peer in (self.template, self.worker):
             if peer is not None:
                 peer.stream.close()
+        self._process.stdout.close()
         self._process.wait(30)
 
     def close(self):
@@ -134,6 +136,7 @@ class Host:
         except (Gone, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         if self.worker:
             self.worker.stream.close()
         self.template.stream.close()

@@ -77,9 +77,10 @@ class Watch:
 
 def silence():
     """Nothing that a detection writes or reads leaves the process, and no descriptor is inherited but the standard ones. Returns descriptors of the former
-    stdin, which is the connection to the host, and of the former stderr, for the runner's own last words."""
+    stdin, which is the connection to the host; of the former stdout, a pipe that the host keeps open as long as it is there; and of the former stderr, for
+    the runner's own last words."""
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    connection, last_words = (fcntl.fcntl(standard, fcntl.F_DUPFD_CLOEXEC, 3) for standard in (0, 2))
+    connection, lifeline, last_words = (fcntl.fcntl(standard, fcntl.F_DUPFD_CLOEXEC, 3) for standard in (0, 1, 2))
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
@@ -88,7 +89,7 @@ def silence():
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = open(
         os.devnull, "w", encoding="utf-8", errors="replace"
     )
-    return connection, last_words
+    return connection, lifeline, last_words
 
 
 def _forbidden(what):

@@ -91,7 +91,7 @@ class Pack:
             *(("detection", spec["index"], spec) for spec in self.manifest.get("detections", ())),
         ]
         self._code = {}
-        self._connection = None
+        self._connection = self._lifeline = None
         self._began = 0.0
         self._look_at_each = False
         self.shared = None  # a `Shared` of what the detections have in common, from the end of loading on
@@ -99,7 +99,7 @@ class Pack:
             if spec.get("path") is not None and spec.get("file") is not None:
                 _panther_errors.know(os.path.join(layer, spec["path"]), spec["file"])
 
-    def load(self, cell, connection):
+    def load(self, cell, connection, lifeline):
         """Load all, in a child that goes on from here: this returns there alone, inside `cell`.
 
         This process stays behind to see the child end, and ends as it does. Should a file take the child
@@ -108,7 +108,7 @@ class Pack:
         """
         sys.path.insert(0, os.path.join(self.layer, "globals"))
         _panther_aws.install()
-        self._connection = connection
+        self._connection, self._lifeline = connection, lifeline
         self._began = _now()
         board = _Board()
         doomed = {}
@@ -122,7 +122,7 @@ class Pack:
         parent = os.getpid()
         child = _panther_limits.fork()
         if child:
-            status = self._wait(child, board)
+            status = self._wait(child, board, goes_on=True)
             _panther_warden.kill_all()
             if not self._suspicious(status) and not self._lost(board, doomed, status):
                 code = os.waitstatus_to_exitcode(status)
@@ -150,6 +150,7 @@ class Pack:
         _panther_limits.apply(memory_bytes=MOST_MEMORY)
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (min(LOAD_MEMORY, hard), hard))
+        os.close(self._lifeline)
         cell.enter()
         _panther_limits.forbid()
 
@@ -195,7 +196,7 @@ class Pack:
             child = _panther_limits.fork()
             if child == 0:
                 self._rehearse_in_child(cell, parent, board, doomed, start)
-            status = self._wait(child, board)
+            status = self._wait(child, board, goes_on=False)
             _panther_warden.kill_all()
             if not self._suspicious(status) and not self._lost(board, doomed, status):
                 return
@@ -240,9 +241,9 @@ class Pack:
         names = [key for sort, key, _spec in self._items if sort == "global" and key not in _panther_aws.NAMES]
         return (*names, *(model.module.__name__ for model in self.models.values() if getattr(model, "module", None) is not None))
 
-    def _wait(self, child, board):
-        """The child's wait status; one that stays at a file for three times its limit, or starts processes, is killed. Once all is loaded, this waits as
-        long as the host wants it to go on."""
+    def _wait(self, child, board, goes_on):
+        """The child's wait status; one that stays at a file for three times its limit, or starts processes, is killed. `goes_on`: once it has loaded all, it
+        is the template, for as long as the host wants it."""
         pause = 0.001
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -250,7 +251,7 @@ class Pack:
                 return status
             number, since = board.where()
             if number >= len(self._items):
-                return _panther_warden.stand_by(child, self._connection.fileno())
+                return self._stand_by(child) if goes_on else os.waitpid(child, 0)[1]
             late = _now() - since > 3 * LOAD_LIMIT_MS / 1000
             started = _panther_warden.children(child) or _panther_warden.kill_strays(but=child)
             if (late or started) and board.where()[0] == number:
@@ -260,6 +261,11 @@ class Pack:
                 return os.waitpid(child, 0)[1]
             _sleep(pause)
             pause = min(pause * 1.5, 0.02)
+
+    def _stand_by(self, child):
+        # The end of the template is to be the end of its connection.
+        self._connection.close()
+        return _panther_warden.stand_by(child, self._lifeline)
 
     def _load_item(self, item, watch):
         sort, key, spec = item

@@ -41,19 +41,19 @@ def kill_all():
         pass
 
 
-def stand_by(child, host):
-    """Wait for the end of the template, process `child`, or of the host, whose connection is descriptor `host`. Gives the child's wait status."""
+def stand_by(child, lifeline):
+    """Wait for the end of the template, process `child`, or of the host, which has the other end of the pipe `lifeline`. Gives the child's wait status."""
     watch = select.poll()
-    watch.register(host, 0)  # the end of the other side is told in any case
+    watch.register(lifeline, 0)  # the end of the other side is told in any case
     process = os.pidfd_open(child)
     watch.register(process, select.POLLIN)
     gone_since = None
     try:
         while True:
             for descriptor, _event in watch.poll(_LOOK * 1000):
-                if descriptor == host and gone_since is None:
+                if descriptor == lifeline and gone_since is None:
                     gone_since = time.monotonic()
-                    watch.unregister(host)
+                    watch.unregister(lifeline)
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 return status

@@ -1,4 +1,4 @@
-"""Entry point: `runner.py --layer FOLDER [--tell] [--guards]`, with a connection to the host as its stdin.
+"""Entry point: `runner.py --layer FOLDER [--tell] [--guards]`, with a connection to the host as its stdin, and as its stdout a pipe that ends with the host.
 
 A child of this process is the template: it loads a pack once, when it is told that the pack is there, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host over a connection of their own. The host sends that, and the memory in which a worker notes
@@ -180,7 +180,7 @@ def main():
     parser.add_argument("--tell", action="store_true", help="tell the host of the pack's code, for evaluating it there")
     parser.add_argument("--guards", action="store_true", help="tell the host what must hold for each rule to be called")
     arguments = parser.parse_args()
-    host, arguments.stderr = _panther_limits.silence()
+    host, lifeline, arguments.stderr = _panther_limits.silence()
     code = 70
     try:
         gc.disable()
@@ -195,7 +195,7 @@ def main():
             import _panther_native  # noqa: F401 (now, while no code of a pack has run)
         connection.receive()  # `load`
         pack = _panther_pack.Pack(arguments.layer)
-        pack.load(cell, connection)
+        pack.load(cell, connection, lifeline)
         loaded, native = loaded_message(pack, arguments, unenforced)
         connection.send_encoded(loaded)
         connection.send_bytes(native)

@@ -101,6 +101,7 @@ impl Views<'_> {
                 "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
                 "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()})),
             "detections": self.live.counted(),
+            "unenforced": self.live.unenforced(),
             "python": running.as_ref().map(|running| running.engine.load_report().python.clone()),
         }))
     }

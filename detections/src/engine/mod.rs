@@ -4,6 +4,7 @@
 //! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
+mod alone;
 mod environment;
 mod evaluate;
 mod folder;
@@ -28,6 +29,7 @@ use std::time::SystemTime;
 
 pub use interpreter::Interpreter;
 pub use settings::{EngineFault, EngineSettings};
+pub use template::is_of_an_engine;
 pub use verdict::{
     Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
     KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,

@@ -113,6 +113,12 @@ pub enum EngineFault {
         /// The last lines that it wrote.
         output: String,
     },
+    /// The pack cannot be loaded: files of it take down the process that loads them. It is the pack's fault and no other node can load it either.
+    #[error("the pack is refused: {reason}")]
+    Refused {
+        /// The files, each with what it did.
+        reason: String,
+    },
     /// The part that evaluates in Rust broke down.
     #[error(
         "the native engine broke down: {reason}; engine.native = false evaluates everything in Python"
@@ -130,7 +136,7 @@ pub enum EngineFault {
         #[source]
         source: std::io::Error,
     },
-    /// The template ended while it was needed; the engine must be started anew.
+    /// The template ended while it was needed; it is started again for the next call.
     #[error("the Python template ended{}", said(.output))]
     TemplateEnded {
         /// The last lines that it wrote.

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::RuleError;
 use super::verdict::{Evaluation, Outcome, Verdict};
 use super::worker::{Job, Loss, Lost};
-use super::{EngineFault, RuleError};
-
-/// Workers that may end in a row without having begun what they were given.
-const UNEXPLAINED_LOSSES: u32 = 3;
 
 /// Class of the errors of a rule that passed its time, whoever noticed it.
 pub(super) const TIMEOUT: &str = "DetectionTimeout";
@@ -47,18 +44,6 @@ pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
         place: None,
         trace: String::new(),
     }
-}
-
-/// A fault once workers have ended too often without having begun.
-pub(super) fn bear(losses: u32, reason: &str) -> Result<(), EngineFault> {
-    tracing::warn!(losses, reason, "a worker was lost to no known detection");
-    if losses < UNEXPLAINED_LOSSES {
-        return Ok(());
-    }
-    Err(EngineFault::WorkersEnd {
-        count: losses,
-        reason: reason.to_owned(),
-    })
 }
 
 /// How often each rule has cost a worker or its whole time in this evaluation.

@@ -1,17 +1,19 @@
 //! The template's process: a Python that is to load a pack, and every process forked from it.
 
+use std::collections::BTreeSet;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::folder::Folder;
@@ -25,6 +27,8 @@ const HELLO_TIME: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_secs(5);
 /// Time after the template's end in which its error output must be read.
 const OUTPUT_TIME: Duration = Duration::from_secs(2);
+/// Parents that are looked at above a process.
+const MOST_LEVELS: usize = 64;
 /// Bytes kept of what the template writes to its error output.
 const KEPT_OUTPUT: usize = 8 << 10;
 
@@ -72,10 +76,36 @@ pub(super) async fn greet(stream: UnixStream) -> Result<(Wire, Pid), String> {
     }
 }
 
+/// Numbers of the templates of this process's engines that run.
+static TEMPLATES: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Whether a process descends from an engine of this process: it runs code of a pack, or may do so. What a rule has detached is adopted by its engine's
+/// template, so it counts as well. A process of which nothing can be read has ended.
+#[must_use]
+pub fn is_of_an_engine(process: i32) -> bool {
+    let mut at = process;
+    // A chain of parents is no longer than there are levels of the tree, and ends at 0.
+    for _ in 0..MOST_LEVELS {
+        if TEMPLATES.lock().contains(&at) {
+            return true;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{at}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        match parent.and_then(|parent| parent.trim().parse().ok()) {
+            Some(parent) if parent > 0 => at = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// The running template and every process forked from it.
 #[derive(Debug)]
 pub(super) struct Template {
     child: Child,
+    number: i32,
+    /// A pipe from it, never read: its end tells the process behind the template that all is over, whatever the template does.
+    lifeline: Option<ChildStdout>,
     group: ProcessGroup,
     output: JoinHandle<String>,
 }
@@ -108,7 +138,7 @@ impl Template {
             ])
             .current_dir(&layer)
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own: no terminal's signal reaches it.
             .process_group(0)
@@ -118,12 +148,15 @@ impl Template {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        let stderr = child.stderr.take();
+        let (lifeline, stderr) = (child.stdout.take(), child.stderr.take());
         let (Some(pid), Some(stderr)) = (pid, stderr) else {
             return Err(python(std::io::Error::other("it ended at once")));
         };
+        TEMPLATES.lock().insert(pid.as_raw_pid());
         let template = Self {
             child,
+            number: pid.as_raw_pid(),
+            lifeline,
             group: ProcessGroup(Some(pid)),
             output: tokio::spawn(last_output(stderr)),
         };
@@ -137,25 +170,28 @@ impl Template {
 
     /// Reaps the template, once the connection to it is closed, and gives its last words. The process that stands behind it ends all that descends from it,
     /// and is killed itself if it has not ended in time.
-    pub(super) async fn end(mut self) -> String {
-        if tokio::time::timeout(END_TIME, self.child.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the template's processes did not end in time and are killed");
-            self.group.kill();
-            let _ = self.child.wait().await;
-        }
-        tokio::time::timeout(OUTPUT_TIME, &mut self.output)
+    pub(super) async fn end(mut self) -> (Option<ExitStatus>, String) {
+        self.lifeline = None;
+        let status = match tokio::time::timeout(END_TIME, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                tracing::warn!("the template's processes did not end in time and are killed");
+                self.group.kill();
+                self.child.wait().await
+            }
+        };
+        let output = tokio::time::timeout(OUTPUT_TIME, &mut self.output)
             .await
             .ok()
             .and_then(Result::ok)
-            .unwrap_or_default()
+            .unwrap_or_default();
+        (status.ok(), output)
     }
 }
 
 impl Drop for Template {
     fn drop(&mut self) {
+        TEMPLATES.lock().remove(&self.number);
         self.output.abort();
     }
 }

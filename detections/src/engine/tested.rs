@@ -196,7 +196,7 @@ async fn in_python(
     now: f64,
     mut results: Vec<Option<Tested>>,
 ) -> Result<Vec<Tested>, EngineFault> {
-    let mut unexplained = 0;
+    let mut unexplained = false;
     loop {
         let open: Vec<usize> = (0..tests.len())
             .filter(|place| results[*place].is_none())
@@ -216,8 +216,14 @@ async fn in_python(
                 }
                 break;
             }
-            Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
-                Some(place) => {
+            // One that was at rest may have ended before; the next one's end is the doing of the detection.
+            Err(Ended::Lost(loss)) => match loss.at {
+                None if !unexplained => unexplained = true,
+                at => {
+                    let at = at.and_then(|at| open.get(at as usize));
+                    let Some(place) = at.or(open.first()) else {
+                        break;
+                    };
                     let error = strikes::loss_error(&loss, engine.settings.rule_time);
                     results[*place] = Some(Tested {
                         name: tests[*place].name.clone(),
@@ -226,10 +232,6 @@ async fn in_python(
                         functions: BTreeMap::new(),
                         printed: String::new(),
                     });
-                }
-                None => {
-                    unexplained += 1;
-                    strikes::bear(unexplained, &loss.reason)?;
                 }
             },
             Err(Ended::Cut | Ended::Spoilt { .. }) => {}

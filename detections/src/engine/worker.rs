@@ -110,6 +110,8 @@ pub(super) struct Worker {
     process: OwnedFd,
     progress: File,
     rule_time: Duration,
+    /// Which template it was forked from: see [`super::host::Host::generation`].
+    generation: u64,
     last_batch: u32,
 }
 
@@ -127,6 +129,7 @@ impl Worker {
         wire: Wire,
         progress: File,
         rule_time: Duration,
+        generation: u64,
     ) -> Result<Self, EngineFault> {
         let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| EngineFault::Io {
             doing: format!("opening worker {number}"),
@@ -137,8 +140,13 @@ impl Worker {
             process,
             progress,
             rule_time,
+            generation,
             last_batch: 0,
         })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Runs a batch. `take` gets what came of each event that matched, failed or changed the store, in order. Gives the worker's own time in

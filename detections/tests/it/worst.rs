@@ -144,6 +144,54 @@ async fn a_rule_that_changes_what_all_rules_share_fails_for_that_event_and_harms
     running.engine.stop().await;
 }
 
+/// A rule that ends more than its worker, where no kernel keeps it from that, is found and suspended, and the others see all events.
+async fn ends_others(python: &str) {
+    let running = Files::default()
+        .rule("a_neighbour", NEIGHBOUR)
+        .rule("bad", python)
+        .rule("m_neighbour", NEIGHBOUR)
+        .rule("z_neighbour", NEIGHBOUR)
+        .engine_with(|settings| {
+            settings.confined = false;
+            settings.native = false;
+            settings.guards = false;
+        })
+        .await;
+    let events = numbered(60);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let evaluation = running.evaluate(&events).await;
+    for neighbour in ["a_neighbour", "m_neighbour", "z_neighbour"] {
+        assert_eq!(
+            running.matched(&evaluation, neighbour).len(),
+            60,
+            "{neighbour}"
+        );
+        assert!(running.errors(&evaluation, neighbour).is_empty());
+    }
+    assert_eq!(evaluation.suspended, [running.index("bad")]);
+    assert_eq!(running.errors(&evaluation, "bad").len(), 60);
+    running.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_kills_the_template_is_suspended_and_the_batch_goes_on() {
+    ends_others(
+        "import os, time\ndef rule(event):\n    os.kill(os.getppid(), 9)\n    time.sleep(30)\n",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_kills_its_group_ends_its_worker_only() {
+    ends_others("import os\ndef rule(event):\n    os.killpg(0, 9)\n").await;
+}
+
+#[tokio::test]
+async fn a_rule_that_hides_where_its_worker_was_is_found_all_the_same() {
+    let hides = "import os, sys\ndef rule(event):\n    frame = sys._getframe()\n    while not hasattr(frame.f_locals.get('self'), '_cells'):\n        frame = frame.f_back\n    frame.f_locals['self']._cells[3] = 0\n    os._exit(1)\n";
+    ends_others(hides).await;
+}
+
 #[tokio::test]
 async fn a_rule_may_not_fork() {
     fails_on_event_one("import os\ndef rule(event):\n    if event['n'] == 1:\n        os.fork()\n    return True\n", "DetectionForbidden").await;
