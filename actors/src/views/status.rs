@@ -178,6 +178,7 @@ impl Views<'_> {
             "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
             "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()}));
         shown["detections"] = json!(self.live.counted());
+        shown["unenforced"] = json!(self.live.unenforced());
         shown["python"] = json!(
             running
                 .as_ref()

@@ -16,7 +16,7 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
 use panther_cluster::state::read::Query;
 use panther_detections::engine::{Engine, EngineFault, EngineSettings};
-use panther_detections::pack::Pack;
+use panther_detections::pack::{Pack, Problem};
 use panther_proto::v1::{RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,8 @@ pub struct LivePack {
     proved: Arc<parking_lot::Mutex<Option<(String, Proof)>>>,
     /// How many detections had each status at the last look.
     counted: Arc<parking_lot::Mutex<BTreeMap<&'static str, u64>>>,
+    /// What this node's kernel does not keep rules from, once that is known.
+    unenforced: Arc<tokio::sync::OnceCell<Vec<String>>>,
 }
 
 /// The version that is live.
@@ -161,6 +163,7 @@ impl LivePack {
             loading: Arc::default(),
             proved: Arc::default(),
             counted: Arc::default(),
+            unenforced: Arc::default(),
         }
     }
 
@@ -169,7 +172,29 @@ impl LivePack {
     /// # Errors
     /// Python does not run, or the packages cannot be had.
     pub async fn prepare(&self) -> Result<(), PackError> {
-        Ok(Engine::prepare(&self.settings).await?)
+        Engine::prepare(&self.settings).await?;
+        // A node without Python learns of that when there is something to build.
+        if let Err(fault) = self.unenforced.get_or_try_init(|| self.look()).await {
+            tracing::debug!(%fault, "it is not known yet what this node does not enforce");
+        }
+        Ok(())
+    }
+
+    /// Starts a Python that loads nothing, to learn what this node's kernel does not keep rules from.
+    async fn look(&self) -> Result<Vec<String>, EngineFault> {
+        let engine = Engine::start(self.settings.clone(), &Pack::default()).await?;
+        let unenforced = engine.load_report().unenforced.clone();
+        engine.stop().await;
+        for sentence in &unenforced {
+            tracing::warn!("not enforced on this node: {sentence}");
+        }
+        Ok(unenforced)
+    }
+
+    /// What this node's kernel does not keep rules from, a sentence each; `None` until Python has been started once.
+    #[must_use]
+    pub fn unenforced(&self) -> Option<&[String]> {
+        self.unenforced.get().map(Vec::as_slice)
     }
 
     /// Reads a version from its object.
@@ -201,6 +226,17 @@ impl LivePack {
             *self.proved.lock() = Some((pack.version.clone(), proof.clone()));
         }
         Ok(proof)
+    }
+
+    /// What is wrong with a pack for which no engine could be started, if it is the pack that is at fault.
+    ///
+    /// # Errors
+    /// The error, if it is the node's.
+    pub async fn refusal(&self, error: PackError) -> Result<Problem, PackError> {
+        match error {
+            PackError::Engine(fault) => Ok(proof::refusal(fault, &self.settings).await?),
+            other => Err(other),
+        }
     }
 
     /// What is live, if a pack ever was.
