@@ -56,7 +56,7 @@ class Writer(threading.Thread):
         self.stop, self.failure = threading.Event(), ""
         self.count, self.episode, self.scheme = 0, 0, ""
         self.columns: tuple[str, ...] = Rows.COLUMNS
-        # A last line without a line end is read after 30 s: too late for a short run.
+        # Last lines without a line end, which are read after 30 s, and values over several lines.
         self.open_ends = True
         # Lines of the longest burst.
         self.longest = 1_500
@@ -97,7 +97,7 @@ class Writer(threading.Thread):
         for _ in range(self.rng.choice((few, some, many)) + at_least - 1):
             self.count += 1
             good = self.form.draw(self.rng, f"{self.name}x{self.count:x}")
-            if isinstance(self.form, Rows) and self.rng.random() < 0.03:
+            if self.open_ends and isinstance(self.form, Rows) and self.rng.random() < 0.03:
                 good = self.form.over_lines(self.rng, good)
             goods.append(good)
         times = Times.AT_MOST_ONCE if self.lossy else Times.ONCE
