@@ -35,6 +35,8 @@ SETTLE_SECONDS = 240.0
 OPERATIONS = [("snapshot",), ("requeue", INPUT_QUEUE, "--yes")]
 # Of a short run: bodies of each sender, and lines of the longest burst.
 SHORT_BODIES, SHORT_LINES = 40, 200
+# Nothing has changed for this long, and something is missing: it does not come any more.
+STUCK_SECONDS = 75.0
 # Everything promised is there, and for this long nothing more has come.
 QUIET_SECONDS = 6.0
 
@@ -210,7 +212,11 @@ class Trial:
             now = (dict(self.counts.of), self.node.drained(), self.node.pantherctl.call("queue", "show", INPUT_DLQ)["waiting"])
             if now != before:
                 before, quiet_since = now, time.monotonic()
-            if now[1] and self.complete(now[2]) and time.monotonic() - quiet_since > QUIET_SECONDS:
+            quiet = time.monotonic() - quiet_since
+            if now[1] and self.complete(now[2]) and quiet > QUIET_SECONDS:
+                break
+            if quiet > STUCK_SECONDS:
+                self.report.wrong.append(f"something is missing: {before}, wanted {self.promises.wanted()}")
                 break
         else:
             self.report.wrong.append(f"not settled within {SETTLE_SECONDS:.0f} s: {before}, wanted {self.promises.wanted()}")
