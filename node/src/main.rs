@@ -21,8 +21,10 @@ mod joining;
 mod keys;
 mod lineage;
 mod logging;
+mod repeats;
 mod socket;
 mod systemd;
+mod waiting;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -76,6 +78,12 @@ enum Command {
     /// Make this node a cluster of its own with the data that it has: only when a majority is gone for good
     ForceNew {
         /// Do it; without this it only says what would be lost
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Go on from the state that is left when the only voter has lost a part of its log, as a new cluster
+    Salvage {
+        /// Do it; without this it only says what is kept and what may be lost
         #[arg(long)]
         yes: bool,
     },
@@ -177,6 +185,9 @@ fn main() -> ExitCode {
         }
         Some(Command::ForceNew { yes }) => {
             done("not done", lineage::force_new(&configuration, yes))
+        }
+        Some(Command::Salvage { yes }) => {
+            done("not salvaged", lineage::salvage(&configuration, yes))
         }
         None => run(configuration),
     }

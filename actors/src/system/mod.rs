@@ -378,6 +378,14 @@ impl System {
         Ok(receiver)
     }
 
+    /// Returns once the actors' thread has answered.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn goes_round(&self) -> Result<(), ApiError> {
+        self.inner.supervisor.goes_round().await
+    }
+
     /// Metrics in Prometheus' text form.
     pub async fn metrics(&self) -> String {
         metrics::text(&self.inner.settings.door, &self.inner.supervisor).await

@@ -18,8 +18,8 @@ mod storage;
 mod tables;
 mod trace;
 
-use panther_cluster::door::Door;
-use panther_cluster::membership::Members;
+use panther_cluster::door::{Door, Local};
+use panther_cluster::membership::{self, Members};
 use panther_cluster::objects::Objects;
 use serde_json::Value;
 
@@ -30,6 +30,36 @@ use crate::pause::Pause;
 use crate::supervision::Supervisor;
 
 pub use status::Identity;
+
+/// Operations that a node answers while it waits for a leader, before anything of it is started.
+pub const WITHOUT_LEADER: &[&str] = &["status", "alarms", "cluster"];
+
+/// Answers one of [`WITHOUT_LEADER`] by what a node knows that waits for a leader; `behind` says why it waits.
+///
+/// # Errors
+/// Its state cannot be read, or it is another operation.
+pub async fn of_waiting(
+    local: &Local,
+    identity: &Identity,
+    call: &ApiCall,
+    behind: &str,
+) -> Result<Value, ApiError> {
+    match call.operation.as_str() {
+        "status" => status::waiting(local, identity, behind).await,
+        "alarms" => {
+            let raised = crate::alarms::written(local).await;
+            let raised = raised.map_err(|error| ApiError::Internal(error.to_string()))?;
+            Ok(status::listed(raised, Some(behind)))
+        }
+        "cluster" => {
+            let look = membership::look_here(local, behind.to_owned()).await;
+            Ok(members::of_look(&look, local))
+        }
+        _ => Err(ApiError::Unavailable(format!(
+            "the node is starting: {behind}"
+        ))),
+    }
+}
 
 const OPERATIONS: &[&str] = &[
     "status",

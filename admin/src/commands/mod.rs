@@ -229,7 +229,7 @@ fn in_words(key: &str) -> &str {
         "ruleId" => "rule",
         "types" => "type",
         "logTypes" => "log type",
-        "nameContains" => "name with",
+        "nameContains" => "name",
         "analysisTypes" => "type",
         other => other,
     }

@@ -7,7 +7,7 @@ use crate::{
     answer::{Answer, Fields},
     client::Call,
     failure::{Exit, Failure},
-    output::{Details, Look, Tone, bytes, counted, one_line, span},
+    output::{Details, Look, Tone, ago, bytes, counted, one_line, span},
 };
 
 /// `status`.
@@ -23,6 +23,7 @@ pub(super) async fn health(context: &Context) -> Result<Exit, Failure> {
     context.screen.show(&answer, |look| {
         let health = answer.text("health");
         let mut text = format!("{}\n", look.toned(tone(&health), &health));
+        text.push_str(&by_itself(&answer, look));
         text.push_str(&problems(&answer));
         text
     })?;
@@ -78,6 +79,16 @@ fn tone(health: &str) -> Tone {
         "degraded" => Tone::Warning,
         _ => Tone::Bad,
     }
+}
+
+/// A line above what a node shows that hears no leader; empty if the cluster stands behind it.
+pub(super) fn by_itself(answer: &Value, look: &Look) -> String {
+    if answer["local"] != true {
+        return String::new();
+    }
+    let reason = one_line(&answer.text("local_reason"));
+    let text = format!("only what this node knows by itself, which may be out of date: {reason}");
+    format!("{}\n", look.toned(Tone::Bad, &text))
 }
 
 fn problems(answer: &Value) -> String {
@@ -139,9 +150,13 @@ fn render(answer: &Value, look: &Look) -> String {
         .add(
             "log",
             format!(
-                "applied {} of {}, {}, {}",
+                "applied {} of {}{}, {}, {}",
                 cluster.text("applied"),
                 cluster.text("last_log"),
+                match cluster.text("last_term").as_str() {
+                    "" => String::new(),
+                    term => format!(" (term {term})"),
+                },
                 match cluster.number("snapshot") {
                     0 => "no snapshot yet".to_owned(),
                     index => format!("snapshot at {index}"),

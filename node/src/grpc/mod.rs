@@ -11,6 +11,7 @@ mod converse;
 mod doors;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::system::System;
@@ -19,8 +20,10 @@ use panther_proto::v1::api_server::ApiServer;
 use panther_proto::v1::doors_server::DoorsServer;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+
+pub(crate) use self::status::of_api;
+use crate::waiting::Incoming;
 
 /// Bytes of one call: a pack of thousands of detections.
 const CALL_BYTES: usize = 64 << 20;
@@ -31,7 +34,7 @@ const CALLS: usize = 256;
 
 /// Serves until `closed` says true; calls under way are let end.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: Arc<UnixListener>,
     system: System,
     door: Door,
     origin: backup::Origin,
@@ -50,7 +53,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(api)
         .add_service(doors)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until(closed))
+        .serve_with_incoming_shutdown(Incoming(listener), until(closed))
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the Unix socket is no longer served");
