@@ -26,6 +26,7 @@ FOLDERS = {
     "web": ("Nginx.Access", EXACT),
     "shop": ("Custom.Orders", EXACT),
     "table": ("Custom.Rows", EXACT),
+    "net": ("AWS.VPCFlow", EXACT),
     "linked": ("Nginx.Access", LINKED),
     "lossy": ("Custom.Orders", LOSSY),
 }
