@@ -244,7 +244,7 @@ BUGS = [
     bug(
         "a flipped byte in the log is taken for its torn end",
         "damage to what was acknowledged is refused",
-        ("cluster/src/log/segments.rs", "    if !is_last || later.is_some() {\n", "    if !is_last && later.is_none() {\n"),
+        ("cluster/src/log/segments.rs", ".filter(|batch| *batch > last_batch + 1)", ".filter(|batch| *batch < last_batch)"),
     ),
     bug(
         "cluster time may go back",
