@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast;
 
+use crate::pause::Pause;
+
 /// The table of alarm states.
 pub const TABLE: &str = "panther-alarm-states";
 /// The topic that hears of changes.
@@ -119,21 +121,24 @@ pub struct Alarms {
     /// What this node last said of each alarm, so that nothing is proposed while nothing changes.
     said: Arc<Mutex<BTreeMap<Name, Said>>>,
     command: Option<Vec<String>>,
+    pause: Pause,
     changes: broadcast::Sender<String>,
 }
 
 impl Alarms {
-    /// With the operator's command, if there is one.
+    /// With the operator's command, if there is one; it is not run while the cluster is paused.
     #[must_use]
     pub fn new(
         door: Door,
         command: Option<Vec<String>>,
+        pause: Pause,
         changes: broadcast::Sender<String>,
     ) -> Self {
         Self {
             door,
             said: Arc::default(),
             command,
+            pause,
             changes,
         }
     }
@@ -287,7 +292,11 @@ impl Alarms {
             None => tracing::info!(alarm = %name, "alarm cleared"),
         }
         let _ = self.changes.send(line.clone()); // nobody may be following
-        if let Some(command) = self.command.clone() {
+        if let Some(command) = self
+            .command
+            .clone()
+            .filter(|_| self.pause.since().is_none())
+        {
             tokio::spawn(async move {
                 if let Err(error) = run(&command, &line).await {
                     tracing::error!(command = command.join(" "), %error, "the alarm command failed");

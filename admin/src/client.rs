@@ -295,7 +295,16 @@ fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
     let failure = Failure::new("cannot reach pantherd").tried(format!(
         "connect to the Unix socket {} (--socket, or PANTHER_SOCKET in the environment, names another)",
         socket.display()
-    ));
+    ))
+    .exiting(Exit::Unreachable);
+    let is_other = socket
+        .metadata()
+        .is_ok_and(|what| what.is_file() || what.is_dir());
+    if is_other {
+        return failure.why("it is a file or a folder, and no socket").next(
+            "`socket` in pantherd's configuration says where it listens; give that as --socket",
+        );
+    }
     let mut cause = Some(error);
     let mut system = None;
     let mut innermost = error.to_string();
@@ -324,7 +333,8 @@ fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
 fn late(call: &Call, limit: Duration) -> Failure {
     let failure = Failure::new("pantherd did not answer in time")
         .tried(call.name())
-        .why(format!("no answer within {} s", limit.as_secs_f64()));
+        .why(format!("no answer within {} s", limit.as_secs_f64()))
+        .exiting(Exit::Unreachable);
     let failure = if call.changes {
         failure.next("it may or may not have been done: look before you repeat it")
     } else {

@@ -13,6 +13,7 @@ use panther_actors::components::rules_engine::trial;
 use panther_actors::system::{System, SystemSettings};
 use panther_actors::views::Identity;
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
+use panther_cluster::log::Loss;
 use panther_cluster::membership::{self, Gate, Own};
 use panther_cluster::net::{Authority, Peers, Removal};
 use panther_cluster::objects::Objects;
@@ -245,6 +246,7 @@ impl Node {
             .await
             .map_err(|error| Failure::Failed(format!("opening log and state failed: {error}")))?
             .map_err(|error| match &error {
+                DoorError::Store(why) if let Some(loss) = Loss::of(why) => lost(loss, data),
                 // Starting again would not mend it.
                 DoorError::Store(why) if why.kind() == io::ErrorKind::Unsupported => {
                     Failure::Configuration(why.to_string())
@@ -285,10 +287,13 @@ impl Node {
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
+            paused: data.is_paused(),
         };
         let system = System::start(settings).await.map_err(|error| {
             Failure::Failed(format!("the components cannot be started: {error}"))
         })?;
+        // The cluster knows of the pause by now.
+        data.forget_pause()?;
         waiting.end().await;
         let (closing, closed) = watch::channel(false);
         let mut listeners = vec![tokio::spawn(grpc::serve(
@@ -406,7 +411,14 @@ async fn among(
 ) -> Result<(Among, Option<Authority>), Failure> {
     let Some(cluster) = &configuration.cluster else {
         if data.founded() {
-            return Ok((Among::default(), None));
+            let among = Among {
+                membership: Membership {
+                    started: data.started(),
+                    ..Membership::default()
+                },
+                ..Among::default()
+            };
+            return Ok((among, None));
         }
         return Err(Failure::Configuration(format!(
             "this is node {} of cluster {}, but cluster.listen is not set, so the other nodes cannot reach it: set it to the address and port that they know",
@@ -438,6 +450,7 @@ async fn among(
             peers: Some(Peers::new(certificates)),
             address: cluster.advertise.clone(),
             joins: !founded,
+            started: data.started(),
         },
         listener: Some(listener.into()),
         gate: Some(gate),
@@ -470,6 +483,19 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
         memory_bytes: configuration.memory_bytes,
         ..defaults
     }
+}
+
+/// What a node says that has lost what it vouched for: starting again would not mend it.
+fn lost(loss: &Loss, data: &DataDir) -> Failure {
+    let (node, folder) = (data.node(), data.folder().display());
+    Failure::Configuration(format!(
+        "the start is refused ({code}): {loss}. This node has acknowledged more than its disk holds; if it took part, the cluster could lose what was acknowledged or its nodes could \
+         differ. Nothing in {group} was changed. If a disk or folder is not mounted, mount it and start again. If the cluster has other nodes that work: \
+         `pantherctl cluster invite --replace {node}` at one of them, then empty {folder} here and `pantherd join`. If this is the only node that votes: `pantherd salvage` shows what can be \
+         kept. docs/recovery.md explains {code}",
+        code = loss.code(),
+        group = data.group().display(),
+    ))
 }
 
 /// A node that a new lineage began with takes leave of the old one's nodes.

@@ -59,7 +59,7 @@ pub(super) async fn watch_component(
                 .and_then(|queue| queue.dead_letters_of.clone())
                 .unwrap_or_default();
             let reason = format!(
-                "{letters} dead letter(s); `pantherctl queue peek {}` shows why, `pantherctl requeue {of}` puts them back",
+                "dead letters wait; `pantherctl queue peek {}` shows why, `pantherctl requeue {of}` puts them back",
                 component.name
             );
             alarms
@@ -76,7 +76,8 @@ pub(super) async fn watch_component(
         {
             let age = oldest.map_or(0, |oldest| door.now_ms().saturating_sub(oldest) / 1000);
             let reason = format!(
-                "its oldest message is {age} s old, more than {limit} s: its consumer does not keep up"
+                "its oldest message is older than {limit} s: it is not handled, or fails again and again; `pantherctl queue peek {}` shows why",
+                component.name
             );
             alarms
                 .set(

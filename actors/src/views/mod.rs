@@ -6,6 +6,7 @@
 //! * [`tables`]: rows of tables
 //! * [`members`]: the cluster's nodes
 //! * [`quarantine`]: lines that no log type took, and their replay
+//! * [`storage`]: what takes the room, how long it is kept
 //! * [`trace`]: one event's way, and the ledger
 
 mod json;
@@ -13,6 +14,7 @@ mod members;
 mod quarantine;
 mod queues;
 mod status;
+mod storage;
 mod tables;
 mod trace;
 
@@ -24,6 +26,7 @@ use serde_json::Value;
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::components::pack::LivePack;
+use crate::pause::Pause;
 use crate::supervision::Supervisor;
 
 pub use status::Identity;
@@ -78,6 +81,11 @@ const OPERATIONS: &[&str] = &[
     "quarantine_replay",
     "ledger",
     "trace",
+    "storage",
+    "storage_retain",
+    "storage_collect",
+    "object_get",
+    "resume",
     "snapshot",
     "cluster",
     "cluster_invite",
@@ -94,6 +102,9 @@ pub const CHANGING: &[&str] = &[
     "purge",
     "requeue",
     "quarantine_replay",
+    "storage_retain",
+    "storage_collect",
+    "resume",
     "snapshot",
     "cluster_invite",
     "cluster_drain",
@@ -117,6 +128,8 @@ pub struct Views<'a> {
     pub members: &'a Members,
     /// The live pack.
     pub live: &'a LivePack,
+    /// Whether the cluster is paused.
+    pub pause: &'a Pause,
     /// The node.
     pub identity: &'a Identity,
 }
@@ -149,6 +162,14 @@ impl Views<'_> {
             "quarantine_replay" => self.quarantine_replay(call).await,
             "ledger" => self.ledger(call).await,
             "trace" => self.trace(call).await,
+            "storage" => self.storage().await,
+            "storage_retain" => self.storage_retain(call).await,
+            "storage_collect" => self.storage_collect(call).await,
+            "object_get" => self.object_get(call).await,
+            "resume" => {
+                let was_paused = crate::pause::resume(self.door).await?;
+                Ok(serde_json::json!({"was_paused": was_paused}))
+            }
             "snapshot" => {
                 self.door
                     .group()

@@ -164,9 +164,15 @@ impl Views<'_> {
         shown["node"]["session"] = format!("{:016x}", self.door.session()).into();
         shown["components"] = json!({"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),
             "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()});
-        shown["pack"] = json!(running.as_ref().map(|running| json!({"version": running.pack.version,
+        // A pack that cannot be loaded is not the same as no pack.
+        let unloaded = self.live.pointer_here().await.map_err(unreadable)?.map_or(
+            Value::Null,
+            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
+        );
+        shown["paused_since_ms"] = json!(self.pause.since());
+        shown["pack"] = running.as_ref().map_or(unloaded, |running| json!({"version": running.pack.version,
             "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
-            "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()})));
+            "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()}));
         shown["detections"] = json!(self.live.counted());
         shown["python"] = json!(
             running

@@ -7,7 +7,7 @@ use crate::{
     answer::{Answer, Fields},
     client::Call,
     failure::{Exit, Failure},
-    output::{Details, Look, Tone, bytes, counted, one_line, span},
+    output::{Details, Look, Tone, ago, bytes, counted, one_line, span},
 };
 
 /// `status`.
@@ -47,6 +47,19 @@ pub(super) async fn version(context: &Context) -> Result<Exit, Failure> {
     if let Err(error) = status {
         context.screen.failure(&error.into());
     }
+    Ok(Exit::Fine)
+}
+
+/// `resume`.
+pub(super) async fn resume(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.change("node", "resume", json!({})).await?;
+    context.screen.show(&answer, |_| {
+        if answer["was_paused"] == true {
+            "alerts are delivered and folders are watched from now on\n".to_owned()
+        } else {
+            "the cluster was not paused\n".to_owned()
+        }
+    })?;
     Ok(Exit::Fine)
 }
 
@@ -111,8 +124,16 @@ fn render(answer: &Value, look: &Look) -> String {
     let raised = answer.number("alarms_raised");
     let alarming = |count: i64, tone: Tone| if count == 0 { Tone::Plain } else { tone };
     let mut details = Details::default();
+    details.toned("health", tone(&health), &health);
+    if answer.has("paused_since_ms") {
+        let since = ago(look.now, answer.instant("paused_since_ms"));
+        details.toned(
+            "paused",
+            Tone::Warning,
+            format!("since {since}: no alert is delivered and no folder is watched; `pantherctl resume` ends it"),
+        );
+    }
     details
-        .toned("health", tone(&health), &health)
         .add(
             "node",
             format!(
@@ -180,7 +201,9 @@ fn render(answer: &Value, look: &Look) -> String {
         )
         .add(
             "pack",
-            if answer.has("pack") {
+            if pack["loaded"] == false {
+                format!("{}: not loaded on this node", pack.text("version"))
+            } else if answer.has("pack") {
                 format!(
                     "{} ({}, {})",
                     pack.text("version"),

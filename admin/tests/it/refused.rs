@@ -12,7 +12,7 @@ async fn a_node_that_cannot_be_reached_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.sock");
     run(Some(&absent), &["status"], "").await.says(
-        1,
+        4,
         &[
             "error: cannot reach pantherd",
             "absent.sock",
@@ -73,9 +73,9 @@ async fn a_silent_node_is_waited_for_only_so_long() {
     let node = Node::answering(|_, _| Ok(json!("hang")));
     node.run("--timeout 0.2 status")
         .await
-        .says(1, &["did not answer in time", "0.2 s"]);
+        .says(4, &["did not answer in time", "0.2 s"]);
     let ran = node.run("--timeout 0.2 queue send q b").await;
-    ran.says(1, &["may or may not have been done"]);
+    ran.says(4, &["may or may not have been done"]);
 }
 
 #[tokio::test]

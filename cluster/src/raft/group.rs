@@ -21,10 +21,10 @@ use prost::Message;
 use tokio::task::JoinHandle;
 
 use super::apply::{AfterApply, StateMachine};
-use super::log_store::LogStore;
+use super::log_store::{LogStore, durable};
 use super::network::Network;
 use super::types::{Proposal, StoredMembership, Types};
-use crate::log::{DiskFiles, Files, Log, LogSettings, Pace};
+use crate::log::{DiskFiles, Files, Found, Log, LogSettings, LogState, Loss, Pace, describe_vote};
 use crate::net::Peers;
 use crate::offload::offload;
 use crate::state::FORMAT;
@@ -39,7 +39,9 @@ const SIGNS_MISSED: u32 = 10;
 /// Entries that take some seconds to be applied again.
 const MANY_ENTRIES: u64 = 10_000;
 /// The state's folder, below a node's.
-const STATE: &str = "state";
+pub(super) const STATE: &str = "state";
+/// The log's folder, below a node's.
+pub(super) const LOG: &str = "log";
 /// How long a new node waits for a snapshot to be taken.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,8 @@ pub struct Membership {
     pub address: String,
     /// Waits to be taken in. Otherwise a folder that has never been part of a group becomes a group of one.
     pub joins: bool,
+    /// It has taken part before, so its log cannot be empty.
+    pub started: bool,
 }
 
 impl Default for GroupSettings {
@@ -198,17 +202,20 @@ impl Group {
         log_files: Option<Arc<dyn Files>>,
         after: AfterApply,
     ) -> io::Result<Self> {
-        let (log_folder, state_folder) = (folder.join("log"), folder.join(STATE));
+        let (log_folder, state_folder) = (folder.join(LOG), folder.join(STATE));
         let (log_settings, store_settings) = (settings.log, settings.store);
+        let started = membership.started;
         let (log, store) = offload(move || {
             let files = match log_files {
                 Some(files) => files,
                 None => Arc::new(DiskFiles::new(&log_folder)?),
             };
-            let log = Log::open(files, log_settings)?;
-            let state = log.state();
-            let store = StateStore::open(&state_folder, store_settings, state.purged, state.last)?;
-            io::Result::Ok((log, store))
+            let found = Found::read(files, log_settings)?;
+            let state = found.state();
+            check(&state, started)?;
+            let store = StateStore::open(&state_folder, store_settings, state.purged, state.last)
+                .map_err(|error| with_torn(error, &found))?;
+            io::Result::Ok((found.open()?, store))
         })
         .await??;
         let behind = |at: Option<LogPosition>| at.map_or(0, |at| at.index);
@@ -219,7 +226,7 @@ impl Group {
                 "entries of the log are applied again before this node takes part"
             );
         }
-        let machine = StateMachine::start(store.clone(), settings.format, after)?;
+        let machine = StateMachine::start(store.clone(), log.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
         let (newest_format, newcomer_replays) = (settings.format, settings.newcomer_replays);
         let heartbeat_time = settings.heartbeat;
@@ -598,8 +605,44 @@ impl Group {
         self.stopping.store(true, Ordering::Relaxed);
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
+        // A log that cannot be written shows below: the state is not written ahead of it.
+        let _ = durable(|told| self.log.settled(told)).await;
         let store = self.store.clone();
         offload(move || store.close()).await?
+    }
+}
+
+/// What a log must hold of a node that has taken part.
+pub(super) fn check(state: &LogState, started: bool) -> Result<(), Loss> {
+    let Some(last) = state.last else {
+        return if started {
+            Err(Loss::EmptyLog {
+                known: "this node has taken part in its cluster".to_owned(),
+            })
+        } else {
+            Ok(())
+        };
+    };
+    // A node votes in a term before it takes an entry of that term.
+    if state.vote.is_none_or(|vote| vote.term < last.term) {
+        return Err(Loss::Vote {
+            found: describe_vote(state.vote.as_ref()),
+            known: format!("its last entry is of term {}", last.term),
+        });
+    }
+    Ok(())
+}
+
+/// What is seen behind the log's end belongs to what is said of it.
+fn with_torn(error: io::Error, found: &Found) -> io::Error {
+    match Loss::of(&error) {
+        Some(Loss::StateAhead { applied, last, .. }) => Loss::StateAhead {
+            applied: *applied,
+            last: *last,
+            torn: found.torn(),
+        }
+        .into(),
+        _ => error,
     }
 }
 

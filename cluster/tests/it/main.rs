@@ -5,6 +5,7 @@
 mod door;
 mod gate;
 mod lineage;
+mod lost;
 mod members;
 mod model;
 mod promises;

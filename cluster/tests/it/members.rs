@@ -100,6 +100,7 @@ impl Cluster {
                 peers: Some(Peers::new(certificates)),
                 address: address.clone(),
                 joins,
+                started: false,
             },
             listener: Some(listener.into()),
             gate: Some(gate.clone()),

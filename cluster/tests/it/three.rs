@@ -104,6 +104,7 @@ impl Nodes {
                 peers: Some(Peers::new(self.authority.issue(node).unwrap())),
                 address,
                 joins,
+                started: false,
             },
             listener: Some(listener.into()),
             early: self.early.take(),
@@ -139,6 +140,11 @@ impl Nodes {
     /// As if its process were killed: nothing is said to anybody.
     pub(crate) async fn kill(&mut self, node: u64) {
         drop(self.doors.remove(&node));
+        self.end_runtime(node).await;
+    }
+
+    /// What a node leaves that was not opened.
+    pub(crate) async fn end_runtime(&mut self, node: u64) {
         let runtime = self.runtimes.remove(&node).unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
             .await
@@ -677,6 +683,7 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
             )),
             address: address.clone(),
             joins: false,
+            started: false,
         },
         listener: Some(listener.into()),
         ..Among::default()
