@@ -6,6 +6,7 @@
 #   make fmt / make docs                   format the sources / build the API documentation
 #   make cases [CASES=<part of a name>]    inputs that broke similar systems, each against its right outcome
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
+#   make intake [INTAKE_SEED= INTAKE_MINUTES=]  random bodies and rotating files, the node killed under them: each line once
 #   make simulate [SEEDS= FROM= SECONDS=]  three nodes on one thread, under as many seeds as wanted
 #   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
@@ -26,7 +27,7 @@ SEEDS   ?= 1000
 FROM    ?= 1
 SECONDS ?= 30
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos simulate planted bench bench-engine bench-peers conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos intake simulate planted bench bench-engine bench-peers conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -53,7 +54,11 @@ endif
 test-python:
 	@$(PYTHON) -m unittest discover --start-directory detections/python_tests
 	@$(PYTHON) -m unittest discover --start-directory cases/harness/tests --top-level-directory cases
+	@$(PYTHON) -m unittest discover --start-directory chaos-tests/intake/tests
+	@$(PYTHON) -m unittest discover --start-directory cases/docs/tests
 	@$(PYTHON) chaos-tests/planted/run --check
+	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/debug --short
+	@$(PYTHON) cases/docs/run --bin $(TARGET)/debug --if-built
 
 fmt:
 	@$(CARGO) fmt --all
@@ -85,6 +90,14 @@ chaos:
 	@$(TARGET)/demo/chaos power-cut --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) || [ $$? -eq 2 ]
 	@$(TARGET)/demo/chaos crash-loop --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --python "$(CHAOS_PYTHON)" \
 	  $(if $(PACK),--pack "$(PACK)" --order-dependent AWS.SSM.DecryptSSMParams) $(if $(SAMPLES),--logs "$(SAMPLES)")
+
+# The seed gives the bodies, the files and the kills; a failed run prints it, and leaves the folder of its node.
+INTAKE_SEED    ?= $(shell date +%s)
+INTAKE_MINUTES ?= 5
+
+intake:
+	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/demo --seed $(INTAKE_SEED) --minutes $(INTAKE_MINUTES)
 
 # A seed that fails is printed, with the command that repeats it.
 simulate:

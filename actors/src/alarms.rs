@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_cluster::door::{Door, DoorError};
-use panther_cluster::state::read::Query;
+use panther_cluster::door::{Door, DoorError, Local};
+use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::{Key, Transact};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast;
+
+use crate::pause::Pause;
 
 /// The table of alarm states.
 pub const TABLE: &str = "panther-alarm-states";
@@ -42,6 +44,14 @@ pub struct Alarm {
     pub since_ms: u64,
     /// How often it was raised.
     pub times_raised: i64,
+}
+
+impl Alarm {
+    /// What is measured: the second half of its name.
+    #[must_use]
+    pub fn metric(&self) -> &str {
+        self.name.split_once(": ").map_or("", |(_, metric)| metric)
+    }
 }
 
 /// What an alarm is known by.
@@ -71,8 +81,7 @@ impl Name {
     }
 
     fn as_json(&self, raised: Option<&str>) -> Value {
-        let state = if raised.is_some() { "raised" } else { "ok" };
-        json!({"alarm": self.text(), "component": self.component, "node": self.node, "state": state, "reason": raised.unwrap_or("")})
+        json!({"alarm": self.text(), "component": self.component, "node": self.node, "state": state(raised), "reason": raised.unwrap_or("")})
     }
 }
 
@@ -86,28 +95,50 @@ impl fmt::Display for Name {
     }
 }
 
+/// What this node last said of an alarm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    raised: Option<String>,
+    since_ms: u64,
+    times_raised: i64,
+    written: Written,
+}
+
+/// Whether the cluster knows what this node has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Yes,
+    /// There was no leader; it is written once there is one.
+    NotYet,
+    /// It is for this node alone.
+    Never,
+}
+
 /// Raises and clears alarms; clones share it.
 #[derive(Clone)]
 pub struct Alarms {
     door: Door,
     /// What this node last said of each alarm, so that nothing is proposed while nothing changes.
-    said: Arc<Mutex<BTreeMap<Name, bool>>>,
+    said: Arc<Mutex<BTreeMap<Name, Said>>>,
     command: Option<Vec<String>>,
+    pause: Pause,
     changes: broadcast::Sender<String>,
 }
 
 impl Alarms {
-    /// With the operator's command, if there is one.
+    /// With the operator's command, if there is one; it is not run while the cluster is paused.
     #[must_use]
     pub fn new(
         door: Door,
         command: Option<Vec<String>>,
+        pause: Pause,
         changes: broadcast::Sender<String>,
     ) -> Self {
         Self {
             door,
             said: Arc::default(),
             command,
+            pause,
             changes,
         }
     }
@@ -141,23 +172,70 @@ impl Alarms {
         Ok(())
     }
 
+    /// Says that an alarm is raised or clear that only this node can know of, such as that it hears no leader: it is listed here, and written nowhere.
+    pub async fn set_alone(&self, component: &str, metric: &str, raised: Option<&str>) {
+        let name = Name::new(component, metric, Some(self.door.node()));
+        if self.note(&name, raised, Written::Never) {
+            self.tell(&name, raised).await;
+        }
+    }
+
     async fn say(&self, name: &Name, raised: Option<&str>) {
-        let known = self.said.lock().get(name).copied();
-        if known == Some(raised.is_some()) {
+        let known = self.said.lock().get(name).cloned();
+        let same = known
+            .as_ref()
+            .is_some_and(|said| said.raised.is_some() == raised.is_some());
+        let written = known.as_ref().map(|said| said.written);
+        if same && written != Some(Written::NotYet) {
             return;
         }
-        match self.change(name, raised).await {
+        let reachable = self.door.local().without_leader().is_none();
+        if !reachable && known.is_none() && raised.is_none() {
+            return; // whether it was raised before is written down, and cannot be asked for now
+        }
+        let change = match reachable {
+            true => self.change(name, raised).await,
+            false => Err(DoorError::Unavailable("there is no leader".to_owned())),
+        };
+        match change {
             Ok(changed) => {
-                self.said.lock().insert(name.clone(), raised.is_some());
-                if changed {
+                self.note(name, raised, Written::Yes);
+                if changed && !same {
                     self.tell(name, raised).await;
                 }
             }
+            // A node that cannot reach the cluster still shouts, once; the cluster hears it later.
             Err(error) => {
-                // A node that cannot reach the cluster still shouts.
-                tracing::error!(alarm = %name, raised = raised.is_some(), reason = raised.unwrap_or_default(), %error, "an alarm's change could not be written");
+                tracing::debug!(alarm = %name, %error, "an alarm's change is not written yet");
+                if self.note(name, raised, Written::NotYet) {
+                    self.tell(name, raised).await;
+                }
             }
         }
+    }
+
+    /// Keeps what is said; true if it is another state than before.
+    fn note(&self, name: &Name, raised: Option<&str>, written: Written) -> bool {
+        let mut said = self.said.lock();
+        let before = said.get(name);
+        let was = before.is_some_and(|said| said.raised.is_some());
+        let times = before.map_or(0, |said| said.times_raised);
+        let changes = was != raised.is_some();
+        if before.is_none() && raised.is_none() && written == Written::Never {
+            return false; // it never was raised, and is not listed
+        }
+        let since_ms = match before {
+            Some(said) if !changes => said.since_ms,
+            _ => self.door.now_ms(),
+        };
+        let now = Said {
+            raised: raised.map(str::to_owned),
+            since_ms,
+            times_raised: times + i64::from(changes && raised.is_some()),
+            written,
+        };
+        said.insert(name.clone(), now);
+        changes
     }
 
     async fn change(&self, name: &Name, raised: Option<&str>) -> Result<bool, DoorError> {
@@ -172,9 +250,8 @@ impl Alarms {
         }
         let component = name.component.as_str();
         let now = self.door.now_ms();
-        let state = if raised.is_some() { "raised" } else { "ok" };
         let mut change = Change::update(TABLE, key)
-            .set("state", state)
+            .set("state", state(raised))
             .set("component", component)
             .set("since", now)
             .set("reason", raised.unwrap_or(""));
@@ -215,7 +292,11 @@ impl Alarms {
             None => tracing::info!(alarm = %name, "alarm cleared"),
         }
         let _ = self.changes.send(line.clone()); // nobody may be following
-        if let Some(command) = self.command.clone() {
+        if let Some(command) = self
+            .command
+            .clone()
+            .filter(|_| self.pause.since().is_none())
+        {
             tokio::spawn(async move {
                 if let Err(error) = run(&command, &line).await {
                     tracing::error!(command = command.join(" "), %error, "the alarm command failed");
@@ -229,29 +310,99 @@ impl Alarms {
     /// # Errors
     /// There is no leader.
     pub async fn list(&self, all: bool) -> Result<Vec<Alarm>, DoorError> {
-        let rows = self
-            .door
-            .query_all(Query {
-                table: TABLE.to_owned(),
-                ..Query::default()
-            })
-            .await?;
-        let alarms = rows.into_iter().map(|(key, row)| Alarm {
-            name: key.hash,
-            node: key.range.parse().ok(),
-            component: row.text("component").unwrap_or_default().to_owned(),
-            state: row.text("state").unwrap_or("ok").to_owned(),
-            reason: row.text("reason").unwrap_or_default().to_owned(),
-            since_ms: row
-                .int("since")
-                .and_then(|since| u64::try_from(since).ok())
-                .unwrap_or(0),
-            times_raised: row.int("timesRaised").unwrap_or(0),
-        });
-        Ok(alarms
-            .filter(|alarm| all || alarm.state == "raised")
-            .collect())
+        self.door.read(|_| Ok(())).await?;
+        Ok(self.list_here(all).await?)
     }
+
+    /// The same by what this node knows: the rows as it has them, and what it has said itself and could not write yet.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn list_here(&self, all: bool) -> std::io::Result<Vec<Alarm>> {
+        let mut alarms = written(self.door.local()).await?;
+        let said = self.said.lock().clone();
+        for (name, said) in said {
+            if said.written == Written::Yes {
+                continue;
+            }
+            let times = |alarm: &Alarm| match said.written {
+                Written::Never => said.times_raised,
+                _ => alarm.times_raised + said.times_raised,
+            };
+            let known = alarms
+                .iter()
+                .position(|alarm| alarm.name == name.text() && alarm.node == name.node);
+            let mut alarm = Alarm {
+                name: name.text(),
+                component: name.component,
+                node: name.node,
+                state: state(said.raised.as_deref()).to_owned(),
+                reason: said.raised.clone().unwrap_or_default(),
+                since_ms: said.since_ms,
+                times_raised: 0,
+            };
+            match known {
+                Some(known) => {
+                    alarm.times_raised = times(&alarms[known]);
+                    alarms[known] = alarm;
+                }
+                None => {
+                    alarm.times_raised = said.times_raised;
+                    alarms.push(alarm);
+                }
+            }
+        }
+        alarms.retain(|alarm| all || alarm.state == "raised");
+        Ok(alarms)
+    }
+}
+
+fn state(raised: Option<&str>) -> &'static str {
+    match raised {
+        Some(_) => "raised",
+        None => "ok",
+    }
+}
+
+/// Alarms as they are written down, as far as a node has them.
+///
+/// # Errors
+/// The state cannot be read.
+pub async fn written(local: &Local) -> std::io::Result<Vec<Alarm>> {
+    let rows = local.read(|store| {
+        let mut query = Query {
+            table: TABLE.to_owned(),
+            limit: 1_000,
+            ..Query::default()
+        };
+        let mut rows = Vec::new();
+        loop {
+            let page = match read::query(store, &query) {
+                Ok(page) => page,
+                // Before the table is declared there is no alarm.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(rows),
+                Err(error) => return Err(error),
+            };
+            rows.extend(page.rows);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(rows),
+            }
+        }
+    });
+    let alarms = rows.await?.into_iter().map(|(key, row)| Alarm {
+        name: key.hash,
+        node: key.range.parse().ok(),
+        component: row.text("component").unwrap_or_default().to_owned(),
+        state: row.text("state").unwrap_or("ok").to_owned(),
+        reason: row.text("reason").unwrap_or_default().to_owned(),
+        since_ms: row
+            .int("since")
+            .and_then(|since| u64::try_from(since).ok())
+            .unwrap_or(0),
+        times_raised: row.int("timesRaised").unwrap_or(0),
+    });
+    Ok(alarms.collect())
 }
 
 async fn run(command: &[String], line: &str) -> std::io::Result<()> {

@@ -103,7 +103,7 @@ impl From<DoorError> for ApiError {
                 Self::Invalid(source.to_string())
             }
             DoorError::Store(_) => Self::Internal(error.to_string()),
-            DoorError::Unavailable(_) | DoorError::Deadline { .. } => {
+            DoorError::Unavailable(_) | DoorError::Removed(_) | DoorError::Deadline { .. } => {
                 Self::Unavailable(error.to_string())
             }
         }

@@ -7,6 +7,8 @@
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
 //! * [`views`]: what operators see and do
+//! * [`pause`]: a drill that does nothing outside
+//! * [`retention`]: how long objects and alerts are kept
 //! * [`sealing`]: secrets never reach the log in the clear
 //! * [`system`]: everything above, started and stopped together
 
@@ -16,6 +18,8 @@ pub mod catalogue;
 pub mod components;
 pub mod ingest;
 mod json;
+pub mod pause;
+pub mod retention;
 pub mod sealing;
 pub mod supervision;
 pub mod system;

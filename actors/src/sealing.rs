@@ -18,9 +18,7 @@ pub struct Sealer {
 
 /// Why a secret could not be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a secret could not be opened: it was sealed with another key or for another row; restore the sealing key, or enter the secret anew"
-)]
+#[error("its secret does not open: it was sealed with another key, or for another row")]
 pub struct SealError;
 
 impl Sealer {

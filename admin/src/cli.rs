@@ -29,7 +29,7 @@ fn socket(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
 /// Operate a panther-cluster and write detections for it.
 ///
 /// Data goes to standard output, everything else to standard error.
-/// Exit codes: 0 fine, 1 findings or failures, 2 bad detections or input, 3 bad configuration.
+/// Exit codes: 0 fine, 1 findings or failures, 2 bad detections or input, 3 bad configuration, 4 the node does not answer.
 #[derive(Debug, Parser)]
 #[command(name = "pantherctl", version, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -295,7 +295,16 @@ fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
     let failure = Failure::new("cannot reach pantherd").tried(format!(
         "connect to the Unix socket {} (--socket, or PANTHER_SOCKET in the environment, names another)",
         socket.display()
-    ));
+    ))
+    .exiting(Exit::Unreachable);
+    let is_other = socket
+        .metadata()
+        .is_ok_and(|what| what.is_file() || what.is_dir());
+    if is_other {
+        return failure.why("it is a file or a folder, and no socket").next(
+            "`socket` in pantherd's configuration says where it listens; give that as --socket",
+        );
+    }
     let mut cause = Some(error);
     let mut system = None;
     let mut innermost = error.to_string();
@@ -324,14 +333,25 @@ fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
 fn late(call: &Call, limit: Duration) -> Failure {
     let failure = Failure::new("pantherd did not answer in time")
         .tried(call.name())
-        .why(format!("no answer within {} s", limit.as_secs_f64()));
+        .why(format!("no answer within {} s", limit.as_secs_f64()))
+        .exiting(Exit::Unreachable);
     let failure = if call.changes {
         failure.next("it may or may not have been done: look before you repeat it")
     } else {
         failure
     };
+    look_at_the_node(failure, call).next("--timeout SECONDS gives it longer")
+}
+
+/// Names the command that shows how the node is; what the failed command itself asked is not proposed again.
+fn look_at_the_node(failure: Failure, call: &Call) -> Failure {
+    let of_the_node = call.component == "node"
+        && matches!(call.operation, "status" | "alarms" | "cluster" | "tail");
+    if of_the_node {
+        return failure.next("`journalctl -u pantherd` has the node's log; `systemctl status pantherd` tells whether it runs");
+    }
     failure.next(
-        "`pantherctl status` tells whether the node is well; --timeout SECONDS gives it longer",
+        "`pantherctl status` tells who leads and what is wrong; it answers without a leader too",
     )
 }
 
@@ -354,8 +374,7 @@ fn refusal(call: &Call, status: &Status) -> CallError {
             failure("the node is busy, or a limit is reached").next("try again later")
         }
         Code::PermissionDenied | Code::Unauthenticated => failure("you have no right to do this"),
-        Code::Unavailable => failure("the node cannot answer now")
-            .next("`pantherctl status` tells who leads and what is wrong; `journalctl -u pantherd` has the log"),
+        Code::Unavailable => look_at_the_node(failure("the node cannot answer now"), call),
         Code::Unimplemented => failure("this node cannot do that")
             .next("`pantherctl components` says what is built; `pantherctl version` whether pantherctl and pantherd fit together"),
         _ => failure("the node failed on it").next("`journalctl -u pantherd` has the details"),
@@ -396,6 +415,23 @@ mod tests {
             shown.contains("may or may not") && shown.contains("0.5 s"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn what_failed_is_not_proposed_as_the_next_step() {
+        let slow = Duration::from_secs(1);
+        for operation in ["status", "alarms", "cluster"] {
+            let call = Call::read("node", operation, Value::Null);
+            let refused = Failure::from(refusal(&call, &Status::unavailable("no leader")));
+            for failure in [late(&call, slow), refused] {
+                let shown = failure.render(Palette::PLAIN);
+                assert!(!shown.contains("pantherctl status"), "{shown}");
+                assert!(shown.contains("journalctl"), "{shown}");
+            }
+        }
+        let call = Call::read("node", "queues", Value::Null);
+        let shown = late(&call, slow).render(Palette::PLAIN);
+        assert!(shown.contains("`pantherctl status`"), "{shown}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     BadInput,
     /// What this machine would have to offer is missing, such as Python.
     BadConfiguration,
+    /// The node does not answer.
+    Unreachable,
 }
 
 impl From<Exit> for ExitCode {
@@ -24,6 +26,7 @@ impl From<Exit> for ExitCode {
             Exit::Findings => 1,
             Exit::BadInput => 2,
             Exit::BadConfiguration => 3,
+            Exit::Unreachable => 4,
         })
     }
 }
@@ -96,6 +99,11 @@ impl Failure {
     /// Nothing is to be said about it.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// One JSON object, for who asked for JSON.
+    pub(crate) fn as_json(&self) -> serde_json::Value {
+        serde_json::json!({"error": self.what, "tried": self.tried, "why": self.why, "next": self.next})
     }
 
     /// For standard error.

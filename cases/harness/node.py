@@ -85,29 +85,52 @@ class Node:
             # Port 0: the operating system gives a free one, and the node tells senders which.
             *("--socket", str(folder / "pantherd.sock"), "--ingest", "127.0.0.1:0", "--log-format", "json"),
         ]
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                env={**environment(), "HOME": str(folder)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=user,
-                group=user,
-                extra_groups=None if user is None else [],
-            )
-        with _running_lock:
-            _running.add(self)
+        self._user = user
+        self.launch()
         try:
-            until("pantherd is ready", self._ready, got=self.log_tail)
+            self.wait_ready()
         except BaseException:
             self.stop()
             raise
 
+    def launch(self) -> None:
+        """Starts the process, also again after `kill`; `wait_ready` waits until it serves."""
+        # An earlier process has said that it is ready, too.
+        self._launched_at = self.log.stat().st_size if self.log.exists() else 0
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**environment(), "HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
+            )
+        with _running_lock:
+            _running.add(self)
+
+    def wait_ready(self) -> None:
+        until("pantherd is ready", self._ready, got=self.log_tail)
+
     def _ready(self) -> bool:
         if self._process.poll() is not None:
             raise CommandFailed(f"pantherd ended with exit code {self._process.returncode}: {self.log_tail()}")
-        return any(entry.get("message") == "ready" for entry in self.log_entries())
+        ready = next((entry for entry in self.log_entries(start=self._launched_at) if entry.get("message") == "ready"), None)
+        if ready is None:
+            return False
+        self._ingest = ready["ingest"]
+        return True
+
+    def ingest_url(self, source: str) -> str:
+        """Where senders of a source post to since the last start: the port changes with each."""
+        return self._ingest.replace("SOURCE", source)
+
+    def kill(self) -> None:
+        """Ends the process with SIGKILL, so that it can save nothing."""
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         """Stops the process in good order, by force if it takes too long."""
@@ -123,9 +146,9 @@ class Node:
 
     # What the node says.
 
-    def log_entries(self, levels: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
-        """What it has logged so far, optionally of some levels only."""
-        for line in self.log.read_bytes().decode(errors="replace").splitlines():
+    def log_entries(self, levels: Iterable[str] | None = None, start: int = 0) -> Iterator[dict[str, Any]]:
+        """What it has logged so far, optionally of some levels only, or from a byte of the log on."""
+        for line in self.log.read_bytes()[start:].decode(errors="replace").splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:

@@ -312,17 +312,26 @@ BUGS = [
         "what was acknowledged outlives the process",
         (
             "actors/src/ingest/http.rs",
-            "        self.door\n            .transact(notify)\n            .await\n            .map_err(|error: DoorError| fault(&error))?;\n",
-            "        let door = self.door.clone();\n        tokio::spawn(async move { door.transact(notify).await });\n",
+            "        self.door\n            .transact(Transact {\n                changes: changes.collect(),\n                sends: vec![notification(source, written, \"\")],\n                ..Transact::default()\n            })\n            .await?;\n",
+            "        let (door, changes) = (self.door.clone(), changes.collect());\n        let sends = vec![notification(source, written, \"\")];\n        tokio::spawn(async move { door.transact(Transact { changes, sends, ..Transact::default() }).await });\n",
         ),
     ),
     bug(
-        "an idempotency key names the object and not the request",
+        "two posts at one time under one key both count",
         "a body that is posted again is stored once",
         (
             "actors/src/ingest/http.rs",
-            "                .map(|key| format!(\"ingest/{source}/{key}\"))\n                .unwrap_or_default(),\n            request_time_ms: now,",
-            "                .map(|_| String::new())\n                .unwrap_or_default(),\n            request_time_ms: now,",
+            "            .if_row_absent()\n            .set(\"object\", &written.name)",
+            "            .set(\"object\", &written.name)",
+        ),
+    ),
+    bug(
+        "an idempotency key takes any body",
+        "a body that is posted again is stored once",
+        (
+            "actors/src/ingest/http.rs",
+            "(row.text(\"hash\") == Some(hash)).then_some(object)",
+            "(row.text(\"hash\").is_some() || hash.is_empty()).then_some(object)",
         ),
     ),
     bug(

@@ -390,7 +390,7 @@ impl Writing {
             _ => (
                 "panther-outputs-api",
                 "addOutput",
-                json!({"userId": "chaos", "displayName": key, "outputConfig": {"file": {"path": "/dev/null"}}, "defaultForSeverity": ["CRITICAL"]}),
+                json!({"userId": "chaos", "displayName": key, "outputConfig": {"file": {"path": "/tmp/panther-chaos-unused.jsonl"}}, "defaultForSeverity": ["CRITICAL"]}),
             ),
         };
         let answer = self

@@ -28,13 +28,31 @@ const MAX_DEPTH: usize = 128;
 pub enum Outcome {
     /// A log type took it: one event, or several that it held.
     Events(Vec<Event>),
-    /// Nobody took it; it belongs into quarantine, with the reasons.
-    Unclassified {
-        /// Each log type's reason, or the one reason for which none was tried.
+    /// A log type took it as the end of an event that records with the outcome `Begun` began. Those records are parts of this event.
+    Joined(Vec<Event>),
+    /// It may be part of an event that a later record ends. The caller keeps it until then: a later `Joined` of the same input makes it part of
+    /// that event. Blank lines and parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
+    Begun {
+        /// Why it is quarantined if the event does not end.
         reasons: Vec<Rejection>,
     },
-    /// It carries no event and is none's loss.
+    /// No log type took it; it belongs into quarantine, with the reasons.
+    Unclassified {
+        /// Each log type's reason, or the one reason for which no log type was tried.
+        reasons: Vec<Rejection>,
+    },
+    /// It carries no event, and nothing is lost without it.
     Skipped(Filter),
+}
+
+impl Outcome {
+    /// Whether records with the outcome `Begun` before this one stay undecided.
+    pub fn leaves_begun_open(&self) -> bool {
+        matches!(
+            self,
+            Self::Begun { .. } | Self::Skipped(Filter::Blank | Filter::Envelope)
+        )
+    }
 }
 
 /// Why a record was not taken.
@@ -73,9 +91,9 @@ pub struct Tally {
     pub classified: u64,
     /// Events that they became.
     pub events: u64,
-    /// Blank, header and comment lines.
+    /// Blank, header and comment lines, and parts of an event that a later record ended.
     pub filtered: u64,
-    /// Records that nobody took.
+    /// Records that no log type took, and parts of an event that has not ended.
     pub unclassified: u64,
     /// Events some of whose fields have other shapes than declared: see [`Event::misfits`].
     pub misfits: u64,
@@ -86,6 +104,8 @@ pub struct Tally {
 pub struct Classifier {
     entries: Vec<Entry>,
     tally: Tally,
+    /// Records of the event that has not ended.
+    begun: u64,
     reader: Reader,
     scratch: Scratch,
 }
@@ -138,6 +158,7 @@ impl Classifier {
         Ok(Self {
             entries,
             tally: Tally::default(),
+            begun: 0,
             reader: Reader::new(MAX_DEPTH),
             scratch: Scratch::default(),
         })
@@ -145,6 +166,7 @@ impl Classifier {
 
     /// Another input begins: forgets penalties and header lines, which hold for one input only.
     pub fn begin_input(&mut self) {
+        self.begun = 0;
         for entry in &mut self.entries {
             entry.state = State::default();
             entry.penalty = 1;
@@ -184,14 +206,25 @@ impl Classifier {
         };
         self.tally.records += 1;
         self.tally.bytes += record.length;
+        if let Outcome::Joined(_) = &outcome {
+            self.tally.unclassified -= self.begun;
+            self.tally.filtered += self.begun;
+        }
+        if !outcome.leaves_begun_open() {
+            self.begun = 0;
+        }
         match &outcome {
-            Outcome::Events(events) => {
+            Outcome::Events(events) | Outcome::Joined(events) => {
                 self.tally.classified += 1;
                 self.tally.events += events.len() as u64;
                 self.tally.misfits += events
                     .iter()
                     .filter(|event| !event.misfits.is_empty())
                     .count() as u64;
+            }
+            Outcome::Begun { .. } => {
+                self.tally.unclassified += 1;
+                self.begun += 1;
             }
             Outcome::Unclassified { .. } => self.tally.unclassified += 1,
             Outcome::Skipped(_) => self.tally.filtered += 1,
@@ -233,12 +266,14 @@ impl Classifier {
             },
         };
 
-        let mut taken: Option<(usize, Vec<Event>)> = None;
+        let mut taken: Option<Taken> = None;
         let mut fewest = usize::MAX;
         let mut filtered = None;
+        let mut begun = false;
         let mut rejections = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let log_type = &entry.log_type;
+            let ends_begun = entry.state.is_open();
             scratch.written.clear();
             findings.clear();
             let events = match log_type.parser.read(
@@ -279,6 +314,15 @@ impl Classifier {
                     filtered = filtered.or(Some((index, filter)));
                     continue;
                 }
+                Ok(Reading::Begun) => {
+                    begun = true;
+                    rejections.push(Rejection {
+                        log_type: Some(Arc::clone(log_type.name())),
+                        reason: "a quoted value begins here or before and has no closing quote"
+                            .into(),
+                    });
+                    continue;
+                }
                 Err(reason) => Err(reason),
             };
             match events {
@@ -286,7 +330,11 @@ impl Classifier {
                     let misfits = events.iter().map(|event| event.misfits.len()).sum();
                     if misfits < fewest {
                         fewest = misfits;
-                        taken = Some((index, events));
+                        taken = Some(Taken {
+                            index,
+                            events,
+                            ends_begun,
+                        });
                     }
                     if misfits == 0 {
                         break;
@@ -302,11 +350,15 @@ impl Classifier {
             }
         }
         let outcome = match (taken, filtered) {
-            (Some((index, events)), _) => {
-                if let Some(entry) = self.entries.get_mut(index) {
+            (Some(taken), _) => {
+                if let Some(entry) = self.entries.get_mut(taken.index) {
                     entry.penalty = 0;
                 }
-                Outcome::Events(events)
+                if taken.ends_begun {
+                    Outcome::Joined(taken.events)
+                } else {
+                    Outcome::Events(taken.events)
+                }
             }
             (None, Some((index, filter))) => {
                 if let Some(entry) = self.entries.get_mut(index) {
@@ -318,8 +370,11 @@ impl Classifier {
                 for entry in &mut self.entries {
                     entry.state.accept();
                 }
-                Outcome::Unclassified {
-                    reasons: std::mem::take(&mut rejections),
+                let reasons = std::mem::take(&mut rejections);
+                if begun {
+                    Outcome::Begun { reasons }
+                } else {
+                    Outcome::Unclassified { reasons }
                 }
             }
         };
@@ -331,6 +386,15 @@ impl Classifier {
         self.scratch = scratch;
         outcome
     }
+}
+
+/// What the best log type so far made of a record.
+struct Taken {
+    /// The log type's place in the classifier.
+    index: usize,
+    events: Vec<Event>,
+    /// Whether the record ends an event that earlier records began.
+    ends_begun: bool,
 }
 
 /// Makes events of the JSON that a parser wrote.

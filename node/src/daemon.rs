@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use panther_actors::components::rules_engine::trial;
 use panther_actors::system::{System, SystemSettings};
+use panther_actors::views::Identity;
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
+use panther_cluster::log::Loss;
 use panther_cluster::membership::{self, Gate, Own};
-use panther_cluster::net::{Authority, Peers};
+use panther_cluster::net::{Authority, Peers, Removal};
 use panther_cluster::objects::Objects;
 use panther_cluster::objects::place::Place;
 use panther_cluster::objects::proof::{self, ProofError};
@@ -23,13 +25,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
 use crate::grpc::backup::{Origin, fingerprint};
 use crate::keys::Keys;
+use crate::waiting::Waiting;
 use crate::{Failure, grpc, health, http, systemd};
 
 /// Open files that a node wants: log, state, connections, workers.
@@ -153,15 +156,14 @@ async fn serve(
     };
     let serving = node.say_ready(configuration, data);
     systemd::ready(&serving);
-    let watchdog = group.spawn(systemd::watchdog(node.door.clone()));
+    let (door, system) = (node.door.clone(), node.system.clone());
+    let watchdog = group.spawn(systemd::watchdog(door, system, Handle::current()));
     let signal = tokio::select! {
         signal = stop.told() => signal,
-        reason = health::removed(&node.door) => {
+        removal = node.door.removed() => {
             systemd::stopping();
             crate::socket::remove(&node.socket).await;
-            return Err(Failure::Configuration(format!(
-                "{reason}: it was removed, and its number is not used again. To make this machine a node again, empty data_dir and join anew"
-            )));
+            return Err(removed(data, &removal));
         }
         reason = health::outdated(&node.door) => {
             systemd::stopping();
@@ -212,9 +214,12 @@ impl Node {
         group: &Handle,
     ) -> Result<Self, Failure> {
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
-        let socket = crate::socket::listen(&configuration.socket).await?;
+        let socket = Arc::new(crate::socket::listen(&configuration.socket).await?);
         let ingest = match configuration.ingest {
-            Some(address) => Some(listen_tcp(address).await?),
+            Some(address) => {
+                let (listener, address) = listen_tcp(address).await?;
+                Some((Arc::new(listener), address))
+            }
             None => None,
         };
         let ingest_url = ingest
@@ -222,7 +227,17 @@ impl Node {
             .map(|(_, address)| format!("http://{address}"));
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let gate = Arc::new(Gate::default());
-        let (among, authority) = among(configuration, data, gate.clone(), group).await?;
+        let (mut among, authority) = among(configuration, data, gate.clone(), group).await?;
+        let (early, local) = oneshot::channel();
+        among.early = Some(early);
+        let identity = Identity {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: configuration.node_name.clone(),
+            data_dir: data.folder().to_owned(),
+            started: std::time::Instant::now(),
+        };
+        let http = ingest.as_ref().map(|(listener, _)| listener.clone());
+        let waiting = Waiting::serve(socket.clone(), http, local, identity);
         let settings = door_settings(configuration);
         let open = group.spawn(async move {
             Door::open_among(&folder, number, session, settings, among).await
@@ -231,10 +246,12 @@ impl Node {
             .await
             .map_err(|error| Failure::Failed(format!("opening log and state failed: {error}")))?
             .map_err(|error| match &error {
+                DoorError::Store(why) if let Some(loss) = Loss::of(why) => lost(loss, data),
                 // Starting again would not mend it.
                 DoorError::Store(why) if why.kind() == io::ErrorKind::Unsupported => {
                     Failure::Configuration(why.to_string())
                 }
+                DoorError::Removed(removal) => removed(data, removal),
                 _ => Failure::Failed(format!(
                     "log and state in {} cannot be opened: {error}",
                     data.group().display()
@@ -270,10 +287,14 @@ impl Node {
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
+            paused: data.is_paused(),
         };
         let system = System::start(settings).await.map_err(|error| {
             Failure::Failed(format!("the components cannot be started: {error}"))
         })?;
+        waiting.end().await;
+        // The cluster knows of the pause by now.
+        data.forget_pause()?;
         let (closing, closed) = watch::channel(false);
         let mut listeners = vec![tokio::spawn(grpc::serve(
             socket,
@@ -365,6 +386,10 @@ impl Node {
     }
 }
 
+fn removed(data: &DataDir, removal: &Removal) -> Failure {
+    Failure::Configuration(health::removed(removal, data.node(), data.cluster()))
+}
+
 /// Among others a dead leader must be missed soon: with this heartbeat another is elected within a second or so. A node that is alone is
 /// missed by nobody, and sleeps longer.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -386,7 +411,14 @@ async fn among(
 ) -> Result<(Among, Option<Authority>), Failure> {
     let Some(cluster) = &configuration.cluster else {
         if data.founded() {
-            return Ok((Among::default(), None));
+            let among = Among {
+                membership: Membership {
+                    started: data.started(),
+                    ..Membership::default()
+                },
+                ..Among::default()
+            };
+            return Ok((among, None));
         }
         return Err(Failure::Configuration(format!(
             "this is node {} of cluster {}, but cluster.listen is not set, so the other nodes cannot reach it: set it to the address and port that they know",
@@ -418,6 +450,7 @@ async fn among(
             peers: Some(Peers::new(certificates)),
             address: cluster.advertise.clone(),
             joins: !founded,
+            started: data.started(),
         },
         listener: Some(listener.into()),
         gate: Some(gate),
@@ -450,6 +483,19 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
         memory_bytes: configuration.memory_bytes,
         ..defaults
     }
+}
+
+/// What a node says that has lost what it vouched for: starting again would not mend it.
+fn lost(loss: &Loss, data: &DataDir) -> Failure {
+    let (node, folder) = (data.node(), data.folder().display());
+    Failure::Configuration(format!(
+        "the start is refused ({code}): {loss}. This node has acknowledged more than its disk holds; if it took part, the cluster could lose what was acknowledged or its nodes could \
+         differ. Nothing in {group} was changed. If a disk or folder is not mounted, mount it and start again. If the cluster has other nodes that work: \
+         `pantherctl cluster invite --replace {node}` at one of them, then empty {folder} here and `pantherd join`. If this is the only node that votes: `pantherd salvage` shows what can be \
+         kept. docs/recovery.md explains {code}",
+        code = loss.code(),
+        group = data.group().display(),
+    ))
 }
 
 /// A node that a new lineage began with takes leave of the old one's nodes.

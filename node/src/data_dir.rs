@@ -22,6 +22,8 @@ const KEY: usize = 32;
 const WORK_PATH: usize = 65;
 /// The node that begins a cluster. Numbers of others are given when they join.
 const FIRST: u64 = 1;
+/// A file that a restore leaves: the cluster is to begin paused.
+const PAUSED: &str = "paused";
 
 /// The folder, held until this is dropped.
 pub(crate) struct DataDir {
@@ -179,6 +181,36 @@ impl DataDir {
             .write(&path)
             .and_then(|()| File::open(folder)?.sync_all())
             .map_err(|error| failed(&path, &error))
+    }
+
+    /// Leaves word that the cluster is to begin paused.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn pause(configuration: &Configuration) -> Result<(), Failure> {
+        let folder = &configuration.data_dir;
+        let path = folder.join(PAUSED);
+        make(folder)
+            .and_then(|()| File::create(&path)?.sync_all())
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|error| failed(&path, &error))
+    }
+
+    /// Whether the cluster is to begin paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.folder.join(PAUSED).exists()
+    }
+
+    /// The cluster has been paused, so that it is not once more at the next start.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub(crate) fn forget_pause(&self) -> Result<(), Failure> {
+        let path = self.folder.join(PAUSED);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, &error)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether this node has taken part before.

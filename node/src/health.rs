@@ -1,14 +1,12 @@
-//! Whether the node can do its work: its log must answer, or nothing else can.
+//! Whether the node can do its work, and whether it can only be mended by a start.
 
 use std::path::Path;
 use std::time::Duration;
 
-use panther_cluster::door::Door;
-use panther_cluster::state::read;
+use panther_cluster::door::{Door, Local};
+use panther_cluster::net::Removal;
 use panther_cluster::storage::room;
-
-/// How long a read may take before the node counts as stuck.
-const ANSWER: Duration = Duration::from_secs(5);
+use serde_json::{Value, json};
 
 /// How often it is looked at whether the node can go on.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,16 +40,6 @@ const NO_ROOM: u64 = 8 << 20;
 /// How long a node that failed for want of room waits for some before it ends.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(30);
 
-/// Returns once the cluster has said that this node is none of its nodes any more.
-pub(crate) async fn removed(door: &Door) -> String {
-    loop {
-        if let Some(reason) = door.removed() {
-            return reason;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// Returns once there is room where `folder` lies, or after half a minute: systemd gives up on a service that ends ten
 /// times in five minutes, and would not start it when there is room at last.
 pub(crate) async fn wait_for_room(folder: &Path) {
@@ -66,17 +54,51 @@ pub(crate) async fn wait_for_room(folder: &Path) {
     }
 }
 
-/// Whether the door answers a read.
-///
-/// # Errors
-/// Why it does not.
-pub(crate) async fn answers(door: &Door) -> Result<(), String> {
-    match tokio::time::timeout(ANSWER, door.read(|store| read::globals(store))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "the replicated log gave no answer within {} s",
-            ANSWER.as_secs()
-        )),
+/// How a node is that is removed, in the words of its end.
+pub(crate) fn removed(removal: &Removal, node: u64, cluster: &str) -> String {
+    let at = removal.at_ms.map_or_else(String::new, |at| {
+        format!(" on {}", panther_actors::components::objects::rfc3339(at))
+    });
+    format!(
+        "node {node} was removed from cluster {cluster}{at}, as node {} says; its number is not used again. To make this machine a node again, empty data_dir (and the identity file, if \
+         one is set) and join anew",
+        removal.said_by
+    )
+}
+
+/// What a node says of its health to a program that asks over HTTP.
+#[derive(Debug)]
+pub(crate) struct Health {
+    /// Requests can be served.
+    pub(crate) well: bool,
+    /// The same for a reader.
+    pub(crate) said: Value,
+}
+
+/// Whether the node can do its work; soon, whether or not there is a leader.
+pub(crate) async fn of(door: &Door) -> Health {
+    of_local(door.local(), door.fresh().await.err())
+}
+
+/// What a node says of its health whose door is not open.
+pub(crate) fn of_waiting(local: &Local) -> Health {
+    let reason = local.without_leader().map(|(_, reason)| reason);
+    let starting = || "the node is starting".to_owned();
+    of_local(local, Some(reason.unwrap_or_else(starting)))
+}
+
+fn of_local(local: &Local, reason: Option<String>) -> Health {
+    let status = local.status();
+    let well = reason.is_none();
+    let known = json!({
+        "status": if well { "ok" } else { "failing" },
+        "local": !well,
+        "node": local.node(), "leader": status.live_leader(), "term": status.term,
+        "last_log": status.last_log, "last_term": status.last_term, "applied": status.applied,
+    });
+    let mut said = known;
+    if let Some(reason) = reason {
+        said["reason"] = reason.into();
     }
+    Health { well, said }
 }

@@ -1,13 +1,15 @@
-//! `pantherd restore` and `pantherd force-new`: a new cluster of one node that goes on with an old one's data, from a backup or from what this node has.
+//! `pantherd restore`, `pantherd force-new` and `pantherd salvage`: a new cluster of one node that goes on with an old one's data, from a backup or from what this node has.
 //!
 //! It is another cluster, with an authority of its own, so that no node of the old one can ever speak with it and bring back what it has left behind.
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::lineage::{self, Forced};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
@@ -40,6 +42,8 @@ pub(crate) struct Restore<'a> {
     pub(crate) sealing_key: Option<&'a Path>,
     /// The old cluster is gone, and its object store is this one's.
     pub(crate) take_over: bool,
+    /// Nothing is done outside until an operator resumes.
+    pub(crate) paused: bool,
 }
 
 fn wrong(text: String) -> Failure {
@@ -102,6 +106,9 @@ pub(crate) fn restore(
         let _ = std::fs::remove_dir_all(&group);
     })?;
     take_over(&runtime, &objects, &cluster)?;
+    if given.paused {
+        DataDir::pause(configuration)?;
+    }
     let keys = Keys::new(&cluster, FIRST)?;
     let came_from = Some(about.cluster.as_str());
     DataDir::take_place(
@@ -112,9 +119,14 @@ pub(crate) fn restore(
         &sealing_key,
         &keys,
     )?;
+    let paused = if given.paused {
+        "The cluster is paused: no alert is delivered and no folder is watched until `pantherctl resume`.\n"
+    } else {
+        ""
+    };
     Ok(format!(
         "this machine is node {FIRST} of cluster {cluster} now, with the data of cluster {} as of {} (entry {}). What was changed there later is not in it, and messages that were handled \
-         since may be handled again.\n{seen}Start pantherd; then invite other nodes.\n",
+         since may be handled again.\n{seen}{paused}Start pantherd; then invite other nodes.\n",
         about.cluster, about.time, last.index
     ))
 }
@@ -125,25 +137,25 @@ pub(crate) fn restore(
 /// It has not been agreed to, the daemon runs, or this machine is no node.
 pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
     let folder = &configuration.data_dir;
-    if !folder.join("identity").exists() {
-        return Err(wrong(format!(
-            "data_dir {} holds no node, so there is nothing to go on with; name the folder of the node's data (--data-dir, or data_dir in the configuration)",
-            folder.display()
-        )));
-    }
-    let mut data = DataDir::open(configuration)?;
+    let mut data = existing(configuration)?;
     let (node, old) = (data.node(), data.cluster().to_owned());
-    if !agreed {
-        return Err(wrong(format!(
-            "this node ({node}, data in {}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
-             back with its data. Do this only if a majority is gone for good, at the node whose `pantherctl cluster status` shows the highest LOG, and only at one. Add --yes to go on",
-            folder.display()
-        )));
-    }
     let runtime = runtime()?;
     let settings = daemon::door_settings(configuration).group;
-    let address = configuration.advertised();
     let group = data.group();
+    if !agreed {
+        let last = runtime.block_on(lineage::last(&group, settings));
+        let last =
+            last.map_err(|error| Failure::Failed(format!("{}: {error}", group.display())))?;
+        return Err(wrong(format!(
+            "this node ({node}, data in {}) would go on alone, as a new cluster, with what it has of cluster {old}: whatever the others acknowledged without it is lost, and none of them can ever come \
+             back with its data. This node's log ends with entry {} of term {}. Do this only if a majority is gone for good, and only at one node: the one whose log has the highest term, and \
+             of those the highest entry (TERM and LOG in `pantherctl cluster status`). Add --yes to go on",
+            folder.display(),
+            last.index,
+            last.term
+        )));
+    }
+    let address = configuration.advertised();
     let forcing = lineage::force_new(&group, node, address, settings);
     let Forced { last, uncertain } = runtime
         .block_on(forcing)
@@ -154,11 +166,123 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
     Keys::new(&cluster, node)?.keep(data.folder())?;
     data.begin_anew(&cluster)?;
     Ok(format!(
-        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} in {} up to entry {}; the last {uncertain} of these were not known to be acknowledged, and \
+        "this machine is node {node} of cluster {cluster} now, alone, with the data of cluster {old} in {} up to entry {} of term {}; the last {uncertain} of these were not known to be acknowledged, and \
          are kept. Start pantherd; empty the other machines and invite them again.\n",
         folder.display(),
-        last.index
+        last.index,
+        last.term
     ))
+}
+
+/// Makes a node that has lost a part of its log the only node of a new cluster, with the state that is left; what to say to the operator.
+///
+/// # Errors
+/// Nothing is lost, others vote too, no state can be read, the daemon runs, or the disk does not take it.
+pub(crate) fn salvage(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
+    let folder = &configuration.data_dir;
+    let mut data = existing(configuration)?;
+    let (node, old, group) = (data.node(), data.cluster().to_owned(), data.group());
+    let runtime = runtime()?;
+    let settings = daemon::door_settings(configuration).group;
+    let remains = runtime
+        .block_on(lineage::remains(&group, settings.clone()))
+        .map_err(|error| {
+            wrong(format!(
+                "neither the state nor a snapshot of it can be read below {}: {error}; restore a backup (`pantherd restore`)",
+                group.display()
+            ))
+        })?;
+    let Some(loss) = &remains.loss else {
+        return Err(wrong(format!(
+            "nothing of node {node} of cluster {old} is lost, as far as {} can say, so there is nothing to salvage: start pantherd",
+            group.display()
+        )));
+    };
+    if remains.voters.iter().any(|voter| *voter != node) {
+        return Err(wrong(format!(
+            "nodes {:?} vote in cluster {old}, and the others have what this one has lost: `pantherctl cluster invite --replace {node}` at one of them, then empty {} here and join. If they are \
+             gone for good as well, restore a backup",
+            remains.voters,
+            folder.display()
+        )));
+    }
+    let found = format!(
+        "node {node} of cluster {old}, data in {}\nlost ({}): {loss}\nkept: the state up to entry {}, as of {} cluster time{}\nmay be lost: everything that was acknowledged behind entry {} \
+         and before the node ended; messages that were done there are handled again\n",
+        folder.display(),
+        loss.code(),
+        remains.applied.index,
+        utc(remains.time_ms),
+        if remains.snapshot.is_some() {
+            " (from the newest snapshot, because the state itself cannot be read)"
+        } else {
+            ""
+        },
+        remains.applied.index,
+    );
+    if !agreed {
+        return Ok(format!(
+            "{found}Nothing was changed. `pantherd salvage --yes` makes a new cluster of this node with what is kept. The data as they are stay in a folder beside it.\n"
+        ));
+    }
+    let new = folder.join("group.new");
+    put_by(folder, &new)?;
+    std::fs::create_dir(&new).map_err(|error| failed(&new, &error))?;
+    let address = configuration.advertised();
+    let filled = lineage::salvage(&group, &new, &remains, node, address, settings);
+    runtime
+        .block_on(filled)
+        .map_err(|error| failed(&new, &error))?;
+    let cluster = new_cluster();
+    let objects = runtime.block_on(daemon::objects(&configuration.objects))?;
+    take_over(&runtime, &objects, &cluster)?;
+    Keys::new(&cluster, node)?.keep(data.folder())?;
+    data.begin_anew(&cluster)?;
+    // Last, and in one step: until then a start is refused as before, and this can be called again.
+    renameat_with(CWD, &new, CWD, &group, RenameFlags::EXCHANGE)
+        .map_err(|error| failed(&group, &error.into()))?;
+    let aside = put_by(folder, &new)?;
+    Ok(format!(
+        "{found}This machine is node {node} of cluster {cluster} now, alone. The data as they were are in {}; remove them when nothing is missed. Start pantherd; then invite other nodes.\n",
+        aside.unwrap_or(new).display()
+    ))
+}
+
+/// Gives a folder that is in the way a name of its own; nothing is removed.
+fn put_by(data_dir: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let free = (1..u32::MAX)
+        .map(|number| data_dir.join(format!("group.before-salvage-{number}")))
+        .find(|path| !path.exists());
+    let aside = free.ok_or_else(|| wrong(format!("{}: too many of them", folder.display())))?;
+    std::fs::rename(folder, &aside)
+        .and_then(|()| File::open(data_dir)?.sync_all())
+        .map_err(|error| failed(folder, &error))?;
+    Ok(Some(aside))
+}
+
+fn utc(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis);
+    time.map_or_else(
+        || format!("{ms} ms since 1970"),
+        |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true),
+    )
+}
+
+/// The folder of a node that there is.
+fn existing(configuration: &Configuration) -> Result<DataDir, Failure> {
+    let folder = &configuration.data_dir;
+    if !folder.join("identity").exists() {
+        return Err(wrong(format!(
+            "data_dir {} holds no node, so there is nothing to go on with; name the folder of the node's data (--data-dir, or data_dir in the configuration)",
+            folder.display()
+        )));
+    }
+    DataDir::open(configuration)
 }
 
 fn take_over(runtime: &Runtime, objects: &Objects, cluster: &str) -> Result<(), Failure> {

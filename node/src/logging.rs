@@ -2,9 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::{Configuration, LogFormat};
+use crate::repeats::Repeats;
 
 /// Libraries whose own news are of no use to an operator; `log.level` can name them to hear more.
 const QUIET: &str = "openraft=error,sled=warn,h2=warn,hyper=warn,tonic=warn,reqwest=warn";
@@ -23,14 +26,17 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, String> {
 pub(crate) fn start(configuration: &Configuration) {
     // The level was checked when the configuration was read.
     let filter = filter(&configuration.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    let started = match configuration.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+    let lines = match configuration.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.boxed(),
     };
+    let repeats = Repeats::default();
+    let shown = lines.with_filter(repeats.clone());
+    let started = Registry::default().with(shown).with(filter).try_init();
+    repeats.count_from_now_on();
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
     }

@@ -21,8 +21,10 @@ mod joining;
 mod keys;
 mod lineage;
 mod logging;
+mod repeats;
 mod socket;
 mod systemd;
+mod waiting;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -70,10 +72,19 @@ enum Command {
         /// The cluster that was backed up is gone for good: take its objects over
         #[arg(long)]
         take_over: bool,
+        /// For a drill: deliver no alert and watch no folder until `pantherctl resume`
+        #[arg(long)]
+        paused: bool,
     },
     /// Make this node a cluster of its own with the data that it has: only when a majority is gone for good
     ForceNew {
         /// Do it; without this it only says what would be lost
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Go on from the state that is left when the only voter has lost a part of its log, as a new cluster
+    Salvage {
+        /// Do it; without this it only says what is kept and what may be lost
         #[arg(long)]
         yes: bool,
     },
@@ -163,16 +174,21 @@ fn main() -> ExitCode {
             backup,
             key,
             take_over,
+            paused,
         }) => {
             let given = Restore {
                 backup: &backup,
                 sealing_key: key.sealing_key.as_deref(),
                 take_over,
+                paused,
             };
             done("not restored", lineage::restore(&configuration, &given))
         }
         Some(Command::ForceNew { yes }) => {
             done("not done", lineage::force_new(&configuration, yes))
+        }
+        Some(Command::Salvage { yes }) => {
+            done("not salvaged", lineage::salvage(&configuration, yes))
         }
         None => run(configuration),
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use panther_actors::system::System;
 use panther_cluster::door::Door;
 use sd_notify::NotifyState;
-
-use crate::health;
+use tokio::runtime::Handle;
 
 /// How much longer a start may take, asked for again and again while it gets on.
 const MORE: Duration = Duration::from_secs(60);
@@ -41,8 +41,12 @@ pub(crate) async fn ask_for_time() {
     }
 }
 
-/// Reports to systemd's watchdog, and only while the door answers; says in the log when it stops or starts to answer.
-pub(crate) async fn watchdog(door: Door) {
+/// How long a part of the process may take to answer; systemd's own time ends a process that takes longer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Reports to systemd's watchdog for as long as the process gets on: the threads of both runtimes, those for blocking work, the actors' thread and the loop
+/// of the group. A start mends a process that hangs. It mends no loss of the majority, so that plays no part here.
+pub(crate) async fn watchdog(door: Door, system: System, work: Handle) {
     let watched = sd_notify::watchdog_enabled();
     // Three reports in the time that systemd allows, so that one late one ends nothing.
     let every = watched.map_or(Duration::from_secs(10), |time| time / 3);
@@ -51,25 +55,52 @@ pub(crate) async fn watchdog(door: Door) {
     let mut well = true;
     loop {
         ticks.tick().await;
-        match health::answers(&door).await {
+        match gets_on(&door, &system, &work).await {
             Ok(()) => {
                 if watched.is_some() {
                     notify(&[NotifyState::Watchdog]);
                 }
                 if !std::mem::replace(&mut well, true) {
-                    tracing::info!("the node answers again");
-                    status("the node answers again");
+                    tracing::info!("the process gets on again");
+                    status("the process gets on again");
                 }
             }
-            Err(reason) => {
+            Err(stuck) => {
                 if std::mem::replace(&mut well, false) {
                     tracing::error!(
-                        reason,
-                        "the node does not answer; systemd will start it again if that lasts"
+                        stuck,
+                        "a part of the process does not answer; systemd will start it again if that lasts"
                     );
-                    status(&format!("does not answer: {reason}"));
+                    status(&format!("does not answer: {stuck}"));
                 }
             }
         }
     }
+}
+
+/// Whether every part of the process answers in its time; else which one does not.
+async fn gets_on(door: &Door, system: &System, work: &Handle) -> Result<(), &'static str> {
+    // What has ended has its own way to end the node; here only what hangs counts.
+    let parts = [
+        (
+            "the threads for requests and components",
+            answers(work.spawn(async {})).await,
+        ),
+        (
+            "the threads for blocking work",
+            answers(work.spawn_blocking(|| {})).await,
+        ),
+        (
+            "the group's threads for blocking work",
+            answers(tokio::task::spawn_blocking(|| {})).await,
+        ),
+        ("the group", answers(door.group().goes_round()).await),
+        ("the actors' thread", answers(system.goes_round()).await),
+    ];
+    let stuck = parts.into_iter().find(|(_, answers)| !answers);
+    stuck.map_or(Ok(()), |(part, _)| Err(part))
+}
+
+async fn answers(asked: impl Future) -> bool {
+    tokio::time::timeout(ANSWER, asked).await.is_ok()
 }

@@ -5,3 +5,6 @@ pub mod v1 {
     #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
     tonic::include_proto!("panther.v1");
 }
+
+/// Every method of every service: the service's name and the method's, as in `proto/`.
+pub const METHODS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use panther_cluster::log::Harm;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -38,6 +39,10 @@ pub struct Made {
     pub hand_overs: u32,
     /// Snapshots that were asked for.
     pub snapshots: u32,
+    /// Logs that lost a part that was vouched for, all of it or the end.
+    pub lost_logs: u32,
+    /// Logs that lost the last vote.
+    pub lost_votes: u32,
 }
 
 impl std::ops::AddAssign for Made {
@@ -52,6 +57,8 @@ impl std::ops::AddAssign for Made {
         self.clocks += other.clocks;
         self.hand_overs += other.hand_overs;
         self.snapshots += other.snapshots;
+        self.lost_logs += other.lost_logs;
+        self.lost_votes += other.lost_votes;
     }
 }
 
@@ -158,6 +165,9 @@ impl Faults {
                 let node = self.leader_or_any(world);
                 self.made.power_cuts += 1;
                 self.cut(sim, world, node);
+                if self.chance.random_ratio(1, 4) {
+                    self.lose_log(sim, world, node);
+                }
                 later(self, 0, 7_000, Mend::Start(node));
             }
             22..27 => {
@@ -269,6 +279,40 @@ impl Faults {
             0
         };
         place.files.lose_power(torn);
+    }
+}
+
+impl Faults {
+    /// A node that is down loses a part of its log that it has vouched for, and keeps its state. One at a time: what a majority has lost nothing brings back.
+    fn lose_log(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
+        let place = &world.places[&node];
+        let kinds = [
+            Harm::Emptied,
+            Harm::Forgotten,
+            Harm::NewestGone,
+            Harm::NewestZeroed,
+            Harm::CutShort,
+            Harm::CutShort,
+            Harm::VoteLost,
+            Harm::VoteLost,
+        ];
+        let harm = kinds.choose(&mut self.chance).copied();
+        let (chance, took_part) = (self.chance.random(), place.started.load(Ordering::SeqCst));
+        let Some(harm) = harm.filter(|_| took_part && !world.is_replacing()) else {
+            return;
+        };
+        if !place.files.harm(harm, chance).unwrap_or(false) {
+            return;
+        }
+        world.note(
+            sim.elapsed(),
+            format_args!("n{node} loses its log: {harm:?}"),
+        );
+        place.harmed.store(true, Ordering::SeqCst);
+        match harm {
+            Harm::VoteLost => self.made.lost_votes += 1,
+            _ => self.made.lost_logs += 1,
+        }
     }
 }
 

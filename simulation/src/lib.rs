@@ -158,6 +158,13 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
     let door = world.places[&1].door.lock().clone();
     let door = door.ok_or_else(|| Broken("node 1 is not there".to_owned()))?;
     let messages = world.tally.lock().check(door.group().store())?;
+    let refused: u32 = world.refused.lock().values().sum();
+    let lost = faults.made.lost_logs + faults.made.lost_votes;
+    if refused != lost {
+        return Err(Broken(format!(
+            "{lost} nodes lost a part of their log, and {refused} starts were refused"
+        )));
+    }
     let history = world.history.lock();
     let (unexplained, undecided) = history.check();
     if let Some(unexplained) = unexplained.first() {
@@ -210,7 +217,7 @@ fn until(
 
 /// Nobody is in the middle of something, no message waits, and all nodes hold the same.
 fn is_done(world: &World) -> bool {
-    if world.tally.lock().busy > 0 {
+    if world.tally.lock().busy > 0 || world.is_replacing() {
         return false;
     }
     let mut held = Vec::new();

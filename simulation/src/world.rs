@@ -30,9 +30,23 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// A machine that has lost its log joins as another node, and the node that it was is let go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replacement {
+    pub(crate) place: u64,
+    pub(crate) old: u64,
+    pub(crate) new: u64,
+}
+
 /// A machine: what of a node is there while it does not run.
 pub(crate) struct Place {
     pub(crate) number: u64,
+    /// The node that it is: another one after it was replaced.
+    pub(crate) node: AtomicU64,
+    /// It has taken part as that node.
+    pub(crate) started: AtomicBool,
+    /// Its log was harmed, and a start must be refused.
+    pub(crate) harmed: AtomicBool,
     pub(crate) files: MemoryFiles,
     pub(crate) folder: PathBuf,
     /// How far its wall clock is off.
@@ -53,6 +67,10 @@ pub(crate) struct World {
     pub(crate) draining: AtomicBool,
     /// What failed before is mended: messages that were bad are good.
     pub(crate) mended: AtomicBool,
+    /// Starts that were refused, by the code of the loss.
+    pub(crate) refused: Mutex<BTreeMap<&'static str, u32>>,
+    /// What the leader has to do for a machine whose start was refused.
+    pub(crate) replacement: Mutex<Option<Replacement>>,
     pub(crate) history: Mutex<History>,
     pub(crate) tally: Mutex<Tally>,
     trace: Mutex<Xxh3>,
@@ -69,6 +87,9 @@ impl World {
         let place = |number: u64| {
             let place = Place {
                 number,
+                node: AtomicU64::new(number),
+                started: AtomicBool::new(false),
+                harmed: AtomicBool::new(false),
                 files: MemoryFiles::default(),
                 folder: folder.join(number.to_string()),
                 off_ms: Arc::default(),
@@ -84,6 +105,8 @@ impl World {
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             mended: AtomicBool::new(false),
+            refused: Mutex::default(),
+            replacement: Mutex::default(),
             history: Mutex::default(),
             tally: Mutex::default(),
             trace: Mutex::new(Xxh3::new()),
@@ -103,6 +126,12 @@ impl World {
     /// What stands for everything that was noted.
     pub(crate) fn trace(&self) -> u64 {
         self.trace.lock().digest()
+    }
+
+    /// A machine's log was harmed, and another node has not yet taken its place: nothing else may be lost meanwhile.
+    pub(crate) fn is_replacing(&self) -> bool {
+        let harmed = |place: &Arc<Place>| place.harmed.load(Ordering::SeqCst);
+        self.replacement.lock().is_some() || self.places.values().any(harmed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::objects::Objects;
+use panther_cluster::objects::{Objects, ObjectsError};
 use panther_cluster::state::read::{KeyedRow, Query};
 use panther_proto::v1::Row;
 use serde::Deserialize;
@@ -192,14 +192,15 @@ impl AlertsApi {
         alert["context"] = parsed("context").unwrap_or(Value::Null);
         alert["tags"] = parsed("tags").unwrap_or_else(|| json!([]));
         alert["history"] = parsed("history").unwrap_or_else(|| json!([]));
-        let (events, next) = self.events(&get).await?;
-        alert["events"] = events.into();
-        alert["eventsLastEvaluatedKey"] = next.into();
+        let matches = self.matches(&get).await?;
+        alert["events"] = matches.events.into();
+        alert["eventsLastEvaluatedKey"] = matches.next.into();
+        alert["eventsUnreadable"] = matches.unreadable.into();
         Ok(alert)
     }
 
     /// A page of an alert's matches. The key names the object and how many of its matches were given.
-    async fn events(&self, get: &Get) -> Result<(Vec<Value>, Option<String>), ApiError> {
+    async fn matches(&self, get: &Get) -> Result<Matches, ApiError> {
         let page_size = get.events_page_size.unwrap_or(10).clamp(0, 50);
         let (after, mut skip) = match get
             .events_exclusive_start_key
@@ -230,22 +231,41 @@ impl AlertsApi {
         } else {
             self.door.query_all(query).await?
         };
-        let mut events = Vec::new();
+        let mut matches = Matches::default();
         for (key, _) in &objects {
-            let content = self.objects.get(&key.range).await?;
-            let id = get.alert_id.clone();
-            let found = tokio::task::spawn_blocking(move || matches_of(&content, &id))
-                .await
-                .map_err(|error| ApiError::Internal(error.to_string()))??;
-            for (given, event) in (skip..).zip(found.into_iter().skip(skip)) {
-                if events.len() == page_size {
-                    return Ok((events, Some(format!("{}#{given}", key.range))));
+            let found = match self.read_matches(&key.range, &get.alert_id).await {
+                Ok(found) => found,
+                // The alert is worth more than its events: it is shown without them.
+                Err(reason) => {
+                    matches
+                        .unreadable
+                        .push(json!({"object": key.range, "reason": reason}));
+                    continue;
                 }
-                events.push(event);
+            };
+            for (given, event) in (skip..).zip(found.into_iter().skip(skip)) {
+                if matches.events.len() == page_size {
+                    matches.next = Some(format!("{}#{given}", key.range));
+                    return Ok(matches);
+                }
+                matches.events.push(event);
             }
             skip = 0;
         }
-        Ok((events, None))
+        Ok(matches)
+    }
+
+    /// The matches of an alert in one object, or why they cannot be read.
+    async fn read_matches(&self, object: &str, alert: &str) -> Result<Vec<Value>, String> {
+        let content = match self.objects.get(object).await {
+            Ok(content) => content,
+            Err(ObjectsError::NotFound(_)) => return Err("the object does not exist".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let alert = alert.to_owned();
+        tokio::task::spawn_blocking(move || matches_of(&content, &alert))
+            .await
+            .map_err(|error| error.to_string())?
     }
 
     async fn update(&self, update: UpdateStatus, call: &ApiCall) -> Result<Value, ApiError> {
@@ -371,10 +391,18 @@ fn passes(list: &List, (_, row): &KeyedRow) -> bool {
                 .any(|held| list.log_types.contains(held)))
 }
 
-fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, ApiError> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        ApiError::Internal(format!("an object of matches is damaged: {error}"))
-    };
+/// A page of the matches of an alert.
+#[derive(Default)]
+struct Matches {
+    events: Vec<Value>,
+    /// Where the next page begins.
+    next: Option<String>,
+    /// Objects that hold matches and cannot be read, each with the reason.
+    unreadable: Vec<Value>,
+}
+
+fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, String> {
+    let damaged = |error: &dyn std::fmt::Display| format!("the object is damaged: {error}");
     let lines = objects::unpack(content).map_err(|error| damaged(&error))?;
     let mut found = Vec::new();
     for line in lines

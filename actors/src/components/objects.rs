@@ -47,11 +47,20 @@ impl Written {
     /// The row that names it: what no row names is swept after a day.
     #[must_use]
     pub fn row(&self, now_ms: u64) -> RowChange {
+        self.change(now_ms).done()
+    }
+
+    /// The same row, which also names the object that this one was made of.
+    #[must_use]
+    pub fn row_from(&self, now_ms: u64, object: &str) -> RowChange {
+        self.change(now_ms).set("from", object).done()
+    }
+
+    fn change(&self, now_ms: u64) -> Change {
         Change::put(TABLE, change::key(&self.name))
             .set("bytes", self.bytes)
             .set("hash", &self.hash)
             .set("namedAt", now_ms)
-            .done()
     }
 }
 

@@ -12,7 +12,7 @@ use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::alert_delivery::{Sender, trust};
+use super::alert_delivery::{self, Response, Sender, trust};
 use super::objects::rfc3339;
 use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::Sealer;
@@ -78,7 +78,7 @@ impl OutputConfig {
         }
     }
 
-    fn check(&self) -> Result<(), ApiError> {
+    fn check(&self, sender: &Sender) -> Result<(), ApiError> {
         match self {
             Self::CustomWebhook {
                 webhook_url,
@@ -91,17 +91,28 @@ impl OutputConfig {
                 if let Some(pem) = ca_certificate {
                     trust::tls(pem).map_err(|error| ApiError::Invalid(error.to_string()))?;
                 }
+                // The parser takes any number of slashes, and the first word of a path for the host.
+                let has_host = webhook_url
+                    .split_once("://")
+                    .is_some_and(|(_, rest)| !rest.starts_with('/'));
                 match reqwest::Url::parse(webhook_url) {
-                    Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(()),
+                    Ok(url) if matches!(url.scheme(), "http" | "https") && has_host => Ok(()),
                     _ => Err(ApiError::Invalid(
                         "webhookURL must be an http or https address".to_owned(),
                     )),
                 }
             }
-            Self::File { path } if path.starts_with('/') && !path.contains("/../") => Ok(()),
-            Self::File { .. } => Err(ApiError::Invalid(
-                "path must be absolute, without `..`".to_owned(),
-            )),
+            Self::File { path } => sender.files().check(path).map_err(ApiError::Invalid),
+        }
+    }
+
+    /// Scheme and host, or the file: what of it is no secret.
+    fn address(&self) -> String {
+        match self {
+            Self::CustomWebhook { webhook_url, .. } | Self::Slack { webhook_url, .. } => {
+                alert_delivery::origin(webhook_url)
+            }
+            Self::File { path } => path.clone(),
         }
     }
 
@@ -147,29 +158,57 @@ impl OutputCache {
             .collect())
     }
 
-    /// How one destination is reached; `None` if it is no more.
+    /// How one destination is reached, or why it is not.
     ///
     /// # Errors
-    /// There is no leader, or the configuration does not open.
-    pub async fn config(&self, id: &str) -> Result<Option<OutputConfig>, ApiError> {
-        let Some(row) = self.door.get(TABLE, &change::key(id)).await? else {
-            return Ok(None);
-        };
-        self.open(id, &row).map(Some)
+    /// There is no leader.
+    pub async fn config(&self, id: &str) -> Result<Result<OutputConfig, Unreachable>, DoorError> {
+        let row = self.door.get(TABLE, &change::key(id)).await?;
+        Ok(match row {
+            Some(row) => self.open(id, &row),
+            None => Err(Unreachable::Gone),
+        })
     }
 
-    fn open(&self, id: &str, row: &Row) -> Result<OutputConfig, ApiError> {
+    /// The names of destinations whose secrets this node cannot open.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn unopened(&self) -> Result<Vec<String>, DoorError> {
+        let query = Query {
+            table: TABLE.to_owned(),
+            ..Query::default()
+        };
+        let rows = self.door.query_all(query).await?;
+        let unopened = rows
+            .iter()
+            .filter(|(key, row)| self.open(&key.hash, row).is_err());
+        Ok(unopened
+            .map(|(key, row)| row.text("displayName").unwrap_or(&key.hash).to_owned())
+            .collect())
+    }
+
+    fn open(&self, id: &str, row: &Row) -> Result<OutputConfig, Unreachable> {
         let sealed = row.blob("encryptedConfig").unwrap_or_default();
         let opened = self
             .sealer
             .open(&place(id), sealed)
-            .map_err(|error| ApiError::Internal(format!("output {id}: {error}")))?;
+            .map_err(|error| Unreachable::Sealed(error.to_string()))?;
         serde_json::from_slice(&opened).map_err(|error| {
-            ApiError::Internal(format!(
-                "output {id}: its configuration does not parse: {error}"
-            ))
+            Unreachable::Sealed(format!("its configuration does not parse: {error}"))
         })
     }
+}
+
+/// Why a destination cannot be tried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// It has no row.
+    #[error("the destination was removed")]
+    Gone,
+    /// Its configuration does not open on this node.
+    #[error("{0}; `pantherctl outputs update` gives the destination its address again")]
+    Sealed(String),
 }
 
 fn place(id: &str) -> String {
@@ -249,7 +288,7 @@ impl Api for OutputsApi {
                         .get(TABLE, &change::key(&output_id))
                         .await?
                         .ok_or_else(|| missing(&output_id))?;
-                    self.shown(&output_id, &row)
+                    Ok(self.shown(&output_id, &row))
                 }
                 "getOutputs" => {
                     let rows = self
@@ -259,11 +298,11 @@ impl Api for OutputsApi {
                             ..Query::default()
                         })
                         .await?;
-                    let outputs: Result<Vec<Value>, ApiError> = rows
+                    let outputs: Vec<Value> = rows
                         .iter()
                         .map(|(key, row)| self.shown(&key.hash, row))
                         .collect();
-                    Ok(json!({"outputs": outputs?}))
+                    Ok(json!({"outputs": outputs}))
                 }
                 "deleteOutput" => {
                     let OneOutput { output_id, .. } = call.input()?;
@@ -280,20 +319,15 @@ impl Api for OutputsApi {
                     let SendTest { output_ids } = call.input()?;
                     let mut responses = Vec::new();
                     for id in output_ids {
-                        let config = self
-                            .outputs
-                            .config(&id)
-                            .await?
-                            .ok_or_else(|| missing(&id))?;
-                        let response = self
-                            .sender
-                            .send(
-                                &id,
-                                &config,
-                                &test_alert(self.door.now_ms()),
-                                self.door.now_ms(),
-                            )
-                            .await;
+                        let now_ms = self.door.now_ms();
+                        let response = match self.outputs.config(&id).await? {
+                            Ok(config) => {
+                                let alert = test_alert(now_ms);
+                                self.sender.send(&id, &config, &alert, now_ms).await
+                            }
+                            Err(Unreachable::Gone) => return Err(missing(&id)),
+                            Err(sealed) => Response::failed(&id, &sealed, now_ms),
+                        };
                         responses.push(json!(response));
                     }
                     Ok(json!({"responses": responses}))
@@ -375,7 +409,7 @@ impl OutputsApi {
         };
         match put.output_config {
             Some(config) => {
-                config.check()?;
+                config.check(&self.sender)?;
                 let plain = serde_json::to_vec(&config)
                     .map_err(|error| ApiError::Internal(error.to_string()))?;
                 let sealed = self
@@ -403,22 +437,25 @@ impl OutputsApi {
             .get(TABLE, &change::key(&id))
             .await?
             .ok_or_else(|| missing(&id))?;
-        self.shown(&id, &row)
+        Ok(self.shown(&id, &row))
     }
 
-    fn shown(&self, id: &str, row: &Row) -> Result<Value, ApiError> {
-        let config = self.outputs.open(id, row)?;
-        Ok(json!({
+    /// What is shown of a destination. One whose secret does not open is shown too, or it could be neither mended nor removed.
+    fn shown(&self, id: &str, row: &Row) -> Value {
+        let config = self.outputs.open(id, row);
+        json!({
             "outputId": id,
+            "needsSecret": config.is_err(),
             "displayName": row.text("displayName"),
             "outputType": row.text("outputType"),
-            "outputConfig": config.shown(),
+            "address": config.as_ref().map(OutputConfig::address).ok(),
+            "outputConfig": config.as_ref().map_or(Value::Null, OutputConfig::shown),
             "defaultForSeverity": row.items("defaultForSeverity"),
             "alertTypes": row.items("alertTypes"),
             "createdBy": row.text("createdBy"),
             "creationTime": row.text("creationTime"),
             "lastModifiedBy": row.text("lastModifiedBy"),
             "lastModifiedTime": row.text("lastModifiedTime"),
-        }))
+        })
     }
 }

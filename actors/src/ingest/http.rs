@@ -4,20 +4,20 @@
 //! An object joins bodies of different senders, so each body keeps its border in it and is read by itself: one sender's header,
 //! unclosed array, compression or fault says nothing about another sender's body.
 //!
-//! A body with an idempotency key goes by itself: its object is named by the key and its notification is a request that
-//! is remembered, so that posting it again is not a second one.
+//! A body with an idempotency key goes by itself. A row says which object the key has made and of which content, for as long as that object
+//! is kept: the same body under the same key has no second effect, and another body under it is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use panther_cluster::door::change;
+use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
 use panther_cluster::storage::room::Room;
 use panther_logs::{InputForm, PartsWriter};
-use panther_proto::v1::{Send, Transact};
+use panther_proto::v1::{Key, RowChange, Send, Transact};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, oneshot};
@@ -29,6 +29,8 @@ use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
 use crate::sealing::{hex, token_hash};
 use crate::system::{IngestError, Ingested};
 
+/// The table of idempotency keys: a row for each source and key.
+pub const KEYS: &str = "panther-ingest-keys";
 /// Bytes that may wait to be gathered, of all sources.
 const WAITING_BYTES: usize = 256 << 20;
 /// When somebody who was turned away may try again.
@@ -62,6 +64,18 @@ type Answer = Result<Ingested, IngestFault>;
 /// A fault that all of a batch are told of.
 #[derive(Debug, Clone)]
 struct IngestFault(String);
+
+impl From<ObjectsError> for IngestFault {
+    fn from(error: ObjectsError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<DoorError> for IngestFault {
+    fn from(error: DoorError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 #[derive(Default)]
 struct Gathering {
@@ -155,24 +169,18 @@ impl HttpIngest {
                     "an idempotency key has 1 to 255 bytes".to_owned(),
                 ));
             }
-            let name = format!(
-                "raw/{}/key-{}",
-                source.id,
-                hex(&Sha256::digest(key.as_bytes())[..16])
-            );
-            return self
-                .inner
-                .store(&source.id, name, body, Some(key))
-                .await
-                .map(|object| Ingested { object, bytes })
-                .map_err(|fault| busy(&fault.0));
+            return match self.inner.store_once(&source.id, key, body).await {
+                Ok(Some(object)) => Ok(Ingested { object, bytes }),
+                Ok(None) => Err(IngestError::Conflict),
+                Err(fault) => Err(busy(&fault.0)),
+            };
         }
         // A compressed body has many lines already, so its sender does not wait for others; and a large one fills an object.
         if InputForm::of(&body) == InputForm::Packed || body.len() >= self.inner.batch_bytes {
             let name = self.inner.fresh_name(&source.id);
             return self
                 .inner
-                .store(&source.id, name, body, None)
+                .store(&source.id, name, body)
                 .await
                 .map(|object| Ingested { object, bytes })
                 .map_err(|fault| busy(&fault.0));
@@ -261,7 +269,7 @@ impl Inner {
             )
         };
         let name = PartsWriter::name(&self.fresh_name(source));
-        let stored = self.store(source, name, bytes, None).await;
+        let stored = self.store(source, name, bytes).await;
         for (bytes, answer) in waiting {
             let _ = answer.send(stored.clone().map(|object| Ingested { object, bytes })); // who posted may have hung up
         }
@@ -276,29 +284,72 @@ impl Inner {
         source: &str,
         name: String,
         content: Bytes,
-        key: Option<&str>,
     ) -> Result<String, IngestFault> {
-        let written = Written::of(name, &content);
-        let fault = |error: &dyn std::fmt::Display| IngestFault(error.to_string());
-        self.objects
-            .put(&written.name, content)
-            .await
-            .map_err(|error: ObjectsError| fault(&error))?;
-        let now = self.door.now_ms();
-        let notify = Transact {
-            changes: vec![written.row(now)],
-            sends: vec![notification(source, &written, "")],
-            request_id: key
-                .map(|key| format!("ingest/{source}/{key}"))
-                .unwrap_or_default(),
-            request_time_ms: now,
-            ..Transact::default()
-        };
-        self.door
-            .transact(notify)
-            .await
-            .map_err(|error: DoorError| fault(&error))?;
+        let written = self.put(name, content).await?;
+        self.tell(source, &written, None).await?;
         Ok(written.name)
+    }
+
+    /// Stores a body once for its key: the object that the key has made, now or before. `None`: it was another body.
+    async fn store_once(
+        &self,
+        source: &str,
+        key: &str,
+        content: Bytes,
+    ) -> Result<Option<String>, IngestFault> {
+        let row = change::key_range(source, hex(&Sha256::digest(key.as_bytes())[..16]));
+        let hash = Written::of(String::new(), &content).hash;
+        if let Some(made) = self.made(&row, &hash).await? {
+            return Ok(made);
+        }
+        let name = format!("raw/{source}/key-{}-{}", row.range, &hash[..16]);
+        let written = self.put(name, content).await?;
+        let remember = Change::put(KEYS, row.clone())
+            .if_row_absent()
+            .set("object", &written.name)
+            .set("hash", &hash)
+            .done();
+        match self.tell(source, &written, Some(remember)).await {
+            Ok(()) => Ok(Some(written.name)),
+            // The same key came at the same time, or this is a retry of what was done.
+            Err(fault) => match self.made(&row, &hash).await? {
+                Some(made) => Ok(made),
+                None => Err(fault),
+            },
+        }
+    }
+
+    /// The object that a key has made; `Some(None)` if it was made of another body.
+    async fn made(&self, row: &Key, hash: &str) -> Result<Option<Option<String>>, IngestFault> {
+        let row = self.door.get(KEYS, row).await?;
+        Ok(row.map(|row| {
+            let object = row.text("object").unwrap_or_default().to_owned();
+            (row.text("hash") == Some(hash)).then_some(object)
+        }))
+    }
+
+    async fn put(&self, name: String, content: Bytes) -> Result<Written, IngestFault> {
+        let written = Written::of(name, &content);
+        self.objects.put(&written.name, content).await?;
+        Ok(written)
+    }
+
+    /// Names an object and tells the log processor of it, in one command.
+    async fn tell(
+        &self,
+        source: &str,
+        written: &Written,
+        further: Option<RowChange>,
+    ) -> Result<(), IngestFault> {
+        let changes = std::iter::once(written.row(self.door.now_ms())).chain(further);
+        self.door
+            .transact(Transact {
+                changes: changes.collect(),
+                sends: vec![notification(source, written, "")],
+                ..Transact::default()
+            })
+            .await?;
+        Ok(())
     }
 }
 

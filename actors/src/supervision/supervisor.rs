@@ -170,6 +170,22 @@ impl Supervisor {
         })?
     }
 
+    /// Returns once the thread of the actors has answered; an error if it has ended. It depends on nothing but that thread.
+    ///
+    /// # Errors
+    /// The thread takes no work any more.
+    pub async fn goes_round(&self) -> Result<(), ApiError> {
+        let gone = || ApiError::Internal("the actors' thread has ended".to_owned());
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let asked = self.system.arbiter().spawn_fn(move || {
+            let _ = answer.send(()); // it may have been given up
+        });
+        if !asked {
+            return Err(gone());
+        }
+        answered.await.map_err(|_| gone())
+    }
+
     /// What each component is doing.
     #[must_use]
     pub fn states(&self) -> BTreeMap<String, ComponentState> {

@@ -11,7 +11,7 @@ use crate::views::CHANGING;
 
 const TABLE: &str = "panther-audit";
 /// Keys of an input that name what is changed.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 17] = [
     "id",
     "name",
     "queue",
@@ -26,6 +26,9 @@ const NAMES: [&str; 14] = [
     "integrationLabel",
     "state",
     "status",
+    "kind",
+    "logType",
+    "days",
 ];
 /// Operations of API functions that change nothing.
 const READING: [&str; 4] = ["get", "list", "describe", "enumerate"];

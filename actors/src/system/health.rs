@@ -37,6 +37,9 @@ pub(super) async fn watch_component(
         if !matches!(component.kind, Kind::Queue | Kind::Dlq) {
             continue; // tables and topics have no measure of their own: their errors are their callers'
         }
+        if door.local().without_leader().is_some() {
+            continue; // that is the node's alarm, and no fault of this component
+        }
         let name = component.name.clone();
         let measured = door
             .read(move |store| Ok((read::counts(store, &name)?, read::oldest_ms(store, &name)?)))
@@ -56,7 +59,7 @@ pub(super) async fn watch_component(
                 .and_then(|queue| queue.dead_letters_of.clone())
                 .unwrap_or_default();
             let reason = format!(
-                "{letters} dead letter(s); `pantherctl queue peek {}` shows why, `pantherctl requeue {of}` puts them back",
+                "dead letters wait; `pantherctl queue peek {}` shows why, `pantherctl requeue {of}` puts them back",
                 component.name
             );
             alarms
@@ -73,7 +76,8 @@ pub(super) async fn watch_component(
         {
             let age = oldest.map_or(0, |oldest| door.now_ms().saturating_sub(oldest) / 1000);
             let reason = format!(
-                "its oldest message is {age} s old, more than {limit} s: its consumer does not keep up"
+                "its oldest message is older than {limit} s: it is not handled, or fails again and again; `pantherctl queue peek {}` shows why",
+                component.name
             );
             alarms
                 .set(
@@ -91,6 +95,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failed_before = BTreeMap::new();
+    let mut outage = Outage::default();
     let mut raised = [false; 2];
     let mut others = Others::default();
     let mut slow_for = 0_u32;
@@ -98,6 +103,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
         let alarms = &inner.alarms;
+        let of_outage = outage.look(&inner.settings.door, alarms).await;
         for (identity, state) in inner.supervisor.states() {
             let component = identity.split('/').next().unwrap_or_default();
             let reason = format!(
@@ -121,7 +127,8 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 .entry(identity.clone())
                 .or_insert((failures, None));
             if failures > entry.0 {
-                *entry = (failures, Some(tokio::time::Instant::now()));
+                let at = tokio::time::Instant::now();
+                *entry = (failures, if of_outage { entry.1 } else { Some(at) });
             }
             let recent = entry
                 .1
@@ -162,9 +169,46 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 inner.settings.door.group().status().fault.as_deref(),
             )
             .await;
+        if of_outage {
+            continue; // of the others nothing is known
+        }
         if let Err(error) = others.look(&inner).await {
             tracing::debug!(%error, "the other nodes could not be looked at");
         }
+    }
+}
+
+/// After so long without a leader it is more than an election.
+const NO_LEADER: Duration = Duration::from_secs(5);
+/// Calls that began without a leader may fail for so long after one is back.
+const LATE_FAILURES: Duration = Duration::from_secs(15);
+
+/// The time without a leader. It is one cause with one alarm: what fails meanwhile, and the calls that fail late, are not raised component by component.
+#[derive(Default)]
+struct Outage {
+    last: Option<tokio::time::Instant>,
+    term: u64,
+}
+
+impl Outage {
+    /// Raises or clears the alarm; whether what fails now is the outage's.
+    async fn look(&mut self, door: &Door, alarms: &Alarms) -> bool {
+        let without = door.local().without_leader();
+        let term = door.local().status().term;
+        // Another leader within two looks: what the one before had not answered has failed.
+        let changed = self.term != 0 && term != self.term;
+        self.term = term;
+        if without.is_some() || changed {
+            self.last = Some(tokio::time::Instant::now());
+        }
+        let reason = without.filter(|(since, _)| *since >= NO_LEADER);
+        let reason = reason.map(|(_, reason)| {
+            format!("{reason}. `pantherctl cluster status` at each node shows who is there and how far each log goes")
+        });
+        alarms
+            .set_alone("node", "no_leader", reason.as_deref())
+            .await;
+        self.last.is_some_and(|last| last.elapsed() < LATE_FAILURES)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use panther_cluster::door::Door;
+use panther_cluster::state::read;
 
 use crate::supervision::Supervisor;
 
@@ -65,7 +66,19 @@ pub(super) async fn text(door: &Door, supervisor: &Supervisor) -> String {
         "Restarts since the node started.",
         by_component(&|state| state.restarts),
     );
-    if let Ok(counts) = door.all_counts().await {
+    let without = door.local().without_leader();
+    family(
+        "panther_without_leader_seconds",
+        "gauge",
+        "How long this node has heard no leader; 0 while it hears one.",
+        vec![(
+            String::new(),
+            without.map_or(0, |(since, _)| since.as_secs().max(1)),
+        )],
+    );
+    // Without a leader the counts are this node's, which may be behind.
+    let _ = door.fresh().await;
+    if let Ok(counts) = door.local().read(|store| read::all_counts(store)).await {
         let by_queue = |value: &dyn Fn(&panther_proto::v1::QueueCounts) -> u64| {
             counts
                 .iter()

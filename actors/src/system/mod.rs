@@ -4,7 +4,6 @@ mod audit;
 mod health;
 mod metrics;
 mod parts;
-mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -28,12 +27,16 @@ use tokio::task::JoinSet;
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::catalogue::{Built, FindError, catalogue, declarations};
+use crate::components::alert_delivery::sealed;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::log_types::LogTypeRegistry;
+use crate::components::outputs_api::OutputCache;
 use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
+use crate::pause::Pause;
+use crate::sealing::Sealer;
 use crate::supervision::{Policy, Supervisor};
 use crate::views::{Identity, Views};
 
@@ -62,6 +65,8 @@ pub struct SystemSettings {
     pub batch_time: Duration,
     /// Run when an alarm changes, with the alarm as JSON on its standard input.
     pub alarm_command: Option<Vec<String>>,
+    /// The node was restored for a drill: it does nothing outside until an operator resumes.
+    pub paused: bool,
     /// What the node is to the others, and what it gives to one that joins.
     pub own: Arc<Own>,
     /// Where machines ask to be taken in; opened once the node is of its cluster.
@@ -70,6 +75,15 @@ pub struct SystemSettings {
     pub ingest_url: String,
     /// What the address of an alert's page begins with; `None`: notifications hold no link.
     pub alert_link: Option<String>,
+}
+
+impl SystemSettings {
+    /// The folders in which this node keeps what is its own.
+    pub(crate) fn own_folders(&self) -> Vec<PathBuf> {
+        std::iter::once(self.data_dir.clone())
+            .chain(self.objects.folder().map(Path::to_owned))
+            .collect()
+    }
 }
 
 /// Why logs were not taken.
@@ -83,6 +97,11 @@ pub enum IngestError {
     /// The body cannot be taken.
     #[error("{0}")]
     Invalid(String),
+    /// The idempotency key was used for another body.
+    #[error(
+        "this Idempotency-Key was used for another body; nothing was taken: give each body a key of its own, such as a hash of it"
+    )]
+    Conflict,
     /// Too large.
     #[error("{0}")]
     TooLarge(String),
@@ -118,6 +137,7 @@ struct Inner {
     members: Members,
     live: LivePack,
     ingest: HttpIngest,
+    pause: Pause,
     disk: Room,
     identity: Identity,
     followed: broadcast::Sender<String>,
@@ -149,11 +169,14 @@ impl System {
         let members = Members::start(door.clone(), settings.own.clone(), &settings.gate)
             .await
             .map_err(|error| ApiError::Unavailable(error.to_string()))?;
+        let (stop, stopped) = watch::channel(false);
+        let (pause, pausing) = Pause::read(&door, settings.paused, stopped.clone()).await?;
         let (followed, _) = broadcast::channel(256);
         let (alerts, _) = broadcast::channel(256);
         let alarms = Alarms::new(
             door.clone(),
             settings.alarm_command.clone(),
+            pause.clone(),
             followed.clone(),
         );
         let live = LivePack::new(
@@ -161,13 +184,8 @@ impl System {
             settings.objects.clone(),
             settings.engine.clone(),
         );
-        let objects_folder = settings.objects.folder().map(Path::to_owned);
-        let disk = Room::of(
-            std::iter::once(settings.data_dir.clone())
-                .chain(objects_folder)
-                .collect(),
-        );
-        let parts = parts::all(&settings, &alarms, &live, &disk)?;
+        let disk = Room::of(settings.own_folders());
+        let parts = parts::all(&settings, &alarms, &live, &disk, &pause)?;
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
                 ApiError::Internal(format!("the actors cannot be started: {error}"))
@@ -185,7 +203,6 @@ impl System {
             data_dir: settings.data_dir.clone(),
             started: Instant::now(),
         };
-        let (stop, stopped) = watch::channel(false);
         let inner = Arc::new(Inner {
             settings,
             supervisor,
@@ -193,6 +210,7 @@ impl System {
             members,
             live,
             ingest,
+            pause: pause.clone(),
             disk: disk.clone(),
             identity,
             followed,
@@ -203,7 +221,7 @@ impl System {
         let mut background = JoinSet::new();
         background.spawn(health::watch(Arc::downgrade(&inner), stopped.clone()));
         background.spawn(follow_alerts(Arc::downgrade(&inner), stopped.clone()));
-        background.spawn(sweep::run(
+        background.spawn(crate::retention::run(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
             stopped.clone(),
@@ -220,17 +238,30 @@ impl System {
             inner.alarms.clone(),
             stopped.clone(),
         ));
+        background.spawn(sealed::watch(
+            OutputCache::new(
+                inner.settings.door.clone(),
+                Sealer::new(&inner.settings.sealing_key),
+            ),
+            inner.alarms.clone(),
+            stopped.clone(),
+        ));
         let trial = inner.settings.trial.clone();
         background.spawn(trial::run(decisions, trial, stopped.clone()));
         let folders = FolderWatch::new(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
             disk,
-            &std::iter::once(inner.settings.data_dir.clone())
-                .chain(inner.settings.objects.folder().map(Path::to_owned))
-                .collect::<Vec<_>>(),
+            &inner.settings.own_folders(),
         );
-        background.spawn(async move { folders.run(stopped).await });
+        background.spawn(async move {
+            pause.ended().await;
+            folders.run(stopped).await;
+        });
+        if let Some(pausing) = pausing {
+            // It ends with the pause, or when the node stops.
+            background.spawn(async move { drop(pausing.await) });
+        }
         *inner.background.lock() = background;
         Ok(Self { inner })
     }
@@ -251,6 +282,7 @@ impl System {
                 alarms: &inner.alarms,
                 members: &inner.members,
                 live: &inner.live,
+                pause: &inner.pause,
                 identity: &inner.identity,
             };
             views.call(&call).await
@@ -344,6 +376,14 @@ impl System {
             }
         });
         Ok(receiver)
+    }
+
+    /// Returns once the actors' thread has answered.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn goes_round(&self) -> Result<(), ApiError> {
+        self.inner.supervisor.goes_round().await
     }
 
     /// Metrics in Prometheus' text form.

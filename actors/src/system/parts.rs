@@ -14,7 +14,7 @@ use super::health::watch_component;
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiError};
 use crate::catalogue::{Built, Component, Kind, catalogue};
-use crate::components::alert_delivery::{AlertDelivery, Sender};
+use crate::components::alert_delivery::{AlertDelivery, Files, Sender};
 use crate::components::alerts_api::AlertsApi;
 use crate::components::analysis_api::AnalysisApi;
 use crate::components::layer_manager::LayerManager;
@@ -25,6 +25,7 @@ use crate::components::outputs_api::{OutputCache, OutputsApi};
 use crate::components::pack::LivePack;
 use crate::components::rules_engine::{Decisions, RulesEngine};
 use crate::components::source_api::SourceApi;
+use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::supervision::{Part, RunFn};
 use crate::worker::{Handler, Worker, WorkerSettings, WorkerStatus};
@@ -35,11 +36,13 @@ pub(super) fn all(
     alarms: &Alarms,
     live: &LivePack,
     disk: &Room,
+    pause: &Pause,
 ) -> Result<Vec<Part>, ApiError> {
     let door = settings.door.clone();
     let sealer = Sealer::new(&settings.sealing_key);
     let outputs = OutputCache::new(door.clone(), sealer.clone());
-    let sender = Sender::new(settings.alert_link.clone()).map_err(|error| {
+    let files = Files::outside(&settings.own_folders());
+    let sender = Sender::new(settings.alert_link.clone(), files).map_err(|error| {
         ApiError::Internal(format!("the way to destinations cannot be set up: {error}"))
     })?;
     let log_types = LogTypeRegistry::new(door.clone());
@@ -79,6 +82,7 @@ pub(super) fn all(
                 work(16).worker(AlertDelivery {
                     outputs: outputs.clone(),
                     sender: sender.clone(),
+                    pause: pause.clone(),
                     retry,
                 })
             }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use panther_cluster::membership::{MembersError, Seen};
+use panther_cluster::door::Local;
+use panther_cluster::membership::{Look, MembersError, Seen};
 use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use crate::api::{ApiCall, ApiError};
 
 /// How long an invitation is good, unless it is said.
 const VALID_SECONDS: u64 = 3_600;
+/// Without a leader the nodes are asked every second: one that answered within this time is there.
+const ANSWERS: Duration = Duration::from_secs(4);
 /// The longest that one may be good.
 const LONGEST_SECONDS: u64 = 7 * 24 * 3_600;
 
@@ -74,27 +77,39 @@ fn shown(seen: &Seen, me: u64) -> Value {
         () if seen.votes => "voter",
         () => "follower",
     };
+    // The leader's word first; without one what this node last heard.
+    let last = seen.last.as_ref().filter(|_| heard.is_none());
+    let heard_ms = |ago: Duration| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    let applied = heard
+        .map(|heard| (heard.applied, heard.hash))
+        .or(last.map(|last| (last.applied, last.hash)))
+        .filter(|(applied, _)| *applied > 0);
     json!({
         "node": member.node, "name": member.name, "address": member.address, "version": member.version, "format": member.format, "standing": member.standing.word(), "role": role, "this": member.node == me,
         "replaces": member.replaces,
-        "alive": heard.map(panther_cluster::door::HeardNode::lately),
-        "silent_ms": heard.and_then(|heard| heard.silent).map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
-        "log": heard.and_then(|heard| heard.matched),
-        "applied": heard.filter(|heard| heard.applied > 0).map(|heard| heard.applied),
-        "hash": heard.filter(|heard| heard.applied > 0).map(|heard| format!("{:016x}", heard.hash)),
+        "alive": heard.map(panther_cluster::door::HeardNode::lately).or(last.map(|last| last.ago <= ANSWERS)),
+        "silent_ms": heard.and_then(|heard| heard.silent).or(last.map(|last| last.ago)).map(heard_ms),
+        "log": heard.and_then(|heard| heard.matched).or(last.and_then(|last| last.last_log)),
+        "log_term": seen.last.as_ref().and_then(|last| last.last_term),
+        "applied": applied.map(|(applied, _)| applied),
+        "hash": applied.map(|(_, hash)| format!("{hash:016x}")),
         "clock_off_ms": heard.map(|heard| heard.clock_off_ms),
     })
+}
+
+/// The nodes as one of them sees them.
+pub(super) fn of_look(look: &Look, local: &Local) -> Value {
+    let (status, me) = (local.status(), local.node());
+    let format = read::globals(local.group().store()).map_or(0, |globals| globals.format);
+    let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
+    json!({"node": me, "leader": status.live_leader(), "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes,
+        "local": look.blind.is_some(), "local_reason": look.blind, "blind": look.blind})
 }
 
 impl Views<'_> {
     /// Answers without a leader too, with what is known here.
     pub(super) async fn cluster(&self) -> Value {
-        let look = self.members.look().await;
-        let status = self.door.group().status();
-        let me = self.door.node();
-        let format = read::globals(self.door.group().store()).map_or(0, |globals| globals.format);
-        let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
-        json!({"node": me, "leader": status.leader, "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes, "blind": look.blind})
+        of_look(&self.members.look().await, self.door.local())
     }
 
     pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {

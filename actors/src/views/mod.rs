@@ -6,6 +6,7 @@
 //! * [`tables`]: rows of tables
 //! * [`members`]: the cluster's nodes
 //! * [`quarantine`]: lines that no log type took, and their replay
+//! * [`storage`]: what takes the room, how long it is kept
 //! * [`trace`]: one event's way, and the ledger
 
 mod json;
@@ -13,20 +14,52 @@ mod members;
 mod quarantine;
 mod queues;
 mod status;
+mod storage;
 mod tables;
 mod trace;
 
-use panther_cluster::door::Door;
-use panther_cluster::membership::Members;
+use panther_cluster::door::{Door, Local};
+use panther_cluster::membership::{self, Members};
 use panther_cluster::objects::Objects;
 use serde_json::Value;
 
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::components::pack::LivePack;
+use crate::pause::Pause;
 use crate::supervision::Supervisor;
 
 pub use status::Identity;
+
+/// Operations that a node answers while it waits for a leader, before anything of it is started.
+pub const WITHOUT_LEADER: &[&str] = &["status", "alarms", "cluster"];
+
+/// Answers one of [`WITHOUT_LEADER`] by what a node knows that waits for a leader; `behind` says why it waits.
+///
+/// # Errors
+/// Its state cannot be read, or it is another operation.
+pub async fn of_waiting(
+    local: &Local,
+    identity: &Identity,
+    call: &ApiCall,
+    behind: &str,
+) -> Result<Value, ApiError> {
+    match call.operation.as_str() {
+        "status" => status::waiting(local, identity, behind).await,
+        "alarms" => {
+            let raised = crate::alarms::written(local).await;
+            let raised = raised.map_err(|error| ApiError::Internal(error.to_string()))?;
+            Ok(status::listed(raised, Some(behind)))
+        }
+        "cluster" => {
+            let look = membership::look_here(local, behind.to_owned()).await;
+            Ok(members::of_look(&look, local))
+        }
+        _ => Err(ApiError::Unavailable(format!(
+            "the node is starting: {behind}"
+        ))),
+    }
+}
 
 const OPERATIONS: &[&str] = &[
     "status",
@@ -48,6 +81,11 @@ const OPERATIONS: &[&str] = &[
     "quarantine_replay",
     "ledger",
     "trace",
+    "storage",
+    "storage_retain",
+    "storage_collect",
+    "object_get",
+    "resume",
     "snapshot",
     "cluster",
     "cluster_invite",
@@ -64,6 +102,9 @@ pub const CHANGING: &[&str] = &[
     "purge",
     "requeue",
     "quarantine_replay",
+    "storage_retain",
+    "storage_collect",
+    "resume",
     "snapshot",
     "cluster_invite",
     "cluster_drain",
@@ -87,6 +128,8 @@ pub struct Views<'a> {
     pub members: &'a Members,
     /// The live pack.
     pub live: &'a LivePack,
+    /// Whether the cluster is paused.
+    pub pause: &'a Pause,
     /// The node.
     pub identity: &'a Identity,
 }
@@ -119,6 +162,14 @@ impl Views<'_> {
             "quarantine_replay" => self.quarantine_replay(call).await,
             "ledger" => self.ledger(call).await,
             "trace" => self.trace(call).await,
+            "storage" => self.storage().await,
+            "storage_retain" => self.storage_retain(call).await,
+            "storage_collect" => self.storage_collect(call).await,
+            "object_get" => self.object_get(call).await,
+            "resume" => {
+                let was_paused = crate::pause::resume(self.door).await?;
+                Ok(serde_json::json!({"was_paused": was_paused}))
+            }
             "snapshot" => {
                 self.door
                     .group()

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use panther_cluster::door::Local;
+use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Views;
+use crate::alarms::{self, Alarm};
 use crate::api::{ApiCall, ApiError};
 use crate::catalogue::{Built, Component, catalogue};
 use crate::supervision::RunState;
@@ -35,14 +38,24 @@ struct AlarmList {
     all: bool,
 }
 
-impl Views<'_> {
-    pub(super) async fn status(&self) -> Result<Value, ApiError> {
-        let group = self.door.group().status();
-        let globals = self
-            .door
-            .read(|store| panther_cluster::state::read::globals(store))
-            .await?;
-        let counts = self.door.all_counts().await?;
+/// What a node is and knows, apart from its components.
+struct Known {
+    shown: Value,
+    problems: Vec<String>,
+    failing: bool,
+}
+
+impl Known {
+    /// Of this node's own state. `behind` says why that may be behind what the cluster knows, if it may.
+    async fn of(
+        local: &Local,
+        identity: &Identity,
+        alarms: &[Alarm],
+        behind: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let group = local.status();
+        let read = local.read(|store| Ok((read::globals(store)?, read::all_counts(store)?)));
+        let (globals, counts) = read.await.map_err(unreadable)?;
         let is_dlq = |name: &str| {
             catalogue().all().any(|component| {
                 component.name == name && component.kind == crate::catalogue::Kind::Dlq
@@ -57,15 +70,7 @@ impl Views<'_> {
                 in_flight += counts.in_flight;
             }
         }
-        let states = self.supervisor.states();
-        let of_state = |state| {
-            states
-                .values()
-                .filter(|component| component.state == state)
-                .count()
-        };
-        let raised = self.alarms.list(false).await?;
-        let mut problems: Vec<String> = raised
+        let mut problems: Vec<String> = alarms
             .iter()
             .map(|alarm| match alarm.node {
                 Some(node) if group.members.len() > 1 => {
@@ -75,35 +80,111 @@ impl Views<'_> {
             })
             .collect();
         problems.extend(group.fault.clone());
-        problems.extend(self.door.clock_fault());
-        problems.extend(self.door.group().store().fault());
-        let running = self.live.running();
+        problems.extend(local.group().store().fault());
+        let alarmed = alarms.iter().any(|alarm| alarm.metric() == "no_leader");
+        problems.extend(behind.filter(|_| !alarmed).map(str::to_owned));
+        let leader = group.live_leader();
+        let disk = local.group().store().disk_bytes().unwrap_or(0);
+        let shown = json!({
+            "version": identity.version,
+            "local": behind.is_some(),
+            "local_reason": behind,
+            "node": {"id": local.node(), "name": identity.name,
+                "uptime_ms": u64::try_from(identity.started.elapsed().as_millis()).unwrap_or(u64::MAX), "data_dir": identity.data_dir},
+            "cluster": {"leader": leader, "term": group.term, "voters": group.voters, "applied": group.applied, "last_log": group.last_log, "last_term": group.last_term,
+                "snapshot": group.snapshot, "hash": format!("{:016x}", globals.hash), "time_ms": globals.clock_ms, "format": globals.format,
+                "log_bytes": local.group().log_bytes(), "state_bytes": disk, "fault": group.fault},
+            "queues": {"waiting": waiting, "in_flight": in_flight, "dead_letters": dead},
+            "alarms_raised": alarms.len(),
+        });
+        Ok(Self {
+            shown,
+            problems,
+            failing: group.fault.is_some() || leader.is_none(),
+        })
+    }
+
+    fn shown(self, degraded: bool) -> Value {
         let health = match () {
-            () if group.fault.is_some() || group.leader.is_none() => "failing",
-            () if !problems.is_empty() || of_state(RunState::Open) > 0 => "degraded",
+            () if self.failing => "failing",
+            () if degraded || !self.problems.is_empty() => "degraded",
             () => "ok",
         };
-        let disk = self.door.group().store().disk_bytes().unwrap_or(0);
-        Ok(json!({
-            "version": self.identity.version,
-            "node": {"id": self.door.node(), "name": self.identity.name, "session": format!("{:016x}", self.door.session()),
-                "uptime_ms": u64::try_from(self.identity.started.elapsed().as_millis()).unwrap_or(u64::MAX), "data_dir": self.identity.data_dir},
-            "cluster": {"leader": group.leader, "term": group.term, "voters": group.voters, "applied": group.applied, "last_log": group.last_log,
-                "snapshot": group.snapshot, "hash": format!("{:016x}", globals.hash), "time_ms": globals.clock_ms, "format": globals.format,
-                "log_bytes": self.door.group().log_bytes(), "state_bytes": disk, "fault": group.fault},
-            "health": health,
-            "problems": problems,
-            "components": {"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),
-                "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()},
-            "queues": {"waiting": waiting, "in_flight": in_flight, "dead_letters": dead},
-            "alarms_raised": raised.len(),
-            "pack": running.as_ref().map(|running| json!({"version": running.pack.version,
-                "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
-                "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()})),
-            "detections": self.live.counted(),
-            "unenforced": self.live.unenforced(),
-            "python": running.as_ref().map(|running| running.engine.load_report().python.clone()),
-        }))
+        let mut shown = self.shown;
+        shown["health"] = health.into();
+        shown["problems"] = json!(self.problems);
+        shown
+    }
+}
+
+fn unreadable(error: std::io::Error) -> ApiError {
+    ApiError::Internal(format!("the state cannot be read: {error}"))
+}
+
+/// A node that waits for a leader before it can start anything: what it is and knows.
+///
+/// # Errors
+/// Its state cannot be read.
+pub(super) async fn waiting(
+    local: &Local,
+    identity: &Identity,
+    behind: &str,
+) -> Result<Value, ApiError> {
+    let mut raised = alarms::written(local).await.map_err(unreadable)?;
+    raised.retain(|alarm| alarm.state == "raised");
+    let known = Known::of(local, identity, &raised, Some(behind)).await?;
+    Ok(known.shown(true))
+}
+
+/// Alarms as a node lists them. `behind` says why they may be behind.
+pub(super) fn listed(alarms: Vec<Alarm>, behind: Option<&str>) -> Value {
+    let alarms: Vec<Value> = alarms
+        .into_iter()
+        .map(|alarm| json!({"name": alarm.name, "component": alarm.component, "node": alarm.node, "state": alarm.state, "reason": alarm.reason, "since_ms": alarm.since_ms, "changed_ms": alarm.since_ms, "times_raised": alarm.times_raised}))
+        .collect();
+    json!({"alarms": alarms, "local": behind.is_some(), "local_reason": behind})
+}
+
+impl Views<'_> {
+    pub(super) async fn status(&self) -> Result<Value, ApiError> {
+        let behind = self.door.fresh().await.err();
+        let states = self.supervisor.states();
+        let of_state = |state| {
+            states
+                .values()
+                .filter(|component| component.state == state)
+                .count()
+        };
+        let raised = self.alarms.list_here(false).await.map_err(unreadable)?;
+        let local = self.door.local();
+        let mut known = Known::of(local, self.identity, &raised, behind.as_deref()).await?;
+        known.problems.extend(self.door.clock_fault());
+        let running = self.live.running();
+        // A pack that is not loaded is not the same as no pack; without a leader this is not known.
+        let unloaded = match &behind {
+            Some(_) => None,
+            None => self.live.pointer().await.ok().flatten(),
+        };
+        let unloaded = unloaded.map_or(
+            Value::Null,
+            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
+        );
+        let mut shown = known.shown(of_state(RunState::Open) > 0);
+        shown["node"]["session"] = format!("{:016x}", self.door.session()).into();
+        shown["components"] = json!({"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),
+            "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()});
+        shown["paused_since_ms"] = json!(self.pause.since());
+        shown["pack"] = running.as_ref().map_or(unloaded, |running| json!({"version": running.pack.version,
+            "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
+            "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()}));
+        shown["detections"] = json!(self.live.counted());
+        shown["unenforced"] = json!(self.live.unenforced());
+        shown["python"] = json!(
+            running
+                .as_ref()
+                .map(|running| running.engine.load_report().python.clone())
+        );
+        Ok(shown)
     }
 
     pub(super) fn components(&self) -> Value {
@@ -143,13 +224,8 @@ impl Views<'_> {
 
     pub(super) async fn alarm_list(&self, call: &ApiCall) -> Result<Value, ApiError> {
         let AlarmList { all } = call.input()?;
-        let alarms: Vec<Value> = self
-            .alarms
-            .list(all)
-            .await?
-            .into_iter()
-            .map(|alarm| json!({"name": alarm.name, "component": alarm.component, "node": alarm.node, "state": alarm.state, "reason": alarm.reason, "since_ms": alarm.since_ms, "changed_ms": alarm.since_ms, "times_raised": alarm.times_raised}))
-            .collect();
-        Ok(json!({"alarms": alarms}))
+        let behind = self.door.fresh().await.err();
+        let alarms = self.alarms.list_here(all).await.map_err(unreadable)?;
+        Ok(listed(alarms, behind.as_deref()))
     }
 }

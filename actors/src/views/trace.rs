@@ -89,7 +89,9 @@ impl Views<'_> {
         rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.int("namedAt")));
         let (mut event, mut processed, mut found_matches) = (Value::Null, Value::Null, Vec::new());
         let mut looked_at = 0;
-        for (key, _) in rows
+        let mut missing = Vec::new();
+        let mut from = None;
+        for (key, row) in rows
             .iter()
             .filter(|(key, _)| {
                 ["logs/", "rules/", "rule_errors/"]
@@ -99,7 +101,10 @@ impl Views<'_> {
             .take(LOOKED_AT)
         {
             looked_at += 1;
-            let content = self.objects.get(&key.hash).await?;
+            let Ok(content) = self.objects.get(&key.hash).await else {
+                missing.push(key.hash.clone());
+                continue;
+            };
             let wanted = id.clone();
             let lines = tokio::task::spawn_blocking(move || lines_of(&content, &wanted))
                 .await
@@ -107,6 +112,7 @@ impl Views<'_> {
             for line in lines {
                 if key.hash.starts_with("logs/") {
                     processed = json!(key.hash);
+                    from = row.text("from").map(ToOwned::to_owned);
                     event = line;
                 } else {
                     found_matches.push(json!({"rule": line["p_rule_id"], "alert_id": line["p_alert_id"], "error": line["p_rule_error"]["message"], "object": key.hash}));
@@ -115,27 +121,40 @@ impl Views<'_> {
         }
         if event.is_null() {
             return Err(ApiError::NotFound(format!(
-                "no stored event has the id {id}: looked through {looked_at} objects, newest first"
+                "no stored event has the id {id}: looked through {looked_at} objects, newest first; {} of them cannot be read",
+                missing.len()
             )));
         }
         // A row id says which record of its raw object it was; the object itself is named by a hash of its name.
         let record = id
             .get(24..36)
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        let raw = rows.iter().map(|(key, _)| &key.hash).find(|name| {
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .unwrap_or(0);
+        let own = rows.iter().map(|(key, _)| &key.hash).find(|name| {
             name.starts_with("raw/") && id.starts_with(&crate::sealing::token_hash(name)[..24])
         });
+        let raw = own.cloned().or(from);
+        let place = raw
+            .as_deref()
+            .unwrap_or("an object that has no row any more");
+        let found = match own {
+            Some(object) => self.raw_record(object, record).await,
+            None => None,
+        };
+        let (origin, text) = found.map_or((None, None), |(origin, text)| {
+            (Some(origin).filter(|origin| !origin.is_empty()), Some(text))
+        });
+        let came = match &origin {
+            Some(origin) => format!("record {record} of {place}, which came from {origin}"),
+            None => format!("record {record} of {place}"),
+        };
         let steps = vec![
             format!(
                 "source {} ({})",
                 event["p_source_label"].as_str().unwrap_or_default(),
                 event["p_source_id"].as_str().unwrap_or_default()
             ),
-            format!(
-                "record {} of {}",
-                record.unwrap_or(0),
-                raw.map_or("an object outside the store's own", String::as_str)
-            ),
+            came,
             format!(
                 "classified as {} at {}",
                 event["p_log_type"].as_str().unwrap_or_default(),
@@ -145,7 +164,7 @@ impl Views<'_> {
             format!("{} match(es) or rule error(s)", found_matches.len()),
         ];
         Ok(
-            json!({"event": event, "raw": {"object": raw, "record": record}, "processed_object": processed, "source": event["p_source_id"], "matches": found_matches, "steps": steps}),
+            json!({"event": event, "raw": {"object": raw, "record": record, "origin": origin, "text": text}, "unreadable": missing, "processed_object": processed, "source": event["p_source_id"], "matches": found_matches, "steps": steps}),
         )
     }
 }

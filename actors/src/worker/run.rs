@@ -24,6 +24,8 @@ const RETRY: [Duration; 4] = [
     Duration::from_secs(20),
     Duration::from_secs(60),
 ];
+/// How often a worker that cannot receive looks whether a leader is back.
+const LEADERLESS: Duration = Duration::from_millis(250);
 /// Longest pause after faults of the node.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -96,6 +98,9 @@ impl<H: Handler> Worker<H> {
             let Ok(place) = place else { break };
             let ready = tokio::select! { ready = self.handler.ready() => ready, _ = stop.changed() => break };
             if let Err(failure) = ready {
+                if self.leader_is_back(&mut stop).await {
+                    continue;
+                }
                 tracing::warn!(component = self.settings.component, %failure, "not ready to receive; trying again");
                 self.status.node_fault(&failure.to_string());
                 pause = next_pause(pause, true);
@@ -142,6 +147,9 @@ impl<H: Handler> Worker<H> {
                     }
                 }
                 Ok(Err(error)) => {
+                    if self.leader_is_back(&mut stop).await {
+                        continue;
+                    }
                     tracing::warn!(component = self.settings.component, %error, "cannot receive; trying again");
                     self.status.node_fault(&error.to_string());
                     pause = next_pause(pause, true);
@@ -152,6 +160,19 @@ impl<H: Handler> Worker<H> {
             }
         }
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// If there is no leader, waits until there is one or the node stops, and says true: nothing can be received meanwhile, which is the node's
+    /// alarm and no failure of this component.
+    async fn leader_is_back(&self, stop: &mut watch::Receiver<bool>) -> bool {
+        let local = self.door.local();
+        if local.without_leader().is_none() {
+            return false;
+        }
+        while local.without_leader().is_some() && !*stop.borrow() {
+            tokio::select! { () = tokio::time::sleep(LEADERLESS) => {}, _ = stop.changed() => {} }
+        }
+        true
     }
 
     fn start(

@@ -186,3 +186,44 @@ async fn a_line_that_no_type_takes_is_kept_with_its_reasons_and_comes_through_af
     );
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_and_the_pack_are_shown_where_their_objects_are_gone() {
+    let world = World::start().await;
+    world.upload(&samples().join("pack")).await.unwrap();
+    let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
+    for (source, content) in files() {
+        if source == "nginx" {
+            world.ingest(&id, &token, content).await;
+        }
+    }
+    world.settle().await;
+    let listed = world
+        .invoke("panther-alerts-api", "listAlerts", json!({}))
+        .await
+        .unwrap();
+    let alert = &listed["alertSummaries"][0];
+    let objects = world.folder.path().join("objects");
+    for folder in ["rules", "packs"] {
+        std::fs::remove_dir_all(objects.join(folder)).unwrap();
+    }
+    let world = world.restart(2).await;
+    let get = json!({"alertId": alert["alertId"]});
+    let shown = world
+        .invoke("panther-alerts-api", "getAlert", get)
+        .await
+        .unwrap();
+    assert_eq!(shown["title"], alert["title"], "{shown}");
+    assert_eq!(shown["events"], json!([]), "{shown}");
+    let reason = &shown["eventsUnreadable"][0]["reason"];
+    assert_eq!(reason, "the object does not exist", "{shown}");
+    let status = world.invoke("node", "status", json!({})).await.unwrap();
+    assert_eq!(status["pack"]["loaded"], false, "{status}");
+    world
+        .until("an alarm names the pack that is gone", async || {
+            let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
+            alarms.to_string().contains("pack not loaded")
+        })
+        .await;
+    world.stop().await;
+}

@@ -4,6 +4,10 @@
 
 mod bad_input;
 mod flow;
+mod keys;
+mod outputs;
+mod pause;
+mod retention;
 mod states;
 mod support;
 mod swap;

@@ -34,6 +34,21 @@ impl World {
         }
     }
 
+    /// As after a restore for a drill.
+    pub(crate) async fn start_paused() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let word = folder.path().join("paused");
+        std::fs::write(&word, "").unwrap();
+        let (door, system, objects) = Self::open(folder.path(), 1).await;
+        std::fs::remove_file(word).unwrap();
+        Self {
+            folder,
+            door,
+            system,
+            objects,
+        }
+    }
+
     pub(crate) async fn open(folder: &Path, session: u64) -> (Door, System, Objects) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let door = Door::open(&folder.join("group"), 1, session, DoorSettings::default())
@@ -62,6 +77,7 @@ impl World {
             alarm_command: None,
             ingest_url: "http://127.0.0.1:8686".into(),
             alert_link: None,
+            paused: folder.join("paused").exists(),
             own: std::sync::Arc::new(Own {
                 name: "test".into(),
                 address: String::new(),

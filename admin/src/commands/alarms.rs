@@ -39,9 +39,11 @@ impl Alarms {
             });
             return Ok(Exit::Fine);
         }
-        context
-            .screen
-            .show(&answer, |look| render(answer.items("alarms"), look))?;
+        context.screen.show(&answer, |look| {
+            let mut text = super::status::by_itself(&answer, look);
+            text.push_str(&render(answer.items("alarms"), look));
+            text
+        })?;
         Ok(Exit::Fine)
     }
 }

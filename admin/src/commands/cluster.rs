@@ -185,8 +185,8 @@ fn plan(cluster: &Value, node: u64) -> String {
 }
 
 fn render(cluster: &Answer, look: &Look) -> String {
-    let mut text = String::new();
-    let blind = cluster.text("blind");
+    let mut text = super::status::by_itself(cluster, look);
+    let local = !text.is_empty();
     let leader = cluster.text("leader");
     let mut details = Details::default();
     match leader.as_str() {
@@ -213,34 +213,32 @@ fn render(cluster: &Answer, look: &Look) -> String {
     }
     text.push_str(&details.render(look));
     text.push('\n');
-    let mut grid = Grid::new(&[
-        "#NODE", "NAME", "ADDRESS", "ROLE", "STANDING", "ALIVE", "#LOG", "#APPLIED", "HASH",
-        "#CLOCK", "VERSION",
-    ]);
+    // A log with a higher term goes further than any with a lower one; the terms matter only where one has to be chosen.
+    let mut heads = vec!["#NODE", "NAME", "ADDRESS", "ROLE", "STANDING", "ALIVE"];
+    heads.extend(local.then_some("#TERM"));
+    heads.extend(["#LOG", "#APPLIED", "HASH", "#CLOCK", "VERSION"]);
+    let mut grid = Grid::new(&heads);
     for node in cluster.items("nodes") {
         let mark = if node["this"] == true { " (this)" } else { "" };
-        grid.row([
+        let mut row: Vec<Cell> = vec![
             node.number("node").into(),
             format!("{}{mark}", node.text("name")).into(),
             node.text("address").into(),
             role(node),
             standing(node),
             alive(node),
+        ];
+        row.extend(local.then(|| node.text("log_term").into()));
+        row.extend([
             node.text("log").into(),
             node.text("applied").into(),
             node.text("hash").into(),
             clock(node),
             node.text("version").into(),
         ]);
+        grid.row(row);
     }
     text.push_str(&grid.render(look));
-    if !blind.is_empty() {
-        text.push_str(&look.toned(
-            Tone::Bad,
-            &format!("only what this node knows by itself: {blind}"),
-        ));
-        text.push('\n');
-    }
     text
 }
 

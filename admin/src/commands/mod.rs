@@ -7,6 +7,7 @@ mod cluster;
 mod components;
 mod detections;
 mod ledger;
+mod objects;
 mod outputs;
 mod quarantine;
 mod queue;
@@ -14,6 +15,7 @@ mod requeue;
 mod schemas;
 mod sources;
 mod status;
+mod storage;
 mod table;
 mod tail;
 mod trace;
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Version,
     /// Take a snapshot of the state now, so that the log can be cut
     Snapshot,
+    /// End the pause of a cluster that was restored with --paused
+    Resume,
     /// The nodes of the cluster: look at them, invite, drain, replace and remove them
     #[command(subcommand)]
     Cluster(cluster::Cluster),
@@ -125,6 +129,12 @@ pub(crate) enum Command {
     Outputs(outputs::Outputs),
     /// What became of everything received: stored + quarantined + filtered, per source and hour
     Ledger(ledger::Ledger),
+    /// What takes the room, and how long it is kept
+    #[command(subcommand)]
+    Storage(storage::Storage),
+    /// Stored objects, one at a time
+    #[command(subcommand)]
+    Objects(objects::Objects),
     /// What one event passed through
     Trace(trace::Trace),
     /// Follow alerts or alarms as they come
@@ -138,6 +148,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Health => status::health(context).await,
         Command::Version => status::version(context).await,
         Command::Snapshot => status::snapshot(context).await,
+        Command::Resume => status::resume(context).await,
         Command::Cluster(verb) => verb.run(context).await,
         Command::Backup(verb) => verb.run(context).await,
         Command::Components(verb) => verb.run(context).await,
@@ -154,6 +165,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Schemas(verb) => verb.run(context).await,
         Command::Outputs(verb) => verb.run(context).await,
         Command::Ledger(verb) => verb.run(context).await,
+        Command::Storage(verb) => verb.run(context).await,
+        Command::Objects(verb) => verb.run(context).await,
         Command::Trace(verb) => verb.run(context).await,
         Command::Tail(verb) => verb.run(context).await,
     }
@@ -203,9 +216,23 @@ fn filters_in_words(input: &Value, ignored: &[&str]) -> String {
     fields
         .iter()
         .filter(|(key, _)| !ignored.contains(&key.as_str()))
-        .map(|(key, value)| format!("{key} {}", crate::answer::plain(value)))
+        .map(|(key, value)| format!("{} {}", in_words(key), crate::answer::plain(value)))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A filter as a person says it; operations have names of their own.
+fn in_words(key: &str) -> &str {
+    match key {
+        "createdAtAfter" => "created after",
+        "createdAtBefore" => "created before",
+        "ruleId" => "rule",
+        "types" => "type",
+        "logTypes" => "log type",
+        "nameContains" => "name",
+        "analysisTypes" => "type",
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! outputs: where alerts are delivered.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     confirm::Consent,
     failure::{Exit, Failure},
     input,
-    output::{Cell, Details, Grid, Look, Tone, ago, clean, moment, pretty, short},
+    output::{Cell, Details, Grid, Look, Tone, ago, clean, moment, short},
 };
 
 /// The component that answers here.
@@ -28,6 +28,8 @@ pub(crate) enum Outputs {
     List,
     /// One output; its secrets are never shown
     Show(Name),
+    /// Give an output another address or other alerts; what is not given stays as it is
+    Update(Update),
     /// Deliver no more alerts there
     Remove(Remove),
     /// Send a test alert
@@ -88,6 +90,24 @@ pub(crate) struct Name {
     output: String,
 }
 
+/// `outputs update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// Its name or id
+    output: String,
+    /// Its new URL, or the file's new path; - reads it from standard input, @FILE from a file
+    #[arg(long)]
+    address: Option<String>,
+    /// Certificates in a PEM file; only together with --address
+    #[arg(long, value_name = "FILE", requires = "address")]
+    ca_file: Option<PathBuf>,
+    /// Its new name
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    routing: Routing,
+}
+
 /// `outputs remove`.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
@@ -120,6 +140,7 @@ impl Outputs {
                     .show(&answer, |look| details(&answer, look))?;
                 Ok(Exit::Fine)
             }
+            Self::Update(update) => update.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
             Self::Test(test) => test.run(context).await,
         }
@@ -128,13 +149,54 @@ impl Outputs {
 
 impl Url {
     fn config(self, kind: &str) -> Result<(String, Value, Routing), Failure> {
-        let url = input::text("the URL", &self.url)?;
-        let mut config = json!({"webhookURL": url.trim()});
-        if let Some(path) = &self.ca_file {
-            let text = input::text("the certificates", &format!("@{}", path.display()))?;
-            config["caCertificate"] = text.into();
+        let config = webhook(kind, &self.url, self.ca_file.as_deref())?;
+        Ok((self.name, config, self.routing))
+    }
+}
+
+/// The configuration of a destination with a URL.
+fn webhook(kind: &str, url: &str, ca_file: Option<&Path>) -> Result<Value, Failure> {
+    let url = input::text("the URL", url)?;
+    let mut config = json!({"webhookURL": url.trim()});
+    if let Some(path) = ca_file {
+        let text = input::text("the certificates", &format!("@{}", path.display()))?;
+        config["caCertificate"] = text.into();
+    }
+    Ok(json!({ kind: config }))
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let output = one(context, &self.output).await?;
+        let mut input = json!({
+            "userId": context.user,
+            "outputId": output.text("outputId"),
+            "displayName": self.name.unwrap_or_else(|| output.text("displayName")),
+            "defaultForSeverity": output["defaultForSeverity"],
+            "alertTypes": output["alertTypes"],
+        });
+        if !self.routing.severity.is_empty() {
+            input["defaultForSeverity"] = json!(names(&self.routing.severity));
         }
-        Ok((self.name, json!({ kind: config }), self.routing))
+        if !self.routing.alert_types.is_empty() {
+            input["alertTypes"] = json!(self.routing.alert_types);
+        }
+        if let Some(address) = &self.address {
+            let ca_file = self.ca_file.as_deref();
+            input["outputConfig"] = match output.text("outputType").as_str() {
+                "slack" => webhook("slack", address, ca_file)?,
+                "file" => {
+                    let path = input::text("the path", address)?;
+                    json!({"file": {"path": input::absolute(Path::new(path.trim()))?}})
+                }
+                _ => webhook("customWebhook", address, ca_file)?,
+            };
+        }
+        let answer = context.change(API, "updateOutput", input).await?;
+        context
+            .screen
+            .show(&answer, |look| details(&answer, look))?;
+        Ok(Exit::Fine)
     }
 }
 
@@ -190,6 +252,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         let mut grid = Grid::new(&[
             "NAME",
             "TYPE",
+            "ADDRESS",
             "SEVERITIES",
             "ALERT TYPES",
             "ID",
@@ -200,6 +263,11 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             grid.row([
                 output.text("displayName").into(),
                 output.text("outputType").into(),
+                if output["needsSecret"] == true {
+                    Cell::toned(Tone::Bad, "its secret does not open")
+                } else {
+                    output.text("address").into()
+                },
                 output.text("defaultForSeverity").into(),
                 output.text("alertTypes").into(),
                 output.text("outputId").into(),
@@ -218,8 +286,14 @@ fn details(output: &Value, look: &Look) -> String {
         .add("name", output.text("displayName"))
         .add("id", output.text("outputId"))
         .add("type", output.text("outputType"));
-    if output["outputConfig"].is_object() {
-        details.add("configuration", pretty(&output["outputConfig"]));
+    if output["needsSecret"] == true {
+        details.toned(
+            "address",
+            Tone::Bad,
+            "its secret does not open; `pantherctl outputs update NAME --address URL` gives it again",
+        );
+    } else {
+        details.add("address", output.text("address"));
     }
     details
         .add("severities", output.text("defaultForSeverity"))

@@ -169,9 +169,13 @@ fn record(line: &Value, look: &Look) -> String {
         };
         details.toned(&label, Tone::Warning, item.text("reason"));
     }
+    let origin = match line.text("origin") {
+        origin if origin.is_empty() => origin,
+        origin => format!(" of {origin}"),
+    };
     format!(
         "{}{}\n{}\n",
-        look.heading(&format!("record {}", line.text("record"))),
+        look.heading(&format!("record {}{origin}", line.text("record"))),
         clean(line.text("text").trim_end()),
         details.render(look)
     )

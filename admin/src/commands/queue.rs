@@ -246,8 +246,10 @@ fn details(queue: &Value, look: &Look) -> String {
         .add("consumer", queue.text("consumer"))
         .add("visibility", seconds("visibility_ms"))
         .add("retention", seconds("retention_ms"))
-        .add("receives before dlq", queue.text("max_receive_count"))
         .add("dlq", queue.text("dlq"));
+    if queue.has("dlq") && !queue.text("dlq").is_empty() {
+        details.add("receives before dlq", queue.text("max_receive_count"));
+    }
     details.render(look)
 }
 
@@ -318,8 +320,6 @@ fn shown(message: &Value, look: &Look) -> String {
         )
         .toned("last error", Tone::Bad, message.text("last_error"))
         .add("attributes", attributes)
-        .add("turn", message.text("turn"))
-        .add("origin", message.text("origin"))
         .add("trace", message.text("trace_id"));
     let body = match &message["body"] {
         Value::String(text) => clean(text),

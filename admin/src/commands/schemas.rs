@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use panther_logs::{
-    Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Timestamp,
+    Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Rejection, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -294,6 +294,7 @@ fn read(
     let origin = EventContext::new("test", "test", &shown, now);
     let mut events: Vec<Value> = Vec::new();
     let mut unclassified: Vec<Value> = Vec::new();
+    let mut begun: Vec<Value> = Vec::new();
     let mut misfits: Vec<String> = Vec::new();
     let mut error = None;
     for record in ObjectReader::new(shown.clone(), file, Limits::default()) {
@@ -304,8 +305,14 @@ fn read(
                 break;
             }
         };
-        match classifier.classify(&record, &origin) {
-            Outcome::Events(found) => {
+        let outcome = classifier.classify(&record, &origin);
+        match &outcome {
+            Outcome::Joined(_) => begun.clear(),
+            outcome if !outcome.leaves_begun_open() => unclassified.append(&mut begun),
+            _ => {}
+        }
+        match outcome {
+            Outcome::Events(found) | Outcome::Joined(found) => {
                 for misfit in found.iter().flat_map(|event| &event.misfits) {
                     if misfits.len() < MOST_MISFITS && !misfits.contains(misfit) {
                         misfits.push(misfit.clone());
@@ -318,18 +325,17 @@ fn read(
                     })
                 }));
             }
-            Outcome::Unclassified { reasons } if unclassified.len() < most_unclassified => {
-                let reasons: Vec<Value> = reasons
-                    .iter()
-                    .map(|reason| json!({"log_type": reason.log_type.as_deref(), "reason": reason.reason}))
-                    .collect();
-                unclassified.push(
-                    json!({"record": record.number, "text": text(&record), "reasons": reasons}),
-                );
+            Outcome::Begun { reasons } => begun.push(refused(&record, &reasons)),
+            Outcome::Unclassified { reasons } => {
+                if unclassified.len() < most_unclassified {
+                    unclassified.push(refused(&record, &reasons));
+                }
             }
-            Outcome::Unclassified { .. } | Outcome::Skipped(_) => {}
+            Outcome::Skipped(_) => {}
         }
     }
+    unclassified.append(&mut begun);
+    unclassified.truncate(most_unclassified);
     let tally = classifier.tally();
     Ok(json!({
         "file": shown,
@@ -345,8 +351,17 @@ fn read(
     }))
 }
 
-fn text(record: &Record) -> String {
-    String::from_utf8_lossy(&record.raw).into_owned()
+/// A record that makes no event, with each log type's reason.
+fn refused(record: &Record, reasons: &[Rejection]) -> Value {
+    let reasons: Vec<Value> = reasons
+        .iter()
+        .map(|reason| json!({"log_type": reason.log_type.as_deref(), "reason": reason.reason}))
+        .collect();
+    json!({
+        "record": record.number,
+        "text": String::from_utf8_lossy(&record.raw),
+        "reasons": reasons,
+    })
 }
 
 /// A file's events, one a line, then what is no event and why, then the counts.

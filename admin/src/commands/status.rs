@@ -7,7 +7,7 @@ use crate::{
     answer::{Answer, Fields},
     client::Call,
     failure::{Exit, Failure},
-    output::{Details, Look, Tone, bytes, counted, one_line, span},
+    output::{Details, Look, Tone, ago, bytes, counted, one_line, span},
 };
 
 /// `status`.
@@ -23,6 +23,7 @@ pub(super) async fn health(context: &Context) -> Result<Exit, Failure> {
     context.screen.show(&answer, |look| {
         let health = answer.text("health");
         let mut text = format!("{}\n", look.toned(tone(&health), &health));
+        text.push_str(&by_itself(&answer, look));
         text.push_str(&problems(&answer));
         text
     })?;
@@ -49,6 +50,19 @@ pub(super) async fn version(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
+/// `resume`.
+pub(super) async fn resume(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.change("node", "resume", json!({})).await?;
+    context.screen.show(&answer, |_| {
+        if answer["was_paused"] == true {
+            "alerts are delivered and folders are watched from now on\n".to_owned()
+        } else {
+            "the cluster was not paused\n".to_owned()
+        }
+    })?;
+    Ok(Exit::Fine)
+}
+
 /// `snapshot`.
 pub(super) async fn snapshot(context: &Context) -> Result<Exit, Failure> {
     let call = Call::change("node", "snapshot", json!({})).long();
@@ -65,6 +79,16 @@ fn tone(health: &str) -> Tone {
         "degraded" => Tone::Warning,
         _ => Tone::Bad,
     }
+}
+
+/// A line above what a node shows that hears no leader; empty if the cluster stands behind it.
+pub(super) fn by_itself(answer: &Value, look: &Look) -> String {
+    if answer["local"] != true {
+        return String::new();
+    }
+    let reason = one_line(&answer.text("local_reason"));
+    let text = format!("only what this node knows by itself, which may be out of date: {reason}");
+    format!("{}\n", look.toned(Tone::Bad, &text))
 }
 
 fn problems(answer: &Value) -> String {
@@ -103,8 +127,16 @@ fn render(answer: &Value, look: &Look) -> String {
     let raised = answer.number("alarms_raised");
     let alarming = |count: i64, tone: Tone| if count == 0 { Tone::Plain } else { tone };
     let mut details = Details::default();
+    details.toned("health", tone(&health), &health);
+    if answer.has("paused_since_ms") {
+        let since = ago(look.now, answer.instant("paused_since_ms"));
+        details.toned(
+            "paused",
+            Tone::Warning,
+            format!("since {since}: no alert is delivered and no folder is watched; `pantherctl resume` ends it"),
+        );
+    }
     details
-        .toned("health", tone(&health), &health)
         .add(
             "node",
             format!(
@@ -121,9 +153,13 @@ fn render(answer: &Value, look: &Look) -> String {
         .add(
             "log",
             format!(
-                "applied {} of {}, {}, {}",
+                "applied {} of {}{}, {}, {}",
                 cluster.text("applied"),
                 cluster.text("last_log"),
+                match cluster.text("last_term").as_str() {
+                    "" => String::new(),
+                    term => format!(" (term {term})"),
+                },
                 match cluster.number("snapshot") {
                     0 => "no snapshot yet".to_owned(),
                     index => format!("snapshot at {index}"),
@@ -168,7 +204,9 @@ fn render(answer: &Value, look: &Look) -> String {
         )
         .add(
             "pack",
-            if answer.has("pack") {
+            if pack["loaded"] == false {
+                format!("{}: not loaded on this node", pack.text("version"))
+            } else if answer.has("pack") {
                 format!(
                     "{} ({}, {})",
                     pack.text("version"),

@@ -7,7 +7,7 @@ use super::Context;
 use crate::{
     answer::{Fields, plain},
     failure::{Exit, Failure},
-    output::{Details, Grid, Look, one_line, pretty},
+    output::{Details, Grid, Look, clean, one_line, pretty},
 };
 
 /// `trace`.
@@ -54,7 +54,8 @@ fn render(answer: &Value, look: &Look) -> String {
     if raw.is_object() {
         details
             .add("raw object", raw.text("object"))
-            .add("record", raw.text("record"));
+            .add("record", raw.text("record"))
+            .add("came from", raw.text("origin"));
     }
     details.add("processed object", answer.text("processed_object"));
     let mut text = details.render(look);
@@ -76,6 +77,11 @@ fn render(answer: &Value, look: &Look) -> String {
                 grid.row(["rule", "alert_id", "error"].map(|key| matched.text(key).into()));
             }
             text.push_str(&grid.render(look));
+        }
+        let record = raw.text("text");
+        if !record.is_empty() {
+            text.push_str(&look.heading("record as it came"));
+            text.push_str(&format!("{}\n", clean(record.trim_end())));
         }
         text.push_str(&look.heading("event"));
         text.push_str(&format!("{}\n", pretty(&answer["event"])));

@@ -193,8 +193,14 @@ impl Screen {
 
     /// Why the command failed, to standard error.
     pub(crate) fn failure(&self, failure: &Failure) {
-        if !failure.is_silent() {
-            let _ = write!(std::io::stderr(), "{}", failure.render(self.errors));
+        if failure.is_silent() {
+            return;
         }
+        let text = if self.json {
+            format!("{}\n", failure.as_json())
+        } else {
+            failure.render(self.errors)
+        };
+        let _ = write!(std::io::stderr(), "{text}"); // there is no other place to say it
     }
 }

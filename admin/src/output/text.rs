@@ -70,14 +70,15 @@ pub(crate) fn bytes(count: i64) -> String {
     }
 }
 
-/// `1 message`, `2 messages`; `1 policy`, `2 policies`.
+/// `1 message`, `2 messages`; `1 policy`, `2 policies`; `1 day`, `2 days`.
 pub(crate) fn counted(count: i64, noun: &str) -> String {
     if count == 1 {
         return format!("1 {noun}");
     }
     match noun.strip_suffix('y') {
-        Some(stem) => format!("{count} {stem}ies"),
-        None => format!("{count} {noun}s"),
+        // a vowel before it keeps the y
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
+        _ => format!("{count} {noun}s"),
     }
 }
 

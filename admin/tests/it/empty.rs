@@ -61,7 +61,7 @@ async fn nothing_found_is_explained() {
         (
             "detections list zzz --severity high",
             0,
-            "looked at 15 detections; none with nameContains zzz, severity HIGH",
+            "looked at 15 detections; none with name zzz, severity HIGH",
         ),
         (
             "detections profile",

@@ -12,7 +12,7 @@ async fn a_node_that_cannot_be_reached_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.sock");
     run(Some(&absent), &["status"], "").await.says(
-        1,
+        4,
         &[
             "error: cannot reach pantherd",
             "absent.sock",
@@ -24,15 +24,15 @@ async fn a_node_that_cannot_be_reached_is_explained() {
     drop(UnixListener::bind(&left).unwrap());
     run(Some(&left), &["status"], "")
         .await
-        .says(1, &["left.sock", "nobody listens"]);
+        .says(4, &["left.sock", "nobody listens"]);
     run(None, &["--socket", absent.to_str().unwrap(), "health"], "")
         .await
-        .says(1, &["absent.sock"]);
+        .says(4, &["absent.sock"]);
     // Without any word from the person the default is tried, and said.
     if !Path::new("/run/panther/pantherd.sock").exists() {
         run(None, &["status"], "")
             .await
-            .says(1, &["/run/panther/pantherd.sock", "--socket"]);
+            .says(4, &["/run/panther/pantherd.sock", "--socket"]);
     }
 }
 
@@ -73,9 +73,9 @@ async fn a_silent_node_is_waited_for_only_so_long() {
     let node = Node::answering(|_, _| Ok(json!("hang")));
     node.run("--timeout 0.2 status")
         .await
-        .says(1, &["did not answer in time", "0.2 s"]);
+        .says(4, &["did not answer in time", "0.2 s"]);
     let ran = node.run("--timeout 0.2 queue send q b").await;
-    ran.says(1, &["may or may not have been done"]);
+    ran.says(4, &["may or may not have been done"]);
 }
 
 #[tokio::test]

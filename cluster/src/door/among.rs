@@ -6,20 +6,23 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use panther_proto::v1::{
-    Command, EndSession, ForwardAnswer, ForwardCall, HeardAnswer, HeardNode, KeepAliveAnswer,
-    KeepAliveCall, LeadAnswer, Moved, OpenSession, ReadIndexAnswer, Reply, command, reply,
+    Command, EndSession, ForwardAnswer, ForwardCall, HeardAnswer, HeardNode, HelloAnswer,
+    KeepAliveAnswer, KeepAliveCall, LeadAnswer, Moved, OpenSession, ReadIndexAnswer, Reply,
+    command, reply,
 };
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alive::{HeardNode as HeardOf, Sign};
 use super::clock::{SystemTimeSource, TimeSource};
 use super::lead::{ASK_AGAIN, HAND_OVER};
+use super::local::{self, Local};
 use super::route::KeptAlive;
 use super::{Door, DoorError, Inner};
 use crate::log::Files;
-use crate::net::{Admits, Behind, Listener, Refusal};
+use crate::net::{Admits, Behind, Listener, Refusal, Removal};
 use crate::offload::offload;
-use crate::raft::Membership;
+use crate::raft::{Group, Membership};
 use crate::state::{limits, read};
 
 /// A node's place among others, and what it has of its machine. The default knows no others.
@@ -34,6 +37,8 @@ pub struct Among {
     pub log_files: Option<Arc<dyn Files>>,
     /// The machine's clocks.
     pub time: Arc<dyn TimeSource>,
+    /// Given what this node knows by itself, long before the door is open: a door opens only once there is a leader.
+    pub early: Option<oneshot::Sender<Local>>,
 }
 
 impl Default for Among {
@@ -44,17 +49,25 @@ impl Default for Among {
             gate: None,
             log_files: None,
             time: Arc::new(SystemTimeSource::default()),
+            early: None,
         }
     }
 }
 
-/// What other nodes call: nothing before the door is open.
-#[derive(Default)]
+/// What other nodes call: hardly anything before the door is open.
 pub(super) struct Backstage {
+    group: Group,
     inner: OnceLock<Weak<Inner>>,
 }
 
 impl Backstage {
+    pub(super) fn of(group: Group) -> Self {
+        Self {
+            group,
+            inner: OnceLock::new(),
+        }
+    }
+
     pub(super) fn open(&self, inner: &Arc<Inner>) {
         let _ = self.inner.set(Arc::downgrade(inner)); // opened once
     }
@@ -100,11 +113,6 @@ impl Behind for Backstage {
                 ..KeepAliveAnswer::default()
             });
         }
-        if !status.members.contains_key(&from) {
-            return Err(Refusal::NotOurs(format!(
-                "node {from} is not, or no longer, of this cluster"
-            )));
-        }
         let (theirs, mine) = (i128::from(call.wall_ms), i128::from(inner.clock.wall_ms()));
         let off_ms = i64::try_from(theirs - mine).unwrap_or(i64::MAX);
         let ahead_ms = off_ms.saturating_add(inner.clock.offset_ms());
@@ -124,6 +132,7 @@ impl Behind for Backstage {
             time_ms: inner.clock.now_ms(),
             not_leader: None,
             clock_off_ms: off_ms - inner.middle_ms(&status.voters),
+            heard: inner.heard_here().unwrap_or_default().nodes,
         })
     }
 
@@ -133,6 +142,12 @@ impl Behind for Backstage {
             not_leader: Some(leader.unwrap_or(0)),
             ..HeardAnswer::default()
         }))
+    }
+
+    async fn hello(&self) -> Result<HelloAnswer, Refusal> {
+        let group = self.group.clone();
+        let answer = offload(move || local::hello(&group)).await;
+        answer.map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 
     async fn lead(&self, node: u64) -> Result<LeadAnswer, Refusal> {
@@ -216,23 +231,12 @@ impl Inner {
 
     /// What this node says of itself.
     fn sign(&self) -> Sign {
-        let store = self.group.store();
-        let applied = || store.applied().last.map_or(0, |at| at.index);
-        let mut sign = Sign::default();
-        // Apply goes on meanwhile; a hash belongs to an index only if that stood still.
-        for _ in 0..10 {
-            let before = applied();
-            let hash = read::globals(store).unwrap_or_default().hash;
-            sign = Sign {
-                applied: before,
-                hash,
-                ahead_ms: self.clock.offset_ms(),
-            };
-            if applied() == before {
-                break;
-            }
+        let said = local::hello(&self.group);
+        Sign {
+            applied: said.applied,
+            hash: said.hash,
+            ahead_ms: self.clock.offset_ms(),
         }
-        sign
     }
 }
 
@@ -244,12 +248,16 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
         let session = inner.session.load(Ordering::Relaxed);
-        match inner.route.keep_alive(session, inner.sign()).await {
+        if let Ok(heard) = inner.heard_here() {
+            inner.local.remember(&heard.nodes);
+        }
+        match inner
+            .route
+            .keep_alive(session, inner.sign(), &inner.local)
+            .await
+        {
             Ok(KeptAlive::No) => renew(&inner, session).await,
             Ok(KeptAlive::Yes) => {}
-            Ok(KeptAlive::Removed(reason)) => {
-                let _ = inner.removed.set(reason); // once is enough
-            }
             Err(error) => {
                 tracing::debug!(%error, "the leader could not be told that this node is alive")
             }
@@ -411,10 +419,9 @@ impl Door {
         Ok(())
     }
 
-    /// Why this node is no longer of its cluster, if it has been told so.
-    #[must_use]
-    pub fn removed(&self) -> Option<String> {
-        self.inner.removed.get().cloned()
+    /// Returns once another node has said that this one is no longer of its cluster.
+    pub async fn removed(&self) -> Removal {
+        self.inner.local.removed().await
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use panther_proto::v1::{Code, Conflict, Refused, reply};
 
+use crate::net::Removal;
 use crate::raft::ProposeError;
 
 /// Why a call through the door had no answer of the kind that was asked for.
@@ -25,6 +26,9 @@ pub enum DoorError {
     /// Another node leads, or none does.
     #[error("{0}")]
     Unavailable(String),
+    /// This node is no longer of its cluster.
+    #[error("node {} of the cluster says that this node was removed", .0.said_by)]
+    Removed(Removal),
     /// No answer came in time; the command may still take effect.
     #[error("no answer within {} ms; the command may still take effect", after.as_millis())]
     Deadline {
@@ -53,7 +57,11 @@ impl DoorError {
     pub fn is_fault_of_node(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::Unavailable(_) | Self::Deadline { .. } | Self::Store(_)
+            Self::Busy { .. }
+                | Self::Unavailable(_)
+                | Self::Removed(_)
+                | Self::Deadline { .. }
+                | Self::Store(_)
         )
     }
 

@@ -157,6 +157,8 @@ mod tests {
             members: std::collections::BTreeMap::new(),
             matched: std::collections::BTreeMap::new(),
             leads: true,
+            in_contact: true,
+            last_term: Some(4),
             fault: None,
         }
     }

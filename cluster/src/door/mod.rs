@@ -6,6 +6,7 @@
 //! * [`alive`]: sessions that are kept alive, and those that fell silent
 //! * [`among`]: a door that other nodes call too
 //! * [`clock`]: the leader's cluster time
+//! * [`local`]: what one node knows by itself
 //! * [`merge`]: many callers' commands into few entries
 //! * [`parking`]: receivers that wait at an empty queue cost nothing
 //! * [`queues`]: messages; [`change`]: how callers write changes and conditions
@@ -18,14 +19,15 @@ pub mod change;
 pub mod clock;
 mod error;
 mod lead;
+mod local;
 mod merge;
 mod parking;
 mod queues;
 mod route;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use panther_proto::v1::{
@@ -49,6 +51,7 @@ use clock::{ClusterClock, Trust};
 pub use error::DoorError;
 use error::unexpected;
 pub(crate) use lead::UNAPPLIED;
+pub use local::{LastHeard, Local};
 use merge::Merger;
 use parking::Parking;
 pub use queues::{INSIST, INSIST_EVERY};
@@ -56,6 +59,9 @@ use route::{Reads, Route};
 
 /// How long a command may take from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a look at the node waits for a leader before it shows what the node knows by itself.
+pub const FRESH: Duration = Duration::from_millis(500);
 
 /// How a door runs.
 #[derive(Debug, Clone)]
@@ -96,6 +102,7 @@ struct Inner {
     merger: Merger,
     reads: Reads,
     heard: Heard,
+    local: Local,
     admission: Admission,
     parking: Arc<Parking>,
     clock: Arc<ClusterClock>,
@@ -106,8 +113,6 @@ struct Inner {
     node: u64,
     /// Whether this node receives messages.
     receives: watch::Sender<bool>,
-    /// Why this node is no longer of the cluster.
-    removed: OnceLock<String>,
     tasks: parking_lot::Mutex<AbortOnDrop>,
 }
 
@@ -186,6 +191,7 @@ impl Door {
             gate,
             log_files,
             time,
+            early,
         } = among;
         let peers = membership.peers.clone();
         let group = Group::start(
@@ -197,9 +203,14 @@ impl Door {
             after,
         )
         .await?;
+        let local = Local::of(group.clone(), peers.clone());
+        if let Some(early) = early {
+            let _ = early.send(local.clone()); // there may be no listener any more
+        }
         // Others may call before this node is ready: it becomes so by their calls.
-        let backstage = Arc::new(Backstage::default());
+        let backstage = Arc::new(Backstage::of(group.clone()));
         let mut tasks = AbortOnDrop::default();
+        tasks.push(tokio::spawn(local::greet(local.clone())));
         if let (Some(listener), Some(peers)) = (listener, &peers) {
             tasks.push(tokio::spawn(crate::net::serve(
                 listener,
@@ -219,7 +230,10 @@ impl Door {
             peers,
             clock: clock.clone(),
         };
-        wait_ready(&route).await?;
+        tokio::select! {
+            ready = wait_ready(&route) => ready?,
+            removal = local.removed() => return Err(DoorError::Removed(removal)),
+        }
         clock.follow(read::globals(group.store())?.clock_ms);
         if group.status().voters == [node] {
             clock.trust(Trust::Agreed, clock.offset_ms()); // with nobody who could disagree
@@ -234,6 +248,7 @@ impl Door {
             merger,
             reads,
             heard: Heard::new(settings.silence),
+            local: local.clone(),
             admission: Admission::new(settings.max_commands, settings.max_bytes),
             parking,
             clock,
@@ -242,7 +257,6 @@ impl Door {
             renewing: tokio::sync::Mutex::default(),
             node,
             receives: watch::Sender::new(true),
-            removed: OnceLock::new(),
             tasks: parking_lot::Mutex::new(tasks),
         };
         let door = Self {
@@ -336,6 +350,12 @@ impl Door {
     #[must_use]
     pub fn session(&self) -> u64 {
         self.inner.session.load(Ordering::Relaxed)
+    }
+
+    /// What this node knows by itself.
+    #[must_use]
+    pub fn local(&self) -> &Local {
+        &self.inner.local
     }
 
     /// The group behind the door.
@@ -443,6 +463,29 @@ impl Door {
                 None => return Ok(rows),
             }
         }
+    }
+
+    /// Waits a moment until the state here holds everything that was acknowledged before this call; the reason, if it may not hold it. What is read here
+    /// afterwards by [`Local::read`] is as good as [`Door::read`] in the first case, and may be behind in the other.
+    ///
+    /// # Errors
+    /// No leader confirms it in [`FRESH`].
+    pub async fn fresh(&self) -> Result<(), String> {
+        let asked = tokio::time::timeout(FRESH, self.inner.reads.caught_up()).await;
+        match asked {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if self.inner.local.without_leader().is_none() => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
+        Err(match self.inner.local.without_leader() {
+            Some((_, reason)) => reason,
+            None => format!(
+                "the leader did not confirm within {} ms that this node's state is up to date",
+                FRESH.as_millis()
+            ),
+        })
     }
 
     /// Reads the state as of a moment after this call began, off the async threads.

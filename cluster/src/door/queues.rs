@@ -219,19 +219,6 @@ impl Door {
     pub async fn all_counts(
         &self,
     ) -> Result<BTreeMap<String, (QueueCounts, Option<u64>)>, DoorError> {
-        self.read(|store| {
-            let mut all = BTreeMap::new();
-            for queue in read::queues(store)? {
-                all.insert(
-                    queue.name.clone(),
-                    (
-                        read::counts(store, &queue.name)?,
-                        read::oldest_ms(store, &queue.name)?,
-                    ),
-                );
-            }
-            Ok(all)
-        })
-        .await
+        self.read(|store| read::all_counts(store)).await
     }
 }

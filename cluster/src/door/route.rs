@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::alive::Sign;
 use super::clock::{ClusterClock, Trust};
+use super::local::Local;
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
@@ -249,6 +250,7 @@ impl Route {
         &self,
         session: u64,
         sign: Sign,
+        local: &Local,
     ) -> Result<KeptAlive, DoorError> {
         let (Leader::Other(node, address), Some(peers)) = (self.leader(), &self.peers) else {
             return Ok(KeptAlive::Yes); // who leads is alive
@@ -262,16 +264,18 @@ impl Route {
             hash: sign.hash,
         };
         let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
-        let answer = match tokio::time::timeout(CALL, client.keep_alive(call)).await {
-            Ok(Err(status)) if status.code() == tonic::Code::PermissionDenied => {
-                return Ok(KeptAlive::Removed(status.message().to_owned()));
-            }
+        let answer = tokio::time::timeout(CALL, client.keep_alive(call)).await;
+        if let Ok(Err(status)) = &answer {
+            peers.heed(node, status);
+        }
+        let answer = match answer {
             Ok(answer) => answered(node, async { answer }).await?,
             Err(_) => return Err(DoorError::Deadline { after: CALL }),
         };
         if answer.not_leader.is_some() {
             return Ok(KeptAlive::Yes); // the next time, of whoever leads then
         }
+        local.remember(&answer.heard);
         self.clock.follow(answer.time_ms);
         self.clock
             .trust(Trust::told(answer.clock_off_ms), offset_ms);
@@ -326,8 +330,6 @@ pub(super) enum KeptAlive {
     Yes,
     /// It has ended.
     No,
-    /// Its node is none of the cluster's.
-    Removed(String),
 }
 
 fn no_way(error: PeerError) -> DoorError {

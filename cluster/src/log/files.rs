@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +36,18 @@ pub trait Files: Send + Sync + 'static {
     /// # Errors
     /// The file cannot be removed.
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// The content of the one small file that lies outside of the folder; `None` if it was never written.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    fn read_mark(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces that file as a whole; it is durable on return.
+    ///
+    /// # Errors
+    /// The disk does not take it; the content before is then still there.
+    fn write_mark(&self, content: &[u8]) -> io::Result<()>;
 }
 
 /// One file.
@@ -141,6 +153,29 @@ impl Files for DiskFiles {
         std::fs::remove_file(self.folder.join(name))?;
         sync_folder(&self.folder)
     }
+
+    fn read_mark(&self) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(mark_beside(&self.folder)) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_mark(&self, content: &[u8]) -> io::Result<()> {
+        let path = mark_beside(&self.folder);
+        let new = path.with_extension("mark.new");
+        let mut file = File::create(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        path.parent().map_or(Ok(()), sync_folder)
+    }
+}
+
+/// The mark's file, beside the folder: it outlives the loss of the folder's content.
+fn mark_beside(folder: &Path) -> PathBuf {
+    folder.with_extension("mark")
 }
 
 struct DiskFile(File);
@@ -167,6 +202,7 @@ impl LogFile for DiskFile {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
     files: Arc<Mutex<BTreeMap<String, Arc<MemoryFile>>>>,
+    mark: Arc<Mutex<Option<Vec<u8>>>>,
     full: Arc<AtomicBool>,
     refused: Arc<AtomicU64>,
 }
@@ -200,6 +236,37 @@ impl MemoryFiles {
                 }
             }
             now.clone_from(durable);
+        }
+    }
+
+    /// Has nothing any more, as a folder that was emptied.
+    pub fn lose_all(&self) {
+        lock(&self.files).clear();
+        self.forget_mark();
+    }
+
+    /// Loses the mark, as a folder of an older build has none.
+    pub fn forget_mark(&self) {
+        *lock(&self.mark) = None;
+    }
+
+    /// Zeroes what lies behind a byte of a file.
+    pub fn wipe(&self, name: &str, from: usize) {
+        if let Some(file) = lock(&self.files).get(name) {
+            let Content { now, durable, .. } = &mut *lock(&file.0);
+            for bytes in [now, durable] {
+                let from = from.min(bytes.len());
+                bytes[from..].fill(0);
+            }
+        }
+    }
+
+    /// Cuts a file to a length.
+    pub fn cut(&self, name: &str, length: usize) {
+        if let Some(file) = lock(&self.files).get(name) {
+            let Content { now, durable, .. } = &mut *lock(&file.0);
+            now.truncate(length);
+            durable.truncate(length);
         }
     }
 
@@ -251,6 +318,18 @@ impl Files for MemoryFiles {
             .remove(name)
             .map(drop)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn read_mark(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(lock(&self.mark).clone())
+    }
+
+    fn write_mark(&self, content: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *lock(&self.mark) = Some(content.to_vec());
+        Ok(())
     }
 }
 

@@ -1,10 +1,17 @@
 //! Votes and entries on disk: an append-only log of preallocated segments, synced once for many callers.
 //!
 //! One thread writes. Everything that waits for it goes to disk in one write and one sync, then every caller is told.
-//! A vote and an entry keep the order in which they came. On open a torn tail (of the last batch, which nobody was told
-//! of) is cut; anything else that does not check is refused, because it was acknowledged.
+//! A vote and an entry keep the order in which they came.
+//!
+//! An open first [reads](Found) and changes nothing. It is refused ([`Loss`]) if the log holds less than it has vouched for: the batches' numbers have no
+//! gaps, segments have none either, and a high-water mark outside of the segments names a batch that was synced. Only what an unfinished write of the last
+//! batch may have left is cut.
 
 mod files;
+#[cfg(feature = "simulation")]
+mod harm;
+mod loss;
+mod mark;
 mod pace;
 mod record;
 mod segments;
@@ -23,6 +30,10 @@ use panther_proto::v1::{LogPosition, StoredVote};
 use parking_lot::{Mutex, RwLock};
 
 pub use files::{DiskFiles, Files, LogFile, MemoryFiles, sync_folder};
+#[cfg(feature = "simulation")]
+pub use harm::Harm;
+pub use loss::Loss;
+pub(crate) use mark::describe as describe_vote;
 pub use pace::Pace;
 use record::Record;
 
@@ -96,6 +107,16 @@ struct Index {
 }
 
 impl Index {
+    fn state(&self) -> LogState {
+        let last = self.entries.last_key_value();
+        LogState {
+            purged: self.purged,
+            last: last.map(|(_, slot)| slot.position).or(self.purged),
+            vote: self.vote,
+            committed: self.committed,
+        }
+    }
+
     fn insert(&mut self, slot: Slot) {
         self.cached_bytes += slot.cached.as_ref().map_or(0, Bytes::len);
         let index = slot.position.index;
@@ -200,18 +221,67 @@ impl Drop for Writer {
     }
 }
 
-impl Log {
-    /// Opens a log, cuts a torn tail and reads what it holds.
+/// A log that was read and not changed: it can be held against what else is known before it is opened.
+pub struct Found {
+    found: segments::Found,
+    settings: LogSettings,
+}
+
+impl Found {
+    /// Reads a log.
     ///
     /// # Errors
-    /// The files cannot be read, or something that was acknowledged has changed.
+    /// The files cannot be read, or hold less than was vouched for ([`Loss`]).
+    pub fn read(files: Arc<dyn Files>, settings: LogSettings) -> io::Result<Self> {
+        Ok(Self {
+            found: segments::read(files, settings.segment_bytes)?,
+            settings,
+        })
+    }
+
+    /// What the log holds.
+    #[must_use]
+    pub fn state(&self) -> LogState {
+        self.found.index.state()
+    }
+
+    /// What is seen behind the last entry, as the end of a sentence; empty if nothing is. Opening cuts it.
+    #[must_use]
+    pub fn torn(&self) -> String {
+        self.found.torn()
+    }
+
+    /// Cuts what an unfinished write left, and goes on with the log.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub fn open(self) -> io::Result<Log> {
+        let (index, segments, mark) = self.found.settle()?;
+        Log::start(index, segments, mark, self.settings)
+    }
+}
+
+impl Log {
+    /// Reads a log and opens it at once.
+    ///
+    /// # Errors
+    /// As [`Found::read`] and [`Found::open`].
     pub fn open(files: Arc<dyn Files>, settings: LogSettings) -> io::Result<Self> {
-        let (index, segments) = segments::recover(files, settings.segment_bytes)?;
+        Found::read(files, settings)?.open()
+    }
+
+    fn start(
+        index: Index,
+        segments: segments::Segments,
+        mark: mark::Mark,
+        settings: LogSettings,
+    ) -> io::Result<Self> {
         let index = Arc::new(RwLock::new(index));
         let stopping = Arc::new(AtomicBool::new(false));
         let pace = Arc::new(Pace::default());
         let (operations, thread) = Operations::done_by(writer::Writer::new(
             segments,
+            mark,
             index.clone(),
             settings,
             stopping.clone(),
@@ -239,17 +309,21 @@ impl Log {
     /// What the log holds.
     #[must_use]
     pub fn state(&self) -> LogState {
-        let index = self.index.read();
-        LogState {
-            purged: index.purged,
-            last: index
-                .entries
-                .last_key_value()
-                .map(|(_, slot)| slot.position)
-                .or(index.purged),
-            vote: index.vote,
-            committed: index.committed,
-        }
+        self.index.read().state()
+    }
+
+    /// Whether everything up to an index is on the disk.
+    #[must_use]
+    pub fn holds(&self, index: u64) -> bool {
+        let log = self.index.read();
+        let slot = log.entries.get(&index);
+        log.purged.is_some_and(|purged| purged.index >= index)
+            || slot.is_some_and(|slot| slot.place.is_some())
+    }
+
+    /// Tells when everything that was handed over before is durable. Costs no write of its own.
+    pub fn settled(&self, told: Told) {
+        self.hand_over(Vec::new(), true, told);
     }
 
     /// Bytes of entries that were not purged.

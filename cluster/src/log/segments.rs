@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::mark::{Mark, describe};
 use super::record::Record;
-use super::{Files, Index, LogFile, Place, Slot};
+use super::{Files, Index, LogFile, Loss, Place, Slot};
 
 /// Ending of a segment's name; before it stands its number in hexadecimal.
 const ENDING: &str = ".log";
 
 pub(super) struct Segment {
-    number: u64,
+    pub(super) number: u64,
     pub(super) file: Arc<dyn LogFile>,
     bytes: u64,
     /// Where the next record goes.
@@ -23,7 +24,7 @@ pub(super) struct Segment {
 }
 
 pub(super) struct Segments {
-    files: Arc<dyn Files>,
+    pub(super) files: Arc<dyn Files>,
     segment_bytes: u64,
     /// Oldest first; the last one is written.
     open: VecDeque<Segment>,
@@ -31,38 +32,112 @@ pub(super) struct Segments {
     pub(super) batch: u64,
 }
 
-fn name(number: u64) -> String {
+pub(super) fn name(number: u64) -> String {
     format!("{number:016x}{ENDING}")
 }
 
-fn corrupt(segment: u64, at: usize) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!(
-            "log segment {} is damaged at byte {at}, in a part that was acknowledged: this node cannot vouch for it. Replace the node (its data folder is left as it is), or, if it is the only one, restore a backup",
-            name(segment)
-        ),
-    )
+/// A log as it lies on the disk, read and not changed.
+pub(super) struct Found {
+    pub(super) index: Index,
+    segments: Segments,
+    torn: Option<Torn>,
+    /// What its records come to.
+    followed: Mark,
+    /// The same up to the batch that the high-water mark names.
+    at_mark: Option<Mark>,
 }
 
-/// Reads all segments.
-pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(Index, Segments)> {
-    let mut index = Index::default();
-    let mut segments = Segments {
-        files: files.clone(),
-        segment_bytes,
-        open: VecDeque::new(),
-        batch: 1,
-    };
+/// What lies behind the last good record of the last segment.
+struct Torn {
+    at: u64,
+    end: u64,
+}
+
+fn damaged(segment: u64, at: usize, known: &str) -> io::Error {
+    Loss::Damaged {
+        name: name(segment),
+        at: at as u64,
+        known: known.to_owned(),
+    }
+    .into()
+}
+
+/// The segments' numbers have no gaps: only the oldest are removed, and a new one takes the next number.
+fn check_numbers(numbers: &[u64], mark: Option<&Mark>) -> Result<(), Loss> {
+    if let Some(gap) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+        return Err(Loss::Segment {
+            name: name(gap[0] + 1),
+            known: format!("segment {} is there", name(gap[1])),
+        });
+    }
+    let Some(mark) = mark else { return Ok(()) };
+    let marked = || format!("the high-water mark says that it held batch {}", mark.batch);
+    match numbers.last() {
+        None => Err(Loss::EmptyLog {
+            known: format!(
+                "the high-water mark says that entry {} was synced",
+                mark.last.unwrap_or(0)
+            ),
+        }),
+        Some(last) if *last < mark.segment => Err(Loss::Segment {
+            name: name(mark.segment),
+            known: marked(),
+        }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Reads all segments and changes nothing.
+///
+/// # Errors
+/// The files cannot be read, or they hold less than was vouched for ([`Loss`]).
+pub(super) fn read(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<Found> {
+    let mark = Mark::read(&*files)?;
     let numbers: Vec<u64> = files
         .list()?
         .iter()
         .filter_map(|file| u64::from_str_radix(file.strip_suffix(ENDING)?, 16).ok())
         .collect();
-    let mut last_batch = 0;
-    for (place, &number) in numbers.iter().enumerate() {
-        let is_last = place + 1 == numbers.len();
-        let file = files.open(&name(number))?;
+    check_numbers(&numbers, mark.as_ref())?;
+    let mut found = Found {
+        index: Index::default(),
+        segments: Segments {
+            files,
+            segment_bytes,
+            open: VecDeque::new(),
+            batch: 1,
+        },
+        torn: None,
+        followed: Mark::default(),
+        at_mark: None,
+    };
+    for &number in &numbers {
+        found.read_segment(number, Some(&number) == numbers.last(), mark.as_ref())?;
+    }
+    found.segments.batch = found.followed.batch + 1;
+    if let Some(mark) = &mark {
+        found.check_mark(mark)?;
+    }
+    let last = found.index.entries.last_key_value();
+    found.index.cached_from = last.map_or(0, |(last, _)| last + 1);
+    check_gapless(&found.index)?;
+    // A segment is removed only once its entries are purged, and the next one says so.
+    if let Some(first) = numbers.first().filter(|first| **first > 1)
+        && found.index.purged.is_none()
+    {
+        return Err(Loss::Segment {
+            name: name(first - 1),
+            known: "the first segment there is follows it, and no entry was purged".to_owned(),
+        }
+        .into());
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn read_segment(&mut self, number: u64, is_last: bool, mark: Option<&Mark>) -> io::Result<()> {
+        let (index, followed) = (&mut self.index, &mut self.followed);
+        let file = self.segments.files.open(&name(number))?;
         let bytes = file.size()?;
         let mut content = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData)?];
         file.read_at(&mut content, 0)?;
@@ -76,7 +151,22 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
         };
         let mut at = 0;
         while let Some((record, batch, length)) = Record::decode(&content.slice(at..)) {
-            last_batch = last_batch.max(batch);
+            // Each batch has a record, and the next batch has the next number.
+            if followed.batch > 0 && batch != followed.batch && batch != followed.batch + 1 {
+                return Err(damaged(
+                    number,
+                    at,
+                    &format!(
+                        "batch {batch} follows batch {}, so what lies between them is lost",
+                        followed.batch
+                    ),
+                ));
+            }
+            if self.at_mark.is_none() && mark.is_some_and(|mark| batch > mark.batch) {
+                self.at_mark = Some(*followed);
+            }
+            (followed.batch, followed.segment) = (batch, number);
+            followed.follow(&record);
             // A segment's first records may tell of a purge before the entries that it covers.
             if let Record::Entry(position, payload) = &record
                 && index
@@ -95,24 +185,88 @@ pub(super) fn recover(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<(
                     }),
                 });
             }
-            replay(&mut index, &record);
+            replay(index, &record);
             at += length;
         }
         segment.end = at as u64;
-        settle_tail(&segment, &content, at, last_batch, is_last)?;
-        segments.open.push_back(segment);
+        self.torn = torn_tail(number, &content, at, followed.batch, is_last)?;
+        self.segments.open.push_back(segment);
+        Ok(())
     }
-    // A process that died may have written without syncing: what is read here from the system's memory is vouched for from now on, so it must not be lost with the power.
-    if let Some(last) = segments.open.back() {
+
+    fn check_mark(&self, mark: &Mark) -> Result<(), Loss> {
+        let at = self.at_mark.unwrap_or(self.followed);
+        if at.batch < mark.batch {
+            return Err(Loss::Cut {
+                found: at.batch,
+                synced: mark.batch,
+                last: at.last,
+                known: format!(
+                    "the high-water mark says so; entry {} was the last one then{}",
+                    mark.last.unwrap_or(0),
+                    self.torn()
+                ),
+            });
+        }
+        if at.vote != mark.vote {
+            return Err(Loss::Vote {
+                found: describe(at.vote.as_ref()),
+                known: format!("the high-water mark names {}", describe(mark.vote.as_ref())),
+            });
+        }
+        if at.last < mark.last {
+            return Err(Loss::Gap {
+                missing: at.last.map_or(0, |last| last + 1),
+                found: mark.last.unwrap_or(0),
+            });
+        }
+        Ok(())
+    }
+
+    /// What is seen behind the last good record, for a message; empty if nothing is.
+    pub(super) fn torn(&self) -> String {
+        match (&self.torn, self.segments.open.back()) {
+            (Some(torn), Some(segment)) => format!(
+                "; segment {} does not check from byte {} on",
+                name(segment.number),
+                torn.at
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// Cuts what an unfinished write has left, and vouches for the rest from now on. The mark that is then in force.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub(super) fn settle(self) -> io::Result<(Index, Segments, Mark)> {
+        let Self {
+            index,
+            segments,
+            torn,
+            followed,
+            ..
+        } = self;
+        let Some(last) = segments.open.back() else {
+            return Ok((index, segments, Mark::default()));
+        };
+        if let Some(Torn { at, end }) = torn {
+            tracing::warn!(
+                segment = name(last.number),
+                at,
+                "the last write to the log is not whole and is cut: a power cut or crash leaves this of a write that was not acknowledged, and nothing on this disk says that it was"
+            );
+            let zeroes = usize::try_from(end - at).map_err(|_| io::ErrorKind::InvalidData)?;
+            last.file.write_at(&vec![0; zeroes], at)?;
+        }
+        // A process that died may have written without syncing: what is read here from the system's memory is vouched for from now on, so it must not be lost with the power.
         last.file.sync()?;
+        // Of a file without a record nothing is vouched for.
+        if followed.batch > 0 {
+            followed.write(&*segments.files)?;
+        }
+        Ok((index, segments, followed))
     }
-    index.cached_from = index
-        .entries
-        .last_key_value()
-        .map_or(0, |(last, _)| last + 1);
-    segments.batch = last_batch + 1;
-    check_gapless(&index)?;
-    Ok((index, segments))
 }
 
 fn replay(index: &mut Index, record: &Record) {
@@ -129,50 +283,54 @@ fn replay(index: &mut Index, record: &Record) {
     }
 }
 
-/// Behind the last good record comes nothing, or what a power cut left of one batch: that is wiped, so that no later
-/// record can run into it. Anything else was acknowledged.
-fn settle_tail(
-    segment: &Segment,
+/// Behind the last good record comes nothing, or what a crash left of the batch that was written last. Anything else was acknowledged.
+fn torn_tail(
+    segment: u64,
     content: &Bytes,
     end: usize,
     last_batch: u64,
     is_last: bool,
-) -> io::Result<()> {
-    if content[end..].iter().all(|&byte| byte == 0) {
-        return Ok(());
+) -> io::Result<Option<Torn>> {
+    let written = content[end..].iter().rposition(|&byte| byte != 0);
+    // A segment is begun for a batch.
+    if !is_last && (written.is_some() || end == 0) {
+        return Err(damaged(
+            segment,
+            end,
+            "a later segment is there, and it is begun only after this one was synced",
+        ));
     }
+    let Some(length) = written else {
+        return Ok(None);
+    };
+    // The next batch is written only after this one was synced.
     let later = (end + 1..content.len()).find_map(|at| {
         Record::decode(&content.slice(at..))
-            .filter(|(_, batch, _)| *batch > last_batch + 1)
-            .map(|_| at)
+            .map(|(_, batch, _)| batch)
+            .filter(|batch| *batch > last_batch + 1)
     });
-    if !is_last || later.is_some() {
-        return Err(corrupt(segment.number, end));
+    match later {
+        Some(batch) => Err(damaged(
+            segment,
+            end,
+            &format!(
+                "batch {batch} behind it is whole, and it is written only after the ones before it were synced"
+            ),
+        )),
+        None => Ok(Some(Torn {
+            at: end as u64,
+            end: (end + length + 1) as u64,
+        })),
     }
-    tracing::warn!(
-        segment = name(segment.number),
-        at = end,
-        "the log's tail was torn by a power cut or crash; nobody was told of it, and it is cut"
-    );
-    segment
-        .file
-        .write_at(&vec![0; content.len() - end], end as u64)?;
-    segment.file.sync()
 }
 
-fn check_gapless(index: &Index) -> io::Result<()> {
+fn check_gapless(index: &Index) -> Result<(), Loss> {
     let mut expected = index.purged.map(|purged| purged.index + 1);
-    for &at in index.entries.keys() {
-        if expected.is_some_and(|expected| expected != at) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "the log lacks entry {}, but has entry {at}: replace this node or restore a backup",
-                    expected.unwrap_or_default()
-                ),
-            ));
+    for &found in index.entries.keys() {
+        if let Some(missing) = expected.filter(|expected| *expected != found) {
+            return Err(Loss::Gap { missing, found });
         }
-        expected = Some(at + 1);
+        expected = Some(found + 1);
     }
     Ok(())
 }

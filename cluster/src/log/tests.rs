@@ -184,6 +184,228 @@ fn a_flipped_byte_in_an_acknowledged_part_is_refused_and_named() {
     );
 }
 
+/// A log of several segments that was closed in order, and what it held.
+fn closed() -> (MemoryFiles, Vec<LogEntry>) {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    wait(|told| log.save_vote(vote(1), told)).unwrap();
+    for index in 0..20 {
+        append(&log, 1, index..index + 1);
+    }
+    let held = contents(&log);
+    drop(log);
+    assert!(files.list().unwrap().len() > 3);
+    (files, held)
+}
+
+fn vote(term: u64) -> StoredVote {
+    StoredVote {
+        term,
+        node: 1,
+        committed: false,
+    }
+}
+
+fn content(files: &MemoryFiles, name: &str) -> Vec<u8> {
+    let file = files.open(name).unwrap();
+    let mut content = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    file.read_at(&mut content, 0).unwrap();
+    content
+}
+
+fn everything(files: &MemoryFiles) -> Vec<(String, Vec<u8>)> {
+    let names = files.list().unwrap();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), content(files, &name)))
+        .collect()
+}
+
+/// It is refused, and nothing is changed.
+fn loss(files: &MemoryFiles) -> Loss {
+    let before = everything(files);
+    let error = Log::open(Arc::new(files.clone()), SMALL)
+        .err()
+        .expect("refused");
+    assert_eq!(everything(files), before);
+    Loss::of(&error).expect("a loss").clone()
+}
+
+#[test]
+fn a_lost_part_of_a_log_is_refused_by_name_and_changes_nothing() {
+    type Harm = fn(&MemoryFiles, &[String]);
+    let kinds: [(&str, Harm, &str); 8] = [
+        (
+            "all segments are gone",
+            |files, names| names.iter().for_each(|name| files.remove(name).unwrap()),
+            "log-empty",
+        ),
+        (
+            "one in the middle is gone",
+            |files, names| files.remove(&names[1]).unwrap(),
+            "log-segment-missing",
+        ),
+        (
+            "the first is gone",
+            |files, names| files.remove(&names[0]).unwrap(),
+            "log-segment-missing",
+        ),
+        (
+            "the newest is gone",
+            |files, names| files.remove(names.last().unwrap()).unwrap(),
+            "log-segment-missing",
+        ),
+        (
+            "the newest is zeroed",
+            |files, names| files.wipe(names.last().unwrap(), 0),
+            "log-cut",
+        ),
+        (
+            "the newest is cut to nothing",
+            |files, names| files.cut(names.last().unwrap(), 0),
+            "log-cut",
+        ),
+        (
+            "one in the middle is zeroed",
+            |files, names| files.wipe(&names[1], 0),
+            "log-damaged",
+        ),
+        (
+            "a bit of the last batch has changed",
+            |files, names| {
+                let name = names.last().unwrap();
+                let end = content(files, name).iter().rposition(|byte| *byte != 0);
+                files.flip(name, end.unwrap());
+            },
+            "log-cut",
+        ),
+    ];
+    for (what, harm, code) in kinds {
+        let (files, _) = closed();
+        harm(&files, &files.list().unwrap());
+        let loss = loss(&files);
+        assert_eq!(loss.code(), code, "{what}: {loss}");
+    }
+}
+
+#[test]
+fn a_vote_that_was_given_is_never_forgotten_although_the_log_ends_in_a_crash() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    append(&log, 1, 0..3);
+    let name = files.list().unwrap()[0].clone();
+    let end = content(&files, &name)
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .unwrap();
+    wait(|told| log.save_vote(vote(7), told)).unwrap();
+    // What is on the disk at this moment, without an orderly end.
+    let mark = files.read_mark().unwrap().unwrap();
+    drop(log);
+    files.write_mark(&mark).unwrap();
+    files.wipe(&name, end + 1);
+    let loss = loss(&files);
+    assert_eq!(loss.code(), "log-cut", "{loss}");
+}
+
+#[test]
+fn a_log_without_a_mark_opens_as_before_and_has_one_then() {
+    let (files, held) = closed();
+    files.forget_mark();
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    assert_eq!(contents(&log), held);
+    assert!(files.read_mark().unwrap().is_some());
+    drop(log);
+    files.write_mark(b"no mark at all").unwrap();
+    let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+    assert_eq!(contents(&log), held);
+    drop(log);
+    files.remove(files.list().unwrap().last().unwrap()).unwrap();
+    assert_eq!(loss(&files).code(), "log-segment-missing");
+}
+
+#[test]
+fn the_mark_follows_while_nothing_is_written() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    append(&log, 1, 0..1);
+    let first = files.read_mark().unwrap();
+    append(&log, 1, 1..2);
+    while files.read_mark().unwrap() == first {
+        std::thread::yield_now();
+    }
+    let text = String::from_utf8(files.read_mark().unwrap().unwrap()).unwrap();
+    assert!(text.contains("last 1\n"), "{text}");
+    drop(log);
+}
+
+#[test]
+fn an_entry_is_held_once_it_is_synced() {
+    let files = MemoryFiles::default();
+    let log = Log::open(Arc::new(files.clone()), LogSettings::default()).unwrap();
+    append(&log, 1, 0..2);
+    assert!(log.holds(1) && !log.holds(2));
+    files.fill(true);
+    let entries = (2..6)
+        .map(|index| (position(1, index), Bytes::from(vec![b'x'; 8 << 20])))
+        .collect();
+    log.append(entries, Box::new(|_| ()));
+    while files.refused() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(!log.holds(5));
+    files.fill(false);
+    wait(|told| log.settled(told)).unwrap();
+    assert!(log.holds(5));
+    let before = content(&files, &files.list().unwrap()[0]);
+    wait(|told| log.settled(told)).unwrap();
+    assert_eq!(content(&files, &files.list().unwrap()[0]), before);
+}
+
+#[derive(Debug, Clone)]
+enum Harm {
+    Remove,
+    Wipe,
+    Cut,
+    Flip,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn a_closed_log_that_was_harmed_is_refused_or_holds_all(
+        purged in prop::option::of(0_u64..19),
+        harm in prop_oneof![Just(Harm::Remove), Just(Harm::Wipe), Just(Harm::Cut), Just(Harm::Flip)],
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (files, _) = closed();
+        let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
+        if let Some(upto) = purged {
+            wait(|told| log.purge(position(1, upto), told)).unwrap();
+            wait(|told| log.save_vote(vote(2), told)).unwrap();
+        }
+        let (held, state) = (contents(&log), log.state());
+        drop(log);
+        let names = files.list().unwrap();
+        let name = &names[which.index(names.len())];
+        let at = at.index(content(&files, name).len());
+        match harm {
+            Harm::Remove => files.remove(name).unwrap(),
+            Harm::Wipe => files.wipe(name, at),
+            Harm::Cut => files.cut(name, at),
+            Harm::Flip => files.flip(name, at),
+        }
+        match Log::open(Arc::new(files), SMALL) {
+            Ok(log) => {
+                prop_assert_eq!(contents(&log), held);
+                prop_assert_eq!(log.state(), state);
+            }
+            Err(error) => prop_assert!(Loss::of(&error).is_some(), "{}", error),
+        }
+    }
+}
+
 #[test]
 fn purged_segments_go_and_votes_outlive_them() {
     let files = MemoryFiles::default();

@@ -3,16 +3,18 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use panther_proto::v1::LogPosition;
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
+use super::mark::{self, Mark};
 use super::record::Record;
 use super::segments::Segments;
-use super::{Index, LogFile, LogSettings, Pace, Place, Told};
+use super::{Files, Index, LogFile, LogSettings, Pace, Place, Told};
 
 /// Bytes of records after which a batch is written even if more waits.
 const BATCH_BYTES: usize = 4 << 20;
@@ -35,11 +37,42 @@ pub(super) struct Writer {
     pub(super) pace: Arc<Pace>,
     broken: Option<String>,
     kept_back: Vec<Record>,
+    mark: Marking,
+}
+
+/// The high-water mark as it is on the disk, and as it should be.
+struct Marking {
+    kept: Mark,
+    kept_at: Instant,
+    synced: Mark,
+    /// It could not be kept the last time, which was said.
+    refused: bool,
+}
+
+impl Marking {
+    fn keep(&mut self, files: &dyn Files) {
+        if self.kept == self.synced {
+            return;
+        }
+        match self.synced.write(files) {
+            Ok(()) => {
+                self.kept = self.synced;
+                self.refused = false;
+            }
+            Err(error) if !std::mem::replace(&mut self.refused, true) => {
+                tracing::warn!(%error, "the log's high-water mark cannot be kept; it is tried again. Until then a lost end of the log may not be noticed at a start");
+            }
+            Err(_) => {}
+        }
+        self.kept_at = Instant::now();
+    }
 }
 
 /// A batch that has been written and not synced.
 struct Written {
     file: Arc<dyn LogFile>,
+    /// What is vouched for once it is synced.
+    mark: Mark,
     /// Where each entry's payload lies.
     placed: Vec<(LogPosition, u64)>,
     purged: Option<u64>,
@@ -47,7 +80,7 @@ struct Written {
 
 /// A batch on its way, and who is told of its end.
 pub(super) struct Begun {
-    written: io::Result<Written>,
+    written: io::Result<Option<Written>>,
     tell: Vec<Told>,
 }
 
@@ -67,6 +100,7 @@ fn gather(first: Operation, mut more: impl FnMut() -> Option<Operation>) -> Vec<
 impl Writer {
     pub(super) fn new(
         segments: Segments,
+        mark: Mark,
         index: Arc<RwLock<Index>>,
         settings: LogSettings,
         stopping: Arc<AtomicBool>,
@@ -80,17 +114,37 @@ impl Writer {
             pace,
             broken: None,
             kept_back: Vec::new(),
+            mark: Marking {
+                kept: mark,
+                kept_at: Instant::now(),
+                synced: mark,
+                refused: false,
+            },
         }
     }
 
     /// Writes until every handle is gone.
     pub(super) fn run(mut self, operations: &Receiver<Operation>) {
-        while let Ok(first) = operations.recv() {
-            let batch = gather(first, || operations.try_recv().ok());
-            if let Some(begun) = self.write(batch) {
-                self.sync(begun);
+        loop {
+            let first = if self.mark.kept == self.mark.synced {
+                operations
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                operations.recv_timeout(mark::PAUSE)
+            };
+            match first {
+                Ok(first) => {
+                    let batch = gather(first, || operations.try_recv().ok());
+                    if let Some(begun) = self.write(batch) {
+                        self.sync(begun);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.mark.keep(&*self.segments.files),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.mark.keep(&*self.segments.files);
     }
 
     /// The same as a task: a sync takes some milliseconds, and now and then far more.
@@ -99,7 +153,15 @@ impl Writer {
         mut self,
         mut operations: tokio::sync::mpsc::UnboundedReceiver<Operation>,
     ) {
-        while let Some(first) = operations.recv().await {
+        loop {
+            let first = match tokio::time::timeout(mark::PAUSE, operations.recv()).await {
+                Ok(Some(first)) => first,
+                Ok(None) => break,
+                Err(_) => {
+                    self.mark.keep(&*self.segments.files);
+                    continue;
+                }
+            };
             let batch = gather(first, || operations.try_recv().ok());
             if let Some(begun) = self.write(batch) {
                 let slow = rand::random_ratio(1, 200);
@@ -108,6 +170,7 @@ impl Writer {
                 self.sync(begun);
             }
         }
+        self.mark.keep(&*self.segments.files);
     }
 
     /// Writes what waits. `None` if nobody waits for it: it rides along with the next that somebody waits for.
@@ -123,7 +186,7 @@ impl Writer {
             records.extend(operation.records);
             tell.push(operation.told);
         }
-        self.pace.begin(Instant::now());
+        self.pace.begin(std::time::Instant::now());
         let written = match &self.broken {
             Some(reason) => Err(io::Error::other(reason.clone())),
             None => self.write_records(&records),
@@ -135,7 +198,7 @@ impl Writer {
     pub(super) fn sync(&mut self, begun: Begun) {
         let Begun { written, tell } = begun;
         let result = written.and_then(|written| self.make_durable(written));
-        self.pace.end(Instant::now());
+        self.pace.end(std::time::Instant::now());
         if let Err(error) = &result
             && self.broken.is_none()
         {
@@ -148,16 +211,25 @@ impl Writer {
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             });
         }
+        if result.is_ok() && self.mark.kept_at.elapsed() > mark::AGE {
+            self.mark.keep(&*self.segments.files);
+        }
     }
 
-    fn write_records(&mut self, records: &[Record]) -> io::Result<Written> {
+    fn write_records(&mut self, records: &[Record]) -> io::Result<Option<Written>> {
+        // Who only waits for what was handed over before has nothing to write.
+        if records.is_empty() {
+            return Ok(None);
+        }
         let batch = self.segments.batch;
+        let mut mark = self.mark.synced;
         let mut buffer = BytesMut::new();
         let mut placed = Vec::new();
         let mut purged = None;
         for record in records {
             let start = buffer.len();
             let payload = record.encode(batch, &mut buffer);
+            mark.follow(record);
             match record {
                 Record::Entry(position, _) => placed.push((*position, (start + payload) as u64)),
                 Record::Purge(upto) => purged = Some(upto.index),
@@ -180,21 +252,36 @@ impl Writer {
         }
         segment.end += buffer.len() as u64;
         let file = segment.file.clone();
+        mark = Mark {
+            segment: segment.number,
+            batch,
+            ..mark
+        };
         segments.batch = batch + 1;
-        Ok(Written {
+        Ok(Some(Written {
             file,
+            mark,
             placed,
             purged,
-        })
+        }))
     }
 
-    fn make_durable(&mut self, written: Written) -> io::Result<()> {
-        let Written {
+    fn make_durable(&mut self, written: Option<Written>) -> io::Result<()> {
+        let Some(Written {
             file,
+            mark,
             placed,
             purged,
-        } = written;
+        }) = written
+        else {
+            return Ok(());
+        };
         file.sync()?;
+        self.mark.synced = mark;
+        // Before it is acknowledged: nothing else would show that this vote, or this segment, was lost.
+        if mark.vote != self.mark.kept.vote || mark.segment != self.mark.kept.segment {
+            self.mark.keep(&*self.segments.files);
+        }
         let mut index = self.index.write();
         for (position, at) in placed {
             // It may have been truncated or replaced while it was written.

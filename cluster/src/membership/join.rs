@@ -167,6 +167,7 @@ impl Admits for Gate {
             format: call.format.max(1),
             standing: Standing::Joining,
             replaces: None,
+            removed_ms: None,
         };
         let name = member.name.clone();
         let joined = members.admit(&call.secret, member).await;

@@ -5,12 +5,14 @@
 //! never given again.
 //!
 //! * [`rows`]: what is written down of nodes and invitations
+//! * [`roll`]: who stands where, for the gate of calls
 //! * [`token`]: an invitation as an operator carries it from one machine to another
 //! * [`join`]: how a machine becomes a node
 //! * [`voters`]: who should vote
 //! * [`steward`]: the next step
 
 mod join;
+mod roll;
 mod rows;
 mod steward;
 mod token;
@@ -23,11 +25,13 @@ use std::time::Duration;
 use panther_proto::v1::{RaiseFormat, TableSpec, command};
 
 pub use join::{Gate, JoinError, Joined, join};
+pub(crate) use roll::Roll;
 pub use rows::{Member, Standing};
 pub use token::{Invitation, TokenError};
 
-use crate::door::{Door, DoorError, HeardNode};
+use crate::door::{Door, DoorError, FRESH, HeardNode, LastHeard, Local};
 use crate::net::{Authority, CertificateError};
+use crate::raft::GroupStatus;
 use crate::state::read;
 
 /// The table of nodes: what each is, and what is wanted of it.
@@ -78,6 +82,8 @@ pub struct Seen {
     pub leads: bool,
     /// What the leader has heard of it; `None` while no leader can be asked.
     pub heard: Option<HeardNode>,
+    /// What this node last heard of it, from the leader or from the node itself.
+    pub last: Option<LastHeard>,
 }
 
 /// All nodes as they are seen now.
@@ -87,8 +93,54 @@ pub struct Look {
     pub nodes: Vec<Seen>,
     /// How many should vote, if there are enough nodes.
     pub voters_wanted: u64,
-    /// Why less is shown than there is to know.
+    /// Why this is only what this node knows by itself; `None`: it is what the cluster knows.
     pub blind: Option<String>,
+}
+
+/// All nodes by what one node knows by itself, which may be behind what others acknowledged.
+pub async fn look_here(local: &Local, blind: String) -> Look {
+    let written = local.read(rows::of_store).await;
+    let (members, voters_wanted) = written.unwrap_or_else(|_| rows::unwritten());
+    let status = local.status();
+    seen(
+        members,
+        voters_wanted,
+        &status,
+        local,
+        BTreeMap::new(),
+        Some(blind),
+    )
+}
+
+fn seen(
+    mut members: BTreeMap<u64, Member>,
+    voters_wanted: u64,
+    status: &GroupStatus,
+    local: &Local,
+    heard: BTreeMap<u64, HeardNode>,
+    blind: Option<String>,
+) -> Look {
+    for (node, address) in &status.members {
+        members
+            .entry(*node)
+            .or_insert_with(|| Member::unwritten(*node, address));
+    }
+    let last = local.heard();
+    let nodes = members
+        .into_values()
+        .map(|member| Seen {
+            votes: status.voters.contains(&member.node),
+            leads: status.live_leader() == Some(member.node),
+            heard: heard.get(&member.node).cloned(),
+            last: last.get(&member.node).cloned(),
+            member,
+        })
+        .collect();
+    Look {
+        nodes,
+        voters_wanted,
+        blind,
+    }
 }
 
 /// The cluster's nodes, seen from one of them; clones share it.
@@ -225,40 +277,27 @@ impl Members {
         Ok(member.standing)
     }
 
-    /// All nodes, as written down, as Raft has them and as the leader hears them. Without a leader what this node knows itself.
+    /// All nodes, as written down, as Raft has them and as the leader hears them; soon, and without a leader by what this node knows by itself.
     pub async fn look(&self) -> Look {
         let door = &self.inner.door;
-        let (written, blind) = match rows::all(door).await {
-            Ok(written) => (written, None),
-            Err(error) => (
-                rows::all_here(door).await.unwrap_or_default(),
-                Some(error.to_string()),
-            ),
-        };
-        let (mut members, voters_wanted) = written;
-        let status = door.group().status();
-        for (node, address) in &status.members {
-            members
-                .entry(*node)
-                .or_insert_with(|| Member::unwritten(*node, address));
+        let local = door.local();
+        if let Err(blind) = door.fresh().await {
+            return look_here(local, blind).await;
         }
-        let heard: BTreeMap<u64, HeardNode> = match &blind {
-            None => door.heard().await.unwrap_or_default(),
-            Some(_) => BTreeMap::new(),
+        let heard = tokio::time::timeout(FRESH, door.heard()).await;
+        let heard = match heard {
+            Ok(Ok(heard)) => heard,
+            Ok(Err(error)) => return look_here(local, error.to_string()).await,
+            Err(_) => {
+                let blind = "the leader does not say what it has heard".to_owned();
+                return look_here(local, blind).await;
+            }
         };
-        let nodes = members
-            .into_values()
-            .map(|member| Seen {
-                votes: status.voters.contains(&member.node),
-                leads: status.leader == Some(member.node),
-                heard: heard.get(&member.node).cloned(),
-                member,
-            })
-            .collect();
-        Look {
-            nodes,
-            voters_wanted,
-            blind,
+        match local.read(rows::of_store).await {
+            Ok((members, voters_wanted)) => {
+                seen(members, voters_wanted, &local.status(), local, heard, None)
+            }
+            Err(error) => look_here(local, error.to_string()).await,
         }
     }
 

@@ -19,10 +19,12 @@ use crate::storage::StateStore;
 /// When an invitation ends, in seconds since 1970: the table's TTL attribute.
 pub(super) const EXPIRES: &str = "expiresAt";
 /// The row of what holds for all nodes; the others are called by a number.
-const CLUSTER: &str = "cluster";
+pub(super) const CLUSTER: &str = "cluster";
 /// The number that the next node gets. The first node's is 1.
-const NEXT: &str = "next";
+pub(super) const NEXT: &str = "next";
 const FIRST_NEXT: i64 = 2;
+/// When a node was removed, in cluster time; milliseconds since 1970.
+const REMOVED_AT: &str = "removedAt";
 /// How many should vote.
 const VOTERS: &str = "voters";
 const DEFAULT_VOTERS: u64 = 3;
@@ -84,6 +86,8 @@ pub struct Member {
     pub standing: Standing,
     /// The node that it takes the place of once it has caught up.
     pub replaces: Option<u64>,
+    /// When it was removed, in milliseconds since 1970, if it was.
+    pub removed_ms: Option<u64>,
 }
 
 impl Member {
@@ -97,10 +101,11 @@ impl Member {
             format: 1,
             standing: Standing::Member,
             replaces: None,
+            removed_ms: None,
         }
     }
 
-    fn of(node: u64, row: &Row) -> Self {
+    pub(super) fn of(node: u64, row: &Row) -> Self {
         let text = |name: &str| row.text(name).unwrap_or_default().to_owned();
         Self {
             node,
@@ -115,6 +120,7 @@ impl Member {
             replaces: row
                 .int("replaces")
                 .and_then(|node| u64::try_from(node).ok()),
+            removed_ms: row.int(REMOVED_AT).and_then(|at| u64::try_from(at).ok()),
         }
     }
 }
@@ -122,7 +128,12 @@ impl Member {
 /// The nodes by number, and how many should vote.
 pub(super) type Written = (BTreeMap<u64, Member>, u64);
 
-fn of_store(store: &StateStore) -> io::Result<Written> {
+/// What holds before anything is written down.
+pub(super) fn unwritten() -> Written {
+    (BTreeMap::new(), DEFAULT_VOTERS)
+}
+
+pub(super) fn of_store(store: &StateStore) -> io::Result<Written> {
     let query = Query {
         table: MEMBERS.to_owned(),
         limit: NODES,
@@ -268,11 +279,15 @@ pub(super) async fn set_standing(
     node: u64,
     standing: Standing,
 ) -> Result<(), DoorError> {
-    make(
-        door,
-        vec![of_node(node).set("standing", standing.word()).done()],
-    )
-    .await
+    make(door, vec![standing_of(door, node, standing).done()]).await
+}
+
+fn standing_of(door: &Door, node: u64, standing: Standing) -> Change {
+    let change = of_node(node).set("standing", standing.word());
+    match standing {
+        Standing::Removed => change.set(REMOVED_AT, door.now_ms()),
+        _ => change,
+    }
 }
 
 /// A node has caught up: it is a member, and the one whose place it takes leaves.
@@ -298,8 +313,7 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     let own = of_node(door.node()).set("standing", Standing::Member.word());
     let mut changes = vec![own.done()];
     for node in nodes {
-        let removed = of_node(*node).set("standing", Standing::Removed.word());
-        changes.push(removed.done());
+        changes.push(standing_of(door, *node, Standing::Removed).done());
     }
     make(door, changes).await
 }

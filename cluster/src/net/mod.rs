@@ -3,20 +3,27 @@
 //!
 //! * [`listener`]: what peers connect to
 //! * [`certificates`]: who a node is, and whom it believes
+//! * [`gate`]: who may call what
 //! * [`peers`]: connections to other nodes, made when they are needed
+//! * [`removal`]: what a node that was removed is answered
 //! * [`server`]: what other nodes call here
 
 mod certificates;
+mod gate;
 mod listener;
 mod peers;
+mod removal;
 mod server;
 
 pub(crate) use certificates::calling_as_stranger;
 pub use certificates::{Authority, CertificateError, Certificates};
+pub(crate) use gate::Place;
+pub use gate::{Callers, METHODS};
 pub use listener::Listener;
 #[cfg(feature = "simulation")]
 pub use listener::{Connection, Connector};
 pub use peers::Peers;
 pub(crate) use peers::{Lane, PeerError};
+pub use removal::Removal;
 pub use server::Admits;
 pub(crate) use server::{Behind, Refusal, serve};

@@ -7,10 +7,12 @@ use std::time::Duration;
 use panther_proto::v1::Between;
 use panther_proto::v1::peers_client::PeersClient;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::certificates::Certificates;
+use super::removal::{self, Removal};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -58,6 +60,7 @@ struct Inner {
     #[cfg(feature = "simulation")]
     connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
+    removal: watch::Sender<Option<Removal>>,
 }
 
 impl Peers {
@@ -70,6 +73,7 @@ impl Peers {
                 #[cfg(feature = "simulation")]
                 connector: None,
                 channels: Mutex::default(),
+                removal: watch::Sender::default(),
             }),
         }
     }
@@ -83,6 +87,7 @@ impl Peers {
                 certificates,
                 connector: Some(connector),
                 channels: Mutex::default(),
+                removal: watch::Sender::default(),
             }),
         }
     }
@@ -90,6 +95,37 @@ impl Peers {
     /// What this node shows of itself.
     pub(super) fn certificates(&self) -> &Certificates {
         &self.inner.certificates
+    }
+
+    /// Takes note of a refusal: it may say that this node was removed. The connection was made to that node's certificate, and what is removed stays so,
+    /// however old the state of the node that says it.
+    pub(crate) fn heed(&self, node: u64, refused: &Status) {
+        let Some(removal) = removal::of(node, refused) else {
+            return;
+        };
+        self.inner.removal.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(removal);
+            first
+        });
+    }
+
+    /// That this node was removed, once another node has said so.
+    pub(crate) fn removal(&self) -> Option<Removal> {
+        self.inner.removal.borrow().clone()
+    }
+
+    /// Returns once another node has said that this one was removed.
+    pub(crate) async fn removed(&self) -> Removal {
+        let mut said = self.inner.removal.subscribe();
+        loop {
+            let known = said.borrow_and_update().clone();
+            match known {
+                Some(removal) => return removal,
+                // The sender is this one's own, and lives as long.
+                None => drop(said.changed().await),
+            }
+        }
     }
 
     /// What a call to `node` says of itself.

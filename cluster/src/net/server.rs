@@ -7,18 +7,20 @@ use panther_proto::v1::joining_server::{Joining, JoiningServer};
 use panther_proto::v1::peers_server::{Peers as Service, PeersServer};
 use panther_proto::v1::{
     AppendAnswer, AppendCall, Between, ForwardAnswer, ForwardCall, HandOverAnswer, HandOverCall,
-    HeardAnswer, HeardCall, JoinAnswer, JoinCall, KeepAliveAnswer, KeepAliveCall, LeadAnswer,
-    LeadCall, ReadIndexAnswer, ReadIndexCall, SnapshotHeldAnswer, SnapshotHeldCall, SnapshotPiece,
-    SnapshotSentAnswer, VoteAnswer, VoteCall,
+    HeardAnswer, HeardCall, HelloAnswer, HelloCall, JoinAnswer, JoinCall, KeepAliveAnswer,
+    KeepAliveCall, LeadAnswer, LeadCall, LogPosition, ReadIndexAnswer, ReadIndexCall,
+    SnapshotHeldAnswer, SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, StoredVote,
+    VoteAnswer, VoteCall,
 };
 use rustls_pki_types::CertificateDer;
 use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::certificates::is_of;
+use super::gate::{self, Receiver};
 use super::listener::Listener;
-use super::peers::{GROUP, MESSAGE_BYTES, Peers};
+use super::peers::{MESSAGE_BYTES, Peers};
+use crate::membership::Roll;
 use crate::raft::Group;
 
 /// Why a door does not serve a peer.
@@ -28,15 +30,12 @@ pub(crate) enum Refusal {
     Unavailable(String),
     /// Too much waits already.
     Busy,
-    /// The caller is none of the cluster's nodes.
-    NotOurs(String),
 }
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unavailable(reason) => Self::unavailable(reason),
-            Refusal::NotOurs(reason) => Self::permission_denied(reason),
             Refusal::Busy => Self::resource_exhausted("the leader's door is full"),
         }
     }
@@ -62,6 +61,9 @@ pub(crate) trait Behind: Send + Sync + 'static {
 
     /// What was heard of all nodes, if this node leads.
     fn heard(&self) -> impl Future<Output = Result<HeardAnswer, Refusal>> + Send;
+
+    /// What this node knows of itself.
+    fn hello(&self) -> impl Future<Output = Result<HelloAnswer, Refusal>> + Send;
 
     /// Lets another voter lead, if this node does.
     fn lead(&self, node: u64) -> impl Future<Output = Result<LeadAnswer, Refusal>> + Send;
@@ -104,6 +106,7 @@ impl Joining for JoiningService {
 struct PeerService<B> {
     peers: Peers,
     group: Group,
+    roll: Roll,
     behind: Arc<B>,
 }
 
@@ -125,6 +128,7 @@ pub(crate) async fn serve<B: Behind>(
     });
     let service = PeersServer::new(PeerService {
         peers,
+        roll: Roll::of(group.clone()),
         group,
         behind,
     })
@@ -147,36 +151,45 @@ pub(crate) async fn serve<B: Behind>(
     }
 }
 
-impl<B> PeerService<B> {
-    /// The caller, once it is proved that the call is its own and meant for this node.
-    fn check(&self, caller: &Caller, between: Option<&Between>) -> Result<u64, Status> {
-        let between =
-            between.ok_or_else(|| Status::invalid_argument("the call does not say whose it is"))?;
-        let (me, cluster) = (self.group.node(), self.peers.certificates().cluster());
-        if between.cluster != cluster || between.group != GROUP {
-            return Err(Status::failed_precondition(format!(
-                "node {} belongs to cluster {}, group {}; this is node {me} of cluster {cluster}: one of the two has a wrong address for the other",
-                between.from, between.cluster, between.group
-            )));
-        }
-        if between.to != me {
-            return Err(Status::failed_precondition(format!(
-                "node {} calls node {}; this is node {me}: the address belongs to another node by now",
-                between.from, between.to
-            )));
-        }
-        let proved = caller
-            .iter()
-            .flat_map(|certificates| certificates.first())
-            .any(|certificate| is_of(certificate, cluster, between.from));
-        if !proved {
-            return Err(Status::permission_denied(format!(
-                "the caller says that it is node {}, and its certificate says something else",
-                between.from
-            )));
-        }
-        Ok(between.from)
+impl<B: Behind> PeerService<B> {
+    /// The caller, once it is proved who calls and that this node's state lets it. `terms` are those that the call names.
+    async fn check(
+        &self,
+        method: &str,
+        caller: &Caller,
+        between: Option<&Between>,
+        terms: &[u64],
+    ) -> Result<u64, Status> {
+        let receiver = Receiver {
+            cluster: self.peers.certificates().cluster(),
+            node: self.group.node(),
+            term: self.group.term(),
+        };
+        let certificates = caller.as_ref().map(|certificates| certificates.as_slice());
+        let from = receiver.caller(certificates, between)?;
+        let callers = gate::callers("Peers", method)
+            .ok_or_else(|| Status::unimplemented("this method has no callers"))?;
+        let place = self.roll.place(from).await.map_err(unavailable)?;
+        receiver.admit(callers, from, place, self.roll.member_leads())?;
+        receiver.terms(from, terms)?;
+        Ok(from)
     }
+}
+
+/// The terms of a vote and of positions in the log.
+fn terms<const N: usize>(
+    vote: Option<&StoredVote>,
+    positions: [&Option<LogPosition>; N],
+) -> Vec<u64> {
+    let positions = positions.into_iter().flatten().map(|at| at.term);
+    vote.iter().map(|vote| vote.term).chain(positions).collect()
+}
+
+fn terms_of_append(call: &AppendCall) -> Vec<u64> {
+    let mut all = terms(call.vote.as_ref(), [&call.previous, &call.committed]);
+    let entries = call.entries.iter().filter_map(|entry| entry.at.as_ref());
+    all.extend(entries.map(|at| at.term).max());
+    all
 }
 
 /// The certificates that a caller has shown; the authority's signature on them was checked when it connected.
@@ -191,7 +204,13 @@ impl<B: Behind> Service for PeerService<B> {
     async fn append(&self, request: Request<AppendCall>) -> Result<Response<AppendAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(&caller, call.between.as_ref())?;
+        self.check(
+            "Append",
+            &caller,
+            call.between.as_ref(),
+            &terms_of_append(&call),
+        )
+        .await?;
         let answer = self.group.append(call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
@@ -199,7 +218,9 @@ impl<B: Behind> Service for PeerService<B> {
     async fn vote(&self, request: Request<VoteCall>) -> Result<Response<VoteAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(&caller, call.between.as_ref())?;
+        let terms = terms(call.vote.as_ref(), [&call.last]);
+        self.check("Vote", &caller, call.between.as_ref(), &terms)
+            .await?;
         let answer = self.group.vote(&call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
@@ -210,7 +231,9 @@ impl<B: Behind> Service for PeerService<B> {
     ) -> Result<Response<HandOverAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(&caller, call.between.as_ref())?;
+        let terms = terms(call.vote.as_ref(), [&call.last]);
+        self.check("HandOver", &caller, call.between.as_ref(), &terms)
+            .await?;
         let refused = self.group.take_over(&call).await.map_err(unavailable)?;
         Ok(Response::new(HandOverAnswer { refused }))
     }
@@ -221,7 +244,9 @@ impl<B: Behind> Service for PeerService<B> {
     ) -> Result<Response<SnapshotHeldAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        let from = self.check(&caller, call.between.as_ref())?;
+        let from = self
+            .check("SnapshotHeld", &caller, call.between.as_ref(), &[])
+            .await?;
         let held = self
             .group
             .incoming()
@@ -241,7 +266,10 @@ impl<B: Behind> Service for PeerService<B> {
             .next()
             .await
             .ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))??;
-        let from = self.check(&caller, first.between.as_ref())?;
+        let terms = terms(first.vote.as_ref(), []);
+        let from = self
+            .check("SnapshotSend", &caller, first.between.as_ref(), &terms)
+            .await?;
         let (name, bytes) = (first.name.clone(), first.bytes);
         let vote = first
             .vote
@@ -271,7 +299,8 @@ impl<B: Behind> Service for PeerService<B> {
     ) -> Result<Response<ForwardAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(&caller, call.between.as_ref())?;
+        self.check("Forward", &caller, call.between.as_ref(), &[])
+            .await?;
         Ok(Response::new(self.behind.forward(call).await?))
     }
 
@@ -280,7 +309,9 @@ impl<B: Behind> Service for PeerService<B> {
         request: Request<ReadIndexCall>,
     ) -> Result<Response<ReadIndexAnswer>, Status> {
         let caller = request.peer_certs();
-        self.check(&caller, request.into_inner().between.as_ref())?;
+        let call = request.into_inner();
+        self.check("ReadIndex", &caller, call.between.as_ref(), &[])
+            .await?;
         Ok(Response::new(self.behind.read_index().await?))
     }
 
@@ -290,20 +321,33 @@ impl<B: Behind> Service for PeerService<B> {
     ) -> Result<Response<KeepAliveAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        let from = self.check(&caller, call.between.as_ref())?;
+        let from = self
+            .check("KeepAlive", &caller, call.between.as_ref(), &[])
+            .await?;
         Ok(Response::new(self.behind.keep_alive(from, call).await?))
     }
 
     async fn heard(&self, request: Request<HeardCall>) -> Result<Response<HeardAnswer>, Status> {
         let caller = request.peer_certs();
-        self.check(&caller, request.into_inner().between.as_ref())?;
+        let call = request.into_inner();
+        self.check("Heard", &caller, call.between.as_ref(), &[])
+            .await?;
         Ok(Response::new(self.behind.heard().await?))
     }
 
     async fn lead(&self, request: Request<LeadCall>) -> Result<Response<LeadAnswer>, Status> {
         let caller = request.peer_certs();
         let call = request.into_inner();
-        self.check(&caller, call.between.as_ref())?;
+        self.check("Lead", &caller, call.between.as_ref(), &[])
+            .await?;
         Ok(Response::new(self.behind.lead(call.node).await?))
+    }
+
+    async fn hello(&self, request: Request<HelloCall>) -> Result<Response<HelloAnswer>, Status> {
+        let caller = request.peer_certs();
+        let call = request.into_inner();
+        self.check("Hello", &caller, call.between.as_ref(), &[])
+            .await?;
+        Ok(Response::new(self.behind.hello().await?))
     }
 }

@@ -17,8 +17,9 @@ use panther_proto::v1::Entry;
 use prost::Message;
 use tokio::sync::oneshot;
 
+use super::log_store::durable;
 use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
-use crate::log::Pace;
+use crate::log::{Log, Pace};
 use crate::offload::offload;
 use crate::state::{Machine, require_format};
 use crate::storage::{AppliedAt, SnapshotFile, StateStore};
@@ -39,14 +40,22 @@ enum Job {
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     store: StateStore,
+    log: Log,
+    newest: u32,
     jobs: Jobs,
     pace: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
 }
 
 impl StateMachine {
-    /// Applies entries up to the format `newest`.
-    pub(crate) fn start(store: StateStore, newest: u32, after: AfterApply) -> io::Result<Self> {
+    /// Applies entries up to the format `newest`, and writes the state behind the log.
+    pub(crate) fn start(
+        store: StateStore,
+        log: Log,
+        newest: u32,
+        after: AfterApply,
+    ) -> io::Result<Self> {
+        store.behind(log.clone());
         let machine = Machine::open_up_to(&store, newest)?;
         let outdated = Arc::new(OnceLock::new());
         let pace = Arc::new(Pace::default());
@@ -60,6 +69,8 @@ impl StateMachine {
         };
         Ok(Self {
             store,
+            log,
+            newest,
             jobs: Jobs::done_by(worker)?,
             pace,
             outdated,
@@ -130,17 +141,17 @@ struct Worker {
     outdated: Arc<OnceLock<String>>,
 }
 
-impl Worker {
-    fn note<T>(&self, result: &io::Result<T>) {
-        if let Err(error) = result
-            && error.kind() == io::ErrorKind::Unsupported
-        {
-            let _ = self.outdated.set(error.to_string()); // the first is the reason
-        }
+/// Takes note of what only a newer build knows.
+fn note<T>(outdated: &OnceLock<String>, result: &io::Result<T>) {
+    if let Err(error) = result
+        && error.kind() == io::ErrorKind::Unsupported
+    {
+        let _ = outdated.set(error.to_string()); // the first is the reason
     }
+}
 
+impl Worker {
     fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
-        require_format(file.header.format, self.newest, "a snapshot")?;
         self.store.install(file)?;
         self.machine = Machine::open_up_to(&self.store, self.newest)?;
         Ok(())
@@ -158,12 +169,12 @@ impl Worker {
                 self.pace.begin(Instant::now());
                 let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
                 self.pace.end(Instant::now());
-                self.note(&result);
+                note(&self.outdated, &result);
                 let _ = answer.send(result); // openraft may be shutting down
             }
             Job::Install(file, answer) => {
                 let result = self.install(&file);
-                self.note(&result);
+                note(&self.outdated, &result);
                 let _ = answer.send(result);
             }
         }
@@ -214,6 +225,7 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
+        durable(|told| self.log.settled(told)).await?;
         let store = self.store.clone();
         let file = offload(move || store.take_snapshot()).await??;
         tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
@@ -269,6 +281,15 @@ impl RaftStateMachine<Types> for StateMachine {
         _meta: &SnapshotMetaOf<Types>,
         snapshot: SnapshotFile,
     ) -> io::Result<()> {
+        let known = require_format(snapshot.header.format, self.newest, "a snapshot");
+        note(&self.outdated, &known);
+        known?;
+        // The file first, then the log's cut, then the state: wherever this breaks off, the state is never ahead of the log, and can be rebuilt.
+        let store = self.store.clone();
+        let snapshot = offload(move || store.keep(&snapshot)).await??;
+        if let Some(last) = snapshot.header.last {
+            durable(|told| self.log.purge(last, told)).await?;
+        }
         self.hand_over(|answer| Job::Install(snapshot, answer))
             .await
     }

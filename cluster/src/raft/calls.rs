@@ -4,7 +4,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use openraft::storage::Snapshot;
-use panther_proto::v1::{AppendAnswer, AppendCall, HandOverCall, StoredVote, VoteAnswer, VoteCall};
+use panther_proto::v1::{
+    AppendAnswer, AppendCall, HandOverCall, StoredVote, VoteAnswer, VoteCall, append_answer,
+};
 
 use super::apply;
 use super::group::Group;
@@ -24,7 +26,11 @@ impl Group {
         self.still_takes_part()?;
         let request = wire::append_request(&call)?;
         let response = self.raft.append_entries(request).await;
-        Ok(wire::append_answer(response.map_err(io::Error::other)?))
+        let answer = wire::append_answer(response.map_err(io::Error::other)?);
+        if !matches!(answer.kind, Some(append_answer::Kind::HigherVote(_))) {
+            self.leader_was_heard();
+        }
+        Ok(answer)
     }
 
     /// A candidate asks for a vote, or whether it would be given one.

@@ -8,21 +8,23 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use openraft::metrics::RaftServerMetrics;
+use openraft::metrics::{RaftMetrics, RaftServerMetrics};
 use openraft::raft::ReadPolicy;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{BasicNode, ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
 use panther_proto::v1::{Entry, LogPosition, Reply};
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::task::JoinHandle;
 
 use super::apply::{AfterApply, StateMachine};
-use super::log_store::LogStore;
+use super::log_store::{LogStore, durable};
 use super::network::Network;
-use super::types::{Proposal, Types};
-use crate::log::{DiskFiles, Files, Log, LogSettings, Pace};
+use super::types::{Proposal, StoredMembership, Types};
+use crate::log::{DiskFiles, Files, Found, Log, LogSettings, LogState, Loss, Pace, describe_vote};
 use crate::net::Peers;
 use crate::offload::offload;
 use crate::state::FORMAT;
@@ -32,10 +34,14 @@ use crate::storage::{SnapshotFile, StateStore, StoreSettings};
 const CATCHING_UP: Duration = Duration::from_millis(200);
 /// Bytes of log that are kept for the sake of a large state: a start reads them.
 const LONGEST_LOG: u64 = 1 << 30;
+/// After so many heartbeats that are missed nobody counts as leader: others elect after four to eight.
+const SIGNS_MISSED: u32 = 10;
 /// Entries that take some seconds to be applied again.
 const MANY_ENTRIES: u64 = 10_000;
 /// The state's folder, below a node's.
-const STATE: &str = "state";
+pub(super) const STATE: &str = "state";
+/// The log's folder, below a node's.
+pub(super) const LOG: &str = "log";
 /// How long a new node waits for a snapshot to be taken.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
@@ -68,6 +74,8 @@ pub struct Membership {
     pub address: String,
     /// Waits to be taken in. Otherwise a folder that has never been part of a group becomes a group of one.
     pub joins: bool,
+    /// It has taken part before, so its log cannot be empty.
+    pub started: bool,
 }
 
 impl Default for GroupSettings {
@@ -109,6 +117,8 @@ pub struct GroupStatus {
     pub term: u64,
     /// The last entry in the log.
     pub last_log: Option<u64>,
+    /// The term of that entry.
+    pub last_term: Option<u64>,
     /// The last applied entry.
     pub applied: Option<u64>,
     /// The last entry in a snapshot.
@@ -123,8 +133,18 @@ pub struct GroupStatus {
     pub matched: BTreeMap<u64, u64>,
     /// True while this node leads.
     pub leads: bool,
+    /// A leader was heard of within the time of an election; of a leader: a majority was.
+    pub in_contact: bool,
     /// Why the group stopped here, if it has.
     pub fault: Option<String>,
+}
+
+impl GroupStatus {
+    /// The node that leads and was heard of lately; a leader that has gone silent is not one.
+    #[must_use]
+    pub fn live_leader(&self) -> Option<u64> {
+        self.leader.filter(|_| self.in_contact)
+    }
 }
 
 /// A handle on the group; clones share it.
@@ -141,6 +161,10 @@ pub struct Group {
     /// Set when it stops: calls of others that still come are turned away before Raft sees them.
     pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
+    /// When the leader was heard of last, as a follower.
+    heard_leader: Arc<Mutex<Option<tokio::time::Instant>>>,
+    /// How long a leader may be silent and still count as there.
+    contact_time: Duration,
 }
 
 /// Tells of changes of leadership and membership.
@@ -178,17 +202,20 @@ impl Group {
         log_files: Option<Arc<dyn Files>>,
         after: AfterApply,
     ) -> io::Result<Self> {
-        let (log_folder, state_folder) = (folder.join("log"), folder.join(STATE));
+        let (log_folder, state_folder) = (folder.join(LOG), folder.join(STATE));
         let (log_settings, store_settings) = (settings.log, settings.store);
+        let started = membership.started;
         let (log, store) = offload(move || {
             let files = match log_files {
                 Some(files) => files,
                 None => Arc::new(DiskFiles::new(&log_folder)?),
             };
-            let log = Log::open(files, log_settings)?;
-            let state = log.state();
-            let store = StateStore::open(&state_folder, store_settings, state.purged, state.last)?;
-            io::Result::Ok((log, store))
+            let found = Found::read(files, log_settings)?;
+            let state = found.state();
+            check(&state, started)?;
+            let store = StateStore::open(&state_folder, store_settings, state.purged, state.last)
+                .map_err(|error| with_torn(error, &found))?;
+            io::Result::Ok((found.open()?, store))
         })
         .await??;
         let behind = |at: Option<LogPosition>| at.map_or(0, |at| at.index);
@@ -199,9 +226,10 @@ impl Group {
                 "entries of the log are applied again before this node takes part"
             );
         }
-        let machine = StateMachine::start(store.clone(), settings.format, after)?;
+        let machine = StateMachine::start(store.clone(), log.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
         let (newest_format, newcomer_replays) = (settings.format, settings.newcomer_replays);
+        let heartbeat_time = settings.heartbeat;
         let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
         let config = Config {
             cluster_name: "panther".to_owned(),
@@ -269,6 +297,8 @@ impl Group {
             node,
             stopping: Arc::default(),
             snapshots,
+            heard_leader: Arc::default(),
+            contact_time: heartbeat_time * SIGNS_MISSED,
         })
     }
 
@@ -454,11 +484,65 @@ impl Group {
         self.outdated.get().cloned()
     }
 
+    /// The last entry in the log.
+    pub(crate) fn last(&self) -> Option<LogPosition> {
+        self.log.state().last
+    }
+
+    /// The term of the last vote that this node knows.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .vote
+            .leader_id()
+            .term
+    }
+
+    /// Whether a node takes part: by the newest membership in the log, or by the last one that is known to be committed.
+    pub(crate) fn has(&self, node: u64) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let of = |membership: &StoredMembership| membership.nodes().any(|(id, _)| *id == node);
+        of(&metrics.membership_config) || of(&metrics.committed_membership_config)
+    }
+
+    /// The leader has given a sign of life.
+    pub(super) fn leader_was_heard(&self) {
+        *self.heard_leader.lock() = Some(tokio::time::Instant::now());
+    }
+
+    fn in_contact(&self, metrics: &RaftMetrics<Types>) -> bool {
+        if metrics.state != ServerState::Leader {
+            let heard = *self.heard_leader.lock();
+            return metrics.current_leader.is_some()
+                && heard.is_some_and(|at| at.elapsed() <= self.contact_time);
+        }
+        let mut voters = metrics.membership_config.voter_ids();
+        voters.all(|voter| voter == self.node)
+            || metrics
+                .last_quorum_acked
+                .as_ref()
+                .is_some_and(|at| at.elapsed() <= self.contact_time)
+    }
+
+    /// Whether the loop that all of the group's work passes through goes round, with a majority or without; an error says why it has ended.
+    ///
+    /// # Errors
+    /// The group has stopped here.
+    pub async fn goes_round(&self) -> Result<(), ProposeError> {
+        let asked = self.raft.with_raft_state(|_| ()).await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+
     /// What the group is doing.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
+        let in_contact = self.in_contact(&metrics);
         GroupStatus {
+            in_contact,
+            last_term: self.log.state().last.map(|at| at.term),
             node: self.node,
             leader: metrics.current_leader,
             term: metrics.current_term,
@@ -521,8 +605,44 @@ impl Group {
         self.stopping.store(true, Ordering::Relaxed);
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
+        // A log that cannot be written shows below: the state is not written ahead of it.
+        let _ = durable(|told| self.log.settled(told)).await;
         let store = self.store.clone();
         offload(move || store.close()).await?
+    }
+}
+
+/// What a log must hold of a node that has taken part.
+pub(super) fn check(state: &LogState, started: bool) -> Result<(), Loss> {
+    let Some(last) = state.last else {
+        return if started {
+            Err(Loss::EmptyLog {
+                known: "this node has taken part in its cluster".to_owned(),
+            })
+        } else {
+            Ok(())
+        };
+    };
+    // A node votes in a term before it takes an entry of that term.
+    if state.vote.is_none_or(|vote| vote.term < last.term) {
+        return Err(Loss::Vote {
+            found: describe_vote(state.vote.as_ref()),
+            known: format!("its last entry is of term {}", last.term),
+        });
+    }
+    Ok(())
+}
+
+/// What is seen behind the log's end belongs to what is said of it.
+fn with_torn(error: io::Error, found: &Found) -> io::Error {
+    match Loss::of(&error) {
+        Some(Loss::StateAhead { applied, last, .. }) => Loss::StateAhead {
+            applied: *applied,
+            last: *last,
+            torn: found.torn(),
+        }
+        .into(),
+        _ => error,
     }
 }
 

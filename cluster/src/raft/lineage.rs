@@ -1,20 +1,23 @@
-//! How a group goes on as one of a single voter under a new lineage: from a backup, or from what one of its nodes has when the majority is gone for good.
+//! How a group goes on as one of a single voter under a new lineage: from a backup, from what one of its nodes has when the majority is gone for good, or from
+//! the state of a voter that has lost a part of its log.
 //!
 //! Nothing runs meanwhile. The nodes of the old lineage must never speak with the new one: whoever calls this gives it another cluster id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openraft::{BasicNode, EntryPayload};
 use panther_proto::v1::{LogPosition, Membership, StoredVote};
 
-use super::group::GroupSettings;
+use super::group::{GroupSettings, LOG, STATE, check};
 use super::log_store::durable;
 use super::types;
-use crate::log::{DiskFiles, Log};
-use crate::storage::{SnapshotFile, StateStore};
+use crate::log::{DiskFiles, Found, Log, Loss};
+use crate::offload::offload;
+use crate::state::read;
+use crate::storage::{SnapshotFile, StateStore, not_ahead};
 
 /// What a node goes on from whose majority is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub async fn restore(
     address: &str,
     settings: GroupSettings,
 ) -> io::Result<LogPosition> {
-    let (state_folder, log_folder) = (folder.join("state"), folder.join("log"));
+    let (state_folder, log_folder) = (folder.join(STATE), folder.join(LOG));
     let (backup, address) = (backup.to_owned(), address.to_owned());
     let filling = tokio::task::spawn_blocking(move || {
         let file = SnapshotFile::open(backup)?;
@@ -69,6 +72,26 @@ pub async fn restore(
     Ok(last)
 }
 
+/// The last entry of the log in this folder, by which an operator chooses the node to go on with: the one with the highest term, and of those the highest index.
+///
+/// # Errors
+/// There is no log, or it cannot be read.
+pub async fn last(folder: &Path, settings: GroupSettings) -> io::Result<LogPosition> {
+    let log_folder = folder.join("log");
+    let opening = tokio::task::spawn_blocking(move || {
+        Log::open(Arc::new(DiskFiles::new(&log_folder)?), settings.log)
+    });
+    let log = opening.await.map_err(io::Error::other)??;
+    log.state().last.ok_or_else(no_log)
+}
+
+fn no_log() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "this node has no log to go on from",
+    )
+}
+
 /// Makes `node` the only voter of the group whose log is in this folder.
 ///
 /// # Errors
@@ -79,18 +102,13 @@ pub async fn force_new(
     address: &str,
     settings: GroupSettings,
 ) -> io::Result<Forced> {
-    let log_folder = folder.join("log");
+    let log_folder = folder.join(LOG);
     let opening = tokio::task::spawn_blocking(move || {
         Log::open(Arc::new(DiskFiles::new(&log_folder)?), settings.log)
     });
     let log = opening.await.map_err(io::Error::other)??;
     let state = log.state();
-    let last = state.last.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "this node has no log to go on from",
-        )
-    })?;
+    let last = state.last.ok_or_else(no_log)?;
     let vote = state.vote.unwrap_or_default();
     let term = vote.term.max(last.term) + 1;
     let mine = StoredVote {
@@ -111,4 +129,109 @@ pub async fn force_new(
         last,
         uncertain: last.index.saturating_sub(committed),
     })
+}
+
+/// What is left on a node, whatever has become of its log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remains {
+    /// Why the node does not start; `None` if nothing is lost.
+    pub loss: Option<Loss>,
+    /// The last entry that the readable state holds.
+    pub applied: LogPosition,
+    /// Cluster time in that state, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The nodes that vote, as of that state.
+    pub voters: BTreeSet<u64>,
+    /// The snapshot file that holds the state, if the database cannot be read.
+    pub snapshot: Option<PathBuf>,
+}
+
+/// Reads what is left on a node that has taken part. Neither log nor state is changed.
+///
+/// # Errors
+/// Neither the state nor a snapshot of it can be read.
+pub async fn remains(folder: &Path, settings: GroupSettings) -> io::Result<Remains> {
+    let folder = folder.to_owned();
+    offload(move || look(&folder, &settings)).await?
+}
+
+fn look(folder: &Path, settings: &GroupSettings) -> io::Result<Remains> {
+    let root = folder.join(STATE);
+    let mut remains = match StateStore::open_alone(&root, settings.store) {
+        Ok(store) => {
+            let applied = store.applied();
+            let membership = types::membership(applied.membership.as_ref())?;
+            Remains {
+                loss: None,
+                applied: applied.last.unwrap_or_default(),
+                time_ms: read::globals(&store)?.clock_ms,
+                voters: membership.membership().voter_ids().collect(),
+                snapshot: None,
+            }
+        }
+        Err(error) => {
+            let newest = SnapshotFile::newest(&root)?.ok_or(error)?;
+            let membership = types::membership(newest.header.membership.as_ref())?;
+            Remains {
+                loss: None,
+                applied: newest.header.last.unwrap_or_default(),
+                time_ms: newest.clock_ms()?,
+                voters: membership.membership().voter_ids().collect(),
+                snapshot: Some(newest.path),
+            }
+        }
+    };
+    let found = DiskFiles::new(&folder.join(LOG))
+        .and_then(|files| Found::read(Arc::new(files), settings.log));
+    remains.loss = match found {
+        Ok(found) => {
+            let (state, at) = (found.state(), remains.applied.index);
+            let begins = state.purged.map_or(0, |purged| purged.index);
+            let behind = Loss::State {
+                state: "it ends before the log begins".to_owned(),
+                snapshot: Some(at),
+                purged: Some(begins),
+            };
+            let applied = Some(remains.applied).filter(|applied| applied.index > 0);
+            check(&state, true)
+                .and_then(|()| not_ahead(applied, state.last))
+                .err()
+                .or((at < begins).then_some(behind))
+        }
+        Err(error) => match Loss::of(&error) {
+            Some(loss) => Some(loss.clone()),
+            None => return Err(error),
+        },
+    };
+    Ok(remains)
+}
+
+/// Fills the empty folder `into` with the log and state of a group whose only voter is `node`, and whose state is what is left in `folder`, which is not changed.
+///
+/// # Errors
+/// Neither the state nor a snapshot of it can be read, or the disk does not take it.
+pub async fn salvage(
+    folder: &Path,
+    into: &Path,
+    remains: &Remains,
+    node: u64,
+    address: &str,
+    settings: GroupSettings,
+) -> io::Result<LogPosition> {
+    let file = match &remains.snapshot {
+        Some(file) => file.clone(),
+        None => {
+            let (root, into) = (folder.join(STATE), into.to_owned());
+            offload(move || {
+                let store = StateStore::open_alone(&root, settings.store)?;
+                io::Result::Ok(store.take_snapshot_into(&into)?.path)
+            })
+            .await??
+        }
+    };
+    let last = restore(into, &file, node, address, settings).await?;
+    if remains.snapshot.is_none() {
+        std::fs::remove_file(file)?;
+    }
+    Ok(last)
 }

@@ -83,7 +83,11 @@ impl Way {
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, RPCError<Types>> {
         let time = option.hard_ttl();
-        match tokio::time::timeout(time, call).await {
+        let answer = tokio::time::timeout(time, call).await;
+        if let (Ok(Err(status)), Some(peers)) = (&answer, &self.peers) {
+            peers.heed(self.target, status);
+        }
+        match answer {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
                 Err(unreachable(&PeerError::call(self.target, status)))

@@ -33,7 +33,9 @@ impl StoreBuilder<Types, LogStore, StateMachine, tempfile::TempDir> for Builder 
             None,
         )
         .unwrap();
-        let machine = StateMachine::start(store, crate::state::FORMAT, Arc::new(|_| ())).unwrap();
+        let machine =
+            StateMachine::start(store, log.clone(), crate::state::FORMAT, Arc::new(|_| ()))
+                .unwrap();
         Ok((folder, LogStore::new(log), machine))
     }
 }

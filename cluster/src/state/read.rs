@@ -11,6 +11,9 @@ use prost::Message;
 use super::keys::{self, KeyBuilder, KeyReader, kind};
 use super::{Base, Globals, declare, queues, tables};
 
+/// Counters of all queues, and when each one's oldest message arrived.
+pub type AllCounts = std::collections::BTreeMap<String, (QueueCounts, Option<u64>)>;
+
 /// A row with its key.
 pub type KeyedRow = (Key, Row);
 
@@ -153,6 +156,19 @@ pub fn row(base: &dyn Base, table_name: &str, key: &Key) -> io::Result<Option<Ro
     let now = globals(base)?.clock_ms;
     Ok(read::<Row>(base, &keys::row(table_name, key))?
         .filter(|row| !tables::expired(&spec, row, now)))
+}
+
+/// Counters of all queues.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn all_counts(base: &dyn Base) -> io::Result<AllCounts> {
+    let mut all = AllCounts::new();
+    for QueueSpec { name, .. } in queues(base)? {
+        let of = (counts(base, &name)?, oldest_ms(base, &name)?);
+        all.insert(name, of);
+    }
+    Ok(all)
 }
 
 /// A page of rows.

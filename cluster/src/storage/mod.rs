@@ -22,4 +22,5 @@ mod writer;
 
 pub use incoming::Incoming;
 pub use snapshot::SnapshotFile;
+pub(crate) use store::not_ahead;
 pub use store::{AppliedAt, StateStore, StoreSettings};

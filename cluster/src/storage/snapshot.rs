@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::AppliedAt;
 use crate::log::sync_folder;
+use crate::state::Globals;
 
 const MAGIC: &[u8; 8] = b"PCSNAP1\n";
 const ENDING: &str = ".snapshot";
@@ -175,6 +176,23 @@ impl SnapshotFile {
         let header = SnapshotHeader::decode(&encoded[..])
             .map_err(|_| damaged(&path, "its header does not decode"))?;
         Ok(Self { path, header })
+    }
+
+    /// Cluster time of the state in it, in milliseconds since 1970. Reads and checks the whole file.
+    ///
+    /// # Errors
+    /// As [`SnapshotFile::read`].
+    pub fn clock_ms(&self) -> io::Result<u64> {
+        let globals_key = crate::state::keys::globals();
+        let mut globals = Bytes::new();
+        self.read(|key, value| {
+            if key == globals_key {
+                globals = value.unwrap_or_default();
+            }
+            Ok(())
+        })?;
+        let globals = Globals::decode(globals).map_err(io::Error::other)?;
+        Ok(globals.clock_ms)
     }
 
     /// Makes this the newest snapshot of a folder, if it is not there already.

@@ -15,6 +15,7 @@ use super::folders;
 use super::items;
 use super::snapshot::{self, SnapshotFile};
 use super::writer::{Fault, Signal, WriterThread, size, write_layer};
+use crate::log::{Log, Loss};
 use crate::state::{Base, Globals, Pair, Writes};
 
 /// Sizes of the store.
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     pub(super) layers: RwLock<Layers>,
     pub(super) database: RwLock<Database>,
     pub(super) settings: StoreSettings,
+    /// The log that the state must not be ahead of on the disk.
+    log: OnceLock<Log>,
     pub(super) signal: Mutex<Signal>,
     /// Damage that sled came upon since it was opened.
     damage: OnceLock<String>,
@@ -72,6 +75,39 @@ pub(super) struct Shared {
     pub(super) writing: Mutex<()>,
     /// Held while a snapshot file is made or taken over: they share a temporary name.
     pub(super) snapshotting: Mutex<()>,
+}
+
+impl Shared {
+    /// Whether the log holds everything up to there.
+    fn is_logged(&self, applied: &AppliedAt) -> bool {
+        match (self.log.get(), applied.last) {
+            (Some(log), Some(last)) => log.holds(last.index),
+            _ => true,
+        }
+    }
+
+    /// Waits until the log holds everything up to there.
+    ///
+    /// # Errors
+    /// The log cannot be written any more.
+    pub(super) fn wait_logged(&self, applied: &AppliedAt) -> io::Result<()> {
+        if self.is_logged(applied) {
+            return Ok(());
+        }
+        // In a simulation the log's writer is a task of the same thread, so whoever writes waits for it before.
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_on() {
+            return Err(io::Error::other("the log has not synced that far"));
+        }
+        let Some(log) = self.log.get() else {
+            return Ok(());
+        };
+        let (settled, told) = std::sync::mpsc::sync_channel(1);
+        log.settled(Box::new(move |result| {
+            let _ = settled.send(result); // the receiver is there until it has been told
+        }));
+        told.recv().map_err(io::Error::other).flatten()
+    }
 }
 
 pub(super) struct Database {
@@ -96,6 +132,77 @@ impl Database {
     }
 }
 
+fn index_of(at: Option<LogPosition>) -> Option<u64> {
+    at.map(|at| at.index)
+}
+
+/// # Errors
+/// It reaches further than a log that ends with `last`, or holds another entry in that place.
+pub(crate) fn not_ahead(
+    applied: Option<LogPosition>,
+    last: Option<LogPosition>,
+) -> Result<(), Loss> {
+    let Some(at) = applied else {
+        return Ok(());
+    };
+    let behind = last.is_some_and(|last| {
+        at.index < last.index || (at.index, at.term, at.node) == (last.index, last.term, last.node)
+    });
+    if behind {
+        return Ok(());
+    }
+    Err(Loss::StateAhead {
+        applied: at.index,
+        last: index_of(last),
+        torn: String::new(),
+    })
+}
+
+fn open_current(folder: &Path, settings: StoreSettings) -> io::Result<(sled::Db, AppliedAt)> {
+    if let Some(why) = folders::condemned(folder) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    let db = database::open(folder, settings)?;
+    let applied = database::stored_applied(&db)?;
+    Ok((db, applied))
+}
+
+/// Builds the state from the newest snapshot beside the one in force, and makes it current once it is whole.
+fn rebuild(
+    root: &Path,
+    old: &Path,
+    why: &str,
+    settings: StoreSettings,
+    purged: Option<LogPosition>,
+    last: Option<LogPosition>,
+) -> io::Result<(sled::Db, AppliedAt, PathBuf)> {
+    let snapshot = SnapshotFile::newest(root)?;
+    let reaches = snapshot.as_ref().and_then(|file| file.header.last);
+    not_ahead(reaches, last)?;
+    if index_of(reaches) < index_of(purged) {
+        return Err(Loss::State {
+            state: why.to_owned(),
+            snapshot: index_of(reaches),
+            purged: index_of(purged),
+        }
+        .into());
+    }
+    let folder = folders::next_folder(root)?;
+    let db = database::open(&folder, settings)?;
+    let applied = match snapshot {
+        Some(file) => database::load(&db, &file)?,
+        None => AppliedAt::default(),
+    };
+    folders::point_to(root, &folder)?;
+    let aside = folders::set_aside(old)?;
+    tracing::error!(
+        why,
+        aside = %aside.display(),
+        "the state database was set aside; it is rebuilt from the newest snapshot and the log"
+    );
+    Ok((db, applied, folder))
+}
+
 /// A handle on the state; clones share it.
 #[derive(Clone)]
 pub struct StateStore {
@@ -105,12 +212,13 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// Opens the state below `root`. If it cannot be read, or fits neither the log's start nor its end
-    /// (`purged`..=`last`), it is set aside and rebuilt from the newest snapshot file; entries behind that are applied
-    /// again from the log.
+    /// Opens the state below `root`, beside a log that holds entries behind `purged` up to `last`.
+    ///
+    /// A state that reaches further than the log is refused: entries are synced to the log before the state holds them, so it proves that the log was lost. A state
+    /// that cannot be read, or that the log's start has passed, is rebuilt from the newest snapshot file; entries behind that are applied again from the log.
     ///
     /// # Errors
-    /// Neither the state nor a snapshot that reaches the log's start can be read.
+    /// The log or the state was lost ([`Loss`]); or the disk fails. What is on the disk is then as it was.
     pub fn open(
         root: &Path,
         settings: StoreSettings,
@@ -119,30 +227,14 @@ impl StateStore {
     ) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let folder = folders::current_folder(root)?;
-        let fits = |applied: &AppliedAt| {
-            let index = applied.last.map(|at| at.index);
-            index <= last.map(|at| at.index) && index >= purged.map(|at| at.index)
-        };
-        let opened = match folders::condemned(&folder) {
-            Some(why) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
-            None => database::open(&folder, settings),
-        };
-        let opened = opened.and_then(|db| {
-            let applied = database::stored_applied(&db)?;
-            if fits(&applied) {
-                Ok((db, applied))
-            } else {
-                Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!(
-                        "it is complete up to {:?}, the log holds {purged:?} to {last:?}",
-                        applied.last.map(|at| at.index)
-                    ),
-                ))
+        let why = match open_current(&folder, settings) {
+            Ok((db, applied)) => {
+                not_ahead(applied.last, last)?;
+                if index_of(applied.last) >= index_of(purged) {
+                    return Self::start(root, settings, db, folder, applied);
+                }
+                format!("it reaches entry {}", index_of(applied.last).unwrap_or(0))
             }
-        });
-        let (db, applied, folder) = match opened {
-            Ok((db, applied)) => (db, applied, folder),
             // No signs of damage; and a rebuilt one would find no room either.
             Err(error)
                 if matches!(
@@ -152,28 +244,35 @@ impl StateStore {
             {
                 return Err(error);
             }
-            Err(error) => {
-                let aside = folders::set_aside(&folder)?;
-                tracing::error!(%error, aside = %aside.display(), "the state database was set aside; it is rebuilt from the newest snapshot and the log");
-                let folder = folders::next_folder(root)?;
-                let db = database::open(&folder, settings)?;
-                let applied = match SnapshotFile::newest(root)? {
-                    Some(file) => database::load(&db, &file)?,
-                    None => AppliedAt::default(),
-                };
-                if !fits(&applied) {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!(
-                            "the state cannot be rebuilt: the newest snapshot reaches {:?}, the log starts behind {purged:?}; replace this node or restore a backup",
-                            applied.last.map(|at| at.index)
-                        ),
-                    ));
-                }
-                folders::point_to(root, &folder)?;
-                (db, applied, folder)
-            }
+            Err(error) => error.to_string(),
         };
+        let (db, applied, folder) = rebuild(root, &folder, &why, settings, purged, last)?;
+        Self::start(root, settings, db, folder, applied)
+    }
+
+    /// Opens the state below `root` as it is, whatever has become of its log. A node does not take part with it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open_alone(root: &Path, settings: StoreSettings) -> io::Result<Self> {
+        let folder = folders::current_folder(root)?;
+        if !folder.exists() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} is missing", folder.display()),
+            ));
+        }
+        let (db, applied) = open_current(&folder, settings)?;
+        Self::start(root, settings, db, folder, applied)
+    }
+
+    fn start(
+        root: &Path,
+        settings: StoreSettings,
+        db: sled::Db,
+        folder: PathBuf,
+        applied: AppliedAt,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             layers: RwLock::new(Layers {
                 stored: applied.clone(),
@@ -182,6 +281,7 @@ impl StateStore {
             }),
             database: RwLock::new(Database { db, folder }),
             settings,
+            log: OnceLock::new(),
             signal: Mutex::new(Signal::default()),
             damage: OnceLock::new(),
             changed: Condvar::new(),
@@ -194,6 +294,12 @@ impl StateStore {
             root: root.to_owned(),
             writer,
         })
+    }
+
+    /// Writes only what this log holds from now on. Entries may be applied while the log still syncs them: written before that, a power cut could leave a
+    /// state that is ahead of the log.
+    pub(crate) fn behind(&self, log: Log) {
+        let _ = self.shared.log.set(log); // there is one log
     }
 
     /// Up to where the state is complete, in memory.
@@ -254,7 +360,9 @@ impl StateStore {
         drop(layers);
         #[cfg(feature = "simulation")]
         if full && crate::simulated::is_on() {
-            super::writer::try_layer(shared);
+            if shared.is_logged(&self.applied()) {
+                super::writer::try_layer(shared);
+            }
             return;
         }
         if full {
@@ -274,9 +382,17 @@ impl StateStore {
     /// # Errors
     /// The file cannot be written.
     pub fn take_snapshot(&self) -> io::Result<SnapshotFile> {
+        self.take_snapshot_into(&self.root)
+    }
+
+    /// The same into another folder.
+    ///
+    /// # Errors
+    /// As [`StateStore::take_snapshot`].
+    pub fn take_snapshot_into(&self, folder: &Path) -> io::Result<SnapshotFile> {
         let _one_at_a_time = self.shared.snapshotting.lock();
         self.shared.layers.write().recording = Some(Writes::new());
-        let taken = self.scan_into_file();
+        let taken = self.scan_into_file(folder);
         match taken {
             Ok(file) => {
                 // The log will be cut up to here, so the database should reach as far.
@@ -290,12 +406,12 @@ impl StateStore {
         }
     }
 
-    fn scan_into_file(&self) -> io::Result<SnapshotFile> {
+    fn scan_into_file(&self, folder: &Path) -> io::Result<SnapshotFile> {
         // A page is held in memory whole, and values may be large.
         const PAGE: usize = 100;
         let globals_key = crate::state::keys::globals();
         let mut globals = None;
-        let mut file = snapshot::Writer::create(&self.root)?;
+        let mut file = snapshot::Writer::create(folder)?;
         let mut from = Vec::new();
         loop {
             let page = self.scan(&from, &[0xFF; 9], PAGE, false)?;
@@ -328,7 +444,19 @@ impl StateStore {
             globals.clone_from(recorded);
         }
         let globals = Globals::decode(globals.unwrap_or_default()).map_err(io::Error::other)?;
+        self.shared.wait_logged(&applied)?;
         file.finish(&applied, globals.hash, globals.format)
+    }
+
+    /// Keeps a snapshot of another node as this one's newest. From then on the state can be rebuilt from it, so the log up to there may go.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub fn keep(&self, file: &SnapshotFile) -> io::Result<SnapshotFile> {
+        // A snapshot that is being taken ends in an error: it would hold some of the old state and some of the new.
+        self.shared.layers.write().recording = None;
+        let _one_at_a_time = self.shared.snapshotting.lock();
+        file.keep_in(&self.root)
     }
 
     /// Replaces the state by a snapshot: built beside the old one, made current by a rename.

@@ -142,6 +142,9 @@ pub(super) fn write_layer(shared: &Shared) -> Result<(), Fault> {
         };
         on_its_way
     };
+    shared
+        .wait_logged(&applied)
+        .map_err(|error| Fault::Broken(format!("the log cannot be synced: {error}")))?;
     let database = shared.database.read();
     has_room(&database.folder, &layer)?;
     let written = database::write(&database.db, &layer, &applied);

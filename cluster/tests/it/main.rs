@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod door;
+mod gate;
 mod lineage;
+mod lost;
 mod members;
 mod model;
 mod promises;

@@ -21,29 +21,29 @@ use super::three::{PATIENCE, runtime, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-struct Node {
-    door: Door,
-    members: Members,
+pub(crate) struct Node {
+    pub(crate) door: Door,
+    pub(crate) members: Members,
     /// Its own, so that nothing of it is left once it is stopped.
     runtime: Runtime,
 }
 
 /// A cluster whose nodes come and go as they do for an operator.
-struct Cluster {
+pub(crate) struct Cluster {
     folder: tempfile::TempDir,
-    nodes: BTreeMap<u64, Node>,
+    pub(crate) nodes: BTreeMap<u64, Node>,
     sessions: u64,
     /// The newest format of the builds that are started from now on.
     format: u32,
     /// Entries that a new node is left to apply, at most.
     replays: u64,
-    authority: Authority,
+    pub(crate) authority: Authority,
     /// Where each node listened last.
-    addresses: BTreeMap<u64, String>,
+    pub(crate) addresses: BTreeMap<u64, String>,
 }
 
 impl Cluster {
-    async fn first() -> Self {
+    pub(crate) async fn first() -> Self {
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             nodes: BTreeMap::new(),
@@ -100,6 +100,7 @@ impl Cluster {
                 peers: Some(Peers::new(certificates)),
                 address: address.clone(),
                 joins,
+                started: false,
             },
             listener: Some(listener.into()),
             gate: Some(gate.clone()),
@@ -151,7 +152,7 @@ impl Cluster {
     }
 
     /// One more machine joins by an invitation of `host`.
-    async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
+    pub(crate) async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
         let token = self.nodes[&host].members.invite(HOUR, replaces).await;
         let invitation = Invitation::read(&token.unwrap()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -173,7 +174,7 @@ impl Cluster {
         self.nodes.values().next().unwrap()
     }
 
-    async fn voters(&self, wanted: &[u64]) {
+    pub(crate) async fn voters(&self, wanted: &[u64]) {
         until(&format!("{wanted:?} vote"), async || {
             let voters = |node: &Node| node.door.group().status().voters;
             self.nodes
@@ -184,7 +185,7 @@ impl Cluster {
         .await;
     }
 
-    async fn standing(&self, node: u64, wanted: Standing) {
+    pub(crate) async fn standing(&self, node: u64, wanted: Standing) {
         until(&format!("{node} is {wanted:?}"), async || {
             let look = self.any().members.look().await;
             let seen = look.nodes.iter().find(|seen| seen.member.node == node)?;
@@ -193,7 +194,7 @@ impl Cluster {
         .await;
     }
 
-    async fn stop(&mut self, node: u64) {
+    pub(crate) async fn stop(&mut self, node: u64) {
         let Node {
             door,
             members,
@@ -205,7 +206,7 @@ impl Cluster {
         end_of(runtime).await;
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let nodes: Vec<u64> = self.nodes.keys().copied().collect();
         for node in nodes {
             self.stop(node).await;
@@ -218,7 +219,7 @@ async fn end_of(runtime: Runtime) {
     ending.await.unwrap();
 }
 
-fn put(number: i64) -> Transact {
+pub(crate) fn put(number: i64) -> Transact {
     Transact {
         changes: vec![
             Change::put("alerts", change::key("row"))
@@ -295,6 +296,38 @@ async fn a_lost_node_is_replaced_by_one_invitation_and_knows_it_when_it_comes_ba
     assert_eq!(number(&cluster.nodes[&4].door).await, Some(7));
     let look = cluster.nodes[&1].members.drain(3, true).await;
     assert!(matches!(look, Err(MembersError::Refused(_))), "{look:?}");
+    cluster.end().await;
+}
+
+/// A node that was away when it was removed asks those that it knows, and believes the first of them that says it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_while_it_was_away_hears_it_when_it_comes_back() {
+    let mut cluster = Cluster::first().await;
+    for _ in 0..3 {
+        cluster.join(1, None).await;
+    }
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.standing(4, Standing::Member).await;
+    // One that votes, one that only follows, and one whose place another takes.
+    for (away, replaced) in [(3, false), (2, false), (4, true)] {
+        cluster.stop(away).await;
+        if replaced {
+            cluster.join(1, Some(away)).await;
+        } else {
+            cluster.nodes[&1].members.remove(away).await.unwrap();
+        }
+        cluster.standing(away, Standing::Removed).await;
+        let back = tokio::time::timeout(PATIENCE, cluster.start_again(away)).await;
+        let said = back.expect("it waits for a leader").unwrap_err();
+        let DoorError::Removed(removal) = said else {
+            panic!("{said}");
+        };
+        assert!(
+            removal.at_ms.is_some() && removal.said_by != away,
+            "{removal:?}"
+        );
+    }
+    cluster.nodes[&1].door.transact(put(1)).await.unwrap();
     cluster.end().await;
 }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
+use panther_cluster::door::{Among, Door, DoorError, DoorSettings, Local};
 use panther_cluster::net::{Authority, Peers};
 use panther_cluster::raft::Membership;
 use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::{GiveBack, OpenSession, Transact, command};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use super::door::declaration;
 
@@ -37,6 +38,8 @@ pub(crate) struct Nodes {
     runtimes: BTreeMap<u64, Runtime>,
     pub(crate) authority: Authority,
     sessions: u64,
+    /// Given what the node that is opened next knows by itself.
+    early: Option<oneshot::Sender<Local>>,
 }
 
 impl Nodes {
@@ -48,6 +51,7 @@ impl Nodes {
             runtimes: BTreeMap::new(),
             authority: Authority::create("test").unwrap(),
             sessions: 0,
+            early: None,
         };
         let first = nodes.open(1, false);
         nodes.doors.insert(1, first.await.unwrap().unwrap());
@@ -100,8 +104,10 @@ impl Nodes {
                 peers: Some(Peers::new(self.authority.issue(node).unwrap())),
                 address,
                 joins,
+                started: false,
             },
             listener: Some(listener.into()),
+            early: self.early.take(),
             ..Among::default()
         };
         let opening = runtime
@@ -134,6 +140,11 @@ impl Nodes {
     /// As if its process were killed: nothing is said to anybody.
     pub(crate) async fn kill(&mut self, node: u64) {
         drop(self.doors.remove(&node));
+        self.end_runtime(node).await;
+    }
+
+    /// What a node leaves that was not opened.
+    pub(crate) async fn end_runtime(&mut self, node: u64) {
         let runtime = self.runtimes.remove(&node).unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
             .await
@@ -559,6 +570,93 @@ async fn a_node_that_is_far_behind_catches_up_by_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_a_node_says_at_once_what_it_knows_by_itself() {
+    for leader_stays in [true, false] {
+        let mut nodes = Nodes::three().await;
+        let leader = nodes.leader().await;
+        let stays = match leader_stays {
+            true => leader,
+            false => nodes.follower_of(leader),
+        };
+        nodes.doors[&stays].transact(put("k", 1)).await.unwrap();
+        let local = nodes.doors[&stays].local().clone();
+        until("the others were heard", async || {
+            (local.heard().len() == 3).then_some(())
+        })
+        .await;
+        assert!(local.without_leader().is_none());
+        assert_eq!(nodes.doors[&stays].fresh().await, Ok(()));
+        for node in [1, 2, 3] {
+            if node != stays {
+                nodes.kill(node).await;
+            }
+        }
+        let door = nodes.doors[&stays].clone();
+        until("the leader that is gone is not called one", async || {
+            local.status().live_leader().is_none().then_some(())
+        })
+        .await;
+        let began = Instant::now();
+        let blind = door.fresh().await.unwrap_err();
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(blind.contains("[1, 2, 3]"), "{blind}");
+        let heard = local.heard();
+        let own = &heard[&stays];
+        assert_eq!(own.ago, Duration::ZERO);
+        assert_eq!(own.last_log, local.status().last_log);
+        assert!(own.last_term.is_some() && own.applied > 0, "{own:?}");
+        for (node, last) in heard.iter().filter(|(node, _)| **node != stays) {
+            assert!(last.ago > Duration::ZERO, "{node}: {last:?}");
+            assert!(last.last_log.is_some(), "{node}: {last:?}");
+        }
+        // Another that comes back makes a majority.
+        let back = *[1, 2, 3].iter().find(|node| **node != stays).unwrap();
+        let opened = nodes.open(back, false).await.unwrap().unwrap();
+        nodes.doors.insert(back, opened);
+        until("a leader is there", async || {
+            local.without_leader().is_none().then_some(())
+        })
+        .await;
+        nodes.end().await;
+    }
+}
+
+/// All were killed, and one alone comes back: its door does not open, and what it has is known all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_for_a_majority_says_what_it_has() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    nodes.doors[&leader].transact(put("k", 1)).await.unwrap();
+    let last = nodes.doors[&leader].group().status().last_log;
+    for node in [1, 2, 3] {
+        nodes.kill(node).await;
+    }
+    let (early, local) = tokio::sync::oneshot::channel();
+    nodes.early = Some(early);
+    let opening = nodes.open(leader, false);
+    let local = tokio::time::timeout(PATIENCE, local)
+        .await
+        .unwrap()
+        .unwrap();
+    let known = local.heard().remove(&leader).unwrap();
+    assert!(known.last_log >= last, "{known:?} {last:?}");
+    assert!(local.without_leader().is_some());
+    // Its state may be behind its log: what of that was acknowledged only a majority knows.
+    let format = local.read(|store| Ok(read::globals(store)?.format)).await;
+    assert!(format.unwrap() > 0);
+    assert!(!opening.is_finished());
+    opening.abort();
+    let runtime = nodes.runtimes.remove(&leader).unwrap();
+    let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE));
+    ended.await.unwrap();
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_even_number_of_voters_is_refused() {
     let nodes = Nodes::three().await;
     let refused = nodes.doors[&1].group().set_voters([1, 2].into()).await;
@@ -585,6 +683,7 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
             )),
             address: address.clone(),
             joins: false,
+            started: false,
         },
         listener: Some(listener.into()),
         ..Among::default()

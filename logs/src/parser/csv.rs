@@ -1,7 +1,7 @@
 //! Delimited lines, with quotes read leniently: a quote ends a field only where a delimiter or the line's end follows.
 //!
-//! A quoted value may go on over several lines (RFC 4180, section 2.6). The record that ends it makes the event; those before it are refused
-//! with the reason, and none of them is taken for a row of its own, whatever it looks like.
+//! A quoted value may go on over several lines (RFC 4180, section 2.6). The record that ends the value makes the event. The records before it
+//! are parts of that event, and no part is read as a row of its own, whatever it looks like.
 
 use std::borrow::Cow;
 
@@ -58,10 +58,12 @@ impl Csv {
         state: &mut State,
         out: &mut Vec<String>,
     ) -> Result<Reading, String> {
-        if let Some(filter) = state.filter(line, 0, self.skip_prefix.as_deref()) {
+        let begun = state.open.take();
+        if begun.is_none()
+            && let Some(filter) = state.filter(line, 0, self.skip_prefix.as_deref())
+        {
             return Ok(Reading::Filtered(filter));
         }
-        let begun = state.open.take();
         let joined = begun.as_ref().map(|open| format!("{}\n{line}", open.text));
         let line = joined.as_deref().unwrap_or(line);
         let (values, closed) = split_quoted(line, self.delimiter);
@@ -72,10 +74,7 @@ impl Csv {
                     text: line.into(),
                     lines,
                 }));
-                return Err(
-                    "a quoted value goes on in the next line; the record that ends it makes the event"
-                        .into(),
-                );
+                return Ok(Reading::Begun);
             }
             return Err("a quoted value has no closing quote".into());
         }

@@ -40,6 +40,8 @@ pub(crate) enum Reading {
     Written,
     /// No event. What the parser learned holds only once the record is found to be nobody else's: see [`State::accept`].
     Filtered(Filter),
+    /// The beginning of an event that a later record may end. What the parser learned holds as for `Filtered`.
+    Begun,
 }
 
 /// A compiled parser.
@@ -83,6 +85,11 @@ enum Learned {
 }
 
 impl State {
+    /// Whether records before the one to be read next belong to an event that has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The record that was read last is no other log type's: what was learned from it holds.
     pub(crate) fn accept(&mut self) {
         match self.pending.take() {

@@ -264,3 +264,67 @@ fn an_event_can_be_a_record_again() {
         Outcome::Events(first)
     );
 }
+
+const ROWS: &str = "schema: Custom.Rows\nparser:\n  csv: { columns: [src, note], skipPrefix: '#' }\nfields:\n  - { name: src, type: string }\n  - { name: note, type: string }\n";
+
+#[test]
+fn a_row_of_several_records_is_one_event_and_its_parts_are_filtered() {
+    let known = LogTypes::default().with_schema(ROWS).unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.Rows"]).unwrap();
+    let lines = ["10.0.0.1,\"one", "# two", "", "three,\"", "10.0.0.2,four"];
+    let outcomes: Vec<Outcome> = (0..)
+        .zip(lines)
+        .map(|(number, line)| classifier.classify(&record(number, line), &context()))
+        .collect();
+    assert!(matches!(outcomes[0], Outcome::Begun { .. }), "{outcomes:?}");
+    assert!(matches!(outcomes[1], Outcome::Begun { .. }), "{outcomes:?}");
+    assert_eq!(outcomes[2], Outcome::Skipped(Filter::Blank));
+    let Outcome::Joined(_) = &outcomes[3] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(
+        events(outcomes[3].clone())[0]["note"],
+        "one\n# two\n\nthree,"
+    );
+    assert!(matches!(outcomes[4], Outcome::Events(_)), "{outcomes:?}");
+    let tally = classifier.tally();
+    assert_eq!(
+        (
+            tally.records,
+            tally.classified,
+            tally.filtered,
+            tally.unclassified
+        ),
+        (5, 2, 3, 0)
+    );
+}
+
+#[test]
+fn a_row_that_does_not_end_is_unclassified() {
+    let known = LogTypes::default()
+        .with_schema(ROWS)
+        .unwrap()
+        .with_schema("{schema: Custom.Json, fields: [{name: a, type: string, required: true}]}")
+        .unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.Rows", "Custom.Json"]).unwrap();
+    let begun = classifier.classify(&record(0, "10.0.0.1,\"one"), &context());
+    assert!(
+        matches!(&begun, Outcome::Begun { reasons } if reasons.len() == 2),
+        "{begun:?}"
+    );
+    // what another log type takes is not the rest of the row
+    let other = classifier.classify(&record(1, r#"{"a":"1"}"#), &context());
+    assert!(matches!(other, Outcome::Events(_)), "{other:?}");
+    let row = classifier.classify(&record(2, "10.0.0.2,two"), &context());
+    assert!(matches!(row, Outcome::Events(_)), "{row:?}");
+    classifier.classify(&record(3, "10.0.0.1,\"three"), &context());
+    classifier.begin_input();
+    let next = classifier.classify(&record(4, "four\",x"), &context());
+    assert!(!matches!(next, Outcome::Joined(_)), "{next:?}");
+    let tally = classifier.tally();
+    assert_eq!(
+        tally.records,
+        tally.classified + tally.filtered + tally.unclassified
+    );
+    assert!(tally.unclassified >= 2);
+}

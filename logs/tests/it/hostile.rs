@@ -157,7 +157,7 @@ proptest! {
         let mut classifier = panther_logs::Classifier::new(&known, &["Custom.Rows"]).unwrap();
         let mut rows = Vec::new();
         for one in crate::read(text.as_bytes()).0 {
-            if let outcome @ Outcome::Events(_) = classifier.classify(&one, &context()) {
+            if let outcome @ (Outcome::Events(_) | Outcome::Joined(_)) = classifier.classify(&one, &context()) {
                 rows.extend(events(outcome));
             }
         }

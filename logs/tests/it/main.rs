@@ -69,7 +69,7 @@ pub fn texts(records: &[Record]) -> Vec<&str> {
 /// The events of `outcome`, which has some.
 pub fn events(outcome: Outcome) -> Vec<Value> {
     match outcome {
-        Outcome::Events(events) => events
+        Outcome::Events(events) | Outcome::Joined(events) => events
             .iter()
             .map(|event| serde_json::from_slice(&event.json).unwrap())
             .collect(),

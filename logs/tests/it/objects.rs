@@ -242,6 +242,43 @@ fn a_broken_document_leaves_its_neighbours_alone() {
 }
 
 #[test]
+fn an_element_that_is_no_object_leaves_its_neighbours_alone_wherever_it_stands() {
+    for stray in ["null", "5", "\"text, with ] and ,\"", "true", "-1.5e3"] {
+        for between in ["", "\n", "\n  ", "\r\n"] {
+            for (head, tail) in [("[", "]"), ("{\"Records\":[", "]}")] {
+                let text = [
+                    head,
+                    "{\"a\":1},",
+                    stray,
+                    ",{\"a\":2},{\"a\":3},",
+                    stray,
+                    tail,
+                    "\n{\"a\":4}\n",
+                ]
+                .join(between);
+                let (records, error) = read(text.as_bytes());
+                assert!(error.is_none());
+                let whole: Vec<&str> = texts(&records)
+                    .into_iter()
+                    .zip(&records)
+                    .filter(|(_, record)| record.defect.is_none() && record.filter.is_none())
+                    .map(|(text, _)| text.trim())
+                    .filter(|text| !text.is_empty())
+                    .collect();
+                let expected = ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}", "{\"a\":4}"];
+                assert_eq!(whole, expected, "{text:?}");
+                let strays = records.iter().filter(|record| record.defect.is_some());
+                assert_eq!(strays.count(), 2, "{text:?}");
+            }
+        }
+    }
+    // A log line behind an array that breaks off is no element.
+    let (records, _) = read(b"[{\"a\":1},\nplain text line\n{\"a\":2}\n");
+    assert_eq!(texts(&records).last(), Some(&"{\"a\":2}"));
+    assert!(texts(&records).contains(&"plain text line"));
+}
+
+#[test]
 fn a_missing_quote_in_an_array_ends_with_its_line() {
     let (records, error) = read(b"{\"Records\":[{\"a\":1},{\"b\":\"open},{\"c\":3}]}\n{\"d\":4}\n");
     assert!(error.is_none());

@@ -84,7 +84,12 @@ pub(crate) struct Given {
     effective: Vec<InForce>,
     /// The file's name as it was given.
     file: Option<String>,
+    /// Variables that begin as ours do, with one underscore.
+    single: Vec<String>,
 }
+
+/// Variables that both programs, or pantherctl alone, go by.
+const OF_PANTHERCTL: [&str; 3] = ["PANTHER_CONFIG", "PANTHER_SOCKET", "PANTHER_USER"];
 
 impl Given {
     /// Gathers a file, the environment (`PANTHER__SECTION__KEY`) and flags; the later one wins.
@@ -93,11 +98,16 @@ impl Given {
         surroundings: &Surroundings,
         flags: Vec<(&str, String)>,
     ) -> Self {
+        let single = surroundings.variables.keys().filter(|name| {
+            let ours = name.starts_with("PANTHER_") && !name.starts_with("PANTHER__");
+            ours && !OF_PANTHERCTL.contains(&name.as_str())
+        });
         let mut given = Self {
             left: BTreeMap::new(),
             faults: Vec::new(),
             effective: Vec::new(),
             file: file.map(|path| path.display().to_string()),
+            single: single.cloned().collect(),
         };
         let environment = Environment::with_prefix("PANTHER")
             .prefix_separator("__")
@@ -126,6 +136,20 @@ impl Given {
         given
     }
 
+    /// A variable with one underscore where two are needed would be without effect, in silence.
+    fn nearly_ours(&mut self, known: &[&str]) {
+        for name in std::mem::take(&mut self.single) {
+            let flat = |text: &str| text.to_lowercase().replace(['.', '_'], "");
+            let rest = name.strip_prefix("PANTHER_").unwrap_or_default();
+            let key = known.iter().find(|key| flat(key) == flat(rest));
+            if let Some(key) = key {
+                let right = key.to_uppercase().replace('.', "__");
+                let what = format!("it has no effect; {key} is set by PANTHER__{right}");
+                self.fault(name.clone(), "environment".to_owned(), what);
+            }
+        }
+    }
+
     /// Where a value came from; the file by the name that it was given by, whatever the working directory.
     fn origin(&self, key: &str, value: &Value) -> String {
         match value.origin() {
@@ -146,6 +170,7 @@ impl Given {
             |path| path.display().to_string(),
         );
         let what = match error {
+            _ if file.is_some_and(Path::is_dir) => "it is a folder; name the file in it".to_owned(),
             ConfigError::FileParse { cause, .. } => {
                 format!(
                     "it is no TOML: {}",
@@ -195,6 +220,7 @@ impl Given {
     /// All that is wrong.
     pub(crate) fn finish(mut self) -> Result<Effective, Faults> {
         let known: Vec<&str> = self.effective.iter().map(|entry| entry.key).collect();
+        self.nearly_ours(&known);
         for (key, value) in std::mem::take(&mut self.left) {
             let nearest = known
                 .iter()

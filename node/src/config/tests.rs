@@ -174,6 +174,27 @@ fn a_slip_in_the_environment_is_found_as_well() {
 }
 
 #[test]
+fn a_variable_with_one_underscore_too_few_is_a_fault() {
+    for (name, is_slip) in [
+        ("PANTHER_LISTEN__INGEST", true),
+        ("PANTHER_LISTEN_INGEST", true),
+        ("PANTHER_DATA_DIR", true),
+        ("PANTHER_SOCKET", false),
+        ("PANTHER_PACK", false),
+    ] {
+        let mut surroundings = under_systemd();
+        let variables = &mut surroundings.variables;
+        variables.insert(name.to_owned(), "/x".to_owned());
+        let read = read(&Flags::default(), &surroundings);
+        assert_eq!(read.is_err(), is_slip, "{name}");
+        if let Err(faults) = read {
+            let faults = faults.to_string();
+            assert!(faults.contains("is set by PANTHER__"), "{faults}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_or_not_there_is_a_fault_among_the_others() {
     let mut surroundings = under_systemd();
     surroundings

@@ -12,7 +12,7 @@ use tonic::Status;
 const MESSAGE_BYTES: usize = 4_000;
 
 /// What an API function's error is.
-pub(super) fn of_api(error: &ApiError) -> Status {
+pub(crate) fn of_api(error: &ApiError) -> Status {
     let text = fitting(&error.to_string());
     match error {
         ApiError::NotFound(_) => Status::not_found(text),
@@ -45,7 +45,7 @@ pub(super) fn of_door(error: &DoorError) -> Status {
         },
         DoorError::Conflict(_) => Status::failed_precondition(text),
         DoorError::Busy { .. } => Status::resource_exhausted(text),
-        DoorError::Unavailable(_) => Status::unavailable(text),
+        DoorError::Unavailable(_) | DoorError::Removed(_) => Status::unavailable(text),
         DoorError::Deadline { .. } => Status::deadline_exceeded(text),
         DoorError::Store(cause) => match cause.kind() {
             io::ErrorKind::NotFound => Status::not_found(text),

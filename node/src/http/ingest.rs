@@ -31,6 +31,7 @@ const STORE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 enum Refusal {
     Unknown,
+    Conflict,
     Invalid(String),
     Encoding(String),
     TooLarge(String),
@@ -42,6 +43,7 @@ impl From<IngestError> for Refusal {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Unknown => Self::Unknown,
+            IngestError::Conflict => Self::Conflict,
             IngestError::Invalid(what) => Self::Invalid(what),
             IngestError::TooLarge(what) => Self::TooLarge(what),
             IngestError::Busy {
@@ -56,6 +58,7 @@ impl Refusal {
     fn answer(self) -> Response {
         let (status, what) = match &self {
             Self::Unknown => (StatusCode::UNAUTHORIZED, IngestError::Unknown.to_string()),
+            Self::Conflict => (StatusCode::CONFLICT, IngestError::Conflict.to_string()),
             Self::Invalid(what) => (StatusCode::BAD_REQUEST, what.clone()),
             Self::Encoding(name) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

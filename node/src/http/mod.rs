@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::health;
+pub(crate) use server::run;
 
 /// Bytes of bodies that are being read at one time, of all connections.
 const READING_BYTES: usize = 256 << 20;
@@ -45,7 +46,7 @@ struct Shared {
 
 /// Serves until `closed` says true; requests under way are let end.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     system: System,
     door: Door,
     limits: Limits,
@@ -63,18 +64,17 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics))
         .fallback(nothing)
         .with_state(shared);
-    server::run(listener, router, limits.connections, closed).await;
+    run(listener, router, limits.connections, closed).await;
 }
 
-/// Whether the node can do its work: its log answers.
+/// Whether the node can do its work: a leader confirms its state.
 async fn healthy(State(shared): State<Shared>) -> Response {
-    match health::answers(&shared.door).await {
-        Ok(()) => said(StatusCode::OK, &json!({"status": "ok"})),
-        Err(reason) => said(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({"status": "failing", "reason": reason}),
-        ),
-    }
+    let health = health::of(&shared.door).await;
+    let status = match health.well {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    said(status, &health.said)
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -90,7 +90,7 @@ async fn nothing() -> Response {
 }
 
 /// An answer in JSON.
-fn said(status: StatusCode, body: &serde_json::Value) -> Response {
+pub(crate) fn said(status: StatusCode, body: &serde_json::Value) -> Response {
     (
         status,
         [(CONTENT_TYPE, "application/json")],

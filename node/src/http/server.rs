@@ -17,8 +17,8 @@ const HEADERS: Duration = Duration::from_secs(30);
 const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves until `closed` says true and the requests under way have ended.
-pub(super) async fn run(
-    listener: TcpListener,
+pub(crate) async fn run(
+    listener: Arc<TcpListener>,
     router: Router,
     connections: usize,
     mut closed: watch::Receiver<bool>,

@@ -37,11 +37,14 @@ pub(crate) fn pantherd(home: &Path) -> Command {
 impl Daemon {
     /// Started with these arguments, and ready.
     pub(crate) fn start(home: &Path, arguments: &[&str]) -> Self {
-        let mut child = pantherd(home)
-            .args(["--log-format", "json"])
-            .args(arguments)
-            .spawn()
-            .unwrap();
+        let mut daemon = Self::begin(pantherd(home).args(arguments));
+        daemon.is_ready();
+        daemon
+    }
+
+    /// Started, and perhaps not ready yet.
+    pub(crate) fn begin(command: &mut Command) -> Self {
+        let mut child = command.args(["--log-format", "json"]).spawn().unwrap();
         let (to, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -51,21 +54,32 @@ impl Daemon {
                 }
             }
         });
-        let mut daemon = Self {
+        Self {
             child,
             lines,
             socket: PathBuf::new(),
             address: String::new(),
-        };
-        let ready = daemon.line("ready");
-        daemon.socket = PathBuf::from(ready["socket"].as_str().unwrap());
+        }
+    }
+
+    /// Returns once it is ready.
+    pub(crate) fn is_ready(&mut self) {
+        let ready = self.line("ready");
+        self.socket = PathBuf::from(ready["socket"].as_str().unwrap());
         let ingest = ready["ingest"].as_str().unwrap();
-        daemon.address = ingest
+        self.address = ingest
             .strip_prefix("http://")
             .and_then(|rest| rest.strip_suffix("/ingest/SOURCE"))
             .unwrap_or_default()
             .to_owned();
-        daemon
+    }
+
+    /// The lines of its log that were not asked for yet.
+    pub(crate) fn lines(&mut self) -> Vec<Value> {
+        let lines = self.lines.try_iter();
+        lines
+            .filter_map(|line| serde_json::from_str(&line).ok())
+            .collect()
     }
 
     /// The log line of that message, once it comes.

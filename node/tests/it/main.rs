@@ -5,3 +5,4 @@ mod daemon;
 mod doors;
 mod ingest;
 mod starts;
+mod without_leader;

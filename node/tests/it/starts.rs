@@ -134,3 +134,102 @@ fn show_prints_what_is_in_force() {
         .unwrap();
     assert!(line.contains("/x\"") && line.ends_with("# flag"), "{text}");
 }
+
+fn said(output: &std::process::Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    [String::from_utf8_lossy(out), String::from_utf8_lossy(err)].concat()
+}
+
+/// A node that has taken something and was stopped in order.
+fn node_with_an_output(home: &std::path::Path) {
+    let output = json!({"displayName": "kept", "outputConfig": {"file": {"path": home.join("alerts")}}, "defaultForSeverity": ["HIGH"]});
+    let mut daemon = Daemon::start(home, &["--ingest", ""]);
+    daemon
+        .invoke("panther-outputs-api", "addOutput", &output)
+        .unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.ended();
+}
+
+#[test]
+fn a_node_that_has_lost_its_log_is_refused_and_goes_on_from_its_state_when_told() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join(".local/share/panther");
+    node_with_an_output(home.path());
+    let salvage = |arguments: &[&str]| {
+        let mut command = pantherd(home.path());
+        command.arg("salvage").args(arguments).output().unwrap()
+    };
+    let nothing = salvage(&["--yes"]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(
+        said(&nothing).contains("nothing to salvage"),
+        "{}",
+        said(&nothing)
+    );
+    let log = data.join("group/log");
+    for segment in std::fs::read_dir(&log).unwrap() {
+        std::fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    let refused = pantherd(home.path())
+        .args(["--ingest", ""])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    for words in [
+        "log-empty",
+        "invite --replace 1",
+        "pantherd salvage",
+        "docs/recovery.md",
+    ] {
+        assert!(
+            said(&refused).contains(words),
+            "{words}: {}",
+            said(&refused)
+        );
+    }
+    let shown = salvage(&[]);
+    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    for words in [
+        "log-empty",
+        "kept: the state up to entry",
+        "may be lost",
+        "Nothing was changed",
+        "--yes",
+    ] {
+        assert!(said(&shown).contains(words), "{words}: {}", said(&shown));
+    }
+    assert!(std::fs::read_dir(&log).unwrap().next().is_none());
+    let done = salvage(&["--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert!(data.join("group.before-salvage-1/log").exists());
+    for _ in 0..2 {
+        let mut daemon = Daemon::start(home.path(), &["--ingest", ""]);
+        let outputs = daemon.invoke("panther-outputs-api", "getOutputs", &json!({}));
+        let outputs = outputs.unwrap();
+        assert_eq!(outputs["outputs"][0]["displayName"], "kept", "{outputs}");
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.ended().0.code(), Some(0));
+    }
+}
+
+/// The end of the last batch, where a changed bit looks like an unfinished write.
+#[test]
+fn a_changed_bit_in_what_was_acknowledged_is_never_cut_in_silence() {
+    let home = tempfile::tempdir().unwrap();
+    node_with_an_output(home.path());
+    let log = home.path().join(".local/share/panther/group/log");
+    let segment = std::fs::read_dir(&log).unwrap().next().unwrap().unwrap();
+    let mut content = std::fs::read(segment.path()).unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap();
+    content[end] ^= 1;
+    std::fs::write(segment.path(), &content).unwrap();
+    let refused = pantherd(home.path())
+        .args(["--ingest", ""])
+        .output()
+        .unwrap();
+    let said = said(&refused);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains("log-cut"), "{said}");
+    assert_eq!(std::fs::read(segment.path()).unwrap(), content);
+}

@@ -5,6 +5,9 @@
 //! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
+mod file;
+mod scrub;
+pub(crate) mod sealed;
 mod send;
 pub(crate) mod trust;
 
@@ -18,10 +21,13 @@ use panther_detections::pack::Severity;
 use panther_proto::v1::{Message, RowChange};
 use serde_json::Value;
 
+pub use file::Files;
+pub(crate) use scrub::origin;
 pub use send::{Response, Sender};
 
 use super::log_alert_forwarder::{ALERTS, QUEUE};
-use super::outputs_api::OutputCache;
+use super::outputs_api::{OutputCache, Unreachable};
+use crate::pause::Pause;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// Attempts that are kept on an alert's row.
@@ -38,6 +44,8 @@ pub struct AlertDelivery {
     pub outputs: OutputCache,
     /// The way out.
     pub sender: Sender,
+    /// Nothing is delivered while the cluster is paused.
+    pub pause: Pause,
     /// Wait before the next attempt; 30 to 300 s, by chance.
     pub retry: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
@@ -53,6 +61,11 @@ pub enum Delivered {
 impl Handler for AlertDelivery {
     type Work = (Value, Delivered);
 
+    async fn ready(&self) -> Result<(), Failure> {
+        self.pause.ended().await;
+        Ok(())
+    }
+
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
         let alert = crate::json::read(&message.body)
             .map_err(|error| Failure::message(format!("the alert is no JSON: {error}")))?;
@@ -60,36 +73,23 @@ impl Handler for AlertDelivery {
             let to = self.route(&alert).await?;
             return Ok((alert, Delivered::Routed(to)));
         };
-        let Some(config) = self
-            .outputs
-            .config(output)
-            .await
-            .map_err(|error| Failure::Node(error.to_string()))?
-        else {
-            let gone = Response {
-                output_id: output.clone(),
-                success: false,
-                status_code: 404,
-                message: "the destination was removed".to_owned(),
-                dispatched_at: super::objects::rfc3339(context.received_ms),
-                retry_after: None,
-            };
-            return Ok((alert, Delivered::Attempt(gone)));
+        let config = match self.outputs.config(output).await? {
+            Ok(config) => config,
+            Err(unreachable) => {
+                let failed = Response::failed(output, &unreachable, context.received_ms);
+                return match unreachable {
+                    Unreachable::Gone => Ok((alert, Delivered::Attempt(failed))),
+                    // The secret may be given again: the attempt is repeated, and then a dead letter.
+                    Unreachable::Sealed(_) => Err(self.failed(&alert, &failed)),
+                };
+            }
         };
         let response = self
             .sender
             .send(output, &config, &alert, context.door.now_ms())
             .await;
         if !response.success {
-            let record = record(&alert, &response).into_iter().collect();
-            return Err(Failure::Message {
-                reason: format!("output {output}: {}", response.message),
-                retry_after: Some(match response.retry_after {
-                    Some(asked) => asked.clamp(LEAST_WAIT, LONGEST_WAIT),
-                    None => (self.retry)(),
-                }),
-                record,
-            });
+            return Err(self.failed(&alert, &response));
         }
         Ok((alert, Delivered::Attempt(response)))
     }
@@ -131,6 +131,18 @@ fn record(alert: &Value, response: &Response) -> Option<RowChange> {
 }
 
 impl AlertDelivery {
+    /// A failed attempt, which is recorded on the alert and repeated.
+    fn failed(&self, alert: &Value, response: &Response) -> Failure {
+        Failure::Message {
+            reason: format!("output {}: {}", response.output_id, response.message),
+            retry_after: Some(match response.retry_after {
+                Some(asked) => asked.clamp(LEAST_WAIT, LONGEST_WAIT),
+                None => (self.retry)(),
+            }),
+            record: record(alert, response).into_iter().collect(),
+        }
+    }
+
     async fn route(&self, alert: &Value) -> Result<Vec<String>, Failure> {
         let outputs = self.outputs.current().await?;
         let texts = |name: &str| -> Vec<String> {

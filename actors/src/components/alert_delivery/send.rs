@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use super::super::objects::rfc3339;
+use super::super::outputs_api::{OutputConfig, Unreachable};
+use super::file::{FileError, Files};
+use super::{scrub, trust};
 use chrono::{DateTime, Utc};
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-
-use super::super::objects::rfc3339;
-use super::super::outputs_api::OutputConfig;
-use super::trust;
 
 /// Time for one attempt, from connect to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -36,6 +35,23 @@ pub struct Response {
     pub retry_after: Option<Duration>,
 }
 
+impl Response {
+    /// An attempt that could not even be made.
+    pub(crate) fn failed(output: &str, why: &Unreachable, now_ms: u64) -> Self {
+        Self {
+            output_id: output.to_owned(),
+            success: false,
+            status_code: match why {
+                Unreachable::Gone => 404,
+                Unreachable::Sealed(_) => 0,
+            },
+            message: why.to_string(),
+            dispatched_at: rfc3339(now_ms),
+            retry_after: None,
+        }
+    }
+}
+
 /// What a destination answered, or what went wrong.
 struct Answer {
     status: u16,
@@ -58,29 +74,41 @@ impl Answer {
 pub struct Sender {
     client: reqwest::Client,
     link: Option<String>,
+    files: Files,
     deadline: Duration,
 }
 
 impl Sender {
-    /// `link` is what an alert's address begins with; without it a notification holds no link.
+    /// `link` is what an alert's address begins with; without it a notification holds no link. `files` appends to files.
     ///
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
-    pub fn new(link: Option<String>) -> Result<Self, reqwest::Error> {
-        Self::with_deadline(link, DEADLINE)
+    pub fn new(link: Option<String>, files: Files) -> Result<Self, reqwest::Error> {
+        Self::with_deadline(link, files, DEADLINE)
     }
 
     /// With another time for one attempt.
     ///
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
-    pub fn with_deadline(link: Option<String>, deadline: Duration) -> Result<Self, reqwest::Error> {
+    pub fn with_deadline(
+        link: Option<String>,
+        files: Files,
+        deadline: Duration,
+    ) -> Result<Self, reqwest::Error> {
         let client = client(deadline).build()?;
         Ok(Self {
             client,
             link,
+            files,
             deadline,
         })
+    }
+
+    /// What appends to files.
+    #[must_use]
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Tries one destination.
@@ -108,7 +136,7 @@ impl Sender {
                 self.post(webhook_url, ca_certificate.as_deref(), &body)
                     .await
             }
-            OutputConfig::File { path } => append(path, &self.notification(alert)).await,
+            OutputConfig::File { path } => self.append(path, &self.notification(alert)).await,
         };
         Response {
             output_id: output_id.to_owned(),
@@ -120,7 +148,25 @@ impl Sender {
         }
     }
 
+    async fn append(&self, path: &str, notification: &Value) -> Answer {
+        let line = format!("{notification}\n");
+        match self.files.append(path, line, self.deadline).await {
+            Ok(()) => Answer::new(200, format!("appended to {path}")),
+            Err(error @ (FileError::Slow { .. } | FileError::Blocked(_))) => {
+                Answer::new(504, error.to_string())
+            }
+            Err(error) => Answer::new(0, error.to_string()),
+        }
+    }
+
+    /// Posts, and takes the address out of whatever comes back.
     async fn post(&self, url: &str, certificates: Option<&str>, body: &Value) -> Answer {
+        let mut answer = self.exchange(url, certificates, body).await;
+        answer.message = scrub::scrub(&answer.message, url);
+        answer
+    }
+
+    async fn exchange(&self, url: &str, certificates: Option<&str>, body: &Value) -> Answer {
         let client = match certificates {
             None => self.client.clone(),
             // Few destinations have certificates of their own, and each alert goes there once: no connection is kept for them.
@@ -144,7 +190,8 @@ impl Sender {
         let message = match (status, location) {
             (200..300, _) => text,
             (300..400, Some(location)) => format!(
-                "it redirects to {location}, which is not followed: enter that address if it is right"
+                "it redirects to {}, which is not followed: enter the address there if it is right",
+                scrub::origin(&location)
             ),
             _ => format!("it answered {status}: {text}"),
         };
@@ -282,27 +329,6 @@ fn text(value: &Value) -> String {
     }
 }
 
-async fn append(path: &str, notification: &Value) -> Answer {
-    let write = async {
-        let mut file = tokio::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .await?;
-        file.write_all(format!("{notification}\n").as_bytes())
-            .await?;
-        file.sync_data().await
-    };
-    match tokio::time::timeout(DEADLINE, write).await {
-        Ok(Ok(())) => Answer::new(200, format!("appended to {path}")),
-        Ok(Err(error)) => Answer::new(0, format!("{path} cannot be written: {error}")),
-        Err(_) => Answer::new(
-            504,
-            format!("{path} was not written within {} s", DEADLINE.as_secs()),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -316,7 +342,7 @@ mod tests {
     ) -> (String, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!(
-            "http://{}/hook?secret=s3cr3t",
+            "http://{}/hook?secret=s3cr3t-of-the-hook",
             listener.local_addr().unwrap()
         );
         let task = tokio::spawn(async move {
@@ -342,6 +368,7 @@ mod tests {
         let (url, task) = destination(answer).await;
         let sender = Sender::with_deadline(
             Some("https://panther.example".into()),
+            Files::default(),
             Duration::from_secs(1),
         )
         .unwrap();
@@ -408,10 +435,22 @@ mod tests {
         assert_eq!(response.retry_after, None);
     }
 
+    #[tokio::test]
+    async fn no_answer_brings_the_secret_of_the_address_back() {
+        let moved = "HTTP/1.1 308 Moved\r\nlocation: https://127.0.0.1/hook?secret=s3cr3t-of-the-hook\r\ncontent-length: 0\r\n\r\n";
+        let echo =
+            "HTTP/1.1 404 No\r\ncontent-length: 40\r\n\r\nno hook /hook?secret=s3cr3t-of-the-hook ";
+        for answer in [moved, echo] {
+            let (response, _) = send(Some(answer)).await;
+            let text = format!("{response:?}");
+            assert!(!response.success && !text.contains("s3cr3t-of"), "{text}");
+        }
+    }
+
     #[test]
     fn nothing_that_an_alert_holds_is_markup_for_slack() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sender = Sender::new(None).unwrap();
+        let sender = Sender::new(None, Files::default()).unwrap();
         let evil = "<!channel> <https://evil.example|click> & co";
         let alert = json!({"alertId": evil, "title": evil, "severity": evil, "runbook": evil, "type": "RULE"});
         let payload = sender.slack(&alert);
@@ -432,7 +471,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_connection_is_told_without_the_secret_in_the_address() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sender = Sender::new(None).unwrap();
+        let sender = Sender::new(None, Files::default()).unwrap();
         let config = OutputConfig::CustomWebhook {
             webhook_url: "http://127.0.0.1:9/hook?secret=s3cr3t".into(),
             ca_certificate: None,

@@ -172,6 +172,12 @@ impl AnalysisApi {
             Some(live) => self.live.read(&live.object).await?,
             None => Stored::default(),
         };
+        if upload.add && before.lacks_files() {
+            return Err(ApiError::Conflict(
+                "the live pack was uploaded to a release that did not keep its files, so that nothing can be added to it; upload the whole pack once"
+                    .to_owned(),
+            ));
+        }
         let stored = match &upload.version {
             Some(name) => {
                 let version = self.find_version(name).await?;

@@ -318,7 +318,7 @@ impl LogProcessor {
         } = work;
         let now = context.received_ms;
         for output in &outcome.outputs {
-            plan.changes.push(output.object.row(now));
+            plan.changes.push(output.object.row_from(now, &named.key));
             let mut send = objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
             send.attributes.insert(SOURCE.to_owned(), source.id.clone());
             plan.sends.push(send);

@@ -99,26 +99,69 @@ struct Gathering {
     events: u64,
 }
 
+/// The records that are quarantined, as lines of their object.
+#[derive(Default)]
+struct Refused {
+    lines: Vec<u8>,
+    count: u64,
+    /// The first reasons, for a list.
+    reasons: Vec<String>,
+}
+
+impl Refused {
+    fn take(
+        &mut self,
+        mut record: QuarantinedRecord,
+        why: Vec<Rejection>,
+        ledger: &mut Ledger,
+    ) -> Result<(), Failure> {
+        ledger.quarantined += 1;
+        self.count += 1;
+        remember(&mut self.reasons, &why);
+        record.reasons = why.into_iter().map(reason).collect();
+        serde_json::to_writer(&mut self.lines, &record)
+            .map_err(|error| Failure::Node(error.to_string()))?;
+        self.lines.push(b'\n');
+        Ok(())
+    }
+
+    /// Takes the parts of an event that did not end, in their order.
+    fn take_all(
+        &mut self,
+        begun: &mut Vec<(QuarantinedRecord, Vec<Rejection>)>,
+        ledger: &mut Ledger,
+    ) -> Result<(), Failure> {
+        begun
+            .drain(..)
+            .try_for_each(|(record, why)| self.take(record, why, ledger))
+    }
+
+    fn is_full(&self) -> bool {
+        self.count >= QUARANTINED || self.lines.len() > GATHERED_BYTES
+    }
+}
+
 impl<R: Read> Reading<R> {
     /// Reads to the end, or to where another message goes on. Blocking.
     pub(super) fn run(mut self, abandoned: &AtomicBool) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::default();
         let mut gathering: BTreeMap<(String, i64), Gathering> = BTreeMap::new();
         let mut gathered = 0;
-        let mut refused: Vec<u8> = Vec::new();
-        let mut refused_count = 0;
-        let mut reasons: Vec<String> = Vec::new();
+        let mut refused = Refused::default();
+        // Parts of an event that has not ended: a few hundred at most, which the parser bounds.
+        let mut begun: Vec<(QuarantinedRecord, Vec<Rejection>)> = Vec::new();
         let mut origin = String::new();
         loop {
             if abandoned.load(Ordering::Relaxed) {
                 return Err(Failure::Node(
-                    "nobody waits for this object any more".to_owned(),
+                    "the attempt that asked for this object has ended".to_owned(),
                 ));
             }
             let record = match self.reader.next_piece() {
                 Ok(Some(Piece::Record(record))) => record,
                 Ok(Some(Piece::Input { origin: from })) => {
                     self.classifier.begin_input();
+                    refused.take_all(&mut begun, &mut outcome.ledger)?;
                     origin = from;
                     continue;
                 }
@@ -143,9 +186,17 @@ impl<R: Read> Reading<R> {
             }
             outcome.ledger.received += 1;
             outcome.last_record = record.number;
+            if let Classified::Joined(_) = &classified {
+                outcome.ledger.filtered += begun.drain(..).count() as u64;
+            } else if !classified.leaves_begun_open() {
+                refused.take_all(&mut begun, &mut outcome.ledger)?;
+            }
             match classified {
                 Classified::Skipped(_) => outcome.ledger.filtered += 1,
-                Classified::Events(events) => {
+                Classified::Begun { reasons } => {
+                    begun.push((quarantined(&record, &origin), reasons));
+                }
+                Classified::Events(events) | Classified::Joined(events) => {
                     outcome.ledger.stored += 1;
                     for event in events {
                         let key = place(&event);
@@ -169,24 +220,14 @@ impl<R: Read> Reading<R> {
                         gathered -= self.write(&mut outcome, &mut gathering, &largest)?;
                     }
                 }
-                Classified::Unclassified { reasons: why } => {
-                    outcome.ledger.quarantined += 1;
-                    refused_count += 1;
-                    remember(&mut reasons, &why);
-                    let kept = QuarantinedRecord {
-                        record: record.number,
-                        origin: origin.clone(),
-                        text: text(&record),
-                        reasons: why.into_iter().map(reason).collect(),
-                    };
-                    serde_json::to_writer(&mut refused, &kept)
-                        .map_err(|error| Failure::Node(error.to_string()))?;
-                    refused.push(b'\n');
+                Classified::Unclassified { reasons } => {
+                    let record = quarantined(&record, &origin);
+                    refused.take(record, reasons, &mut outcome.ledger)?;
                 }
             }
-            if outcome.outputs.len() + gathering.len() >= OUTPUTS
-                || refused_count >= QUARANTINED
-                || refused.len() > GATHERED_BYTES
+            // The next message knows nothing of an event that this one began.
+            if begun.is_empty()
+                && (outcome.outputs.len() + gathering.len() >= OUTPUTS || refused.is_full())
             {
                 outcome.go_on_from = Some(record.number + 1);
                 break;
@@ -195,13 +236,14 @@ impl<R: Read> Reading<R> {
         while let Some(key) = gathering.keys().next().cloned() {
             self.write(&mut outcome, &mut gathering, &key)?;
         }
-        if refused_count > 0 {
+        refused.take_all(&mut begun, &mut outcome.ledger)?;
+        if refused.count > 0 {
             let name = format!("quarantine/{}/{}.json.gz", self.source, self.unique);
-            let object = self.put(name, &refused)?;
+            let object = self.put(name, &refused.lines)?;
             outcome.quarantine = Some(Quarantine {
                 object,
-                count: refused_count,
-                reasons,
+                count: refused.count,
+                reasons: refused.reasons,
             });
         }
         Ok(outcome)
@@ -249,8 +291,15 @@ fn place(event: &Event) -> (String, i64) {
     )
 }
 
-fn text(record: &Record) -> String {
-    String::from_utf8_lossy(&record.raw[..record.raw.len().min(TEXT_BYTES)]).into_owned()
+/// A record as it is kept in quarantine, without its reasons.
+fn quarantined(record: &Record, origin: &str) -> QuarantinedRecord {
+    let text = &record.raw[..record.raw.len().min(TEXT_BYTES)];
+    QuarantinedRecord {
+        record: record.number,
+        origin: origin.to_owned(),
+        text: String::from_utf8_lossy(text).into_owned(),
+        reasons: Vec::new(),
+    }
 }
 
 fn reason(rejection: Rejection) -> Reason {

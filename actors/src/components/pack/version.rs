@@ -160,13 +160,38 @@ impl Stored {
         Ok((objects::Written::of(name, &content), content))
     }
 
-    /// From the bytes of an object.
+    /// From the bytes of an object. An object of before versions were kept holds the pack alone.
     ///
     /// # Errors
     /// Why they are not a pack.
     pub fn decode(content: &[u8]) -> Result<Self, String> {
         let text = objects::unpack(content).map_err(|error| error.to_string())?;
-        serde_json::from_slice(&text).map_err(|error| error.to_string())
+        serde_json::from_slice(&text).or_else(|error| {
+            let alone: Pack = serde_json::from_slice(&text).map_err(|_| error.to_string())?;
+            Ok(Self {
+                pack: alone,
+                files: Sources::default(),
+            })
+        })
+    }
+
+    /// Whether the files are not known that the pack was written in.
+    #[must_use]
+    pub fn lacks_files(&self) -> bool {
+        let Pack {
+            detections,
+            globals,
+            data_models,
+            packs,
+            unevaluated,
+            ..
+        } = &self.pack;
+        let is_empty = detections.is_empty()
+            && globals.is_empty()
+            && data_models.is_empty()
+            && packs.is_empty()
+            && unevaluated.is_empty();
+        !is_empty && self.files.texts().is_empty()
     }
 }
 
@@ -213,6 +238,28 @@ mod tests {
         assert_eq!(expired(&apart, &version(51, "new")).len(), 2);
         // A rollback to the version that expires keeps its object.
         assert_eq!(expired(&apart, &version(51, "o1")).len(), 1);
+    }
+
+    #[test]
+    fn a_pack_that_was_stored_without_its_files_is_read() {
+        let mut pack = Pack {
+            version: "0f".to_owned(),
+            ..Pack::default()
+        };
+        pack.globals.push(panther_detections::pack::Global {
+            id: "helpers".to_owned(),
+            file: "helpers.py".to_owned(),
+            description: String::new(),
+            text: "a = 1".to_owned(),
+        });
+        let mut text = serde_json::to_value(&pack).unwrap();
+        text.as_object_mut().unwrap().remove("ignored_keys");
+        let content = objects::pack(text.to_string().as_bytes()).unwrap();
+        let stored = Stored::decode(&content).unwrap();
+        assert_eq!(stored.pack, pack);
+        assert!(stored.lacks_files());
+        assert!(!Stored::default().lacks_files());
+        assert!(Stored::decode(&objects::pack(b"{\"pack\": 1}").unwrap()).is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Looks at the status of every detection, again and again: counts for `status`, and an alarm where something that ran no longer runs.
+//! Looks at the live pack and the status of every detection, again and again: an alarm where this node cannot load the pack, counts for
+//! `status`, and an alarm where something that ran no longer runs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use panther_proto::v1::Transact;
 use tokio::sync::watch;
 
 use super::status::{self, DetectionStatus};
-use super::{LivePack, TABLE};
+use super::{LivePack, PackError, TABLE};
 use crate::alarms::Alarms;
 use crate::components::log_types::LogTypeRegistry;
 
@@ -44,8 +45,20 @@ async fn look(
     log_types: &LogTypeRegistry,
     alarms: &Alarms,
 ) -> Result<(), DoorError> {
-    // What loads here is known once the engine runs; without one nothing is evaluated here.
-    let Some(running) = live.running() else {
+    let (loaded, reason) = match live.current().await {
+        Ok(loaded) => (loaded, None),
+        Err(PackError::Door(error)) => return Err(error),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let reason = reason.map(|reason| {
+        format!(
+            "the live pack cannot be loaded on this node, and no event is evaluated here: {reason}"
+        )
+    });
+    alarms
+        .set_here("panther-rules-engine", "pack not loaded", reason.as_deref())
+        .await;
+    let Some(running) = loaded else {
         return Ok(());
     };
     let statuses = live.circumstances(log_types).await?.statuses(&running.pack);

@@ -61,6 +61,18 @@ enum Disposition {
     False,
 }
 
+/// What an alert is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+enum AlertType {
+    /// A rule matched
+    Rule,
+    /// A rule failed
+    RuleError,
+    /// A policy failed
+    Policy,
+}
+
 /// `alerts list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -73,9 +85,9 @@ pub(crate) struct List {
     /// Of this severity; several by commas
     #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
     severity: Vec<Severity>,
-    /// Of this type, such as RULE or RULE_ERROR; several by commas
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
-    types: Vec<String>,
+    /// Of this type; several by commas
+    #[arg(long = "type", value_enum, ignore_case = true, value_delimiter = ',')]
+    types: Vec<AlertType>,
     /// From events of this log type; several by commas
     #[arg(long = "log-type", value_name = "LOG_TYPE", value_delimiter = ',')]
     log_types: Vec<String>,
@@ -92,7 +104,7 @@ pub(crate) struct List {
     #[arg(long)]
     oldest: bool,
     /// How many
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 25, value_parser = at_least_one)]
     limit: usize,
 }
 
@@ -128,6 +140,13 @@ pub(crate) struct Deliver {
     /// The outputs, by name or id
     #[arg(required = true)]
     outputs: Vec<String>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number of 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
@@ -222,7 +241,7 @@ impl List {
             "ruleId": self.rule,
             "status": names(&self.status),
             "severity": names(&self.severity),
-            "types": self.types,
+            "types": names(&self.types),
             "logTypes": self.log_types,
             "nameContains": self.name,
             "createdAtAfter": stamp(self.since),

@@ -38,6 +38,7 @@ impl Show {
     /// The alert with as many of its events as asked for, as one answer.
     async fn pages(&self, context: &Context) -> Result<Answer, Failure> {
         let mut events: Vec<Value> = Vec::new();
+        let mut unreadable: Vec<Value> = Vec::new();
         let mut key = Value::Null;
         loop {
             let size = self.events.saturating_sub(events.len()).min(PAGE);
@@ -55,13 +56,12 @@ impl Show {
                     }
                 })?;
             events.extend(page.items("events").iter().cloned());
+            unreadable.extend(page.items("eventsUnreadable").iter().cloned());
             let next = page["eventsLastEvaluatedKey"].clone();
             if next.is_null() || next == key || events.len() >= self.events {
-                if events.len() > page.items("events").len() {
-                    page.value["events"] = Value::Array(events);
-                    page = Answer::of(page.value);
-                }
-                return Ok(page);
+                page.value["events"] = Value::Array(events);
+                page.value["eventsUnreadable"] = Value::Array(unreadable);
+                return Ok(Answer::of(page.value));
             }
             key = next;
         }
@@ -119,6 +119,14 @@ fn whole(alert: &Value, look: &Look) -> String {
         text.push_str(&look.heading("history"));
         for entry in history {
             text.push_str(&format!("- {}\n", one_line(&change(entry, look))));
+        }
+    }
+    let unreadable = alert.items("eventsUnreadable");
+    if !unreadable.is_empty() {
+        text.push_str(&look.heading("events that cannot be read"));
+        for object in unreadable {
+            let line = format!("{}: {}", object.text("object"), object.text("reason"));
+            text.push_str(&format!("- {}\n", one_line(&line)));
         }
     }
     let events = alert.items("events");

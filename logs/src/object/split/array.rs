@@ -61,7 +61,9 @@ impl<R: Read> Splitter<R> {
                     };
                     return Step::Record(self.value(false));
                 }
-                _ if bare => return Step::Record(self.unclosed()),
+                _ if bare && !(free && self.is_element(at)) => {
+                    return Step::Record(self.unclosed());
+                }
                 _ => {
                     self.window.advance(at);
                     self.place = Place::Element {
@@ -78,6 +80,29 @@ impl<R: Read> Splitter<R> {
                 bare = false;
             }
         }
+    }
+
+    /// Whether the line at `at` is an element that is no object, with or without what follows an element: `null,`, `"text"`, `5 ]`. A line of
+    /// another log that follows an array without end is something else.
+    fn is_element(&mut self, at: usize) -> bool {
+        let line = loop {
+            let rest = self.window.rest().get(at..).unwrap_or_default();
+            let end = rest.iter().position(|&byte| byte == b'\n');
+            let is_whole = end.is_some() || rest.len() > self.limits.record_bytes;
+            if is_whole || !self.window.fill() {
+                let rest = self.window.rest().get(at..).unwrap_or_default();
+                break rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            }
+        };
+        let line = line.trim_ascii();
+        let value = line.strip_suffix(b",").or_else(|| {
+            let end = line.iter().rposition(|&byte| byte == b']');
+            line.get(..end?)
+        });
+        let is_value = |text: &[u8]| {
+            std::str::from_utf8(text).is_ok_and(|text| crate::json::is_value(text.trim()))
+        };
+        is_value(line) || value.is_some_and(is_value)
     }
 
     /// The array's end is missing: what opened it is the record that says so.

@@ -1,0 +1,151 @@
+//! What takes the room, how long it is kept, and single objects.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use panther_logs::{Limits, Piece, RawReader};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Views;
+use crate::api::{ApiCall, ApiError};
+use crate::components::log_types::LogTypeRegistry;
+use crate::components::objects::table_name;
+use crate::components::sources;
+use crate::retention::collect::{self, Amount, Amounts};
+use crate::retention::{Kept, MOST_DAYS, Periods};
+
+/// Bytes of an object in one answer.
+const CHUNK: usize = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Retain {
+    kind: Kept,
+    #[serde(default)]
+    log_type: String,
+    /// `None`: for ever.
+    days: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct Collect {
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object {
+    name: String,
+    #[serde(default)]
+    from: usize,
+}
+
+impl Views<'_> {
+    pub(super) async fn storage(&self) -> Result<Value, ApiError> {
+        let survey = collect::survey(self.door).await?;
+        let sources = sources::all(self.door).await?;
+        let types = LogTypeRegistry::new(self.door.clone()).current().await?;
+        let shown = |amounts: &Amounts| -> Vec<Value> {
+            let amounts = amounts.0.iter();
+            amounts
+                .map(|((kind, folder), amount)| {
+                    let Amount { count, bytes, oldest_ms } = amount;
+                    // Folders are named after a log type, or by a source's id.
+                    let log_type = types.names().find(|name| table_name(name) == *folder);
+                    let source = sources.iter().find(|source| source.id == *folder);
+                    let label = log_type.map(ToString::to_string);
+                    let label = label.or_else(|| source.map(|source| source.label.clone()));
+                    json!({"kind": kind, "folder": folder, "of": label.unwrap_or_else(|| folder.clone()), "count": count, "bytes": bytes, "oldest_ms": oldest_ms})
+                })
+                .collect()
+        };
+        Ok(json!({
+            "kept": shown(&survey.kept),
+            "expired": shown(&survey.expired),
+            "in_use": survey.in_use,
+            "retention": Periods::read(self.door).await?.all(),
+        }))
+    }
+
+    pub(super) async fn storage_retain(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let retain: Retain = call.input()?;
+        if retain
+            .days
+            .is_some_and(|days| !(1..=MOST_DAYS).contains(&days))
+        {
+            return Err(ApiError::Invalid(format!(
+                "days must be 1 to {MOST_DAYS}, or null to keep data for ever"
+            )));
+        }
+        if !retain.log_type.is_empty() {
+            if !retain.kind.has_log_types() {
+                return Err(ApiError::Invalid(format!(
+                    "{} have no log type; events, matches and errors do",
+                    retain.kind.as_str()
+                )));
+            }
+            let types = LogTypeRegistry::new(self.door.clone()).current().await?;
+            let known: BTreeSet<String> = types.names().map(|name| table_name(name)).collect();
+            if !known.contains(&table_name(&retain.log_type)) {
+                return Err(ApiError::NotFound(format!(
+                    "there is no log type {}; `pantherctl schemas list` shows them",
+                    retain.log_type
+                )));
+            }
+        }
+        let days = retain.days.unwrap_or(0);
+        Periods::set(self.door, retain.kind, &retain.log_type, days).await?;
+        Ok(json!({"retention": Periods::read(self.door).await?.all()}))
+    }
+
+    pub(super) async fn storage_collect(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Collect { dry_run } = call.input()?;
+        let removed = if dry_run {
+            collect::survey(self.door).await?.expired
+        } else {
+            collect::collect(self.door).await?
+        };
+        let (mut count, mut bytes) = (0, 0);
+        for amount in removed.0.values() {
+            count += amount.count;
+            bytes += amount.bytes;
+        }
+        Ok(json!({"dry_run": dry_run, "count": count, "bytes": bytes}))
+    }
+
+    /// A piece of an object, as it is stored; the caller asks for the next one from where this one ends.
+    pub(super) async fn object_get(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Object { name, from } = call.input()?;
+        let content = self.objects.range(&name, from, CHUNK).await?;
+        let bytes = content.len();
+        Ok(
+            json!({"name": name, "from": from, "bytes": bytes, "last": bytes < CHUNK, "content": crate::sealing::hex(&content)}),
+        )
+    }
+
+    /// The text of a record of a raw object, and the input that it stood in.
+    pub(super) async fn raw_record(&self, object: &str, number: u64) -> Option<(String, String)> {
+        let reader = self.objects.open(object).await.ok()?;
+        let name = object.to_owned();
+        tokio::task::spawn_blocking(move || find(&name, reader, number))
+            .await
+            .ok()?
+    }
+}
+
+fn find(object: &str, reader: impl Read, number: u64) -> Option<(String, String)> {
+    let mut pieces = RawReader::new(object, reader, Limits::default());
+    let mut input = String::new();
+    while let Ok(Some(piece)) = pieces.next_piece() {
+        match piece {
+            Piece::Input { origin } => input = origin,
+            Piece::Record(record) if record.number == number => {
+                return Some((input, String::from_utf8_lossy(&record.raw).into_owned()));
+            }
+            Piece::Record(_) | Piece::Context(_) => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,198 @@
+"""Log lines of four forms, each with an id of its own and values that tell if columns were swapped or cut."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Texts that take a parser apart if it is careless: braces, brackets, escapes, other scripts, and a comma.
+AWKWARD = ["plain", 'a "quoted" word', "}{", "]}", "[1,2", "back\\slash", "Zürich Ω 日本", "tab\there", "x, y", "'", "#", ""]
+
+
+@dataclass(frozen=True)
+class Good:
+    """A line that must be stored once: its id, and the fields of the stored event."""
+
+    id: str
+    fields: dict[str, Any]
+
+
+class Form:
+    """A log type, how its lines are written, and where a stored event has its id."""
+
+    log_type: str
+    # A schema that is added to the node; the others are built in.
+    schema: str | None = None
+    # Each file or body begins with a line that names the columns.
+    has_header = False
+
+    def draw(self, rng: random.Random, id: str) -> Good:
+        raise NotImplementedError
+
+    def line(self, good: Good) -> bytes:
+        """The line without its end."""
+        raise NotImplementedError
+
+    def id_of(self, event: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class Orders(Form):
+    """JSON of a log type of one's own, with values of every kind."""
+
+    log_type = "Custom.Orders"
+    schema = """schema: Custom.Orders
+fields:
+  - { name: id, type: string, required: true }
+  - { name: buyer, type: string, required: true }
+  - { name: seller, type: string, required: true }
+  - { name: count, type: bigint }
+  - { name: detail, type: json }
+"""
+
+    def draw(self, rng: random.Random, id: str) -> Good:
+        detail: dict[str, Any] = {"text": rng.choice(AWKWARD), "list": [{"n": n} for n in range(rng.randrange(4))]}
+        if rng.random() < 0.2:
+            detail["padding"] = "p" * rng.randrange(2_000)
+        return Good(
+            id,
+            {"id": id, "buyer": f"buyer-{id}", "seller": f"seller-{id}", "count": rng.randrange(1 << 60), "detail": detail},
+        )
+
+    def line(self, good: Good) -> bytes:
+        return json.dumps(good.fields, ensure_ascii=len(good.id) % 2 == 0).encode()
+
+    def id_of(self, event: dict[str, Any]) -> str:
+        return str(event["id"])
+
+
+class Rows(Form):
+    """Comma-separated values whose header names the columns, in another order from body to body."""
+
+    log_type = "Custom.Rows"
+    schema = """schema: Custom.Rows
+parser:
+  csv: { delimiter: ",", hasHeader: true }
+fields:
+  - { name: id, type: string, required: true }
+  - { name: left, type: string, required: true }
+  - { name: right, type: string, required: true }
+  - { name: number, type: bigint, required: true }
+"""
+    has_header = True
+    COLUMNS = ("id", "left", "right", "number")
+
+    def draw(self, rng: random.Random, id: str) -> Good:
+        after = rng.choice(("", ", with comma", ' and "quotes"'))
+        return Good(id, {"id": id, "left": f"left-{id}{after}", "right": f"right-{id}", "number": rng.randrange(1 << 40)})
+
+    @staticmethod
+    def over_lines(rng: random.Random, good: Good) -> Good:
+        """The same row with a value over several lines: one event all the same."""
+        more = "".join(f"\nmore {number}, of {good.id}" for number in range(rng.randint(1, 4)))
+        return Good(good.id, {**good.fields, "left": good.fields["left"] + more})
+
+    def line(self, good: Good, columns: tuple[str, ...] = COLUMNS) -> bytes:
+        return ",".join(quoted(str(good.fields[column])) for column in columns).encode()
+
+    @staticmethod
+    def header(columns: tuple[str, ...]) -> bytes:
+        return ",".join(columns).encode()
+
+    def id_of(self, event: dict[str, Any]) -> str:
+        return str(event["id"])
+
+
+def quoted(value: str) -> str:
+    """A value as RFC 4180 has it."""
+    if any(letter in value for letter in ',"\n'):
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+class Nginx(Form):
+    """The access log of a web server; the request's path is the id."""
+
+    log_type = "Nginx.Access"
+
+    def draw(self, rng: random.Random, id: str) -> Good:
+        status, size = rng.choice((200, 301, 404, 500)), rng.randrange(1, 99_999)
+        address = ".".join(str(rng.randrange(1, 255)) for _ in range(4))
+        return Good(
+            id,
+            {"remoteAddr": address, "request": f"GET /{id} HTTP/1.1", "status": status, "bodyBytesSent": size},
+        )
+
+    def line(self, good: Good) -> bytes:
+        of = good.fields
+        return (
+            f'{of["remoteAddr"]} - - [03/Oct/2024:21:59:00 +0000] "{of["request"]}" {of["status"]} {of["bodyBytesSent"]} '
+            '"-" "curl/8"'
+        ).encode()
+
+    def id_of(self, event: dict[str, Any]) -> str:
+        return str(event["request"]).split(" ")[1][1:]
+
+
+class Flows(Form):
+    """Network flows: a header gives an order of its own to one body, and AWS's order holds where there is no header."""
+
+    log_type = "AWS.VPCFlow"
+    NAMES = {
+        "version": "version",
+        "account-id": "account",
+        "interface-id": "interfaceId",
+        "srcaddr": "srcAddr",
+        "dstaddr": "dstAddr",
+        "srcport": "srcPort",
+        "dstport": "dstPort",
+        "protocol": "protocol",
+        "packets": "packets",
+        "bytes": "bytes",
+        "start": "start",
+        "end": "end",
+        "action": "action",
+        "log-status": "status",
+    }
+    # Rewritten to a timestamp in the stored event.
+    TIMES = ("start", "end")
+
+    def draw(self, rng: random.Random, id: str) -> Good:
+        third, fourth = rng.randrange(256), rng.randrange(1, 255)
+        return Good(
+            id,
+            {
+                "version": 2,
+                "account": "111122223333",
+                "interfaceId": f"eni-{id}",
+                "srcAddr": f"10.1.{third}.{fourth}",
+                "dstAddr": f"10.2.{third}.{fourth}",
+                "srcPort": rng.randrange(1_024, 30_000),
+                "dstPort": rng.randrange(30_000, 60_000),
+                "protocol": 6,
+                "packets": rng.randrange(1, 1_000),
+                "bytes": rng.randrange(1_000, 1 << 40),
+                "action": rng.choice(("ACCEPT", "REJECT")),
+                "status": "OK",
+            },
+        )
+
+    def line(self, good: Good, columns: tuple[str, ...] = tuple(NAMES)) -> bytes:
+        values = {**good.fields, "start": 1_709_600_000, "end": 1_709_600_060}
+        return " ".join(str(values[self.NAMES[column]]) for column in columns).encode()
+
+    def id_of(self, event: dict[str, Any]) -> str:
+        return str(event["interfaceId"]).removeprefix("eni-")
+
+
+FORMS: dict[str, Form] = {form.log_type: form for form in (Orders(), Rows(), Nginx(), Flows())}
+
+
+def add_schemas(pantherctl: Any, folder: Path) -> None:
+    """Gives the node the log types that are not built in."""
+    for form in FORMS.values():
+        if form.schema is not None:
+            file = folder / f"{form.log_type}.yml"
+            file.write_text(form.schema)
+            pantherctl.call("schemas", "add", file)

@@ -1,0 +1,256 @@
+//! What one node knows by itself, for the time when there is no leader to ask: its own log and state, and what it last heard of the others.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panther_proto::v1::{HeardNode, HelloAnswer, HelloCall, LogPosition};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::net::{Lane, Peers, Removal};
+use crate::offload::offload;
+use crate::raft::{Group, GroupStatus};
+use crate::state::read;
+use crate::storage::StateStore;
+
+/// How often the other nodes are greeted while no leader is heard.
+const GREET: Duration = Duration::from_secs(1);
+/// How long one of them may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What one node knows without a question to another; clones share it.
+#[derive(Clone)]
+pub struct Local {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    group: Group,
+    peers: Option<Peers>,
+    heard: Mutex<BTreeMap<u64, (Instant, LastHeard)>>,
+    without_leader: Mutex<Option<Instant>>,
+}
+
+/// What was last heard of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastHeard {
+    /// How long ago that was.
+    pub ago: Duration,
+    /// The last entry in its log.
+    pub last_log: Option<u64>,
+    /// The term of that entry, if the node itself said it.
+    pub last_term: Option<u64>,
+    /// The last write that it had applied.
+    pub applied: u64,
+    /// The running hash of all writes up to it.
+    pub hash: u64,
+}
+
+/// What a node says of its log and state.
+pub(super) fn hello(group: &Group) -> HelloAnswer {
+    let store = group.store();
+    let applied = || store.applied().last.map_or(0, |at| at.index);
+    let mut answer = HelloAnswer::default();
+    // Apply goes on meanwhile; a hash belongs to an index only if that stood still.
+    for _ in 0..10 {
+        let before = applied();
+        let hash = read::globals(store).unwrap_or_default().hash;
+        answer = HelloAnswer {
+            last: group.last(),
+            applied: before,
+            hash,
+        };
+        if applied() == before {
+            break;
+        }
+    }
+    answer
+}
+
+impl Local {
+    pub(super) fn of(group: Group, peers: Option<Peers>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                group,
+                peers,
+                heard: Mutex::default(),
+                without_leader: Mutex::default(),
+            }),
+        }
+    }
+
+    /// This node's number.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.inner.group.node()
+    }
+
+    /// This node's part in the group.
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.inner.group
+    }
+
+    /// What the group is doing, as this node sees it.
+    #[must_use]
+    pub fn status(&self) -> GroupStatus {
+        self.inner.group.status()
+    }
+
+    /// How long no leader has been heard, and why nothing can be changed; `None` while a leader is there.
+    pub fn without_leader(&self) -> Option<(Duration, String)> {
+        let status = self.status();
+        let mut since = self.inner.without_leader.lock();
+        if status.in_contact {
+            *since = None;
+            return None;
+        }
+        let since = since.get_or_insert_with(Instant::now).elapsed();
+        let voters = match status.voters.as_slice() {
+            [] => "this node was not yet given the cluster's log".to_owned(),
+            voters => {
+                format!(
+                    "fewer than a majority of the voters {voters:?} are up and reach each other"
+                )
+            }
+        };
+        Some((
+            since,
+            format!(
+                "no leader is heard: {voters}; nothing can be changed until a majority is back"
+            ),
+        ))
+    }
+
+    /// What was last heard of the other nodes, and what this one knows of itself.
+    #[must_use]
+    pub fn heard(&self) -> BTreeMap<u64, LastHeard> {
+        let heard = self.inner.heard.lock();
+        let mut known: BTreeMap<u64, LastHeard> = heard
+            .iter()
+            .map(|(node, (at, heard))| {
+                let ago = at.elapsed();
+                (
+                    *node,
+                    LastHeard {
+                        ago,
+                        ..heard.clone()
+                    },
+                )
+            })
+            .collect();
+        drop(heard);
+        known.insert(self.node(), last_heard(&hello(&self.inner.group)));
+        known
+    }
+
+    /// Takes note of what the leader has heard of the nodes.
+    pub(super) fn remember(&self, nodes: &[HeardNode]) {
+        let now = Instant::now();
+        for node in nodes.iter().filter(|node| node.node != self.node()) {
+            let Some(silent) = node.silent_ms.map(Duration::from_millis) else {
+                continue;
+            };
+            let Some(at) = now.checked_sub(silent) else {
+                continue;
+            };
+            let said = LastHeard {
+                ago: Duration::ZERO,
+                last_log: node.matched,
+                last_term: None,
+                applied: node.applied,
+                hash: node.hash,
+            };
+            self.note(node.node, at, said);
+        }
+    }
+
+    fn note(&self, node: u64, at: Instant, said: LastHeard) {
+        let mut heard = self.inner.heard.lock();
+        let known = heard.entry(node).or_insert_with(|| (at, said.clone()));
+        if known.0 <= at {
+            *known = (at, said);
+        }
+    }
+
+    /// Reads the state as this node has it, which may be behind what others acknowledged.
+    ///
+    /// # Errors
+    /// `read` fails, or the node is stopping.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&StateStore) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let store = self.inner.group.store().clone();
+        offload(move || read(&store)).await?
+    }
+
+    /// That this node was removed, once another node has said so.
+    #[must_use]
+    pub fn removal(&self) -> Option<Removal> {
+        self.inner.peers.as_ref()?.removal()
+    }
+
+    /// Returns once another node has said that this one was removed.
+    pub(super) async fn removed(&self) -> Removal {
+        match &self.inner.peers {
+            Some(peers) => peers.removed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks all other nodes for what they know of themselves.
+    async fn greet(&self, peers: &Peers) {
+        let mut greeting = JoinSet::new();
+        for (node, address) in self.status().members {
+            if node == self.node() {
+                continue;
+            }
+            let Ok(mut client) = peers.client(Lane::Work, node, &address) else {
+                continue;
+            };
+            let (local, peers) = (self.clone(), peers.clone());
+            greeting.spawn(async move {
+                let call = HelloCall {
+                    between: peers.between(node),
+                };
+                match tokio::time::timeout(ANSWER, client.hello(call)).await {
+                    Ok(Ok(answer)) => {
+                        local.note(node, Instant::now(), last_heard(&answer.into_inner()));
+                    }
+                    Ok(Err(status)) => peers.heed(node, &status),
+                    Err(_) => {}
+                }
+            });
+        }
+        greeting.join_all().await;
+    }
+}
+
+fn last_heard(said: &HelloAnswer) -> LastHeard {
+    LastHeard {
+        ago: Duration::ZERO,
+        last_log: said.last.map(|at: LogPosition| at.index),
+        last_term: said.last.map(|at| at.term),
+        applied: said.applied,
+        hash: said.hash,
+    }
+}
+
+/// Greets the other nodes again and again while no leader is heard: so this node knows who is there, and hears it if it was removed.
+pub(super) async fn greet(local: Local) {
+    let Some(peers) = local.inner.peers.clone() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(GREET);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if local.without_leader().is_some() {
+            local.greet(&peers).await;
+        }
+    }
+}

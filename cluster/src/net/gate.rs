@@ -1,0 +1,237 @@
+//! Who may call what. One table for all methods that a node serves, and one gate for all calls between nodes.
+//!
+//! A certificate proves which node calls, and no more: whether that node is of the cluster is decided by this node's own state, at every call.
+
+use panther_proto::v1::Between;
+use rustls_pki_types::CertificateDer;
+use tonic::Status;
+
+use super::certificates::is_of;
+use super::peers::GROUP;
+use super::removal;
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Nodes that take part in Raft.
+    ///
+    /// A node that was away may lack the entries that took others in, and would be cut off for ever from a leader that is one of them. So a node whose number
+    /// is higher than all that this node's state knows is heard too, as long as no node leads that it does know.
+    Replicas,
+    /// Nodes that take part in Raft.
+    Members,
+    /// Those, and nodes that were admitted and do not take part in Raft yet.
+    Admitted,
+    /// A machine without a certificate that shows the secret of an open invitation.
+    Invited,
+    /// Processes on this machine that may open the node's Unix socket: root, and members of the socket's group.
+    Socket,
+}
+
+/// Every method that a node serves, and who may call it.
+pub const METHODS: &[(&str, &str, Callers)] = &[
+    ("Peers", "Append", Callers::Replicas),
+    ("Peers", "Vote", Callers::Replicas),
+    ("Peers", "HandOver", Callers::Replicas),
+    ("Peers", "SnapshotHeld", Callers::Replicas),
+    ("Peers", "SnapshotSend", Callers::Replicas),
+    ("Peers", "Forward", Callers::Admitted),
+    ("Peers", "ReadIndex", Callers::Admitted),
+    ("Peers", "KeepAlive", Callers::Admitted),
+    ("Peers", "Heard", Callers::Admitted),
+    ("Peers", "Hello", Callers::Admitted),
+    ("Peers", "Lead", Callers::Members),
+    ("Joining", "Join", Callers::Invited),
+    ("Api", "Invoke", Callers::Socket),
+    ("Api", "Tail", Callers::Socket),
+    ("Api", "Backup", Callers::Socket),
+    ("Doors", "Transact", Callers::Socket),
+    ("Doors", "Receive", Callers::Socket),
+    ("Doors", "Extend", Callers::Socket),
+    ("Doors", "GiveBack", Callers::Socket),
+    ("Doors", "Get", Callers::Socket),
+    ("Doors", "Query", Callers::Socket),
+    ("Doors", "Peek", Callers::Socket),
+    ("Doors", "Counts", Callers::Socket),
+    ("Doors", "Purge", Callers::Socket),
+    ("Doors", "Requeue", Callers::Socket),
+    ("Doors", "Converse", Callers::Socket),
+];
+
+/// Where a node stands, by this node's own state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It takes part in Raft.
+    Member,
+    /// It was admitted, and does not take part in Raft yet.
+    Joining,
+    /// It was removed: when, in milliseconds since 1970, if that was written down.
+    Removed(Option<u64>),
+    /// It was admitted after all that this node's state knows, if it was admitted.
+    Newer,
+    /// It is on its way out, or never was of the cluster.
+    Outside,
+}
+
+/// Terms above this node's own that a call may name. An election raises the term by one, so no cluster gets there; a term near the largest number
+/// would leave no room for further elections.
+const TERMS_AHEAD: u64 = 1 << 32;
+
+/// Who the receiver is.
+pub(super) struct Receiver<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) node: u64,
+    pub(super) term: u64,
+}
+
+impl Receiver<'_> {
+    /// The caller's number, once it is proved that the call is its own and meant for this node.
+    pub(super) fn caller(
+        &self,
+        certificates: Option<&[CertificateDer<'_>]>,
+        between: Option<&Between>,
+    ) -> Result<u64, Status> {
+        let between =
+            between.ok_or_else(|| Status::invalid_argument("the call does not say whose it is"))?;
+        let (me, cluster) = (self.node, self.cluster);
+        if between.cluster != cluster || between.group != GROUP {
+            return Err(Status::failed_precondition(format!(
+                "node {} belongs to cluster {}, group {}; this is node {me} of cluster {cluster}: one of the two has a wrong address for the other",
+                between.from, between.cluster, between.group
+            )));
+        }
+        if between.to != me {
+            return Err(Status::failed_precondition(format!(
+                "node {} calls node {}; this is node {me}: the address belongs to another node by now",
+                between.from, between.to
+            )));
+        }
+        if between.from == me {
+            return Err(Status::permission_denied(format!(
+                "the caller says that it is node {me}, which is this node; a node does not call itself"
+            )));
+        }
+        let proved = certificates
+            .and_then(<[_]>::first)
+            .is_some_and(|certificate| is_of(certificate, cluster, between.from));
+        if !proved {
+            return Err(Status::permission_denied(format!(
+                "the caller says that it is node {}, and its certificate says something else",
+                between.from
+            )));
+        }
+        Ok(between.from)
+    }
+
+    /// Whether a node that stands so may call a method.
+    pub(super) fn admit(
+        &self,
+        callers: Callers,
+        from: u64,
+        place: Place,
+        member_leads: bool,
+    ) -> Result<(), Status> {
+        let admitted = match place {
+            Place::Member => matches!(
+                callers,
+                Callers::Replicas | Callers::Members | Callers::Admitted
+            ),
+            Place::Joining => callers == Callers::Admitted,
+            Place::Newer => callers == Callers::Replicas && !member_leads,
+            Place::Removed(at_ms) => return Err(removal::refusal(from, self.cluster, at_ms)),
+            Place::Outside => false,
+        };
+        if admitted {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "node {from} is not a member of cluster {} by the state of node {}",
+            self.cluster, self.node
+        )))
+    }
+
+    /// Whether the terms that a call names can be.
+    pub(super) fn terms(&self, from: u64, terms: &[u64]) -> Result<(), Status> {
+        let highest = terms.iter().copied().max().unwrap_or(0);
+        if highest.saturating_sub(self.term) > TERMS_AHEAD {
+            return Err(Status::invalid_argument(format!(
+                "node {from} names term {highest}, and this node is in term {}: no election leads there",
+                self.term
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Who may call a method; a method that stands in no table has no callers.
+pub(super) fn callers(service: &str, method: &str) -> Option<Callers> {
+    METHODS
+        .iter()
+        .find(|(of, name, _)| (*of, *name) == (service, method))
+        .map(|(_, _, callers)| *callers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_services_stands_in_the_table_once_and_no_other_does() {
+        let listed: Vec<(&str, &str)> = METHODS
+            .iter()
+            .map(|(service, method, _)| (*service, *method))
+            .collect();
+        let served: BTreeSet<(&str, &str)> = panther_proto::METHODS.iter().copied().collect();
+        assert_eq!(listed.len(), served.len());
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), served);
+    }
+
+    #[test]
+    fn each_standing_may_call_what_the_table_says_and_nothing_else() {
+        let receiver = Receiver {
+            cluster: "c",
+            node: 1,
+            term: 7,
+        };
+        let admitted = |place, member_leads| -> Vec<&str> {
+            let peers = METHODS.iter().filter(|(service, ..)| *service == "Peers");
+            peers
+                .filter(|(_, _, callers)| receiver.admit(*callers, 2, place, member_leads).is_ok())
+                .map(|(_, method, _)| *method)
+                .collect()
+        };
+        let raft = ["Append", "Vote", "HandOver", "SnapshotHeld", "SnapshotSend"];
+        let work = ["Forward", "ReadIndex", "KeepAlive", "Heard", "Hello"];
+        let all: Vec<&str> = raft.iter().chain(&work).chain(&["Lead"]).copied().collect();
+        let none: [&str; 0] = [];
+        for leads in [true, false] {
+            assert_eq!(admitted(Place::Member, leads), all);
+            assert_eq!(admitted(Place::Joining, leads), work);
+            assert_eq!(admitted(Place::Removed(Some(1)), leads), none);
+            assert_eq!(admitted(Place::Outside, leads), none);
+        }
+        assert_eq!(admitted(Place::Newer, true), none);
+        assert_eq!(admitted(Place::Newer, false), raft);
+        // Methods for others are not for nodes.
+        for callers in [Callers::Invited, Callers::Socket] {
+            assert!(receiver.admit(callers, 2, Place::Member, true).is_err());
+        }
+    }
+
+    #[test]
+    fn a_term_may_be_far_ahead_and_not_out_of_reach() {
+        let receiver = Receiver {
+            cluster: "c",
+            node: 1,
+            term: 7,
+        };
+        for fits in [0, 7, 8, 7 + TERMS_AHEAD] {
+            assert!(receiver.terms(2, &[1, fits]).is_ok(), "{fits}");
+        }
+        for beyond in [8 + TERMS_AHEAD, 1 << 63, u64::MAX] {
+            assert!(receiver.terms(2, &[beyond, 1]).is_err(), "{beyond}");
+        }
+    }
+}
