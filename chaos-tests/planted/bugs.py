@@ -496,4 +496,14 @@ BUGS = [
             "    while chosen.is_empty() {\n",
         ),
     ),
+    bug(
+        "rules may read the node's files",
+        "code of a pack reads Python's files and its own only",
+        ("detections/python/_panther_cell.py", "        self._landlock.confine(readable(self._layer), _DEVICES)\n", ""),
+    ),
+    bug(
+        "results are sent without a look at what rules share",
+        "a rule that changes a shared module harms no other rule",
+        ("detections/python/_panther_worker.py", "    def _flush(self, batch):\n        self._look()\n", "    def _flush(self, batch):\n"),
+    ),
 ]

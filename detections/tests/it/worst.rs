@@ -193,6 +193,38 @@ async fn a_rule_that_hides_where_its_worker_was_is_found_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_rule_reaches_nothing_of_the_node() {
+    let data = tempfile::tempdir().unwrap();
+    let at = |name: &str| data.path().join(name).display().to_string();
+    std::fs::write(at("key"), "secret").unwrap();
+    let _listens = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    let (key, socket, made) = (at("key"), at("socket"), at("made"));
+    let mine = std::process::id();
+    for attempt in [
+        format!("open({key:?})"),
+        format!("open({made:?}, 'w')"),
+        format!("os.remove({key:?})"),
+        format!("os.chmod({key:?}, 0o777)"),
+        format!("os.truncate({key:?}, 0)"),
+        format!("socket.socket(socket.AF_UNIX).connect({socket:?})"),
+        "socket.create_server(('127.0.0.1', 0))".to_owned(),
+        format!("open('/proc/{mine}/environ')"),
+        format!("open('/proc/{mine}/mem')"),
+        format!("os.kill({mine}, 0)"),
+        format!("os.setpriority(os.PRIO_PROCESS, {mine}, 19)"),
+        format!("resource.prlimit({mine}, resource.RLIMIT_NOFILE, (3, 3))"),
+        "os.setsid()".to_owned(),
+    ] {
+        let rule = format!(
+            "import os, resource, socket\ndef rule(event):\n    if event['n'] == 1:\n        {attempt}\n    return True\n"
+        );
+        fails_on_event_one(&rule, "PermissionError").await;
+    }
+    assert_eq!(std::fs::read(at("key")).unwrap(), b"secret");
+    assert!(!data.path().join("made").exists());
+}
+
+#[tokio::test]
 async fn a_rule_may_not_fork() {
     fails_on_event_one("import os\ndef rule(event):\n    if event['n'] == 1:\n        os.fork()\n    return True\n", "DetectionForbidden").await;
 }
