@@ -173,6 +173,14 @@ impl Classifier {
         }
     }
 
+    /// What follows does not stand directly behind what came: an event that has begun does not go on.
+    pub fn gap(&mut self) {
+        self.begun = 0;
+        for entry in &mut self.entries {
+            entry.state.forget_begun();
+        }
+    }
+
     /// What went through so far.
     pub fn tally(&self) -> Tally {
         self.tally

@@ -1,8 +1,11 @@
 //! Lines that no log type took: listed by object, shown with each log type's reason, and replayed after a schema was mended.
 
+use std::collections::BTreeMap;
+use std::io::Read;
+
 use panther_cluster::door::change::{self, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
-use panther_logs::PartsWriter;
+use panther_logs::{Limits, PartsWriter, Piece, RawReader};
 use panther_proto::v1::Transact;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -91,6 +94,17 @@ impl Views<'_> {
             .collect()
     }
 
+    /// The first line of each input of a raw object that is no JSON, by the number of the input's first record. An object that is gone has no
+    /// input.
+    async fn heads(&self, object: &str) -> BTreeMap<u64, Vec<u8>> {
+        let Ok(reader) = self.objects.open(object).await else {
+            return BTreeMap::new();
+        };
+        let name = object.to_owned();
+        let read = tokio::task::spawn_blocking(move || heads(&name, reader)).await;
+        read.unwrap_or_default()
+    }
+
     /// Makes a raw object of the records and lets the log processor read them again. What no log type takes this time is
     /// quarantined again.
     pub(super) async fn quarantine_replay(&self, call: &ApiCall) -> Result<Value, ApiError> {
@@ -98,9 +112,17 @@ impl Views<'_> {
         let mut count = 0;
         for (key, row) in self.quarantined(&which).await? {
             let lines = self.lines(&key.range).await?;
-            // Each record is read by itself, as it was refused by itself.
+            // Each record is read by itself, as it was refused by itself, but behind the first lines of its input: they name its columns.
+            let heads = match row.text("object") {
+                Some(object) => self.heads(object).await,
+                None => BTreeMap::new(),
+            };
             let mut parts = PartsWriter::default();
             for line in &lines {
+                let head = heads.range(..=line.record).next_back();
+                if let Some((_, head)) = head.filter(|(_, head)| !head.is_empty()) {
+                    parts.head(&line.origin, head);
+                }
                 parts.body(&line.origin, line.text.as_bytes());
             }
             let content = bytes::Bytes::from(parts.finish());
@@ -142,4 +164,30 @@ impl Views<'_> {
         }
         Ok(json!({"objects": count, "messages": count}))
     }
+}
+
+/// Longest line that is kept as a head.
+const HEAD_BYTES: usize = 4 << 10;
+
+fn heads(object: &str, reader: impl Read) -> BTreeMap<u64, Vec<u8>> {
+    let mut pieces = RawReader::new(object, reader, Limits::default());
+    let mut heads = BTreeMap::new();
+    // Of the input that is read: its first line, until its first record tells its number.
+    let mut head: Option<Vec<u8>> = None;
+    let mut is_new = true;
+    while let Ok(Some(piece)) = pieces.next_piece() {
+        match piece {
+            Piece::Input { .. } => (head, is_new) = (None, true),
+            Piece::Context(record) => head = head.or(Some(record.raw)),
+            Piece::Record(record) if is_new => {
+                is_new = false;
+                let line = head.take().unwrap_or(record.raw);
+                let is_json = line.trim_ascii_start().starts_with(b"{");
+                let is_head = !is_json && line.len() <= HEAD_BYTES;
+                heads.insert(record.number, if is_head { line } else { Vec::new() });
+            }
+            Piece::Record(_) | Piece::Gap => {}
+        }
+    }
+    heads
 }

@@ -144,7 +144,7 @@ fn find(object: &str, reader: impl Read, number: u64) -> Option<(String, String)
             Piece::Record(record) if record.number == number => {
                 return Some((input, String::from_utf8_lossy(&record.raw).into_owned()));
             }
-            Piece::Record(_) | Piece::Context(_) => {}
+            Piece::Record(_) | Piece::Context(_) | Piece::Gap => {}
         }
     }
     None

@@ -624,3 +624,36 @@ async fn a_rule_of_which_python_says_something_else_is_left_to_it_with_an_alarm(
     assert_eq!(alerts["alertSummaries"], json!([]));
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_reads_a_row_under_the_header_of_its_input() {
+    let world = World::start().await;
+    let (id, token) = world.http_source("flows", &["Nginx.Access"]).await;
+    let header = "version account-id interface-id dstaddr srcaddr dstport srcport protocol packets bytes start end action log-status";
+    let row = "2 111122223333 eni-1 10.0.0.5 198.51.100.7 22 40000 6 1 100 1709600000 1709600060 ACCEPT OK";
+    world
+        .ingest(&id, &token, format!("{header}\n{row}\n"))
+        .await;
+    world.settle().await;
+    let update = json!({"integrationId": id, "integrationLabel": "flows", "integrationType": "http", "logTypes": ["Nginx.Access", "AWS.VPCFlow"]});
+    world
+        .invoke("panther-source-api", "updateIntegrationSettings", update)
+        .await
+        .unwrap();
+    world
+        .invoke("node", "quarantine_replay", json!({"source": "flows"}))
+        .await
+        .unwrap();
+    world.settle().await;
+    let objects = world.objects.list("logs").await.unwrap();
+    let [stored] = &objects[..] else {
+        panic!("one object of events: {objects:?}");
+    };
+    let content = world.objects.get(&stored.name).await.unwrap();
+    let lines = panther_actors::components::objects::unpack(&content).unwrap();
+    let event: Value = serde_json::from_slice(lines.trim_ascii()).unwrap();
+    assert_eq!(event["srcAddr"], "198.51.100.7", "{event}");
+    assert_eq!(event["dstAddr"], "10.0.0.5", "{event}");
+    assert_eq!(event["dstPort"], 22, "{event}");
+    world.stop().await;
+}

@@ -27,6 +27,8 @@ enum PartKind {
     /// The first lines of the input whose piece follows. They were counted with an earlier piece, and are read only for what a
     /// parser learns from them, as the names of columns.
     Context,
+    /// The same, where other lines lie between them and the piece: an event that they begin does not go on in the piece.
+    Head,
 }
 
 impl PartKind {
@@ -34,6 +36,7 @@ impl PartKind {
         match self {
             Self::Body => "body",
             Self::Context => "context",
+            Self::Head => "head",
         }
     }
 }
@@ -73,6 +76,11 @@ impl PartsWriter {
     /// Adds the first lines of the input whose piece comes next. Their records are not counted again.
     pub fn context(&mut self, origin: &str, content: &[u8]) {
         self.part(PartKind::Context, origin, content);
+    }
+
+    /// The same of first lines that do not end where the piece begins.
+    pub fn head(&mut self, origin: &str, content: &[u8]) {
+        self.part(PartKind::Head, origin, content);
     }
 
     /// Bytes so far.
@@ -124,6 +132,8 @@ pub enum Piece {
     Record(Record),
     /// A record that was counted in another object already. A parser may learn from it.
     Context(Record),
+    /// What follows does not stand directly behind what came: an event that has begun does not go on.
+    Gap,
 }
 
 /// Reads a raw object, of parts or not, as the doors wrote it. Record numbers go on from part to part.
@@ -241,8 +251,14 @@ impl<R: Read> Parts<R> {
                     }
                 };
                 match (next, open.kind) {
+                    (None, PartKind::Head) => {
+                        self.open = None;
+                        return Ok(Some(Piece::Gap));
+                    }
                     (None, _) => self.open = None,
-                    (Some(record), PartKind::Context) => return Ok(Some(Piece::Context(record))),
+                    (Some(record), PartKind::Context | PartKind::Head) => {
+                        return Ok(Some(Piece::Context(record)));
+                    }
                     (Some(mut record), PartKind::Body) => {
                         self.number += 1;
                         record.number = self.number;
@@ -277,7 +293,7 @@ impl<R: Read> Parts<R> {
                 head,
                 bytes,
             });
-            let goes_on = std::mem::replace(&mut self.after_context, kind == PartKind::Context);
+            let goes_on = std::mem::replace(&mut self.after_context, kind != PartKind::Body);
             if !goes_on {
                 return Ok(Some(Piece::Input { origin }));
             }
@@ -302,6 +318,7 @@ impl<R: Read> Parts<R> {
         let kind = match words.next() {
             Some("body") => PartKind::Body,
             Some("context") => PartKind::Context,
+            Some("head") => PartKind::Head,
             _ => return Err(damaged(name, "a part is of an unknown kind")),
         };
         let bytes = words

@@ -90,6 +90,12 @@ impl State {
         self.open.is_some()
     }
 
+    /// Forgets an event that has not ended; names of columns stay.
+    pub(crate) fn forget_begun(&mut self) {
+        self.open = None;
+        self.pending = None;
+    }
+
     /// The record that was read last is no other log type's: what was learned from it holds.
     pub(crate) fn accept(&mut self) {
         match self.pending.take() {

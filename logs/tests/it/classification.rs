@@ -1,7 +1,8 @@
 //! Which log type takes a record, what becomes of one that nobody takes, and what an event is.
 
 use panther_logs::{
-    Classifier, ClassifierError, EventContext, Filter, LogTypes, Outcome, Timestamp,
+    Classifier, ClassifierError, EventContext, Filter, Limits, LogTypes, Outcome, PartsWriter,
+    Piece, RawReader, Timestamp,
 };
 
 use crate::{classifier, context, events, reasons, record};
@@ -327,4 +328,35 @@ fn a_row_that_does_not_end_is_unclassified() {
         tally.classified + tally.filtered + tally.unclassified
     );
     assert!(tally.unclassified >= 2);
+}
+
+#[test]
+fn a_row_that_a_head_begins_does_not_go_on_behind_a_gap() {
+    let mut parts = PartsWriter::default();
+    parts.head("f", b"src,note\n10.0.0.1,\"open\n");
+    parts.body("f", b"10.0.0.2,two\n10.0.0.3,\"three, four\"\n");
+    parts.context("f", b"src,note\n10.0.0.4,\"open\n");
+    parts.body("f", b"goes on\"\n");
+    let known = LogTypes::default()
+        .with_schema(&ROWS.replace("columns: [src, note]", "hasHeader: true"))
+        .unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.Rows"]).unwrap();
+    let name = PartsWriter::name("raw/x");
+    let content = parts.finish();
+    let mut pieces = RawReader::new(&name, &content[..], Limits::default());
+    let mut notes = Vec::new();
+    while let Some(piece) = pieces.next_piece().unwrap() {
+        match piece {
+            Piece::Input { .. } => classifier.begin_input(),
+            Piece::Gap => classifier.gap(),
+            Piece::Context(record) => {
+                classifier.classify(&record, &context());
+            }
+            Piece::Record(record) => {
+                let outcome = classifier.classify(&record, &context());
+                notes.push(events(outcome)[0]["note"].clone());
+            }
+        }
+    }
+    assert_eq!(notes, ["two", "three, four", "open\ngoes on"]);
 }

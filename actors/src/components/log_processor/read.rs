@@ -169,6 +169,10 @@ impl<R: Read> Reading<R> {
                     self.classifier.classify(&record, &self.event_context);
                     continue;
                 }
+                Ok(Some(Piece::Gap)) => {
+                    self.classifier.gap();
+                    continue;
+                }
                 Ok(None) => break,
                 Err(ObjectError::Empty { object }) => {
                     tracing::info!(object, "an empty object holds no records");

@@ -240,11 +240,14 @@ impl Task {
             match &chunk.content {
                 Content::Piece {
                     context,
+                    joins,
                     body,
                     origin,
                 } => {
-                    if !context.is_empty() {
-                        pieces.context(origin, context);
+                    match (context.is_empty(), joins) {
+                        (true, _) => {}
+                        (false, true) => pieces.context(origin, context),
+                        (false, false) => pieces.head(origin, context),
                     }
                     pieces.body(origin, body);
                     rows.push(row);

@@ -61,6 +61,8 @@ pub(super) enum Content {
     Piece {
         /// The file's first lines, where the piece is not at the beginning.
         context: Vec<u8>,
+        /// Whether the context ends where the piece begins.
+        joins: bool,
         body: Vec<u8>,
         /// Path and offset.
         origin: String,

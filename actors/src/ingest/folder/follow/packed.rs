@@ -133,6 +133,7 @@ impl Follower {
                     Content::Nothing
                 } else {
                     Content::Piece {
+                        joins: context.len() as u64 == offset,
                         context,
                         body: rest,
                         origin: format!(

@@ -110,6 +110,7 @@ impl Follower {
             after: row,
             before: open.before,
             content: Content::Piece {
+                joins: context.len() as u64 == offset,
                 context,
                 body,
                 origin,
@@ -142,6 +143,7 @@ impl Follower {
             before: open.before,
             content: Content::Piece {
                 context: Vec::new(),
+                joins: false,
                 body: vec![0; 64],
                 origin: format!(
                     "{}, from byte {offset}: {hole} zero bytes, of which 64 are kept",
