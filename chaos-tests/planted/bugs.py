@@ -464,4 +464,36 @@ BUGS = [
             'if plan["changes"].is_object() {',
         ),
     ),
+    bug(
+        "a certificate is enough to be heard",
+        "a node that was removed can do nothing",
+        (
+            "cluster/src/net/gate.rs",
+            "            Place::Removed(at_ms) => return Err(removal::refusal(from, self.cluster, at_ms)),\n            Place::Outside => false,\n",
+            "            Place::Removed(_) | Place::Outside => callers == Callers::Admitted,\n",
+        ),
+    ),
+    bug(
+        "a call may name any term",
+        "no call of one node ends the cluster",
+        ("cluster/src/net/gate.rs", "        if highest.saturating_sub(self.term) > TERMS_AHEAD {", "        if highest < self.term && highest.saturating_sub(self.term) > TERMS_AHEAD {"),
+    ),
+    bug(
+        "the only voter never gives its vote away",
+        "wanted membership is reached",
+        (
+            "cluster/src/membership/plan.rs",
+            "                None => Step::Vote(wanted),\n",
+            "                None => Step::Rest,\n",
+        ),
+    ),
+    bug(
+        "votes are given to nodes whether or not they are there",
+        "a change of membership does not end the cluster",
+        (
+            "cluster/src/membership/voters.rs",
+            "    while !live_majority(&chosen) {\n",
+            "    while chosen.is_empty() {\n",
+        ),
+    ),
 ]

@@ -99,7 +99,7 @@ def load(layer):
 
     pack = _panther_pack.Pack(str(layer))
     sys.path.insert(0, str(layer / "globals"))
-    pack._compile(bytearray(), {})
+    pack._compile(_panther_pack._Board(), {})
     watch = _panther_limits.Watch(10_000)
     for item in pack._items:
         pack._load_item(item, watch)

@@ -6,13 +6,11 @@ worker that hangs, take a worker's death as an error of the pair it was at, and 
 
 import json
 import os
-import secrets
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -70,27 +68,66 @@ class Host:
         self.limits = {**DEFAULT_LIMITS, **(limits or {})}
         self.rows = {}  # the key-value store
         self.deaths = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="panther-run-")
-        path = Path(self._folder.name) / "engine.sock"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._listener.settimeout(20)
-        token = secrets.token_hex(8)
+        self.changes = []  # what detections have changed that all share
+        ours, theirs = socket.socketpair()
         runner = Path(layer) / "runtime" / "runner.py"
         self._process = subprocess.Popen(
-            [python, "-I", "-B", str(runner), "--socket", str(path), "--layer", str(layer), "--token", token, "--guards"],
-            stdin=subprocess.DEVNULL,
+            [python, "-I", "-B", str(runner), "--layer", str(layer), "--guards"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **(environment or {})},
         )
-        self.template = Peer(self._listener.accept()[0])
-        assert self.template.hello["token"] == token
+        theirs.close()
+        self.template = Peer(ours)
         started = time.perf_counter()
         self.template.send({"op": "load"})
         self.loaded = self.template.receive(load_timeout)
         self.load_seconds = time.perf_counter() - started
         self._workers = 0
         self.worker = None
+        self._progress = None
+
+    @classmethod
+    def refused(cls, layer, python=sys.executable):
+        """What the runner says of a pack that it does not load."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            runner = [python, "-I", "-B", str(Path(layer) / "runtime" / "runner.py"), "--layer", str(layer)]
+            process = subprocess.Popen(runner, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={})
+            theirs.close()
+            ours.sendall(struct.pack(">IB", 14, ord("J")) + b'{"op":"load"}')
+            said = process.communicate(timeout=120)[1].decode()
+        assert process.returncode == 73, (process.returncode, said)
+        return said
+
+    def descendants(self):
+        """Numbers of the processes that the runner consists of."""
+        found, look = set(), [self._process.pid]
+        while look:
+            at = look.pop()
+            found.add(at)
+            try:
+                look += map(int, Path(f"/proc/{at}/task/{at}/children").read_text().split())
+            except OSError:
+                pass
+        return found
+
+    def left_over(self, processes, seconds=10):
+        """Those of them that still run after some time."""
+        ends = time.monotonic() + seconds
+        while True:
+            left = {number for number in processes if Path(f"/proc/{number}/stat").exists() and " Z " not in Path(f"/proc/{number}/stat").read_text()}
+            if not left or time.monotonic() > ends:
+                return left
+            time.sleep(0.02)
+
+    def abandon(self):
+        """End as a host that is killed: without a word."""
+        for peer in (self.template, self.worker):
+            if peer is not None:
+                peer.stream.close()
+        self._process.stdout.close()
+        self._process.wait(30)
 
     def close(self):
         try:
@@ -98,11 +135,11 @@ class Host:
             self._process.wait(10)
         except (Gone, subprocess.TimeoutExpired):
             self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
         if self.worker:
             self.worker.stream.close()
         self.template.stream.close()
-        self._listener.close()
-        self._folder.cleanup()
 
     def __enter__(self):
         return self
@@ -115,15 +152,18 @@ class Host:
         if self.worker:
             self.worker.stream.close()
         self._workers += 1
-        self._progress = Path(self._folder.name) / f"progress-{self._workers}"
-        self._progress.write_bytes(bytes(16))
-        self.template.send(
-            {"op": "fork", "worker": self._workers, "progress": str(self._progress), "limits": self.limits}
-        )
-        self.worker = Peer(self._listener.accept()[0])
+        if self._progress is not None:
+            os.close(self._progress)
+        self._progress = os.memfd_create("progress")
+        os.truncate(self._progress, 16)
+        ours, theirs = socket.socketpair()
+        payload = b"J" + json.dumps({"op": "fork", "worker": self._workers, "limits": self.limits}).encode()
+        with theirs:
+            socket.send_fds(self.template.stream, [struct.pack(">I", len(payload)) + payload], [theirs.fileno(), self._progress])
+        self.worker = Peer(ours)
 
     def progress(self):
-        return struct.unpack("<IIII", self._progress.read_bytes())
+        return struct.unpack("<IIII", os.pread(self._progress, 16, 0))
 
     def _converse(self, until, on_message):
         """Serve the worker until its message `until`. Gives that, or why the worker is dead."""
@@ -144,6 +184,8 @@ class Host:
                 return None, "WorkerDied"
             if message["op"] == "kv_get":
                 self.worker.send({"op": "kv", "key": message["key"], "row": self.row(message["key"])})
+            elif message["op"] == "changed":
+                return None, message
             elif message["op"] == until:
                 return message, None
             else:
@@ -178,10 +220,15 @@ class Host:
             else:
                 raise AssertionError(f"unknown operation {kind}")
 
+    def send_batch(self, events):
+        """Send a batch and wait for no result."""
+        entries = [{"log_type": log_type, "len": len(text), "rules": rules} for log_type, text, rules in events]
+        self.worker.send({"op": "batch", "id": 1, "now": time.time(), "events": entries}, b"".join(text for _, text, _ in events))
+
     def batch(self, events, now=None):
         """`events`: list of (log type, JSON bytes, [detection index]). Gives {event: [results]}, micros."""
         results = {}
-        micros = 0
+        micros = careful = 0
         pending = [(number, log_type, text, list(rules)) for number, (log_type, text, rules) in enumerate(events)]
         while pending:
             if self.worker is None:
@@ -190,6 +237,7 @@ class Host:
                 "op": "batch",
                 "id": 1,
                 "now": now or time.time(),
+                "careful": careful,
                 "events": [{"log_type": t, "len": len(b), "rules": r} for _, t, b, r in pending],
             }
             done_up_to = [0]
@@ -206,8 +254,21 @@ class Host:
             done, died = self._converse("done", take)
             if done:
                 return {k: sorted(v, key=lambda r: events[k][2].index(r["rule"])) for k, v in results.items()}, micros + done["micros"]
-            self.deaths += 1
-            _, at, rule, state = self.progress()
+            if not isinstance(died, str):
+                self.changes.append(died["what"])
+                at, rule, state = died["i"], died["rule"], 2
+                if rule is None:
+                    self.worker.stream.close()
+                    self.worker = None
+                    careful = at + 1 - done_up_to[0]
+                    pending = pending[done_up_to[0] :]
+                    continue
+                careful = max(0, careful - done_up_to[0])
+                died = "SharedStateChanged"
+            else:
+                self.deaths += 1
+                careful = 0
+                _, at, rule, state = self.progress()
             self.worker.stream.close()
             self.worker = None
             if state == 1:
@@ -248,4 +309,7 @@ class Host:
             self.worker.stream.close()
             self.worker = None
             raise Gone(died)
+        if done["spoilt"]:
+            self.worker.stream.close()
+            self.worker = None
         return done["results"]

@@ -6,17 +6,19 @@ which catches the interruption is interrupted again; one that cannot be interrup
 C that does not return) is left to the host, which kills the worker.
 """
 
+import fcntl
 import os
 import resource
 import signal
 import sys
-import time
+from time import monotonic
 
 TICKS_PER_LIMIT = 5
 
 # The runner's own, before detections are kept from them.
 fork = os.fork
 leave = os._exit
+_handle, _set_timer, _ALARM, _REAL_TIME = signal.signal, signal.setitimer, signal.SIGALRM, signal.ITIMER_REAL
 
 
 class DetectionTimeout(BaseException):
@@ -24,7 +26,7 @@ class DetectionTimeout(BaseException):
 
 
 class DetectionForbidden(RuntimeError):
-    """Raised inside a detection that tries what no detection may: start processes or threads."""
+    """Raised inside a detection that tries what no detection may: start processes or threads, or look into the runner."""
 
 
 class Watch:
@@ -39,12 +41,12 @@ class Watch:
         self.message = f"timed out after {limit_ms} ms"
 
     def start(self):
-        signal.signal(signal.SIGALRM, self._tick)
+        _handle(_ALARM, self._tick)
         tick = self._limit / TICKS_PER_LIMIT
-        signal.setitimer(signal.ITIMER_REAL, tick, tick)
+        _set_timer(_REAL_TIME, tick, tick)
 
     def stop(self):
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _set_timer(_REAL_TIME, 0)
 
     def call(self, function, argument):
         self._serial += 1
@@ -65,7 +67,7 @@ class Watch:
     def _tick(self, _signal, _frame):
         if not self._inside:
             return
-        now = time.monotonic()
+        now = monotonic()
         if self._seen != self._serial:
             self._seen = self._serial
             self._since = now
@@ -74,12 +76,11 @@ class Watch:
 
 
 def silence():
-    """Nothing that a detection writes or reads reaches anybody. Returns a descriptor of the former
-    stderr for the runner's own last words."""
-    try:
-        last_words = os.dup(2)
-    except OSError:
-        last_words = -1
+    """Nothing that a detection writes or reads leaves the process, and no descriptor is inherited but the standard ones. Returns descriptors of the former
+    stdin, which is the connection to the host; of the former stdout, a pipe that the host keeps open as long as it is there; and of the former stderr, for
+    the runner's own last words."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    connection, lifeline, last_words = (fcntl.fcntl(standard, fcntl.F_DUPFD_CLOEXEC, 3) for standard in (0, 1, 2))
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
@@ -88,7 +89,7 @@ def silence():
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = open(
         os.devnull, "w", encoding="utf-8", errors="replace"
     )
-    return last_words
+    return connection, lifeline, last_words
 
 
 def _forbidden(what):
@@ -98,14 +99,32 @@ def _forbidden(what):
     return refuse
 
 
-def forbid_processes_and_threads():
-    """Take from this process's Python what starts processes and threads.
+class _NoForeignFunctions:
+    """Finds no `ctypes`, for a detection that imports it."""
 
-    The kernel's limit (see `apply`) does not bind root, and a thread would outlive its event.
+    @staticmethod
+    def find_spec(wanted, _path=None, _target=None):
+        if wanted in ("ctypes", "_ctypes"):
+            raise ImportError(f"a detection may not import {wanted}", name=wanted)
+
+
+def forbid():
+    """Take from this process's Python what starts processes and threads, what calls C by address, and what finds objects of the runner.
+
+    The walls are the kernel's (see `_panther_cell`). This gives an author a clear error, and keeps detections of one process apart as far as Python can.
     """
     import _thread
+    import gc
     import threading
 
+    for name in ("get_objects", "get_referrers", "get_referents"):
+        setattr(gc, name, _forbidden("look for objects of others"))
+    for name in ("settrace", "setprofile", "_current_frames", "_current_exceptions"):
+        if hasattr(sys, name):
+            setattr(sys, name, _forbidden("watch what others run"))
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _NoForeignFunctions)
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen",
                  "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe",
                  "spawnv", "spawnve", "spawnl", "spawnle", "spawnvp", "spawnvpe", "spawnlp", "spawnlpe"):  # fmt: skip
@@ -124,15 +143,6 @@ def forbid_processes_and_threads():
     threading._start_new_thread = _thread.start_new_thread
     if hasattr(_thread, "start_joinable_thread"):  # from 3.13 on
         _thread.start_joinable_thread = threading._start_joinable_thread = _thread.start_new_thread
-
-
-def address_space():
-    """Bytes of address space in use, 0 where that cannot be told."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except (OSError, ValueError):
-        return 0
 
 
 def apply(memory_bytes=None, cpu_seconds=None, files=None, processes=None):

@@ -6,12 +6,13 @@ import json
 import mmap
 import os
 import sys
-import time
+from time import monotonic, perf_counter_ns
+from time import time as wall_time
 
 import _panther_errors
 import _panther_limits
 import _panther_store
-from _panther_wire import MAX_FRAME, Closed, Connection, encode
+from _panther_wire import MAX_FRAME, Closed, Connection, encode, loads
 from panther_core import PantherEvent
 
 IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
@@ -29,9 +30,9 @@ class Progress:
     """The 16 bytes that tell the host where a worker is, should it not be able to tell any more:
     batch, event, detection, state, each u32 little-endian."""
 
-    def __init__(self, path):
-        with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 16)
+    def __init__(self, descriptor):
+        self._map = mmap.mmap(descriptor, 16)
+        os.close(descriptor)
         # a cast writes in the machine's own order, which is little-endian wherever we run
         self.cells = memoryview(self._map).cast("I")
 
@@ -68,12 +69,21 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
+class SharedStateChanged(Exception):
+    """A detection has changed what it shares with all others."""
+
+
+class _Changed(BaseException):
+    """Something that all detections share is not what it was: what this worker says from now on is worth nothing."""
+
+
 class Worker:
-    """Runs until the host closes the connection."""
+    """Runs until the host closes the connection, or a detection has changed what all share."""
 
     def __init__(self, connection, pack, limits, progress):
         self._connection = connection
         self._pack = pack
+        pack.shared.begin()
         self._cells = progress.cells
         self._watch = _panther_limits.Watch(limits["rule_ms"])
         self._store = _panther_store.current
@@ -86,7 +96,8 @@ class Worker:
             message = connection.receive()
             op = message.get("op")
             if op == "batch":
-                self._batch(message, connection.receive_bytes())
+                if not self._batch(message, connection.receive_bytes()):
+                    return
             elif op == "test":
                 self._test(message, connection.receive_bytes())
             elif op == "explain":
@@ -102,14 +113,19 @@ class Worker:
         return reply.get("row")
 
     def _batch(self, message, body):
+        """Evaluate a batch. False if a detection has changed what all share: then the host is told, and gets no result that may be wrong for it.
+
+        That is looked for before results are sent. Which detection it was, is found in another worker: of the first `careful` events, each pair is looked at.
+        """
         cells, store, send = self._cells, self._store, self._connection.send
         batch = message["id"]
-        started = time.perf_counter_ns()
+        started = perf_counter_ns()
         self._replies, self._reply_size = [], 0
+        careful = message.get("careful") or 0
         store.begin(message.get("now") or 0.0)
         cells[0] = batch & 0xFFFFFFFF
         body = memoryview(body)
-        at = 0
+        at = number = 0
         self._watch.start()
         try:
             for number, event in enumerate(message["events"]):
@@ -117,18 +133,25 @@ class Worker:
                 if event["rules"]:
                     cells[3] = LOADING
                     cells[1] = number
-                    results = self._event(event, body[at:end])
+                    results = self._event(event, body[at:end], number < careful)
                     ops = store.take_ops()
                     if results or ops:
                         self._reply(batch, number, results, ops)
                 at = end
             self._flush(batch)
+        except _Changed as changed:
+            rule = None
+            if number < careful:
+                rule = cells[2]
+                self._send_replies(batch)  # each was looked at
+            send({"op": "changed", "batch": batch, "i": number, "rule": rule, "what": str(changed)})
+            return False
         finally:
             self._watch.stop()
             cells[3] = IDLE
-        micros = (time.perf_counter_ns() - started) // 1000
-        # the host may replace a worker in which detections have left much behind
-        send({"op": "done", "batch": batch, "micros": micros, "memory": _panther_limits.address_space()})
+        micros = (perf_counter_ns() - started) // 1000
+        send({"op": "done", "batch": batch, "micros": micros})
+        return True
 
     def _reply(self, batch, number, results, ops):
         """Keep what came of an event; many go to the host at once, as each message wakes it."""
@@ -147,27 +170,36 @@ class Worker:
         if self._reply_size + len(reply) > MAX_REPLY:
             self._flush(batch)
         if not self._replies:
-            self._replies_since = time.monotonic()
+            self._replies_since = monotonic()
         self._replies.append(reply)
         self._reply_size += len(reply)
         # The host counts how often a rule runs out of time, and then wants to stop the batch.
         hurry = any((result.get("error") or {}).get("type") == "DetectionTimeout" for result in results)
-        if hurry or self._reply_size > REPLY_SIZE or time.monotonic() - self._replies_since > REPLY_SECONDS:
+        if hurry or self._reply_size > REPLY_SIZE or monotonic() - self._replies_since > REPLY_SECONDS:
             self._flush(batch)
 
+    def _look(self):
+        changed = self._pack.shared.changed()
+        if changed:
+            raise _Changed(changed)
+
     def _flush(self, batch):
+        self._look()
+        self._send_replies(batch)
+
+    def _send_replies(self, batch):
         if self._replies:
             replies, self._replies, self._reply_size = self._replies, [], 0
             self._connection.send_encoded(b'{"op":"events","batch":%d,"events":[%b]}' % (batch, b",".join(replies)))
 
-    def _event(self, event, text):
+    def _event(self, event, text, careful):
         """Results of one event's detections, in the order of the host's list."""
         cells, watch = self._cells, self._watch
         call, detections, errors = watch.call, self._pack.detections, self._pack.errors
         results = []
         rules = event["rules"]
         try:
-            plain = json.loads(str(text, "utf-8"))
+            plain = loads(str(text, "utf-8"))
             view = PantherEvent(plain, self._pack.models.get(event["log_type"]))
             unmodelled = None
         except Exception as error:  # pylint: disable=broad-exception-caught
@@ -187,7 +219,7 @@ class Worker:
             if kind == "RULE":
                 subject = view
             elif kind == "POLICY":
-                subject = json.loads(str(text, "utf-8"))  # a plain dict, its own: it may change it
+                subject = loads(str(text, "utf-8"))  # a plain dict, its own: it may change it
             else:
                 if unmodelled is None:
                     unmodelled = PantherEvent(plain, None)
@@ -196,12 +228,16 @@ class Worker:
                 verdict = detection.verdict(subject, call)
             except BaseException as error:  # pylint: disable=broad-exception-caught
                 results.append({"rule": index, "error": _describe(error, detection.home(detection.matcher_name))})
-                continue
-            if kind == "POLICY":
+                verdict = None
+            if verdict is None:
+                pass
+            elif kind == "POLICY":
                 results.append({"rule": index, "policy": verdict})
             elif verdict:
                 cells[3] = IN_FUNCTION
                 results.append({"rule": index, "match": detection.match(subject, call)})
+            if careful:
+                self._look()
         return results
 
     def _test(self, message, body):
@@ -211,8 +247,8 @@ class Worker:
         detection = self._pack.detections.get(index)
         self._cells[0] = message["id"] & 0xFFFFFFFF
         self._cells[2] = index
-        self._store.begin(message.get("now") or time.time())
-        results = []
+        self._store.begin(message.get("now") or wall_time())
+        results, changed = [], None
         self._watch.start()
         try:
             for number, test in enumerate(message["tests"]):
@@ -232,25 +268,28 @@ class Worker:
                     except Exception as error:  # pylint: disable=broad-exception-caught
                         result = {"output": None, "error": _describe(error, detection.file), "functions": {}}
                     result["printed"] = printed.text()
+                changed = changed or self._pack.shared.changed()
+                if changed:
+                    result["error"] = _describe(SharedStateChanged(f"the detection changed {changed}, which all detections share"), detection.file)
                 results.append({"name": test["name"], **result})
         finally:
             self._watch.stop()
             self._cells[3] = IDLE
         self._store.take_ops()
-        self._connection.send({"op": "tested", "id": message["id"], "results": results})
+        self._connection.send({"op": "tested", "id": message["id"], "results": results, "spoilt": changed is not None})
 
     def _explain(self, message, body):
         """Evaluate one detection over one event, step by step."""
         index = message["detection"]
         self._cells[0], self._cells[1], self._cells[2], self._cells[3] = message["id"] & 0xFFFFFFFF, 0, index, IN_RULE
-        self._store.begin(message.get("now") or time.time())
+        self._store.begin(message.get("now") or wall_time())
         told = {"verdict": None, "error": None, "steps": [], "decided": None, "printed": ""}
         self._watch.start()
         try:
             from _panther_explain import explain
 
             detection = self._pack.detections[index]
-            subject = json.loads(str(body, "utf-8"))
+            subject = loads(str(body, "utf-8"))
             if detection.kind != "POLICY":
                 subject = PantherEvent(subject, self._pack.models.get(message["log_type"]) if detection.kind == "RULE" else None)
             with _Printed() as printed:
@@ -266,10 +305,11 @@ class Worker:
             self._watch.stop()
             self._cells[3] = IDLE
         self._store.take_ops()
-        self._connection.send({"op": "explained", "id": message["id"], "explanation": told})
+        spoilt = self._pack.shared.changed() is not None
+        self._connection.send({"op": "explained", "id": message["id"], "explanation": told, "spoilt": spoilt})
 
     def _one_test(self, detection, test, text):
-        subject = json.loads(str(text, "utf-8"))
+        subject = loads(str(text, "utf-8"))
         if detection.kind != "POLICY":
             model = None
             if detection.kind == "RULE":
@@ -298,14 +338,14 @@ class Worker:
             namespace.update(kept)
 
 
-def run(path, token, number, pack, message):
-    """The forked worker's whole life."""
+def run(descriptors, pack, message):
+    """The forked worker's whole life. `descriptors`: its connection to the host, and the memory for its progress."""
     gc.enable()
     gc.set_threshold(20_000, 20, 50)
     limits = message.get("limits") or {}
-    progress = Progress(message["progress"])
-    connection = Connection(path)
-    connection.send({"op": "hello", "role": "worker", "token": token, "pid": os.getpid(), "worker": number})
+    host, noted = descriptors
+    connection, progress = Connection(host), Progress(noted)
+    connection.send({"op": "hello", "role": "worker", "pid": os.getpid(), "worker": message["worker"]})
     _panther_limits.apply(
         memory_bytes=limits.get("memory_bytes"),
         cpu_seconds=limits.get("cpu_seconds"),

@@ -62,7 +62,7 @@ class Layer:
         globals_folder = str(self.path / "globals")
         sys.path.insert(0, globals_folder)
         try:
-            pack._compile(bytearray(), {})
+            pack._compile(_panther_pack._Board(), {})
             watch = _panther_limits.Watch(5000)
             for item in pack._items:
                 pack._load_item(item, watch)

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{Configuration, Flags, Surroundings};
 use crate::lineage::Restore;
@@ -195,6 +196,10 @@ fn main() -> ExitCode {
 
 fn run(configuration: Configuration) -> ExitCode {
     logging::start(&configuration);
+    // No process of the same user may read the keys that are in memory, or take this process over: neither by ptrace nor by /proc.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "processes of the same user can read this process's memory");
+    }
     match daemon::run(configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

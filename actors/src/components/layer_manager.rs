@@ -104,13 +104,19 @@ impl Handler for LayerManager {
             .pointer()
             .await?
             .map_or(1, |live| live.revision + 1);
-        let loaded = self.live.load(Arc::new(content.pack), revision).await?;
-        let version = loaded.pack.version.clone();
-        let problems = not_loaded(&loaded);
-        let outcome = if problems.is_empty() || request.force {
-            Ok(Arc::new(loaded))
-        } else {
-            Err(problems)
+        let pack = Arc::new(content.pack);
+        let version = pack.version.clone();
+        let outcome = match self.live.load(pack, revision).await {
+            Ok(loaded) => {
+                let problems = not_loaded(&loaded);
+                if problems.is_empty() || request.force {
+                    Ok(Arc::new(loaded))
+                } else {
+                    Err(problems)
+                }
+            }
+            // No other try, and no other node, would load it.
+            Err(error) => Err(vec![self.live.refusal(error).await?]),
         };
         Ok(Some(Built {
             version,

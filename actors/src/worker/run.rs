@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
-use panther_proto::v1::{Code, GiveBack, Message, Transact};
+use panther_proto::v1::{Code, GiveBack, Message, RowChange, Transact};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::returned::Returned;
 use super::{Context, Failure, Handler, Plan, WorkerStatus};
 
 /// How long a receive waits for a first message before it asks again.
@@ -49,6 +50,7 @@ pub struct Worker<H: Handler> {
     door: Door,
     handler: Arc<H>,
     status: Arc<WorkerStatus>,
+    returned: Arc<Returned>,
 }
 
 impl<H: Handler> Clone for Worker<H> {
@@ -58,6 +60,7 @@ impl<H: Handler> Clone for Worker<H> {
             door: self.door.clone(),
             handler: self.handler.clone(),
             status: self.status.clone(),
+            returned: self.returned.clone(),
         }
     }
 }
@@ -75,6 +78,7 @@ impl<H: Handler> Worker<H> {
             door,
             handler,
             status,
+            returned: Arc::default(),
         }
     }
 
@@ -227,6 +231,7 @@ impl<H: Handler> Worker<H> {
         match outcome {
             Ok(()) => {
                 self.status.succeeded();
+                self.returned.passed(&message.id);
                 false
             }
             Err(Failure::Message {
@@ -234,22 +239,15 @@ impl<H: Handler> Worker<H> {
                 retry_after,
                 record,
             }) => {
-                tracing::warn!(reason, failures = message.failures + 1, "a message failed");
-                self.status.failed(&reason);
-                let soon = RETRY[(message.failures as usize).min(RETRY.len() - 1)];
-                let delay = retry_after.unwrap_or(soon);
-                self.give_back(GiveBack {
-                    receipt: message.receipt.clone(),
-                    failed: true,
-                    reason,
-                    delay_ms: u64::try_from(delay.as_millis()).unwrap_or(0),
-                    component: self.settings.component.clone(),
-                    changes: record,
-                })
-                .await;
+                self.returned.forget(&message.id);
+                self.fail(&message, reason, retry_after, record).await;
                 false
             }
             Err(Failure::Node(reason)) => {
+                if let Some(reason) = self.returned.again(&message.id, &reason) {
+                    self.fail(&message, reason, None, Vec::new()).await;
+                    return false;
+                }
                 tracing::warn!(
                     reason,
                     "the node could not handle a message; it is given back uncounted"
@@ -265,6 +263,29 @@ impl<H: Handler> Worker<H> {
                 false
             }
         }
+    }
+
+    /// Counts a failure against a message.
+    async fn fail(
+        &self,
+        message: &Message,
+        reason: String,
+        retry_after: Option<Duration>,
+        record: Vec<RowChange>,
+    ) {
+        tracing::warn!(reason, failures = message.failures + 1, "a message failed");
+        self.status.failed(&reason);
+        let soon = RETRY[(message.failures as usize).min(RETRY.len() - 1)];
+        let delay = retry_after.unwrap_or(soon);
+        self.give_back(GiveBack {
+            receipt: message.receipt.clone(),
+            failed: true,
+            reason,
+            delay_ms: u64::try_from(delay.as_millis()).unwrap_or(0),
+            component: self.settings.component.clone(),
+            changes: record,
+        })
+        .await;
     }
 
     async fn attempt(

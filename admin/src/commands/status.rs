@@ -92,11 +92,14 @@ pub(super) fn by_itself(answer: &Value, look: &Look) -> String {
 }
 
 fn problems(answer: &Value) -> String {
-    answer
-        .items("problems")
+    listed(answer.items("problems"))
+}
+
+fn listed(sentences: &[Value]) -> String {
+    sentences
         .iter()
         .filter_map(Value::as_str)
-        .map(|problem| format!("- {}\n", one_line(problem)))
+        .map(|sentence| format!("- {}\n", one_line(sentence)))
         .collect()
 }
 
@@ -220,6 +223,11 @@ fn render(answer: &Value, look: &Look) -> String {
         )
         .add("python", answer.text("python"));
     let mut text = details.render(look);
+    let unenforced = answer.items("unenforced");
+    if !unenforced.is_empty() {
+        text.push_str(&look.heading("not enforced on this node"));
+        text.push_str(&listed(unenforced));
+    }
     if !answer.items("problems").is_empty() {
         text.push_str(&look.heading("problems"));
         text.push_str(&problems(answer));
@@ -241,7 +249,8 @@ mod tests {
             "health": "degraded", "problems": ["a queue has dead letters"],
             "components": {"running": 22, "restarting": 0, "open": 0, "not_built": 42},
             "queues": {"waiting": 1, "in_flight": 0, "dead_letters": 1},
-            "alarms_raised": 1, "pack": {"version": "v", "rules": 14, "policies": 1}, "detections": {"live": 12, "no-source": 3}, "python": "3.11.7"
+            "alarms_raised": 1, "pack": {"version": "v", "rules": 14, "policies": 1}, "detections": {"live": 12, "no-source": 3}, "python": "3.11.7",
+            "unenforced": ["rules can read every file: this kernel has no Landlock"]
         });
         let shown = render(&answer, &Look::plain_at(0));
         for line in [
@@ -253,6 +262,7 @@ mod tests {
             "pack        v (14 rules, 1 policy)\n",
             "detections  12 live, 3 no-source\n",
             "- a queue has dead letters\n",
+            "- rules can read every file: this kernel has no Landlock\n",
         ] {
             assert!(shown.contains(line), "{line:?} is not in\n{shown}");
         }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::pool::Pool;
 use super::shadow::{self, Shadow};
 use super::stored::Guess;
-use super::strikes::{Strikes, TIMEOUT, bear, failed, loss_error};
+use super::strikes::{Strikes, TIMEOUT, failed, loss_error};
 use super::verdict::{
     Effects, Evaluation, EventInput, KeyValueChange, Outcome, Statistics, Verdict,
 };
 use super::wire::{EventResults, RuleResult};
-use super::worker::{Continue, Ended, Job, Loss, Store};
-use super::{Engine, EngineFault, KeyValueView, Selection, stored};
+use super::worker::{Continue, Ended, Job, Loss, Lost, Store};
+use super::{Engine, EngineFault, KeyValueView, Selection, alone, stored};
 use crate::native::{Answer, Clock, Look, Native, Rows, Site, Stages};
 
 pub(super) async fn evaluate(
@@ -83,12 +83,15 @@ fn chunks_of(engine: &Engine, events: &[EventInput]) -> Vec<std::ops::Range<usiz
     ranges
 }
 
+/// How many workers, or templates with all of them, may be lost in one batch to no known rule before its rules are run one at a time.
+const UNEXPLAINED: u32 = 2;
+
 /// What a chunk has come to so far.
 #[derive(Default)]
-struct Progress {
-    evaluation: Evaluation,
+pub(super) struct Progress {
+    pub(super) evaluation: Evaluation,
     /// Jobs that are behind it.
-    done: usize,
+    pub(super) done: usize,
 }
 
 async fn chunk(
@@ -150,23 +153,23 @@ pub(super) async fn in_python(
     strikes: &Strikes,
 ) -> Result<Evaluation, EngineFault> {
     let mut progress = Progress::default();
+    // Workers lost to no known rule, and templates.
     let mut unexplained = 0;
+    // Jobs up to here are run with a look after each rule.
+    let mut careful: usize = 0;
     loop {
-        strikes.apply(&mut jobs[progress.done..], &mut progress.evaluation);
-        while jobs
-            .get(progress.done)
-            .is_some_and(|job| job.rules.is_empty())
-        {
-            progress.done += 1;
-        }
-        if progress.done >= jobs.len() {
+        if !progress.advance(&mut jobs, strikes) {
             return Ok(progress.evaluation);
         }
         // Jobs may have lost their last rule; the worker skips them.
         let mut lease = pool.lease().await?;
         let begun = progress.done;
         let take = |results: EventResults| progress.take(&jobs, begun, results, strikes);
-        let ended = lease.worker().batch(&jobs[begun..], now, store, take).await;
+        let carefully = u32::try_from(careful.saturating_sub(begun)).unwrap_or(u32::MAX);
+        let batch = lease
+            .worker()
+            .batch(&jobs[begun..], carefully, now, store, take);
+        let ended = batch.await;
         match ended {
             Ok(micros) => {
                 progress.evaluation.statistics.python_micros += micros;
@@ -174,17 +177,37 @@ pub(super) async fn in_python(
                 return Ok(progress.evaluation);
             }
             Err(Ended::Cut) => {}
-            Err(Ended::Fault(fault)) => return Err(fault),
-            Err(Ended::Lost(loss)) => {
+            Err(Ended::Spoilt { up_to, reason }) => {
                 drop(lease);
                 progress.evaluation.statistics.workers_lost += 1;
-                if progress.blame(&mut jobs, begun, &loss, strikes, engine.settings.rule_time) {
+                // A rule that does it only now and then may have done nothing when it was looked at.
+                let nothing_found = careful > begun;
+                careful = begun + up_to as usize + 1;
+                tracing::info!(reason, "a rule is looked for");
+                unexplained += u32::from(nothing_found);
+            }
+            Err(Ended::Fault(fault)) => return Err(fault),
+            Err(Ended::Lost(loss)) => {
+                let generation = lease.worker().generation();
+                drop(lease);
+                progress.evaluation.statistics.workers_lost += 1;
+                // All workers end with their template, whatever they are at.
+                let with_all = loss.how == Lost::Died && pool.template_ended(generation).await;
+                if !with_all
+                    && progress.blame(&mut jobs, begun, &loss, strikes, engine.settings.rule_time)
+                {
                     unexplained = 0;
                 } else {
+                    tracing::warn!(reason = loss.reason, "a worker was lost to no known rule");
                     unexplained += 1;
-                    bear(unexplained, &loss)?;
                 }
             }
+        }
+        if unexplained >= UNEXPLAINED {
+            let rest = jobs.split_off(progress.done);
+            let alone = alone::evaluate(engine, pool, &rest, now, store, strikes).await?;
+            progress.evaluation.append(alone);
+            return Ok(progress.evaluation);
         }
     }
 }
@@ -405,8 +428,17 @@ const ARENA_BEGUN: usize = 64 << 10;
 const ARENA_KEPT: usize = 8 << 20;
 
 impl Progress {
+    /// Passes jobs of which no rule is left; false if all are behind it.
+    pub(super) fn advance(&mut self, jobs: &mut [Job], strikes: &Strikes) -> bool {
+        strikes.apply(&mut jobs[self.done..], &mut self.evaluation);
+        while jobs.get(self.done).is_some_and(|job| job.rules.is_empty()) {
+            self.done += 1;
+        }
+        self.done < jobs.len()
+    }
+
     /// Keeps what came of one event.
-    fn take(
+    pub(super) fn take(
         &mut self,
         jobs: &[Job],
         begun: usize,
@@ -452,7 +484,7 @@ impl Progress {
     }
 
     /// Gives the pair at which a worker was lost its rule error, and leaves the events before it whose results had not come yet to be run again; false if the worker was at no pair that is still open.
-    fn blame(
+    pub(super) fn blame(
         &mut self,
         jobs: &mut [Job],
         begun: usize,

@@ -1,4 +1,4 @@
-//! The engine's private folder: the layer, the socket, and what workers say of their progress.
+//! The engine's private folder, with the layer.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -62,10 +62,6 @@ impl Folder {
 
     pub(super) fn layer(&self) -> PathBuf {
         self.path().join("layer")
-    }
-
-    pub(super) fn progress(&self, worker: u32) -> PathBuf {
-        self.path().join(format!("progress-{worker}"))
     }
 
     pub(super) async fn remove(&mut self) {

@@ -1,6 +1,6 @@
 //! A Python that has been started and has no pack yet: it starts while a pack is still being read.
 
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use super::folder::Folder;
 use super::template::Template;
@@ -11,8 +11,7 @@ use super::{EngineFault, EngineSettings, environment};
 pub struct Interpreter {
     pub(super) settings: EngineSettings,
     pub(super) folder: Folder,
-    pub(super) listener: UnixListener,
-    pub(super) token: String,
+    pub(super) stream: UnixStream,
     pub(super) template: Template,
 }
 
@@ -30,18 +29,11 @@ impl Interpreter {
             ..settings
         };
         let folder = Folder::new(settings.work_dir.clone()).await?;
-        let socket = folder.path().join("engine.sock");
-        let listener = UnixListener::bind(&socket).map_err(EngineFault::io(format!(
-            "listening on {} (the work folder's path may be too long for a socket)",
-            socket.display()
-        )))?;
-        let token = format!("{:032x}", rand::random::<u128>());
-        let template = Template::spawn(&settings, &folder, &socket, &token)?;
+        let (template, stream) = Template::spawn(&settings, &folder)?;
         Ok(Self {
             settings,
             folder,
-            listener,
-            token,
+            stream,
             template,
         })
     }

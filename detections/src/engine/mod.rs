@@ -4,6 +4,7 @@
 //! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
+mod alone;
 mod environment;
 mod evaluate;
 mod folder;
@@ -28,6 +29,7 @@ use std::time::SystemTime;
 
 pub use interpreter::Interpreter;
 pub use settings::{EngineFault, EngineSettings};
+pub use template::is_of_an_engine;
 pub use verdict::{
     Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
     KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
@@ -73,6 +75,8 @@ pub struct LoadReport {
     pub failed_globals: Vec<(String, RuleError)>,
     /// Data models that failed, by id.
     pub failed_data_models: Vec<(String, RuleError)>,
+    /// What code of the pack can do on this node that it should not, a sentence each: the kernel has nothing that prevents it.
+    pub unenforced: Vec<String>,
 }
 
 /// What a detection has cost.
@@ -351,8 +355,8 @@ impl Engine {
             .explain(index, event, unix_seconds(now), &mut store)
             .await
         {
-            Ok(explanation) => {
-                lease.give_back();
+            Ok((explanation, afterwards)) => {
+                lease.leave(afterwards);
                 Ok(explanation)
             }
             Err(Ended::Lost(loss)) => Ok(Explanation {
@@ -362,7 +366,7 @@ impl Engine {
                 decided: None,
                 printed: String::new(),
             }),
-            Err(Ended::Cut) => Err(EngineFault::Stopped),
+            Err(Ended::Cut | Ended::Spoilt { .. }) => Err(EngineFault::Stopped),
             Err(Ended::Fault(fault)) => Err(fault),
         }
     }
@@ -411,6 +415,7 @@ fn report(loaded: wire::Loaded) -> LoadReport {
         detections,
         failed_globals: failed(loaded.globals),
         failed_data_models: failed(loaded.data_models),
+        unenforced: loaded.unenforced,
     }
 }
 

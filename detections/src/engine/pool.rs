@@ -7,13 +7,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::EngineFault;
 use super::host::Host;
-use super::worker::Worker;
+use super::worker::{Afterwards, Worker};
 
 /// Forks workers as they are needed, up to a number, and keeps them for the next batch.
 #[derive(Debug)]
 pub(super) struct Pool {
     host: Arc<Host>,
     permits: Semaphore,
+    size: u32,
     idle: Mutex<Vec<Worker>>,
 }
 
@@ -29,6 +30,7 @@ impl Pool {
         Self {
             host: Arc::new(host),
             permits: Semaphore::new(size),
+            size: u32::try_from(size).unwrap_or(u32::MAX),
             idle: Mutex::new(Vec::with_capacity(size)),
         }
     }
@@ -38,6 +40,7 @@ impl Pool {
         Self {
             host: Arc::clone(&self.host),
             permits: Semaphore::new(1),
+            size: 1,
             idle: Mutex::new(Vec::with_capacity(1)),
         }
     }
@@ -49,13 +52,21 @@ impl Pool {
     }
 
     pub(super) async fn lease(&self) -> Result<Lease<'_>, EngineFault> {
+        self.lease_of(1).await
+    }
+
+    /// A worker while no other one of the pool is at work: whatever happens, it was this one.
+    pub(super) async fn lease_alone(&self) -> Result<Lease<'_>, EngineFault> {
+        self.lease_of(self.size).await
+    }
+
+    async fn lease_of(&self, places: u32) -> Result<Lease<'_>, EngineFault> {
         let permit = self
             .permits
-            .acquire()
+            .acquire_many(places)
             .await
             .map_err(|_| EngineFault::Stopped)?;
-        let idle = self.idle.lock().pop();
-        let worker = match idle {
+        let worker = match self.idle() {
             Some(worker) => worker,
             None => self.host.fork().await?,
         };
@@ -64,6 +75,18 @@ impl Pool {
             worker,
             _permit: permit,
         })
+    }
+
+    /// A worker at rest whose template has not ended, as far as that is known.
+    fn idle(&self) -> Option<Worker> {
+        let generation = self.host.generation();
+        let mut idle = self.idle.lock();
+        std::iter::from_fn(|| idle.pop()).find(|worker| worker.generation() == generation)
+    }
+
+    /// Whether the template that a worker was forked from has ended, and the worker with it.
+    pub(super) async fn template_ended(&self, generation: u64) -> bool {
+        self.host.ended(generation).await
     }
 
     /// Whether the engine has not been stopped.
@@ -84,6 +107,13 @@ impl Pool {
 impl Lease<'_> {
     pub(super) fn worker(&mut self) -> &mut Worker {
         &mut self.worker
+    }
+
+    /// Gives it back if it may be used again.
+    pub(super) fn leave(self, afterwards: Afterwards) {
+        if afterwards == Afterwards::Reusable {
+            self.give_back();
+        }
     }
 
     pub(super) fn give_back(self) {

@@ -49,6 +49,8 @@ pub struct EngineSettings {
     pub python_only: BTreeSet<String>,
     /// Of how many events one is timed, rule by rule, for [`super::Engine::costs`]. To time one costs a tenth of a microsecond a rule. 0: none.
     pub profile_one_in: u32,
+    /// Whether code of the pack is confined by the kernel. Without it, only for tests, a rule can harm every process of this user.
+    pub confined: bool,
     /// Whether disabled and unevaluated detections are loaded as well, so that their tests can run. They never take part in an evaluation.
     pub load_disabled: bool,
 }
@@ -73,6 +75,7 @@ impl Default for EngineSettings {
             shadow_one_in: 1000,
             python_only: BTreeSet::new(),
             profile_one_in: 0,
+            confined: true,
             load_disabled: false,
         }
     }
@@ -110,6 +113,12 @@ pub enum EngineFault {
         /// The last lines that it wrote.
         output: String,
     },
+    /// The pack cannot be loaded: files of it take down the process that loads them. It is the pack's fault and no other node can load it either.
+    #[error("the pack is refused: {reason}")]
+    Refused {
+        /// The files, each with what it did.
+        reason: String,
+    },
     /// The part that evaluates in Rust broke down.
     #[error(
         "the native engine broke down: {reason}; engine.native = false evaluates everything in Python"
@@ -127,7 +136,7 @@ pub enum EngineFault {
         #[source]
         source: std::io::Error,
     },
-    /// The template ended while it was needed; the engine must be started anew.
+    /// The template ended while it was needed; it is started again for the next call.
     #[error("the Python template ended{}", said(.output))]
     TemplateEnded {
         /// The last lines that it wrote.

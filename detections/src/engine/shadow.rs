@@ -101,7 +101,7 @@ pub(super) fn says_nothing(said: &Outcome) -> bool {
 pub(super) fn is_of_the_worker(error: &RuleError) -> bool {
     matches!(
         error.kind.as_str(),
-        "DetectionTimeout" | "WorkerDied" | "DetectionSuspended"
+        "DetectionTimeout" | "WorkerDied" | "SharedStateChanged" | "DetectionSuspended"
     )
 }
 

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::RuleError;
 use super::verdict::{Evaluation, Outcome, Verdict};
-use super::worker::{Job, Loss};
-use super::{EngineFault, RuleError};
-
-/// Workers that may end in a row without having begun what they were given.
-const UNEXPLAINED_LOSSES: u32 = 3;
+use super::worker::{Job, Loss, Lost};
 
 /// Class of the errors of a rule that passed its time, whoever noticed it.
 pub(super) const TIMEOUT: &str = "DetectionTimeout";
@@ -25,20 +22,20 @@ pub(super) fn failed(event: usize, rule: u32, error: RuleError) -> Verdict {
 
 /// The rule error for a pair that took its worker with it.
 pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
-    let (kind, message) = if loss.timed_out {
-        (
-            TIMEOUT,
-            format!(
-                "timed out after {} ms: {}",
-                rule_time.as_millis(),
-                loss.reason
-            ),
-        )
-    } else {
-        (
+    let reason = &loss.reason;
+    let (kind, message) = match loss.how {
+        Lost::TimedOut => {
+            let time = rule_time.as_millis();
+            (TIMEOUT, format!("timed out after {time} ms: {reason}"))
+        }
+        Lost::Died => (
             "WorkerDied",
-            format!("the detection took its worker down: {}", loss.reason),
-        )
+            format!("the detection took its worker down: {reason}"),
+        ),
+        Lost::Spoilt => (
+            "SharedStateChanged",
+            format!("no other detection may run where this one did: {reason}"),
+        ),
     };
     RuleError {
         kind: kind.to_owned(),
@@ -47,22 +44,6 @@ pub(super) fn loss_error(loss: &Loss, rule_time: Duration) -> RuleError {
         place: None,
         trace: String::new(),
     }
-}
-
-/// A fault once workers have ended too often without having begun.
-pub(super) fn bear(losses: u32, loss: &Loss) -> Result<(), EngineFault> {
-    tracing::warn!(
-        losses,
-        reason = loss.reason,
-        "a worker ended outside any detection"
-    );
-    if losses < UNEXPLAINED_LOSSES {
-        return Ok(());
-    }
-    Err(EngineFault::WorkersEnd {
-        count: losses,
-        reason: loss.reason.clone(),
-    })
 }
 
 /// How often each rule has cost a worker or its whole time in this evaluation.
@@ -118,7 +99,7 @@ impl Strikes {
 
 fn suspended(limit: u32) -> RuleError {
     let message = format!(
-        "not run on this event: the rule ended its worker or ran out of time {limit} times in this batch"
+        "not run on this event: the rule ended its worker, ran out of time or changed what all rules share {limit} times in this batch"
     );
     RuleError {
         kind: "DetectionSuspended".to_owned(),

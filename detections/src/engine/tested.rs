@@ -196,7 +196,7 @@ async fn in_python(
     now: f64,
     mut results: Vec<Option<Tested>>,
 ) -> Result<Vec<Tested>, EngineFault> {
-    let mut unexplained = 0;
+    let mut unexplained = false;
     loop {
         let open: Vec<usize> = (0..tests.len())
             .filter(|place| results[*place].is_none())
@@ -209,15 +209,21 @@ async fn in_python(
         let mut store = Store::new(&EmptyView, engine.settings.rule_time);
         let tested = lease.worker().tests(detection, &batch, now, &mut store);
         match tested.await {
-            Ok(tested) => {
-                lease.give_back();
+            Ok((tested, afterwards)) => {
+                lease.leave(afterwards);
                 for (place, tested) in open.into_iter().zip(tested) {
                     results[place] = Some(tested);
                 }
                 break;
             }
-            Err(Ended::Lost(loss)) => match loss.at.and_then(|at| open.get(at as usize)) {
-                Some(place) => {
+            // One that was at rest may have ended before; the next one's end is the doing of the detection.
+            Err(Ended::Lost(loss)) => match loss.at {
+                None if !unexplained => unexplained = true,
+                at => {
+                    let at = at.and_then(|at| open.get(at as usize));
+                    let Some(place) = at.or(open.first()) else {
+                        break;
+                    };
                     let error = strikes::loss_error(&loss, engine.settings.rule_time);
                     results[*place] = Some(Tested {
                         name: tests[*place].name.clone(),
@@ -227,12 +233,8 @@ async fn in_python(
                         printed: String::new(),
                     });
                 }
-                None => {
-                    unexplained += 1;
-                    strikes::bear(unexplained, &loss)?;
-                }
             },
-            Err(Ended::Cut) => {}
+            Err(Ended::Cut | Ended::Spoilt { .. }) => {}
             Err(Ended::Fault(fault)) => return Err(fault),
         }
     }

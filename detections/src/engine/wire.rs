@@ -2,13 +2,17 @@
 //!
 //! A frame is a big-endian u32 length, one byte of kind (`J` for one JSON object, `B` for bytes that belong to the message before) and its payload.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -16,6 +20,8 @@ use super::{KeyValueChange, KeyValueRow, Outputs, RuleError};
 
 /// Largest frame, in bytes.
 const MAX_FRAME: usize = 64 << 20;
+/// Most descriptors that go with a message.
+const DESCRIPTORS: usize = 2;
 const JSON: u8 = b'J';
 const BYTES: u8 = b'B';
 
@@ -62,6 +68,35 @@ impl Wire {
             .await
             .map_err(closed)?;
         self.framed.send(body.frame.freeze()).await.map_err(closed)
+    }
+
+    /// Sends a message, and with it descriptors for the peer to have as well.
+    pub(super) async fn send_with_descriptors(
+        &mut self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), WireError> {
+        let frame = json_frame(message)?;
+        let length = u32::try_from(frame.len())
+            .map_err(|_| WireError::Protocol("a message too big for a frame".to_owned()))?;
+        let bytes = [&length.to_be_bytes()[..], &frame].concat();
+        let stream = self.framed.get_mut();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let sent = stream.async_io(Interest::WRITABLE, || {
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+                return Err(io::Error::other("too many descriptors for a message"));
+            }
+            let flags = SendFlags::NOSIGNAL;
+            Ok(sendmsg(
+                &*stream,
+                &[IoSlice::new(&bytes)],
+                &mut ancillary,
+                flags,
+            )?)
+        });
+        let sent = sent.await.map_err(closed)?;
+        stream.write_all(&bytes[sent..]).await.map_err(closed)
     }
 
     /// The next message. May be dropped and called again without losing a byte.
@@ -136,7 +171,7 @@ impl Body {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum FromPython {
-    Hello(Hello),
+    Hello,
     Loaded(Box<Loaded>),
     Events {
         batch: u32,
@@ -146,32 +181,26 @@ pub(super) enum FromPython {
         batch: u32,
         micros: u64,
     },
+    /// Something that all detections share has been changed, by the rule or by some rule up to this event.
+    Changed {
+        batch: u32,
+        i: u32,
+        rule: Option<u32>,
+        what: String,
+    },
     Tested {
         id: u32,
         results: Vec<Tested>,
+        spoilt: bool,
     },
     Explained {
         id: u32,
         explanation: Box<Explanation>,
+        spoilt: bool,
     },
     KvGet {
         key: String,
     },
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Hello {
-    pub(super) role: Role,
-    pub(super) token: String,
-    #[serde(default)]
-    pub(super) worker: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Role {
-    Template,
-    Worker,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +211,8 @@ pub(super) struct Loaded {
     pub(super) data_models: Vec<LoadedNamed>,
     #[serde(default)]
     pub(super) globals: Vec<LoadedNamed>,
+    /// What code of the pack can do on this node that it should not.
+    pub(super) unenforced: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -309,13 +340,14 @@ pub(super) enum ToPython<'a> {
     Load,
     Fork {
         worker: u32,
-        progress: &'a str,
         limits: Limits,
     },
     Quit,
     Batch {
         id: u32,
         now: f64,
+        /// How many of the first events are looked at rule by rule for what all share.
+        careful: u32,
         events: Vec<BatchEvent<'a>>,
     },
     Test {

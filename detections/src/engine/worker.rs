@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,11 +13,13 @@ use super::wire::{
     BatchEvent, BatchTest, Body, EventResults, Explanation, FromPython, Tested, ToPython, Wire,
     WireError,
 };
-use super::{Change, EngineFault, EngineSettings, EventInput, KeyValueRow, KeyValueView};
+use super::{Change, EngineFault, EventInput, KeyValueRow, KeyValueView};
 use crate::pack::Test;
 
 /// How many times its time a pair of event and rule may take before its worker is killed; the worker itself interrupts a function at once its time.
 const PATIENCE: u32 = 3;
+/// Bytes in which a worker notes where it is: batch, event, rule and state, 32 bits each.
+pub(super) const PROGRESS_BYTES: u64 = 16;
 /// Time in which a worker must have taken up a batch that was sent, and closed it after its last event.
 const OVERHEAD_TIME: Duration = Duration::from_secs(20);
 
@@ -49,8 +50,10 @@ impl Job {
 pub(super) enum Ended {
     /// It died, hung or broke the protocol.
     Lost(Loss),
-    /// The caller wants the rest planned anew.
+    /// The caller wants to plan the rest again.
     Cut,
+    /// A rule changed what all rules share, at an event up to this one of the batch. Which rule it was, is found by running these events carefully.
+    Spoilt { up_to: u32, reason: String },
     /// A fault of the node.
     Fault(EngineFault),
 }
@@ -62,10 +65,21 @@ pub(super) struct Loss {
     pub(super) at: Option<u32>,
     /// The detection, unless the event was still being read.
     pub(super) rule: Option<u32>,
-    /// Whether it passed its time.
-    pub(super) timed_out: bool,
+    /// How.
+    pub(super) how: Lost,
     /// What happened to it.
     pub(super) reason: String,
+}
+
+/// How a worker was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It ended or broke the protocol.
+    Died,
+    /// It passed its time.
+    TimedOut,
+    /// Its rule changed what all rules share, so that no other one may run in it.
+    Spoilt,
 }
 
 /// Whether the worker is to go on with the batch.
@@ -75,14 +89,29 @@ pub(super) enum Continue {
     No,
 }
 
+/// What a worker is good for after its last work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    Reusable,
+    /// A detection changed what all share.
+    Spoilt,
+}
+
+impl Afterwards {
+    fn of(spoilt: bool) -> Self {
+        if spoilt { Self::Spoilt } else { Self::Reusable }
+    }
+}
+
 /// A running worker. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Worker {
     wire: Wire,
     process: OwnedFd,
     progress: File,
-    progress_path: PathBuf,
     rule_time: Duration,
+    /// Which template it was forked from: see [`super::host::Host::generation`].
+    generation: u64,
     last_batch: u32,
 }
 
@@ -90,7 +119,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // A file descriptor of the process, not its number: it cannot hit another process.
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
-        let _ = std::fs::remove_file(&self.progress_path);
     }
 }
 
@@ -99,34 +127,38 @@ impl Worker {
         number: u32,
         pid: Pid,
         wire: Wire,
-        progress_path: &Path,
-        settings: &EngineSettings,
+        progress: File,
+        rule_time: Duration,
+        generation: u64,
     ) -> Result<Self, EngineFault> {
         let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| EngineFault::Io {
             doing: format!("opening worker {number}"),
             source: error.into(),
         })?;
-        let progress = File::open(progress_path).map_err(EngineFault::io(format!(
-            "opening {}",
-            progress_path.display()
-        )))?;
         Ok(Self {
             wire,
             process,
             progress,
-            progress_path: progress_path.to_owned(),
-            rule_time: settings.rule_time,
+            rule_time,
+            generation,
             last_batch: 0,
         })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Runs a batch. `take` gets what came of each event that matched, failed or changed the store, in order. Gives the worker's own time in
     /// microseconds.
     ///
+    /// For the first `careful` events the worker looks after each rule whether it has changed what all share.
+    ///
     /// After any [`Ended`] the worker is not to be used again.
     pub(super) async fn batch(
         &mut self,
         jobs: &[Job],
+        careful: u32,
         now: f64,
         store: &mut Store<'_>,
         mut take: impl FnMut(EventResults) -> Continue + Send,
@@ -142,7 +174,12 @@ impl Worker {
                 rules: &job.rules,
             });
         }
-        let batch = ToPython::Batch { id, now, events };
+        let batch = ToPython::Batch {
+            id,
+            now,
+            careful,
+            events,
+        };
         self.deliver(id, &batch, body).await?;
         let mut watch = Watch::new(self.rule_time);
         loop {
@@ -166,6 +203,23 @@ impl Worker {
                     }
                 }
                 FromPython::Done { batch, micros } if batch == id => return Ok(micros),
+                FromPython::Changed {
+                    batch,
+                    i,
+                    rule,
+                    what,
+                } if batch == id => {
+                    let reason = format!("it changed {what}, which all detections share");
+                    return Err(match rule {
+                        None => Ended::Spoilt { up_to: i, reason },
+                        rule => Ended::Lost(Loss {
+                            at: Some(i),
+                            rule,
+                            how: Lost::Spoilt,
+                            reason,
+                        }),
+                    });
+                }
                 FromPython::KvGet { key } => {
                     self.answer(id, &key, store).await?;
                     watch.restart();
@@ -173,7 +227,7 @@ impl Worker {
                 other => {
                     return Err(self.lost(
                         id,
-                        false,
+                        Lost::Died,
                         format!("it broke the protocol by sending {}", name(&other)),
                     ));
                 }
@@ -188,7 +242,7 @@ impl Worker {
         tests: &[&Test],
         now: f64,
         store: &mut Store<'_>,
-    ) -> Result<Vec<Tested>, Ended> {
+    ) -> Result<(Vec<Tested>, Afterwards), Ended> {
         let id = self.next_batch();
         let inputs: Vec<String> = tests.iter().map(|test| test.input.to_string()).collect();
         let mut body = Body::with_capacity(inputs.iter().map(String::len).sum());
@@ -215,7 +269,10 @@ impl Worker {
                 FromPython::Tested {
                     id: tested,
                     results,
-                } if tested == id && results.len() == tests.len() => return Ok(results),
+                    spoilt,
+                } if tested == id && results.len() == tests.len() => {
+                    return Ok((results, Afterwards::of(spoilt)));
+                }
                 FromPython::KvGet { key } => {
                     self.answer(id, &key, store).await?;
                     watch.restart();
@@ -223,7 +280,7 @@ impl Worker {
                 other => {
                     return Err(self.lost(
                         id,
-                        false,
+                        Lost::Died,
                         format!("it broke the protocol by sending {}", name(&other)),
                     ));
                 }
@@ -238,7 +295,7 @@ impl Worker {
         event: &EventInput,
         now: f64,
         store: &mut Store<'_>,
-    ) -> Result<Explanation, Ended> {
+    ) -> Result<(Explanation, Afterwards), Ended> {
         let id = self.next_batch();
         let mut body = Body::with_capacity(event.json.len());
         body.push(&event.json);
@@ -255,14 +312,15 @@ impl Worker {
                 FromPython::Explained {
                     id: explained,
                     explanation,
-                } if explained == id => return Ok(*explanation),
+                    spoilt,
+                } if explained == id => return Ok((*explanation, Afterwards::of(spoilt))),
                 FromPython::KvGet { key } => {
                     self.answer(id, &key, store).await?;
                     watch.restart();
                 }
                 other => {
                     let broken = format!("it broke the protocol by sending {}", name(&other));
-                    return Err(self.lost(id, false, broken));
+                    return Err(self.lost(id, Lost::Died, broken));
                 }
             }
         }
@@ -276,8 +334,12 @@ impl Worker {
     async fn deliver(&mut self, id: u32, message: &ToPython<'_>, body: Body) -> Result<(), Ended> {
         match tokio::time::timeout(OVERHEAD_TIME, self.wire.send_with(message, body)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.lost(id, false, error.to_string())),
-            Err(_) => Err(self.lost(id, false, format!("it took no batch for {OVERHEAD_TIME:?}"))),
+            Ok(Err(error)) => Err(self.lost(id, Lost::Died, error.to_string())),
+            Err(_) => Err(self.lost(
+                id,
+                Lost::Died,
+                format!("it took no batch for {OVERHEAD_TIME:?}"),
+            )),
         }
     }
 
@@ -290,11 +352,11 @@ impl Worker {
                         WireError::Closed => "it ended its worker process".to_owned(),
                         other => other.to_string(),
                     };
-                    self.lost(id, false, reason)
+                    self.lost(id, Lost::Died, reason)
                 }),
                 () = tokio::time::sleep(watch.interval()) => {
                     if let Some(passed) = watch.passed(self.progress(id)) {
-                        return Err(self.lost(id, true, format!("still running after {} ms, so its worker was killed", passed.as_millis())));
+                        return Err(self.lost(id, Lost::TimedOut, format!("still running after {} ms, so its worker was killed", passed.as_millis())));
                     }
                 }
             }
@@ -305,18 +367,18 @@ impl Worker {
         let row = store.read(key).await.map_err(Ended::Fault)?;
         match self.wire.send(&ToPython::Kv { key, row }).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.lost(id, false, error.to_string())),
+            Err(error) => Err(self.lost(id, Lost::Died, error.to_string())),
         }
     }
 
-    fn lost(&self, id: u32, timed_out: bool, reason: String) -> Ended {
+    fn lost(&self, id: u32, how: Lost, reason: String) -> Ended {
         let at = self.progress(id);
         Ended::Lost(Loss {
             at: at.map(|progress| progress.event),
             rule: at
                 .filter(|progress| progress.state != Progress::LOADING)
                 .map(|progress| progress.rule),
-            timed_out,
+            how,
             reason,
         })
     }
@@ -386,7 +448,8 @@ impl Watch {
 
 fn name(message: &FromPython) -> &'static str {
     match message {
-        FromPython::Hello(_) => "hello",
+        FromPython::Hello => "hello",
+        FromPython::Changed { .. } => "a change in another batch",
         FromPython::Loaded(_) => "loaded",
         FromPython::Events { .. } => "events of no batch",
         FromPython::Done { .. } => "done for another batch",

@@ -12,6 +12,7 @@ macro_rules! sources {
 
 sources![
     "_panther_aws.py",
+    "_panther_cell.py",
     "_panther_conditions.py",
     "_panther_detection.py",
     "_panther_errors.py",
@@ -23,11 +24,15 @@ sources![
     "_panther_guard_expressions.py",
     "_panther_guard_formula.py",
     "_panther_guard_values.py",
+    "_panther_landlock.py",
     "_panther_limits.py",
     "_panther_native.py",
     "_panther_pack.py",
+    "_panther_seccomp.py",
+    "_panther_shared.py",
     "_panther_simple.py",
     "_panther_store.py",
+    "_panther_warden.py",
     "_panther_wire.py",
     "_panther_worker.py",
     "panther_core/__init__.py",

@@ -1,5 +1,6 @@
 //! Evaluation: matches, batches, faults of the node, and processes.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -205,28 +206,45 @@ async fn faults_of_the_node_are_said() {
 }
 
 #[tokio::test]
-async fn a_dead_template_is_a_fault() {
-    let killer = "import os, signal\ndef rule(event):\n    os.kill(os.getppid(), signal.SIGKILL)\n    os._exit(1)\n";
-    let running = Files::default().rule("killer", killer).engine().await;
-    let outcome = running
-        .engine
-        .evaluate(&[event("{}"), event("{}")], now(), &EmptyView)
+async fn a_template_that_was_killed_is_started_again() {
+    let work = tempfile::tempdir().unwrap();
+    let running = Files::default()
+        .rule("r", NEIGHBOUR)
+        .engine_with(|settings| {
+            settings.work_dir = work.path().to_owned();
+            settings.native = false;
+            settings.guards = false;
+        })
         .await;
-    assert!(
-        matches!(outcome, Err(EngineFault::TemplateEnded { .. })),
-        "{outcome:?}"
+    let events = ["{\"n\":1}", "{\"n\":1}"];
+    assert_eq!(
+        running.matched(&running.evaluate(&events).await, "r"),
+        [0, 1]
     );
+    for process in processes_with(work.path().to_str().unwrap()) {
+        let _ = kill_process(process, Signal::KILL);
+    }
+    for _ in 0..3 {
+        assert_eq!(
+            running.matched(&running.evaluate(&events).await, "r"),
+            [0, 1]
+        );
+    }
     running.engine.stop().await;
+    assert!(processes_with(work.path().to_str().unwrap()).is_empty());
 }
 
 /// Processes whose command line holds `text`, zombies included.
-fn processes_with(text: &str) -> usize {
-    let mut found = 0;
+fn processes_with(text: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
         let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&command).contains(text) {
-            found += 1;
+            found.extend(number.and_then(Pid::from_raw));
         }
     }
     found
@@ -244,7 +262,7 @@ async fn nothing_is_left_behind() {
         })
         .await;
     running.evaluate(&["{\"n\":1}", "{\"n\":1}"]).await;
-    assert!(processes_with(&text) >= 2);
+    assert!(processes_with(&text).len() >= 2);
     let private = std::fs::read_dir(work.path())
         .unwrap()
         .next()
@@ -255,7 +273,7 @@ async fn nothing_is_left_behind() {
         0o700
     );
     running.engine.stop().await;
-    assert_eq!(processes_with(&text), 0);
+    assert_eq!(processes_with(&text), []);
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
     let outcome = running
         .engine

@@ -223,8 +223,8 @@ async fn what_is_nested_without_end_harms_nobody() {
 
 #[tokio::test]
 async fn a_rule_on_which_python_does_not_agree_is_left_to_it() {
-    // Changing a class of the engine's own is beyond what is told of a pack.
-    let patched = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: 'patched'\ndef rule(event):\n    return event.get('n') == 1\n";
+    // Built-in names of a file's own are beyond what is told of a pack.
+    let patched = "import builtins\n__builtins__ = {**vars(builtins), 'bool': lambda value: False}\ndef rule(event):\n    return bool(event.get('n') == 1)\n";
     let honest = "def rule(event):\n    return event['n'] == 1\n";
     let files = Files::default()
         .rule("patched", patched)

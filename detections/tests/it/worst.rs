@@ -98,10 +98,98 @@ async fn a_rule_that_ends_its_process_fails_for_that_event() {
 #[tokio::test]
 async fn a_rule_that_is_killed_fails_for_that_event() {
     fails_on_event_one(
-        "import os, signal\ndef rule(event):\n    if event['n'] == 1:\n        os.kill(os.getpid(), signal.SIGKILL)\n    return True\n",
+        "import faulthandler\ndef rule(event):\n    if event['n'] == 1:\n        faulthandler._read_null()\n    return True\n",
         "WorkerDied",
     )
     .await;
+    fails_on_event_one(
+        "import os\ndef rule(event):\n    if event['n'] == 1:\n        os.kill(os.getppid(), 9)\n    return True\n",
+        "PermissionError",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_changes_what_all_rules_share_fails_for_that_event_and_harms_no_other() {
+    let honest = "import base64\ndef rule(event):\n    return base64.b64decode('YQ==') == b'a'\n";
+    let bad = "import base64\ndef rule(event):\n    if event['n'] > 4:\n        base64.b64decode = lambda _: b''\n    return base64.b64decode('YQ==') == b'a'\n";
+    let running = Files::default()
+        .rule("a_neighbour", honest)
+        .rule("bad", bad)
+        .rule("z_neighbour", honest)
+        .engine_with(|settings| settings.strikes = 3)
+        .await;
+    let events = numbered(40);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        let evaluation = running.evaluate(&events).await;
+        for neighbour in ["a_neighbour", "z_neighbour"] {
+            assert_eq!(running.matched(&evaluation, neighbour).len(), 40);
+        }
+        let errors = running.errors(&evaluation, "bad");
+        let of = |kind| {
+            errors
+                .iter()
+                .filter(|(_, error)| error.kind == kind)
+                .count()
+        };
+        assert_eq!(of("SharedStateChanged"), 3, "{errors:?}");
+        assert_eq!(of("DetectionSuspended"), 32, "{errors:?}");
+        assert!(
+            errors[0].1.message.contains("it changed base64.b64decode"),
+            "{errors:?}"
+        );
+        assert_eq!(evaluation.suspended, [running.index("bad")]);
+    }
+    running.engine.stop().await;
+}
+
+/// A rule that ends more than its worker, where no kernel keeps it from that, is found and suspended, and the others see all events.
+async fn ends_others(python: &str) {
+    let running = Files::default()
+        .rule("a_neighbour", NEIGHBOUR)
+        .rule("bad", python)
+        .rule("m_neighbour", NEIGHBOUR)
+        .rule("z_neighbour", NEIGHBOUR)
+        .engine_with(|settings| {
+            settings.confined = false;
+            settings.native = false;
+            settings.guards = false;
+        })
+        .await;
+    let events = numbered(60);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let evaluation = running.evaluate(&events).await;
+    for neighbour in ["a_neighbour", "m_neighbour", "z_neighbour"] {
+        assert_eq!(
+            running.matched(&evaluation, neighbour).len(),
+            60,
+            "{neighbour}"
+        );
+        assert!(running.errors(&evaluation, neighbour).is_empty());
+    }
+    assert_eq!(evaluation.suspended, [running.index("bad")]);
+    assert_eq!(running.errors(&evaluation, "bad").len(), 60);
+    running.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_kills_the_template_is_suspended_and_the_batch_goes_on() {
+    ends_others(
+        "import os, time\ndef rule(event):\n    os.kill(os.getppid(), 9)\n    time.sleep(30)\n",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_kills_its_group_ends_its_worker_only() {
+    ends_others("import os\ndef rule(event):\n    os.killpg(0, 9)\n").await;
+}
+
+#[tokio::test]
+async fn a_rule_that_hides_where_its_worker_was_is_found_all_the_same() {
+    let hides = "import os, sys\ndef rule(event):\n    frame = sys._getframe()\n    while not hasattr(frame.f_locals.get('self'), '_cells'):\n        frame = frame.f_back\n    frame.f_locals['self']._cells[3] = 0\n    os._exit(1)\n";
+    ends_others(hides).await;
 }
 
 #[tokio::test]
@@ -193,11 +281,16 @@ async fn a_rule_that_imports_what_is_not_there_fails_on_each_of_its_events() {
 #[tokio::test]
 async fn a_module_that_ends_the_process_while_it_is_loaded_harms_itself_only() {
     // Whatever it says of itself by its exit, and however.
-    for end in ["os._exit(1)", "os._exit(0)", "os.kill(os.getpid(), 9)"] {
+    for (end, kind) in [
+        ("os._exit(1)", "LoadDied"),
+        ("os._exit(0)", "LoadDied"),
+        ("os.kill(os.getpid(), 9)", "PermissionError"),
+        ("os.closerange(0, 256)", "LoadDied"),
+    ] {
         beside_a_neighbour(&format!("import os\n{end}\n"), |running, evaluation| {
             let errors = running.errors(evaluation, "bad");
             assert_eq!(errors.len(), 3);
-            assert_eq!(errors[0].1.kind, "LoadDied");
+            assert_eq!(errors[0].1.kind, kind, "{end}");
         })
         .await;
     }

@@ -11,15 +11,18 @@ mod converse;
 mod doors;
 mod status;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::system::System;
 use panther_cluster::door::Door;
+use panther_detections::engine::is_of_an_engine;
 use panther_proto::v1::api_server::ApiServer;
 use panther_proto::v1::doors_server::DoorsServer;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
 
 pub(crate) use self::status::of_api;
@@ -53,11 +56,31 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(api)
         .add_service(doors)
-        .serve_with_incoming_shutdown(Incoming(listener), until(closed))
+        .serve_with_incoming_shutdown(callers(listener), until(closed))
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the Unix socket is no longer served");
     }
+}
+
+/// Connections of callers. Those of processes that run rules are closed at once, should nothing else have kept them from the socket: a rule acts for no
+/// operator.
+fn callers(listener: Arc<UnixListener>) -> impl Stream<Item = io::Result<UnixStream>> {
+    Incoming(listener).filter(|stream| {
+        let peer = stream
+            .as_ref()
+            .ok()
+            .and_then(|stream| stream.peer_cred().ok());
+        let process = peer.and_then(|peer| peer.pid());
+        let of_an_engine = process.is_some_and(is_of_an_engine);
+        if of_an_engine {
+            tracing::error!(
+                process,
+                "a process that runs rules called the admin socket and was turned away"
+            );
+        }
+        !of_an_engine
+    })
 }
 
 /// Ends when the listeners are to close.

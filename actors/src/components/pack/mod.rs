@@ -14,10 +14,11 @@ use std::sync::Arc;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
-use panther_cluster::state::read::Query;
+use panther_cluster::state::read::{self, Query};
+use panther_cluster::storage::StateStore;
 use panther_detections::engine::{Engine, EngineFault, EngineSettings};
-use panther_detections::pack::Pack;
-use panther_proto::v1::{RowChange, Transact};
+use panther_detections::pack::{Pack, Problem};
+use panther_proto::v1::{Row, RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
 use super::log_types::LogTypeRegistry;
@@ -134,6 +135,8 @@ pub struct LivePack {
     proved: Arc<parking_lot::Mutex<Option<(String, Proof)>>>,
     /// How many detections had each status at the last look.
     counted: Arc<parking_lot::Mutex<BTreeMap<&'static str, u64>>>,
+    /// What this node's kernel does not keep rules from, once that is known.
+    unenforced: Arc<tokio::sync::OnceCell<Vec<String>>>,
 }
 
 /// The version that is live.
@@ -149,6 +152,20 @@ pub struct Pointer {
     pub number: u64,
 }
 
+impl Pointer {
+    fn of(row: &Row) -> Option<Self> {
+        let number = row
+            .int("number")
+            .and_then(|number| u64::try_from(number).ok());
+        Some(Self {
+            version: row.text("version")?.to_owned(),
+            object: row.text("object")?.to_owned(),
+            revision: row.int("revision").unwrap_or(0),
+            number: number.unwrap_or(0),
+        })
+    }
+}
+
 impl LivePack {
     /// With these engine settings; nothing is loaded yet.
     #[must_use]
@@ -161,6 +178,7 @@ impl LivePack {
             loading: Arc::default(),
             proved: Arc::default(),
             counted: Arc::default(),
+            unenforced: Arc::default(),
         }
     }
 
@@ -169,7 +187,29 @@ impl LivePack {
     /// # Errors
     /// Python does not run, or the packages cannot be had.
     pub async fn prepare(&self) -> Result<(), PackError> {
-        Ok(Engine::prepare(&self.settings).await?)
+        Engine::prepare(&self.settings).await?;
+        // A node without Python learns of that when there is something to build.
+        if let Err(fault) = self.unenforced.get_or_try_init(|| self.look()).await {
+            tracing::debug!(%fault, "it is not known yet what this node does not enforce");
+        }
+        Ok(())
+    }
+
+    /// Starts a Python that loads nothing, to learn what this node's kernel does not keep rules from.
+    async fn look(&self) -> Result<Vec<String>, EngineFault> {
+        let engine = Engine::start(self.settings.clone(), &Pack::default()).await?;
+        let unenforced = engine.load_report().unenforced.clone();
+        engine.stop().await;
+        for sentence in &unenforced {
+            tracing::warn!("not enforced on this node: {sentence}");
+        }
+        Ok(unenforced)
+    }
+
+    /// What this node's kernel does not keep rules from, a sentence each; `None` until Python has been started once.
+    #[must_use]
+    pub fn unenforced(&self) -> Option<&[String]> {
+        self.unenforced.get().map(Vec::as_slice)
     }
 
     /// Reads a version from its object.
@@ -203,23 +243,38 @@ impl LivePack {
         Ok(proof)
     }
 
+    /// What is wrong with a pack for which no engine could be started, if it is the pack that is at fault.
+    ///
+    /// # Errors
+    /// The error, if it is the node's.
+    pub async fn refusal(&self, error: PackError) -> Result<Problem, PackError> {
+        match error {
+            PackError::Engine(fault) => Ok(proof::refusal(fault, &self.settings).await?),
+            other => Err(other),
+        }
+    }
+
     /// What is live, if a pack ever was.
     ///
     /// # Errors
     /// There is no leader.
     pub async fn pointer(&self) -> Result<Option<Pointer>, DoorError> {
         let row = self.door.get(TABLE, &change::key(LIVE)).await?;
-        Ok(row.and_then(|row| {
-            let number = row
-                .int("number")
-                .and_then(|number| u64::try_from(number).ok());
-            Some(Pointer {
-                version: row.text("version")?.to_owned(),
-                object: row.text("object")?.to_owned(),
-                revision: row.int("revision").unwrap_or(0),
-                number: number.unwrap_or(0),
-            })
-        }))
+        Ok(row.as_ref().and_then(Pointer::of))
+    }
+
+    /// The same as far as this node knows.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn pointer_here(&self) -> std::io::Result<Option<Pointer>> {
+        let read = |store: &StateStore| match read::row(store, TABLE, &change::key(LIVE)) {
+            // Before the table is declared there is no pack.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            row => row,
+        };
+        let row = self.door.local().read(read).await?;
+        Ok(row.as_ref().and_then(Pointer::of))
     }
 
     /// What was decided about detections.

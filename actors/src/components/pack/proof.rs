@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use panther_detections::engine::{EngineFault, EngineSettings};
+use panther_detections::engine::{Engine, EngineFault, EngineSettings};
 use panther_detections::pack::{Pack, Problem};
 use panther_detections::testing::{self, Options, Summary};
 use serde::Serialize;
@@ -27,7 +27,16 @@ pub async fn prove(pack: &Pack, settings: &EngineSettings) -> Result<Proof, Engi
         ..settings.clone()
     };
     let now = SystemTime::now();
-    let report = testing::run(pack, settings, &Options::default(), now, None).await?;
+    let proved = testing::run(pack, settings.clone(), &Options::default(), now, None).await;
+    let report = match proved {
+        Ok(report) => report,
+        Err(fault) => {
+            return Ok(Proof {
+                failures: vec![refusal(fault, &settings).await?],
+                ..Proof::default()
+            });
+        }
+    };
     let failures = report.failures().into_iter().map(|failed| Problem {
         file: failed.file,
         key: Some(failed.id),
@@ -37,4 +46,38 @@ pub async fn prove(pack: &Pack, settings: &EngineSettings) -> Result<Proof, Engi
         summary: report.summary(),
         failures: failures.collect(),
     })
+}
+
+/// What is wrong with a pack that could not be loaded as a whole, if it is the pack that is at fault.
+///
+/// # Errors
+/// The fault, if it is the node's.
+pub async fn refusal(
+    fault: EngineFault,
+    settings: &EngineSettings,
+) -> Result<Problem, EngineFault> {
+    let at_fault = match &fault {
+        EngineFault::Refused { .. } => true,
+        // A Python that starts with nothing to load, and does not start with this.
+        EngineFault::Start { .. } => starts_empty(settings).await,
+        _ => false,
+    };
+    if !at_fault {
+        return Err(fault);
+    }
+    Ok(Problem {
+        file: "the pack".to_owned(),
+        key: None,
+        reason: format!("does not load: {fault}"),
+    })
+}
+
+async fn starts_empty(settings: &EngineSettings) -> bool {
+    match Engine::start(settings.clone(), &Pack::default()).await {
+        Ok(engine) => {
+            engine.stop().await;
+            true
+        }
+        Err(_) => false,
+    }
 }

@@ -215,6 +215,11 @@ pub(super) fn fault(fault: EngineFault) -> Failure {
         fault,
         EngineFault::Python { .. } | EngineFault::Start { .. } | EngineFault::Io { .. }
     );
+    if let EngineFault::Refused { .. } = fault {
+        return Failure::new("the pack cannot be loaded")
+            .why(fault.to_string())
+            .exiting(Exit::BadInput);
+    }
     let failure = Failure::new("the rules could not be run").why(fault.to_string());
     if configuration {
         failure
