@@ -72,7 +72,7 @@ def blocks(page: str, text: str) -> list[Block]:
 
 
 def commands(block: Block) -> tuple[list[Command], list[str]]:
-    """The commands of a shell block, and its lines that are none."""
+    """The commands of a shell block, and its other lines."""
     found: list[Command] = []
     strange: list[str] = []
     begun, begun_at = "", 0

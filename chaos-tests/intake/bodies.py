@@ -125,7 +125,7 @@ class Bodies:
 
     def columns(self, form: Form) -> tuple[Callable[[Good], bytes], bytes | None]:
         """How a line of this body is written, and its header if it has one."""
-        # Flows without a header are in the order of their vendor, rows without one are none.
+        # Flows without a header are in the order of their vendor; rows need a header.
         if form.columns and (isinstance(form, Rows) or self.rng.random() < 0.5):
             order = shuffled(self.rng, form.columns)
             return (lambda good: form.line(good, order)), form.header(order)

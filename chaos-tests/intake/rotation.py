@@ -279,7 +279,7 @@ def removed_later(writer: Writer, path: Path) -> None:
     writer.end(log)
 
 
-def written_anew(writer: Writer, path: Path) -> None:
+def replaced(writer: Writer, path: Path) -> None:
     """An editor's way: the old content and more in a new file, which takes the old one's name."""
     log = writer.open(path)
     for _ in writer.rotations():
@@ -372,7 +372,7 @@ EXACT: dict[str, Scheme] = {
     "dated": dated,
     "created again": created_again,
     "removed later": removed_later,
-    "written anew": written_anew,
+    "replaced by a longer file": replaced,
     "copied beside": copied_beside,
     "archived": archived,
 }
