@@ -33,11 +33,13 @@ class Entry:
 
 @dataclass
 class Text:
-    """A block that is no shell: what it is. With `output_of`, that command is run there and must print the first line's columns."""
+    """A block that is no shell: what it is. With `output_of`, that command is run there and must print its columns."""
 
     first: str
     what: str
     output_of: str = ""
+    # The line with the names of the columns; the first one if it is not given.
+    columns: str = ""
 
 
 @dataclass

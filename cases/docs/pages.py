@@ -41,7 +41,7 @@ def is_command(line: str) -> bool:
 
 
 def blocks(page: str, text: str) -> list[Block]:
-    """All blocks of a page that may be shell: fenced without another language, or indented by four spaces."""
+    """All blocks of a page that may be shell: fenced without another language, or indented by four spaces up to a blank line."""
     found: list[Block] = []
     fenced: Block | None = None
     indented: Block | None = None
@@ -61,7 +61,7 @@ def blocks(page: str, text: str) -> list[Block]:
         elif fenced is not None:
             fenced.lines.append(line)
         elif not other and line.startswith("    ") and (before_blank or indented is not None):
-            if indented is None:
+            if indented is None or before_blank:
                 indented = Block(page, number)
                 found.append(indented)
             indented.lines.append(line[4:])

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forms import FORMS, Flows, Form, Good, Orders, Rows
+from forms import FORMS, Form, Good, Orders, Rows
 
 BOM = b"\xef\xbb\xbf"
 ZSTD = shutil.which("zstd")
@@ -125,12 +125,10 @@ class Bodies:
 
     def columns(self, form: Form) -> tuple[Callable[[Good], bytes], bytes | None]:
         """How a line of this body is written, and its header if it has one."""
-        if isinstance(form, Rows):
-            order = shuffled(self.rng, Rows.COLUMNS)
-            return (lambda good: form.line(good, order)), Rows.header(order)
-        if isinstance(form, Flows) and self.rng.random() < 0.5:
-            names = shuffled(self.rng, tuple(Flows.NAMES))
-            return (lambda good: form.line(good, names)), " ".join(names).encode()
+        # Flows without a header are in the order of their vendor, rows without one are none.
+        if form.columns and (isinstance(form, Rows) or self.rng.random() < 0.5):
+            order = shuffled(self.rng, form.columns)
+            return (lambda good: form.line(good, order)), form.header(order)
         return form.line, None
 
     def bad(self, form: Form, body: Body) -> bytes:

@@ -24,14 +24,18 @@ class Form:
     log_type: str
     # A schema that is added to the node; the others are built in.
     schema: str | None = None
-    # Each file or body begins with a line that names the columns.
-    has_header = False
+    # Names of columns, in the order that holds where no header line says another one.
+    columns: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, id: str) -> Good:
         raise NotImplementedError
 
-    def line(self, good: Good) -> bytes:
-        """The line without its end."""
+    def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
+        """The line without its end, its columns in this order if the form has some."""
+        raise NotImplementedError
+
+    def header(self, order: tuple[str, ...]) -> bytes:
+        """The line that names the columns."""
         raise NotImplementedError
 
     def id_of(self, event: dict[str, Any]) -> str:
@@ -60,7 +64,7 @@ fields:
             {"id": id, "buyer": f"buyer-{id}", "seller": f"seller-{id}", "count": rng.randrange(1 << 60), "detail": detail},
         )
 
-    def line(self, good: Good) -> bytes:
+    def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
         return json.dumps(good.fields, ensure_ascii=len(good.id) % 2 == 0).encode()
 
     def id_of(self, event: dict[str, Any]) -> str:
@@ -80,8 +84,7 @@ fields:
   - { name: right, type: string, required: true }
   - { name: number, type: bigint, required: true }
 """
-    has_header = True
-    COLUMNS = ("id", "left", "right", "number")
+    columns = ("id", "left", "right", "number")
 
     def draw(self, rng: random.Random, id: str) -> Good:
         after = rng.choice(("", ", with comma", ' and "quotes"'))
@@ -93,12 +96,11 @@ fields:
         more = "".join(f"\nmore {number}, of {good.id}" for number in range(rng.randint(1, 4)))
         return Good(good.id, {**good.fields, "left": good.fields["left"] + more})
 
-    def line(self, good: Good, columns: tuple[str, ...] = COLUMNS) -> bytes:
-        return ",".join(quoted(str(good.fields[column])) for column in columns).encode()
+    def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
+        return ",".join(quoted(str(good.fields[column])) for column in order or self.columns).encode()
 
-    @staticmethod
-    def header(columns: tuple[str, ...]) -> bytes:
-        return ",".join(columns).encode()
+    def header(self, order: tuple[str, ...]) -> bytes:
+        return ",".join(order).encode()
 
     def id_of(self, event: dict[str, Any]) -> str:
         return str(event["id"])
@@ -124,7 +126,7 @@ class Nginx(Form):
             {"remoteAddr": address, "request": f"GET /{id} HTTP/1.1", "status": status, "bodyBytesSent": size},
         )
 
-    def line(self, good: Good) -> bytes:
+    def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
         of = good.fields
         return (
             f'{of["remoteAddr"]} - - [03/Oct/2024:21:59:00 +0000] "{of["request"]}" {of["status"]} {of["bodyBytesSent"]} '
@@ -155,8 +157,7 @@ class Flows(Form):
         "action": "action",
         "log-status": "status",
     }
-    # Rewritten to a timestamp in the stored event.
-    TIMES = ("start", "end")
+    columns = tuple(NAMES)
 
     def draw(self, rng: random.Random, id: str) -> Good:
         third, fourth = rng.randrange(256), rng.randrange(1, 255)
@@ -178,9 +179,12 @@ class Flows(Form):
             },
         )
 
-    def line(self, good: Good, columns: tuple[str, ...] = tuple(NAMES)) -> bytes:
+    def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
         values = {**good.fields, "start": 1_709_600_000, "end": 1_709_600_060}
-        return " ".join(str(values[self.NAMES[column]]) for column in columns).encode()
+        return " ".join(str(values[self.NAMES[column]]) for column in order or self.columns).encode()
+
+    def header(self, order: tuple[str, ...]) -> bytes:
+        return " ".join(order).encode()
 
     def id_of(self, event: dict[str, Any]) -> str:
         return str(event["interfaceId"]).removeprefix("eni-")

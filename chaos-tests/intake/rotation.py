@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bodies import ZSTD, shuffled, zstd
-from forms import Form, Good, Rows
+from forms import Form, Rows
 from promises import Promises, Times
 
 # A writer waits while more than this is not stored: the run checks what is counted, not how fast it is.
@@ -55,8 +55,9 @@ class Writer(threading.Thread):
         self.promises: Promises | None = None
         self.stop, self.failure = threading.Event(), ""
         self.count, self.episode, self.scheme = 0, 0, ""
-        self.columns: tuple[str, ...] = Rows.COLUMNS
-        # A last line without a line end is read after 30 s: too late for a short run.
+        # The order of columns in the file that is written.
+        self.order = form.columns
+        # Last lines without a line end, which are read after 30 s, and values over several lines.
         self.open_ends = True
         # Lines of the longest burst.
         self.longest = 1_500
@@ -69,7 +70,7 @@ class Writer(threading.Thread):
         try:
             while not self.stop.is_set():
                 self.episode += 1
-                self.scheme = self.rng.choice([name for name in self.schemes if name != "hole" or not self.form.has_header])
+                self.scheme = self.rng.choice([name for name in self.schemes if name != "hole" or not self.form.columns])
                 self.schemes[self.scheme](self, self.folder / f"{self.rng.choice(('app', 'web', 'job'))}{self.episode}.log")
         except Exception as error:  # Said at the end of the run, with the seed.
             self.failure = f"writer {self.name}, {self.scheme}: {error!r}"
@@ -83,9 +84,9 @@ class Writer(threading.Thread):
         return log
 
     def header(self, log: Log) -> None:
-        if self.form.has_header:
-            self.columns = shuffled(self.rng, Rows.COLUMNS)
-            log.write(Rows.header(self.columns) + b"\n")
+        if self.form.columns:
+            self.order = shuffled(self.rng, self.form.columns)
+            log.write(self.form.header(self.order) + b"\n")
             if self.rng.random() < 0.5:
                 self.rest(0.8)
 
@@ -97,15 +98,12 @@ class Writer(threading.Thread):
         for _ in range(self.rng.choice((few, some, many)) + at_least - 1):
             self.count += 1
             good = self.form.draw(self.rng, f"{self.name}x{self.count:x}")
-            if isinstance(self.form, Rows) and self.rng.random() < 0.03:
+            if self.open_ends and isinstance(self.form, Rows) and self.rng.random() < 0.03:
                 good = self.form.over_lines(self.rng, good)
             goods.append(good)
         times = Times.AT_MOST_ONCE if self.lossy else Times.ONCE
         self.promises.add(self.source, goods, [], times, f"{self.scheme} of {path.name}")
-        return b"".join(self.written(good) + b"\n" for good in goods)
-
-    def written(self, good: Good) -> bytes:
-        return self.form.line(good, self.columns) if isinstance(self.form, Rows) else self.form.line(good)
+        return b"".join(self.form.line(good, self.order) + b"\n" for good in goods)
 
     def burst(self, log: Log, at_least: int = 1) -> None:
         """Lines as fast as they can be written, in pieces that end anywhere."""

@@ -88,7 +88,7 @@ class Sender(threading.Thread):
         other = self.bodies.readable(True)
         self.promises_of.add(self.source, other.good, other.marks, Times.NEVER, f"used key #{key}")
         status, answer = self.post(other.content, key)
-        if status not in (0, 429, 503):
+        if status not in (0, 409, 429, 503):
             raise AssertionError(f"another body with a used key was answered {status}: {answer!r}")
 
     def broken_off(self, body: Body) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forms import FORMS, add_schemas
-from harness.node import Node
+from harness.node import INPUT_DLQ, INPUT_QUEUE, Node
 from harness.pantherctl import CommandFailed
 from promises import Holdings, Promises, differences
 from rotation import EXACT, LINKED, LOSSY, Writer
@@ -26,13 +26,18 @@ FOLDERS = {
     "web": ("Nginx.Access", EXACT),
     "shop": ("Custom.Orders", EXACT),
     "table": ("Custom.Rows", EXACT),
+    "net": ("AWS.VPCFlow", EXACT),
     "linked": ("Nginx.Access", LINKED),
     "lossy": ("Custom.Orders", LOSSY),
 }
 # A last line without a line end rests 30 s; a dead letter is tried for 26 s.
 SETTLE_SECONDS = 240.0
+# Neither changes what is there in the end: what is put back fails again.
+OPERATIONS = [("snapshot",), ("requeue", INPUT_QUEUE, "--yes")]
 # Of a short run: bodies of each sender, and lines of the longest burst.
 SHORT_BODIES, SHORT_LINES = 40, 200
+# Nothing has changed for this long, and something is missing: it does not come any more.
+STUCK_SECONDS = 75.0
 # Everything promised is there, and for this long nothing more has come.
 QUIET_SECONDS = 6.0
 
@@ -57,6 +62,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     kills: int = 0
     early: int = 0
+    stops: int = 0
     bodies: int = 0
     lines: int = 0
     marks: int = 0
@@ -67,7 +73,7 @@ class Report:
 
     def line(self) -> str:
         return (
-            f"{self.kills} kills ({self.early} while starting), {self.bodies} bodies, {self.episodes} episodes of rotation, "
+            f"{self.kills} kills ({self.early} while starting), {self.stops} stops, {self.bodies} bodies, {self.episodes} episodes of rotation, "
             f"{self.lines} lines, {self.stored} stored, {self.marks} records in quarantine and {self.dead} dead letters as promised; "
             f"settled in {self.settled:.0f} s"
         )
@@ -151,7 +157,7 @@ class Trial:
         return lambda: self.node.ingest_url(source)
 
     def disturb(self) -> None:
-        """Senders and writers at work, and the node killed under them."""
+        """Senders and writers at work, and the node killed or stopped under them."""
         self.counts.start()
         for actor in self.actors:
             actor.begin(self.promises)
@@ -161,7 +167,13 @@ class Trial:
             if time.monotonic() + wait > end:
                 break
             time.sleep(wait)
-            self.kill()
+            self.operate()
+            if self.rng.random() < 0.15:
+                self.node.stop()
+                self.node.launch()
+                self.report.stops += 1
+            else:
+                self.kill()
             if self.rng.random() < 0.2:
                 # Once more, before it serves or just then.
                 time.sleep(self.rng.random() * 0.5)
@@ -178,6 +190,15 @@ class Trial:
             if actor.failure:
                 self.report.wrong.append(actor.failure)
 
+    def operate(self) -> None:
+        """What an operator may do at any time; the kill comes into the work on it."""
+        what = self.rng.choice([*OPERATIONS, *[()] * len(OPERATIONS)])
+        if what:
+            answer = self.node.pantherctl.run(*what)
+            if answer.exit_code not in (0, 1):
+                self.report.wrong.append(f"pantherctl {' '.join(what)} ended with {answer.exit_code}: {answer.text()[:300]}")
+            time.sleep(self.rng.random())
+
     def kill(self) -> None:
         self.node.kill()
         self.report.kills += 1
@@ -189,16 +210,18 @@ class Trial:
         while time.monotonic() - began < SETTLE_SECONDS:
             time.sleep(0.5)
             self.counts.look()
-            now = (dict(self.counts.of), self.node.drained(), self.node.pantherctl.call("queue", "show", self.dlq)["waiting"])
+            now = (dict(self.counts.of), self.node.drained(), self.node.pantherctl.call("queue", "show", INPUT_DLQ)["waiting"])
             if now != before:
                 before, quiet_since = now, time.monotonic()
-            if now[1] and self.complete(now[2]) and time.monotonic() - quiet_since > QUIET_SECONDS:
+            quiet = time.monotonic() - quiet_since
+            if now[1] and self.complete(now[2]) and quiet > QUIET_SECONDS:
+                break
+            if quiet > STUCK_SECONDS:
+                self.report.wrong.append(f"something is missing: {before}, wanted {self.promises.wanted()}")
                 break
         else:
             self.report.wrong.append(f"not settled within {SETTLE_SECONDS:.0f} s: {before}, wanted {self.promises.wanted()}")
         self.report.settled = time.monotonic() - began
-
-    dlq = "panther-input-data-notifications-queue-dlq"
 
     def complete(self, dead: int) -> bool:
         for source, (stored, aside) in self.promises.wanted().items():

@@ -244,7 +244,7 @@ BUGS = [
     bug(
         "a flipped byte in the log is taken for its torn end",
         "damage to what was acknowledged is refused",
-        ("cluster/src/log/segments.rs", "    if !is_last || later.is_some() {\n", "    if !is_last && later.is_none() {\n"),
+        ("cluster/src/log/segments.rs", ".filter(|batch| *batch > last_batch + 1)", ".filter(|batch| *batch < last_batch)"),
     ),
     bug(
         "cluster time may go back",
@@ -462,6 +462,38 @@ BUGS = [
             "admin/src/commands/detections/upload.rs",
             'if plan["changes"].items("deleted").is_empty() {',
             'if plan["changes"].is_object() {',
+        ),
+    ),
+    bug(
+        "a certificate is enough to be heard",
+        "a node that was removed can do nothing",
+        (
+            "cluster/src/net/gate.rs",
+            "            Place::Removed(at_ms) => return Err(removal::refusal(from, self.cluster, at_ms)),\n            Place::Outside => false,\n",
+            "            Place::Removed(_) | Place::Outside => callers == Callers::Admitted,\n",
+        ),
+    ),
+    bug(
+        "a call may name any term",
+        "no call of one node ends the cluster",
+        ("cluster/src/net/gate.rs", "        if highest.saturating_sub(self.term) > TERMS_AHEAD {", "        if highest < self.term && highest.saturating_sub(self.term) > TERMS_AHEAD {"),
+    ),
+    bug(
+        "the only voter never gives its vote away",
+        "wanted membership is reached",
+        (
+            "cluster/src/membership/plan.rs",
+            "                None => Step::Vote(wanted),\n",
+            "                None => Step::Rest,\n",
+        ),
+    ),
+    bug(
+        "votes are given to nodes whether or not they are there",
+        "a change of membership does not end the cluster",
+        (
+            "cluster/src/membership/voters.rs",
+            "    while !live_majority(&chosen) {\n",
+            "    while chosen.is_empty() {\n",
         ),
     ),
     bug(

@@ -521,7 +521,7 @@ async fn prove_objects(objects: &Objects, data: &DataDir, door: &Door) -> Result
     others.retain(|other| *other != node);
     // Of those that join only the ones that have caught up have written anything.
     others.retain(|other| status.voters.contains(other));
-    let proved = proof::prove(objects, data.cluster(), node, &others).await;
+    let proved = proof::prove(objects, data.cluster(), node, &others, data.started()).await;
     proved.map_err(|error| match error {
         // A store may be back later, and a folder mounted; a node that has never worked and sees another store is set up wrongly.
         ProofError::Store(error) => Failure::Failed(format!(

@@ -61,7 +61,7 @@ pub(crate) fn removed(removal: &Removal, node: u64, cluster: &str) -> String {
     });
     format!(
         "node {node} was removed from cluster {cluster}{at}, as node {} says; its number is not used again. To make this machine a node again, empty data_dir (and the identity file, if \
-         one is set) and join anew",
+         one is set) and join again",
         removal.said_by
     )
 }

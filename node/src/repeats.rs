@@ -15,7 +15,7 @@ use tracing_subscriber::layer::{Context, Filter};
 const SHOWN: u32 = 5;
 /// After this time the left out lines of a kind are counted in one line, and its next lines are shown again.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Kinds that are told apart; more of them in one period are shown without a limit.
+/// Kinds that are kept apart; more of them in one period are shown without a limit.
 const KINDS: usize = 10_000;
 /// Where the lines come from that say how many were left out.
 const TARGET: &str = "repeats";

@@ -117,7 +117,7 @@ impl Waiting {
         Self { over, tasks }
     }
 
-    /// Ends it; whoever has waited for the node is answered that it can be asked again.
+    /// Ends it; callers that have waited for the node are answered that it can be asked again.
     pub(crate) async fn end(self) {
         self.over.send_replace(true);
         for mut task in self.tasks {

@@ -190,8 +190,8 @@ pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result
     let among = among(&world, &place).await?;
     let door = match Door::open_among(&place.folder, node, session, settings(), among).await {
         Ok(door) => door,
-        Err(DoorError::Store(ref error)) if let Some(loss) = Loss::of(error) => {
-            replace(&world, &place, loss)?;
+        Err(DoorError::Store(error)) if let Some(loss) = Loss::of(&error).cloned() => {
+            replace(&world, &place, &loss)?;
             return Box::pin(self::run(world, place)).await;
         }
         // A daemon ends then, and is started again.

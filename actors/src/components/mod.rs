@@ -17,4 +17,5 @@ pub mod outputs_api;
 pub mod pack;
 pub mod rules_engine;
 pub mod source_api;
+pub(crate) mod source_health;
 pub mod sources;

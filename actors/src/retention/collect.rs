@@ -16,6 +16,7 @@ use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::log_processor::QUARANTINE;
 use crate::components::objects;
 use crate::ingest::http::KEYS;
+use crate::views::queues::DELETED;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Rows removed by one command.
@@ -194,7 +195,8 @@ async fn all(door: &Door, table: &str) -> Result<Vec<KeyedRow>, DoorError> {
 /// The objects that messages of any queue name, dead letters among them.
 async fn named_by_messages(door: &Door) -> Result<BTreeSet<String>, DoorError> {
     let mut named = BTreeSet::new();
-    for queue in door.all_counts().await?.into_keys() {
+    let queues = door.all_counts().await?.into_keys();
+    for queue in queues.filter(|queue| queue != DELETED) {
         let mut after = 0;
         loop {
             let messages = door.peek(&queue, after, PAGE).await?;

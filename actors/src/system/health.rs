@@ -1,6 +1,6 @@
 //! What raises alarms: queues that grow old, dead letters, circuits that open, errors of components, the clock, the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -216,14 +216,25 @@ impl Outage {
 #[derive(Default)]
 struct Others {
     silent: BTreeMap<u64, bool>,
+    /// It is alone, and what the others had left behind is cleared.
+    alone: bool,
+    /// Nodes that have not stood as it is wanted for too long.
+    waiting: BTreeSet<u64>,
 }
+
+/// A node that does not stand as it is wanted after this time is an alarm.
+const STANDING: Duration = Duration::from_secs(60);
 
 impl Others {
     /// A node that should be there and is silent is an alarm; one that is gone has none.
     async fn look(&mut self, inner: &Inner) -> Result<(), DoorError> {
         let status = inner.settings.door.group().status();
-        if !status.leads || status.members.len() < 2 && self.silent.is_empty() {
-            self.silent.clear();
+        if !status.leads {
+            *self = Self::default();
+            return Ok(());
+        }
+        let alone = status.members.len() < 2;
+        if alone && self.alone {
             return Ok(());
         }
         let heard = inner.settings.door.heard().await?;
@@ -238,17 +249,46 @@ impl Others {
             inner.alarms.set_of(*node, "node", "silent", raised).await?;
             self.silent.insert(*node, silent);
         }
-        let gone = |node: &u64| !status.members.contains_key(node);
+        self.memberships(inner).await?;
+        let unmet = inner.members.unmet();
+        let over = |node: u64, metric: &str| match metric {
+            "membership" => !unmet.contains_key(&node),
+            _ => !status.members.contains_key(&node),
+        };
         let raised = inner.alarms.list(false).await?;
         for alarm in raised
             .iter()
-            .filter(|alarm| alarm.node.as_ref().is_some_and(gone))
+            .filter(|alarm| alarm.node.is_some_and(|node| over(node, alarm.metric())))
         {
             let (component, metric) = alarm.name.split_once(": ").unwrap_or((&alarm.name, ""));
             if let Some(node) = alarm.node {
                 inner.alarms.set_of(node, component, metric, None).await?;
             }
         }
+        self.alone = alone;
+        Ok(())
+    }
+}
+
+impl Others {
+    /// What is wanted of each node is reached soon, or is an alarm with what it waits for.
+    async fn memberships(&mut self, inner: &Inner) -> Result<(), DoorError> {
+        let mut late = inner.members.unmet();
+        late.retain(|_, unmet| unmet.for_so_long >= STANDING);
+        for (node, unmet) in &late {
+            if self.waiting.insert(*node) {
+                let reason = format!(
+                    "node {node} is {} for more than a minute: {}",
+                    unmet.standing.word(),
+                    unmet.reason
+                );
+                let alarms = &inner.alarms;
+                alarms
+                    .set_of(*node, "node", "membership", Some(&reason))
+                    .await?;
+            }
+        }
+        self.waiting.retain(|node| late.contains_key(node));
         Ok(())
     }
 }

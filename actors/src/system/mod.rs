@@ -33,6 +33,7 @@ use crate::components::log_types::LogTypeRegistry;
 use crate::components::outputs_api::OutputCache;
 use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
+use crate::components::source_health;
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
 use crate::pause::Pause;
@@ -235,6 +236,11 @@ impl System {
             inner.settings.door.clone(),
             inner.live.clone(),
             LogTypeRegistry::new(inner.settings.door.clone()),
+            inner.alarms.clone(),
+            stopped.clone(),
+        ));
+        background.spawn(source_health::watch(
+            inner.settings.door.clone(),
             inner.alarms.clone(),
             stopped.clone(),
         ));

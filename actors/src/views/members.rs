@@ -109,7 +109,14 @@ pub(super) fn of_look(look: &Look, local: &Local) -> Value {
 impl Views<'_> {
     /// Answers without a leader too, with what is known here.
     pub(super) async fn cluster(&self) -> Value {
-        of_look(&self.members.look().await, self.door.local())
+        let mut shown = of_look(&self.members.look().await, self.door.local());
+        // What the leader waits for is known to it alone.
+        let unmet = self.members.unmet();
+        for node in shown["nodes"].as_array_mut().into_iter().flatten() {
+            let number = node["node"].as_u64().unwrap_or_default();
+            node["waits_for"] = json!(unmet.get(&number).map(|unmet| &unmet.reason));
+        }
+        shown
     }
 
     pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {

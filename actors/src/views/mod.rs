@@ -12,7 +12,7 @@
 mod json;
 mod members;
 mod quarantine;
-mod queues;
+pub(crate) mod queues;
 mod status;
 mod storage;
 mod tables;
@@ -72,6 +72,7 @@ const OPERATIONS: &[&str] = &[
     "peek",
     "send",
     "purge",
+    "delete",
     "requeue",
     "tables",
     "table_get",
@@ -100,6 +101,7 @@ const OPERATIONS: &[&str] = &[
 pub const CHANGING: &[&str] = &[
     "send",
     "purge",
+    "delete",
     "requeue",
     "quarantine_replay",
     "storage_retain",
@@ -153,6 +155,7 @@ impl Views<'_> {
             "peek" => self.peek(call).await,
             "send" => self.send(call).await,
             "purge" => self.purge(call).await,
+            "delete" => self.delete(call).await,
             "requeue" => self.requeue(call).await,
             "tables" => self.tables().await,
             "table_get" => self.table_get(call).await,

@@ -53,6 +53,16 @@ struct Requeue {
     limit: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    queue: String,
+    message_id: String,
+}
+
+/// Where a dead letter goes that an operator deletes.
+pub(crate) const DELETED: &str = "panther-deleted-messages";
+
 fn kind(name: &str) -> &'static str {
     match catalogue().all().find(|component| {
         component.name == name && matches!(component.kind, Kind::Queue | Kind::Dlq)
@@ -161,6 +171,26 @@ impl Views<'_> {
         let Name { name } = call.input()?;
         self.known(&name).await?;
         Ok(json!({"count": self.door.purge(&name).await?}))
+    }
+
+    /// Takes one dead letter out of its queue. It can be put back while the queue of deleted messages keeps it.
+    pub(super) async fn delete(&self, call: &ApiCall) -> Result<Value, ApiError> {
+        let Delete { queue, message_id } = call.input()?;
+        if !self.known(&queue).await?.dead_letter {
+            return Err(ApiError::Invalid(format!(
+                "{queue} is no dead letter queue: its messages are handled, and end as dead letters if that fails; `pantherctl queue purge` empties it"
+            )));
+        }
+        let count = self
+            .door
+            .requeue(&queue, DELETED, &message_id, Some(1))
+            .await?;
+        if count == 0 {
+            return Err(ApiError::NotFound(format!(
+                "{queue} holds no message {message_id}; `pantherctl queue peek {queue}` shows the ids"
+            )));
+        }
+        Ok(json!({"queue": queue, "message_id": message_id, "kept_in": DELETED}))
     }
 
     pub(super) async fn requeue(&self, call: &ApiCall) -> Result<Value, ApiError> {

@@ -160,19 +160,15 @@ impl Views<'_> {
         let mut known = Known::of(local, self.identity, &raised, behind.as_deref()).await?;
         known.problems.extend(self.door.clock_fault());
         let running = self.live.running();
-        // A pack that is not loaded is not the same as no pack; without a leader this is not known.
-        let unloaded = match &behind {
-            Some(_) => None,
-            None => self.live.pointer().await.ok().flatten(),
-        };
-        let unloaded = unloaded.map_or(
-            Value::Null,
-            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
-        );
         let mut shown = known.shown(of_state(RunState::Open) > 0);
         shown["node"]["session"] = format!("{:016x}", self.door.session()).into();
         shown["components"] = json!({"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),
             "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()});
+        // A pack that cannot be loaded is not the same as no pack.
+        let unloaded = self.live.pointer_here().await.map_err(unreadable)?.map_or(
+            Value::Null,
+            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
+        );
         shown["paused_since_ms"] = json!(self.pause.since());
         shown["pack"] = running.as_ref().map_or(unloaded, |running| json!({"version": running.pack.version,
             "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),

@@ -200,3 +200,40 @@ async fn an_event_is_traced_to_its_record_and_an_object_is_read_in_pieces() {
     );
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_dead_letter_is_deleted_and_can_be_put_back() {
+    let world = World::start().await;
+    let (id, token) = world.http_source("nginx", &["Nginx.Access"]).await;
+    let dlq = "panther-input-data-notifications-queue-dlq";
+    let letters = async || {
+        let peeked = world.invoke("node", "peek", json!({"queue": dlq}));
+        let peeked = peeked.await.unwrap();
+        peeked["messages"].as_array().unwrap().clone()
+    };
+    for _ in 0..2 {
+        // A gzip header alone: nothing of it can be read.
+        world.ingest(&id, &token, vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]).await;
+    }
+    world
+        .until("there are two dead letters", async || letters().await.len() == 2)
+        .await;
+    let [first, second] = &letters().await[..] else {
+        panic!("two letters");
+    };
+    let reason = first["last_error"].as_str().unwrap();
+    assert!(reason.contains("have it sent again"), "{reason}");
+    let delete = json!({"queue": dlq, "message_id": first["id"]});
+    world.invoke("node", "delete", delete.clone()).await.unwrap();
+    assert_eq!(letters().await, std::slice::from_ref(second));
+    assert!(world.invoke("node", "delete", delete).await.is_err());
+    let alive = json!({"queue": "panther-alerts-queue", "message_id": "x"});
+    assert!(world.invoke("node", "delete", alive).await.is_err());
+    let back = json!({"to": "panther-input-data-notifications-queue", "from": "panther-deleted-messages", "message_id": first["id"]});
+    let back = world.invoke("node", "requeue", back).await.unwrap();
+    assert_eq!(back["count"], 1, "{back}");
+    world
+        .until("it is a dead letter again", async || letters().await.len() == 2)
+        .await;
+    world.stop().await;
+}

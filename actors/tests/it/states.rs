@@ -171,3 +171,45 @@ async fn what_ran_and_lost_its_source_or_log_type_raises_an_alarm_until_somebody
     );
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_cannot_be_read_or_understood_raises_an_alarm_until_it_can() {
+    let world = World::start().await;
+    let logs = tempfile::tempdir().unwrap();
+    let missing = logs.path().join("missing");
+    let source = json!({"integrationLabel": "folder", "integrationType": "folder", "logTypes": ["Nginx.Access"], "path": missing});
+    world
+        .invoke("panther-source-api", "putIntegration", source)
+        .await
+        .unwrap();
+    let (id, token) = world.http_source("lines", &["Nginx.Access"]).await;
+    world.ingest(&id, &token, "no log line\n".repeat(20)).await;
+    let raised = async || {
+        let alarms = world.invoke("node", "alarms", json!({})).await.unwrap();
+        let alarms = alarms["alarms"].as_array().unwrap().iter();
+        let names = alarms.map(|alarm| alarm["name"].as_str().unwrap().to_owned());
+        names
+            .filter(|name| name.starts_with("panther-source-api"))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        "panther-source-api: source folder is troubled",
+        "panther-source-api: source lines has records in quarantine",
+    ];
+    world
+        .until("both alarms are raised", async || {
+            raised().await == expected
+        })
+        .await;
+    std::fs::create_dir(&missing).unwrap();
+    let removed = world.invoke(
+        "panther-source-api",
+        "deleteIntegration",
+        json!({"integrationId": id}),
+    );
+    removed.await.unwrap();
+    world
+        .until("both alarms clear", async || raised().await.is_empty())
+        .await;
+    world.stop().await;
+}

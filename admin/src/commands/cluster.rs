@@ -1,5 +1,7 @@
 //! cluster: the nodes, who votes and leads; inviting, draining, replacing and removing them.
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -58,9 +60,19 @@ pub(crate) struct Node {
 pub(crate) struct Drain {
     /// Its number
     node: u64,
-    /// Give the work back
+    /// Give the work back; takes back a node that is being removed, too
     #[arg(long)]
     back: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Whether to wait for what was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Wait until it is done, at most for TIME
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2m", value_parser = input::span)]
+    wait: Option<u64>,
 }
 
 /// `cluster remove`.
@@ -70,6 +82,8 @@ pub(crate) struct Remove {
     node: u64,
     #[command(flatten)]
     consent: Consent,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// `cluster voters`.
@@ -84,16 +98,20 @@ impl Cluster {
         match self {
             Self::Status => status(context).await,
             Self::Invite(invite) => invite.run(context).await,
-            Self::Drain(Drain { node, back }) => {
+            Self::Drain(Drain { node, back, wait }) => {
                 let input = json!({"node": node, "drained": !back});
                 let answer = context.change("node", "cluster_drain", input).await?;
                 context.screen.show(&answer, |_| match back {
-                    true => format!("node {node} receives messages again\n"),
+                    true => format!("asked: node {node} is to receive messages again\n"),
                     false => format!(
-                        "node {node} receives no more messages and hands over what only one node does; what it holds it ends\n"
+                        "asked: node {node} is to receive no more messages and to hand over what only one node does; what it holds it ends\n"
                     ),
                 })?;
-                Ok(Exit::Fine)
+                let done = |of: &Value| match back {
+                    true => of.text("standing") == "member",
+                    false => of.text("standing") == "draining" && of.text("role") != "leader",
+                };
+                wait.until(context, node, done).await
             }
             Self::Remove(remove) => remove.run(context).await,
             Self::Voters(Voters { voters }) => {
@@ -160,11 +178,85 @@ impl Remove {
         let answer = context
             .change("node", "cluster_remove", json!({"node": node}))
             .await?;
-        context.screen.show(&answer, |_| {
-            format!("node {node} is being removed; `pantherctl cluster status` shows when it is\n")
+        let waits = self.wait.wait.is_some();
+        context.screen.show(&answer, |_| match waits {
+            true => format!("asked: node {node} is to be removed\n"),
+            false => format!(
+                "asked: node {node} is to be removed. Leave its machine on until `pantherctl cluster status` shows it as removed; --wait waits for that\n"
+            ),
         })?;
-        Ok(Exit::Fine)
+        let removed = |of: &Value| of.text("standing") == "removed";
+        self.wait.until(context, node, removed).await
     }
+}
+
+/// How often it is looked whether what was asked for is done.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Wait {
+    /// Waits, if that is asked for, until a node is as it should be.
+    async fn until(
+        &self,
+        context: &Context,
+        node: u64,
+        done: impl Fn(&Value) -> bool,
+    ) -> Result<Exit, Failure> {
+        let Some(seconds) = self.wait else {
+            return Ok(Exit::Fine);
+        };
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let number = i64::try_from(node).unwrap_or(-1);
+        let mut last = None;
+        loop {
+            match context.read("node", "cluster", json!({})).await {
+                Ok(cluster) => {
+                    let nodes = cluster.items("nodes").iter();
+                    let of = nodes.clone().find(|of| of.number("node") == number);
+                    if of.is_none_or(&done) {
+                        context.screen.note("done");
+                        return Ok(Exit::Fine);
+                    }
+                    last = of.cloned();
+                }
+                // The node that is asked may be the one that goes, and then ends.
+                Err(error)
+                    if error.code.is_none()
+                        && last.as_ref().is_some_and(|of| of["this"] == true) =>
+                {
+                    context.screen.note(&format!(
+                        "node {node}, which was asked, has ended, as a removed node does; `pantherctl cluster status` at another node shows how it stands"
+                    ));
+                    return Ok(Exit::Fine);
+                }
+                Err(_) => {}
+            }
+            if Instant::now() >= until {
+                return Err(not_yet(node, seconds, last.as_ref()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn not_yet(node: u64, seconds: u64, last: Option<&Value>) -> Failure {
+    let standing = last.map(|of| of.text("standing")).unwrap_or_default();
+    let waits_for = last.map(|of| of.text("waits_for")).unwrap_or_default();
+    let why = match (standing.as_str(), waits_for.as_str()) {
+        ("", _) => "the cluster gives no answer".to_owned(),
+        (standing, "") => format!("node {node} is {standing}"),
+        (standing, reason) => format!("node {node} is {standing}: {reason}"),
+    };
+    Failure::new("it is asked, and not done yet")
+        .tried(format!(
+            "waiting {}",
+            span(
+                i64::try_from(seconds)
+                    .unwrap_or(i64::MAX)
+                    .saturating_mul(1_000)
+            )
+        ))
+        .why(why)
+        .next("it goes on by itself; `pantherctl alarms` says after a minute what it waits for")
 }
 
 /// What a removal leaves.
@@ -305,6 +397,46 @@ fn clock(node: &Value) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_and_is_not_done_in_time_is_said_with_what_it_waits_for() {
+        let node = json!({"node": 1, "standing": "leaving", "waits_for": "it still votes: node 2 is silent"});
+        let failure = not_yet(1, 120, Some(&node));
+        assert_eq!(failure.exit(), Exit::Findings);
+        let shown = failure.render(crate::output::Palette::PLAIN);
+        for what in [
+            "waiting 2 min",
+            "node 1 is leaving: it still votes: node 2 is silent",
+            "pantherctl alarms",
+        ] {
+            assert!(shown.contains(what), "{what}: {shown}");
+        }
+        let shown = not_yet(1, 1, None).render(crate::output::Palette::PLAIN);
+        assert!(shown.contains("no answer"), "{shown}");
+    }
+
+    #[test]
+    fn without_a_leader_the_lines_say_where_each_log_ends_and_how_old_that_is() {
+        let cluster = Answer::of(json!({
+            "leader": null, "term": 4, "voters": [1, 2, 3], "voters_wanted": 3, "local": true, "local_reason": "no leader is heard",
+            "nodes": [
+                {"node": 1, "name": "a", "address": "h1:8687", "standing": "member", "role": "voter", "this": true, "alive": true, "log": 24, "log_term": 4, "applied": 23, "version": "1"},
+                {"node": 2, "name": "b", "address": "h2:8687", "standing": "member", "role": "voter", "alive": false, "silent_ms": 12_000, "log": 21, "version": "1"},
+            ],
+        }));
+        let text = render(&cluster, &Look::plain_at(0));
+        assert!(
+            text.starts_with("only what this node knows by itself"),
+            "{text}"
+        );
+        assert!(
+            text.contains("no leader is heard") && text.contains("TERM"),
+            "{text}"
+        );
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line("h1:8687").contains("4   24"), "{text}");
+        assert!(line("h2:8687").contains("silent 12 s"), "{text}");
+    }
 
     #[test]
     fn what_is_wrong_with_a_node_is_seen_in_its_line() {

@@ -26,6 +26,8 @@ pub(crate) enum Queue {
     Send(Send),
     /// Delete what waits in a queue, for good
     Purge(Purge),
+    /// Delete one dead letter
+    Delete(Delete),
 }
 
 /// `queue ls`.
@@ -82,6 +84,15 @@ pub(crate) struct Purge {
     consent: Consent,
 }
 
+/// `queue delete`.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The dead letter queue
+    queue: String,
+    /// The message's id, as `queue peek` shows it
+    message: String,
+}
+
 impl Queue {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
@@ -96,6 +107,7 @@ impl Queue {
             Self::Peek(peek) => peek.run(context).await,
             Self::Send(send) => send.run(context).await,
             Self::Purge(purge) => purge.run(context).await,
+            Self::Delete(delete) => delete.run(context).await,
         }
     }
 }
@@ -392,6 +404,26 @@ impl Purge {
                 clean(&self.queue)
             )
         })?;
+        Ok(Exit::Fine)
+    }
+}
+
+impl Delete {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let input = json!({"queue": self.queue, "message_id": self.message});
+        let answer = context.change("node", "delete", input).await?;
+        context.screen.show(&answer, |_| {
+            format!(
+                "message {} is deleted from {}\n",
+                clean(&self.message),
+                clean(&self.queue)
+            )
+        })?;
+        context.screen.note(&format!(
+            "for 14 days `pantherctl requeue QUEUE --from {} --message {}` puts it back",
+            answer.text("kept_in"),
+            self.message
+        ));
         Ok(Exit::Fine)
     }
 }

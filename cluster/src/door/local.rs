@@ -202,6 +202,34 @@ impl Local {
         }
     }
 
+    /// Whether a node answers now at an address.
+    pub(crate) async fn answers(&self, node: u64, address: &str) -> bool {
+        match self.inner.peers.clone() {
+            Some(peers) => self.ask(&peers, node, address).await,
+            None => false,
+        }
+    }
+
+    async fn ask(&self, peers: &Peers, node: u64, address: &str) -> bool {
+        let Ok(mut client) = peers.client(Lane::Work, node, address) else {
+            return false;
+        };
+        let call = HelloCall {
+            between: peers.between(node),
+        };
+        match tokio::time::timeout(ANSWER, client.hello(call)).await {
+            Ok(Ok(answer)) => {
+                self.note(node, Instant::now(), last_heard(&answer.into_inner()));
+                true
+            }
+            Ok(Err(status)) => {
+                peers.heed(node, &status);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Asks all other nodes for what they know of themselves.
     async fn greet(&self, peers: &Peers) {
         let mut greeting = JoinSet::new();
@@ -209,22 +237,8 @@ impl Local {
             if node == self.node() {
                 continue;
             }
-            let Ok(mut client) = peers.client(Lane::Work, node, &address) else {
-                continue;
-            };
             let (local, peers) = (self.clone(), peers.clone());
-            greeting.spawn(async move {
-                let call = HelloCall {
-                    between: peers.between(node),
-                };
-                match tokio::time::timeout(ANSWER, client.hello(call)).await {
-                    Ok(Ok(answer)) => {
-                        local.note(node, Instant::now(), last_heard(&answer.into_inner()));
-                    }
-                    Ok(Err(status)) => peers.heed(node, &status),
-                    Err(_) => {}
-                }
-            });
+            greeting.spawn(async move { local.ask(&peers, node, &address).await });
         }
         greeting.join_all().await;
     }

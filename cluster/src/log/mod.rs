@@ -321,7 +321,7 @@ impl Log {
             || slot.is_some_and(|slot| slot.place.is_some())
     }
 
-    /// Tells when everything that was handed over before is durable. Costs no write of its own.
+    /// Tells when everything that was handed over before is durable and the high-water mark names it.
     pub fn settled(&self, told: Told) {
         self.hand_over(Vec::new(), true, told);
     }

@@ -274,6 +274,8 @@ impl Writer {
             purged,
         }) = written
         else {
+            // Waited for before the state is written or closed: what it holds then is vouched for by the mark as well.
+            self.mark.keep(&*self.segments.files);
             return Ok(());
         };
         file.sync()?;

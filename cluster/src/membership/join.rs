@@ -167,6 +167,7 @@ impl Admits for Gate {
             format: call.format.max(1),
             standing: Standing::Joining,
             replaces: None,
+            join_by_ms: None,
             removed_ms: None,
         };
         let name = member.name.clone();

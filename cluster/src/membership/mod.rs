@@ -9,9 +9,10 @@
 //! * [`token`]: an invitation as an operator carries it from one machine to another
 //! * [`join`]: how a machine becomes a node
 //! * [`voters`]: who should vote
-//! * [`steward`]: the next step
+//! * [`plan`]: the next step, and what is waited for; [`steward`]: takes the steps
 
 mod join;
+mod plan;
 mod roll;
 mod rows;
 mod steward;
@@ -27,6 +28,7 @@ use panther_proto::v1::{RaiseFormat, TableSpec, command};
 pub use join::{Gate, JoinError, Joined, join};
 pub(crate) use roll::Roll;
 pub use rows::{Member, Standing};
+pub use steward::Unmet;
 pub use token::{Invitation, TokenError};
 
 use crate::door::{Door, DoorError, FRESH, HeardNode, LastHeard, Local};
@@ -153,6 +155,7 @@ struct Inner {
     door: Door,
     own: Arc<Own>,
     steward: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    waits: parking_lot::Mutex<steward::Waits>,
 }
 
 impl Drop for Inner {
@@ -191,6 +194,15 @@ pub async fn begin_anew(door: &Door) -> Result<Vec<u64>, DoorError> {
     Ok(others)
 }
 
+fn moved_on(node: u64, error: DoorError) -> MembersError {
+    match error {
+        DoorError::Conflict(_) => MembersError::Refused(format!(
+            "node {node}, or the node that would have stayed, has changed its standing meanwhile; look at `pantherctl cluster status` and ask again"
+        )),
+        other => other.into(),
+    }
+}
+
 impl Members {
     /// Notes what this node is, and takes part in looking after membership. The tables are declared.
     ///
@@ -202,6 +214,7 @@ impl Members {
             door,
             own,
             steward: parking_lot::Mutex::default(),
+            waits: parking_lot::Mutex::default(),
         });
         let members = Self { inner };
         let steward = tokio::spawn(steward::run(Arc::downgrade(&members.inner)));
@@ -301,39 +314,68 @@ impl Members {
         }
     }
 
-    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that.
+    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that. One that is being removed
+    /// can be taken back as long as Raft has it.
     ///
     /// # Errors
-    /// There is no such node.
+    /// There is no such node, or it is gone too far.
     pub async fn drain(&self, node: u64, drained: bool) -> Result<(), MembersError> {
-        match (self.standing(node).await?, drained) {
-            (Standing::Joining, _) => Err(MembersError::Refused(format!(
-                "node {node} is still joining"
-            ))),
-            (Standing::Leaving, _) => Err(MembersError::Refused(format!(
-                "node {node} is being removed"
-            ))),
-            (_, true) => Ok(rows::set_standing(&self.inner.door, node, Standing::Draining).await?),
-            (_, false) => Ok(rows::set_standing(&self.inner.door, node, Standing::Member).await?),
+        let door = &self.inner.door;
+        let from = self.standing(node).await?;
+        let to = match (from, drained) {
+            (Standing::Joining, _) => {
+                return Err(MembersError::Refused(format!(
+                    "node {node} is still joining"
+                )));
+            }
+            (Standing::Leaving, true) => {
+                return Err(MembersError::Refused(format!(
+                    "node {node} is being removed; `pantherctl cluster drain {node} --back` takes it back"
+                )));
+            }
+            (Standing::Leaving, false) if !door.group().has(node) => {
+                return Err(MembersError::Refused(format!(
+                    "node {node} is removed already, but for writing it down: its machine has to join again"
+                )));
+            }
+            (_, true) => Standing::Draining,
+            (_, false) => Standing::Member,
+        };
+        if from == to {
+            return Ok(());
         }
+        let changed = rows::change_standing(door, node, from, to).await;
+        changed.map_err(|error| moved_on(node, error))
     }
 
-    /// Takes a node out of the cluster for good; the steward does it, soon.
+    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for.
     ///
     /// # Errors
     /// There is no such node, or it is the last.
     pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
-        self.standing(node).await?;
+        let from = self.standing(node).await?;
+        if from == Standing::Leaving {
+            return Ok(());
+        }
         let (members, _) = rows::all(&self.inner.door).await?;
-        let stays = members
-            .values()
-            .any(|other| other.node != node && other.standing == Standing::Member);
-        if !stays {
+        let may_stay = |other: &&Member| {
+            other.node != node && matches!(other.standing, Standing::Member | Standing::Draining)
+        };
+        let mut stays: Vec<&Member> = members.values().filter(may_stay).collect();
+        stays.sort_by_key(|other| other.standing == Standing::Draining);
+        let Some(stays) = stays.first() else {
             return Err(MembersError::Refused(format!(
                 "node {node} is the last one that can keep the cluster's data"
             )));
-        }
-        Ok(rows::set_standing(&self.inner.door, node, Standing::Leaving).await?)
+        };
+        let asked = rows::leave(&self.inner.door, node, from, stays).await;
+        asked.map_err(|error| moved_on(node, error))
+    }
+
+    /// The nodes that do not stand as it is wanted, with what the leader waits for; known to the leader alone.
+    #[must_use]
+    pub fn unmet(&self) -> BTreeMap<u64, Unmet> {
+        self.inner.waits.lock().unmet()
     }
 
     /// Sets how many nodes vote, if there are enough: 1, 3 or 5.

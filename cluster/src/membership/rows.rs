@@ -25,6 +25,10 @@ pub(super) const NEXT: &str = "next";
 const FIRST_NEXT: i64 = 2;
 /// When a node was removed, in cluster time; milliseconds since 1970.
 const REMOVED_AT: &str = "removedAt";
+/// Until when a machine that was admitted has to come, in cluster time; milliseconds since 1970.
+const JOIN_BY: &str = "joinBy";
+/// A machine has at least so long, however late in the time of its invitation it came.
+const LEAST_TO_JOIN: Duration = Duration::from_secs(600);
 /// How many should vote.
 const VOTERS: &str = "voters";
 const DEFAULT_VOTERS: u64 = 3;
@@ -86,6 +90,8 @@ pub struct Member {
     pub standing: Standing,
     /// The node that it takes the place of once it has caught up.
     pub replaces: Option<u64>,
+    /// Until when its machine has to come once it was admitted, in milliseconds since 1970.
+    pub join_by_ms: Option<u64>,
     /// When it was removed, in milliseconds since 1970, if it was.
     pub removed_ms: Option<u64>,
 }
@@ -101,6 +107,7 @@ impl Member {
             format: 1,
             standing: Standing::Member,
             replaces: None,
+            join_by_ms: None,
             removed_ms: None,
         }
     }
@@ -120,6 +127,7 @@ impl Member {
             replaces: row
                 .int("replaces")
                 .and_then(|node| u64::try_from(node).ok()),
+            join_by_ms: row.int(JOIN_BY).and_then(|at| u64::try_from(at).ok()),
             removed_ms: row.int(REMOVED_AT).and_then(|at| u64::try_from(at).ok()),
         }
     }
@@ -238,6 +246,9 @@ pub(super) async fn admit(
         member.replaces = open
             .int("replaces")
             .and_then(|node| u64::try_from(node).ok());
+        let least = u64::try_from(LEAST_TO_JOIN.as_millis()).unwrap_or(u64::MAX);
+        let ends = open.int(EXPIRES).and_then(|at| u64::try_from(at).ok());
+        let join_by = (ends.unwrap_or(0) * 1_000).max(door.now_ms().saturating_add(least));
         let cluster = door.get(MEMBERS, &key(CLUSTER)).await?;
         let next = cluster.and_then(|row| row.int(NEXT));
         let number = next.unwrap_or(FIRST_NEXT);
@@ -259,6 +270,7 @@ pub(super) async fn admit(
                 .set("version", &member.version)
                 .set("format", member.format)
                 .set("standing", Standing::Joining.word())
+                .set(JOIN_BY, join_by)
                 .set_or_remove("replaces", member.replaces)
                 .done(),
         ];
@@ -273,17 +285,45 @@ pub(super) async fn admit(
     ))
 }
 
-/// Says how a node should stand from now on.
-pub(super) async fn set_standing(
+/// Says how a node should stand from now on, if it stands as it was seen.
+pub(super) async fn change_standing(
     door: &Door,
     node: u64,
-    standing: Standing,
+    from: Standing,
+    to: Standing,
 ) -> Result<(), DoorError> {
-    make(door, vec![standing_of(door, node, standing).done()]).await
+    let change = still(door, node, from).await?;
+    make(door, vec![to_stand(door, change, to).done()]).await
 }
 
-fn standing_of(door: &Door, node: u64, standing: Standing) -> Change {
-    let change = of_node(node).set("standing", standing.word());
+/// A node is to leave, as long as another one stays that can keep the data: of two nodes that are to leave at once the second is refused.
+pub(super) async fn leave(
+    door: &Door,
+    node: u64,
+    from: Standing,
+    stays: &Member,
+) -> Result<(), DoorError> {
+    let leaving = still(door, node, from).await?;
+    let staying = still(door, stays.node, stays.standing).await?;
+    let changes = vec![
+        to_stand(door, leaving, Standing::Leaving).done(),
+        to_stand(door, staying, stays.standing).done(),
+    ];
+    make(door, changes).await
+}
+
+/// A change of a node that takes place only if the node stands so. The first node's row says nothing of it until something is said.
+async fn still(door: &Door, node: u64, standing: Standing) -> Result<Change, DoorError> {
+    let row = door.get(MEMBERS, &key(node.to_string())).await?;
+    let change = of_node(node);
+    Ok(match row.as_ref().and_then(|row| row.text("standing")) {
+        None if standing == Standing::Member => change.if_absent("standing"),
+        _ => change.if_equals("standing", standing.word()),
+    })
+}
+
+fn to_stand(door: &Door, change: Change, standing: Standing) -> Change {
+    let change = change.set("standing", standing.word());
     match standing {
         Standing::Removed => change.set(REMOVED_AT, door.now_ms()),
         _ => change,
@@ -291,19 +331,23 @@ fn standing_of(door: &Door, node: u64, standing: Standing) -> Change {
 }
 
 /// A node has caught up: it is a member, and the one whose place it takes leaves.
-pub(super) async fn caught_up(door: &Door, member: &Member) -> Result<(), DoorError> {
+pub(super) async fn caught_up(
+    door: &Door,
+    member: &Member,
+    members: &BTreeMap<u64, Member>,
+) -> Result<(), DoorError> {
     let joined = of_node(member.node)
         .if_equals("standing", Standing::Joining.word())
         .set("standing", Standing::Member.word())
         .remove("replaces")
+        .remove(JOIN_BY)
         .done();
     let mut changes = vec![joined];
-    if let Some(old) = member.replaces {
-        changes.push(
-            of_node(old)
-                .set("standing", Standing::Leaving.word())
-                .done(),
-        );
+    // What was removed stays so.
+    let old = member.replaces.and_then(|old| members.get(&old));
+    if let Some(old) = old.filter(|old| old.standing != Standing::Removed) {
+        let leaving = still(door, old.node, old.standing).await?;
+        changes.push(to_stand(door, leaving, Standing::Leaving).done());
     }
     make(door, changes).await
 }
@@ -313,7 +357,7 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     let own = of_node(door.node()).set("standing", Standing::Member.word());
     let mut changes = vec![own.done()];
     for node in nodes {
-        changes.push(standing_of(door, *node, Standing::Removed).done());
+        changes.push(to_stand(door, of_node(*node), Standing::Removed).done());
     }
     make(door, changes).await
 }

@@ -1,20 +1,75 @@
 //! The leader's look after membership: what is written down of nodes beside what Raft has, and one step from the one to the other. Whoever leads next
-//! goes on from there, since nothing is remembered in between.
+//! goes on from there. What is remembered in between is only for how long something has been waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::plan::{Step, View, leaves};
 use super::rows::{self, Member, Standing};
-use super::voters::{Candidate, choose};
 use super::{Inner, MembersError};
-use crate::door::{Door, HeardNode, UNAPPLIED};
+use crate::door::Door;
 use crate::raft::GroupStatus;
 
 /// How often it is looked, if nothing changes in the group.
 const LOOK: Duration = Duration::from_secs(1);
-/// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
-const BEHIND: u64 = 500;
+/// A node that has answered within this time is there.
+const ANSWERED: Duration = Duration::from_secs(5);
+
+/// What a node that does not stand as it is wanted waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// How it should stand, or is on its way from.
+    pub standing: Standing,
+    /// Why it does not, as far as the leader knows.
+    pub reason: String,
+    /// For how long this leader has waited.
+    pub for_so_long: Duration,
+}
+
+/// Since when each node that does not stand as it is wanted is waited for.
+#[derive(Default)]
+pub(super) struct Waits {
+    nodes: BTreeMap<u64, (Instant, Standing, String)>,
+    /// Why the last step was not done.
+    failed: Option<String>,
+}
+
+impl Waits {
+    fn look(&mut self, unmet: BTreeMap<u64, String>, members: &BTreeMap<u64, Member>) {
+        let now = Instant::now();
+        let mut nodes = BTreeMap::new();
+        for (node, reason) in unmet {
+            let standing = members.get(&node).map(|member| member.standing);
+            let standing = standing.unwrap_or(Standing::Member);
+            let since = match self.nodes.get(&node) {
+                Some((since, was, _)) if *was == standing => *since,
+                _ => now,
+            };
+            nodes.insert(node, (since, standing, reason));
+        }
+        self.nodes = nodes;
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn unmet(&self) -> BTreeMap<u64, Unmet> {
+        let unmet = |(since, standing, reason): &(Instant, Standing, String)| Unmet {
+            standing: *standing,
+            reason: match &self.failed {
+                Some(failed) => format!("{reason}; the last step failed: {failed}"),
+                None => reason.clone(),
+            },
+            for_so_long: since.elapsed(),
+        };
+        let nodes = self.nodes.iter();
+        nodes.map(|(node, waits)| (*node, unmet(waits))).collect()
+    }
+}
 
 /// Looks until the node stops.
 pub(super) async fn run(inner: Weak<Inner>) {
@@ -32,144 +87,125 @@ pub(super) async fn run(inner: Weak<Inner>) {
             let own = members.get(&door.node()).map(|member| member.standing);
             door.receives(!own.is_some_and(leaves));
         }
+        let Some(inner) = inner.upgrade() else { return };
         let status = door.group().status();
-        if status.leads
-            && let Err(error) = step(&door, &status).await
-        {
+        if !status.leads || !status.in_contact {
+            inner.waits.lock().clear();
+            continue;
+        }
+        let taken = look(&inner, &status).await;
+        let failed = taken.err().map(|error| error.to_string());
+        let pause = failed.is_some();
+        if let Some(error) = &failed {
             tracing::warn!(%error, "a step of membership was not taken; trying again");
+        }
+        inner.waits.lock().failed = failed;
+        drop(inner);
+        if pause {
             tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-/// Whether a node is to do no work.
-fn leaves(standing: Standing) -> bool {
-    matches!(
-        standing,
-        Standing::Draining | Standing::Leaving | Standing::Removed
-    )
-}
-
-/// Takes the next step, if there is one.
-async fn step(door: &Door, status: &GroupStatus) -> Result<(), MembersError> {
+/// Sees what is to be done, and does the next step.
+async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
+    let door = &inner.door;
     let (members, voters_wanted) = rows::all(door).await?;
     if members.len() <= 1 && status.members.len() <= 1 {
         return Ok(()); // alone, and nobody joins
     }
     let heard = door.heard().await?;
+    let lately = door.local().heard().into_iter();
+    let lately = lately.filter(|(_, heard)| heard.ago <= ANSWERED);
+    let answered: BTreeSet<u64> = lately.map(|(node, _)| node).collect();
+    let view = View {
+        me: door.node(),
+        members: &members,
+        voters_wanted,
+        voters: &status.voters,
+        raft: &status.members,
+        last: status.last_log.unwrap_or(0),
+        heard: &heard,
+        answered: &answered,
+        now_ms: door.now_ms(),
+    };
+    let (step, unmet) = (view.next(), view.unmet());
+    inner.waits.lock().look(unmet, &members);
+    take(door, &members, step).await
+}
+
+async fn take(
+    door: &Door,
+    members: &BTreeMap<u64, Member>,
+    step: Step,
+) -> Result<(), MembersError> {
     let group = door.group();
     let refused = |error: crate::raft::ProposeError| MembersError::Door(error.into());
-    for member in members.values() {
-        let node = member.node;
-        match (member.standing, status.members.get(&node)) {
-            (Standing::Removed, _) => {}
-            (Standing::Joining, None) => {
-                group.snapshot_for_newcomer().await.map_err(refused)?;
-                group
-                    .let_follow(node, &member.address)
-                    .await
-                    .map_err(refused)?;
-                tracing::info!(
-                    node,
-                    address = member.address,
-                    "a node that joins is given the log"
-                );
-                return Ok(());
-            }
-            (Standing::Joining, Some(_)) if caught_up(status, heard.get(&node)) => {
-                rows::caught_up(door, member).await?;
-                tracing::info!(
-                    node,
-                    replaces = member.replaces,
-                    "a node that joined has caught up"
-                );
-                return Ok(());
-            }
-            (_, Some(known)) if !member.address.is_empty() && *known != member.address => {
-                group
-                    .set_address(node, &member.address)
-                    .await
-                    .map_err(refused)?;
-                tracing::info!(
-                    node,
-                    from = known,
-                    to = member.address,
-                    "a node's address has changed"
-                );
-                return Ok(());
-            }
-            _ => {}
+    let address = |node: u64| {
+        let member = members.get(&node);
+        member.map_or_else(String::new, |member| member.address.clone())
+    };
+    match step {
+        Step::Rest => {}
+        Step::TakeIn(node) => {
+            group.snapshot_for_newcomer().await.map_err(refused)?;
+            let address = address(node);
+            group.let_follow(node, &address).await.map_err(refused)?;
+            tracing::info!(node, address, "a node that joins is given the log");
         }
-    }
-    let me = door.node();
-    let mine = members.get(&me).map(|member| member.standing);
-    let wanted = choose(&candidates(&members, status, &heard), voters_wanted, me);
-    let voting: Vec<u64> = wanted.iter().copied().collect();
-    if !wanted.is_empty() && voting != status.voters && wanted.contains(&me) {
-        group.set_voters(wanted).await.map_err(refused)?;
-        tracing::info!(voters = ?voting, "who votes has changed");
-        return Ok(());
-    }
-    if mine.is_some_and(leaves) {
-        // Somebody who stays takes over, and goes on with the steps.
-        let heir = status.voters.iter().find(|voter| {
-            **voter != me
-                && heard.get(voter).is_some_and(HeardNode::lately)
-                && !members
-                    .get(voter)
-                    .is_some_and(|member| leaves(member.standing))
-        });
-        if let Some(heir) = heir {
-            group.hand_over(*heir).await.map_err(refused)?;
+        Step::Arrived(node) => {
+            let Some(member) = members.get(&node) else {
+                return Ok(());
+            };
+            rows::caught_up(door, member, members).await?;
+            let replaces = member.replaces;
+            tracing::info!(node, replaces, "a node that joined has caught up");
+        }
+        Step::Expire(node) => {
+            // It may be on its way, with much to be given.
+            if door.local().answers(node, &address(node)).await {
+                return Ok(());
+            }
+            remove(door, node, Standing::Joining).await?;
+            tracing::warn!(
+                node,
+                "a machine that was admitted did not come in the time of its invitation; its number is given up"
+            );
+        }
+        Step::Moved(node) => {
+            let address = address(node);
+            group.set_address(node, &address).await.map_err(refused)?;
+            tracing::info!(node, address, "a node's address has changed");
+        }
+        Step::Vote(wanted) => {
+            let voters: Vec<u64> = wanted.iter().copied().collect();
+            group.set_voters(wanted).await.map_err(refused)?;
+            tracing::info!(?voters, "who votes has changed");
+        }
+        Step::HandOver(heir) => {
+            // The heir goes on with the steps.
+            group.hand_over(heir).await.map_err(refused)?;
             tokio::time::sleep(LOOK).await;
         }
-        return Ok(());
-    }
-    for member in members.values() {
-        let node = member.node;
-        if member.standing != Standing::Leaving || status.voters.contains(&node) {
-            continue;
+        Step::Remove(node) => {
+            remove(door, node, Standing::Leaving).await?;
+            tracing::info!(node, "a node was removed");
         }
-        if status.members.contains_key(&node) {
-            group.let_go(node).await.map_err(refused)?;
-        }
-        door.end_session_of(node).await?;
-        rows::set_standing(door, node, Standing::Removed).await?;
-        tracing::info!(node, "a node was removed");
-        return Ok(());
     }
     Ok(())
 }
 
-fn caught_up(status: &GroupStatus, heard: Option<&HeardNode>) -> bool {
-    let last = status.last_log.unwrap_or(0);
-    heard.is_some_and(|heard| {
-        heard.lately()
-            && heard.matched.is_some_and(|has| has + BEHIND >= last)
-            && heard.applied + UNAPPLIED >= last
-    })
-}
-
-fn candidates(
-    members: &BTreeMap<u64, Member>,
-    status: &GroupStatus,
-    heard: &BTreeMap<u64, HeardNode>,
-) -> Vec<Candidate> {
-    status
-        .members
-        .keys()
-        .map(|node| {
-            let standing = members
-                .get(node)
-                .map_or(Standing::Member, |member| member.standing);
-            let me = *node == status.node;
-            Candidate {
-                node: *node,
-                votes: status.voters.contains(node),
-                fit: standing == Standing::Member && (me || caught_up(status, heard.get(node))),
-                draining: standing == Standing::Draining,
-                leaving: matches!(standing, Standing::Leaving | Standing::Removed),
-            }
-        })
-        .collect()
+/// Takes a node out of Raft, gives back what it held, and writes down that it is gone, if it still stands as it did.
+async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), MembersError> {
+    let group = door.group();
+    if group.status().members.contains_key(&node) {
+        let gone = group.let_go(node).await;
+        gone.map_err(|error| MembersError::Door(error.into()))?;
+    }
+    door.end_session_of(node).await?;
+    match rows::change_standing(door, node, standing, Standing::Removed).await {
+        // It was taken back meanwhile, and is taken in again.
+        Err(crate::door::DoorError::Conflict(_)) => Ok(()),
+        changed => Ok(changed?),
+    }
 }

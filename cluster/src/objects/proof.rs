@@ -20,6 +20,14 @@ pub enum ProofError {
         /// The cluster.
         cluster: String,
     },
+    /// It holds nothing, although this node has used one.
+    #[error(
+        "the object store is empty, although this node has kept objects in it: is the folder mounted, and is objects.url right? Nothing was written there. If the objects are gone for good, write {cluster} into cluster/identity of the empty store, and start again: alerts and rows stay, their objects are not found"
+    )]
+    Emptied {
+        /// The cluster.
+        cluster: String,
+    },
     /// It is another cluster's.
     #[error(
         "the object store belongs to cluster {theirs}, and this is a node of cluster {cluster}; give each cluster a store of its own (objects.url)"
@@ -91,7 +99,8 @@ pub async fn take_over(objects: &Objects, cluster: &str) -> Result<(), ObjectsEr
     objects.put(CLUSTER, mark).await
 }
 
-/// Writes this node's mark, and reads those of the others. A node that is alone in its cluster makes the store the cluster's.
+/// Writes this node's mark, and reads those of the others. A node that is alone in its cluster makes the store the cluster's, unless the node has
+/// `started` before: then the store has its mark, and one without is another one.
 ///
 /// # Errors
 /// The store is another one than the others', or gives no answer.
@@ -100,8 +109,14 @@ pub async fn prove(
     cluster: &str,
     node: u64,
     others: &[u64],
+    started: bool,
 ) -> Result<(), ProofError> {
     if others.is_empty() && mark(objects).await?.is_none() {
+        if started {
+            return Err(ProofError::Emptied {
+                cluster: cluster.to_owned(),
+            });
+        }
         take_over(objects, cluster).await?;
     }
     is_marked(objects, cluster).await?;
@@ -126,23 +141,34 @@ mod tests {
     async fn a_node_sees_what_the_others_wrote_or_is_refused() {
         let (shared, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = Objects::local(shared.path()).unwrap();
-        prove(&first, "c1", 1, &[]).await.unwrap();
-        prove(&first, "c1", 1, &[]).await.unwrap();
+        prove(&first, "c1", 1, &[], false).await.unwrap();
+        prove(&first, "c1", 1, &[], true).await.unwrap();
         let second = Objects::local(shared.path()).unwrap();
-        prove(&second, "c1", 2, &[1]).await.unwrap();
-        prove(&first, "c1", 1, &[2]).await.unwrap();
+        prove(&second, "c1", 2, &[1], false).await.unwrap();
+        prove(&first, "c1", 1, &[2], true).await.unwrap();
         assert!(matches!(
-            prove(&second, "c1", 2, &[1, 3]).await,
+            prove(&second, "c1", 2, &[1, 3], false).await,
             Err(ProofError::Unseen { node: 3 })
         ));
         let elsewhere = Objects::local(own.path()).unwrap();
         assert!(matches!(
-            prove(&elsewhere, "c1", 2, &[1]).await,
+            prove(&elsewhere, "c1", 2, &[1], false).await,
             Err(ProofError::Unmarked { .. })
         ));
         assert!(matches!(
-            prove(&first, "c2", 1, &[]).await,
+            prove(&first, "c2", 1, &[], false).await,
             Err(ProofError::Foreign { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_is_not_taken_for_the_one_that_was_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let unmounted = Objects::local(folder.path()).unwrap();
+        let refused = prove(&unmounted, "c1", 1, &[], true).await;
+        assert!(matches!(refused, Err(ProofError::Emptied { .. })));
+        assert!(unmounted.list("cluster").await.unwrap().is_empty());
+        unmounted.put(CLUSTER, Bytes::from("c1")).await.unwrap();
+        prove(&unmounted, "c1", 1, &[], true).await.unwrap();
     }
 }

@@ -34,7 +34,7 @@ use crate::storage::{SnapshotFile, StateStore, StoreSettings};
 const CATCHING_UP: Duration = Duration::from_millis(200);
 /// Bytes of log that are kept for the sake of a large state: a start reads them.
 const LONGEST_LOG: u64 = 1 << 30;
-/// After so many heartbeats that are missed nobody counts as leader: others elect after four to eight.
+/// After so many heartbeats that are missed a leader does not count as there: others elect after four to eight.
 const SIGNS_MISSED: u32 = 10;
 /// Entries that take some seconds to be applied again.
 const MANY_ENTRIES: u64 = 10_000;

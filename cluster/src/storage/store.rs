@@ -308,6 +308,12 @@ impl StateStore {
         self.shared.layers.read().applied.clone()
     }
 
+    /// Whether the log holds all that was applied.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_logged(&self) -> bool {
+        self.shared.is_logged(&self.applied())
+    }
+
     /// Bytes that the state takes on disk.
     ///
     /// # Errors
@@ -360,7 +366,7 @@ impl StateStore {
         drop(layers);
         #[cfg(feature = "simulation")]
         if full && crate::simulated::is_on() {
-            if shared.is_logged(&self.applied()) {
+            if self.is_logged() {
                 super::writer::try_layer(shared);
             }
             return;

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::members::{Cluster, put};
 
-/// A connection of whoever has the certificate of node `from`, to node `to`.
+/// A connection to node `to` with the certificate of node `from`.
 struct Caller {
     client: PeersClient<Channel>,
     between: Option<Between>,
@@ -189,7 +189,7 @@ async fn a_certificate_alone_opens_no_method_and_no_term_ends_the_cluster() {
             assert!(refused.message().contains("itself"), "{method}: {refused}");
         }
     }
-    // A member names no term that leaves none to go on with.
+    // A member names no term that leaves no room for further elections.
     for (from, to) in [(1, 2), (2, 1)] {
         let mut member = caller(&cluster, from, to).await;
         for term in [u64::MAX, u64::MAX - 1, 1 << 63, term + (1 << 32)] {

@@ -462,3 +462,120 @@ async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one
     assert!(refused.contains("install a newer pantherd"), "{refused}");
     cluster.end().await;
 }
+
+/// Waits until one node alone is left that votes, by its own word.
+async fn alone(cluster: &Cluster, node: u64) {
+    until(&format!("node {node} leads alone"), async || {
+        let status = cluster.nodes[&node].door.group().status();
+        let members: Vec<u64> = status.members.keys().copied().collect();
+        (status.leads && status.voters == [node] && members == [node]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_voter_can_leave_and_one_machine_can_move_to_another() {
+    // Removed while another follows, and replaced while it is the only node.
+    for replaced in [false, true] {
+        let mut cluster = Cluster::first().await;
+        cluster.nodes[&1].door.transact(put(7)).await.unwrap();
+        match replaced {
+            true => {
+                cluster.join(1, Some(1)).await;
+            }
+            false => {
+                cluster.join(1, None).await;
+                cluster.standing(2, Standing::Member).await;
+                cluster.voters(&[1]).await;
+                cluster.nodes[&2].members.remove(1).await.unwrap();
+            }
+        }
+        alone(&cluster, 2).await;
+        // The old machine hears it, and can be switched off.
+        let old = cluster.nodes[&1].door.clone();
+        let removal = tokio::time::timeout(PATIENCE, old.removed()).await;
+        assert_eq!(removal.unwrap().said_by, 2);
+        drop(old);
+        cluster.stop(1).await;
+        cluster.standing(1, Standing::Removed).await;
+        assert_eq!(number(&cluster.nodes[&2].door).await, Some(7));
+        cluster.nodes[&2].door.transact(put(8)).await.unwrap();
+        assert!(cluster.nodes[&2].members.unmet().is_empty());
+        cluster.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_nodes_two_are_removed_one_after_the_other_whichever_leads() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.nodes[&1].door.transact(put(1)).await.unwrap();
+    while cluster.nodes.len() > 1 {
+        let leads = async || {
+            let mut nodes = cluster.nodes.iter();
+            let leader = nodes.find(|(_, node)| node.door.group().status().leads)?;
+            Some(*leader.0)
+        };
+        let leader = until("one leads", leads).await;
+        let other = *cluster.nodes.keys().find(|node| **node != leader).unwrap();
+        let asked = async || cluster.nodes[&other].members.remove(leader).await.ok();
+        until("it is asked", asked).await;
+        let removal = cluster.nodes[&leader].door.removed();
+        tokio::time::timeout(PATIENCE, removal).await.unwrap();
+        cluster.stop(leader).await;
+        cluster.standing(leader, Standing::Removed).await;
+    }
+    let left = *cluster.nodes.keys().next().unwrap();
+    alone(&cluster, left).await;
+    cluster.nodes[&left].door.transact(put(2)).await.unwrap();
+    assert_eq!(number(&cluster.nodes[&left].door).await, Some(2));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_leave_says_why_and_can_be_taken_back() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.standing(2, Standing::Member).await;
+    cluster.stop(2).await;
+    let members = cluster.nodes[&1].members.clone();
+    until("its silence is noticed", async || {
+        let look = members.look().await;
+        let seen = look.nodes.iter().find(|seen| seen.member.node == 2)?;
+        let heard = seen.heard.as_ref()?;
+        (!heard.lately()).then_some(())
+    })
+    .await;
+    members.remove(1).await.unwrap();
+    let unmet = until("it is waited for", async || members.unmet().remove(&1)).await;
+    assert_eq!(unmet.standing, Standing::Leaving);
+    assert!(unmet.reason.contains("node 2 is silent"), "{unmet:?}");
+    members.drain(1, false).await.unwrap();
+    cluster.standing(1, Standing::Member).await;
+    until("nothing is waited for", async || {
+        members.unmet().is_empty().then_some(())
+    })
+    .await;
+    cluster.start_again(2).await.unwrap();
+    cluster.nodes[&2].door.transact(put(3)).await.unwrap();
+    cluster.voters(&[1]).await;
+    drop(members);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_nodes_that_are_told_to_leave_at_once_one_stays() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.standing(2, Standing::Member).await;
+    let (one, two) = (&cluster.nodes[&1].members, &cluster.nodes[&2].members);
+    let (first, second) = tokio::join!(one.remove(1), two.remove(2));
+    let refused = [first.is_err(), second.is_err()];
+    assert!(refused.iter().any(|refused| *refused), "{refused:?}");
+    let stays = if refused[0] { 1 } else { 2 };
+    alone(&cluster, stays).await;
+    cluster.nodes[&stays].door.transact(put(4)).await.unwrap();
+    cluster.end().await;
+}

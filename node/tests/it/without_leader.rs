@@ -138,7 +138,7 @@ fn raised(daemon: &Daemon) -> Vec<String> {
     alarms.iter().map(name).collect()
 }
 
-/// What systemd would be told from now on.
+/// What is reported to systemd from now on.
 fn systemd(at: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(at).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -158,7 +158,7 @@ fn reports(socket: &UnixDatagram, most: usize) -> usize {
 #[test]
 fn with_the_majority_gone_a_node_answers_by_itself_and_raises_one_alarm_for_the_one_cause() {
     let mut cluster = Cluster::three();
-    // Node 3 is told by systemd that it is watched.
+    // Node 3 runs as under systemd's watchdog.
     cluster.kill(3);
     let notified = systemd(&cluster.folder.path().join("notify"));
     let mut watched = cluster.command(3);
@@ -262,7 +262,7 @@ fn a_removed_node_that_comes_back_ends_with_exit_code_3_and_says_why() {
         assert_eq!(ended.status.code(), Some(3), "{said}");
         for what in [
             &*format!("node {node} was removed from cluster"),
-            "join anew",
+            "join again",
         ] {
             assert!(said.contains(what), "{said}");
         }

@@ -405,7 +405,7 @@ impl LogProcessor {
         let _guard = Abandon(abandoned.clone());
         let read = tokio::task::spawn_blocking(move || reading.run(&abandoned)).await;
         match read {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.map_err(|failure| with_remedy(failure, &named.key)),
             Err(error) if error.is_panic() => Err(Failure::message(format!(
                 "a parser panicked: {}",
                 crate::worker::panic_text(error.into_panic())
@@ -421,6 +421,29 @@ struct Abandon(Arc<std::sync::atomic::AtomicBool>);
 impl Drop for Abandon {
     fn drop(&mut self) {
         self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// What mends an object that cannot be read hangs on where the object came from.
+fn with_remedy(failure: Failure, key: &str) -> Failure {
+    match failure {
+        Failure::Message {
+            reason,
+            retry_after,
+            record,
+        } => {
+            let remedy = if key.starts_with("raw/") {
+                "what was received never changes, so that a requeue fails again: have it sent again, then delete this message with `pantherctl queue delete`"
+            } else {
+                "put a whole object in its place, then requeue"
+            };
+            Failure::Message {
+                reason: format!("{reason}; {remedy}"),
+                retry_after,
+                record,
+            }
+        }
+        other => other,
     }
 }
 

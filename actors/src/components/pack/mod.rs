@@ -14,10 +14,11 @@ use std::sync::Arc;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
-use panther_cluster::state::read::Query;
+use panther_cluster::state::read::{self, Query};
+use panther_cluster::storage::StateStore;
 use panther_detections::engine::{Engine, EngineFault, EngineSettings};
 use panther_detections::pack::{Pack, Problem};
-use panther_proto::v1::{RowChange, Transact};
+use panther_proto::v1::{Row, RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
 use super::log_types::LogTypeRegistry;
@@ -151,6 +152,20 @@ pub struct Pointer {
     pub number: u64,
 }
 
+impl Pointer {
+    fn of(row: &Row) -> Option<Self> {
+        let number = row
+            .int("number")
+            .and_then(|number| u64::try_from(number).ok());
+        Some(Self {
+            version: row.text("version")?.to_owned(),
+            object: row.text("object")?.to_owned(),
+            revision: row.int("revision").unwrap_or(0),
+            number: number.unwrap_or(0),
+        })
+    }
+}
+
 impl LivePack {
     /// With these engine settings; nothing is loaded yet.
     #[must_use]
@@ -245,17 +260,21 @@ impl LivePack {
     /// There is no leader.
     pub async fn pointer(&self) -> Result<Option<Pointer>, DoorError> {
         let row = self.door.get(TABLE, &change::key(LIVE)).await?;
-        Ok(row.and_then(|row| {
-            let number = row
-                .int("number")
-                .and_then(|number| u64::try_from(number).ok());
-            Some(Pointer {
-                version: row.text("version")?.to_owned(),
-                object: row.text("object")?.to_owned(),
-                revision: row.int("revision").unwrap_or(0),
-                number: number.unwrap_or(0),
-            })
-        }))
+        Ok(row.as_ref().and_then(Pointer::of))
+    }
+
+    /// The same as far as this node knows.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn pointer_here(&self) -> std::io::Result<Option<Pointer>> {
+        let read = |store: &StateStore| match read::row(store, TABLE, &change::key(LIVE)) {
+            // Before the table is declared there is no pack.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            row => row,
+        };
+        let row = self.door.local().read(read).await?;
+        Ok(row.as_ref().and_then(Pointer::of))
     }
 
     /// What was decided about detections.
