@@ -132,6 +132,8 @@ class Cell:
             return ["rules are not confined at all: that is switched off"]
         abi, why = self._landlock.abi, self._seccomp_missing
         said = []
+        if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+            said.append("a process that a pack detaches while it is loaded outlives it: this kernel does not list children (CONFIG_PROC_CHILDREN), or there is no /proc")
         if not abi:
             said.append(
                 "rules can read and change every file of the daemon's user: this kernel has no Landlock, or it is not in the list of security modules at boot (lsm=)"

@@ -45,6 +45,7 @@ class Shared:
         for name, module in modules.items():
             self._module(name, module)
         self._space("sys.modules", sys.modules, modules, grows=True)
+        self._modules = [space for space, grows in zip(self._spaces, self._grows) if grows]
         self._dictionaries = [dictionary for _name, _keys, _get, dictionary, _values in self._spaces]
         self._sizes = list(map(len, self._dictionaries))
         self._names = list(map(frozenset, self._dictionaries))
@@ -56,20 +57,20 @@ class Shared:
         """The interpreter's settings are to be as they are now."""
         self._settings = self._read_settings()
 
-    def changed(self):
-        """The name of something that has been changed, or None."""
-        for name, keys, get, dictionary, values in self._spaces:
+    def changed(self, inside=True):
+        """The name of something that has been changed, or None. `inside`: look into classes and functions too, which takes twice as long as all the rest."""
+        for name, keys, get, dictionary, values in self._spaces if inside else self._modules:
             try:
                 same = all(map(is_, get(dictionary), values))
             except KeyError:
                 same = False
             if not same:
                 return next(f"{name}.{key}" for key, value in zip(keys, values) if dictionary.get(key) is not value)
-        if list(map(len, self._dictionaries)) != self._sizes:
+        if inside and list(map(len, self._dictionaries)) != self._sizes:
             grown = self._grown()
             if grown:
                 return grown
-        for get, functions, values in self._parts:
+        for get, functions, values in self._parts if inside else ():
             if not all(map(is_, map(get, functions), values)):
                 return next(self._functions[function] for function, value in zip(functions, values) if get(function) is not value)
         now = self._read_settings()

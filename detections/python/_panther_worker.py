@@ -19,6 +19,7 @@ IDLE, LOADING, IN_RULE, IN_FUNCTION = 0, 1, 2, 3
 REPLY_SIZE = 64 << 10  # bytes of results after which they are sent
 REPLY_SECONDS = 0.1  # and the time after which they are
 MAX_REPLY = MAX_FRAME - 1000
+INSIDE_SECONDS = 0.01  # at most so often classes and functions are looked into for changes: it takes a fraction of a millisecond
 MAX_PRINTED = 10_000  # bytes of what a test prints that are shown
 _CUT = "... (cut)"
 _TOO_MUCH = json.dumps({"_error": "alert_context left out: the event's results are bigger than a frame may be"})
@@ -88,6 +89,7 @@ class Worker:
         self._watch = _panther_limits.Watch(limits["rule_ms"])
         self._store = _panther_store.current
         self._replies, self._reply_size = [], 0
+        self._looked_inside = 0.0
         self._store._ask = lambda key: self._watch.aside(self._ask_row, key)
 
     def run(self):
@@ -178,8 +180,12 @@ class Worker:
         if hurry or self._reply_size > REPLY_SIZE or monotonic() - self._replies_since > REPLY_SECONDS:
             self._flush(batch)
 
-    def _look(self):
-        changed = self._pack.shared.changed()
+    def _look(self, careful=False):
+        now = monotonic()
+        inside = careful or now - self._looked_inside > INSIDE_SECONDS
+        changed = self._pack.shared.changed(inside)
+        if inside:
+            self._looked_inside = now
         if changed:
             raise _Changed(changed)
 
@@ -237,7 +243,7 @@ class Worker:
                 cells[3] = IN_FUNCTION
                 results.append({"rule": index, "match": detection.match(subject, call)})
             if careful:
-                self._look()
+                self._look(careful)
         return results
 
     def _test(self, message, body):

@@ -16,8 +16,7 @@ pub struct EngineSettings {
     pub packages: Vec<String>,
     /// Folder of such environments; they are kept.
     pub environments: PathBuf,
-    /// Folder in which the engine makes a private folder for the pack's files and its socket, removed when it stops. Its path is to be shorter than
-    /// about 70 bytes, since the path of a socket has 108.
+    /// Folder in which the engine makes a private folder for the pack's files, removed when it stops.
     pub work_dir: PathBuf,
     /// Worker processes. At least 1.
     pub workers: usize,

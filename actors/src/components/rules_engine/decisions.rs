@@ -23,12 +23,13 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// A rule that keeps ending its worker or passing its time is stopped on all nodes, until it is mended or resumed.
+    /// A rule that keeps ending its worker, passing its time or changing what all rules share is stopped on all nodes, until it is mended or resumed.
     ///
     /// # Errors
     /// There is no leader.
     pub async fn suspend(&self, detection: &Detection) -> Result<(), Failure> {
-        let reason = "it kept running out of time or ending its worker";
+        let reason =
+            "it kept running out of time, ending its worker or changing what all rules share";
         self.live
             .decide(
                 &detection.id,
