@@ -75,10 +75,10 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
     // Another folder of the bucket is another store.
     let beside = open(&fine(server.bucket("logs", "c").await));
     assert!(beside.list("many").await.unwrap().is_empty());
-    proof::prove(&objects, "c1", 1, &[]).await.unwrap();
-    proof::prove(&open(&store), "c1", 2, &[1]).await.unwrap();
+    proof::prove(&objects, "c1", 1, &[], false).await.unwrap();
+    proof::prove(&open(&store), "c1", 2, &[1], false).await.unwrap();
     assert!(matches!(
-        proof::prove(&beside, "c1", 2, &[1]).await,
+        proof::prove(&beside, "c1", 2, &[1], false).await,
         Err(ProofError::Unmarked { .. })
     ));
     proof::take_over(&objects, "c2").await.unwrap();
