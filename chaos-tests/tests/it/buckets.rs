@@ -83,7 +83,7 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
     ));
     proof::take_over(&objects, "c2").await.unwrap();
     assert!(matches!(
-        proof::prove(&objects, "c1", 1, &[2]).await,
+        proof::prove(&objects, "c1", 1, &[2], true).await,
         Err(ProofError::Foreign { .. })
     ));
     // A bucket that is not there, and a server that is gone, are faults and say where.
