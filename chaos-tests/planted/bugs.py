@@ -37,6 +37,24 @@ BUGS = [
         ),
     ),
     bug(
+        "a state that is ahead of its log is rebuilt from what is left",
+        "a node that has lost its log takes no part",
+        (
+            STORAGE + "store.rs",
+            "                not_ahead(applied.last, last)?;\n                if index_of(applied.last) >= index_of(purged) {",
+            "                if not_ahead(applied.last, last).is_ok() && index_of(applied.last) >= index_of(purged) {",
+        ),
+    ),
+    bug(
+        "a vote is acknowledged before the high-water mark names it",
+        "a vote that was given is never forgotten",
+        (
+            "cluster/src/log/writer.rs",
+            "        if mark.vote != self.mark.kept.vote || mark.segment != self.mark.kept.segment {",
+            "        if mark.segment != self.mark.kept.segment {",
+        ),
+    ),
+    bug(
         "a completion does not check that its receipt is current",
         "effects of a message are there once",
         (

@@ -55,9 +55,20 @@ pub(crate) fn run(configuration: Configuration) -> Result<(), Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let data = DataDir::open(&configuration)?;
     let sealing_key = data.sealing_key()?;
+    let keys = configuration
+        .cluster
+        .is_some()
+        .then(|| data.keys())
+        .transpose()?;
     let group = runtime("group", Some(GROUP_THREADS))?;
     let work = runtime("work", None)?;
-    let ended = work.block_on(serve(&configuration, &data, sealing_key, group.handle()));
+    let ended = work.block_on(serve(
+        &configuration,
+        &data,
+        sealing_key,
+        keys,
+        group.handle(),
+    ));
     // What still runs now was given its time; a blocking call may be under way.
     work.shutdown_timeout(Duration::from_secs(2));
     group.shutdown_timeout(Duration::from_secs(2));
@@ -136,15 +147,20 @@ async fn serve(
     configuration: &Configuration,
     data: &DataDir,
     sealing_key: [u8; 32],
+    keys: Option<Keys>,
     group: &Handle,
 ) -> Result<(), Failure> {
     let mut stop = Stop::listen()
         .map_err(|error| Failure::Failed(format!("signals cannot be listened to: {error}")))?;
     let node = tokio::select! {
-        node = Node::start(configuration, data, sealing_key, group) => match node {
+        node = Node::start(configuration, data, sealing_key, keys, group) => match node {
             Ok(node) => node,
             Err(failure) => {
-                tokio::select! { () = health::wait_for_room(data.folder()) => {}, _ = stop.told() => {} }
+                let mut places = vec![data.folder()];
+                if let Place::Folder(objects) = &configuration.objects {
+                    places.push(objects);
+                }
+                tokio::select! { () = health::wait_for_room(&places) => {}, _ = stop.told() => {} }
                 return Err(failure);
             }
         },
@@ -164,6 +180,16 @@ async fn serve(
             systemd::stopping();
             crate::socket::remove(&node.socket).await;
             return Err(removed(data, &removal));
+        }
+        reason = health::differs(&node.door) => {
+            systemd::stopping();
+            crate::socket::remove(&node.socket).await;
+            return Err(Failure::Configuration(format!(
+                "this node is stopped (state-differs): {reason}. What it answers cannot be trusted, so it takes no part. `pantherctl cluster invite --replace {number}` at another node, then empty {folder} \
+                 here and `pantherd join`; keep a copy of {folder} for whoever looks for the cause. docs/recovery.md explains state-differs",
+                number = data.node(),
+                folder = data.folder().display(),
+            )));
         }
         reason = health::outdated(&node.door) => {
             systemd::stopping();
@@ -211,6 +237,7 @@ impl Node {
         configuration: &Configuration,
         data: &DataDir,
         sealing_key: [u8; 32],
+        keys: Option<Keys>,
         group: &Handle,
     ) -> Result<Self, Failure> {
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
@@ -227,7 +254,7 @@ impl Node {
             .map(|(_, address)| format!("http://{address}"));
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let gate = Arc::new(Gate::default());
-        let (mut among, authority) = among(configuration, data, gate.clone(), group).await?;
+        let (mut among, authority) = among(configuration, data, keys, gate.clone(), group)?;
         let (early, local) = oneshot::channel();
         among.early = Some(early);
         let identity = Identity {
@@ -403,13 +430,14 @@ pub(crate) fn door_settings(configuration: &Configuration) -> DoorSettings {
 }
 
 /// The node's place among others: none, if it listens to nobody and was not given one.
-async fn among(
+fn among(
     configuration: &Configuration,
     data: &DataDir,
+    keys: Option<Keys>,
     gate: Arc<Gate>,
     group: &Handle,
 ) -> Result<(Among, Option<Authority>), Failure> {
-    let Some(cluster) = &configuration.cluster else {
+    let (Some(cluster), Some(keys)) = (&configuration.cluster, keys) else {
         if data.founded() {
             let among = Among {
                 membership: Membership {
@@ -426,19 +454,11 @@ async fn among(
             data.cluster()
         )));
     };
-    let (folder, name, node) = (
-        data.folder().to_owned(),
-        data.cluster().to_owned(),
-        data.node(),
-    );
     let founded = data.founded();
-    let keys = tokio::task::spawn_blocking(move || Keys::open(&folder, &name, node, founded));
     let Keys {
         authority,
         certificates,
-    } = keys
-        .await
-        .map_err(|error| Failure::Failed(format!("the node's keys: {error}")))??;
+    } = keys;
     let listener = listen_on(cluster.listen, group).map_err(|error| {
         Failure::Failed(format!(
             "other nodes cannot be listened to on {}: {error}; stop what uses the port, or set cluster.listen to another",

@@ -41,6 +41,8 @@ struct Identity {
     node: u64,
     /// It has taken part: without data it must not do so again, since it may have voted for what it no longer knows.
     started: bool,
+    /// Its keys were made: they are not made a second time, since the others know the first.
+    keyed: bool,
     /// The cluster whose data it goes on with, if it began with another's.
     came_from: Option<String>,
 }
@@ -60,9 +62,7 @@ impl DataDir {
             ))
         })?;
         let lock = lock(folder)?;
-        let has_data = group(folder)
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some());
+        let has_data = has_entries(&group(folder))?;
         let inside = Identity::read(&folder.join("identity"))?;
         let known = match &outside {
             Some(path) => Identity::read(path)?,
@@ -107,12 +107,21 @@ impl DataDir {
                 path.display()
             )));
         }
-        let identity = match inside.or(known) {
-            Some(identity) => identity,
-            None => Identity::fresh(),
-        };
         let file = folder.join("identity");
-        if !file.exists() {
+        let (identity, is_kept) = match (inside, known) {
+            (Some(inside), _) => (inside, true),
+            (None, Some(known)) => (known, false),
+            (None, None) if has_data => {
+                return Err(wrong(format!(
+                    "{file} is missing or empty, but {group} holds the data of a node: it is not known of which cluster and which node they are. Restore {file} from a copy of data_dir, or write it \
+                     with the two lines `cluster = \"…\"` and `node = …` that `pantherctl cluster status` shows at another node; if no other node is left, `pantherd restore` makes a cluster of a backup",
+                    file = file.display(),
+                    group = group(folder).display(),
+                )));
+            }
+            (None, None) => (Identity::fresh(), false),
+        };
+        if !is_kept {
             identity
                 .write(&file)
                 .map_err(|error| failed(&file, &error))?;
@@ -143,7 +152,7 @@ impl DataDir {
                 )));
             }
         }
-        if group(folder).exists() {
+        if has_entries(&group(folder))? {
             return Err(wrong(format!(
                 "data_dir {} holds data of a node; join with an empty one",
                 folder.display()
@@ -174,6 +183,7 @@ impl DataDir {
             cluster: cluster.to_owned(),
             node,
             started: false,
+            keyed: true,
             came_from: came_from.map(str::to_owned),
         };
         let path = folder.join("identity");
@@ -233,6 +243,7 @@ impl DataDir {
             cluster: cluster.to_owned(),
             node: self.identity.node,
             started: false,
+            keyed: true,
             came_from: Some(self.identity.cluster.clone()),
         };
         let inside = self.folder.join("identity");
@@ -251,6 +262,32 @@ impl DataDir {
     /// Whether this node began its cluster.
     pub(crate) fn founded(&self) -> bool {
         self.identity.node == FIRST
+    }
+
+    /// The keys of this node; the first node of a cluster makes them once, and the authority with them.
+    ///
+    /// # Errors
+    /// They cannot be read or made, or were made and are missing.
+    pub(crate) fn keys(&self) -> Result<Keys, Failure> {
+        let (cluster, node) = (self.cluster(), self.node());
+        let keys = Keys::open(
+            &self.folder,
+            cluster,
+            node,
+            self.founded() && !self.identity.keyed,
+        )?;
+        let inside = self.folder.join("identity");
+        // As it is there now: it may have been noted meanwhile that the node has started.
+        if let Some(known) = Identity::read(&inside)?.filter(|known| !known.keyed) {
+            let keyed = Identity {
+                keyed: true,
+                ..known
+            };
+            keyed
+                .write(&inside)
+                .map_err(|error| failed(&inside, &error))?;
+        }
+        Ok(keys)
     }
 
     /// The folder.
@@ -306,7 +343,8 @@ impl DataDir {
                     .map_err(|error| failed(&path, &error))?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.group().exists() {
+                // What cannot be looked at may hold everything.
+                if self.group().try_exists().unwrap_or(true) {
                     return Err(wrong(format!(
                         "{} is missing, and without it the secrets of destinations cannot be opened. Restore it from a backup; if it is lost, `head -c {KEY} /dev/urandom > {}` makes \
                          a new one, and each destination's secret must be entered anew",
@@ -331,11 +369,15 @@ impl DataDir {
 
     /// Notes that the node has taken part: in the folder, and outside it, if there is a place.
     pub(crate) fn note_started(&self) {
+        let inside = self.folder.join("identity");
+        let known = match Identity::read(&inside) {
+            Ok(Some(known)) => known,
+            _ => self.identity.clone(),
+        };
         let started = Identity {
             started: true,
-            ..self.identity.clone()
+            ..known
         };
-        let inside = self.folder.join("identity");
         if !matches!(Identity::read(&inside), Ok(Some(known)) if known == started)
             && let Err(error) = started.write(&inside)
         {
@@ -381,6 +423,18 @@ fn write_key(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
 
 fn group(folder: &Path) -> PathBuf {
     folder.join("group")
+}
+
+/// Whether something lies in a folder. Only a folder that is not there is taken for an empty one: what cannot be read may hold everything.
+fn has_entries(folder: &Path) -> Result<bool, Failure> {
+    match folder.read_dir() {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(wrong(format!(
+            "{} cannot be read: {error}; the data may be whole: give the folder back to the user that pantherd runs as, or mount its disk, and start again",
+            folder.display()
+        ))),
+    }
 }
 
 fn wrong(text: String) -> Failure {
@@ -438,6 +492,7 @@ impl Identity {
             cluster: new_cluster(),
             node: FIRST,
             started: false,
+            keyed: false,
             came_from: None,
         }
     }
@@ -465,6 +520,7 @@ impl Identity {
                     cluster: file.get("cluster")?,
                     node: file.get("node")?,
                     started: file.get("started").unwrap_or(false),
+                    keyed: file.get("keyed").unwrap_or(false),
                     came_from: file.get("came_from").ok(),
                 })
             });
@@ -476,23 +532,44 @@ impl Identity {
         })
     }
 
-    /// In place, because the folder around it may not be ours to write.
+    /// Beside it and then by a rename, so that it is whole or as it was. Only where the folder around it is not ours to write it is written in place.
     fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(path)?;
-        write!(
-            file,
-            "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\nstarted = {}\n",
-            self.cluster, self.node, self.started
-        )?;
+        let text = self.text();
+        let new = path.with_extension("new");
+        let options = |mut options: OpenOptions| {
+            options.write(true).create(true).truncate(true).mode(0o640);
+            options
+        };
+        let mut file = match options(File::options()).open(&new) {
+            Ok(file) => file,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                let mut file = options(File::options()).open(path)?;
+                file.write_all(text.as_bytes())?;
+                return file.sync_all();
+            }
+            Err(error) => return Err(error),
+        };
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        path.parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "# Written by pantherd. Says which cluster this machine is a node of, so that it never starts a new one by mistake.\ncluster = \"{}\"\nnode = {}\nstarted = {}\nkeyed = {}\n",
+            self.cluster, self.node, self.started, self.keyed
+        );
         if let Some(old) = &self.came_from {
-            writeln!(file, "came_from = \"{old}\"")?;
+            text.push_str(&format!("came_from = \"{old}\"\n"));
         }
-        file.sync_all()
+        text
     }
 }
 
@@ -558,6 +635,73 @@ mod tests {
         let known = Identity::read(&outside).unwrap().unwrap();
         assert_eq!(known.cluster, "new");
         assert!(DataDir::open(&configuration).unwrap().started());
+    }
+
+    #[test]
+    fn an_identity_that_is_gone_beside_data_begins_no_cluster() {
+        for content in [None, Some("")] {
+            let folder = tempfile::tempdir().unwrap();
+            let configuration = configuration(folder.path());
+            let data = DataDir::open(&configuration).unwrap();
+            std::fs::create_dir(data.group()).unwrap();
+            std::fs::write(data.group().join("log"), "x").unwrap();
+            let (inside, cluster) = (data.folder().join("identity"), data.cluster().to_owned());
+            data.note_started();
+            drop(data);
+            let harm = || match content {
+                None => std::fs::remove_file(&inside).unwrap(),
+                Some(text) => std::fs::write(&inside, text).unwrap(),
+            };
+            harm();
+            // The one outside says it.
+            let data = DataDir::open(&configuration).unwrap();
+            assert_eq!((data.cluster(), data.started()), (&*cluster, true));
+            drop(data);
+            assert!(std::fs::read_to_string(&inside).unwrap().contains(&cluster));
+            harm();
+            std::fs::remove_file(folder.path().join("identity")).unwrap();
+            let refused = DataDir::open(&configuration).err().unwrap();
+            assert!(matches!(refused, Failure::Configuration(_)), "{refused}");
+            assert!(
+                refused.to_string().contains("missing or empty"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_not_called_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration(folder.path());
+        let data = DataDir::open(&configuration).unwrap();
+        data.note_started();
+        // No folder, and not gone either.
+        std::fs::write(data.group(), "x").unwrap();
+        drop(data);
+        let refused = DataDir::open(&configuration).err().unwrap().to_string();
+        assert!(refused.contains("cannot be read"), "{refused}");
+        assert!(!refused.contains("empty data_dir"), "{refused}");
+    }
+
+    #[test]
+    fn keys_are_made_once_and_a_lost_authority_is_not_replaced_by_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration(folder.path());
+        let data = DataDir::open(&configuration).unwrap();
+        std::fs::create_dir(data.group()).unwrap();
+        std::fs::write(data.group().join("log"), "x").unwrap();
+        data.note_started(); // alone at first: keys are made when others may come
+        let made = data.keys().unwrap();
+        drop(data);
+        let data = DataDir::open(&configuration).unwrap();
+        assert_eq!(data.keys().unwrap().authority.key(), made.authority.key());
+        assert!(data.started());
+        std::fs::remove_dir_all(data.folder().join("keys")).unwrap();
+        drop(data);
+        let data = DataDir::open(&configuration).unwrap();
+        let refused = data.keys().err().unwrap();
+        assert!(matches!(refused, Failure::Configuration(_)), "{refused}");
+        assert!(!data.folder().join("keys").exists());
     }
 
     #[test]

@@ -35,15 +35,26 @@ pub(crate) async fn outdated(door: &Door) -> String {
     }
 }
 
+/// Returns once it is known that this node's state differs from the others'.
+pub(crate) async fn differs(door: &Door) -> String {
+    loop {
+        if let Some(reason) = door.differs() {
+            return reason;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Less than this, and a failure is put down to the full disk.
 const NO_ROOM: u64 = 8 << 20;
 /// How long a node that failed for want of room waits for some before it ends.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(30);
 
-/// Returns once there is room where `folder` lies, or after half a minute: systemd gives up on a service that ends ten
+/// Returns once there is room where these folders lie, or after half a minute: systemd gives up on a service that ends ten
 /// times in five minutes, and would not start it when there is room at last.
-pub(crate) async fn wait_for_room(folder: &Path) {
-    let full = || room::free_bytes(folder).is_ok_and(|free| free < NO_ROOM);
+pub(crate) async fn wait_for_room(folders: &[&Path]) {
+    let is_full = |folder: &&Path| room::free_bytes(folder).is_ok_and(|free| free < NO_ROOM);
+    let full = || folders.iter().any(is_full);
     if !full() {
         return;
     }

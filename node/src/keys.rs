@@ -23,7 +23,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Those that are kept, or for the first node of a cluster new ones.
+    /// Those that are kept. If there are none, new ones for a node that may make them: the first of its cluster, once.
     ///
     /// # Errors
     /// They cannot be read or made, or are missing although the node was given some.
@@ -31,7 +31,7 @@ impl Keys {
         data_dir: &Path,
         cluster: &str,
         node: u64,
-        founded: bool,
+        may_make: bool,
     ) -> Result<Self, Failure> {
         let folder = data_dir.join(FOLDER);
         let read = |name: &str| {
@@ -44,7 +44,10 @@ impl Keys {
                 _ => Failure::Failed(format!("{}: {error}", path.display())),
             })
         };
-        if founded && !folder.exists() {
+        let is_there = folder
+            .try_exists()
+            .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+        if may_make && !is_there {
             let keys = Self::new(cluster, node)?;
             keys.keep(data_dir)?;
             return Ok(keys);

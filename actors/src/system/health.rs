@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use panther_cluster::door::{Door, DoorError};
+use panther_cluster::door::{Door, DoorError, HeardNode};
 use panther_cluster::state::read;
 use panther_cluster::storage::room;
 use tokio::sync::watch;
@@ -165,6 +165,13 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
         alarms
             .set_here(
                 "node",
+                "snapshot",
+                inner.settings.door.group().snapshot_fault().as_deref(),
+            )
+            .await;
+        alarms
+            .set_here(
+                "node",
                 "group",
                 inner.settings.door.group().status().fault.as_deref(),
             )
@@ -220,12 +227,37 @@ struct Others {
     alone: bool,
     /// Nodes that have not stood as it is wanted for too long.
     waiting: BTreeSet<u64>,
+    differs: BTreeMap<u64, Option<String>>,
 }
 
 /// A node that does not stand as it is wanted after this time is an alarm.
 const STANDING: Duration = Duration::from_secs(60);
 
 impl Others {
+    /// A node whose state differs is stopped; that it does stays raised until it is heard again with the same state, or gone.
+    async fn look_at_state(
+        &mut self,
+        inner: &Inner,
+        node: u64,
+        heard: &HeardNode,
+    ) -> Result<(), DoorError> {
+        let is_known = self.differs.get(&node) == Some(&heard.differs);
+        if is_known || heard.differs.is_none() && heard.silent.is_none() {
+            return Ok(());
+        }
+        let reason = heard.differs.as_ref().map(|what| {
+            format!(
+                "its state is not that of the others: {what}; it is stopped if a majority of the voters agrees. Replace it (`pantherctl cluster invite --replace {node}`)"
+            )
+        });
+        inner
+            .alarms
+            .set_of(node, "node", "state_differs", reason.as_deref())
+            .await?;
+        self.differs.insert(node, heard.differs.clone());
+        Ok(())
+    }
+
     /// A node that should be there and is silent is an alarm; one that is gone has none.
     async fn look(&mut self, inner: &Inner) -> Result<(), DoorError> {
         let status = inner.settings.door.group().status();
@@ -240,6 +272,7 @@ impl Others {
         let heard = inner.settings.door.heard().await?;
         for (node, heard) in &heard {
             // Of a leader that is new nobody was heard yet.
+            self.look_at_state(inner, *node, heard).await?;
             let silent = heard.silent.is_none() && inner.settings.door.is_silent(*node);
             if self.silent.get(node) == Some(&silent) {
                 continue;

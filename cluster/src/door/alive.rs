@@ -44,6 +44,8 @@ pub struct HeardNode {
     pub matched: Option<u64>,
     /// How far its wall clock is from the leader's, in milliseconds.
     pub clock_off_ms: i64,
+    /// How its state differs from the leader's at the same entry, if it does.
+    pub differs: Option<String>,
 }
 
 /// Whoever has said within this time that it is alive, is.

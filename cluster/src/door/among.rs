@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::alive::{HeardNode as HeardOf, Sign};
 use super::clock::{SystemTimeSource, TimeSource};
+use super::compare::Differs;
 use super::lead::{ASK_AGAIN, HAND_OVER};
 use super::local::{self, Local};
 use super::route::KeptAlive;
@@ -22,7 +23,7 @@ use super::{Door, DoorError, Inner};
 use crate::log::Files;
 use crate::net::{Admits, Behind, Listener, Refusal, Removal};
 use crate::offload::offload;
-use crate::raft::{Group, Membership};
+use crate::raft::{Group, GroupStatus, Membership};
 use crate::state::{limits, read};
 
 /// A node's place among others, and what it has of its machine. The default knows no others.
@@ -122,6 +123,7 @@ impl Behind for Backstage {
             ahead_ms,
         };
         inner.heard.from(from, sign);
+        let differs = inner.compare(&status, from, call.applied, call.hash);
         let store = inner.group.store().clone();
         let sessions = offload(move || read::sessions(&store))
             .await
@@ -133,6 +135,7 @@ impl Behind for Backstage {
             not_leader: None,
             clock_off_ms: off_ms - inner.middle_ms(&status.voters),
             heard: inner.heard_here().unwrap_or_default().nodes,
+            differs,
         })
     }
 
@@ -199,6 +202,7 @@ impl Inner {
         }
         let signs = self.heard.signs();
         let own = self.sign();
+        let differing = self.compared.differing();
         // Of a node that has said nothing nothing is known, and no clock is off.
         let own_clock = Sign {
             ahead_ms: own.ahead_ms,
@@ -221,6 +225,11 @@ impl Inner {
                     status.matched.get(node).copied()
                 },
                 clock_off_ms: self.off_ms(&sign),
+                differs: differing
+                    .iter()
+                    .find(|differs| differs.node == *node)
+                    .map(|differs| differs.what.clone())
+                    .unwrap_or_default(),
             }
         });
         Ok(HeardAnswer {
@@ -237,6 +246,25 @@ impl Inner {
             hash: said.hash,
             ahead_ms: self.clock.offset_ms(),
         }
+    }
+
+    /// Holds what a node says of its state against this one's; why it must stop, if it must.
+    fn compare(&self, status: &GroupStatus, node: u64, applied: u64, hash: u64) -> String {
+        if let Some(own) = self.group.hashes().at(applied) {
+            self.compared.note(node, applied, own, hash);
+        }
+        let off = self.compared.off(self.node, &status.voters);
+        let why = |off: &Differs| {
+            format!(
+                "its state differs from that of a majority of the voters: {}",
+                off.what
+            )
+        };
+        if let Some(own) = off.iter().find(|off| off.node == self.node) {
+            let _ = self.differs.set(why(own)); // the first is the reason
+        }
+        let theirs = off.iter().find(|off| off.node == node);
+        theirs.map(why).unwrap_or_default()
     }
 }
 
@@ -258,6 +286,9 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
         {
             Ok(KeptAlive::No) => renew(&inner, session).await,
             Ok(KeptAlive::Yes) => {}
+            Ok(KeptAlive::Differs(reason)) => {
+                let _ = inner.differs.set(reason); // the first is the reason
+            }
             Err(error) => {
                 tracing::debug!(%error, "the leader could not be told that this node is alive")
             }
@@ -337,6 +368,7 @@ impl Door {
             hash: node.hash,
             matched: node.matched,
             clock_off_ms: node.clock_off_ms,
+            differs: Some(node.differs).filter(|differs| !differs.is_empty()),
         };
         Ok(answer
             .nodes
@@ -417,6 +449,12 @@ impl Door {
             self.end_session_of(node).await?;
         }
         Ok(())
+    }
+
+    /// How this node's state differs from the others', if it has been told so: it must not go on.
+    #[must_use]
+    pub fn differs(&self) -> Option<String> {
+        self.inner.differs.get().cloned()
     }
 
     /// Returns once another node has said that this one is no longer of its cluster.

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::net::{Lane, Peers, Removal};
 use crate::offload::offload;
 use crate::raft::{Group, GroupStatus};
-use crate::state::read;
 use crate::storage::StateStore;
 
 /// How often the other nodes are greeted while no leader is heard.
@@ -51,23 +50,12 @@ pub struct LastHeard {
 
 /// What a node says of its log and state.
 pub(super) fn hello(group: &Group) -> HelloAnswer {
-    let store = group.store();
-    let applied = || store.applied().last.map_or(0, |at| at.index);
-    let mut answer = HelloAnswer::default();
-    // Apply goes on meanwhile; a hash belongs to an index only if that stood still.
-    for _ in 0..10 {
-        let before = applied();
-        let hash = read::globals(store).unwrap_or_default().hash;
-        answer = HelloAnswer {
-            last: group.last(),
-            applied: before,
-            hash,
-        };
-        if applied() == before {
-            break;
-        }
+    let (applied, hash) = group.hashes().latest();
+    HelloAnswer {
+        last: group.last(),
+        applied,
+        hash,
     }
-    answer
 }
 
 impl Local {

@@ -17,6 +17,7 @@ mod alive;
 mod among;
 pub mod change;
 pub mod clock;
+mod compare;
 mod error;
 mod lead;
 mod local;
@@ -26,8 +27,8 @@ mod queues;
 mod route;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use panther_proto::v1::{
@@ -37,6 +38,7 @@ use panther_proto::v1::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::net::Peers;
 use crate::offload::offload;
 use crate::raft::{AfterApply, Group, GroupSettings};
 use crate::state::limits;
@@ -48,6 +50,7 @@ pub use alive::HeardNode;
 pub use among::Among;
 use among::Backstage;
 use clock::{ClusterClock, Trust};
+use compare::Compared;
 pub use error::DoorError;
 use error::unexpected;
 pub(crate) use lead::UNAPPLIED;
@@ -113,6 +116,8 @@ struct Inner {
     node: u64,
     /// Whether this node receives messages.
     receives: watch::Sender<bool>,
+    compared: Compared,
+    differs: OnceLock<String>,
     tasks: parking_lot::Mutex<AbortOnDrop>,
 }
 
@@ -149,7 +154,10 @@ async fn wait_ready(route: &Route) -> Result<(), DoorError> {
             Err(error) if route.group.store().broken().is_some() => return Err(error),
             // The others may be started later, or have to take this one in first.
             Err(error) if Instant::now() >= until && route.peers.is_none() => return Err(error),
-            Err(error) => tracing::info!(%error, "waiting for a leader"),
+            Err(error) => {
+                let others = route.peers.as_ref().map(Peers::failures);
+                tracing::info!(%error, others = others.unwrap_or_default(), "waiting for a leader");
+            }
         }
     }
 }
@@ -257,6 +265,8 @@ impl Door {
             renewing: tokio::sync::Mutex::default(),
             node,
             receives: watch::Sender::new(true),
+            compared: Compared::default(),
+            differs: OnceLock::new(),
             tasks: parking_lot::Mutex::new(tasks),
         };
         let door = Self {
@@ -535,6 +545,7 @@ async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
         let leads = inner.group.status().leads;
         inner.heard.leads(leads);
         if !leads {
+            inner.compared.forget();
             continue;
         }
         if inner.route.peers.is_some() {

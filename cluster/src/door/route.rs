@@ -279,6 +279,9 @@ impl Route {
         self.clock.follow(answer.time_ms);
         self.clock
             .trust(Trust::told(answer.clock_off_ms), offset_ms);
+        if !answer.differs.is_empty() {
+            return Ok(KeptAlive::Differs(answer.differs));
+        }
         Ok(if answer.in_force {
             KeptAlive::Yes
         } else {
@@ -330,6 +333,8 @@ pub(super) enum KeptAlive {
     Yes,
     /// It has ended.
     No,
+    /// Its node's state is another than the others'.
+    Differs(String),
 }
 
 fn no_way(error: PeerError) -> DoorError {

@@ -61,6 +61,8 @@ struct Inner {
     connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
     removal: watch::Sender<Option<Removal>>,
+    /// Why the last call to each node failed.
+    failed: Mutex<BTreeMap<u64, String>>,
 }
 
 impl Peers {
@@ -74,6 +76,7 @@ impl Peers {
                 connector: None,
                 channels: Mutex::default(),
                 removal: watch::Sender::default(),
+                failed: Mutex::default(),
             }),
         }
     }
@@ -88,6 +91,7 @@ impl Peers {
                 connector: Some(connector),
                 channels: Mutex::default(),
                 removal: watch::Sender::default(),
+                failed: Mutex::default(),
             }),
         }
     }
@@ -136,6 +140,24 @@ impl Peers {
             from: self.inner.certificates.node(),
             to: node,
         })
+    }
+
+    /// Notes how a call to a node ended.
+    pub(crate) fn note(&self, node: u64, failure: Option<&Status>) {
+        let mut failed = self.inner.failed.lock();
+        match failure {
+            None => drop(failed.remove(&node)),
+            Some(status) => drop(failed.insert(node, reasons(status))),
+        }
+    }
+
+    /// What the other nodes answer instead, for one that waits for them; empty if nothing went wrong.
+    pub(crate) fn failures(&self) -> String {
+        let failed = self.inner.failed.lock();
+        let each = failed
+            .iter()
+            .map(|(node, reason)| format!("node {node}: {reason}"));
+        each.collect::<Vec<_>>().join("; ")
     }
 
     /// A client of a node at an address. Nothing is sent yet.
@@ -192,6 +214,21 @@ impl Peers {
         }
         endpoint.connect_lazy()
     }
+}
+
+/// A status with what lies below it: that a certificate is of another authority stands there.
+fn reasons(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut below = std::error::Error::source(status);
+    while let Some(error) = below {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        below = error.source();
+    }
+    text
 }
 
 impl PeerError {

@@ -17,6 +17,7 @@ use panther_proto::v1::Entry;
 use prost::Message;
 use tokio::sync::oneshot;
 
+use super::hashes::Hashes;
 use super::log_store::durable;
 use super::types::{self, LogId, RaftEntry, Replies, StoredMembership, Types};
 use crate::log::{Log, Pace};
@@ -41,10 +42,12 @@ enum Job {
 pub(crate) struct StateMachine {
     store: StateStore,
     log: Log,
+    prepared: Arc<parking_lot::Mutex<Option<SnapshotFile>>>,
     newest: u32,
     jobs: Jobs,
     pace: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
+    hashes: Arc<Hashes>,
 }
 
 impl StateMachine {
@@ -58,6 +61,8 @@ impl StateMachine {
         store.behind(log.clone());
         let machine = Machine::open_up_to(&store, newest)?;
         let outdated = Arc::new(OnceLock::new());
+        let hashes = Arc::new(Hashes::default());
+        hashes.note(index_of(&store), machine.hash());
         let pace = Arc::new(Pace::default());
         let worker = Worker {
             store: store.clone(),
@@ -66,20 +71,42 @@ impl StateMachine {
             newest,
             pace: pace.clone(),
             outdated: outdated.clone(),
+            hashes: hashes.clone(),
         };
         Ok(Self {
             store,
             log,
+            prepared: Arc::default(),
             newest,
             jobs: Jobs::done_by(worker)?,
             pace,
             outdated,
+            hashes,
         })
     }
 
     /// Why this build can go no further, once it has met what only a newer one knows.
     pub(crate) fn outdated(&self) -> &Arc<OnceLock<String>> {
         &self.outdated
+    }
+
+    /// Takes the snapshot that openraft is asked for next. A failure of the disk is then no failure of the group, as it would be for openraft.
+    pub(crate) async fn prepare_snapshot(&self) -> io::Result<()> {
+        // Elsewhere the snapshot waits by itself, on a thread of its own.
+        #[cfg(feature = "simulation")]
+        while crate::simulated::is_on() && !self.store.is_logged() {
+            durable(|told| self.log.settled(told)).await?;
+        }
+        let store = self.store.clone();
+        let file = offload(move || store.take_snapshot()).await??;
+        tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
+        *self.prepared.lock() = Some(file);
+        Ok(())
+    }
+
+    /// The hashes of the state behind the last entries.
+    pub(crate) fn hashes(&self) -> &Arc<Hashes> {
+        &self.hashes
     }
 
     /// How long applying a few entries takes.
@@ -139,6 +166,11 @@ struct Worker {
     newest: u32,
     pace: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
+    hashes: Arc<Hashes>,
+}
+
+fn index_of(store: &StateStore) -> u64 {
+    store.applied().last.map_or(0, |at| at.index)
 }
 
 /// Takes note of what only a newer build knows.
@@ -154,6 +186,7 @@ impl Worker {
     fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
         self.store.install(file)?;
         self.machine = Machine::open_up_to(&self.store, self.newest)?;
+        self.hashes.note(index_of(&self.store), self.machine.hash());
         Ok(())
     }
 
@@ -203,6 +236,7 @@ impl Worker {
                 let done = self.machine.apply(&self.store, &commands)?;
                 (replies.0, writes) = (done.replies, done.writes);
                 self.store.store(writes, applied);
+                self.hashes.note(at.index, self.machine.hash());
                 if !done.woke.is_empty() {
                     (self.after)(&done.woke);
                 }
@@ -210,6 +244,7 @@ impl Worker {
             }
         }
         self.store.store(std::mem::take(&mut writes), applied);
+        self.hashes.note(at.index, self.machine.hash());
         Ok(replies)
     }
 }
@@ -225,14 +260,14 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
-        // Elsewhere the snapshot waits by itself, on a thread of its own.
-        #[cfg(feature = "simulation")]
-        while crate::simulated::is_on() && !self.store.is_logged() {
-            durable(|told| self.log.settled(told)).await?;
-        }
-        let store = self.store.clone();
-        let file = offload(move || store.take_snapshot()).await??;
-        tracing::info!(path = %file.path.display(), items = file.header.items, "snapshot taken");
+        let taken = || self.prepared.lock().take();
+        let file = match taken().filter(|file| file.path.exists()) {
+            Some(file) => file,
+            None => {
+                self.prepare_snapshot().await?;
+                taken().ok_or_else(|| io::Error::other("another snapshot is being taken"))?
+            }
+        };
         Ok(Snapshot {
             meta: meta(&file)?,
             snapshot: file,
@@ -303,7 +338,10 @@ impl RaftStateMachine<Types> for StateMachine {
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
         let root = self.store.root().to_owned();
         let newest = offload(move || SnapshotFile::newest(&root)).await??;
+        // A state that has lost its end goes on from the log; openraft would install a newer file and cut the log that it has just read.
+        let applied = index_of(&self.store);
         newest
+            .filter(|file| file.header.last.is_some_and(|last| last.index <= applied))
             .map(|file| {
                 Ok(Snapshot {
                     meta: meta(&file)?,

@@ -21,6 +21,7 @@ use prost::Message;
 use tokio::task::JoinHandle;
 
 use super::apply::{AfterApply, StateMachine};
+use super::hashes::Hashes;
 use super::log_store::{LogStore, durable};
 use super::network::Network;
 use super::types::{Proposal, StoredMembership, Types};
@@ -42,6 +43,8 @@ const MANY_ENTRIES: u64 = 10_000;
 pub(super) const STATE: &str = "state";
 /// The log's folder, below a node's.
 pub(super) const LOG: &str = "log";
+/// After this a snapshot that failed is tried again: each try writes as much as there is room for.
+const AGAIN: Duration = Duration::from_secs(30);
 /// How long a new node waits for a snapshot to be taken.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
@@ -155,16 +158,44 @@ pub struct Group {
     log: Log,
     applying: Arc<Pace>,
     outdated: Arc<OnceLock<String>>,
+    hashes: Arc<Hashes>,
     newest_format: u32,
     newcomer_replays: u64,
     pub(super) node: u64,
     /// Set when it stops: calls of others that still come are turned away before Raft sees them.
     pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
+    snapshotting: Snapshotting,
     /// When the leader was heard of last, as a follower.
     heard_leader: Arc<Mutex<Option<tokio::time::Instant>>>,
     /// How long a leader may be silent and still count as there.
     contact_time: Duration,
+}
+
+/// How snapshots are taken, and why the last one failed.
+#[derive(Clone)]
+struct Snapshotting {
+    raft: Raft<Types, StateMachine>,
+    machine: StateMachine,
+    fault: Arc<parking_lot::Mutex<Option<String>>>,
+}
+
+impl Snapshotting {
+    /// Takes a snapshot and lets openraft cut the log. A disk that does not take it changes nothing.
+    async fn take(&self) -> Result<(), ProposeError> {
+        let prepared = self.machine.prepare_snapshot().await;
+        let fault = prepared.err().map(|error| {
+            format!(
+                "no snapshot can be written: {error}; the log grows until one is. Is the disk full?"
+            )
+        });
+        self.fault.lock().clone_from(&fault);
+        if let Some(fault) = fault {
+            return Err(ProposeError::Stopped(fault));
+        }
+        let asked = self.raft.trigger().snapshot().await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
 }
 
 /// Tells of changes of leadership and membership.
@@ -228,6 +259,7 @@ impl Group {
         }
         let machine = StateMachine::start(store.clone(), log.clone(), settings.format, after)?;
         let (applying, outdated) = (machine.pace().clone(), machine.outdated().clone());
+        let (hashes, taking) = (machine.hashes().clone(), machine.clone());
         let (newest_format, newcomer_replays) = (settings.format, settings.newcomer_replays);
         let heartbeat_time = settings.heartbeat;
         let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(250);
@@ -280,8 +312,13 @@ impl Group {
                 .await
                 .map_err(io::Error::other)?;
         }
+        let snapshotting = Snapshotting {
+            raft: raft.clone(),
+            machine: taking,
+            fault: Arc::default(),
+        };
         let snapshots = Arc::new(AbortOnDrop(tokio::spawn(take_snapshots(
-            raft.clone(),
+            snapshotting.clone(),
             log.clone(),
             folder.join(STATE),
             settings,
@@ -292,6 +329,7 @@ impl Group {
             log,
             applying,
             outdated,
+            hashes,
             newest_format,
             newcomer_replays,
             node,
@@ -299,6 +337,7 @@ impl Group {
             snapshots,
             heard_leader: Arc::default(),
             contact_time: heartbeat_time * SIGNS_MISSED,
+            snapshotting,
         })
     }
 
@@ -478,6 +517,12 @@ impl Group {
         self.newest_format
     }
 
+    /// The running hashes of the state behind the last applied entries.
+    #[must_use]
+    pub fn hashes(&self) -> &Hashes {
+        &self.hashes
+    }
+
     /// Why this build can go no further, once it has met what only a newer one knows.
     #[must_use]
     pub fn outdated(&self) -> Option<String> {
@@ -570,13 +615,15 @@ impl Group {
     /// Takes a snapshot now and cuts the log.
     ///
     /// # Errors
-    /// The group has stopped here.
+    /// The disk does not take it, and all is as before; or the group has stopped here.
     pub async fn snapshot(&self) -> Result<(), ProposeError> {
-        self.raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+        self.snapshotting.take().await
+    }
+
+    /// Why the last snapshot was not written, if it was not; it is tried again.
+    #[must_use]
+    pub fn snapshot_fault(&self) -> Option<String> {
+        self.snapshotting.fault.lock().clone()
     }
 
     /// Before a node is let in that has nothing: a snapshot, if it would have to apply a long log otherwise. If that takes too long, the log has to do.
@@ -589,7 +636,9 @@ impl Group {
         if last.saturating_sub(covered) < self.newcomer_replays {
             return Ok(());
         }
-        self.snapshot().await?;
+        if self.snapshot().await.is_err() {
+            return Ok(()); // what went wrong is an alarm; the log has to do
+        }
         let (mut changes, until) = (self.changes(), Instant::now() + SNAPSHOT_TAKES);
         while self.status().snapshot.unwrap_or(0) < last && Instant::now() < until {
             changes.next(CATCHING_UP).await;
@@ -660,7 +709,7 @@ fn changed_membership<T>(
 }
 
 async fn take_snapshots(
-    raft: Raft<Types, StateMachine>,
+    snapshotting: Snapshotting,
     log: Log,
     state: PathBuf,
     settings: GroupSettings,
@@ -675,8 +724,11 @@ async fn take_snapshots(
             return;
         };
         let due = settings.snapshot_log_bytes.max((last / 2).min(LONGEST_LOG));
-        if cost >= due && raft.trigger().snapshot().await.is_err() {
-            return; // the group has stopped; its status says why
+        if cost >= due
+            && let Err(error) = snapshotting.take().await
+        {
+            tracing::error!(%error, "no snapshot was taken; it is tried again");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }

@@ -5,11 +5,13 @@
 //! * [`apply`]: openraft's state machine interface over [`crate::state`] and [`crate::storage`], on one thread
 //! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
 //! * [`lineage`]: a group that goes on with one voter, from a backup or after a lost majority
+//! * [`hashes`]: the state's running hash behind the last entries, to compare replicas by
 //! * [`group`]: a running group: propose, read index, snapshots, leadership
 
 mod apply;
 mod calls;
 mod group;
+mod hashes;
 pub mod lineage;
 mod log_store;
 mod network;
@@ -20,3 +22,4 @@ mod wire;
 
 pub use apply::AfterApply;
 pub use group::{Changes, Group, GroupSettings, GroupStatus, Membership, ProposeError};
+pub use hashes::Hashes;

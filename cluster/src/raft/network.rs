@@ -84,6 +84,9 @@ impl Way {
     ) -> Result<T, RPCError<Types>> {
         let time = option.hard_ttl();
         let answer = tokio::time::timeout(time, call).await;
+        if let (Some(peers), Ok(answer)) = (&self.peers, &answer) {
+            peers.note(self.target, answer.as_ref().err());
+        }
         if let (Ok(Err(status)), Some(peers)) = (&answer, &self.peers) {
             peers.heed(self.target, status);
         }

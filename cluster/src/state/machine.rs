@@ -112,6 +112,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The running hash of all writes so far.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.cache.globals.hash
+    }
+
     /// Takes up the state that a store holds.
     ///
     /// # Errors

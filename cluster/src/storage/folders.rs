@@ -28,24 +28,46 @@ fn numbered(root: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The folder of the state in force; others that a crash left half-built are removed.
+/// The folder of the state in force; others that a crash left half-built are removed. Where the file that names it is lost, the state of the lowest number is
+/// taken, because what is being built has a higher one, and none is removed.
 pub(super) fn current_folder(root: &Path) -> io::Result<PathBuf> {
+    let numbers = numbered(root)?;
+    let folder = |number: &u64| root.join(format!("state-{number}"));
     let named = match std::fs::read_to_string(root.join(CURRENT)) {
-        Ok(name) => name.trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let first = root.join("state-1");
-            point_to(root, &first)?;
-            "state-1".to_owned()
+        Ok(name) => name
+            .trim()
+            .strip_prefix("state-")
+            .and_then(|number| number.parse::<u64>().ok()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+            ) =>
+        {
+            None
         }
         Err(error) => return Err(error),
     };
-    for number in numbered(root)? {
-        let name = format!("state-{number}");
-        if name != named {
-            std::fs::remove_dir_all(root.join(name))?;
+    match named {
+        Some(named) if numbers.contains(&named) || numbers.is_empty() => {
+            for number in numbers.iter().filter(|number| **number != named) {
+                std::fs::remove_dir_all(folder(number))?;
+            }
+            Ok(folder(&named))
+        }
+        _ => {
+            let lowest = folder(numbers.first().unwrap_or(&1));
+            if !numbers.is_empty() {
+                tracing::warn!(
+                    file = %root.join(CURRENT).display(),
+                    taken = %lowest.display(),
+                    "the file that names the state's folder is missing, damaged or names a folder that is not there; it is written again"
+                );
+            }
+            point_to(root, &lowest)?;
+            Ok(lowest)
         }
     }
-    Ok(root.join(named))
 }
 
 /// A folder of a number that is not in use. The one in force counts although it may have been set aside: what is built
@@ -104,6 +126,25 @@ pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_or_garbled_name_of_the_state_costs_no_state() {
+        for content in [None, Some(""), Some("st\0"), Some("state-9")] {
+            let root = tempfile::tempdir().unwrap();
+            for number in [3, 4] {
+                std::fs::create_dir(root.path().join(format!("state-{number}"))).unwrap();
+            }
+            if let Some(content) = content {
+                std::fs::write(root.path().join(CURRENT), content).unwrap();
+            }
+            let current = current_folder(root.path()).unwrap();
+            assert_eq!(current, root.path().join("state-3"), "{content:?}");
+            assert!(root.path().join("state-4").exists());
+            // The next start goes by the name again.
+            assert_eq!(current_folder(root.path()).unwrap(), current);
+            assert!(!root.path().join("state-4").exists());
+        }
+    }
 
     #[test]
     fn what_is_rebuilt_never_bears_the_name_of_the_state_in_force() {

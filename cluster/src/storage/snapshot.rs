@@ -16,6 +16,8 @@ use crate::state::Globals;
 
 const MAGIC: &[u8; 8] = b"PCSNAP1\n";
 const ENDING: &str = ".snapshot";
+/// A file that is being written.
+const UNFINISHED: &str = "snapshot.new";
 /// In the place of a value's length: the key is removed.
 const REMOVED: u32 = u32::MAX;
 /// In the place of a key's length: the header follows.
@@ -51,7 +53,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn create(root: &Path) -> io::Result<Self> {
-        let temporary = root.join("snapshot.new");
+        let temporary = root.join(UNFINISHED);
         let mut writer = Self {
             root: root.to_owned(),
             out: BufWriter::with_capacity(1 << 20, File::create(&temporary)?),
@@ -117,6 +119,11 @@ impl Writer {
     }
 }
 
+/// Gives back the room that an unfinished file takes.
+pub(super) fn discard(root: &Path) {
+    let _ = std::fs::remove_file(root.join(UNFINISHED)); // the next attempt writes over it
+}
+
 /// Gives a finished file its name in `root`, durably, and removes older ones.
 fn make_current(root: &Path, temporary: &Path, header: SnapshotHeader) -> io::Result<SnapshotFile> {
     let at = header.last.unwrap_or_default();
@@ -129,11 +136,13 @@ fn make_current(root: &Path, temporary: &Path, header: SnapshotHeader) -> io::Re
     Ok(SnapshotFile { path, header })
 }
 
+/// Files that bear a snapshot's name, oldest first. Others are left as they are.
 fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let path = entry?.path();
-        if path.to_string_lossy().ends_with(ENDING) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_name(&name) {
             found.push(path);
         }
     }
@@ -141,16 +150,30 @@ fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn is_name(name: &str) -> bool {
+    let number = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
+    name.strip_suffix(ENDING)
+        .and_then(|name| name.split_once('-'))
+        .is_some_and(|(index, term)| number(index) && number(term))
+}
+
 impl SnapshotFile {
-    /// The newest snapshot in a folder, if there is one.
+    /// The newest snapshot in a folder, if there is one. A file that is cut or damaged at its end is left aside with a warning: what it would bring, the state
+    /// or the log has.
     ///
     /// # Errors
-    /// The folder or the file's end cannot be read.
+    /// The folder cannot be read.
     pub fn newest(root: &Path) -> io::Result<Option<Self>> {
-        match list(root)?.pop() {
-            None => Ok(None),
-            Some(path) => Self::open(path).map(Some),
+        for path in list(root)?.into_iter().rev() {
+            match Self::open(path) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "a snapshot file is left aside; the next snapshot removes it"
+                ),
+            }
         }
+        Ok(None)
     }
 
     /// Reads a snapshot's header; its items are checked by [`SnapshotFile::read`].
@@ -203,7 +226,7 @@ impl SnapshotFile {
         if self.path.parent() == Some(root) {
             return Ok(self.clone());
         }
-        let temporary = root.join("snapshot.new");
+        let temporary = root.join(UNFINISHED);
         std::fs::copy(&self.path, &temporary)?;
         File::open(&temporary)?.sync_all()?;
         make_current(root, &temporary, self.header.clone())
@@ -290,5 +313,33 @@ impl Checked {
         Ok(u32::from_le_bytes(
             *bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?,
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{StateStore, StoreSettings};
+
+    #[test]
+    fn files_that_are_no_whole_snapshot_are_left_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StateStore::open(folder.path(), StoreSettings::default(), None, None).unwrap();
+        let taken = store.take_snapshot().unwrap();
+        let cut = folder
+            .path()
+            .join(format!("{:016x}-{:016x}{ENDING}", 77, 1));
+        let whole = std::fs::read(&taken.path).unwrap();
+        for content in [&whole[..0], &whole[..9], &whole[..whole.len() - 3]] {
+            std::fs::write(&cut, content).unwrap();
+            std::fs::write(folder.path().join("copy.snapshot"), "no snapshot").unwrap();
+            assert_eq!(
+                SnapshotFile::newest(folder.path()).unwrap().as_ref(),
+                Some(&taken)
+            );
+        }
+        let again = store.take_snapshot().unwrap();
+        assert_eq!(list(folder.path()).unwrap(), [again.path]);
+        assert!(folder.path().join("copy.snapshot").exists());
     }
 }

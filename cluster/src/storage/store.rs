@@ -164,6 +164,13 @@ fn open_current(folder: &Path, settings: StoreSettings) -> io::Result<(sled::Db,
     }
     let db = database::open(folder, settings)?;
     let applied = database::stored_applied(&db)?;
+    // The position is written last.
+    if applied.last.is_none() && !database::asked(|| Ok(db.is_empty()))? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it was not built to its end",
+        ));
+    }
     Ok((db, applied))
 }
 
@@ -407,6 +414,7 @@ impl StateStore {
             }
             Err(error) => {
                 self.shared.layers.write().recording = None;
+                snapshot::discard(folder);
                 Err(error)
             }
         }

@@ -7,8 +7,11 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::log::Loss;
 use panther_cluster::net::Authority;
 use panther_cluster::raft::lineage;
+use panther_cluster::state::{keys, read};
+use panther_cluster::storage::{StateStore, StoreSettings};
+use prost::Message;
 
-use super::three::{Nodes, put, settings};
+use super::three::{Nodes, put, settings, until};
 
 fn loss(opened: Result<Door, DoorError>) -> Loss {
     match opened.err().expect("refused") {
@@ -136,4 +139,45 @@ async fn a_node_that_has_taken_part_does_not_begin_with_nothing() {
     };
     let opened = Door::open_among(folder.path(), 1, 1, settings(), among).await;
     assert_eq!(loss(opened).code(), "log-empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_state_differs_is_found_and_told_so() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.leader().await;
+    let off = nodes.follower_of(leader);
+    nodes.doors[&leader].transact(put("k", 1)).await.unwrap();
+    nodes.doors[&off].counts("work").await.unwrap(); // it has applied that
+    let store = nodes.doors[&off].group().store().clone();
+    tokio::task::spawn_blocking(move || store.close().unwrap())
+        .await
+        .unwrap();
+    nodes.kill(off).await;
+    let root = nodes.path(off).join("state");
+    let wrong = tokio::task::spawn_blocking(move || {
+        let store = StateStore::open_alone(&root, StoreSettings::default()).unwrap();
+        let mut globals = read::globals(&store).unwrap();
+        globals.hash ^= 1;
+        let writes = [(keys::globals(), Some(globals.encode_to_vec().into()))];
+        store.store(writes.into(), store.applied());
+        store.close().unwrap();
+    });
+    wrong.await.unwrap();
+    let opening = nodes.open(off, off != 1);
+    nodes.doors.insert(off, opening.await.unwrap().unwrap());
+    let said = until("the node is told that it differs", async || {
+        nodes.doors[&off].differs()
+    })
+    .await;
+    assert!(said.contains("majority") && said.contains("hash"), "{said}");
+    let leader = nodes.leader().await;
+    assert_ne!(leader, off, "it was told by another");
+    let heard = nodes.doors[&leader].heard().await.unwrap();
+    for (node, heard) in heard {
+        assert_eq!(heard.differs.is_some(), node == off, "{node}: {heard:?}");
+    }
+    for node in [1, 2, 3] {
+        assert_eq!(nodes.doors[&node].differs().is_some(), node == off);
+        nodes.kill(node).await;
+    }
 }

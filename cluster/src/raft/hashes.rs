@@ -1,0 +1,63 @@
+//! The running hash of the state at each of the last entries, so that two replicas can be compared at one index although they are never at it at the same moment.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+/// Entries that are remembered: at a thousand entries a second, more than between two signs of life of a node.
+const REMEMBERED: usize = 8_192;
+
+/// Hashes by the index of the entry behind which they hold.
+#[derive(Debug, Default)]
+pub struct Hashes {
+    last: Mutex<VecDeque<(u64, u64)>>,
+}
+
+impl Hashes {
+    /// An entry was applied, or a snapshot up to it was installed.
+    pub(super) fn note(&self, index: u64, hash: u64) {
+        let mut last = self.last.lock();
+        if last.back().is_some_and(|(before, _)| *before >= index) {
+            last.clear();
+        }
+        if last.len() == REMEMBERED {
+            last.pop_front();
+        }
+        last.push_back((index, hash));
+    }
+
+    /// The hash behind an entry, if it was applied lately.
+    #[must_use]
+    pub fn at(&self, index: u64) -> Option<u64> {
+        let last = self.last.lock();
+        let place = last.binary_search_by_key(&index, |(index, _)| *index);
+        place.ok().map(|place| last[place].1)
+    }
+
+    /// The last applied entry, and the hash behind it.
+    #[must_use]
+    pub fn latest(&self) -> (u64, u64) {
+        self.last.lock().back().copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_entries_have_their_hash_and_older_ones_have_not() {
+        let hashes = Hashes::default();
+        let count = REMEMBERED as u64 + 10;
+        for index in 1..=count {
+            hashes.note(index, index * 3);
+        }
+        assert_eq!(hashes.latest(), (count, count * 3));
+        assert_eq!(hashes.at(count - 5), Some((count - 5) * 3));
+        assert_eq!((hashes.at(10), hashes.at(count + 1)), (None, None));
+        // A snapshot is installed: entries in between were never applied here.
+        hashes.note(count + 100, 7);
+        assert_eq!(hashes.at(count + 50), None);
+        assert_eq!(hashes.at(count + 100), Some(7));
+    }
+}
