@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use panther_cluster::door::{Door, Local};
+use panther_cluster::membership::known_leader;
 use panther_cluster::net::Removal;
 use panther_cluster::storage::room;
 use serde_json::{Value, json};
@@ -104,7 +105,7 @@ fn of_local(local: &Local, reason: Option<String>) -> Health {
     let known = json!({
         "status": if well { "ok" } else { "failing" },
         "local": !well,
-        "node": local.node(), "leader": status.live_leader(), "term": status.term,
+        "node": local.node(), "leader": known_leader(&status, !well), "term": status.term,
         "last_log": status.last_log, "last_term": status.last_term, "applied": status.applied,
     });
     let mut said = known;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use panther_cluster::door::Local;
-use panther_cluster::membership::{Look, MembersError, Seen};
+use panther_cluster::membership::{Look, MembersError, Seen, known_leader};
 use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ pub(super) fn of_look(look: &Look, local: &Local) -> Value {
     let (status, me) = (local.status(), local.node());
     let format = read::globals(local.group().store()).map_or(0, |globals| globals.format);
     let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
-    json!({"node": me, "leader": status.live_leader(), "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes,
+    json!({"node": me, "leader": known_leader(&status, look.blind.is_some()), "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes,
         "local": look.blind.is_some(), "local_reason": look.blind, "blind": look.blind})
 }
 

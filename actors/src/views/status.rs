@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use panther_cluster::door::Local;
+use panther_cluster::membership::known_leader;
 use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -83,7 +84,7 @@ impl Known {
         problems.extend(local.group().store().fault());
         let alarmed = alarms.iter().any(|alarm| alarm.metric() == "no_leader");
         problems.extend(behind.filter(|_| !alarmed).map(str::to_owned));
-        let leader = group.live_leader();
+        let leader = known_leader(&group, behind.is_some());
         let disk = local.group().store().disk_bytes().unwrap_or(0);
         let shown = json!({
             "version": identity.version,

@@ -99,6 +99,15 @@ pub struct Look {
     pub blind: Option<String>,
 }
 
+/// The leader, as it is shown: if the cluster has just confirmed what this node knows, the one that it knows; else one that was heard of lately.
+#[must_use]
+pub fn known_leader(status: &GroupStatus, by_itself: bool) -> Option<u64> {
+    match by_itself {
+        false => status.leader,
+        true => status.live_leader(),
+    }
+}
+
 /// All nodes by what one node knows by itself, which may be behind what others acknowledged.
 pub async fn look_here(local: &Local, blind: String) -> Look {
     let written = local.read(rows::of_store).await;
@@ -128,11 +137,12 @@ fn seen(
             .or_insert_with(|| Member::unwritten(*node, address));
     }
     let last = local.heard();
+    let leader = known_leader(status, blind.is_some());
     let nodes = members
         .into_values()
         .map(|member| Seen {
             votes: status.voters.contains(&member.node),
-            leads: status.live_leader() == Some(member.node),
+            leads: leader == Some(member.node),
             heard: heard.get(&member.node).cloned(),
             last: last.get(&member.node).cloned(),
             member,

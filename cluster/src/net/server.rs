@@ -17,7 +17,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::gate::{self, Receiver};
+use super::gate::{self, Place, Receiver};
 use super::listener::Listener;
 use super::peers::{MESSAGE_BYTES, Peers};
 use crate::membership::Roll;
@@ -170,7 +170,8 @@ impl<B: Behind> PeerService<B> {
         let callers = gate::callers("Peers", method)
             .ok_or_else(|| Status::unimplemented("this method has no callers"))?;
         let place = self.roll.place(from).await.map_err(unavailable)?;
-        receiver.admit(callers, from, place, self.roll.member_leads())?;
+        let member_leads = place == Place::Newer && self.roll.member_leads();
+        receiver.admit(callers, from, place, member_leads)?;
         receiver.terms(from, terms)?;
         Ok(from)
     }
