@@ -76,7 +76,9 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
     let beside = open(&fine(server.bucket("logs", "c").await));
     assert!(beside.list("many").await.unwrap().is_empty());
     proof::prove(&objects, "c1", 1, &[], false).await.unwrap();
-    proof::prove(&open(&store), "c1", 2, &[1], false).await.unwrap();
+    proof::prove(&open(&store), "c1", 2, &[1], false)
+        .await
+        .unwrap();
     assert!(matches!(
         proof::prove(&beside, "c1", 2, &[1], false).await,
         Err(ProofError::Unmarked { .. })
