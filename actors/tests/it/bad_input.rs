@@ -552,9 +552,9 @@ async fn detection(world: &World, name: &str) -> Value {
     listed["detections"][0].clone()
 }
 
-/// Writes a pack with one rule, `Differs`: what changes the engine's own classes is not seen in Rust.
+/// Writes a pack with one rule, `Differs`: built-in names of a file's own are not seen in Rust.
 fn differing(folder: &Path, tests: &str) {
-    let body = "from panther_core import PantherEvent\nPantherEvent.get = lambda self, key, default=None: None\n\n\ndef rule(event):\n    return event.get('remoteAddr') is not None\n";
+    let body = "import builtins\n__builtins__ = {**vars(builtins), 'bool': lambda value: False}\n\n\ndef rule(event):\n    return bool(event.get('remoteAddr') is not None)\n";
     let metadata = format!(
         "AnalysisType: rule\nRuleID: Differs\nFilename: differs.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n{tests}"
     );

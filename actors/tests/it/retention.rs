@@ -213,10 +213,14 @@ async fn one_dead_letter_is_deleted_and_can_be_put_back() {
     };
     for _ in 0..2 {
         // A gzip header alone: nothing of it can be read.
-        world.ingest(&id, &token, vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]).await;
+        world
+            .ingest(&id, &token, vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3])
+            .await;
     }
     world
-        .until("there are two dead letters", async || letters().await.len() == 2)
+        .until("there are two dead letters", async || {
+            letters().await.len() == 2
+        })
         .await;
     let [first, second] = &letters().await[..] else {
         panic!("two letters");
@@ -224,7 +228,10 @@ async fn one_dead_letter_is_deleted_and_can_be_put_back() {
     let reason = first["last_error"].as_str().unwrap();
     assert!(reason.contains("have it sent again"), "{reason}");
     let delete = json!({"queue": dlq, "message_id": first["id"]});
-    world.invoke("node", "delete", delete.clone()).await.unwrap();
+    world
+        .invoke("node", "delete", delete.clone())
+        .await
+        .unwrap();
     assert_eq!(letters().await, std::slice::from_ref(second));
     assert!(world.invoke("node", "delete", delete).await.is_err());
     let alive = json!({"queue": "panther-alerts-queue", "message_id": "x"});
@@ -233,7 +240,9 @@ async fn one_dead_letter_is_deleted_and_can_be_put_back() {
     let back = world.invoke("node", "requeue", back).await.unwrap();
     assert_eq!(back["count"], 1, "{back}");
     world
-        .until("it is a dead letter again", async || letters().await.len() == 2)
+        .until("it is a dead letter again", async || {
+            letters().await.len() == 2
+        })
         .await;
     world.stop().await;
 }
