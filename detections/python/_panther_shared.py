@@ -109,6 +109,7 @@ class Shared:
             self._space(name, vars(value), vars(value))  # such as the decoder behind `json.loads`
         elif isinstance(value, type) and value.__flags__ & _HEAP_TYPE and not value.__flags__ & _IMMUTABLE_TYPE and value not in self._classes:
             self._classes.add(value)
+            name = f"{value.__module__}.{value.__qualname__}"  # not the module through which it was met
             members = {key: member for key, member in vars(value).items() if isinstance(member, _MEMBERS)}
             self._space(name, vars(value), members)
             for key, member in members.items():

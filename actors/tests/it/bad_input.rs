@@ -552,9 +552,9 @@ async fn detection(world: &World, name: &str) -> Value {
     listed["detections"][0].clone()
 }
 
-/// Writes a pack with one rule, `Differs`: its code is another one than the text of its file says, which is not seen in Rust.
+/// Writes a pack with one rule, `Differs`: built-in names of a file's own are not seen in Rust.
 fn differing(folder: &Path, tests: &str) {
-    let body = "def rule(event):\n    return event.get('remoteAddr') is not None\n\n\ndef other(event):\n    return event.get('no such field') is not None\n\n\nrule.__code__ = other.__code__.replace(co_firstlineno=rule.__code__.co_firstlineno)\n";
+    let body = "import builtins\n__builtins__ = {**vars(builtins), 'bool': lambda value: False}\n\n\ndef rule(event):\n    return bool(event.get('remoteAddr') is not None)\n";
     let metadata = format!(
         "AnalysisType: rule\nRuleID: Differs\nFilename: differs.py\nSeverity: Info\nLogTypes: [Nginx.Access]\nEnabled: true\n{tests}"
     );
