@@ -81,6 +81,8 @@ struct Written {
 /// A batch on its way, and who is told of its end.
 pub(super) struct Begun {
     written: io::Result<Option<Written>>,
+    /// It is waited for before the state is written or closed: the mark vouches then for all that the state holds.
+    settles: bool,
     tell: Vec<Told>,
 }
 
@@ -180,6 +182,7 @@ impl Writer {
             self.kept_back.extend(records);
             return None;
         }
+        let settles = batch.iter().any(|operation| operation.records.is_empty());
         let mut records = std::mem::take(&mut self.kept_back);
         let mut tell = Vec::with_capacity(batch.len());
         for operation in batch {
@@ -191,13 +194,24 @@ impl Writer {
             Some(reason) => Err(io::Error::other(reason.clone())),
             None => self.write_records(&records),
         };
-        Some(Begun { written, tell })
+        Some(Begun {
+            written,
+            settles,
+            tell,
+        })
     }
 
     /// Syncs what was written, and tells of it.
     pub(super) fn sync(&mut self, begun: Begun) {
-        let Begun { written, tell } = begun;
+        let Begun {
+            written,
+            settles,
+            tell,
+        } = begun;
         let result = written.and_then(|written| self.make_durable(written));
+        if settles && result.is_ok() {
+            self.mark.keep(&*self.segments.files);
+        }
         self.pace.end(std::time::Instant::now());
         if let Err(error) = &result
             && self.broken.is_none()
@@ -274,8 +288,6 @@ impl Writer {
             purged,
         }) = written
         else {
-            // Waited for before the state is written or closed: what it holds then is vouched for by the mark as well.
-            self.mark.keep(&*self.segments.files);
             return Ok(());
         };
         file.sync()?;
