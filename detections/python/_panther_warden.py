@@ -44,7 +44,7 @@ def kill_all():
 def stand_by(child, lifeline):
     """Wait for the end of the template, process `child`, or of the host, which has the other end of the pipe `lifeline`. Gives the child's wait status."""
     watch = select.poll()
-    watch.register(lifeline, 0)  # the end of the other side is told in any case
+    watch.register(lifeline, 0)  # the end of the other side is reported without being asked for
     process = os.pidfd_open(child)
     watch.register(process, select.POLLIN)
     gone_since = None

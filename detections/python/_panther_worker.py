@@ -115,7 +115,7 @@ class Worker:
         return reply.get("row")
 
     def _batch(self, message, body):
-        """Evaluate a batch. False if a detection has changed what all share: then the host is told, and gets no result that may be wrong for it.
+        """Evaluate a batch. False if a detection has changed what all share: then the host learns of it, and gets no result that may be wrong for it.
 
         That is looked for before results are sent. Which detection it was, is found in another worker: of the first `careful` events, each pair is looked at.
         """

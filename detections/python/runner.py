@@ -1,6 +1,6 @@
 """Entry point: `runner.py --layer FOLDER [--tell] [--guards]`, with a connection to the host as its stdin, and as its stdout a pipe that ends with the host.
 
-A child of this process is the template: it loads a pack once, when it is told that the pack is there, tells the host what came of it, and forks workers,
+A child of this process is the template: it loads a pack once, once the pack is there, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host over a connection of their own. The host sends that, and the memory in which a worker notes
 where it is, with the message `fork`: no code of a pack can open a connection or a file. This process itself stays behind as the warden. Standard library
 only.

@@ -92,7 +92,7 @@ pub enum Loss {
     },
 }
 
-/// An index, or that there is none.
+/// An index, or a word where no index is known.
 fn named(index: Option<u64>) -> String {
     index.map_or_else(|| "0 (no entry)".to_owned(), |index| index.to_string())
 }

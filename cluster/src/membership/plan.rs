@@ -145,7 +145,7 @@ impl View<'_> {
             if wanted.contains(&self.me) {
                 return Step::Vote(wanted);
             }
-            // One that goes on voting leads on, and makes the change. Where there is none, the leader makes it and its lead ends with it.
+            // One that goes on voting leads on, and makes the change. Without such a voter the leader makes it and its lead ends with it.
             return match self.heir(|voter| wanted.contains(&voter)) {
                 Some(heir) => Step::HandOver(heir),
                 None => Step::Vote(wanted),

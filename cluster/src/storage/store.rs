@@ -94,7 +94,7 @@ impl Shared {
         if self.is_logged(applied) {
             return Ok(());
         }
-        // In a simulation the log's writer is a task of the same thread, so whoever writes waits for it before.
+        // In a simulation the log's writer is a task of the same thread, so that each writer waits for it before.
         #[cfg(feature = "simulation")]
         if crate::simulated::is_on() {
             return Err(io::Error::other("the log has not synced that far"));

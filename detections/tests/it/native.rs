@@ -223,7 +223,7 @@ async fn what_is_nested_without_end_harms_nobody() {
 
 #[tokio::test]
 async fn a_rule_on_which_python_does_not_agree_is_left_to_it() {
-    // Built-in names of a file's own are beyond what is told of a pack.
+    // Rust does not see built-in names that a file makes for itself.
     let patched = "import builtins\n__builtins__ = {**vars(builtins), 'bool': lambda value: False}\ndef rule(event):\n    return bool(event.get('n') == 1)\n";
     let honest = "def rule(event):\n    return event['n'] == 1\n";
     let files = Files::default()

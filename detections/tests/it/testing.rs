@@ -281,7 +281,7 @@ async fn what_passed_and_has_not_changed_is_not_run_again() {
 #[tokio::test]
 async fn a_pack_on_trial_shows_where_rust_and_python_do_not_agree() {
     let tests = TESTS.replace("{n: 1}", "{n: 1, actor: {name: root, roles: [a, b]}}");
-    // Built-in names of a file's own are beyond what is told of a pack.
+    // Rust does not see built-in names that a file makes for itself.
     let patched = "import builtins\n__builtins__ = {**vars(builtins), 'bool': lambda value: False}\ndef rule(event):\n    return bool(event.get('n') == 1)\n";
     let stores = "from panther_detection_helpers.caching import increment_counter\ndef rule(event):\n    return increment_counter(str(event['n'])) > 3\n";
     let files = Files::default()
