@@ -55,7 +55,8 @@ fn written(store: &StateStore, node: u64) -> io::Result<Place> {
         return Ok(match member.standing {
             Standing::Removed => Place::Removed(member.removed_ms),
             Standing::Joining => Place::Joining,
-            _ => Place::Outside,
+            // Raft has it in entries that are not applied here, or has it no more and the row follows.
+            _ => Place::Newer,
         });
     }
     let next = row(rows::CLUSTER)?.and_then(|row| row.int(rows::NEXT));

@@ -136,7 +136,10 @@ impl Receiver<'_> {
                 callers,
                 Callers::Replicas | Callers::Members | Callers::Admitted
             ),
-            Place::Joining => callers == Callers::Admitted,
+            // A node that lags knows the leader of today as one that joins, and would never hear of what came later.
+            Place::Joining => {
+                callers == Callers::Admitted || callers == Callers::Replicas && !member_leads
+            }
             Place::Newer => callers == Callers::Replicas && !member_leads,
             Place::Removed(at_ms) => return Err(removal::refusal(from, self.cluster, at_ms)),
             Place::Outside => false,
@@ -208,10 +211,12 @@ mod tests {
         let none: [&str; 0] = [];
         for leads in [true, false] {
             assert_eq!(admitted(Place::Member, leads), all);
-            assert_eq!(admitted(Place::Joining, leads), work);
             assert_eq!(admitted(Place::Removed(Some(1)), leads), none);
             assert_eq!(admitted(Place::Outside, leads), none);
         }
+        let raft_and_work: Vec<&str> = raft.iter().chain(&work).copied().collect();
+        assert_eq!(admitted(Place::Joining, true), work);
+        assert_eq!(admitted(Place::Joining, false), raft_and_work);
         assert_eq!(admitted(Place::Newer, true), none);
         assert_eq!(admitted(Place::Newer, false), raft);
         // Methods for others are not for nodes.
