@@ -160,6 +160,12 @@ impl Periods {
         all
     }
 
+    /// Whether no time is set at all.
+    #[must_use]
+    pub fn keep_everything(&self) -> bool {
+        self.days.values().all(|days| *days == 0)
+    }
+
     /// Days for which data of a kind and log type's folder are kept; `None`: for ever.
     #[must_use]
     pub fn days(&self, kind: Kept, folder: &str) -> Option<u32> {
@@ -244,6 +250,8 @@ mod tests {
         assert_eq!(set.days(Kept::Events, "okta_systemlog"), None);
         assert_eq!(set.days(Kept::Raw, "any"), None);
         assert_eq!(set.all().len(), 3 + 5);
+        assert!(!set.keep_everything());
+        assert!(periods(&[(Kept::Events, "", 0)]).keep_everything());
     }
 
     #[test]

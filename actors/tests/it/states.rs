@@ -144,7 +144,7 @@ async fn what_ran_and_lost_its_source_or_log_type_raises_an_alarm_until_somebody
     world
         .until("the alarm clears", async || alarmed(&world).await.is_none())
         .await;
-    // An upload that takes the log type away is told as well.
+    // An upload that takes the log type away is reported as well.
     world.http_source("nginx", &["Nginx.Access"]).await;
     let resume = json!({"id": "Mine", "state": "live"});
     world

@@ -119,7 +119,7 @@ impl Follower {
         Ok(())
     }
 
-    /// A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large one is told of, not stored.
+    /// A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported and not stored.
     pub(super) fn pass_over_hole(
         &self,
         pass: &mut Pass<'_>,
