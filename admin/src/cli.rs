@@ -14,7 +14,7 @@ use crate::{
 /// Where pantherd listens as a service, unless its configuration says otherwise.
 const SOCKET: &str = "/run/panther/pantherd.sock";
 
-/// The socket of the service; where there is none, that of a pantherd which the same user started by hand.
+/// The socket of the service. If the service has no socket, the socket of a pantherd that the same user started by hand.
 fn socket(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
     let service = PathBuf::from(SOCKET);
     let data = variable("XDG_DATA_HOME")

@@ -14,7 +14,7 @@ from harness.records import nginx
 SECONDS = 40
 NOBODY = 65534
 UNREADABLE = ("secret.log", "unlistable")
-# The folder is looked at anew for each of these files, and each look meets what cannot be read.
+# The folder is looked at again for each of these files, and each look meets what cannot be read.
 LOOKS = 5
 # An alarm may be raised some seconds after what it is about.
 NAMED_SECONDS = 15.0

@@ -1,4 +1,4 @@
-"""An object that is told of several times, with the same ETag and sequencer, is read once."""
+"""An object that several notifications name, with the same ETag and sequencer, is read once."""
 
 from harness.case import Case
 from harness.records import cloudtrail_file, s3_notification, s3_record
