@@ -25,6 +25,8 @@
 //!         Outcome::Events(events) => assert_eq!(&*events[0].log_type, "Nginx.Access"),
 //!         Outcome::Unclassified { reasons } => panic!("into quarantine: {reasons:?}"),
 //!         Outcome::Skipped(filter) => println!("counted as filtered: {filter:?}"),
+//!         // A row of CSV may go on over several records: the first begins the event, each next one joins it.
+//!         Outcome::Begun { .. } | Outcome::Joined(_) => println!("part of an event that a later record ends"),
 //!     }
 //! }
 //! # Ok(())
