@@ -6,6 +6,7 @@
 //! * [`components`]: one module per component
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
+//! * [`callers`]: callers that this node's listeners turned away
 //! * [`views`]: what operators see and do
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
@@ -14,6 +15,7 @@
 
 pub mod alarms;
 pub mod api;
+pub mod callers;
 pub mod catalogue;
 pub mod components;
 pub mod ingest;

@@ -71,8 +71,11 @@ impl Http {
         let service = service_fn(move |mut request: Request<Incoming>| {
             begins.notify_one();
             request.extensions_mut().insert(handle.clone());
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(infallible(router.oneshot(request.map(Body::new)).await)) }
+            let (router, working) = (router.clone(), handle.work());
+            async move {
+                let _working = working;
+                Ok::<_, Infallible>(infallible(router.oneshot(request.map(Body::new)).await))
+            }
         });
         let builder = self.builder();
         let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How many connections a listener may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct PlaceLimits {
     pub total: usize,
     /// Connections from one address at one time. Connections without an address, such as those of a Unix socket, count as one address.
     pub per_address: usize,
+    /// How long a connection that does no work keeps its place all the same: its first request may be on the way.
+    pub grace: Duration,
 }
 
 /// The places of one listener; clones share them.
@@ -46,12 +50,16 @@ struct Held {
 
 struct Connection {
     address: Option<IpAddr>,
-    /// Requests that were admitted and have not ended.
+    /// Requests that began and have not ended.
     working: usize,
     /// Whether a request was ever admitted.
     proven: bool,
+    /// Whether it gives way to others although its request has not ended.
+    gives_way: bool,
     /// When it came or its last work ended, in `order`.
     since: u64,
+    /// The same as a time.
+    rests_since: Instant,
     evicted: Arc<Notify>,
 }
 
@@ -84,7 +92,7 @@ pub struct PlaceHandle {
     evicted: Arc<Notify>,
 }
 
-/// A request was admitted and has not ended: its connection is not closed for another one.
+/// A request began and has not ended: its connection is not closed for another one.
 pub struct Working {
     handle: PlaceHandle,
 }
@@ -94,8 +102,8 @@ enum Entry {
     Entered(Place),
     /// The address has its share, and all of it works.
     AddressFull,
-    /// All places are taken, and all of them work.
-    Full,
+    /// No connection can give its place now. One can at the latest after this time; `None`: all of them work.
+    Full(Option<Duration>),
 }
 
 impl Places {
@@ -115,7 +123,7 @@ impl Places {
         }
     }
 
-    /// A place for a connection from an address. It waits while every connection works; work has an end of its own.
+    /// A place for a connection from an address. It waits while every connection works or has just come; work has an end of its own.
     /// `None` if the address has its share of connections and every one of them works.
     pub async fn enter(&self, address: Option<IpAddr>) -> Option<Place> {
         loop {
@@ -127,7 +135,10 @@ impl Places {
                     self.refuse();
                     return None;
                 }
-                Entry::Full => freed.await,
+                Entry::Full(None) => freed.await,
+                Entry::Full(Some(wait)) => {
+                    let _ = tokio::time::timeout(wait, freed).await; // it is looked again either way
+                }
             }
         }
     }
@@ -141,15 +152,13 @@ impl Places {
         let limits = self.inner.limits;
         let mut held = self.inner.held.lock();
         let of_address = held.count(|connection| connection.address == address);
-        let victim = if of_address >= limits.per_address.max(1) {
-            match held.victim(Some(address)) {
-                None => return Entry::AddressFull,
-                victim => victim,
-            }
-        } else if held.connections.len() >= limits.total.max(1) {
-            match held.victim(None) {
-                None => return Entry::Full,
-                victim => victim,
+        let address_full = of_address >= limits.per_address.max(1);
+        let victim = if address_full || held.connections.len() >= limits.total.max(1) {
+            match held.victim(address_full.then_some(address), limits.grace) {
+                Victim::Ripe(victim) => Some(victim),
+                Victim::Young(wait) => return Entry::Full(Some(wait)),
+                Victim::Missing if address_full => return Entry::AddressFull,
+                Victim::Missing => return Entry::Full(None),
             }
         } else {
             None
@@ -169,7 +178,9 @@ impl Places {
                 address,
                 working: 0,
                 proven: false,
+                gives_way: false,
                 since: number,
+                rests_since: Instant::now(),
                 evicted: evicted.clone(),
             },
         );
@@ -207,23 +218,46 @@ impl Held {
     }
 
     /// The connection that gives its place to a new one; of one address, if one is named.
-    fn victim(&self, of: Option<Option<IpAddr>>) -> Option<u64> {
+    fn victim(&self, of: Option<Option<IpAddr>>, grace: Duration) -> Victim {
         let mut unproven: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
-        let idle = self.connections.iter().filter(|(_, connection)| {
-            connection.working == 0 && of.is_none_or(|address| connection.address == address)
-        });
-        for (_, connection) in idle.clone().filter(|(_, connection)| !connection.proven) {
-            *unproven.entry(connection.address).or_default() += 1;
+        let mut youngest: Option<Duration> = None;
+        let mut ripe = Vec::new();
+        for (number, connection) in &self.connections {
+            let works = connection.working > 0 && !connection.gives_way;
+            if works || of.is_some_and(|address| connection.address != address) {
+                continue;
+            }
+            if !connection.proven {
+                *unproven.entry(connection.address).or_default() += 1;
+            }
+            match grace.saturating_sub(connection.rests_since.elapsed()) {
+                Duration::ZERO => ripe.push((*number, connection)),
+                wait => youngest = Some(youngest.map_or(wait, |known| known.min(wait))),
+            }
         }
-        idle.min_by_key(|(_, connection)| {
+        let victim = ripe.into_iter().min_by_key(|(_, connection)| {
             let crowd = match connection.proven {
                 false => unproven.get(&connection.address).copied().unwrap_or(0),
                 true => 0,
             };
             (std::cmp::Reverse(crowd), connection.since)
-        })
-        .map(|(number, _)| *number)
+        });
+        match (victim, youngest) {
+            (Some((number, _)), _) => Victim::Ripe(number),
+            (None, Some(wait)) => Victim::Young(wait),
+            (None, None) => Victim::Missing,
+        }
     }
+}
+
+/// What gives its place to a new connection.
+enum Victim {
+    /// This connection.
+    Ripe(u64),
+    /// One that has just come, after this time.
+    Young(Duration),
+    /// All connections work.
+    Missing,
 }
 
 impl Place {
@@ -252,13 +286,29 @@ impl PlaceHandle {
         self.address
     }
 
-    /// Says that a request of the connection was admitted; it has ended once the answer is dropped.
+    /// Says that a request of the connection was admitted: its caller has proved a right. Connections without one go first.
+    pub fn prove(&self) {
+        let mut held = self.places.inner.held.lock();
+        if let Some(connection) = held.connections.get_mut(&self.number) {
+            connection.proven = true;
+        }
+    }
+
+    /// Says that the request under way was refused, and its answer is held back: the connection gives way to others meanwhile.
+    pub fn give_way(&self) {
+        let places = &self.places.inner;
+        if let Some(connection) = places.held.lock().connections.get_mut(&self.number) {
+            connection.gives_way = true;
+        }
+        places.freed.notify_waiters();
+    }
+
+    /// Says that a request of the connection began; it has ended once the answer is dropped.
     #[must_use]
     pub fn work(&self) -> Working {
         let mut held = self.places.inner.held.lock();
         if let Some(connection) = held.connections.get_mut(&self.number) {
             connection.working += 1;
-            connection.proven = true;
         }
         Working {
             handle: self.clone(),
@@ -275,6 +325,7 @@ impl Drop for Working {
         if let Some(connection) = held.connections.get_mut(&self.handle.number) {
             connection.working = connection.working.saturating_sub(1);
             connection.since = now;
+            connection.rests_since = Instant::now();
             drop(held);
             // A connection that ended its work can give its place away.
             inner.freed.notify_waiters();
@@ -321,7 +372,11 @@ mod tests {
     }
 
     fn places(total: usize, per_address: usize) -> Places {
-        Places::new(PlaceLimits { total, per_address })
+        Places::new(PlaceLimits {
+            total,
+            per_address,
+            grace: Duration::ZERO,
+        })
     }
 
     fn enter(places: &Places, last: u8) -> Option<Place> {
@@ -350,9 +405,10 @@ mod tests {
     fn silent_connections_go_before_idle_ones_that_had_a_request_and_these_by_age() {
         let places = places(3, 3);
         let (first, second) = (enter(&places, 1).unwrap(), enter(&places, 1).unwrap());
-        drop(first.handle().work());
-        drop(second.handle().work());
-        drop(first.handle().work());
+        for connection in [&first, &second, &first] {
+            connection.handle().prove();
+            drop(connection.handle().work());
+        }
         let silent = enter(&places, 1).unwrap();
         let new = enter(&places, 2).unwrap();
         assert!(is_evicted(&silent) && !is_evicted(&first) && !is_evicted(&second));
@@ -374,6 +430,17 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_caller_whose_answer_is_held_back_gives_way() {
+        let places = places(2, 1);
+        let guesser = enter(&places, 1).unwrap();
+        let _answer = guesser.handle().work();
+        assert!(enter(&places, 1).is_none());
+        guesser.handle().give_way();
+        assert!(enter(&places, 1).is_some());
+        assert!(is_evicted(&guesser));
+    }
+
+    #[test]
     fn an_address_whose_share_works_is_refused_and_others_come_in() {
         let places = places(3, 1);
         let place = enter(&places, 1).unwrap();
@@ -381,6 +448,24 @@ mod tests {
         assert!(now(places.enter(address(1))).unwrap().is_none());
         assert_eq!(places.counts().refused, 1);
         assert!(enter(&places, 2).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_just_come_keeps_its_place_for_a_moment() {
+        let grace = Duration::from_millis(250);
+        let places = Places::new(PlaceLimits {
+            total: 1,
+            per_address: 1,
+            grace,
+        });
+        let first = places.enter(address(1)).await.unwrap();
+        let began = Instant::now();
+        let mut open = Vec::new();
+        for last in [1, 2] {
+            open.push(places.enter(address(last)).await.unwrap());
+            assert!(began.elapsed() >= grace * u32::from(last));
+        }
+        assert!(is_evicted(&first));
     }
 
     #[derive(Debug, Clone)]

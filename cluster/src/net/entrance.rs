@@ -37,15 +37,19 @@ const FIRST: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often a silent caller is asked whether it is there.
 const PING: Duration = Duration::from_secs(20);
+/// How long a connection that has just come keeps its place, while its handshake or its first call is on the way.
+const GRACE: Duration = Duration::from_millis(250);
 /// Connections at one time, and those of one address. A node has three to each other node.
 const CONNECTIONS: PlaceLimits = PlaceLimits {
     total: 512,
     per_address: 256,
+    grace: GRACE,
 };
 /// The same for machines without a certificate.
 const STRANGERS: PlaceLimits = PlaceLimits {
     total: 32,
     per_address: 8,
+    grace: GRACE,
 };
 /// Calls of one node's connection at one time.
 const CALLS: u32 = 256;
@@ -259,6 +263,8 @@ impl Entrance for PeerEntrance {
                 else {
                     return;
                 };
+                // From here on the places of strangers decide.
+                let _kept = seat.handle().work();
                 tokio::select! {
                     () = OF_STRANGERS.serve(stream, &stranger, router, closed) => {}
                     () = seat.evicted() => {}

@@ -95,8 +95,8 @@ struct JoiningService {
 #[tonic::async_trait]
 impl Joining for JoiningService {
     async fn join(&self, request: Request<JoinCall>) -> Result<Response<JoinAnswer>, Status> {
-        let seat = request.extensions().get::<PlaceHandle>();
-        let address = seat.and_then(PlaceHandle::address);
+        let seat = request.extensions().get::<PlaceHandle>().cloned();
+        let address = seat.as_ref().and_then(PlaceHandle::address);
         let call = request.into_inner();
         if call.cluster != self.cluster {
             return Err(Status::failed_precondition(format!(
@@ -121,6 +121,9 @@ impl Joining for JoiningService {
                     reason = refused.message(),
                     "a machine was not admitted"
                 );
+            }
+            if let Some(seat) = seat {
+                seat.give_way();
             }
             tokio::time::sleep(WRONG).await;
         }
