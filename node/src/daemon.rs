@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::callers::Callers;
+use panther_actors::components::alert_delivery::Egress;
 use panther_actors::components::rules_engine::trial;
 use panther_actors::system::{System, SystemSettings};
 use panther_actors::views::Identity;
@@ -306,6 +307,7 @@ impl Node {
             alarm_command: configuration.alarm_command.clone(),
             ingest_url: ingest_url.clone().unwrap_or_default(),
             alert_link: configuration.alert_link.clone(),
+            egress: Egress::without(configuration.denied_networks.clone()),
             own: Arc::new(Own {
                 name: configuration.node_name.clone(),
                 address: configuration.advertised().to_owned(),

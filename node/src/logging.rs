@@ -1,7 +1,11 @@
 //! What the daemon says of itself: to standard error, as text for people or JSON for machines.
 
+use std::fmt::Debug;
 use std::io::{self, IsTerminal};
 
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
@@ -22,6 +26,23 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, String> {
         .map_err(|error| error.to_string())
 }
 
+/// A field as text. What others wrote, such as the name of a file, begins no line of its own and gives no order to a terminal: control characters and
+/// marks that turn the direction of writing are shown as their code.
+fn one_line(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    for character in format!("{value:?}").chars() {
+        let turning = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turning {
+            write!(writer, "{}", character.escape_unicode())?;
+        } else {
+            writer.write_char(character)?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts logging for the whole process.
 pub(crate) fn start(configuration: &Configuration) {
     // The level was checked when the configuration was read.
@@ -31,7 +52,7 @@ pub(crate) fn start(configuration: &Configuration) {
         .with_ansi(io::stderr().is_terminal());
     let lines = match configuration.log_format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text => lines.boxed(),
+        LogFormat::Text => lines.fmt_fields(debug_fn(one_line).delimited(" ")).boxed(),
     };
     let repeats = Repeats::default();
     let shown = lines.with_filter(repeats.clone());
@@ -39,5 +60,49 @@ pub(crate) fn start(configuration: &Configuration) {
     repeats.count_from_now_on();
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is logged, as one text.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_text_of_others_stays_on_its_line_and_gives_no_orders() {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = fmt::layer()
+            .with_writer(move || written.clone())
+            .with_ansi(false)
+            .fmt_fields(debug_fn(one_line).delimited(" "));
+        let evil = "a\n2026-01-01T00:00:00Z  INFO all is well \u{1b}[2J \u{9b}31m \u{202e} ü";
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::warn!(file = %evil, quoted = evil, count = 3, "it said {evil}");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text:?}");
+        assert!(text.contains("it said a\\u{a}2026"), "{text}");
+        assert!(
+            text.contains("ü file=a\\u{a}") && text.contains(" count=3"),
+            "{text}"
+        );
     }
 }

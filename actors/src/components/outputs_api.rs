@@ -96,7 +96,9 @@ impl OutputConfig {
                     .split_once("://")
                     .is_some_and(|(_, rest)| !rest.starts_with('/'));
                 match reqwest::Url::parse(webhook_url) {
-                    Ok(url) if matches!(url.scheme(), "http" | "https") && has_host => Ok(()),
+                    Ok(url) if matches!(url.scheme(), "http" | "https") && has_host => {
+                        sender.egress().check(&url).map_err(ApiError::Invalid)
+                    }
                     _ => Err(ApiError::Invalid(
                         "webhookURL must be an http or https address".to_owned(),
                     )),

@@ -28,6 +28,7 @@ use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::callers::Callers;
 use crate::catalogue::{Built, FindError, catalogue, declarations};
+use crate::components::alert_delivery::Egress;
 use crate::components::alert_delivery::sealed;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::log_types::LogTypeRegistry;
@@ -79,6 +80,8 @@ pub struct SystemSettings {
     pub ingest_url: String,
     /// What the address of an alert's page begins with; `None`: notifications hold no link.
     pub alert_link: Option<String>,
+    /// Where alerts may go.
+    pub egress: Egress,
 }
 
 impl SystemSettings {

@@ -42,9 +42,9 @@ pub(super) fn all(
     let sealer = Sealer::new(&settings.sealing_key);
     let outputs = OutputCache::new(door.clone(), sealer.clone());
     let files = Files::outside(&settings.own_folders());
-    let sender = Sender::new(settings.alert_link.clone(), files).map_err(|error| {
-        ApiError::Internal(format!("the way to destinations cannot be set up: {error}"))
-    })?;
+    let sender = Sender::new(settings.alert_link.clone(), settings.egress.clone(), files).map_err(
+        |error| ApiError::Internal(format!("the way to destinations cannot be set up: {error}")),
+    )?;
     let log_types = LogTypeRegistry::new(door.clone());
     let objects = settings.objects.clone();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);

@@ -152,7 +152,7 @@ impl Screen {
         render: impl FnOnce(&Look) -> String,
     ) -> Result<(), Failure> {
         if self.json {
-            self.print(&format!("{}\n", answer.raw.trim()))
+            self.print(&format!("{}\n", text::json(answer.raw.trim())))
         } else {
             self.print(&render(&self.look))
         }
@@ -165,7 +165,7 @@ impl Screen {
         render: impl FnOnce(&Look) -> String,
     ) -> Result<(), Failure> {
         if self.json {
-            self.print(&format!("{}\n", json()))
+            self.print(&format!("{}\n", text::json(&json().to_string())))
         } else {
             self.print(&render(&self.look))
         }

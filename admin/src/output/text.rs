@@ -48,6 +48,21 @@ pub(crate) fn short(text: &str, columns: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
+/// JSON whose texts give no orders to a terminal: the control characters that JSON allows in texts, and marks that turn the direction of writing, are
+/// written by their number. A program reads the same value.
+pub(crate) fn json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let orders = matches!(character, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if orders {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// JSON over several lines.
 pub(crate) fn pretty(value: &Value) -> String {
     clean(&serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()))
@@ -85,6 +100,17 @@ pub(crate) fn counted(count: i64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_gives_no_orders_and_is_the_same_value() {
+        let value = serde_json::json!({"a": "x\u{9b}31m\u{7f}\u{202e}\u{1b}[2Jü"});
+        let shown = json(&value.to_string());
+        assert!(
+            !shown.chars().any(|c| c.is_control() || c == '\u{202e}'),
+            "{shown}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
 
     #[test]
     fn a_log_line_cannot_command_the_terminal() {

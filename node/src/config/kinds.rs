@@ -1,11 +1,12 @@
 //! What values may be. Each function reads one kind of value, or says what is wrong with it and what would be right.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Value, ValueKind};
+use ipnet::IpNet;
 
 use panther_cluster::objects::place::Place;
 
@@ -214,6 +215,26 @@ pub(super) fn link(value: Value) -> Result<Option<String>, String> {
         )),
         _ => Ok(text),
     }
+}
+
+/// Networks, as a list or as words.
+pub(super) fn networks(value: Value) -> Result<Vec<IpNet>, String> {
+    let wanted = "write a list of networks: [\"169.254.0.0/16\", \"fe80::/10\"]";
+    let items: Vec<String> = match value.kind {
+        ValueKind::Array(items) => items
+            .into_iter()
+            .map(|item| string(item, wanted))
+            .collect::<Result<_, _>>()?,
+        // From the environment: words.
+        ValueKind::String(text) => text.split_whitespace().map(str::to_owned).collect(),
+        _ => return Err(wanted.to_owned()),
+    };
+    let network = |text: String| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(network), _) => Ok(network),
+        (_, Ok(address)) => Ok(IpNet::from(address)),
+        _ => Err(format!("{text:?} is no network; {wanted}")),
+    };
+    items.into_iter().map(network).collect()
 }
 
 /// A word; "" for none.

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use config::ValueKind;
+use config::{Value, ValueKind};
+use ipnet::IpNet;
 use panther_cluster::objects::place::Place;
 
 use given::Given;
@@ -25,6 +26,8 @@ pub(crate) use given::{Effective, Faults};
 
 /// Where the file is looked for if nothing names one.
 const FILE: &str = "/etc/panther/pantherd.toml";
+/// Networks to which no alert is sent unless the operator says otherwise: the addresses at which clouds give out the credentials of a machine.
+const DENIED: [&str; 3] = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"];
 
 /// What the command line may say; each flag is a key of the file.
 #[derive(Debug, Clone, Default, Args)]
@@ -185,6 +188,8 @@ pub(crate) struct Configuration {
     pub(crate) alarm_command: Option<Vec<String>>,
     /// What the address of an alert's page begins with.
     pub(crate) alert_link: Option<String>,
+    /// Networks to which no alert is sent.
+    pub(crate) denied_networks: Vec<IpNet>,
 }
 
 /// How other nodes reach a node.
@@ -306,6 +311,8 @@ pub(crate) fn read(
     let log_format = given.take("log.format", format, why, kinds::format);
     let alarm_command = given.take("alarm.command", none(), "", kinds::command);
     let alert_link = given.take("alerts.link", "", "", kinds::link);
+    let denied = ValueKind::Array(DENIED.map(|net| Value::new(None, net)).to_vec());
+    let denied = given.take("alerts.denied_networks", denied, "", kinds::networks);
 
     let effective = given.finish()?;
     let configuration = Configuration {
@@ -335,6 +342,7 @@ pub(crate) fn read(
         log_format,
         alarm_command,
         alert_link,
+        denied_networks: denied,
     };
     Ok((configuration, effective))
 }

@@ -5,6 +5,7 @@
 //! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
+mod egress;
 mod file;
 mod scrub;
 pub(crate) mod sealed;
@@ -21,6 +22,7 @@ use panther_detections::pack::Severity;
 use panther_proto::v1::{Message, RowChange};
 use serde_json::Value;
 
+pub use egress::Egress;
 pub use file::Files;
 pub(crate) use scrub::origin;
 pub use send::{Response, Sender};

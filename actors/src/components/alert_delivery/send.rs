@@ -1,9 +1,11 @@
 //! One attempt at one destination. Whatever happens is a response: nothing here is an error of the node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::objects::rfc3339;
 use super::super::outputs_api::{OutputConfig, Unreachable};
+use super::egress::Egress;
 use super::file::{FileError, Files};
 use super::{scrub, trust};
 use chrono::{DateTime, Utc};
@@ -74,17 +76,18 @@ impl Answer {
 pub struct Sender {
     client: reqwest::Client,
     link: Option<String>,
+    egress: Egress,
     files: Files,
     deadline: Duration,
 }
 
 impl Sender {
-    /// `link` is what an alert's address begins with; without it a notification holds no link. `files` appends to files.
+    /// `link` is what an alert's address begins with; without it a notification holds no link. `egress` says where alerts may go, `files` appends to files.
     ///
     /// # Errors
     /// The TLS set-up of the machine cannot be used.
-    pub fn new(link: Option<String>, files: Files) -> Result<Self, reqwest::Error> {
-        Self::with_deadline(link, files, DEADLINE)
+    pub fn new(link: Option<String>, egress: Egress, files: Files) -> Result<Self, reqwest::Error> {
+        Self::with_deadline(link, egress, files, DEADLINE)
     }
 
     /// With another time for one attempt.
@@ -93,16 +96,24 @@ impl Sender {
     /// The TLS set-up of the machine cannot be used.
     pub fn with_deadline(
         link: Option<String>,
+        egress: Egress,
         files: Files,
         deadline: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let client = client(deadline).build()?;
+        let client = client(&egress, deadline).build()?;
         Ok(Self {
             client,
             link,
+            egress,
             files,
             deadline,
         })
+    }
+
+    /// Where alerts may go.
+    #[must_use]
+    pub(crate) fn egress(&self) -> &Egress {
+        &self.egress
     }
 
     /// What appends to files.
@@ -167,10 +178,15 @@ impl Sender {
     }
 
     async fn exchange(&self, url: &str, certificates: Option<&str>, body: &Value) -> Answer {
+        if let Ok(url) = reqwest::Url::parse(url)
+            && let Err(reason) = self.egress.check(&url)
+        {
+            return Answer::new(0, reason);
+        }
         let client = match certificates {
             None => self.client.clone(),
             // Few destinations have certificates of their own, and each alert goes there once: no connection is kept for them.
-            Some(pem) => match trusting(pem, self.deadline) {
+            Some(pem) => match trusting(pem, &self.egress, self.deadline) {
                 Ok(client) => client,
                 Err(reason) => return Answer::new(0, reason),
             },
@@ -282,19 +298,20 @@ async fn first_bytes(mut answer: reqwest::Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn client(deadline: Duration) -> reqwest::ClientBuilder {
+fn client(egress: &Egress, deadline: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         // A redirect would carry the alert to a host that the operator did not choose: it is an answer like any other.
         .redirect(Policy::none())
         .timeout(deadline)
+        .dns_resolver(Arc::new(egress.clone()))
         .connect_timeout(Duration::from_secs(5))
         .user_agent("panther-cluster")
 }
 
 /// A client that trusts these certificates alone.
-fn trusting(pem: &str, deadline: Duration) -> Result<reqwest::Client, String> {
+fn trusting(pem: &str, egress: &Egress, deadline: Duration) -> Result<reqwest::Client, String> {
     let tls = trust::tls(pem).map_err(|error| error.to_string())?;
-    client(deadline)
+    client(egress, deadline)
         .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| format!("the connection cannot be set up: {error}"))
@@ -368,6 +385,7 @@ mod tests {
         let (url, task) = destination(answer).await;
         let sender = Sender::with_deadline(
             Some("https://panther.example".into()),
+            Egress::without(Vec::new()),
             Files::default(),
             Duration::from_secs(1),
         )
@@ -450,7 +468,7 @@ mod tests {
     #[test]
     fn nothing_that_an_alert_holds_is_markup_for_slack() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sender = Sender::new(None, Files::default()).unwrap();
+        let sender = Sender::new(None, Egress::without(Vec::new()), Files::default()).unwrap();
         let evil = "<!channel> <https://evil.example|click> & co";
         let alert = json!({"alertId": evil, "title": evil, "severity": evil, "runbook": evil, "type": "RULE"});
         let payload = sender.slack(&alert);
@@ -471,7 +489,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_connection_is_told_without_the_secret_in_the_address() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sender = Sender::new(None, Files::default()).unwrap();
+        let sender = Sender::new(None, Egress::without(Vec::new()), Files::default()).unwrap();
         let config = OutputConfig::CustomWebhook {
             webhook_url: "http://127.0.0.1:9/hook?secret=s3cr3t".into(),
             ca_certificate: None,
