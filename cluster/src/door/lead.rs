@@ -86,6 +86,13 @@ pub(super) async fn watch_pace(inner: Weak<Inner>) {
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        match inner.group.take_back_lead().await {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                "no other node took the lead over: this node stands for election again"
+            ),
+            Err(error) => tracing::warn!(%error, "the lead could not be taken back"),
+        }
         let status = inner.group.status();
         let signs = inner.heard.signs();
         let heard = signs

@@ -104,6 +104,12 @@ pub enum ProposeError {
         /// The node that does, if it is known.
         leader: Option<u64>,
     },
+    /// A node that should lead does not vote, or is this node.
+    #[error("node {node} cannot be made the leader: it is not another voter")]
+    NoHeir {
+        /// The node.
+        node: u64,
+    },
     /// The group cannot go on here.
     #[error("the group has stopped on this node: {0}")]
     Stopped(String),
@@ -166,6 +172,8 @@ pub struct Group {
     pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
     snapshotting: Snapshotting,
+    /// The term in which this node was to let another one lead, and since when.
+    pub(super) handing_over: Arc<Mutex<Option<(u64, tokio::time::Instant)>>>,
     /// When the leader was heard of last, as a follower.
     heard_leader: Arc<Mutex<Option<tokio::time::Instant>>>,
     /// How long a leader may be silent and still count as there.
@@ -334,6 +342,7 @@ impl Group {
             newcomer_replays,
             node,
             stopping: Arc::default(),
+            handing_over: Arc::default(),
             snapshots,
             heard_leader: Arc::default(),
             contact_time: heartbeat_time * SIGNS_MISSED,
@@ -481,15 +490,6 @@ impl Group {
         }
         let changed = self.raft.change_membership(voters, true).await;
         changed_membership(changed.map(drop))
-    }
-
-    /// Asks another voter to lead from now on. Returns at once; [`Group::status`] tells when it does.
-    ///
-    /// # Errors
-    /// The group has stopped here.
-    pub async fn hand_over(&self, to: u64) -> Result<(), ProposeError> {
-        let asked = self.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
     /// The applied state.

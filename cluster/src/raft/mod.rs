@@ -6,11 +6,12 @@
 //! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
 //! * [`lineage`]: a group that goes on with one voter, from a backup or after a lost majority
 //! * [`hashes`]: the state's running hash behind the last entries, to compare replicas by
-//! * [`group`]: a running group: propose, read index, snapshots, leadership
+//! * [`group`]: a running group: propose, read index, snapshots; [`hand_over`]: another voter leads
 
 mod apply;
 mod calls;
 mod group;
+mod hand_over;
 mod hashes;
 pub mod lineage;
 mod log_store;

@@ -1,0 +1,107 @@
+//! A leader lets another voter lead.
+//!
+//! From the moment it is asked to, openraft's leader takes no writes and sends no heartbeats: it waits for the heir's election. So the heir has to be one that
+//! can be elected, and a hand-over that comes to nothing has to be taken back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::group::{Group, ProposeError};
+
+/// How long an heir may take. Other voters stand for election before that, as nothing is heard of the leader; they may all lack entries.
+const LATE: Duration = Duration::from_secs(5);
+
+impl Group {
+    /// Asks another voter to lead from now on. Returns at once; [`Group::status`] tells when it does. If no other node leads after some seconds,
+    /// [`Group::take_back_lead`] lets this node lead on.
+    ///
+    /// # Errors
+    /// This node does not lead, the heir cannot be elected, or the group has stopped here.
+    pub async fn hand_over(&self, to: u64) -> Result<(), ProposeError> {
+        let status = self.status();
+        if !status.leads {
+            return Err(ProposeError::NotLeader {
+                leader: status.leader,
+            });
+        }
+        if to == self.node || !status.voters.contains(&to) {
+            return Err(ProposeError::NoHeir { node: to });
+        }
+        self.ask_heir(to, status.term).await
+    }
+
+    async fn ask_heir(&self, to: u64, term: u64) -> Result<(), ProposeError> {
+        // Of several askings the first counts: the leader has been without work since then.
+        let mut handing_over = self.handing_over.lock();
+        if handing_over.is_none_or(|(of, _)| of != term) {
+            *handing_over = Some((term, Instant::now()));
+        }
+        drop(handing_over);
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+
+    /// Stands for election again, if this node was to hand over and still leads after some seconds; whether it did. To be called every second or so.
+    ///
+    /// # Errors
+    /// The group has stopped here.
+    pub(crate) async fn take_back_lead(&self) -> Result<bool, ProposeError> {
+        let Some((term, asked)) = *self.handing_over.lock() else {
+            return Ok(false);
+        };
+        let status = self.status();
+        if !status.leads || status.term != term {
+            *self.handing_over.lock() = None;
+            return Ok(false);
+        }
+        if asked.elapsed() < LATE {
+            return Ok(false);
+        }
+        *self.handing_over.lock() = None;
+        let elected = self.raft.trigger().elect(false).await;
+        elected.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::{Door, DoorSettings};
+
+    /// A node that is alone, with a number for each call.
+    async fn alone(folder: &std::path::Path) -> Door {
+        Door::open(folder, 1, 7, DoorSettings::default())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_cannot_be_elected_is_no_heir_and_the_leader_leads_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let door = alone(folder.path()).await;
+        for heir in [0, 1, 2, 99] {
+            let refused = door.group().hand_over(heir).await.unwrap_err();
+            assert!(matches!(refused, ProposeError::NoHeir { node } if node == heir));
+        }
+        door.read(|_| Ok(())).await.unwrap();
+        door.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hand_over_to_an_heir_that_never_comes_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let door = alone(folder.path()).await;
+        let before = door.group().status().term;
+        door.group().ask_heir(99, before).await.unwrap();
+        // The door looks each second; nobody else is there who could be elected.
+        let read = async {
+            while door.group().status().term == before || door.read(|_| Ok(())).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LATE * 4, read).await.unwrap();
+        door.close().await.unwrap();
+    }
+}
