@@ -65,12 +65,23 @@ pub(super) struct Watched {
     pub(super) own: Vec<PathBuf>,
 }
 
-impl Watched {
+/// A folder whose files are followed. It changes at any time, also between two calls.
+pub(super) trait Folder {
     /// Lists the folder.
     ///
     /// # Errors
     /// The folder itself cannot be listed.
-    pub(super) fn list(&self) -> io::Result<Listing> {
+    fn list(&self) -> io::Result<Listing>;
+
+    /// Opens a listed file, without waiting for a writer of a pipe, and makes sure that it is the one that was listed.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is another one by now.
+    fn open(&self, found: &Found) -> io::Result<File>;
+}
+
+impl Folder for Watched {
+    fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
         let mut walk = Walk {
             watched: self,
@@ -87,11 +98,7 @@ impl Watched {
         Ok(listing)
     }
 
-    /// Opens a listed file, without waiting for a writer of a pipe, and makes sure that it is the one that was listed.
-    ///
-    /// # Errors
-    /// It cannot be opened, or is another one by now.
-    pub(super) fn open(&self, found: &Found) -> io::Result<File> {
+    fn open(&self, found: &Found) -> io::Result<File> {
         let file = if self.follow_links {
             open_plainly(&found.path, 0)?
         } else {
@@ -106,7 +113,9 @@ impl Watched {
         }
         Ok(file)
     }
+}
 
+impl Watched {
     fn open_beneath(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let root = rustix::fs::open(

@@ -13,9 +13,10 @@
 
 mod copies;
 mod packed;
+mod recent;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -25,10 +26,11 @@ use bytes::Bytes;
 use panther_logs::{InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
-use self::text::go_on_from;
+use self::recent::Recent;
+use self::text::{first_bytes, go_on_from};
 use super::book::{Book, Followed, Form};
-use super::listing::{FileId, Found, Watched};
-use super::prefix::{HEAD, Prefix, read_full};
+use super::listing::{FileId, Folder, Found};
+use super::prefix::{HEAD, Prefix};
 use crate::sealing::hex;
 
 /// How long a file must have been as it is before it is read as a whole, or before JSON without a line end is taken as ended.
@@ -105,6 +107,8 @@ pub(super) struct Follower {
     copies: BTreeMap<FileId, Copied>,
     /// What is wrong with files that were read as far as it goes, while they stay as they are.
     faults: BTreeMap<FileId, (Look, String)>,
+    /// What the look before read.
+    recent: Vec<Recent>,
 }
 
 #[derive(Debug, Clone)]
@@ -131,12 +135,16 @@ struct Settled {
 
 /// One look at the folder.
 struct Pass<'a> {
-    watched: &'a Watched,
+    folder: &'a dyn Folder,
     now: Moment,
     /// Rows whose content is in a listed file: which file.
     live: BTreeMap<String, &'a Found>,
+    /// Rows whose file lost its name after it was listed. The content may lie in another file by now, which the next look lists.
+    moved: BTreeSet<String>,
     /// Text files of new content, which have no row yet.
     fresh: Vec<&'a Found>,
+    /// What this look has read.
+    recent: Vec<Recent>,
     looked: Looked,
     bytes: usize,
 }
@@ -159,6 +167,7 @@ impl Follower {
             unchanged: BTreeMap::new(),
             copies: BTreeMap::new(),
             faults: BTreeMap::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -166,14 +175,16 @@ impl Follower {
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub(super) fn look(&mut self, watched: &Watched, now: Moment) -> io::Result<Looked> {
-        let mut listing = watched.list()?;
+    pub(super) fn look(&mut self, folder: &dyn Folder, now: Moment) -> io::Result<Looked> {
+        let mut listing = folder.list()?;
         let files = std::mem::take(&mut listing.files);
         let mut pass = Pass {
-            watched,
+            folder,
             now,
             live: BTreeMap::new(),
+            moved: BTreeSet::new(),
             fresh: Vec::new(),
+            recent: Vec::new(),
             looked: Looked {
                 left_out: listing.left_out,
                 ..Looked::default()
@@ -181,7 +192,7 @@ impl Follower {
             bytes: 0,
         };
         self.see(&files, now);
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        let mut unknown = Vec::new();
         for found in files.iter().filter(|found| found.size > 0) {
             if let Some((look, reason)) = self.faults.get(&found.id)
                 && *look == Look::of(found)
@@ -197,21 +208,23 @@ impl Follower {
                 pass.live.insert(row, found);
                 continue;
             }
-            match self.same_inode(watched, found) {
+            match self.same_inode(folder, found) {
                 Ok(Some(open)) => {
                     pass.live.insert(open.row.id.clone(), found);
-                    known.push((found, open));
+                    if !pass.is_full()
+                        && let Err(error) = self.read_on(&mut pass, found, open)
+                    {
+                        pass.cannot_read(found, &error);
+                    }
                 }
                 Ok(None) => unknown.push(found),
-                Err(error) => pass.cannot_read(found, &error),
-            }
-        }
-        for (found, open) in known {
-            if pass.is_full() {
-                break;
-            }
-            if let Err(error) = self.read_on(&mut pass, found, open) {
-                pass.cannot_read(found, &error);
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        let rows = self.book.of_inode(found.id.inode);
+                        pass.moved.extend(rows.iter().map(|row| row.id.clone()));
+                    }
+                    pass.cannot_read(found, &error);
+                }
             }
         }
         // The longest first: a copy that is still being made is the beginning of its original.
@@ -226,6 +239,7 @@ impl Follower {
                 pass.cannot_read(found, &error);
             }
         }
+        self.recent = pass.recent;
         pass.looked.live = pass.live.into_keys().collect();
         Ok(pass.looked)
     }
@@ -301,12 +315,12 @@ impl Follower {
     }
 
     /// Whether a file of a known inode still holds the content that was read from it.
-    fn same_inode(&self, watched: &Watched, found: &Found) -> io::Result<Option<Open>> {
+    fn same_inode(&self, folder: &dyn Folder, found: &Found) -> io::Result<Option<Open>> {
         for row in self.book.of_inode(found.id.inode) {
             if row.form != Form::Text || found.size < row.offset {
                 continue;
             }
-            let file = watched.open(found)?;
+            let file = folder.open(found)?;
             if let Some((prefix, head)) = go_on_from(&file, row)? {
                 return Ok(Some(Open {
                     file,
@@ -321,15 +335,13 @@ impl Follower {
     }
 
     fn unknown<'a>(&mut self, pass: &mut Pass<'a>, found: &'a Found) -> io::Result<()> {
-        let mut file = pass.watched.open(found)?;
-        let mut head = vec![0; usize::try_from(HEAD).unwrap_or(0)];
-        let length = read_full(&mut file, &mut head)?;
-        head.truncate(length);
+        let mut file = pass.folder.open(found)?;
+        let head = first_bytes(&file, HEAD)?;
         if head.is_empty() {
             return Ok(());
         }
         match InputForm::of(&head) {
-            InputForm::Text => self.unknown_text(pass, found, file, head),
+            InputForm::Text => self.unknown_text(pass, found, file, &head),
             InputForm::Packed => self.unknown_packed(pass, found, &mut file),
             InputForm::Unreadable(form) => {
                 let reason = format!("it is not read: {form}");
@@ -363,6 +375,15 @@ impl Pass<'_> {
 
     fn has_chunk(&self, row: &str) -> bool {
         self.looked.chunks.iter().any(|chunk| chunk.after.id == row)
+    }
+
+    /// Whether it has to be seen first what becomes of a row that a file of unknown content could go on with.
+    fn is_undecided(&self, row: &Followed) -> bool {
+        self.moved.contains(&row.id)
+            || self.live.get(&row.id).is_some_and(|other| {
+                // First all that the two have in common is read there.
+                self.has_chunk(&row.id) || (row.form == Form::Text && row.offset < other.size)
+            })
     }
 
     fn new_id(&self, book: &Book, found: &Found, head: &[u8]) -> String {

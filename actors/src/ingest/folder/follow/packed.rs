@@ -12,7 +12,8 @@ use super::super::book::{Followed, Form};
 use super::super::lines::readable;
 use super::super::listing::Found;
 use super::super::prefix::{HEAD, Prefix};
-use super::copies::may_be_same;
+use super::copies::{Standing, may_be_same};
+use super::recent::Recent;
 use super::{
     CHUNK, Chunk, Content, Follower, LONGEST, Look, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
 };
@@ -82,8 +83,11 @@ impl Follower {
         was_taken: bool,
     ) -> io::Result<()> {
         let limits = self.limits.clone();
-        if self.waits_as_copy(pass, found, &content.head, || Ok(reader(bytes, &limits)))? {
-            return Ok(());
+        let unpacked = || Ok(reader(bytes, &limits));
+        match self.standing(pass, found, &content.head, unpacked)? {
+            Standing::Own => {}
+            Standing::Waits => return Ok(()),
+            Standing::Read(_) => return self.take(pass, found, bytes, content, true),
         }
         let candidates: Vec<Followed> = self
             .book
@@ -101,6 +105,9 @@ impl Follower {
             {
                 continue;
             }
+            if pass.is_undecided(&row) {
+                return Ok(());
+            }
             let mut rest = Vec::new();
             // Where the file is broken, what was unpacked before counts.
             let _broken = reader.take(CHUNK as u64).read_to_end(&mut rest);
@@ -112,7 +119,8 @@ impl Follower {
                 }
             }
             let offset = row.offset;
-            prefix.feed(&rest);
+            let recent = Recent::of(found, &mut prefix, &content.head, &rest, &pass.recent);
+            pass.recent.push(recent);
             let mut after = row.clone();
             if pass.live.contains_key(&row.id) {
                 after.id = pass.new_id(&self.book, found, &content.head);
@@ -145,6 +153,21 @@ impl Follower {
             });
             return Ok(());
         }
+        let mut prefix = content.prefix.clone();
+        let recent = Recent::of(found, &mut prefix, &content.head, &[], &pass.recent);
+        self.take(pass, found, bytes, content, was_taken)?;
+        pass.recent.push(recent);
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        bytes: &Bytes,
+        content: &UnpackedContent,
+        was_taken: bool,
+    ) -> io::Result<()> {
         let mut row = Followed::fresh(pass.new_id(&self.book, found, &content.head), Form::Packed);
         row.read_to(&content.prefix, &content.head);
         row.now_in(found);

@@ -10,7 +10,8 @@ use super::super::book::{Followed, Form};
 use super::super::lines::readable;
 use super::super::listing::Found;
 use super::super::prefix::{HEAD, Prefix, head_hash, read_full};
-use super::copies::may_be_same;
+use super::copies::{Standing, may_be_same};
+use super::recent::Recent;
 use super::{
     CHUNK, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
 };
@@ -84,23 +85,24 @@ impl Follower {
             }
             break (bytes, true);
         };
-        // Truncated and written over while it was read: what was read may be of neither content.
-        if offset > 0 && go_on_from(&open.file, &open.row)?.is_none() {
-            pass.looked.more = true;
-            return Ok(());
-        }
-        pass.looked.more |= !is_all;
         let context = if offset == 0 {
             Vec::new()
         } else {
             context(&open.file, offset)?
         };
-        open.prefix.feed(&body);
+        // Truncated and written over while it was read: what was read may be of neither content.
+        if !is_still(&open, &body)? {
+            pass.looked.more = true;
+            return Ok(());
+        }
+        pass.looked.more |= !is_all;
         let mut head = open.head;
         let missing = usize::try_from(HEAD)
             .unwrap_or(0)
             .saturating_sub(head.len());
         head.extend_from_slice(body.get(..missing.min(body.len())).unwrap_or_default());
+        let recent = Recent::of(found, &mut open.prefix, &head, &body, &pass.recent);
+        pass.recent.push(recent);
         let mut row = open.row;
         row.read_to(&open.prefix, &head);
         row.now_in(found);
@@ -173,21 +175,26 @@ impl Follower {
         pass: &mut Pass<'a>,
         found: &'a Found,
         file: File,
-        head: Vec<u8>,
+        head: &[u8],
     ) -> io::Result<()> {
         let content = || {
             (&file).seek(SeekFrom::Start(0))?;
             Ok(&file)
         };
-        if self.waits_as_copy(pass, found, &head, content)? {
-            return Ok(());
+        match self.standing(pass, found, head, content)? {
+            Standing::Own => {}
+            Standing::Waits => return Ok(()),
+            Standing::Read(bytes) => return self.was_read(pass, found, &file, bytes),
         }
+        // A copy may have been finished after it was listed, and before the original was looked at.
+        let size = file.metadata()?.len();
+        let head = first_bytes(&file, HEAD)?;
         let candidates: Vec<Followed> = self
             .book
             .beginning_with(&head)
             .into_iter()
             .filter(|row| {
-                row.offset <= found.size && may_be_same(found, row.offset, Path::new(&row.path))
+                row.offset <= size && may_be_same(found, row.offset, Path::new(&row.path))
             })
             .cloned()
             .collect();
@@ -198,11 +205,11 @@ impl Follower {
             if prefix.bytes() != row.offset || prefix.digest() != row.digest {
                 continue;
             }
+            if pass.is_undecided(&row) {
+                return Ok(());
+            }
             let read_head = head_of(&head, row.offset);
-            let open = if let Some(other) = pass.live.get(&row.id) {
-                if row.form == Form::Text && (row.offset < other.size || pass.has_chunk(&row.id)) {
-                    return Ok(()); // first all that the two have in common is read there
-                }
+            let open = if pass.live.contains_key(&row.id) {
                 // Its own file is there, and this one goes on by itself from here.
                 Open {
                     row: Followed {
@@ -226,29 +233,42 @@ impl Follower {
             pass.live.insert(open.row.id.clone(), found);
             return self.read_on(pass, found, open);
         }
-        let mut row = Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text);
         if self.was_taken_whole(found, &file)? {
-            let mut prefix = Prefix::default();
-            (&file).seek(SeekFrom::Start(0))?;
-            prefix.feed_from(&mut &file, found.size)?;
-            row.read_to(&prefix, &head);
-            row.now_in(found);
-            pass.looked.chunks.push(Chunk {
-                after: row,
-                before: None,
-                content: Content::Nothing,
-            });
-            return Ok(());
+            return self.was_read(pass, found, &file, found.size);
         }
         pass.fresh.push(found);
         let open = Open {
             file,
-            row,
+            row: Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text),
             before: None,
             prefix: Prefix::default(),
             head: Vec::new(),
         };
         self.read_on(pass, found, open)
+    }
+
+    /// Writes down that the first `bytes` of a file were read already, of another file.
+    fn was_read(
+        &self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        file: &File,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let head = first_bytes(file, HEAD)?;
+        let mut row = Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text);
+        let mut prefix = Prefix::default();
+        let mut reader = file;
+        reader.seek(SeekFrom::Start(0))?;
+        prefix.feed_from(&mut reader, bytes)?;
+        row.read_to(&prefix, &head);
+        row.now_in(found);
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: None,
+            content: Content::Nothing,
+        });
+        Ok(())
     }
 }
 
@@ -290,10 +310,37 @@ pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
     }
 }
 
+/// Whether a file still holds what was read of it: all that the row tells of, and the first bytes of what follows.
+fn is_still(open: &Open, body: &[u8]) -> io::Result<bool> {
+    let offset = open.prefix.bytes();
+    if offset > 0 && go_on_from(&open.file, &open.row)?.is_none() {
+        return Ok(false);
+    }
+    let mut again = vec![0; body.len().min(64 << 10)];
+    let length = read_full(&mut At(&open.file, offset), &mut again)?;
+    let is_same = length == again.len() && body.starts_with(&again);
+    Ok(is_same && open.file.metadata()?.len() >= offset + body.len() as u64)
+}
+
 /// The first lines of a file, for a parser that learns from them; none of a file that begins with JSON.
 pub(super) fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; CONTEXT.min(usize::try_from(offset).unwrap_or(CONTEXT))];
-    let length = file.read_at(&mut head, 0)?;
-    head.truncate(length);
-    Ok(head_lines(&head))
+    first_bytes(file, (CONTEXT as u64).min(offset)).map(|head| head_lines(&head))
+}
+
+/// Up to so many of a file's first bytes.
+pub(super) fn first_bytes(file: &File, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    At(file, 0).take(bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Reads a file from a place on, without moving the place from which others read.
+struct At<'f>(&'f File, u64);
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(buffer, self.1)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
 }
