@@ -16,9 +16,12 @@ mod listing;
 mod prefix;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod rows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use panther_cluster::door::change::{self, Change, IntoValue};
@@ -26,7 +29,7 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
 use panther_cluster::storage::room::Room;
-use panther_logs::{Limits, PartsWriter};
+use panther_logs::{EventEnds, Limits, LogTypes, PartsWriter};
 use panther_proto::v1::{RowChange, Transact};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,6 +37,7 @@ use tokio::task::JoinHandle;
 use self::book::Book;
 use self::follow::{Chunk, Content, Follower, Looked, Moment};
 use self::listing::Watched;
+use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceState};
 
@@ -56,6 +60,7 @@ const TIDY_ROWS: usize = 500;
 pub struct FolderWatch {
     door: Door,
     objects: Objects,
+    log_types: LogTypeRegistry,
     disk: Room,
     /// Folders of this daemon, which are no logs.
     own: Vec<PathBuf>,
@@ -64,11 +69,18 @@ pub struct FolderWatch {
 impl FolderWatch {
     /// Behind this door. Nothing below the folders in `own` is read.
     #[must_use]
-    pub fn new(door: Door, objects: Objects, disk: Room, own: &[PathBuf]) -> Self {
+    pub fn new(
+        door: Door,
+        objects: Objects,
+        log_types: LogTypeRegistry,
+        disk: Room,
+        own: &[PathBuf],
+    ) -> Self {
         let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         Self {
             door,
             objects,
+            log_types,
             disk,
             own: own.iter().map(real).collect(),
         }
@@ -76,7 +88,7 @@ impl FolderWatch {
 
     /// Looks until `stop` is true.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let mut tasks: BTreeMap<String, (Source, JoinHandle<()>)> = BTreeMap::new();
+        let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
         let mut ticks = tokio::time::interval(SOURCES);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -92,12 +104,22 @@ impl FolderWatch {
                     continue;
                 }
             };
-            // A task that ended, by a panic too, is started again.
-            tasks.retain(|id, (source, task)| {
-                let stays = !task.is_finished()
-                    && wanted.get(id).is_some_and(|now| source.is_watched_as(now));
+            let types = match self.log_types.current().await {
+                Ok(types) => types,
+                Err(error) => {
+                    tracing::debug!(%error, "log types cannot be read; folders are looked through later");
+                    continue;
+                }
+            };
+            // A task that ended, by a panic too, is started again, and so is one whose source or log types have changed.
+            tasks.retain(|id, running| {
+                let stays = !running.task.is_finished()
+                    && Arc::ptr_eq(&running.types, &types)
+                    && wanted
+                        .get(id)
+                        .is_some_and(|now| running.source.is_watched_as(now));
                 if !stays {
-                    task.abort();
+                    running.task.abort();
                 }
                 stays
             });
@@ -113,17 +135,29 @@ impl FolderWatch {
                         own: self.own.clone(),
                     },
                     source: source.clone(),
+                    types: types.clone(),
                     started: Instant::now(),
                     said: None,
                 };
-                let handle = tokio::spawn(task.run(stop.clone()));
-                tasks.insert(id, (source, handle));
+                let running = Running {
+                    source,
+                    types: types.clone(),
+                    task: tokio::spawn(task.run(stop.clone())),
+                };
+                tasks.insert(id, running);
             }
         }
-        for (_, (_, task)) in tasks {
-            let _ = task.await; // each sees `stop` by itself
+        for running in tasks.into_values() {
+            let _ = running.task.await; // each sees `stop` by itself
         }
     }
+}
+
+/// A task, and what it was started for.
+struct Running {
+    source: Source,
+    types: Arc<LogTypes>,
+    task: JoinHandle<()>,
 }
 
 /// Follows one source's folder.
@@ -132,6 +166,7 @@ struct Task {
     objects: Objects,
     disk: Room,
     source: Source,
+    types: Arc<LogTypes>,
     watched: Watched,
     started: Instant,
     /// What this node last wrote into the source's state.
@@ -152,7 +187,11 @@ impl Task {
             let present = match follower.take() {
                 Some(follower) => follower,
                 None => match self.book().await {
-                    Ok(book) => Follower::new(book, Limits::default()),
+                    Ok(book) => {
+                        let mut follower = Follower::new(book, Limits::default());
+                        follower.set_ends(self.ends());
+                        follower
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "rows of watched files cannot be read; it is tried again");
                         continue;
@@ -215,6 +254,15 @@ impl Task {
         }
     }
 
+    /// What knows where events of the source end. A source whose log types are not known has its lines read all the same: the log processor
+    /// says what is wrong.
+    fn ends(&self) -> Option<EventEnds> {
+        EventEnds::new(&self.types, &self.source.log_types)
+            .inspect_err(|error| tracing::debug!(source = self.source.label, %error, "the ends of events are not known"))
+            .ok()
+            .flatten()
+    }
+
     async fn book(&self) -> Result<Book, DoorError> {
         let rows = self
             .door
@@ -240,14 +288,11 @@ impl Task {
             match &chunk.content {
                 Content::Piece {
                     context,
-                    joins,
                     body,
                     origin,
                 } => {
-                    match (context.is_empty(), joins) {
-                        (true, _) => {}
-                        (false, true) => pieces.context(origin, context),
-                        (false, false) => pieces.head(origin, context),
+                    if !context.is_empty() {
+                        pieces.head(origin, context);
                     }
                     pieces.body(origin, body);
                     rows.push(row);

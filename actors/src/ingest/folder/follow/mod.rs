@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use panther_logs::{InputForm, Limits};
+use panther_logs::{EventEnds, InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
 use self::recent::Recent;
@@ -43,6 +43,10 @@ const LONGEST: usize = 64 << 20;
 const LOOK_BYTES: usize = 32 << 20;
 /// Chunks of one look: each changes a row, and a command changes no more than a thousand.
 const LOOK_CHUNKS: usize = 200;
+/// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.
+const SHORT_CONTEXT: usize = 4 << 10;
+/// Bytes of a first line that goes with them, where it is longer than that.
+const CONTEXT: usize = 64 << 10;
 /// Largest file that is read as a whole.
 const WHOLE_BYTES: u64 = 512 << 20;
 
@@ -61,10 +65,8 @@ pub(super) struct Chunk {
 pub(super) enum Content {
     /// Whole records of a file that is followed.
     Piece {
-        /// The file's first lines, where the piece is not at the beginning.
+        /// The file's first lines, where the piece is not at the beginning. No event goes on from them: a piece begins where none is open.
         context: Vec<u8>,
-        /// Whether the context ends where the piece begins.
-        joins: bool,
         body: Vec<u8>,
         /// Path and offset.
         origin: String,
@@ -99,6 +101,8 @@ pub(super) struct Moment {
 pub(super) struct Follower {
     pub(super) book: Book,
     limits: Limits,
+    /// Knows where events end, if an event of the source may be more than one record.
+    ends: Option<EventEnds>,
     /// Files about which there is nothing to do while they stay as they are.
     settled: BTreeMap<FileId, Settled>,
     /// Since when each file has been as it is.
@@ -163,12 +167,18 @@ impl Follower {
         Self {
             book,
             limits,
+            ends: None,
             settled: BTreeMap::new(),
             unchanged: BTreeMap::new(),
             copies: BTreeMap::new(),
             faults: BTreeMap::new(),
             recent: Vec::new(),
         }
+    }
+
+    /// From now on, chunks end where these say that no event is open.
+    pub(super) fn set_ends(&mut self, ends: Option<EventEnds>) {
+        self.ends = ends;
     }
 
     /// Looks through the folder. Blocking.
@@ -455,18 +465,24 @@ impl Followed {
     }
 }
 
-fn head_lines(head: &[u8]) -> Vec<u8> {
-    if matches!(head.first(), Some(b'{' | b'[') | None) {
+/// The first lines of a content of which `offset` bytes were read, from its first bytes. Content that begins with JSON has no such lines.
+fn context_of(start: &[u8], offset: u64) -> Vec<u8> {
+    let start = head_of(start, offset.min(CONTEXT as u64));
+    if matches!(start.first(), Some(b'{' | b'[') | None) {
         return Vec::new();
     }
-    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
-    head.get(..end).unwrap_or_default().to_vec()
+    let short = start.get(..SHORT_CONTEXT).unwrap_or(&start);
+    let end = match memchr::memrchr(b'\n', short) {
+        Some(at) => at + 1,
+        // One line, longer than most.
+        None => memchr::memchr(b'\n', &start).map_or(0, |at| at + 1),
+    };
+    start.get(..end).unwrap_or_default().to_vec()
 }
 
+/// The first bytes of a content of which `read` bytes count.
 fn head_of(bytes: &[u8], read: u64) -> Vec<u8> {
-    let length = usize::try_from(read.min(HEAD))
-        .unwrap_or(0)
-        .min(bytes.len());
+    let length = usize::try_from(read).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(..length).unwrap_or_default().to_vec()
 }
 

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use panther_logs::{Limits, Unpacked};
 
 use super::super::book::{Followed, Form};
-use super::super::lines::readable;
+use super::super::lines::{last_end, readable};
 use super::super::listing::Found;
-use super::super::prefix::{HEAD, Prefix};
+use super::super::prefix::Prefix;
 use super::copies::{Standing, may_be_same};
 use super::recent::Recent;
 use super::{
-    CHUNK, Chunk, Content, Follower, LONGEST, Look, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
+    CHUNK, CONTEXT, Chunk, Content, Follower, LONGEST, Look, Pass, RESTS, WHOLE_BYTES, context_of,
+    head_of,
 };
 
 /// How long a compressed file that breaks off must have been as it is before it is taken for a broken one.
@@ -23,8 +24,11 @@ const BROKEN_RESTS: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct UnpackedContent {
+    /// What counts as read once the file is read.
     prefix: Prefix,
+    /// The first bytes.
     head: Vec<u8>,
+    /// Why it breaks off.
     broken: Option<String>,
 }
 
@@ -112,8 +116,9 @@ impl Follower {
             // Where the file is broken, what was unpacked before counts.
             let _broken = reader.take(CHUNK as u64).read_to_end(&mut rest);
             let is_all = rest.len() < CHUNK;
+            let context = context_of(&content.head, row.offset);
             if !is_all || content.broken.is_some() {
-                let whole = readable(&rest, &self.limits).whole;
+                let whole = readable(&rest, &self.limits, self.ends.as_mut(), &context).whole;
                 if whole > 0 || content.broken.is_some() {
                     rest.truncate(whole);
                 }
@@ -133,7 +138,6 @@ impl Follower {
                 pass.looked.more = true;
             }
             pass.bytes += rest.len();
-            let context = head_lines(&content.head);
             pass.looked.chunks.push(Chunk {
                 before: (after.id == row.id).then(|| row.digest.clone()),
                 after,
@@ -141,7 +145,6 @@ impl Follower {
                     Content::Nothing
                 } else {
                     Content::Piece {
-                        joins: context.len() as u64 == offset,
                         context,
                         body: rest,
                         origin: format!(
@@ -175,7 +178,19 @@ impl Follower {
         Ok(())
     }
 
-    fn unpacked(&self, bytes: &Bytes) -> UnpackedContent {
+    /// An event that begins before a file breaks off, and ends behind that place, counts as unread: the whole file brings it.
+    fn without_open_event(&mut self, content: &mut UnpackedContent, bytes: &Bytes) {
+        let Some(ends) = &mut self.ends else { return };
+        let text = reader(bytes, &self.limits).take(content.prefix.bytes());
+        if let Some(end) = last_end(text, &self.limits, ends) {
+            content.prefix = Prefix::default();
+            // This much of it was unpacked before.
+            let _read = (content.prefix).feed_from(&mut reader(bytes, &self.limits), end);
+            content.head = head_of(&content.head, end);
+        }
+    }
+
+    fn unpacked(&mut self, bytes: &Bytes) -> UnpackedContent {
         let mut reader = reader(bytes, &self.limits);
         let mut content = UnpackedContent::default();
         // What follows the last line end of a broken file is not whole; it counts as unread.
@@ -194,14 +209,15 @@ impl Follower {
                 memchr::memrchr(b'\n', &behind).map_or(0, |at| at + 1)
             };
             let now: Vec<u8> = behind.drain(..whole).collect();
-            let missing = usize::try_from(HEAD)
-                .unwrap_or(0)
-                .saturating_sub(content.head.len());
+            let missing = CONTEXT.saturating_sub(content.head.len());
             content
                 .head
                 .extend_from_slice(now.get(..missing.min(now.len())).unwrap_or_default());
             content.prefix.feed(&now);
             content.broken = error.map(|error| error.to_string());
+            if content.broken.is_some() {
+                self.without_open_event(&mut content, bytes);
+            }
             if ended || content.broken.is_some() {
                 return content;
             }

@@ -7,8 +7,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::super::listing::{FileId, Found};
-use super::super::prefix::{Prefix, read_full};
+use super::super::prefix::{HEAD, Prefix, read_full};
 use super::copies::may_be_same;
+use super::head_of;
 
 /// Last bytes of a chunk that are kept. A copy lacks at most what was written between its last byte and the truncation.
 const TAIL: usize = 256 << 10;
@@ -57,7 +58,7 @@ impl Recent {
         Self {
             file: found.id,
             path: found.path.clone(),
-            head: head.to_vec(),
+            head: head_of(head, before.bytes().min(HEAD)),
             from,
             digest,
             tail: last.to_vec(),

@@ -13,15 +13,14 @@ use super::super::prefix::{HEAD, Prefix, head_hash, read_full};
 use super::copies::{Standing, may_be_same};
 use super::recent::Recent;
 use super::{
-    CHUNK, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
+    CHUNK, CONTEXT, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, context_of,
+    head_of,
 };
 
 /// The same for a last line without a line end, which its writer may go on with.
 const LINE_RESTS: Duration = Duration::from_secs(30);
 /// Zero bytes in a row that are passed over; fewer are read like all else.
 const HOLE: u64 = 1 << 20;
-/// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.
-const CONTEXT: usize = 4 << 10;
 
 impl Follower {
     /// Reads what follows in a text file.
@@ -38,13 +37,18 @@ impl Follower {
         if hole >= HOLE {
             return self.pass_over_hole(pass, found, open, hole);
         }
+        let context = if offset == 0 {
+            Vec::new()
+        } else {
+            context(&open.file, offset)?
+        };
         let mut wanted = CHUNK;
         let (body, is_all) = loop {
             let mut bytes = Vec::new();
             open.file.seek(SeekFrom::Start(offset))?;
             (&open.file).take(wanted as u64).read_to_end(&mut bytes)?;
             let is_all = bytes.len() < wanted;
-            let found_here = readable(&bytes, &self.limits);
+            let found_here = readable(&bytes, &self.limits, self.ends.as_mut(), &context);
             if found_here.whole > 0 {
                 let is_all = is_all && found_here.whole == bytes.len();
                 bytes.truncate(found_here.whole);
@@ -85,11 +89,6 @@ impl Follower {
             }
             break (bytes, true);
         };
-        let context = if offset == 0 {
-            Vec::new()
-        } else {
-            context(&open.file, offset)?
-        };
         // Truncated and written over while it was read: what was read may be of neither content.
         if !is_still(&open, &body)? {
             pass.looked.more = true;
@@ -112,7 +111,6 @@ impl Follower {
             after: row,
             before: open.before,
             content: Content::Piece {
-                joins: context.len() as u64 == offset,
                 context,
                 body,
                 origin,
@@ -145,7 +143,6 @@ impl Follower {
             before: open.before,
             content: Content::Piece {
                 context: Vec::new(),
-                joins: false,
                 body: vec![0; 64],
                 origin: format!(
                     "{}, from byte {offset}: {hole} zero bytes, of which 64 are kept",
@@ -322,9 +319,9 @@ fn is_still(open: &Open, body: &[u8]) -> io::Result<bool> {
     Ok(is_same && open.file.metadata()?.len() >= offset + body.len() as u64)
 }
 
-/// The first lines of a file, for a parser that learns from them; none of a file that begins with JSON.
-pub(super) fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    first_bytes(file, (CONTEXT as u64).min(offset)).map(|head| head_lines(&head))
+/// The first lines of a file of which `offset` bytes were read.
+fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    first_bytes(file, (CONTEXT as u64).min(offset)).map(|head| context_of(&head, offset))
 }
 
 /// Up to so many of a file's first bytes.
