@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -671,25 +671,104 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     );
 }
 
+/// Writes a line at a place behind the end of a file, as a writer does that keeps its place.
+fn write_at(path: &Path, place: u64, line: &str) {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .unwrap();
+    file.seek(io::SeekFrom::Start(place)).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
+
+impl World {
+    /// What of the chunks of a look is holes, and what lines.
+    fn holes_and_lines(&mut self, time: Duration) -> (usize, Vec<String>) {
+        let now = self.pass_time(time);
+        let looked = self.follower.look(&self.watched(), now).unwrap();
+        let mut holes = 0;
+        let mut lines = Vec::new();
+        for chunk in &looked.chunks {
+            if let Content::Piece { body, .. } = &chunk.content {
+                let text = body
+                    .iter()
+                    .position(|byte| *byte != 0)
+                    .unwrap_or(body.len());
+                holes += usize::from(text > 0);
+                assert!(text <= 64, "a hole is not stored");
+                lines.extend(
+                    String::from_utf8_lossy(&body[text..])
+                        .lines()
+                        .map(ToOwned::to_owned),
+                );
+            }
+        }
+        self.follower.written(looked.chunks, 0);
+        (holes, lines)
+    }
+
+    /// The same of all looks until nothing is found for a while.
+    fn all_holes_and_lines(&mut self) -> (usize, Vec<String>) {
+        let mut all = (0, Vec::new());
+        for _ in 0..80 {
+            let (holes, lines) = self.holes_and_lines(Duration::from_millis(500));
+            all.0 += holes;
+            all.1.extend(lines);
+        }
+        all
+    }
+}
+
 #[test]
 fn a_hole_of_zero_bytes_is_told_of_and_the_lines_behind_it_are_read() {
     let mut world = World::new();
+    write_at(&world.path(0, None), 64 << 20, "line 1 a\n");
+    let found = world.holes_and_lines(Duration::from_millis(500));
+    assert_eq!(found, (1, vec!["line 1 a".to_owned()]));
+}
+
+#[test]
+fn a_hole_is_counted_once_though_the_file_is_copied_and_truncated_before_its_lines_are_whole() {
+    let mut world = World::new();
+    let (live, copy) = (world.path(0, None), world.path(0, Some(1)));
+    write_at(&live, 2 << 20, "line 1");
+    assert_eq!(world.holes_and_lines(Duration::from_millis(500)).0, 0);
+    write_at(&live, (2 << 20) + 6, " a\n");
+    fs::copy(&live, &copy).unwrap();
+    File::create(&live).unwrap();
+    write_at(&live, 3 << 20, "line 2 b\n");
+    let (holes, mut lines) = world.all_holes_and_lines();
+    lines.sort();
+    assert_eq!(
+        (holes, lines),
+        (2, vec!["line 1 a".to_owned(), "line 2 b".to_owned()])
+    );
+}
+
+#[test]
+fn a_file_that_is_one_large_hole_is_one_record_and_what_is_appended_is_read() {
+    let mut world = World::new();
     let path = world.path(0, None);
-    let mut file = File::create(&path).unwrap();
-    file.set_len(64 << 20).unwrap();
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
-    file.write_all(b"line 1 a\n").unwrap();
-    let mut read = Vec::new();
-    for _ in 0..2 {
-        let now = world.pass_time(Duration::from_millis(500));
-        let looked = world.follower.look(&world.watched(), now).unwrap();
-        for chunk in &looked.chunks {
-            let Content::Piece { body, origin, .. } = &chunk.content else {
-                panic!()
-            };
-            read.push((body.clone(), origin.contains("zero bytes")));
-        }
-        world.follower.written(looked.chunks, 0);
-    }
-    assert_eq!(read, [(vec![0; 64], true), (b"line 1 a\n".to_vec(), false)]);
+    // Preallocated: a hole that nothing follows is not taken before it rests.
+    File::create(&path).unwrap().set_len(520 << 20).unwrap();
+    assert_eq!(
+        world.holes_and_lines(Duration::from_millis(500)),
+        (0, Vec::new())
+    );
+    assert_eq!(world.all_holes_and_lines(), (1, Vec::new()));
+    write_at(&path, 520 << 20, "line 1 a\n");
+    assert_eq!(
+        world.all_holes_and_lines(),
+        (0, vec!["line 1 a".to_owned()])
+    );
+    // Beyond all bounds: said, and not read.
+    File::create(world.path(1, None))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let now = world.pass_time(Duration::from_secs(60));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
+    assert!(looked.left_out[&world.path(1, None)].contains("zero bytes"));
 }

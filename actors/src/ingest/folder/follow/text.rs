@@ -21,6 +21,22 @@ use super::{
 const LINE_RESTS: Duration = Duration::from_secs(30);
 /// Zero bytes in a row that are passed over; fewer are read like all else.
 const HOLE: u64 = 1 << 20;
+/// Zero bytes that one look passes over.
+const HOLE_STEP: u64 = 256 << 20;
+/// The same of all looks: what is behind a larger hole is not read.
+const LONGEST_HOLE: u64 = 64 << 30;
+/// Zero bytes that are kept of a hole, as a record that stands for it.
+const HOLE_KEPT: usize = 64;
+
+/// What is read next of a text file.
+enum Next {
+    /// Whole records, and whether they are all there is.
+    Records(Vec<u8>, bool),
+    /// Nothing before this time has passed, or the file has changed.
+    Waits(Duration),
+    /// Nothing: a document is read once it rests.
+    Grows,
+}
 
 impl Follower {
     /// Reads what follows in a text file.
@@ -32,70 +48,48 @@ impl Follower {
     ) -> io::Result<()> {
         let offset = open.prefix.bytes();
         let size = open.file.metadata()?.len();
-        let unread = size.saturating_sub(offset);
-        let hole = hole(&open.file, offset)?;
-        if hole >= HOLE {
-            return self.pass_over_hole(pass, found, open, hole);
+        // A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported
+        // and not stored. It is read together with what follows: a content of zero bytes is none that a file could be known by.
+        let hole = Some(hole(&open.file, offset)?)
+            .filter(|hole| *hole >= HOLE)
+            .unwrap_or(0);
+        if hole > LONGEST_HOLE {
+            let reason = format!(
+                "from byte {offset} on it has {hole} zero bytes; what is behind more than {LONGEST_HOLE} is not read: write it to another file"
+            );
+            pass.looked.left_out.insert(found.path.clone(), reason);
+            return Ok(());
         }
-        let context = if offset == 0 {
-            Vec::new()
-        } else {
-            context(&open.file, offset)?
-        };
-        let mut wanted = CHUNK;
-        let (body, is_all) = loop {
-            let mut bytes = Vec::new();
-            open.file.seek(SeekFrom::Start(offset))?;
-            (&open.file).take(wanted as u64).read_to_end(&mut bytes)?;
-            let is_all = bytes.len() < wanted;
-            let found_here = readable(&bytes, &self.limits, self.ends.as_mut(), &context);
-            if found_here.whole > 0 {
-                let is_all = is_all && found_here.whole == bytes.len();
-                bytes.truncate(found_here.whole);
-                break (bytes, is_all);
-            }
-            let is_whole_json = offset == 0 && matches!(bytes.first(), Some(b'{' | b'['));
-            let longest = if is_whole_json && self.rested(found, pass.now) >= RESTS {
-                usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
-            } else {
-                LONGEST
-            };
-            if !is_all && wanted < longest {
-                wanted = wanted.saturating_mul(4);
-                continue;
-            }
-            if !is_all && is_whole_json && wanted < usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
-            {
-                return Ok(()); // once it rests
-            }
-            if !is_all {
-                break (bytes, false); // a record without an end: the reader says that it is too long
-            }
-            let rested = self.rested(found, pass.now);
-            let must_rest = if found_here.rest_is_json {
-                RESTS
-            } else {
-                LINE_RESTS
-            };
-            if bytes.is_empty() || rested < must_rest {
-                let again = pass.now.elapsed + must_rest.saturating_sub(rested);
+        let start = offset + hole;
+        let context = context(&open.file, offset)?;
+        let (body, is_all) = match self.next(pass, found, &open.file, start, hole, &context)? {
+            Next::Records(body, is_all) => (body, is_all),
+            Next::Grows => return Ok(()),
+            Next::Waits(again) => {
                 let row = open.row.id.clone();
                 // A row that is not written yet says nothing of this file.
                 if open.before.is_some() {
-                    self.settle(found, &row, (unread > 0).then_some(again));
+                    self.settle(found, &row, (size > offset).then_some(again));
                     self.follow_name(pass, found, open);
                 }
                 return Ok(());
             }
-            break (bytes, true);
         };
         // Truncated and written over while it was read: what was read may be of neither content.
-        if !is_still(&open, &body)? {
+        if !is_still(&open, start, &body)? {
             pass.looked.more = true;
             return Ok(());
         }
+        if hole > HOLE_STEP {
+            self.step_into_hole(pass, found, open)?;
+            return Ok(());
+        }
         pass.looked.more |= !is_all;
+        open.prefix.feed_from(&mut io::repeat(0), hole)?;
         let mut head = open.head;
+        if hole > 0 {
+            head.resize(usize::try_from(HEAD.min(start)).unwrap_or(0), 0);
+        }
         let missing = usize::try_from(HEAD)
             .unwrap_or(0)
             .saturating_sub(head.len());
@@ -105,7 +99,15 @@ impl Follower {
         let mut row = open.row;
         row.read_to(&open.prefix, &head);
         row.now_in(found);
-        let origin = format!("{}, from byte {offset}", found.path.display());
+        let path = found.path.display();
+        let (origin, body) = if hole == 0 {
+            (format!("{path}, from byte {offset}"), body)
+        } else {
+            let origin = format!(
+                "{path}, from byte {offset}: zero bytes up to byte {start}, of which {HOLE_KEPT} are kept"
+            );
+            (origin, [vec![0; HOLE_KEPT], body].concat())
+        };
         pass.bytes += body.len() + context.len();
         pass.looked.chunks.push(Chunk {
             after: row,
@@ -119,36 +121,73 @@ impl Follower {
         Ok(())
     }
 
-    /// A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported and not stored.
-    pub(super) fn pass_over_hole(
-        &self,
-        pass: &mut Pass<'_>,
+    /// Finds the whole records that begin at `start`, behind a hole of so many bytes.
+    fn next(
+        &mut self,
+        pass: &Pass<'_>,
         found: &Found,
-        mut open: Open,
+        mut file: &File,
+        start: u64,
         hole: u64,
-    ) -> io::Result<()> {
-        let offset = open.prefix.bytes();
-        open.prefix.feed_from(&mut io::repeat(0), hole)?;
-        let mut row = open.row;
+        context: &[u8],
+    ) -> io::Result<Next> {
+        let rested = self.rested(found, pass.now);
+        let mut wanted = CHUNK;
+        loop {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(start))?;
+            file.take(wanted as u64).read_to_end(&mut bytes)?;
+            let is_all = bytes.len() < wanted;
+            let found_here = readable(&bytes, &self.limits, self.ends.as_mut(), context);
+            if found_here.whole > 0 {
+                let is_all = is_all && found_here.whole == bytes.len();
+                bytes.truncate(found_here.whole);
+                return Ok(Next::Records(bytes, is_all));
+            }
+            let is_whole_json = start == 0 && matches!(bytes.first(), Some(b'{' | b'['));
+            let longest = if is_whole_json && rested >= RESTS {
+                usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
+            } else {
+                LONGEST
+            };
+            if !is_all && wanted < longest {
+                wanted = wanted.saturating_mul(4);
+                continue;
+            }
+            if !is_all && is_whole_json && wanted < usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
+            {
+                return Ok(Next::Grows);
+            }
+            if !is_all {
+                // A record without an end: the reader says that it is too long.
+                return Ok(Next::Records(bytes, false));
+            }
+            let must_rest = if found_here.rest_is_json {
+                RESTS
+            } else {
+                LINE_RESTS
+            };
+            if (bytes.is_empty() && hole == 0) || rested < must_rest {
+                let again = pass.now.elapsed + must_rest.saturating_sub(rested);
+                return Ok(Next::Waits(again));
+            }
+            return Ok(Next::Records(bytes, true));
+        }
+    }
+
+    /// Passes over the first bytes of a hole. The last step reports the hole.
+    fn step_into_hole(&self, pass: &mut Pass<'_>, found: &Found, mut open: Open) -> io::Result<()> {
+        open.prefix.feed_from(&mut io::repeat(0), HOLE_STEP)?;
         let mut head = open.head;
-        head.resize(
-            usize::try_from(HEAD.min(open.prefix.bytes())).unwrap_or(0),
-            0,
-        );
+        head.resize(usize::try_from(HEAD).unwrap_or(0), 0);
+        let mut row = open.row;
         row.read_to(&open.prefix, &head);
         row.now_in(found);
         pass.looked.more = true;
         pass.looked.chunks.push(Chunk {
             after: row,
             before: open.before,
-            content: Content::Piece {
-                context: Vec::new(),
-                body: vec![0; 64],
-                origin: format!(
-                    "{}, from byte {offset}: {hole} zero bytes, of which 64 are kept",
-                    found.path.display()
-                ),
-            },
+            content: Content::Nothing,
         });
         Ok(())
     }
@@ -287,8 +326,8 @@ pub(super) fn go_on_from(file: &File, row: &Followed) -> io::Result<Option<(Pref
     Ok((prefix.bytes() == row.offset && prefix.digest() == row.digest).then_some((prefix, head)))
 }
 
-/// How many zero bytes follow.
-pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
+/// How many zero bytes follow. What the file system knows to be a hole is not read.
+fn hole(file: &File, offset: u64) -> io::Result<u64> {
     let mut piece = vec![0; 64 << 10];
     let mut at = offset;
     loop {
@@ -304,19 +343,23 @@ pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
         if zeros < count || count == 0 {
             return Ok(at - offset);
         }
+        at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            Err(rustix::io::Errno::NXIO) => file.metadata()?.len().max(at),
+            Err(_) => at, // not all file systems know
+        };
     }
 }
 
-/// Whether a file still holds what was read of it: all that the row tells of, and the first bytes of what follows.
-fn is_still(open: &Open, body: &[u8]) -> io::Result<bool> {
-    let offset = open.prefix.bytes();
-    if offset > 0 && go_on_from(&open.file, &open.row)?.is_none() {
+/// Whether a file still holds what was read of it: all that the row tells of, and the first bytes of what was read at `start`.
+fn is_still(open: &Open, start: u64, body: &[u8]) -> io::Result<bool> {
+    if open.prefix.bytes() > 0 && go_on_from(&open.file, &open.row)?.is_none() {
         return Ok(false);
     }
     let mut again = vec![0; body.len().min(64 << 10)];
-    let length = read_full(&mut At(&open.file, offset), &mut again)?;
+    let length = read_full(&mut At(&open.file, start), &mut again)?;
     let is_same = length == again.len() && body.starts_with(&again);
-    Ok(is_same && open.file.metadata()?.len() >= offset + body.len() as u64)
+    Ok(is_same && open.file.metadata()?.len() >= start + body.len() as u64)
 }
 
 /// The first lines of a file of which `offset` bytes were read.
