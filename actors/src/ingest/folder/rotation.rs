@@ -650,10 +650,10 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     let now = world.pass_time(Duration::from_secs(60));
     let looked = world.follower.look(&world.watched(), now).unwrap();
     assert!(matches!(looked.chunks[0].content, Content::Whole(_)));
+    let reason = looked.left_out.values().next().unwrap();
     assert!(
-        looked.left_out.values().next().unwrap().contains("broken"),
-        "{:?}",
-        looked.left_out
+        reason.starts_with("it is broken: app.log.gz is truncated: its gzip stream ends after "),
+        "{reason}"
     );
     let read = looked.chunks[0].after.offset;
     assert!(text[..usize::try_from(read).unwrap()].ends_with('\n'));

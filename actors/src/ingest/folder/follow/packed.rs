@@ -57,16 +57,18 @@ impl Follower {
         }
         let bytes = Bytes::from(bytes);
         let was_taken = self.was_taken_whole(found, file)?;
-        let content = self.unpacked(&bytes);
+        let name = found.path.file_name().unwrap_or_default();
+        let content = self.unpacked(&name.to_string_lossy(), &bytes);
         if let Some(broken) = &content.broken {
             if rested < BROKEN_RESTS {
                 tracing::debug!(path = %found.path.display(), broken, "a compressed file has no end yet");
                 return Ok(());
             }
-            let reason = format!(
-                "it is broken: {broken}; {} bytes could be unpacked and are read, so put the whole file in its place",
-                content.prefix.bytes()
-            );
+            let read = match content.prefix.bytes() {
+                0 => "no whole line of it could be unpacked, so it is not read".to_owned(),
+                bytes => format!("its first {bytes} unpacked bytes are read"),
+            };
+            let reason = format!("it is broken: {broken}; {read}; put the whole file in its place");
             pass.looked
                 .left_out
                 .insert(found.path.clone(), reason.clone());
@@ -87,7 +89,7 @@ impl Follower {
         was_taken: bool,
     ) -> io::Result<()> {
         let limits = self.limits.clone();
-        let unpacked = || Ok(reader(bytes, &limits));
+        let unpacked = || Ok(reader("", bytes, &limits));
         match self.standing(pass, found, &content.head, unpacked)? {
             Standing::Own => {}
             Standing::Waits => return Ok(()),
@@ -101,7 +103,7 @@ impl Follower {
             .cloned()
             .collect();
         for row in candidates {
-            let mut reader = reader(bytes, &self.limits);
+            let mut reader = reader("", bytes, &self.limits);
             let mut prefix = Prefix::default();
             if prefix.feed_from(&mut reader, row.offset).is_err()
                 || prefix.bytes() != row.offset
@@ -181,17 +183,18 @@ impl Follower {
     /// An event that begins before a file breaks off, and ends behind that place, counts as unread: the whole file brings it.
     fn without_open_event(&mut self, content: &mut UnpackedContent, bytes: &Bytes) {
         let Some(ends) = &mut self.ends else { return };
-        let text = reader(bytes, &self.limits).take(content.prefix.bytes());
+        let text = reader("", bytes, &self.limits).take(content.prefix.bytes());
         if let Some(end) = last_end(text, &self.limits, ends) {
             content.prefix = Prefix::default();
             // This much of it was unpacked before.
-            let _read = (content.prefix).feed_from(&mut reader(bytes, &self.limits), end);
+            let _read = (content.prefix).feed_from(&mut reader("", bytes, &self.limits), end);
             content.head = head_of(&content.head, end);
         }
     }
 
-    fn unpacked(&mut self, bytes: &Bytes) -> UnpackedContent {
-        let mut reader = reader(bytes, &self.limits);
+    /// `name` is for what is said of a broken file.
+    fn unpacked(&mut self, name: &str, bytes: &Bytes) -> UnpackedContent {
+        let mut reader = reader(name, bytes, &self.limits);
         let mut content = UnpackedContent::default();
         // What follows the last line end of a broken file is not whole; it counts as unread.
         let mut behind: Vec<u8> = Vec::new();
@@ -225,8 +228,8 @@ impl Follower {
     }
 }
 
-fn reader(bytes: &Bytes, limits: &Limits) -> Box<dyn Read> {
-    match Unpacked::open("", Cursor::new(bytes.clone()), limits.clone()) {
+fn reader(name: &str, bytes: &Bytes, limits: &Limits) -> Box<dyn Read> {
+    match Unpacked::open(name, Cursor::new(bytes.clone()), limits.clone()) {
         Ok(reader) => Box::new(BufReader::new(reader)),
         Err(_) => Box::new(io::empty()),
     }
