@@ -345,14 +345,14 @@ impl Follower {
     }
 
     fn unknown<'a>(&mut self, pass: &mut Pass<'a>, found: &'a Found) -> io::Result<()> {
-        let mut file = pass.folder.open(found)?;
+        let file = pass.folder.open(found)?;
         let head = first_bytes(&file, HEAD)?;
         if head.is_empty() {
             return Ok(());
         }
         match InputForm::of(&head) {
             InputForm::Text => self.unknown_text(pass, found, file, &head),
-            InputForm::Packed => self.unknown_packed(pass, found, &mut file),
+            InputForm::Packed => self.unknown_packed(pass, found, &file),
             InputForm::Unreadable(form) => {
                 let reason = format!("it is not read: {form}");
                 pass.looked.left_out.insert(found.path.clone(), reason);
@@ -408,7 +408,8 @@ impl Pass<'_> {
         }
     }
 
-    fn take_whole(&mut self, row: Followed, bytes: Bytes, was_taken: bool) {
+    /// Takes a content as a whole; `None` if it was read already.
+    fn take_whole(&mut self, row: Followed, content: Option<Bytes>) {
         if self
             .looked
             .chunks
@@ -418,15 +419,11 @@ impl Pass<'_> {
             self.looked.more = true; // the same content is taken from another file in this look
             return;
         }
-        self.bytes += bytes.len();
+        self.bytes += content.as_ref().map_or(0, Bytes::len);
         self.looked.chunks.push(Chunk {
             after: row,
             before: None,
-            content: if was_taken {
-                Content::Nothing
-            } else {
-                Content::Whole(bytes)
-            },
+            content: content.map_or(Content::Nothing, Content::Whole),
         });
     }
 }

@@ -375,7 +375,7 @@ pub(super) fn first_bytes(file: &File, bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a file from a place on, without moving the place from which others read.
-struct At<'f>(&'f File, u64);
+pub(super) struct At<'f>(pub(super) &'f File, pub(super) u64);
 
 impl Read for At<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
