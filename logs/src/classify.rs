@@ -31,7 +31,8 @@ pub enum Outcome {
     /// A log type took it as the end of an event that records with the outcome `Begun` began. Those records are parts of this event.
     Joined(Vec<Event>),
     /// It may be part of an event that a later record ends. The caller keeps it until then: a later `Joined` of the same input makes it part of
-    /// that event. Blank lines and parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
+    /// that event. The reader must know of it: see [`ObjectReader::set_within_event`](crate::ObjectReader::set_within_event). Blank lines and
+    /// parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
     Begun {
         /// Why it is quarantined if the event does not end.
         reasons: Vec<Rejection>,
@@ -194,7 +195,7 @@ impl Classifier {
     }
 
     /// Whether the next record may go on with an event that the records before have begun.
-    pub(crate) fn is_within_event(&self) -> bool {
+    pub fn is_within_event(&self) -> bool {
         self.entries.iter().any(|entry| entry.state.is_open())
     }
 

@@ -7,7 +7,7 @@ use crate::{
     classify::{Classifier, ClassifierError, Outcome},
     event::EventContext,
     log_types::LogTypes,
-    object::Record,
+    object::{Piece, Record},
     time::Timestamp,
 };
 
@@ -55,6 +55,18 @@ impl EventEnds {
         record
             .text()
             .is_ok_and(|text| self.classifier.may_begin(text))
+    }
+
+    /// Takes the next piece of a raw object, as [`EventEnds::take`] does.
+    pub fn follow(&mut self, piece: &Piece) -> bool {
+        match piece {
+            Piece::Input { .. } => self.begin(),
+            Piece::Gap => self.gap(),
+            Piece::Context(record) | Piece::Record(record) => {
+                self.take(record);
+            }
+        }
+        self.classifier.is_within_event()
     }
 
     /// Takes the next record. True if an event is open behind it, so that the text must not be cut there.

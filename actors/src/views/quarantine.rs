@@ -5,7 +5,7 @@ use std::io::Read;
 
 use panther_cluster::door::change::{self, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
-use panther_logs::{Limits, PartsWriter, Piece, RawReader};
+use panther_logs::{EventEnds, Limits, PartsWriter, Piece, RawReader};
 use panther_proto::v1::{RowChange, Transact};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -101,7 +101,8 @@ impl Views<'_> {
             return BTreeMap::new();
         };
         let name = object.to_owned();
-        let read = tokio::task::spawn_blocking(move || heads(&name, reader)).await;
+        let ends = self.event_ends(object).await;
+        let read = tokio::task::spawn_blocking(move || heads(&name, reader, ends)).await;
         read.unwrap_or_default()
     }
 
@@ -212,13 +213,16 @@ impl Views<'_> {
 /// Longest line that is kept as a head.
 const HEAD_BYTES: usize = 4 << 10;
 
-fn heads(object: &str, reader: impl Read) -> BTreeMap<u64, Vec<u8>> {
+fn heads(object: &str, reader: impl Read, mut ends: Option<EventEnds>) -> BTreeMap<u64, Vec<u8>> {
     let mut pieces = RawReader::new(object, reader, Limits::default());
     let mut heads = BTreeMap::new();
     // Of the input that is read: its first line, until its first record tells its number.
     let mut head: Option<Vec<u8>> = None;
     let mut is_new = true;
     while let Ok(Some(piece)) = pieces.next_piece() {
+        if let Some(ends) = &mut ends {
+            pieces.set_within_event(ends.follow(&piece));
+        }
         match piece {
             Piece::Input { .. } => (head, is_new) = (None, true),
             Piece::Context(record) => head = head.or(Some(record.raw)),

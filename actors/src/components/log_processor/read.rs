@@ -168,6 +168,8 @@ impl<R: Read> Reading<R> {
                     "the attempt that asked for this object has ended".to_owned(),
                 ));
             }
+            self.reader
+                .set_within_event(self.classifier.is_within_event());
             let record = match self.reader.next_piece() {
                 Ok(Some(Piece::Record(record))) => record,
                 Ok(Some(Piece::Input { origin: from })) => {

@@ -44,6 +44,7 @@ pub(super) fn last_end(text: impl Read, limits: &Limits, ends: &mut EventEnds) -
     let (mut last, mut is_open) = (0, false);
     while let Ok(Some(record)) = reader.next_record() {
         is_open = ends.take(&record);
+        reader.set_within_event(is_open);
         if let Some(at) = reader.line_begins_at().filter(|_| !is_open) {
             last = at;
         }
@@ -56,7 +57,8 @@ fn read_context(ends: &mut EventEnds, context: &[u8], limits: &Limits) {
     ends.begin();
     let mut reader = ObjectReader::new("", context, limits.clone());
     while let Ok(Some(record)) = reader.next_record() {
-        ends.take(&record);
+        let is_open = ends.take(&record);
+        reader.set_within_event(is_open);
     }
     ends.gap();
 }
@@ -76,6 +78,7 @@ fn whole(bytes: &[u8], limits: &Limits, mut is_event_open: impl FnMut(&Record) -
             if let Some(record) = next {
                 is_cut = record.is_cut();
                 is_open = is_event_open(record);
+                reader.set_within_event(is_open);
             }
             let at = reader
                 .line_begins_at()
