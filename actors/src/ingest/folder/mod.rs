@@ -3,6 +3,7 @@
 //!
 //! Each folder source has a task of its own, so that a folder which hangs stops no other.
 //!
+//! * [`look`]: one look, on a thread of its own
 //! * [`listing`]: what is in the folder, and what of it is left out
 //! * [`follow`]: what each file holds, and what is read next
 //! * [`lines`]: how far growing content may be read
@@ -13,6 +14,7 @@ mod book;
 mod follow;
 mod lines;
 mod listing;
+mod look;
 mod prefix;
 #[cfg(test)]
 mod rotation;
@@ -20,7 +22,7 @@ mod rotation;
 mod rows;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,14 +39,15 @@ use tokio::task::JoinHandle;
 use self::book::Book;
 use self::follow::{Chunk, Content, Follower, Looked, Moment};
 use self::listing::Watched;
+use self::look::Done;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceState};
 
 /// The table of what was read of watched files.
 pub const TABLE: &str = "panther-watched-files";
-/// How often folders are looked through.
-const LOOK: Duration = Duration::from_millis(500);
+/// A look that takes longer is named in the source's state.
+const LOOK: Duration = Duration::from_secs(60);
 /// How often it is seen which sources there are.
 const SOURCES: Duration = Duration::from_secs(1);
 /// How often rows are tidied up.
@@ -175,12 +178,12 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(LOOK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next = tokio::time::Instant::now();
         let mut follower: Option<Follower> = None;
         let mut tidied: Option<Instant> = None;
         while !*stop.borrow() {
-            tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+            tokio::select! { () = tokio::time::sleep_until(next) => {}, _ = stop.changed() => return }
+            next = tokio::time::Instant::now() + look::pause(Duration::ZERO);
             if self.disk.refusal().is_some() {
                 continue; // files wait where they lie; the disk's alarm tells why
             }
@@ -198,32 +201,23 @@ impl Task {
                     }
                 },
             };
-            let watched = self.watched.clone();
-            let now = Moment {
-                elapsed: self.started.elapsed(),
-                wall: SystemTime::now(),
+            let looked = tokio::select! { looked = self.look(present) => looked, _ = stop.changed() => return };
+            let Some(Done {
+                follower: mut present,
+                looked,
+                listed_in,
+            }) = looked
+            else {
+                continue;
             };
-            let look = tokio::task::spawn_blocking(move || {
-                let mut follower = present;
-                let looked = follower.look(&watched, now);
-                (follower, looked)
-            });
-            let (mut present, looked) = match look.await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!(source = self.source.label, %error, "a look through a watched folder failed; it is looked through again");
-                    continue;
-                }
-            };
+            next = tokio::time::Instant::now() + look::pause(listed_in);
             let looked = match looked {
                 Ok(looked) => looked,
                 Err(error) => {
                     let reason = format!(
                         "the folder cannot be listed: {error}; make it, or let the daemon's user read it"
                     );
-                    let state =
-                        SourceState::troubled(1, vec![format!("{}: {reason}", self.source.path)]);
-                    self.say(state).await;
+                    self.say_of(&self.watched.root.clone(), &reason).await;
                     follower = Some(present);
                     continue;
                 }
@@ -241,7 +235,7 @@ impl Task {
                         tidied = Some(Instant::now());
                     }
                     if more {
-                        ticks.reset_immediately();
+                        next = tokio::time::Instant::now();
                     }
                     follower = Some(present);
                 }
@@ -249,6 +243,34 @@ impl Task {
                 Err(WriteError::Door(DoorError::Conflict(_))) => {}
                 Err(error) => {
                     tracing::warn!(source = self.source.label, %error, "what was read of a watched folder could not be stored; it is read again");
+                }
+            }
+        }
+    }
+
+    /// Looks through the folder. While that hangs, the source's state says where. `None`: the look has failed.
+    async fn look(&mut self, follower: Follower) -> Option<Done> {
+        let now = Moment {
+            elapsed: self.started.elapsed(),
+            wall: SystemTime::now(),
+        };
+        let begun = self.watched.look(follower, now);
+        let mut look = begun
+            .inspect_err(|error| tracing::error!(source = self.source.label, %error, "there is no thread for a look through a watched folder; it is tried again"))
+            .ok()?;
+        loop {
+            match look.ended_within(LOOK).await {
+                Some(done) => {
+                    return done
+                        .inspect_err(|error| tracing::error!(source = self.source.label, %error, "it is looked through again"))
+                        .ok();
+                }
+                None => {
+                    let reason = format!(
+                        "it has not been read within {} s, and what follows in this source waits: does its disk or mount answer?",
+                        LOOK.as_secs()
+                    );
+                    self.say_of(&look.at(), &reason).await;
                 }
             }
         }
@@ -385,6 +407,12 @@ impl Task {
             book.forget(&id);
         }
         true
+    }
+
+    /// Writes a state of one reason.
+    async fn say_of(&mut self, path: &Path, reason: &str) {
+        let reasons = vec![format!("{}: {reason}", path.display())];
+        self.say(SourceState::troubled(1, reasons)).await;
     }
 
     /// Writes the source's state, once for each change.

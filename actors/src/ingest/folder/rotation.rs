@@ -671,6 +671,35 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     );
 }
 
+#[test]
+fn lines_that_were_removed_before_they_were_read_are_said() {
+    let mut world = World::new();
+    let (live, moved) = (world.path(0, None), world.path(1, None));
+    fs::write(&live, format!("{}no line end", text(1..20))).unwrap();
+    fs::write(&moved, format!("{}no line end", text(40..60))).unwrap();
+    world.look(false);
+    world.look(false);
+    // One is truncated in place; the other one is renamed, so that its line is read when it ends.
+    fs::write(&live, text(30..32)).unwrap();
+    fs::rename(&moved, world.path(1, Some(1))).unwrap();
+    let mut said = BTreeMap::new();
+    for _ in 0..10 {
+        let now = world.pass_time(Duration::from_secs(10));
+        let looked = world.follower.look(&world.watched(), now).unwrap();
+        said = looked.left_out;
+        world.follower.written(looked.chunks, 0);
+    }
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[&live].starts_with("11 bytes at its end were never read"),
+        "{said:?}"
+    );
+    // Not for ever.
+    let now = world.pass_time(Duration::from_secs(3_700));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
+    assert!(looked.left_out.is_empty());
+}
+
 /// Writes a line at a place behind the end of a file, as a writer does that keeps its place.
 fn write_at(path: &Path, place: u64, line: &str) {
     let mut file = OpenOptions::new()

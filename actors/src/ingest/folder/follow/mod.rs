@@ -12,6 +12,7 @@
 //! | all else, and a file that was truncated or written over | a new content, from its first byte |
 
 mod copies;
+mod lost;
 mod packed;
 mod recent;
 mod text;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use panther_logs::{EventEnds, InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
+use self::lost::Unread;
 use self::recent::Recent;
 use self::text::{first_bytes, go_on_from};
 use super::book::{Book, Followed, Form};
@@ -113,6 +115,8 @@ pub(super) struct Follower {
     faults: BTreeMap<FileId, (Look, String)>,
     /// What the look before read.
     recent: Vec<Recent>,
+    /// By row: what its file holds beyond what was read.
+    unread: BTreeMap<String, Unread>,
 }
 
 #[derive(Debug, Clone)]
@@ -173,6 +177,7 @@ impl Follower {
             copies: BTreeMap::new(),
             faults: BTreeMap::new(),
             recent: Vec::new(),
+            unread: BTreeMap::new(),
         }
     }
 
@@ -249,6 +254,7 @@ impl Follower {
                 pass.cannot_read(found, &error);
             }
         }
+        self.note_unread(&mut pass);
         self.recent = pass.recent;
         pass.looked.live = pass.live.into_keys().collect();
         Ok(pass.looked)
