@@ -6,6 +6,7 @@
 //! * [`components`]: one module per component
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
+//! * [`callers`]: callers that this node's listeners turned away
 //! * [`views`]: what operators see and do
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
@@ -16,6 +17,7 @@
 pub mod alarms;
 mod anchor;
 pub mod api;
+pub mod callers;
 pub mod catalogue;
 pub mod components;
 pub mod ingest;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use panther_actors::callers::Callers;
 use panther_actors::components::rules_engine::trial;
 use panther_actors::system::{System, SystemSettings};
 use panther_actors::views::Identity;
@@ -32,6 +33,7 @@ use crate::config::Configuration;
 use crate::data_dir::DataDir;
 use crate::grpc::backup::{Origin, fingerprint};
 use crate::keys::Keys;
+use crate::listeners::{Listeners, listen_tcp};
 use crate::waiting::Waiting;
 use crate::{Failure, grpc, health, http, systemd};
 
@@ -241,17 +243,16 @@ impl Node {
         group: &Handle,
     ) -> Result<Self, Failure> {
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
-        let socket = Arc::new(crate::socket::listen(&configuration.socket).await?);
-        let ingest = match configuration.ingest {
+        let socket = crate::socket::listen(&configuration.socket).await?;
+        let (http, ingest_url) = match configuration.ingest {
             Some(address) => {
-                let (listener, address) = listen_tcp(address).await?;
-                Some((Arc::new(listener), address))
+                let (listener, address) = listen_http(address).await?;
+                (Some(listener), Some(format!("http://{address}")))
             }
-            None => None,
+            None => (None, None),
         };
-        let ingest_url = ingest
-            .as_ref()
-            .map(|(_, address)| format!("http://{address}"));
+        let sockets = Listeners::new(socket, http, configuration.connections);
+        let callers = Callers::new(sockets.places());
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let gate = Arc::new(Gate::default());
         let (mut among, authority) = among(configuration, data, keys, gate.clone(), group)?;
@@ -263,8 +264,7 @@ impl Node {
             data_dir: data.folder().to_owned(),
             started: std::time::Instant::now(),
         };
-        let http = ingest.as_ref().map(|(listener, _)| listener.clone());
-        let waiting = Waiting::serve(socket.clone(), http, local, identity);
+        let waiting = Waiting::serve(&sockets, local, identity);
         let settings = door_settings(configuration);
         let open = group.spawn(async move {
             Door::open_among(&folder, number, session, settings, among).await
@@ -314,6 +314,7 @@ impl Node {
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
+            callers: callers.clone(),
             paused: data.is_paused(),
         };
         let system = System::start(settings).await.map_err(|error| {
@@ -324,7 +325,7 @@ impl Node {
         data.forget_pause()?;
         let (closing, closed) = watch::channel(false);
         let mut listeners = vec![tokio::spawn(grpc::serve(
-            socket,
+            sockets.clone(),
             system.clone(),
             door.clone(),
             Origin {
@@ -333,16 +334,17 @@ impl Node {
             },
             closed.clone(),
         ))];
-        if let Some((listener, _)) = ingest {
+        if sockets.has_http() {
             let limits = http::Limits {
                 body_bytes: configuration.body_bytes,
                 connections: configuration.connections,
             };
             listeners.push(tokio::spawn(http::serve(
-                listener,
+                sockets,
                 system.clone(),
                 door.clone(),
                 limits,
+                callers,
                 closed,
             )));
         }
@@ -574,11 +576,8 @@ fn listen_on(address: SocketAddr, runtime: &Handle) -> io::Result<TcpListener> {
     socket.listen(1_024)
 }
 
-async fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = TcpListener::bind(address).await.and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
+async fn listen_http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = listen_tcp(address).await;
     listener.map_err(|error| {
         Failure::Failed(format!(
             "ingest cannot listen on {address}: {error}; stop what uses the port, or set listen.ingest (--ingest) to another, or to \"\" for none"

@@ -5,6 +5,7 @@
 //! * [`keys`]: what the node shows of itself to other nodes; [`joining`]: how a machine becomes a node
 //! * [`lineage`]: a new cluster with an old one's data
 //! * [`daemon`]: everything started in order and stopped in order
+//! * [`listeners`]: sockets, and how many callers each may have
 //! * [`grpc`]: what tools and workers call, over a Unix socket
 //! * [`http`]: ingest, health, metrics
 //! * [`health`]: whether the node can do its work
@@ -20,6 +21,7 @@ mod http;
 mod joining;
 mod keys;
 mod lineage;
+mod listeners;
 mod logging;
 mod repeats;
 mod socket;

@@ -2,10 +2,7 @@
 //!
 //! A node that lost its majority and was started again waits here, and its operator has to see how far its log goes.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::extract::State;
@@ -16,25 +13,19 @@ use axum::routing::get;
 use panther_actors::api::ApiCall;
 use panther_actors::views::{self, Identity};
 use panther_cluster::door::{FRESH, Local};
-use panther_detections::engine::is_of_an_engine;
 use panther_proto::v1::api_server::{Api, ApiServer};
 use panther_proto::v1::{
     BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
 };
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use crate::listeners::Listeners;
 use crate::{grpc, health, http};
 
-/// Connections to the HTTP side at one time: nothing but health is answered.
-const CONNECTIONS: usize = 64;
 /// Seconds after which a sender may try again.
 const RETRY_SECONDS: u64 = 2;
 
@@ -52,41 +43,10 @@ struct Starting {
     over: watch::Receiver<bool>,
 }
 
-/// A Unix socket that another server goes on with. Connections of processes that run rules are closed at once, should nothing else have kept them from the
-/// socket: a rule acts for no operator.
-pub(crate) struct Incoming(pub(crate) Arc<UnixListener>);
-
-impl Stream for Incoming {
-    type Item = io::Result<UnixStream>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(self.0.poll_accept(context)) {
-                Ok((stream, _)) if runs_rules(&stream) => {}
-                accepted => return Poll::Ready(Some(accepted.map(|(stream, _)| stream))),
-            }
-        }
-    }
-}
-
-/// Whether the caller descends from an engine of this daemon.
-fn runs_rules(caller: &UnixStream) -> bool {
-    let process = caller.peer_cred().ok().and_then(|peer| peer.pid());
-    let refused = process.is_some_and(is_of_an_engine);
-    if refused {
-        tracing::error!(
-            process,
-            "a process that runs rules called the admin socket and was turned away"
-        );
-    }
-    refused
-}
-
 impl Waiting {
     /// Serves both listeners; `local` is what the node knows, once it knows something.
     pub(crate) fn serve(
-        socket: Arc<UnixListener>,
-        ingest: Option<Arc<TcpListener>>,
+        listeners: &Listeners,
         local: oneshot::Receiver<Local>,
         identity: Identity,
     ) -> Self {
@@ -97,22 +57,25 @@ impl Waiting {
             local: knows,
             over: over.subscribe(),
         };
-        let mut tasks = vec![
-            tokio::spawn(async move {
-                if let Ok(local) = local.await {
-                    known.send_replace(Some(local));
-                    known.closed().await;
-                }
-            }),
-            tokio::spawn(serve_socket(socket, starting.clone())),
-        ];
-        if let Some(listener) = ingest {
+        let mut tasks = vec![tokio::spawn(async move {
+            if let Ok(local) = local.await {
+                known.send_replace(Some(local));
+                known.closed().await;
+            }
+        })];
+        let (socket, admins, closed) = (listeners.clone(), admins(&starting), over.subscribe());
+        tasks.push(tokio::spawn(async move {
+            socket.serve_admin(admins, closed).await;
+        }));
+        if listeners.has_http() {
             let router = Router::new()
                 .route("/healthz", get(healthy))
                 .fallback(not_yet)
                 .with_state(starting);
-            let over = over.subscribe();
-            tasks.push(tokio::spawn(http::run(listener, router, CONNECTIONS, over)));
+            let (socket, closed) = (listeners.clone(), over.subscribe());
+            tasks.push(tokio::spawn(async move {
+                socket.serve_http(router, closed).await;
+            }));
         }
         Self { over, tasks }
     }
@@ -203,11 +166,14 @@ impl Api for Starting {
     }
 }
 
-async fn serve_socket(socket: Arc<UnixListener>, starting: Starting) {
-    let over = starting.clone();
+/// What the admin socket answers until then.
+fn admins(starting: &Starting) -> Router {
     let fallback = starting.clone();
-    let router = Router::new()
-        .route_service("/panther.v1.Api/{*method}", ApiServer::new(starting))
+    Router::new()
+        .route_service(
+            "/panther.v1.Api/{*method}",
+            ApiServer::new(starting.clone()),
+        )
         .fallback(move || {
             let starting = fallback.clone();
             async move {
@@ -216,14 +182,7 @@ async fn serve_socket(socket: Arc<UnixListener>, starting: Starting) {
                 Status::unavailable("the node has just started: ask again")
                     .into_http::<axum::body::Body>()
             }
-        });
-    let served = Server::builder()
-        .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(Incoming(socket), async move { over.over().await })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the Unix socket is not served");
-    }
+        })
 }
 
 async fn healthy(State(starting): State<Starting>) -> HttpResponse {
@@ -238,52 +197,4 @@ async fn not_yet(State(starting): State<Starting>) -> HttpResponse {
     let error = json!({"error": format!("the node is starting: {}", starting.known().1)});
     let answer = http::said(StatusCode::SERVICE_UNAVAILABLE, &error);
     ([(RETRY_AFTER, RETRY_SECONDS)], answer).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use panther_detections::engine::{Engine, EngineSettings};
-    use panther_detections::pack::Pack;
-    use tokio_stream::StreamExt;
-
-    use super::*;
-
-    const CALLER: &str = "import socket\ncaller = socket.socket(socket.AF_UNIX)\ncaller.connect(PATH)\ncaller.settimeout(20)\nclosed = caller.recv(1) == b''\n";
-
-    /// A pack with a rule that calls the socket while it is loaded.
-    fn caller(folder: &std::path::Path, socket: &std::path::Path) -> Pack {
-        let source = CALLER.replace("PATH", &format!("{socket:?}"));
-        let rule = "AnalysisType: rule\nRuleID: r\nFilename: r.py\nLogTypes: [T]\nSeverity: Low\n";
-        std::fs::write(folder.join("r.yml"), rule).unwrap();
-        let checked = "if not closed:\n    raise RuntimeError('it was served')\ndef rule(event):\n    return True\n";
-        std::fs::write(folder.join("r.py"), source + checked).unwrap();
-        Pack::read(folder).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_process_that_runs_rules_is_turned_away_and_others_are_served() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("admin.sock");
-        let listener = Arc::new(UnixListener::bind(&socket).unwrap());
-        let served = tokio::spawn(Incoming(listener).next_one());
-        std::fs::create_dir(folder.path().join("pack")).unwrap();
-        let pack = caller(&folder.path().join("pack"), &socket);
-        // As on a kernel that keeps no rule from anything.
-        let settings = EngineSettings {
-            confined: false,
-            ..EngineSettings::default()
-        };
-        let engine = Engine::start(settings, &pack).await.unwrap();
-        assert_eq!(engine.load_report().detections[0].error, None);
-        assert!(!served.is_finished());
-        let _own = UnixStream::connect(&socket).await.unwrap();
-        served.await.unwrap().unwrap();
-        engine.stop().await;
-    }
-
-    impl Incoming {
-        async fn next_one(mut self) -> io::Result<UnixStream> {
-            self.next().await.unwrap()
-        }
-    }
 }

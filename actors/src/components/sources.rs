@@ -1,10 +1,12 @@
 //! Log sources as rows of `panther-source-integrations`.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::state::read::Query;
+use panther_cluster::state::read::{self, Query};
+use panther_cluster::storage::StateStore;
 use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
 
@@ -226,6 +228,30 @@ pub async fn find(door: &Door, name: &str) -> Result<Option<Source>, DoorError> 
         .await?
         .into_iter()
         .find(|source| source.label == name))
+}
+
+/// The source of an id or label by this node's own state, which may lag behind.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) async fn find_here(door: &Door, name: &str) -> io::Result<Option<Source>> {
+    let name = name.to_owned();
+    let find = move |store: &StateStore| {
+        if let Some(row) = read::row(store, TABLE, &change::key(&name))? {
+            return Ok(Source::of(&name, &row));
+        }
+        let query = Query {
+            table: TABLE.to_owned(),
+            limit: usize::MAX,
+            ..Query::default()
+        };
+        let rows = read::query(store, &query)?.rows;
+        let mut sources = rows
+            .iter()
+            .filter_map(|(key, row)| Source::of(&key.hash, row));
+        Ok(sources.find(|source| source.label == name))
+    };
+    door.local().read(find).await
 }
 
 /// The source whose prefix is the longest that an object's name starts with.

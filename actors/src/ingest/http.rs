@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
+use crate::callers::Callers;
 use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
@@ -48,12 +49,21 @@ pub struct HttpIngest {
 #[derive(Debug, Clone)]
 pub struct Admitted(Source);
 
+impl Admitted {
+    /// The source's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+}
+
 struct Inner {
     door: Door,
     objects: Objects,
     disk: Room,
     batch_bytes: usize,
     batch_time: Duration,
+    callers: Callers,
     room: Arc<Semaphore>,
     gathering: Mutex<BTreeMap<String, Gathering>>,
     tasks: Mutex<JoinSet<()>>,
@@ -94,6 +104,7 @@ impl HttpIngest {
         disk: Room,
         batch_bytes: usize,
         batch_time: Duration,
+        callers: Callers,
     ) -> Self {
         let inner = Inner {
             door,
@@ -101,6 +112,7 @@ impl HttpIngest {
             disk,
             batch_bytes,
             batch_time,
+            callers,
             room: Arc::new(Semaphore::new(WAITING_BYTES)),
             gathering: Mutex::default(),
             tasks: Mutex::new(JoinSet::new()),
@@ -195,17 +207,27 @@ impl HttpIngest {
     }
 
     async fn source(&self, name: &str, token: &str) -> Result<Source, IngestError> {
-        let found = sources::find(&self.inner.door, name)
-            .await
-            .map_err(|error| IngestError::Busy {
-                reason: error.to_string(),
-                retry_after: RETRY_AFTER,
-            })?;
+        let busy = |reason: String| IngestError::Busy {
+            reason,
+            retry_after: RETRY_AFTER,
+        };
         // Hashes are compared, so the time of the comparison tells nothing of a token.
         let given = token_hash(token);
-        found
-            .filter(|source| source.kind == SourceKind::Http && source.token_hash == given)
-            .ok_or(IngestError::Unknown)
+        let takes = |source: &Source| source.kind == SourceKind::Http && source.token_hash == given;
+        // Each question to the leader costs all nodes. While tokens are guessed, what this node's own state does not know has to come again: a source
+        // that was made a moment ago is known then.
+        if self.inner.callers.is_guessing() {
+            let known = sources::find_here(&self.inner.door, name).await;
+            let known = known.map_err(|error| busy(error.to_string()))?;
+            if !known.is_some_and(|source| takes(&source)) {
+                return Err(IngestError::Guessing {
+                    retry_after: RETRY_AFTER,
+                });
+            }
+        }
+        let found = sources::find(&self.inner.door, name).await;
+        let found = found.map_err(|error| busy(error.to_string()))?;
+        found.filter(takes).ok_or(IngestError::Unknown)
     }
 
     fn gather(&self, source: &str, body: &[u8], answer: oneshot::Sender<Answer>) {

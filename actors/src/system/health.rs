@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Inner;
 use crate::alarms::Alarms;
+use crate::callers::CallerAlarms;
 use crate::catalogue::{Component, Kind};
 use crate::supervision::RunState;
 use crate::worker::WorkerStatus;
@@ -99,6 +100,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut raised = [false; 2];
     let mut others = Others::default();
     let mut slow_for = 0_u32;
+    let mut of_callers = CallerAlarms::default();
     loop {
         tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
         let Some(inner) = inner.upgrade() else { return };
@@ -142,6 +144,10 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 .await;
         }
         disk(&inner, &mut raised).await;
+        let entrance = inner.settings.door.local().entrance();
+        of_callers
+            .look(&inner.settings.callers, entrance, alarms)
+            .await;
         alarms
             .set_here(
                 "node",

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use panther_cluster::door::Door;
 use panther_cluster::state::read;
 
+use crate::callers::{Callers, RefusedFor};
 use crate::supervision::Supervisor;
 
 /// Everything that is counted on this node.
-pub(super) async fn text(door: &Door, supervisor: &Supervisor) -> String {
+pub(super) async fn text(door: &Door, supervisor: &Supervisor, callers: &Callers) -> String {
     let mut out = String::new();
     let states = supervisor.states();
     let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
@@ -65,6 +66,62 @@ pub(super) async fn text(door: &Door, supervisor: &Supervisor) -> String {
         "counter",
         "Restarts since the node started.",
         by_component(&|state| state.restarts),
+    );
+    let entrance = door.local().entrance();
+    let listeners = callers.listeners(entrance);
+    let by_listener = |value: &dyn Fn(&panther_listen::PlaceCounts) -> u64| {
+        listeners
+            .iter()
+            .map(|(name, counts)| (format!("{{listener=\"{name}\"}}"), value(counts)))
+            .collect::<Vec<_>>()
+    };
+    family(
+        "panther_connections",
+        "gauge",
+        "Connections that are open.",
+        by_listener(&|counts| counts.open),
+    );
+    family(
+        "panther_connections_accepted_total",
+        "counter",
+        "Connections that got a place.",
+        by_listener(&|counts| counts.accepted),
+    );
+    family(
+        "panther_connections_evicted_total",
+        "counter",
+        "Connections that were closed because a new one needed their place.",
+        by_listener(&|counts| counts.evicted),
+    );
+    family(
+        "panther_connections_refused_total",
+        "counter",
+        "Connections that were closed at once.",
+        by_listener(&|counts| counts.refused),
+    );
+    family(
+        "panther_connections_late_total",
+        "counter",
+        "Connections that were closed because their first request did not come in time.",
+        by_listener(&|counts| counts.late),
+    );
+    family(
+        "panther_invitations_refused_total",
+        "counter",
+        "Invitations that were shown and refused.",
+        vec![(String::new(), entrance.refused_invitations)],
+    );
+    family(
+        "panther_ingest_refused_total",
+        "counter",
+        "Requests with logs that were refused.",
+        RefusedFor::ALL
+            .iter()
+            .map(|reason| {
+                let labels = format!("{{reason=\"{}\"}}", reason.word());
+                (labels, callers.refused(*reason))
+            })
+            .collect(),
     );
     let without = door.local().without_leader();
     family(

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
+use crate::callers::Callers;
 use crate::catalogue::{Built, FindError, catalogue, declarations};
 use crate::components::alert_delivery::sealed;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
@@ -72,6 +73,8 @@ pub struct SystemSettings {
     pub own: Arc<Own>,
     /// Where machines ask to be taken in; opened once the node is of its cluster.
     pub gate: Arc<Gate>,
+    /// Callers that this node's listeners turn away.
+    pub callers: Callers,
     /// Under what address sources are told to post, for instance `http://127.0.0.1:8686`.
     pub ingest_url: String,
     /// What the address of an alert's page begins with; `None`: notifications hold no link.
@@ -106,6 +109,14 @@ pub enum IngestError {
     /// Too large.
     #[error("{0}")]
     TooLarge(String),
+    /// Many requests with wrong tokens come, and this node's own state knows no source that takes this one.
+    #[error(
+        "many requests with wrong tokens come at this time, and this node does not know that a source takes this one; try again"
+    )]
+    Guessing {
+        /// When.
+        retry_after: Duration,
+    },
     /// Try again later.
     #[error("{reason}")]
     Busy {
@@ -197,6 +208,7 @@ impl System {
             disk.clone(),
             settings.batch_bytes,
             settings.batch_time,
+            settings.callers.clone(),
         );
         let identity = Identity {
             version: settings.version.clone(),
@@ -395,7 +407,12 @@ impl System {
 
     /// Metrics in Prometheus' text form.
     pub async fn metrics(&self) -> String {
-        metrics::text(&self.inner.settings.door, &self.inner.supervisor).await
+        let Inner {
+            settings,
+            supervisor,
+            ..
+        } = &*self.inner;
+        metrics::text(&settings.door, supervisor, &settings.callers).await
     }
 
     /// Stops receiving, lets what is being handled end within `drain`, and ends all components.

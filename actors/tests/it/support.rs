@@ -77,6 +77,7 @@ impl World {
             alarm_command: None,
             ingest_url: "http://127.0.0.1:8686".into(),
             alert_link: None,
+            callers: panther_actors::callers::Callers::default(),
             paused: folder.join("paused").exists(),
             own: std::sync::Arc::new(Own {
                 name: "test".into(),

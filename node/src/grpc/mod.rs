@@ -11,30 +11,28 @@ mod converse;
 mod doors;
 mod status;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn;
 use panther_actors::system::System;
 use panther_cluster::door::Door;
+use panther_listen::deadline;
 use panther_proto::v1::api_server::ApiServer;
 use panther_proto::v1::doors_server::DoorsServer;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tonic::transport::Server;
+use tonic::service::Routes;
 
 pub(crate) use self::status::of_api;
-use crate::waiting::Incoming;
+use crate::listeners::Listeners;
 
 /// Bytes of one call: a pack of thousands of detections.
 const CALL_BYTES: usize = 64 << 20;
 /// What a caller may wait at most, whatever it asks for.
 const LONGEST: Duration = Duration::from_secs(900);
-/// Calls of one connection at one time.
-const CALLS: usize = 256;
 
 /// Serves until `closed` says true; calls under way are let end.
 pub(crate) async fn serve(
-    listener: Arc<UnixListener>,
+    listeners: Listeners,
     system: System,
     door: Door,
     origin: backup::Origin,
@@ -46,18 +44,14 @@ pub(crate) async fn serve(
         .max_encoding_message_size(CALL_BYTES);
     let doors = DoorsServer::new(doors::Gates::new(door, closed.clone()))
         .max_encoding_message_size(CALL_BYTES);
-    let served = Server::builder()
-        // tonic takes the shorter of this and what the caller sent as grpc-timeout.
-        .timeout(LONGEST)
-        .concurrency_limit_per_connection(CALLS)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(api)
+    let router = Routes::new(api)
         .add_service(doors)
-        .serve_with_incoming_shutdown(Incoming(listener), until(closed))
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the Unix socket is no longer served");
-    }
+        .prepare()
+        .into_axum_router()
+        .layer(from_fn(|request, next| {
+            deadline::within(LONGEST, request, next)
+        }));
+    listeners.serve_admin(router, closed).await;
 }
 
 /// Ends when the listeners are to close.

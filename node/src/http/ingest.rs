@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
@@ -13,15 +14,22 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use panther_actors::callers::RefusedFor;
 use panther_actors::system::IngestError;
+use panther_listen::PlaceHandle;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
 use super::{Shared, said};
 
 /// How long a sender may pause within a body.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long a body may be slower than the least rate.
+const GRACE: Duration = Duration::from_secs(10);
+/// The least rate, in bytes a second: a body that holds its place for next to nothing keeps others out.
+const LEAST_RATE: f64 = 1024.0;
 /// How long a whole body may take.
 const WHOLE: Duration = Duration::from_secs(600);
 /// How long it may take to make it durable.
@@ -31,11 +39,14 @@ const STORE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 enum Refusal {
     Unknown,
+    Guessing(String, Duration),
     Conflict,
     Invalid(String),
     Encoding(String),
     TooLarge(String),
     TooSlow,
+    /// The source or the address has its share of the bodies that are being read.
+    Share(&'static str),
     Busy(StatusCode, String, Duration),
 }
 
@@ -46,6 +57,7 @@ impl From<IngestError> for Refusal {
             IngestError::Conflict => Self::Conflict,
             IngestError::Invalid(what) => Self::Invalid(what),
             IngestError::TooLarge(what) => Self::TooLarge(what),
+            IngestError::Guessing { retry_after } => Self::Guessing(error.to_string(), retry_after),
             IngestError::Busy {
                 reason,
                 retry_after,
@@ -55,6 +67,18 @@ impl From<IngestError> for Refusal {
 }
 
 impl Refusal {
+    fn reason(&self) -> RefusedFor {
+        match self {
+            Self::Unknown | Self::Guessing(..) => RefusedFor::Token,
+            Self::Conflict => RefusedFor::Conflict,
+            Self::Invalid(_) | Self::Encoding(_) => RefusedFor::Invalid,
+            Self::TooLarge(_) => RefusedFor::Large,
+            Self::TooSlow => RefusedFor::Slow,
+            Self::Share(_) => RefusedFor::Share,
+            Self::Busy(..) => RefusedFor::Busy,
+        }
+    }
+
     fn answer(self) -> Response {
         let (status, what) = match &self {
             Self::Unknown => (StatusCode::UNAUTHORIZED, IngestError::Unknown.to_string()),
@@ -70,11 +94,19 @@ impl Refusal {
             Self::TooSlow => (
                 StatusCode::REQUEST_TIMEOUT,
                 format!(
-                    "the body did not come in time: pauses may last {} s, the whole {} s; nothing was taken",
+                    "the body did not come in time: after {} s it has to have {LEAST_RATE} bytes a second, pauses may last {} s, the whole {} s; nothing was taken",
+                    GRACE.as_secs(),
                     PAUSE.as_secs(),
                     WHOLE.as_secs()
                 ),
             ),
+            Self::Share(whose) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "{whose} has as many bodies under way as it may have; send them one after the other, or more in one body"
+                ),
+            ),
+            Self::Guessing(reason, _) => (StatusCode::SERVICE_UNAVAILABLE, reason.clone()),
             Self::Busy(status, reason, _) => (*status, reason.clone()),
         };
         let mut response = said(status, &json!({ "error": what }));
@@ -83,29 +115,33 @@ impl Refusal {
                 let challenge = HeaderValue::from_static("Bearer");
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
-            Self::Busy(_, _, after) => {
-                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-            }
+            Self::Guessing(_, after) | Self::Busy(_, _, after) => retry(&mut response, after),
+            Self::Share(_) => retry(&mut response, Duration::from_secs(1)),
             _ => {}
         }
         response
     }
 }
 
+fn retry(response: &mut Response, after: Duration) {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+}
+
 /// Takes a body.
 pub(super) async fn take(
     State(shared): State<Shared>,
     Path(source): Path<String>,
+    Extension(place): Extension<PlaceHandle>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match taken(&shared, &source, &headers, body).await {
+    match taken(&shared, &source, &place, &headers, body).await {
         Ok(response) => response,
         Err(refusal) => {
-            tracing::debug!(source, ?refusal, "ingest turned away");
+            let callers = &shared.callers;
+            callers.refuse(refusal.reason(), &source, place.address());
             refusal.answer()
         }
     }
@@ -114,6 +150,7 @@ pub(super) async fn take(
 async fn taken(
     shared: &Shared,
     source: &str,
+    place: &PlaceHandle,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -131,9 +168,18 @@ async fn taken(
         }
     }
     let admitted = shared.system.admit(source, token).await?;
+    place.prove();
+    let of_source = shared.of_source.take(&admitted.id().to_owned());
+    let of_source = of_source.ok_or(Refusal::Share("this source"))?;
+    let of_address = place.address().map(|address| {
+        let share = shared.of_address.take(&address);
+        share.ok_or(Refusal::Share("this address"))
+    });
+    let of_address = of_address.transpose()?;
     let (content, _room) = tokio::time::timeout(WHOLE, read(shared, headers, body))
         .await
         .map_err(|_| Refusal::TooSlow)??;
+    drop((of_source, of_address));
     let stored = shared.system.ingest(&admitted, content, key);
     let ingested = tokio::time::timeout(STORE, stored).await.map_err(|_| {
         let reason = "the logs were not stored in time; they may be yet, so send them again with the same Idempotency-Key, or count on a second copy";
@@ -176,8 +222,11 @@ async fn read(
     let mut stream = body.into_data_stream();
     let mut content = BytesMut::new();
     let mut room: Option<OwnedSemaphorePermit> = None;
+    let began = Instant::now();
     loop {
-        let piece = match tokio::time::timeout(PAUSE, stream.next()).await {
+        let earned = Duration::from_secs_f64(content.len() as f64 / LEAST_RATE);
+        let latest = (began + GRACE + earned).min(Instant::now() + PAUSE);
+        let piece = match tokio::time::timeout_at(latest, stream.next()).await {
             Err(_) => return Err(Refusal::TooSlow),
             Ok(None) => return Ok((content.freeze(), room)),
             Ok(Some(Err(error))) => {

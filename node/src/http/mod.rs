@@ -1,11 +1,12 @@
 //! The HTTP side: logs in, health and metrics out. Plain HTTP, meant for this machine or a proxy with TLS.
 //!
 //! * [`ingest`]: `POST /ingest/<source>`
-//! * [`server`]: connections, bounded in number and time
+//! * [`shares`]: one source or address does not take all places
 
 mod ingest;
-mod server;
+mod shares;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,14 +15,15 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use panther_actors::callers::Callers;
 use panther_actors::system::System;
 use panther_cluster::door::Door;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use self::shares::Shares;
 use crate::health;
-pub(crate) use server::run;
+use crate::listeners::Listeners;
 
 /// Bytes of bodies that are being read at one time, of all connections.
 const READING_BYTES: usize = 256 << 20;
@@ -42,14 +44,18 @@ struct Shared {
     limits: Limits,
     /// Room for bodies that are being read, a permit a byte.
     room: Arc<Semaphore>,
+    of_source: Shares<String>,
+    of_address: Shares<IpAddr>,
+    callers: Callers,
 }
 
 /// Serves until `closed` says true; requests under way are let end.
 pub(crate) async fn serve(
-    listener: Arc<TcpListener>,
+    listeners: Listeners,
     system: System,
     door: Door,
     limits: Limits,
+    callers: Callers,
     closed: watch::Receiver<bool>,
 ) {
     let shared = Shared {
@@ -57,6 +63,9 @@ pub(crate) async fn serve(
         door,
         limits,
         room: Arc::new(Semaphore::new(READING_BYTES)),
+        of_source: Shares::new(limits.connections / 4),
+        of_address: Shares::new(limits.connections / 2),
+        callers,
     };
     let router = Router::new()
         .route("/ingest/{source}", post(ingest::take))
@@ -64,7 +73,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics))
         .fallback(nothing)
         .with_state(shared);
-    run(listener, router, limits.connections, closed).await;
+    listeners.serve_http(router, closed).await;
 }
 
 /// Whether the node can do its work: a leader confirms its state.
