@@ -10,10 +10,12 @@
 //! * [`views`]: what operators see and do
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
+//! * `anchor`: files that others name are opened below a folder
 //! * [`sealing`]: secrets never reach the log in the clear
 //! * [`system`]: everything above, started and stopped together
 
 pub mod alarms;
+mod anchor;
 pub mod api;
 pub mod callers;
 pub mod catalogue;

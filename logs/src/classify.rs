@@ -16,7 +16,7 @@ use crate::{
     json::{Document, Node, Reader},
     log_types::{LogType, LogTypes},
     object::Record,
-    parser::{Filter, Line, Reading, State},
+    parser::{Filter, Line, Parser, Reading, State},
     schema::{Findings, Shapes, match_record},
 };
 
@@ -31,7 +31,8 @@ pub enum Outcome {
     /// A log type took it as the end of an event that records with the outcome `Begun` began. Those records are parts of this event.
     Joined(Vec<Event>),
     /// It may be part of an event that a later record ends. The caller keeps it until then: a later `Joined` of the same input makes it part of
-    /// that event. Blank lines and parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
+    /// that event. The reader must know of it: see [`ObjectReader::set_within_event`](crate::ObjectReader::set_within_event). Blank lines and
+    /// parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
     Begun {
         /// Why it is quarantined if the event does not end.
         reasons: Vec<Rejection>,
@@ -181,6 +182,23 @@ impl Classifier {
         }
     }
 
+    /// Whether an event of one of the log types may be more than one record.
+    pub(crate) fn has_long_events(&self) -> bool {
+        let mut parsers = self.entries.iter().map(|entry| &entry.log_type.parser);
+        parsers.any(Parser::has_long_events)
+    }
+
+    /// Whether one of the log types could take a line for the beginning of an event that later records end.
+    pub(crate) fn may_begin(&self, line: &str) -> bool {
+        let mut parsers = self.entries.iter().map(|entry| &entry.log_type.parser);
+        parsers.any(|parser| parser.may_begin(line))
+    }
+
+    /// Whether the next record may go on with an event that the records before have begun.
+    pub fn is_within_event(&self) -> bool {
+        self.entries.iter().any(|entry| entry.state.is_open())
+    }
+
     /// What went through so far.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -210,7 +228,13 @@ impl Classifier {
                     })
                 }
             }
-            Err(defect) => unreadable(defect.to_string()),
+            Err(defect) => {
+                // An event without one of its lines would be another event.
+                for entry in &mut self.entries {
+                    entry.state.forget_begun();
+                }
+                unreadable(defect.to_string())
+            }
         };
         self.tally.records += 1;
         self.tally.bytes += record.length;

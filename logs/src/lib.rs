@@ -34,6 +34,7 @@
 //! ```
 
 mod classify;
+mod ends;
 mod event;
 mod indicators;
 mod json;
@@ -44,6 +45,7 @@ mod schema;
 mod time;
 
 pub use classify::{Classifier, ClassifierError, Outcome, Rejection, Tally};
+pub use ends::EventEnds;
 pub use event::{Event, EventContext};
 pub use log_types::{LogType, LogTypes};
 pub use object::{

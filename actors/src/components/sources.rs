@@ -99,7 +99,13 @@ impl Source {
 impl Source {
     /// Whether another state of the same source has the same files read in the same way.
     pub(crate) fn is_watched_as(&self, other: &Self) -> bool {
-        (self.kind, &self.path, self.follow_links) == (other.kind, &other.path, other.follow_links)
+        (self.kind, &self.path, self.follow_links, &self.log_types)
+            == (
+                other.kind,
+                &other.path,
+                other.follow_links,
+                &other.log_types,
+            )
     }
 }
 

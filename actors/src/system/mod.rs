@@ -272,6 +272,7 @@ impl System {
         let folders = FolderWatch::new(
             inner.settings.door.clone(),
             inner.settings.objects.clone(),
+            LogTypeRegistry::new(inner.settings.door.clone()),
             disk,
             &inner.settings.own_folders(),
         );

@@ -5,15 +5,15 @@ use std::io::Read;
 
 use panther_cluster::door::change::{self, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
-use panther_logs::{Limits, PartsWriter, Piece, RawReader};
-use panther_proto::v1::Transact;
+use panther_logs::{EventEnds, Limits, PartsWriter, Piece, RawReader};
+use panther_proto::v1::{RowChange, Transact};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Views;
 use crate::api::{ApiCall, ApiError};
-use crate::components::log_processor::read::QuarantinedRecord;
-use crate::components::log_processor::{QUARANTINE, Replay, SOURCE};
+use crate::components::log_processor::read::{QuarantinedRecord, remember};
+use crate::components::log_processor::{Kept, QUARANTINE, Replay, SOURCE};
 use crate::components::objects::{self, Written, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE};
 
@@ -101,17 +101,27 @@ impl Views<'_> {
             return BTreeMap::new();
         };
         let name = object.to_owned();
-        let read = tokio::task::spawn_blocking(move || heads(&name, reader)).await;
+        let ends = self.event_ends(object).await;
+        let read = tokio::task::spawn_blocking(move || heads(&name, reader, ends)).await;
         read.unwrap_or_default()
     }
 
     /// Makes a raw object of the records and lets the log processor read them again. What no log type takes this time is
-    /// quarantined again.
+    /// quarantined again. A record whose text is not what was received stays where it is.
     pub(super) async fn quarantine_replay(&self, call: &ApiCall) -> Result<Value, ApiError> {
         let which: Which = call.input()?;
         let mut count = 0;
+        let mut stay = 0;
         for (key, row) in self.quarantined(&which).await? {
-            let lines = self.lines(&key.range).await?;
+            let (lines, others): (Vec<_>, Vec<_>) = self
+                .lines(&key.range)
+                .await?
+                .into_iter()
+                .partition(QuarantinedRecord::can_be_replayed);
+            stay += others.len();
+            if lines.is_empty() {
+                continue;
+            }
             // Each record is read by itself, as it was refused by itself, but behind the first lines of its input: they name its columns.
             let heads = match row.text("object") {
                 Some(object) => self.heads(object).await,
@@ -135,6 +145,8 @@ impl Views<'_> {
             ));
             let written = Written { name, ..written };
             self.objects.put(&written.name, content).await?;
+            let mut changes = vec![written.row(self.door.now_ms())];
+            let kept = self.keep(&key.hash, &others, &mut changes).await?;
             let mut send = change::to_queue(
                 INPUT_QUEUE,
                 s3_event(&written.name, written.bytes).to_string(),
@@ -152,30 +164,65 @@ impl Views<'_> {
                 hour: row
                     .text("hour")
                     .map_or_else(|| sources::hour(time), ToOwned::to_owned),
+                kept,
             };
             replay.tell(&mut send);
             let transact = Transact {
-                changes: vec![written.row(self.door.now_ms())],
+                changes,
                 sends: vec![send],
                 ..Transact::default()
             };
             self.door.transact(transact).await?;
             count += 1;
         }
-        Ok(json!({"objects": count, "messages": count}))
+        Ok(json!({"objects": count, "messages": count, "stay": stay}))
+    }
+
+    /// Writes records that cannot be read again to an object of their own.
+    async fn keep(
+        &self,
+        source: &str,
+        records: &[QuarantinedRecord],
+        changes: &mut Vec<RowChange>,
+    ) -> Result<Option<Kept>, ApiError> {
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
+        let mut lines = Vec::new();
+        let mut reasons = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(|error| internal(&error))?;
+            lines.push(b'\n');
+            remember(&mut reasons, &record.reasons);
+        }
+        let content = objects::pack(&lines).map_err(|error| internal(&error))?;
+        let written = Written::of(String::new(), &content);
+        let name = format!("quarantine/{source}/kept-{}.json.gz", &written.hash[..32]);
+        let written = Written { name, ..written };
+        self.objects.put(&written.name, content).await?;
+        changes.push(written.row(self.door.now_ms()));
+        Ok(Some(Kept {
+            object: written.name,
+            count: records.len() as u64,
+            reasons,
+        }))
     }
 }
 
 /// Longest line that is kept as a head.
 const HEAD_BYTES: usize = 4 << 10;
 
-fn heads(object: &str, reader: impl Read) -> BTreeMap<u64, Vec<u8>> {
+fn heads(object: &str, reader: impl Read, mut ends: Option<EventEnds>) -> BTreeMap<u64, Vec<u8>> {
     let mut pieces = RawReader::new(object, reader, Limits::default());
     let mut heads = BTreeMap::new();
     // Of the input that is read: its first line, until its first record tells its number.
     let mut head: Option<Vec<u8>> = None;
     let mut is_new = true;
     while let Ok(Some(piece)) = pieces.next_piece() {
+        if let Some(ends) = &mut ends {
+            pieces.set_within_event(ends.follow(&piece));
+        }
         match piece {
             Piece::Input { .. } => (head, is_new) = (None, true),
             Piece::Context(record) => head = head.or(Some(record.raw)),

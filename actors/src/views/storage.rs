@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use panther_logs::{Limits, Piece, RawReader};
+use panther_logs::{EventEnds, Limits, Piece, RawReader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -129,16 +129,42 @@ impl Views<'_> {
     pub(super) async fn raw_record(&self, object: &str, number: u64) -> Option<(String, String)> {
         let reader = self.objects.open(object).await.ok()?;
         let name = object.to_owned();
-        tokio::task::spawn_blocking(move || find(&name, reader, number))
+        let ends = self.event_ends(object).await;
+        tokio::task::spawn_blocking(move || find(&name, reader, number, ends))
             .await
             .ok()?
     }
+
+    /// What knows where the events of a raw object end, if its source is known. Where records end depends on it.
+    pub(super) async fn event_ends(&self, object: &str) -> Option<EventEnds> {
+        let source = match object
+            .strip_prefix("raw/")
+            .and_then(|name| name.split_once('/'))
+        {
+            Some((id, _)) => sources::by_id(self.door, id).await,
+            None => sources::of_object(self.door, object).await,
+        };
+        let source = source.ok().flatten()?;
+        let types = LogTypeRegistry::new(self.door.clone())
+            .current()
+            .await
+            .ok()?;
+        EventEnds::new(&types, &source.log_types).ok().flatten()
+    }
 }
 
-fn find(object: &str, reader: impl Read, number: u64) -> Option<(String, String)> {
+fn find(
+    object: &str,
+    reader: impl Read,
+    number: u64,
+    mut ends: Option<EventEnds>,
+) -> Option<(String, String)> {
     let mut pieces = RawReader::new(object, reader, Limits::default());
     let mut input = String::new();
     while let Ok(Some(piece)) = pieces.next_piece() {
+        if let Some(ends) = &mut ends {
+            pieces.set_within_event(ends.follow(&piece));
+        }
         match piece {
             Piece::Input { origin } => input = origin,
             Piece::Record(record) if record.number == number => {

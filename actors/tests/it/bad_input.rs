@@ -308,6 +308,54 @@ async fn the_columns_that_one_body_names_are_not_those_of_the_next() {
     world.stop().await;
 }
 
+/// What is kept of some records is not the record: a replay leaves them where they are, with their reasons.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_records_in_quarantine_whose_text_is_not_what_was_received() {
+    let world = World::start().await;
+    let (id, token) = world.http_source("syslog", &["AWS.ALB"]).await;
+    let line = "<34>1 2026-01-02T03:04:05Z host app - - - ";
+    let long = format!("{line}{}\n", "x".repeat(70_000));
+    let no_utf8 = [line.as_bytes(), b"\xff\n"].concat();
+    let body = [
+        format!("{line}good\n").as_bytes(),
+        long.as_bytes(),
+        &no_utf8,
+    ]
+    .concat();
+    world.ingest(&id, &token, body).await;
+    // The end of a compressed body that breaks off stands for what is missing, and has no text.
+    let packed = gzip(format!("{line}one\n{line}two\n").as_bytes());
+    world
+        .ingest(&id, &token, packed[..packed.len() - 8].to_vec())
+        .await;
+    world.settle().await;
+    assert_eq!(source(&world, &id).await, (6, 0, 6, 0));
+    world
+        .invoke("panther-source-api", "updateIntegrationSettings", json!({"integrationId": id, "integrationLabel": "syslog", "integrationType": "http", "logTypes": ["Syslog.RFC5424"]}))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let answer = world
+            .invoke("node", "quarantine_replay", json!({}))
+            .await
+            .unwrap();
+        assert_eq!(answer["stay"], 3, "{answer}");
+        world.settle().await;
+        assert_eq!(source(&world, &id).await, (6, 3, 3, 0));
+    }
+    let groups = world.invoke("node", "quarantine", json!({})).await.unwrap();
+    let counts: u64 = groups["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!(counts, 3, "{groups}");
+    assert!(groups.to_string().contains("is truncated"), "{groups}");
+    assert!(groups.to_string().contains("is not UTF-8"), "{groups}");
+    world.stop().await;
+}
+
 /// Whatever is replayed, twice or after its source is gone, `received` never falls and stays the sum of the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_holds_through_replays() {

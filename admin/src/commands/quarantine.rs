@@ -194,7 +194,13 @@ impl Replay {
                 counted(answer.number("messages"), "message")
             )
         })?;
-        if answer.number("objects") == 0 {
+        let stay = answer.number("stay");
+        if stay > 0 {
+            context.screen.note(&format!(
+                "{} not read again: the text in quarantine is not all of the record (cut, empty or no UTF-8). Mend the input and send it again",
+                if stay == 1 { "1 record is".to_owned() } else { format!("{stay} records are") }
+            ));
+        } else if answer.number("objects") == 0 {
             context
                 .screen
                 .note("nothing matched; `pantherctl quarantine ls` lists what is in quarantine");

@@ -297,9 +297,12 @@ fn read(
     let mut begun: Vec<Value> = Vec::new();
     let mut misfits: Vec<String> = Vec::new();
     let mut error = None;
-    for record in ObjectReader::new(shown.clone(), file, Limits::default()) {
-        let record = match record {
-            Ok(record) => record,
+    let mut records = ObjectReader::new(shown.clone(), file, Limits::default());
+    loop {
+        records.set_within_event(classifier.is_within_event());
+        let record = match records.next_record() {
+            Ok(Some(record)) => record,
+            Ok(None) => break,
             Err(fault) => {
                 error = Some(fault.to_string());
                 break;

@@ -215,6 +215,20 @@ impl<R: Read> RawReader<R> {
     }
 }
 
+impl<R: Read> RawReader<R> {
+    /// See [`ObjectReader::set_within_event`]. Another input begins outside of events.
+    pub fn set_within_event(&mut self, within: bool) {
+        match &mut self.form {
+            Form::Whole { reader, .. } => reader.set_within_event(within),
+            Form::Parts(parts) => {
+                if let Some(open) = &mut parts.open {
+                    open.reader.set_within_event(within);
+                }
+            }
+        }
+    }
+}
+
 impl<R: Read> Parts<R> {
     fn next_piece(&mut self, name: &str, limits: &Limits) -> Result<Option<Piece>, ObjectError> {
         let result = self.advance(name, limits);

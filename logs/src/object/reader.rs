@@ -59,6 +59,14 @@ impl<R: Read> ObjectReader<R> {
         result
     }
 
+    /// Says whether the record that was given out last is part of an event that has not ended, as [`crate::Classifier::is_within_event`] tells.
+    /// The next line is a record then, whatever it looks like: a bracket in a quoted value opens no array.
+    pub fn set_within_event(&mut self, within: bool) {
+        if let Some(splitter) = &mut self.splitter {
+            splitter.set_within_event(within);
+        }
+    }
+
     /// Where in the decompressed bytes a line begins behind the record that was given out last; `None` while an array or envelope
     /// is open. An input may be cut there and read as two.
     pub fn line_begins_at(&self) -> Option<u64> {

@@ -35,6 +35,8 @@ pub(super) struct Splitter<R: Read> {
     cut: bool,
     /// Bytes of the records given out.
     given: u64,
+    /// The next record is a line, whatever begins there.
+    within_event: bool,
 }
 
 /// What is read next.
@@ -80,7 +82,13 @@ impl<R: Read> Splitter<R> {
             opened: None,
             cut: false,
             given: 0,
+            within_event: false,
         }
+    }
+
+    /// Whether the next line is part of an event that has begun.
+    pub(super) fn set_within_event(&mut self, within: bool) {
+        self.within_event = within;
     }
 
     /// Bytes read so far: of records, and in all.
@@ -168,6 +176,9 @@ impl<R: Read> Splitter<R> {
 
     fn head(&mut self) -> Step {
         self.window.ensure(LOOK_AHEAD);
+        if self.within_event && self.place == Place::Line && !self.window.rest().is_empty() {
+            return Step::Record(self.line(None, None));
+        }
         let joined = std::mem::replace(&mut self.place, Place::Line) == Place::Joined;
         // files that were put together have more than one byte order mark; text sequences (RFC 7464) begin each record with a separator
         for mark in [b"\xef\xbb\xbf".as_slice(), b"\x1e"] {

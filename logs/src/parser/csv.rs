@@ -51,6 +51,11 @@ impl Csv {
         })
     }
 
+    /// Whether a line ends within a quoted value.
+    pub(super) fn is_open_behind(&self, line: &str) -> bool {
+        line.contains('"') && !split_quoted(line, self.delimiter).1
+    }
+
     pub(super) fn read(
         &self,
         line: &str,

@@ -181,6 +181,16 @@ impl Parser {
         }
     }
 
+    /// Whether an event may be more than one record.
+    pub(crate) fn has_long_events(&self) -> bool {
+        matches!(self, Self::Csv(_))
+    }
+
+    /// Whether a line, read by itself, could begin an event that a later record ends.
+    pub(crate) fn may_begin(&self, line: &str) -> bool {
+        matches!(self, Self::Csv(csv) if csv.is_open_behind(line))
+    }
+
     /// Whether the parser is part of this library and not told by the schema.
     pub(crate) fn is_native(&self) -> bool {
         matches!(self, Self::Native(_))

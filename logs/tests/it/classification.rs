@@ -1,8 +1,8 @@
 //! Which log type takes a record, what becomes of one that nobody takes, and what an event is.
 
 use panther_logs::{
-    Classifier, ClassifierError, EventContext, Filter, Limits, LogTypes, Outcome, PartsWriter,
-    Piece, RawReader, Timestamp,
+    Classifier, ClassifierError, EventContext, Filter, Limits, LogTypes, ObjectReader, Outcome,
+    PartsWriter, Piece, RawReader, Timestamp,
 };
 
 use crate::{classifier, context, events, reasons, record};
@@ -328,6 +328,52 @@ fn a_row_that_does_not_end_is_unclassified() {
         tally.classified + tally.filtered + tally.unclassified
     );
     assert!(tally.unclassified >= 2);
+}
+
+#[test]
+fn a_line_of_a_quoted_value_is_no_json_whatever_it_looks_like() {
+    let known = LogTypes::default().with_schema(ROWS).unwrap();
+    for value in [
+        "{\nx",
+        "[\n{\n",
+        "[{\"\"a\"\":1},\n{}]",
+        "{\"\"Records\"\":[\n]}",
+        "\u{feff}\n\u{1e}",
+    ] {
+        let mut classifier = Classifier::new(&known, &["Custom.Rows"]).unwrap();
+        let text = format!("10.0.0.1,\"begin\n{value}\nend\"\n");
+        let mut reader = ObjectReader::new("o", text.as_bytes(), Limits::default());
+        let mut notes = Vec::new();
+        while let Some(record) = reader.next_record().unwrap() {
+            match classifier.classify(&record, &context()) {
+                outcome @ Outcome::Joined(_) => notes.push(events(outcome)[0]["note"].clone()),
+                outcome => assert!(outcome.leaves_begun_open(), "{outcome:?}"),
+            }
+            reader.set_within_event(classifier.is_within_event());
+        }
+        let expected = format!("begin\n{value}\nend").replace("\"\"", "\"");
+        assert_eq!(notes, [expected.as_str()]);
+        assert!(!classifier.is_within_event());
+        let count = reader.bytes();
+        assert_eq!(count.records + count.structure, text.len() as u64);
+    }
+}
+
+#[test]
+fn a_row_that_lacks_a_line_which_cannot_be_read_is_no_event() {
+    let known = LogTypes::default().with_schema(ROWS).unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.Rows"]).unwrap();
+    let text = b"10.0.0.1,\"begin\n\xff\xfe\nend\"\n10.0.0.2,two\n";
+    let mut refused = 0;
+    let mut notes = Vec::new();
+    for record in ObjectReader::new("o", &text[..], Limits::default()) {
+        match classifier.classify(&record.unwrap(), &context()) {
+            Outcome::Events(events) | Outcome::Joined(events) => notes.extend(events),
+            _ => refused += 1,
+        }
+    }
+    assert_eq!((refused, notes.len()), (3, 1));
+    assert_eq!(classifier.tally().unclassified, 3);
 }
 
 #[test]

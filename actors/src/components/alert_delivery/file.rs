@@ -2,16 +2,15 @@
 //! hangs. So each attempt runs on a thread of its own, at most one for each path, and a blocked one costs nothing but its thread.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
+
+use crate::anchor::Anchor;
 
 /// Folders of the system in which no destination lies.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -149,31 +148,18 @@ impl Files {
     }
 
     fn write(&self, path: &str, line: &str) -> io::Result<()> {
-        let folder = Path::new(path)
-            .parent()
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .canonicalize()?;
-        self.check_folder(&folder, path)
+        let to = Path::new(path);
+        let (Some(folder), Some(name)) = (to.parent(), to.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        // The folder that is checked is the one that is written to, whatever its name leads to later.
+        let folder = Anchor::at(folder)?;
+        self.check_folder(&folder.path()?, path)
             .map_err(|reason| io::Error::new(io::ErrorKind::PermissionDenied, reason))?;
-        let mut file = open(path)?;
+        let mut file = folder.append(name)?;
         file.write_all(line.as_bytes())?;
         file.sync_data()
     }
-}
-
-/// Opens a regular file; neither waits for the other end of a pipe nor follows a link.
-fn open(path: &str) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .custom_flags(flags)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

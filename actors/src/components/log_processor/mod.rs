@@ -9,10 +9,11 @@ pub mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_cluster::door::change::{self, Change};
+use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_logs::{Classifier, EventContext, Limits, RawReader, Timestamp};
-use panther_proto::v1::{Message, Send};
+use panther_proto::v1::{Message, Row, RowChange, Send};
+use serde::{Deserialize, Serialize};
 
 use super::log_types::LogTypeRegistry;
 use super::notifications::{self, Named, Notification};
@@ -138,11 +139,13 @@ impl Handler for LogProcessor {
             }
             if let Some(replay) = replay {
                 let key = change::key_range(&source.id, &replay.object);
-                if context.door.get(QUARANTINE, &key).await?.is_none() {
+                let Some(row) = context.door.get(QUARANTINE, &key).await? else {
                     return Ok(Plan::default());
-                }
+                };
                 plan.changes
                     .push(Change::delete(QUARANTINE, key).if_row_present().done());
+                plan.changes
+                    .extend(replay.kept.as_ref().map(|kept| kept.row(&source.id, &row)));
             }
         }
         self.effects(&mut plan, work, message, context);
@@ -159,6 +162,37 @@ pub(crate) struct Replay {
     pub(crate) count: u64,
     /// The hour of the ledger in which they are counted.
     pub(crate) hour: String,
+    /// The object's other records, which cannot be read again.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// Records that stay in quarantine while the others of their object are read again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The object that holds them and nothing else.
+    pub(crate) object: String,
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Their first reasons.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl Kept {
+    /// The row of their object, as `before` was the row of all records.
+    fn row(&self, source: &str, before: &Row) -> RowChange {
+        let mut change = Change::put(QUARANTINE, change::key_range(source, &self.object))
+            .set("count", self.count)
+            .set("reasons", self.reasons.clone());
+        for name in ["sourceLabel", "object", "origin", "hour"] {
+            if let Some(text) = before.text(name) {
+                change = change.set(name, text);
+            }
+        }
+        if let Some(time) = before.int("time") {
+            change = change.set("time", time);
+        }
+        change.done()
+    }
 }
 
 impl Replay {
@@ -166,12 +200,17 @@ impl Replay {
     const OBJECT: &str = "replayed";
     const COUNT: &str = "replayedCount";
     const HOUR: &str = "replayedHour";
+    const KEPT: &str = "replayedKept";
 
     fn of(message: &Message) -> Option<Self> {
         Some(Self {
             object: message.attributes.get(Self::OBJECT)?.clone(),
             count: number(message, Self::COUNT)?,
             hour: message.attributes.get(Self::HOUR)?.clone(),
+            kept: message
+                .attributes
+                .get(Self::KEPT)
+                .and_then(|kept| serde_json::from_str(kept).ok()),
         })
     }
 
@@ -183,6 +222,10 @@ impl Replay {
             (Self::HOUR, self.hour.clone()),
         ] {
             send.attributes.insert(name.to_owned(), value);
+        }
+        if let Some(kept) = &self.kept {
+            let kept = serde_json::json!(kept).to_string();
+            send.attributes.insert(Self::KEPT.to_owned(), kept);
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use panther_cluster::objects::Objects;
 use panther_logs::{
-    Classifier, Event, EventContext, ObjectError, Outcome as Classified, Piece, RawReader, Record,
-    Rejection,
+    Classifier, Defect, Event, EventContext, ObjectError, Outcome as Classified, Piece, RawReader,
+    Record, Rejection,
 };
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -67,8 +67,19 @@ pub struct QuarantinedRecord {
     pub origin: String,
     /// Its text, cut where it was too long; bytes that are no UTF-8 are shown as such.
     pub text: String,
+    /// The text is not the record: it is cut, stands for bytes that cannot be read, or bytes that are no UTF-8 were replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub altered: bool,
     /// Each log type's reason.
     pub reasons: Vec<Reason>,
+}
+
+impl QuarantinedRecord {
+    /// Whether the record can be read again: its text is what was received.
+    pub(crate) fn can_be_replayed(&self) -> bool {
+        // Records of before do not say that they were cut.
+        !self.altered && self.text.len() < TEXT_BYTES && !self.text.trim().is_empty()
+    }
 }
 
 /// Why one log type did not take a record.
@@ -117,8 +128,8 @@ impl Refused {
     ) -> Result<(), Failure> {
         ledger.quarantined += 1;
         self.count += 1;
-        remember(&mut self.reasons, &why);
         record.reasons = why.into_iter().map(reason).collect();
+        remember(&mut self.reasons, &record.reasons);
         serde_json::to_writer(&mut self.lines, &record)
             .map_err(|error| Failure::Node(error.to_string()))?;
         self.lines.push(b'\n');
@@ -157,6 +168,8 @@ impl<R: Read> Reading<R> {
                     "the attempt that asked for this object has ended".to_owned(),
                 ));
             }
+            self.reader
+                .set_within_event(self.classifier.is_within_event());
             let record = match self.reader.next_piece() {
                 Ok(Some(Piece::Record(record))) => record,
                 Ok(Some(Piece::Input { origin: from })) => {
@@ -298,10 +311,15 @@ fn place(event: &Event) -> (String, i64) {
 /// A record as it is kept in quarantine, without its reasons.
 fn quarantined(record: &Record, origin: &str) -> QuarantinedRecord {
     let text = &record.raw[..record.raw.len().min(TEXT_BYTES)];
+    let is_all = match &record.defect {
+        Some(Defect::TooLong { .. } | Defect::Unreadable { .. }) => false,
+        _ => record.raw.len() == text.len() && std::str::from_utf8(text).is_ok(),
+    };
     QuarantinedRecord {
         record: record.number,
         origin: origin.to_owned(),
         text: String::from_utf8_lossy(text).into_owned(),
+        altered: !is_all,
         reasons: Vec::new(),
     }
 }
@@ -314,12 +332,12 @@ fn reason(rejection: Rejection) -> Reason {
 }
 
 /// Keeps a few different reasons for the list of quarantined objects.
-fn remember(reasons: &mut Vec<String>, why: &[Rejection]) {
+pub(crate) fn remember(reasons: &mut Vec<String>, why: &[Reason]) {
     const KEPT: usize = 5;
-    for rejection in why {
-        let line = match &rejection.log_type {
-            Some(log_type) => format!("{log_type}: {}", rejection.reason),
-            None => rejection.reason.clone(),
+    for refused in why {
+        let line = match &refused.log_type {
+            Some(log_type) => format!("{log_type}: {}", refused.reason),
+            None => refused.reason.clone(),
         };
         let line: String = line.chars().take(300).collect();
         if reasons.len() < KEPT && !reasons.contains(&line) {

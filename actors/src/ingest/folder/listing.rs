@@ -4,13 +4,15 @@
 //! symbolic link unless the source follows them, a regular file of the same inode, and nothing of this daemon's own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Stat};
+
+use crate::anchor::{Anchor, Links, path_of};
 
 /// Folders below a watched one that are looked into.
 const DEPTH: usize = 32;
@@ -38,10 +40,10 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    pub(super) fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
-            device: meta.dev(),
-            inode: meta.ino(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
         }
     }
 }
@@ -65,78 +67,82 @@ pub(super) struct Watched {
     pub(super) own: Vec<PathBuf>,
 }
 
-impl Watched {
+/// A folder whose files are followed. It changes at any time, also between two calls.
+pub(super) trait Folder {
     /// Lists the folder.
     ///
     /// # Errors
     /// The folder itself cannot be listed.
-    pub(super) fn list(&self) -> io::Result<Listing> {
+    fn list(&self) -> io::Result<Listing>;
+
+    /// Opens a listed file, without waiting for a writer of a pipe, and makes sure that it is the one that was listed.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is another one by now.
+    fn open(&self, found: &Found) -> io::Result<File>;
+}
+
+impl Folder for Watched {
+    fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
+        let root = Anchor::at(&self.root)?;
         let mut walk = Walk {
             watched: self,
             listing: &mut listing,
             seen: BTreeSet::new(),
-            folders: BTreeSet::new(),
+            folders: BTreeSet::from([FileId::of(&root.own_stat()?)]),
         };
-        let meta = std::fs::metadata(&self.root)?;
-        walk.folders.insert(FileId::of(&meta));
-        walk.folder(&self.root, 0)?;
+        walk.folder(&root, &self.root, 0)?;
         listing
             .files
             .sort_by(|left, right| (left.modified, &left.path).cmp(&(right.modified, &right.path)));
         Ok(listing)
     }
 
-    /// Opens a listed file, without waiting for a writer of a pipe, and makes sure that it is the one that was listed.
-    ///
-    /// # Errors
-    /// It cannot be opened, or is another one by now.
-    pub(super) fn open(&self, found: &Found) -> io::Result<File> {
-        let file = if self.follow_links {
-            open_plainly(&found.path, 0)?
-        } else {
-            self.open_beneath(&found.path)?
-        };
-        let meta = file.metadata()?;
-        if !meta.is_file() || FileId::of(&meta) != found.id {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "another file took its name while the folder was looked through",
-            ));
+    fn open(&self, found: &Found) -> io::Result<File> {
+        let below = found.path.strip_prefix(&self.root);
+        let file = Anchor::at(&self.root)?
+            .read(below.map_err(io::Error::other)?, self.links())
+            .map_err(|error| match error.raw_os_error() {
+                // A link took its name, or one of a folder on the way.
+                Some(libc::ELOOP | libc::ENOTDIR | libc::ENXIO) => gone(),
+                _ => error,
+            })?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileId::of(&stat) != found.id {
+            return Err(gone());
+        }
+        // A link can lead to another file at each look; what was opened cannot change.
+        if self.is_own(&path_of(&file)?) {
+            return Err(io::Error::other(OWN));
         }
         Ok(file)
     }
+}
 
-    fn open_beneath(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let root = rustix::fs::open(
-            &self.root,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let below = path.strip_prefix(&self.root).map_err(io::Error::other)?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(&root, below, flags, Mode::empty(), resolve) {
-            Ok(file) => Ok(File::from(file)),
-            // A kernel, or a filter of system calls, from before openat2. The check of the inode still holds.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-                open_plainly(path, libc::O_NOFOLLOW)
-            }
-            Err(error) => Err(error.into()),
+/// Why a file of the daemon's own is left out.
+const OWN: &str = "it is the daemon's own data, which is never read as logs";
+
+fn gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "another file took its name while the folder was looked through",
+    )
+}
+
+impl Watched {
+    const fn links(&self) -> Links {
+        if self.follow_links {
+            Links::Followed
+        } else {
+            Links::Refused
         }
     }
 
-    fn is_own(&self, path: &Path) -> bool {
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    /// Whether a path without links leads to the daemon's own data.
+    fn is_own(&self, real: &Path) -> bool {
         self.own.iter().any(|own| real.starts_with(own))
     }
-}
-
-fn open_plainly(path: &Path, flags: i32) -> io::Result<File> {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY | flags)
-        .open(path)
 }
 
 struct Walk<'a> {
@@ -147,37 +153,40 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: &Path, depth: usize) -> io::Result<()> {
-        if self.watched.is_own(folder) {
-            self.leave_out(
-                folder,
-                "it is a folder of this daemon's own data, which is never read as logs",
-            );
+    fn folder(&mut self, folder: &Anchor, path: &Path, depth: usize) -> io::Result<()> {
+        if self.watched.is_own(&folder.path()?) {
+            self.leave_out(path, OWN);
             return Ok(());
         }
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if is_hidden_or_unfinished(&path) {
+        for name in folder.names()? {
+            if is_hidden_or_unfinished(&name) {
                 continue;
             }
-            match std::fs::symlink_metadata(&path) {
-                Ok(meta) => self.entry(path, meta, depth),
+            match folder.stat(&name, Links::Refused) {
+                Ok(stat) => self.entry(folder, path, &name, stat, depth),
                 // A file that goes while it is looked at is no fault.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.leave_out(&path, format!("it cannot be looked at: {error}")),
+                Err(error) => {
+                    self.leave_out(
+                        &path.join(&name),
+                        format!("it cannot be looked at: {error}"),
+                    );
+                }
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: PathBuf, mut meta: Metadata, depth: usize) {
-        if meta.is_symlink() {
+    fn entry(&mut self, folder: &Anchor, at: &Path, name: &OsStr, mut stat: Stat, depth: usize) {
+        let path = at.join(name);
+        let kind = |stat: &Stat| FileType::from_raw_mode(stat.st_mode);
+        if kind(&stat) == FileType::Symlink {
             if !self.watched.follow_links {
                 self.leave_out(&path, "it is a symbolic link, and this source does not follow them: `pantherctl sources update … --follow-links` changes that");
                 return;
             }
-            meta = match std::fs::metadata(&path) {
-                Ok(meta) => meta,
+            stat = match folder.stat(name, Links::Followed) {
+                Ok(stat) => stat,
                 Err(error) => {
                     self.leave_out(
                         &path,
@@ -186,36 +195,19 @@ impl Walk<'_> {
                     return;
                 }
             };
-            if self.watched.is_own(&path) {
-                self.leave_out(
-                    &path,
-                    "it is a link to data of this daemon's own, which is never read as logs",
-                );
+            if std::fs::canonicalize(&path).is_ok_and(|real| self.watched.is_own(&real)) {
+                self.leave_out(&path, OWN);
                 return;
             }
         }
-        if meta.is_dir() {
-            if depth + 1 >= DEPTH {
-                self.leave_out(&path, format!("it lies deeper than {DEPTH} folders"));
-            } else if self.folders.insert(FileId::of(&meta))
-                && let Err(error) = self.folder(&path, depth + 1)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                self.leave_out(
-                    &path,
-                    format!("the folder cannot be listed: {error}; let the daemon's user read it"),
-                );
-            }
+        if kind(&stat) == FileType::Directory {
+            self.subfolder(folder, &path, name, &stat, depth);
             return;
         }
-        if !meta.is_file() {
+        if kind(&stat) != FileType::RegularFile {
             self.leave_out(&path, "it is no regular file");
             return;
         }
-        let Ok(modified) = meta.modified() else {
-            self.leave_out(&path, "its file system tells no time of change");
-            return;
-        };
         if self.listing.files.len() >= FILES {
             let root = self.watched.root.clone();
             self.leave_out(
@@ -225,13 +217,36 @@ impl Walk<'_> {
             return;
         }
         // Two names of one file are one file.
-        if self.seen.insert(FileId::of(&meta)) {
+        if self.seen.insert(FileId::of(&stat)) {
             self.listing.files.push(Found {
                 path,
-                id: FileId::of(&meta),
-                size: meta.len(),
-                modified,
+                id: FileId::of(&stat),
+                size: u64::try_from(stat.st_size).unwrap_or(0),
+                modified: modified(&stat),
             });
+        }
+    }
+
+    fn subfolder(&mut self, folder: &Anchor, path: &Path, name: &OsStr, stat: &Stat, depth: usize) {
+        if depth + 1 >= DEPTH {
+            self.leave_out(path, format!("it lies deeper than {DEPTH} folders"));
+            return;
+        }
+        if !self.folders.insert(FileId::of(stat)) {
+            return;
+        }
+        let below = folder
+            .below(Path::new(name), self.watched.links())
+            .and_then(|below| self.folder(&below, path, depth + 1));
+        match below {
+            Ok(()) => {}
+            // It went, or a link took its name.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {}
+            Err(error) => self.leave_out(
+                path,
+                format!("the folder cannot be listed: {error}; let the daemon's user read it"),
+            ),
         }
     }
 
@@ -240,9 +255,16 @@ impl Walk<'_> {
     }
 }
 
+/// When a file was last written to; a time before 1970 is 1970.
+fn modified(stat: &Stat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds.min(999_999_999))
+}
+
 /// Names that programs give to what they still write, or hide.
-fn is_hidden_or_unfinished(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+fn is_hidden_or_unfinished(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
     name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part")
 }
 
@@ -272,7 +294,7 @@ mod tests {
             rustix::fs::CWD,
             root.join("pipe"),
             rustix::fs::FileType::Fifo,
-            Mode::RUSR,
+            rustix::fs::Mode::RUSR,
             0,
         )
         .unwrap();
@@ -318,7 +340,32 @@ mod tests {
             .unwrap();
         std::fs::remove_dir_all(&inner).unwrap();
         symlink(secret.path(), &inner).unwrap();
-        found.id = FileId::of(&std::fs::metadata(secret.path().join("key")).unwrap());
+        found.id = FileId::of(&rustix::fs::stat(secret.path().join("key")).unwrap());
+        assert!(watched.open(&found).is_err());
+    }
+
+    #[test]
+    fn a_link_that_leads_to_own_data_after_it_was_listed_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = tempfile::tempdir().unwrap();
+        let key = own.path().join("sealing.key");
+        std::fs::write(&key, "secret\n").unwrap();
+        let path = folder.path().join("a.log");
+        symlink(&key, &path).unwrap();
+        let watched = Watched {
+            follow_links: true,
+            own: vec![std::fs::canonicalize(own.path()).unwrap()],
+            ..watched(folder.path())
+        };
+        let listing = watched.list().unwrap();
+        assert!(listing.left_out[&path].contains("own"));
+        // As if the link had led elsewhere at the moment in which this was asked.
+        let found = Found {
+            path,
+            id: FileId::of(&rustix::fs::stat(&key).unwrap()),
+            size: 7,
+            modified: SystemTime::now(),
+        };
         assert!(watched.open(&found).is_err());
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Each folder source has a task of its own, so that a folder which hangs stops no other.
 //!
+//! * [`look`]: one look, on a thread of its own
 //! * [`listing`]: what is in the folder, and what of it is left out
 //! * [`follow`]: what each file holds, and what is read next
 //! * [`lines`]: how far growing content may be read
@@ -13,12 +14,16 @@ mod book;
 mod follow;
 mod lines;
 mod listing;
+mod look;
 mod prefix;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod rows;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use panther_cluster::door::change::{self, Change, IntoValue};
@@ -26,7 +31,7 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
 use panther_cluster::storage::room::Room;
-use panther_logs::{Limits, PartsWriter};
+use panther_logs::{EventEnds, Limits, LogTypes, PartsWriter};
 use panther_proto::v1::{RowChange, Transact};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,13 +39,15 @@ use tokio::task::JoinHandle;
 use self::book::Book;
 use self::follow::{Chunk, Content, Follower, Looked, Moment};
 use self::listing::Watched;
+use self::look::Done;
+use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceState};
 
 /// The table of what was read of watched files.
 pub const TABLE: &str = "panther-watched-files";
-/// How often folders are looked through.
-const LOOK: Duration = Duration::from_millis(500);
+/// A look that takes longer is named in the source's state.
+const LOOK: Duration = Duration::from_secs(60);
 /// How often it is seen which sources there are.
 const SOURCES: Duration = Duration::from_secs(1);
 /// How often rows are tidied up.
@@ -56,6 +63,7 @@ const TIDY_ROWS: usize = 500;
 pub struct FolderWatch {
     door: Door,
     objects: Objects,
+    log_types: LogTypeRegistry,
     disk: Room,
     /// Folders of this daemon, which are no logs.
     own: Vec<PathBuf>,
@@ -64,11 +72,18 @@ pub struct FolderWatch {
 impl FolderWatch {
     /// Behind this door. Nothing below the folders in `own` is read.
     #[must_use]
-    pub fn new(door: Door, objects: Objects, disk: Room, own: &[PathBuf]) -> Self {
+    pub fn new(
+        door: Door,
+        objects: Objects,
+        log_types: LogTypeRegistry,
+        disk: Room,
+        own: &[PathBuf],
+    ) -> Self {
         let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         Self {
             door,
             objects,
+            log_types,
             disk,
             own: own.iter().map(real).collect(),
         }
@@ -76,7 +91,7 @@ impl FolderWatch {
 
     /// Looks until `stop` is true.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let mut tasks: BTreeMap<String, (Source, JoinHandle<()>)> = BTreeMap::new();
+        let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
         let mut ticks = tokio::time::interval(SOURCES);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -92,12 +107,22 @@ impl FolderWatch {
                     continue;
                 }
             };
-            // A task that ended, by a panic too, is started again.
-            tasks.retain(|id, (source, task)| {
-                let stays = !task.is_finished()
-                    && wanted.get(id).is_some_and(|now| source.is_watched_as(now));
+            let types = match self.log_types.current().await {
+                Ok(types) => types,
+                Err(error) => {
+                    tracing::debug!(%error, "log types cannot be read; folders are looked through later");
+                    continue;
+                }
+            };
+            // A task that ended, by a panic too, is started again, and so is one whose source or log types have changed.
+            tasks.retain(|id, running| {
+                let stays = !running.task.is_finished()
+                    && Arc::ptr_eq(&running.types, &types)
+                    && wanted
+                        .get(id)
+                        .is_some_and(|now| running.source.is_watched_as(now));
                 if !stays {
-                    task.abort();
+                    running.task.abort();
                 }
                 stays
             });
@@ -113,17 +138,29 @@ impl FolderWatch {
                         own: self.own.clone(),
                     },
                     source: source.clone(),
+                    types: types.clone(),
                     started: Instant::now(),
                     said: None,
                 };
-                let handle = tokio::spawn(task.run(stop.clone()));
-                tasks.insert(id, (source, handle));
+                let running = Running {
+                    source,
+                    types: types.clone(),
+                    task: tokio::spawn(task.run(stop.clone())),
+                };
+                tasks.insert(id, running);
             }
         }
-        for (_, (_, task)) in tasks {
-            let _ = task.await; // each sees `stop` by itself
+        for running in tasks.into_values() {
+            let _ = running.task.await; // each sees `stop` by itself
         }
     }
+}
+
+/// A task, and what it was started for.
+struct Running {
+    source: Source,
+    types: Arc<LogTypes>,
+    task: JoinHandle<()>,
 }
 
 /// Follows one source's folder.
@@ -132,6 +169,7 @@ struct Task {
     objects: Objects,
     disk: Room,
     source: Source,
+    types: Arc<LogTypes>,
     watched: Watched,
     started: Instant,
     /// What this node last wrote into the source's state.
@@ -140,51 +178,46 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(LOOK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next = tokio::time::Instant::now();
         let mut follower: Option<Follower> = None;
         let mut tidied: Option<Instant> = None;
         while !*stop.borrow() {
-            tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+            tokio::select! { () = tokio::time::sleep_until(next) => {}, _ = stop.changed() => return }
+            next = tokio::time::Instant::now() + look::pause(Duration::ZERO);
             if self.disk.refusal().is_some() {
                 continue; // files wait where they lie; the disk's alarm tells why
             }
             let present = match follower.take() {
                 Some(follower) => follower,
                 None => match self.book().await {
-                    Ok(book) => Follower::new(book, Limits::default()),
+                    Ok(book) => {
+                        let mut follower = Follower::new(book, Limits::default());
+                        follower.set_ends(self.ends());
+                        follower
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "rows of watched files cannot be read; it is tried again");
                         continue;
                     }
                 },
             };
-            let watched = self.watched.clone();
-            let now = Moment {
-                elapsed: self.started.elapsed(),
-                wall: SystemTime::now(),
+            let looked = tokio::select! { looked = self.look(present) => looked, _ = stop.changed() => return };
+            let Some(Done {
+                follower: mut present,
+                looked,
+                listed_in,
+            }) = looked
+            else {
+                continue;
             };
-            let look = tokio::task::spawn_blocking(move || {
-                let mut follower = present;
-                let looked = follower.look(&watched, now);
-                (follower, looked)
-            });
-            let (mut present, looked) = match look.await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!(source = self.source.label, %error, "a look through a watched folder failed; it is looked through again");
-                    continue;
-                }
-            };
+            next = tokio::time::Instant::now() + look::pause(listed_in);
             let looked = match looked {
                 Ok(looked) => looked,
                 Err(error) => {
                     let reason = format!(
                         "the folder cannot be listed: {error}; make it, or let the daemon's user read it"
                     );
-                    let state =
-                        SourceState::troubled(1, vec![format!("{}: {reason}", self.source.path)]);
-                    self.say(state).await;
+                    self.say_of(&self.watched.root.clone(), &reason).await;
                     follower = Some(present);
                     continue;
                 }
@@ -202,7 +235,7 @@ impl Task {
                         tidied = Some(Instant::now());
                     }
                     if more {
-                        ticks.reset_immediately();
+                        next = tokio::time::Instant::now();
                     }
                     follower = Some(present);
                 }
@@ -213,6 +246,43 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Looks through the folder. While that hangs, the source's state says where. `None`: the look has failed.
+    async fn look(&mut self, follower: Follower) -> Option<Done> {
+        let now = Moment {
+            elapsed: self.started.elapsed(),
+            wall: SystemTime::now(),
+        };
+        let begun = self.watched.look(follower, now);
+        let mut look = begun
+            .inspect_err(|error| tracing::error!(source = self.source.label, %error, "there is no thread for a look through a watched folder; it is tried again"))
+            .ok()?;
+        loop {
+            match look.ended_within(LOOK).await {
+                Some(done) => {
+                    return done
+                        .inspect_err(|error| tracing::error!(source = self.source.label, %error, "it is looked through again"))
+                        .ok();
+                }
+                None => {
+                    let reason = format!(
+                        "it has not been read within {} s, and what follows in this source waits: does its disk or mount answer?",
+                        LOOK.as_secs()
+                    );
+                    self.say_of(&look.at(), &reason).await;
+                }
+            }
+        }
+    }
+
+    /// What knows where events of the source end. A source whose log types are not known has its lines read all the same: the log processor
+    /// says what is wrong.
+    fn ends(&self) -> Option<EventEnds> {
+        EventEnds::new(&self.types, &self.source.log_types)
+            .inspect_err(|error| tracing::debug!(source = self.source.label, %error, "the ends of events are not known"))
+            .ok()
+            .flatten()
     }
 
     async fn book(&self) -> Result<Book, DoorError> {
@@ -240,14 +310,11 @@ impl Task {
             match &chunk.content {
                 Content::Piece {
                     context,
-                    joins,
                     body,
                     origin,
                 } => {
-                    match (context.is_empty(), joins) {
-                        (true, _) => {}
-                        (false, true) => pieces.context(origin, context),
-                        (false, false) => pieces.head(origin, context),
+                    if !context.is_empty() {
+                        pieces.head(origin, context);
                     }
                     pieces.body(origin, body);
                     rows.push(row);
@@ -340,6 +407,12 @@ impl Task {
             book.forget(&id);
         }
         true
+    }
+
+    /// Writes a state of one reason.
+    async fn say_of(&mut self, path: &Path, reason: &str) {
+        let reasons = vec![format!("{}: {reason}", path.display())];
+        self.say(SourceState::troubled(1, reasons)).await;
     }
 
     /// Writes the source's state, once for each change.

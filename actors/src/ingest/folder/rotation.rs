@@ -1,9 +1,10 @@
 //! The promise of a watched folder, held against random writers and rotation schemes: every line is read exactly once, whatever is
 //! renamed, copied and truncated, compressed, removed, or half written, and wherever the node is killed.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,43 +16,128 @@ use proptest::prelude::*;
 
 use super::book::{Book, Followed};
 use super::follow::{Content, Follower, Looked, Moment};
-use super::listing::Watched;
+use super::listing::{Folder, Found, Listing, Watched};
 
-/// A folder with writers, rotation, and a follower that may be killed.
+/// A folder with a follower that may be killed.
 struct World {
     folder: tempfile::TempDir,
+    writers: RefCell<Writers>,
     follower: Follower,
     /// What the replicated rows hold: all that is left of a killed node.
     rows: BTreeMap<String, Followed>,
     elapsed: Duration,
     began: SystemTime,
-    written: u64,
     read: Vec<String>,
+}
+
+/// The programs that write to the folder and rotate its files.
+struct Writers {
+    root: PathBuf,
+    now: SystemTime,
+    written: u64,
     half: BTreeMap<usize, String>,
+    /// Copies that are not finished: what is missing.
+    copying: BTreeMap<usize, Vec<u8>>,
+}
+
+/// What writers do.
+#[derive(Debug, Clone)]
+enum Change {
+    Append {
+        file: usize,
+        lines: usize,
+        padding: usize,
+        has_header: bool,
+        leave_half: bool,
+    },
+    Rotate {
+        file: usize,
+        scheme: Scheme,
+    },
+    CompressRotated {
+        file: usize,
+    },
+    /// The first half of a copy is made.
+    BeginCopy {
+        file: usize,
+    },
+    /// The copy is finished, and the original truncated.
+    EndCopy {
+        file: usize,
+    },
+}
+
+/// A folder whose writers do not wait until a look has ended.
+struct Restless<'w> {
+    watched: Watched,
+    writers: &'w RefCell<Writers>,
+    /// What they do, and before or after which opening of a file.
+    changes: RefCell<Vec<(usize, bool, Change)>>,
+    opened: Cell<usize>,
+}
+
+impl Restless<'_> {
+    fn change(&self, is_after: bool) {
+        let now = self.opened.get();
+        let mut changes = self.changes.borrow_mut();
+        while let Some(at) = changes
+            .iter()
+            .position(|(open, after, _)| (*open, *after) == (now, is_after))
+        {
+            self.writers.borrow_mut().change(&changes.remove(at).2);
+        }
+    }
+}
+
+impl Folder for Restless<'_> {
+    fn list(&self) -> io::Result<Listing> {
+        self.watched.list()
+    }
+
+    fn open(&self, found: &Found) -> io::Result<File> {
+        self.opened.set(self.opened.get() + 1);
+        self.change(false);
+        let file = self.watched.open(found);
+        self.change(true);
+        file
+    }
 }
 
 const HEADER: &str = "#fields number padding\n";
 
-impl World {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            follower: Follower::new(Book::default(), Limits::default()),
-            rows: BTreeMap::new(),
-            elapsed: Duration::ZERO,
-            began: SystemTime::now(),
-            written: 0,
-            read: Vec::new(),
-            half: BTreeMap::new(),
-        }
-    }
-
+impl Writers {
     fn path(&self, file: usize, rotated: Option<usize>) -> PathBuf {
         let name = rotated.map_or_else(
             || format!("app{file}.log"),
             |number| format!("app{file}.log.{number}"),
         );
-        self.folder.path().join(name)
+        self.root.join(name)
+    }
+
+    fn change(&mut self, change: &Change) {
+        match *change {
+            Change::Append {
+                file,
+                lines,
+                padding,
+                has_header,
+                leave_half,
+            } => {
+                // What is written between a copy and the truncation is lost to every follower.
+                self.end_copy(file);
+                self.append(file, lines, padding, has_header, leave_half);
+            }
+            Change::Rotate { file, scheme } => self.rotate(file, scheme),
+            Change::CompressRotated { file } => {
+                self.end_copy(file);
+                let rotated = self.path(file, Some(1));
+                if rotated.exists() {
+                    compress(&rotated);
+                }
+            }
+            Change::BeginCopy { file } => self.begin_copy(file),
+            Change::EndCopy { file } => self.end_copy(file),
+        }
     }
 
     fn append(
@@ -85,11 +171,11 @@ impl World {
             .unwrap();
         to.write_all(text.as_bytes()).unwrap();
         // The test's own clock runs ahead of the file system's.
-        to.set_modified(self.began + self.elapsed).unwrap();
+        to.set_modified(self.now).unwrap();
     }
 
     fn shift(&self, file: usize) {
-        for number in (1..6).rev() {
+        for number in (1..9).rev() {
             for ending in ["", ".gz"] {
                 let from = with(&self.path(file, Some(number)), ending);
                 if from.exists() {
@@ -100,56 +186,52 @@ impl World {
     }
 
     fn rotate(&mut self, file: usize, scheme: Scheme) {
+        self.end_copy(file);
         let live = self.path(file, None);
         if !live.exists() {
             return;
         }
         self.finish_half(file);
-        self.shift(file);
         let first = self.path(file, Some(1));
         match scheme {
-            Scheme::Rename => fs::rename(&live, &first).unwrap(),
-            Scheme::RenameAndCreate => {
+            Scheme::Rename | Scheme::RenameAndCreate | Scheme::RenameAndCompress => {
+                self.shift(file);
                 fs::rename(&live, &first).unwrap();
-                File::create(&live).unwrap();
             }
-            Scheme::RenameAndCompress => {
-                fs::rename(&live, &first).unwrap();
-                compress(&first);
-            }
-            Scheme::CopyTruncate | Scheme::CopyTruncateSeen | Scheme::CopyTruncateCompress => {
-                let content = fs::read(&live).unwrap();
-                let mut copy = File::create(&first).unwrap();
-                copy.write_all(&content[..content.len() / 2]).unwrap();
-                if scheme == Scheme::CopyTruncateSeen {
-                    self.look(false);
-                }
-                copy.write_all(&content[content.len() / 2..]).unwrap();
-                if scheme == Scheme::CopyTruncateSeen {
-                    self.look(false);
-                }
-                OpenOptions::new()
-                    .write(true)
-                    .open(&live)
-                    .unwrap()
-                    .set_len(0)
-                    .unwrap();
-                if scheme == Scheme::CopyTruncateCompress {
-                    compress(&first);
-                }
+            Scheme::CopyTruncate | Scheme::CopyTruncateCompress => {
+                self.begin_copy(file);
+                self.end_copy(file);
             }
         }
-        self.remove_oldest(file);
+        match scheme {
+            Scheme::Rename | Scheme::CopyTruncate => {}
+            Scheme::RenameAndCreate => drop(File::create(&live).unwrap()),
+            Scheme::RenameAndCompress | Scheme::CopyTruncateCompress => compress(&first),
+        }
     }
 
-    /// What rotation removes before it was read is lost to every follower; here the oldest is removed once all is read.
-    fn remove_oldest(&mut self, file: usize) {
-        for ending in ["", ".gz"] {
-            let oldest = with(&self.path(file, Some(4)), ending);
-            if oldest.exists() {
-                self.settle();
-                fs::remove_file(oldest).unwrap();
-            }
+    fn begin_copy(&mut self, file: usize) {
+        let live = self.path(file, None);
+        if !live.exists() || self.copying.contains_key(&file) {
+            return;
+        }
+        self.finish_half(file);
+        self.shift(file);
+        let content = fs::read(&live).unwrap();
+        let (first, rest) = content.split_at(content.len() / 2);
+        fs::write(self.path(file, Some(1)), first).unwrap();
+        self.copying.insert(file, rest.to_vec());
+    }
+
+    fn end_copy(&mut self, file: usize) {
+        if let Some(rest) = self.copying.remove(&file) {
+            let mut copy = OpenOptions::new()
+                .append(true)
+                .open(self.path(file, Some(1)))
+                .unwrap();
+            copy.write_all(&rest).unwrap();
+            let live = OpenOptions::new().write(true).open(self.path(file, None));
+            live.unwrap().set_len(0).unwrap();
         }
     }
 
@@ -160,18 +242,92 @@ impl World {
         }
     }
 
-    fn look(&mut self, is_killed: bool) -> bool {
-        self.elapsed += Duration::from_millis(500);
-        let watched = Watched {
+    fn oldest(&self, file: usize) -> Vec<PathBuf> {
+        (4..10)
+            .flat_map(|number| {
+                ["", ".gz"].map(|ending| with(&self.path(file, Some(number)), ending))
+            })
+            .filter(|path| path.exists())
+            .collect()
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let began = SystemTime::now();
+        Self {
+            writers: RefCell::new(Writers {
+                root: folder.path().to_owned(),
+                now: began,
+                written: 0,
+                half: BTreeMap::new(),
+                copying: BTreeMap::new(),
+            }),
+            folder,
+            follower: Follower::new(Book::default(), Limits::default()),
+            rows: BTreeMap::new(),
+            elapsed: Duration::ZERO,
+            began,
+            read: Vec::new(),
+        }
+    }
+
+    fn path(&self, file: usize, rotated: Option<usize>) -> PathBuf {
+        self.writers.borrow().path(file, rotated)
+    }
+
+    fn change(&mut self, change: &Change) {
+        self.writers.borrow_mut().change(change);
+    }
+
+    /// What rotation removes before it was read is lost to every follower; here the oldest is removed once all is read.
+    fn remove_oldest(&mut self) {
+        for file in 0..FILES {
+            if !self.writers.borrow().oldest(file).is_empty() {
+                self.settle();
+            }
+            for path in self.writers.borrow().oldest(file) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        Watched {
             root: self.folder.path().to_owned(),
             follow_links: false,
             own: Vec::new(),
-        };
-        let now = Moment {
+        }
+    }
+
+    fn pass_time(&mut self, time: Duration) -> Moment {
+        self.elapsed += time;
+        let wall = self.began + self.elapsed;
+        self.writers.borrow_mut().now = wall;
+        Moment {
             elapsed: self.elapsed,
-            wall: self.began + self.elapsed,
+            wall,
+        }
+    }
+
+    fn look(&mut self, is_killed: bool) -> bool {
+        self.look_while(is_killed, Vec::new())
+    }
+
+    /// One look, while writers make these changes.
+    fn look_while(&mut self, is_killed: bool, changes: Vec<(usize, bool, Change)>) -> bool {
+        let now = self.pass_time(Duration::from_millis(500));
+        let folder = Restless {
+            watched: self.watched(),
+            writers: &self.writers,
+            changes: RefCell::new(changes),
+            opened: Cell::new(0),
         };
-        let Looked { chunks, more, .. } = self.follower.look(&watched, now).unwrap();
+        let Looked { chunks, more, .. } = self.follower.look(&folder, now).unwrap();
+        for (_, _, change) in folder.changes.into_inner() {
+            self.change(&change); // fewer files were opened
+        }
         if is_killed {
             self.restart();
             return true;
@@ -221,7 +377,9 @@ impl World {
     /// Looks until nothing is found for longer than anything has to rest.
     fn settle(&mut self) {
         for file in 0..FILES {
-            self.finish_half(file); // or the time would pass after which half a line is taken for a whole one
+            let mut writers = self.writers.borrow_mut();
+            writers.end_copy(file);
+            writers.finish_half(file); // or the time would pass after which half a line is taken for a whole one
         }
         let mut idle = 0;
         while idle < 80 {
@@ -244,7 +402,7 @@ impl World {
         }
         let doubled: Vec<_> = numbers.iter().filter(|(_, times)| **times > 1).collect();
         assert!(doubled.is_empty(), "read more than once: {doubled:?}");
-        let lost: Vec<u64> = (1..=self.written)
+        let lost: Vec<u64> = (1..=self.writers.borrow().written)
             .filter(|number| !numbers.contains_key(number))
             .collect();
         assert!(lost.is_empty(), "never read: {lost:?}");
@@ -274,40 +432,24 @@ enum Scheme {
     RenameAndCreate,
     RenameAndCompress,
     CopyTruncate,
-    /// The copy is seen half made, and seen before the truncation.
-    CopyTruncateSeen,
     CopyTruncateCompress,
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append {
-        file: usize,
-        lines: usize,
-        padding: usize,
-        has_header: bool,
-        leave_half: bool,
-    },
-    Rotate {
-        file: usize,
-        scheme: Scheme,
-    },
-    CompressRotated {
-        file: usize,
-    },
-    Look,
-    LookAndKill,
+    Change(Change),
+    Look(Vec<(usize, bool, Change)>),
+    LookAndKill(Vec<(usize, bool, Change)>),
     Kill,
     Settle,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn changes() -> impl Strategy<Value = Change> {
     let scheme = prop_oneof![
         Just(Scheme::Rename),
         Just(Scheme::RenameAndCreate),
         Just(Scheme::RenameAndCompress),
         Just(Scheme::CopyTruncate),
-        Just(Scheme::CopyTruncateSeen),
         Just(Scheme::CopyTruncateCompress),
     ];
     let append = (
@@ -318,7 +460,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<bool>(),
     )
         .prop_map(
-            |(file, lines, padding, has_header, leave_half)| Step::Append {
+            |(file, lines, padding, has_header, leave_half)| Change::Append {
                 file,
                 lines,
                 padding,
@@ -326,12 +468,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 leave_half,
             },
         );
-    let step = prop_oneof![
+    prop_oneof![
         6 => append,
-        3 => (0..FILES, scheme).prop_map(|(file, scheme)| Step::Rotate { file, scheme }),
-        1 => (0..FILES).prop_map(|file| Step::CompressRotated { file }),
-        6 => Just(Step::Look),
-        1 => Just(Step::LookAndKill),
+        3 => (0..FILES, scheme).prop_map(|(file, scheme)| Change::Rotate { file, scheme }),
+        1 => (0..FILES).prop_map(|file| Change::CompressRotated { file }),
+        2 => (0..FILES).prop_map(|file| Change::BeginCopy { file }),
+        2 => (0..FILES).prop_map(|file| Change::EndCopy { file }),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let during = || proptest::collection::vec((1_usize..8, any::<bool>(), changes()), 0..3);
+    let step = prop_oneof![
+        10 => changes().prop_map(Step::Change),
+        6 => during().prop_map(Step::Look),
+        1 => during().prop_map(Step::LookAndKill),
         1 => Just(Step::Kill),
         1 => Just(Step::Settle),
     ];
@@ -344,22 +495,108 @@ proptest! {
         let mut world = World::new();
         for step in steps {
             match step {
-                Step::Append { file, lines, padding, has_header, leave_half } => world.append(file, lines, padding, has_header, leave_half),
-                Step::Rotate { file, scheme } => world.rotate(file, scheme),
-                Step::CompressRotated { file } => {
-                    let rotated = world.path(file, Some(1));
-                    if rotated.exists() {
-                        compress(&rotated);
-                    }
-                }
-                Step::Look => { world.look(false); }
-                Step::LookAndKill => { world.look(true); }
+                Step::Change(change) => world.change(&change),
+                Step::Look(changes) => { world.look_while(false, changes); }
+                Step::LookAndKill(changes) => { world.look_while(true, changes); }
                 Step::Kill => world.restart(),
                 Step::Settle => world.settle(),
             }
+            world.remove_oldest();
         }
         world.check();
     }
+}
+
+fn text(numbers: std::ops::Range<u64>) -> String {
+    numbers
+        .map(|number| format!("line {number} {}\n", "x".repeat(60)))
+        .collect()
+}
+
+/// Writes lines, and says that they were written.
+fn write(world: &World, path: &Path, numbers: std::ops::Range<u64>) {
+    fs::write(path, text(numbers.clone())).unwrap();
+    world.writers.borrow_mut().written = numbers.end - 1;
+}
+
+#[test]
+fn a_copy_whose_original_is_truncated_within_the_look_that_reads_it_is_read_once() {
+    for (opening, is_after) in [(2, false), (2, true), (3, false), (3, true)] {
+        let mut world = World::new();
+        let (live, copy) = (world.path(0, None), world.path(0, Some(1)));
+        write(&world, &live, 1..40);
+        fs::write(&copy, text(1..20)).unwrap();
+        world
+            .writers
+            .borrow_mut()
+            .copying
+            .insert(0, text(20..40).into_bytes());
+        world.look_while(
+            false,
+            vec![(opening, is_after, Change::EndCopy { file: 0 })],
+        );
+        world.check();
+    }
+}
+
+#[test]
+fn a_copy_that_is_compressed_within_the_look_that_reads_its_original_is_read_once() {
+    for is_known in [false, true] {
+        let mut world = World::new();
+        let live = world.path(0, None);
+        write(&world, &live, 1..20);
+        if is_known {
+            world.look(false);
+        }
+        write(&world, &live, 1..40);
+        // The compressed file has the time of its original, and the original is still there when the folder is listed.
+        let packed = with(&live, ".gz");
+        let mut encoder = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
+        encoder.write_all(&fs::read(&live).unwrap()).unwrap();
+        encoder.finish().unwrap();
+        world.pass_time(Duration::from_secs(60));
+        world.look_while(
+            false,
+            vec![(
+                1,
+                true,
+                Change::Rotate {
+                    file: 0,
+                    scheme: Scheme::Rename,
+                },
+            )],
+        );
+        world.check();
+    }
+}
+
+#[test]
+fn lines_that_were_read_after_the_copy_was_made_do_not_make_new_data_of_the_copy() {
+    let mut world = World::new();
+    let (live, copy) = (world.path(0, None), world.path(0, Some(1)));
+    write(&world, &live, 1..20);
+    world.look(false);
+    // The last lines are written, and read, after the copy has ended and before the original is truncated.
+    write(&world, &live, 1..40);
+    world.look(false);
+    fs::write(&copy, text(1..35)).unwrap();
+    fs::write(&live, "").unwrap();
+    world.check();
+}
+
+#[test]
+fn a_file_that_is_made_again_with_the_same_first_lines_is_new_data() {
+    let mut world = World::new();
+    let live = world.path(0, None);
+    write(&world, &live, 1..40);
+    world.look(false);
+    // Truncated in place, and removed and created.
+    fs::write(&live, text(1..30)).unwrap();
+    world.look(false);
+    fs::remove_file(&live).unwrap();
+    fs::write(&live, text(1..25)).unwrap();
+    world.settle();
+    assert_eq!(world.read.len(), 39 + 29 + 24);
 }
 
 #[test]
@@ -410,22 +647,13 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     let path = world.folder.path().join("app.log.gz");
     // Cut in its first half, so that the content that can be unpacked is no whole stream.
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    world.elapsed += Duration::from_secs(60);
-    let watched = Watched {
-        root: world.folder.path().to_owned(),
-        follow_links: false,
-        own: Vec::new(),
-    };
-    let now = Moment {
-        elapsed: world.elapsed,
-        wall: world.began + world.elapsed,
-    };
-    let looked = world.follower.look(&watched, now).unwrap();
+    let now = world.pass_time(Duration::from_secs(60));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
     assert!(matches!(looked.chunks[0].content, Content::Whole(_)));
+    let reason = looked.left_out.values().next().unwrap();
     assert!(
-        looked.left_out.values().next().unwrap().contains("broken"),
-        "{:?}",
-        looked.left_out
+        reason.starts_with("it is broken: app.log.gz is truncated: its gzip stream ends after "),
+        "{reason}"
     );
     let read = looked.chunks[0].after.offset;
     assert!(text[..usize::try_from(read).unwrap()].ends_with('\n'));
@@ -435,7 +663,7 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     );
     world.follower.written(looked.chunks, 0);
     fs::write(&path, &whole).unwrap();
-    world.elapsed += Duration::from_secs(60);
+    world.pass_time(Duration::from_secs(60));
     world.settle();
     assert_eq!(
         world.read.concat().len() + world.read.len(),
@@ -444,33 +672,132 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
 }
 
 #[test]
-fn a_hole_of_zero_bytes_is_told_of_and_the_lines_behind_it_are_read() {
+fn lines_that_were_removed_before_they_were_read_are_said() {
     let mut world = World::new();
-    let path = world.path(0, None);
-    let mut file = File::create(&path).unwrap();
-    file.set_len(64 << 20).unwrap();
-    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
-    file.write_all(b"line 1 a\n").unwrap();
-    let mut read = Vec::new();
-    for _ in 0..2 {
-        world.elapsed += Duration::from_millis(500);
-        let watched = Watched {
-            root: world.folder.path().to_owned(),
-            follow_links: false,
-            own: Vec::new(),
-        };
-        let now = Moment {
-            elapsed: world.elapsed,
-            wall: world.began + world.elapsed,
-        };
-        let looked = world.follower.look(&watched, now).unwrap();
-        for chunk in &looked.chunks {
-            let Content::Piece { body, origin, .. } = &chunk.content else {
-                panic!()
-            };
-            read.push((body.clone(), origin.contains("zero bytes")));
-        }
+    let (live, moved) = (world.path(0, None), world.path(1, None));
+    fs::write(&live, format!("{}no line end", text(1..20))).unwrap();
+    fs::write(&moved, format!("{}no line end", text(40..60))).unwrap();
+    world.look(false);
+    world.look(false);
+    // One is truncated in place; the other one is renamed, so that its line is read when it ends.
+    fs::write(&live, text(30..32)).unwrap();
+    fs::rename(&moved, world.path(1, Some(1))).unwrap();
+    let mut said = BTreeMap::new();
+    for _ in 0..10 {
+        let now = world.pass_time(Duration::from_secs(10));
+        let looked = world.follower.look(&world.watched(), now).unwrap();
+        said = looked.left_out;
         world.follower.written(looked.chunks, 0);
     }
-    assert_eq!(read, [(vec![0; 64], true), (b"line 1 a\n".to_vec(), false)]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[&live].starts_with("11 bytes at its end were never read"),
+        "{said:?}"
+    );
+    // Not for ever.
+    let now = world.pass_time(Duration::from_secs(3_700));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
+    assert!(looked.left_out.is_empty());
+}
+
+/// Writes a line at a place behind the end of a file, as a writer does that keeps its place.
+fn write_at(path: &Path, place: u64, line: &str) {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .unwrap();
+    file.seek(io::SeekFrom::Start(place)).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
+
+impl World {
+    /// What of the chunks of a look is holes, and what lines.
+    fn holes_and_lines(&mut self, time: Duration) -> (usize, Vec<String>) {
+        let now = self.pass_time(time);
+        let looked = self.follower.look(&self.watched(), now).unwrap();
+        let mut holes = 0;
+        let mut lines = Vec::new();
+        for chunk in &looked.chunks {
+            if let Content::Piece { body, .. } = &chunk.content {
+                let text = body
+                    .iter()
+                    .position(|byte| *byte != 0)
+                    .unwrap_or(body.len());
+                holes += usize::from(text > 0);
+                assert!(text <= 64, "a hole is not stored");
+                lines.extend(
+                    String::from_utf8_lossy(&body[text..])
+                        .lines()
+                        .map(ToOwned::to_owned),
+                );
+            }
+        }
+        self.follower.written(looked.chunks, 0);
+        (holes, lines)
+    }
+
+    /// The same of all looks until nothing is found for a while.
+    fn all_holes_and_lines(&mut self) -> (usize, Vec<String>) {
+        let mut all = (0, Vec::new());
+        for _ in 0..80 {
+            let (holes, lines) = self.holes_and_lines(Duration::from_millis(500));
+            all.0 += holes;
+            all.1.extend(lines);
+        }
+        all
+    }
+}
+
+#[test]
+fn a_hole_of_zero_bytes_is_told_of_and_the_lines_behind_it_are_read() {
+    let mut world = World::new();
+    write_at(&world.path(0, None), 64 << 20, "line 1 a\n");
+    let found = world.holes_and_lines(Duration::from_millis(500));
+    assert_eq!(found, (1, vec!["line 1 a".to_owned()]));
+}
+
+#[test]
+fn a_hole_is_counted_once_though_the_file_is_copied_and_truncated_before_its_lines_are_whole() {
+    let mut world = World::new();
+    let (live, copy) = (world.path(0, None), world.path(0, Some(1)));
+    write_at(&live, 2 << 20, "line 1");
+    assert_eq!(world.holes_and_lines(Duration::from_millis(500)).0, 0);
+    write_at(&live, (2 << 20) + 6, " a\n");
+    fs::copy(&live, &copy).unwrap();
+    File::create(&live).unwrap();
+    write_at(&live, 3 << 20, "line 2 b\n");
+    let (holes, mut lines) = world.all_holes_and_lines();
+    lines.sort();
+    assert_eq!(
+        (holes, lines),
+        (2, vec!["line 1 a".to_owned(), "line 2 b".to_owned()])
+    );
+}
+
+#[test]
+fn a_file_that_is_one_large_hole_is_one_record_and_what_is_appended_is_read() {
+    let mut world = World::new();
+    let path = world.path(0, None);
+    // Preallocated: a hole that nothing follows is not taken before it rests.
+    File::create(&path).unwrap().set_len(520 << 20).unwrap();
+    assert_eq!(
+        world.holes_and_lines(Duration::from_millis(500)),
+        (0, Vec::new())
+    );
+    assert_eq!(world.all_holes_and_lines(), (1, Vec::new()));
+    write_at(&path, 520 << 20, "line 1 a\n");
+    assert_eq!(
+        world.all_holes_and_lines(),
+        (0, vec!["line 1 a".to_owned()])
+    );
+    // Beyond all bounds: said, and not read.
+    File::create(world.path(1, None))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let now = world.pass_time(Duration::from_secs(60));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
+    assert!(looked.left_out[&world.path(1, None)].contains("zero bytes"));
 }

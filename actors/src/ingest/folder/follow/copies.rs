@@ -8,20 +8,33 @@ use std::time::Duration;
 use super::super::book::Form;
 use super::super::listing::Found;
 use super::super::prefix::{HEAD, head_hash, read_full};
+use super::recent::{Recent, Shared};
 use super::{Copied, Follower, Look, Pass};
 
 /// After this time a file that waits as another one's copy is named in the source's state.
 const COPY_IS_SAID: Duration = Duration::from_secs(60);
 
+/// What a file of unknown content is beside the other ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may hold what no other file holds and no look has read.
+    Own,
+    /// A listed file begins with all that this one holds, or may do so: this one waits for what becomes of the two.
+    Waits,
+    /// Its content, of this many bytes, was read of a file that does not hold it any more.
+    Read(u64),
+}
+
 impl Follower {
-    /// Whether a listed file begins with all that this one holds, so that this one waits for what becomes of the two.
-    pub(super) fn waits_as_copy<R: Read>(
+    /// Compares a file with the other listed files, as they are now, and with what was read just now. `content` reads the file from its
+    /// first byte. A file is judged by what it holds after this: where another file has changed, this one is a finished copy.
+    pub(super) fn standing<R: Read>(
         &mut self,
         pass: &mut Pass<'_>,
         found: &Found,
         head: &[u8],
         content: impl Fn() -> io::Result<R>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Standing> {
         let known = pass.live.iter().filter_map(|(id, other)| {
             let row = self.book.get(id).filter(|row| row.form == Form::Text)?;
             let begins_alike = usize::try_from(row.head_bytes)
@@ -38,8 +51,13 @@ impl Follower {
             if !may_be_same(found, head.len() as u64, &other.path) {
                 continue;
             }
-            let Ok(theirs) = pass.watched.open(other) else {
-                continue;
+            let theirs = match pass.folder.open(other) {
+                Ok(theirs) => theirs,
+                // It lost its name after it was listed. The next look lists it where it is then.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Standing::Waits);
+                }
+                Err(_) => continue,
             };
             if begins_with(theirs, content()?)? {
                 let copied = Copied {
@@ -50,11 +68,22 @@ impl Follower {
                 };
                 self.copies.insert(found.id, copied);
                 self.say_copy(pass, found);
-                return Ok(true);
+                return Ok(Standing::Waits);
             }
         }
         self.copies.remove(&found.id);
-        Ok(false)
+        let is_copied = |recent: &&Recent| recent.can_be_copied_to(found);
+        for recent in pass.recent.iter().filter(is_copied) {
+            if recent.shared(found, head, content()?)?.is_some() {
+                return Ok(Standing::Waits); // until a row says what was read
+            }
+        }
+        for recent in self.recent.iter().filter(is_copied) {
+            if let Some(Shared::Part(bytes)) = recent.shared(found, head, content()?)? {
+                return Ok(Standing::Read(bytes));
+            }
+        }
+        Ok(Standing::Own)
     }
 
     pub(super) fn is_still_a_copy(&self, found: &Found) -> bool {

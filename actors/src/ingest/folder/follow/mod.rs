@@ -12,23 +12,27 @@
 //! | all else, and a file that was truncated or written over | a new content, from its first byte |
 
 mod copies;
+mod lost;
 mod packed;
+mod recent;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use panther_logs::{InputForm, Limits};
+use panther_logs::{EventEnds, InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
-use self::text::go_on_from;
+use self::lost::Unread;
+use self::recent::Recent;
+use self::text::{first_bytes, go_on_from};
 use super::book::{Book, Followed, Form};
-use super::listing::{FileId, Found, Watched};
-use super::prefix::{HEAD, Prefix, read_full};
+use super::listing::{FileId, Folder, Found};
+use super::prefix::{HEAD, Prefix};
 use crate::sealing::hex;
 
 /// How long a file must have been as it is before it is read as a whole, or before JSON without a line end is taken as ended.
@@ -41,6 +45,10 @@ const LONGEST: usize = 64 << 20;
 const LOOK_BYTES: usize = 32 << 20;
 /// Chunks of one look: each changes a row, and a command changes no more than a thousand.
 const LOOK_CHUNKS: usize = 200;
+/// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.
+const SHORT_CONTEXT: usize = 4 << 10;
+/// Bytes of a first line that goes with them, where it is longer than that.
+const CONTEXT: usize = 64 << 10;
 /// Largest file that is read as a whole.
 const WHOLE_BYTES: u64 = 512 << 20;
 
@@ -59,10 +67,8 @@ pub(super) struct Chunk {
 pub(super) enum Content {
     /// Whole records of a file that is followed.
     Piece {
-        /// The file's first lines, where the piece is not at the beginning.
+        /// The file's first lines, where the piece is not at the beginning. No event goes on from them: a piece begins where none is open.
         context: Vec<u8>,
-        /// Whether the context ends where the piece begins.
-        joins: bool,
         body: Vec<u8>,
         /// Path and offset.
         origin: String,
@@ -97,6 +103,8 @@ pub(super) struct Moment {
 pub(super) struct Follower {
     pub(super) book: Book,
     limits: Limits,
+    /// Knows where events end, if an event of the source may be more than one record.
+    ends: Option<EventEnds>,
     /// Files about which there is nothing to do while they stay as they are.
     settled: BTreeMap<FileId, Settled>,
     /// Since when each file has been as it is.
@@ -105,6 +113,10 @@ pub(super) struct Follower {
     copies: BTreeMap<FileId, Copied>,
     /// What is wrong with files that were read as far as it goes, while they stay as they are.
     faults: BTreeMap<FileId, (Look, String)>,
+    /// What the look before read.
+    recent: Vec<Recent>,
+    /// By row: what its file holds beyond what was read.
+    unread: BTreeMap<String, Unread>,
 }
 
 #[derive(Debug, Clone)]
@@ -131,12 +143,16 @@ struct Settled {
 
 /// One look at the folder.
 struct Pass<'a> {
-    watched: &'a Watched,
+    folder: &'a dyn Folder,
     now: Moment,
     /// Rows whose content is in a listed file: which file.
     live: BTreeMap<String, &'a Found>,
+    /// Rows whose file lost its name after it was listed. The content may lie in another file by now, which the next look lists.
+    moved: BTreeSet<String>,
     /// Text files of new content, which have no row yet.
     fresh: Vec<&'a Found>,
+    /// What this look has read.
+    recent: Vec<Recent>,
     looked: Looked,
     bytes: usize,
 }
@@ -155,25 +171,35 @@ impl Follower {
         Self {
             book,
             limits,
+            ends: None,
             settled: BTreeMap::new(),
             unchanged: BTreeMap::new(),
             copies: BTreeMap::new(),
             faults: BTreeMap::new(),
+            recent: Vec::new(),
+            unread: BTreeMap::new(),
         }
+    }
+
+    /// From now on, chunks end where these say that no event is open.
+    pub(super) fn set_ends(&mut self, ends: Option<EventEnds>) {
+        self.ends = ends;
     }
 
     /// Looks through the folder. Blocking.
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub(super) fn look(&mut self, watched: &Watched, now: Moment) -> io::Result<Looked> {
-        let mut listing = watched.list()?;
+    pub(super) fn look(&mut self, folder: &dyn Folder, now: Moment) -> io::Result<Looked> {
+        let mut listing = folder.list()?;
         let files = std::mem::take(&mut listing.files);
         let mut pass = Pass {
-            watched,
+            folder,
             now,
             live: BTreeMap::new(),
+            moved: BTreeSet::new(),
             fresh: Vec::new(),
+            recent: Vec::new(),
             looked: Looked {
                 left_out: listing.left_out,
                 ..Looked::default()
@@ -181,7 +207,7 @@ impl Follower {
             bytes: 0,
         };
         self.see(&files, now);
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        let mut unknown = Vec::new();
         for found in files.iter().filter(|found| found.size > 0) {
             if let Some((look, reason)) = self.faults.get(&found.id)
                 && *look == Look::of(found)
@@ -197,21 +223,23 @@ impl Follower {
                 pass.live.insert(row, found);
                 continue;
             }
-            match self.same_inode(watched, found) {
+            match self.same_inode(folder, found) {
                 Ok(Some(open)) => {
                     pass.live.insert(open.row.id.clone(), found);
-                    known.push((found, open));
+                    if !pass.is_full()
+                        && let Err(error) = self.read_on(&mut pass, found, open)
+                    {
+                        pass.cannot_read(found, &error);
+                    }
                 }
                 Ok(None) => unknown.push(found),
-                Err(error) => pass.cannot_read(found, &error),
-            }
-        }
-        for (found, open) in known {
-            if pass.is_full() {
-                break;
-            }
-            if let Err(error) = self.read_on(&mut pass, found, open) {
-                pass.cannot_read(found, &error);
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        let rows = self.book.of_inode(found.id.inode);
+                        pass.moved.extend(rows.iter().map(|row| row.id.clone()));
+                    }
+                    pass.cannot_read(found, &error);
+                }
             }
         }
         // The longest first: a copy that is still being made is the beginning of its original.
@@ -226,6 +254,8 @@ impl Follower {
                 pass.cannot_read(found, &error);
             }
         }
+        self.note_unread(&mut pass);
+        self.recent = pass.recent;
         pass.looked.live = pass.live.into_keys().collect();
         Ok(pass.looked)
     }
@@ -301,12 +331,12 @@ impl Follower {
     }
 
     /// Whether a file of a known inode still holds the content that was read from it.
-    fn same_inode(&self, watched: &Watched, found: &Found) -> io::Result<Option<Open>> {
+    fn same_inode(&self, folder: &dyn Folder, found: &Found) -> io::Result<Option<Open>> {
         for row in self.book.of_inode(found.id.inode) {
             if row.form != Form::Text || found.size < row.offset {
                 continue;
             }
-            let file = watched.open(found)?;
+            let file = folder.open(found)?;
             if let Some((prefix, head)) = go_on_from(&file, row)? {
                 return Ok(Some(Open {
                     file,
@@ -321,16 +351,14 @@ impl Follower {
     }
 
     fn unknown<'a>(&mut self, pass: &mut Pass<'a>, found: &'a Found) -> io::Result<()> {
-        let mut file = pass.watched.open(found)?;
-        let mut head = vec![0; usize::try_from(HEAD).unwrap_or(0)];
-        let length = read_full(&mut file, &mut head)?;
-        head.truncate(length);
+        let file = pass.folder.open(found)?;
+        let head = first_bytes(&file, HEAD)?;
         if head.is_empty() {
             return Ok(());
         }
         match InputForm::of(&head) {
-            InputForm::Text => self.unknown_text(pass, found, file, head),
-            InputForm::Packed => self.unknown_packed(pass, found, &mut file),
+            InputForm::Text => self.unknown_text(pass, found, file, &head),
+            InputForm::Packed => self.unknown_packed(pass, found, &file),
             InputForm::Unreadable(form) => {
                 let reason = format!("it is not read: {form}");
                 pass.looked.left_out.insert(found.path.clone(), reason);
@@ -365,6 +393,15 @@ impl Pass<'_> {
         self.looked.chunks.iter().any(|chunk| chunk.after.id == row)
     }
 
+    /// Whether it has to be seen first what becomes of a row that a file of unknown content could go on with.
+    fn is_undecided(&self, row: &Followed) -> bool {
+        self.moved.contains(&row.id)
+            || self.live.get(&row.id).is_some_and(|other| {
+                // First all that the two have in common is read there.
+                self.has_chunk(&row.id) || (row.form == Form::Text && row.offset < other.size)
+            })
+    }
+
     fn new_id(&self, book: &Book, found: &Found, head: &[u8]) -> String {
         book.new_id(found.id.inode, head, |id| self.has_chunk(id))
     }
@@ -377,7 +414,8 @@ impl Pass<'_> {
         }
     }
 
-    fn take_whole(&mut self, row: Followed, bytes: Bytes, was_taken: bool) {
+    /// Takes a content as a whole; `None` if it was read already.
+    fn take_whole(&mut self, row: Followed, content: Option<Bytes>) {
         if self
             .looked
             .chunks
@@ -387,15 +425,11 @@ impl Pass<'_> {
             self.looked.more = true; // the same content is taken from another file in this look
             return;
         }
-        self.bytes += bytes.len();
+        self.bytes += content.as_ref().map_or(0, Bytes::len);
         self.looked.chunks.push(Chunk {
             after: row,
             before: None,
-            content: if was_taken {
-                Content::Nothing
-            } else {
-                Content::Whole(bytes)
-            },
+            content: content.map_or(Content::Nothing, Content::Whole),
         });
     }
 }
@@ -434,18 +468,24 @@ impl Followed {
     }
 }
 
-fn head_lines(head: &[u8]) -> Vec<u8> {
-    if matches!(head.first(), Some(b'{' | b'[') | None) {
+/// The first lines of a content of which `offset` bytes were read, from its first bytes. Content that begins with JSON has no such lines.
+fn context_of(start: &[u8], offset: u64) -> Vec<u8> {
+    let start = head_of(start, offset.min(CONTEXT as u64));
+    if matches!(start.first(), Some(b'{' | b'[') | None) {
         return Vec::new();
     }
-    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
-    head.get(..end).unwrap_or_default().to_vec()
+    let short = start.get(..SHORT_CONTEXT).unwrap_or(&start);
+    let end = match memchr::memrchr(b'\n', short) {
+        Some(at) => at + 1,
+        // One line, longer than most.
+        None => memchr::memchr(b'\n', &start).map_or(0, |at| at + 1),
+    };
+    start.get(..end).unwrap_or_default().to_vec()
 }
 
+/// The first bytes of a content of which `read` bytes count.
 fn head_of(bytes: &[u8], read: u64) -> Vec<u8> {
-    let length = usize::try_from(read.min(HEAD))
-        .unwrap_or(0)
-        .min(bytes.len());
+    let length = usize::try_from(read).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(..length).unwrap_or_default().to_vec()
 }
 

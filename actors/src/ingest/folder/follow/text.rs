@@ -10,17 +10,33 @@ use super::super::book::{Followed, Form};
 use super::super::lines::readable;
 use super::super::listing::Found;
 use super::super::prefix::{HEAD, Prefix, head_hash, read_full};
-use super::copies::may_be_same;
+use super::copies::{Standing, may_be_same};
+use super::recent::Recent;
 use super::{
-    CHUNK, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, head_lines, head_of,
+    CHUNK, CONTEXT, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, context_of,
+    head_of,
 };
 
 /// The same for a last line without a line end, which its writer may go on with.
 const LINE_RESTS: Duration = Duration::from_secs(30);
 /// Zero bytes in a row that are passed over; fewer are read like all else.
 const HOLE: u64 = 1 << 20;
-/// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.
-const CONTEXT: usize = 4 << 10;
+/// Zero bytes that one look passes over.
+const HOLE_STEP: u64 = 256 << 20;
+/// The same of all looks: what is behind a larger hole is not read.
+const LONGEST_HOLE: u64 = 64 << 30;
+/// Zero bytes that are kept of a hole, as a record that stands for it.
+const HOLE_KEPT: usize = 64;
+
+/// What is read next of a text file.
+enum Next {
+    /// Whole records, and whether they are all there is.
+    Records(Vec<u8>, bool),
+    /// Nothing before this time has passed, or the file has changed.
+    Waits(Duration),
+    /// Nothing: a document is read once it rests.
+    Grows,
+}
 
 impl Follower {
     /// Reads what follows in a text file.
@@ -32,25 +48,104 @@ impl Follower {
     ) -> io::Result<()> {
         let offset = open.prefix.bytes();
         let size = open.file.metadata()?.len();
-        let unread = size.saturating_sub(offset);
-        let hole = hole(&open.file, offset)?;
-        if hole >= HOLE {
-            return self.pass_over_hole(pass, found, open, hole);
+        // A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported
+        // and not stored. It is read together with what follows: a content of zero bytes is none that a file could be known by.
+        let hole = Some(hole(&open.file, offset)?)
+            .filter(|hole| *hole >= HOLE)
+            .unwrap_or(0);
+        if hole > LONGEST_HOLE {
+            let reason = format!(
+                "from byte {offset} on it has {hole} zero bytes; what is behind more than {LONGEST_HOLE} is not read: write it to another file"
+            );
+            pass.looked.left_out.insert(found.path.clone(), reason);
+            return Ok(());
         }
+        let start = offset + hole;
+        let context = context(&open.file, offset)?;
+        let (body, is_all) = match self.next(pass, found, &open.file, start, hole, &context)? {
+            Next::Records(body, is_all) => (body, is_all),
+            Next::Grows => return Ok(()),
+            Next::Waits(again) => {
+                let row = open.row.id.clone();
+                // A row that is not written yet says nothing of this file.
+                if open.before.is_some() {
+                    self.settle(found, &row, (size > offset).then_some(again));
+                    self.follow_name(pass, found, open);
+                }
+                return Ok(());
+            }
+        };
+        // Truncated and written over while it was read: what was read may be of neither content.
+        if !is_still(&open, start, &body)? {
+            pass.looked.more = true;
+            return Ok(());
+        }
+        if hole > HOLE_STEP {
+            self.step_into_hole(pass, found, open)?;
+            return Ok(());
+        }
+        pass.looked.more |= !is_all;
+        open.prefix.feed_from(&mut io::repeat(0), hole)?;
+        let mut head = open.head;
+        if hole > 0 {
+            head.resize(usize::try_from(HEAD.min(start)).unwrap_or(0), 0);
+        }
+        let missing = usize::try_from(HEAD)
+            .unwrap_or(0)
+            .saturating_sub(head.len());
+        head.extend_from_slice(body.get(..missing.min(body.len())).unwrap_or_default());
+        let recent = Recent::of(found, &mut open.prefix, &head, &body, &pass.recent);
+        pass.recent.push(recent);
+        let mut row = open.row;
+        row.read_to(&open.prefix, &head);
+        row.now_in(found);
+        let path = found.path.display();
+        let (origin, body) = if hole == 0 {
+            (format!("{path}, from byte {offset}"), body)
+        } else {
+            let origin = format!(
+                "{path}, from byte {offset}: zero bytes up to byte {start}, of which {HOLE_KEPT} are kept"
+            );
+            (origin, [vec![0; HOLE_KEPT], body].concat())
+        };
+        pass.bytes += body.len() + context.len();
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: open.before,
+            content: Content::Piece {
+                context,
+                body,
+                origin,
+            },
+        });
+        Ok(())
+    }
+
+    /// Finds the whole records that begin at `start`, behind a hole of so many bytes.
+    fn next(
+        &mut self,
+        pass: &Pass<'_>,
+        found: &Found,
+        mut file: &File,
+        start: u64,
+        hole: u64,
+        context: &[u8],
+    ) -> io::Result<Next> {
+        let rested = self.rested(found, pass.now);
         let mut wanted = CHUNK;
-        let (body, is_all) = loop {
+        loop {
             let mut bytes = Vec::new();
-            open.file.seek(SeekFrom::Start(offset))?;
-            (&open.file).take(wanted as u64).read_to_end(&mut bytes)?;
+            file.seek(SeekFrom::Start(start))?;
+            file.take(wanted as u64).read_to_end(&mut bytes)?;
             let is_all = bytes.len() < wanted;
-            let found_here = readable(&bytes, &self.limits);
+            let found_here = readable(&bytes, &self.limits, self.ends.as_mut(), context);
             if found_here.whole > 0 {
                 let is_all = is_all && found_here.whole == bytes.len();
                 bytes.truncate(found_here.whole);
-                break (bytes, is_all);
+                return Ok(Next::Records(bytes, is_all));
             }
-            let is_whole_json = offset == 0 && matches!(bytes.first(), Some(b'{' | b'['));
-            let longest = if is_whole_json && self.rested(found, pass.now) >= RESTS {
+            let is_whole_json = start == 0 && matches!(bytes.first(), Some(b'{' | b'['));
+            let longest = if is_whole_json && rested >= RESTS {
                 usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
             } else {
                 LONGEST
@@ -61,95 +156,38 @@ impl Follower {
             }
             if !is_all && is_whole_json && wanted < usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
             {
-                return Ok(()); // once it rests
+                return Ok(Next::Grows);
             }
             if !is_all {
-                break (bytes, false); // a record without an end: the reader says that it is too long
+                // A record without an end: the reader says that it is too long.
+                return Ok(Next::Records(bytes, false));
             }
-            let rested = self.rested(found, pass.now);
             let must_rest = if found_here.rest_is_json {
                 RESTS
             } else {
                 LINE_RESTS
             };
-            if bytes.is_empty() || rested < must_rest {
+            if (bytes.is_empty() && hole == 0) || rested < must_rest {
                 let again = pass.now.elapsed + must_rest.saturating_sub(rested);
-                let row = open.row.id.clone();
-                // A row that is not written yet says nothing of this file.
-                if open.before.is_some() {
-                    self.settle(found, &row, (unread > 0).then_some(again));
-                    self.follow_name(pass, found, open);
-                }
-                return Ok(());
+                return Ok(Next::Waits(again));
             }
-            break (bytes, true);
-        };
-        // Truncated and written over while it was read: what was read may be of neither content.
-        if offset > 0 && go_on_from(&open.file, &open.row)?.is_none() {
-            pass.looked.more = true;
-            return Ok(());
+            return Ok(Next::Records(bytes, true));
         }
-        pass.looked.more |= !is_all;
-        let context = if offset == 0 {
-            Vec::new()
-        } else {
-            context(&open.file, offset)?
-        };
-        open.prefix.feed(&body);
-        let mut head = open.head;
-        let missing = usize::try_from(HEAD)
-            .unwrap_or(0)
-            .saturating_sub(head.len());
-        head.extend_from_slice(body.get(..missing.min(body.len())).unwrap_or_default());
-        let mut row = open.row;
-        row.read_to(&open.prefix, &head);
-        row.now_in(found);
-        let origin = format!("{}, from byte {offset}", found.path.display());
-        pass.bytes += body.len() + context.len();
-        pass.looked.chunks.push(Chunk {
-            after: row,
-            before: open.before,
-            content: Content::Piece {
-                joins: context.len() as u64 == offset,
-                context,
-                body,
-                origin,
-            },
-        });
-        Ok(())
     }
 
-    /// A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported and not stored.
-    pub(super) fn pass_over_hole(
-        &self,
-        pass: &mut Pass<'_>,
-        found: &Found,
-        mut open: Open,
-        hole: u64,
-    ) -> io::Result<()> {
-        let offset = open.prefix.bytes();
-        open.prefix.feed_from(&mut io::repeat(0), hole)?;
-        let mut row = open.row;
+    /// Passes over the first bytes of a hole. The last step reports the hole.
+    fn step_into_hole(&self, pass: &mut Pass<'_>, found: &Found, mut open: Open) -> io::Result<()> {
+        open.prefix.feed_from(&mut io::repeat(0), HOLE_STEP)?;
         let mut head = open.head;
-        head.resize(
-            usize::try_from(HEAD.min(open.prefix.bytes())).unwrap_or(0),
-            0,
-        );
+        head.resize(usize::try_from(HEAD).unwrap_or(0), 0);
+        let mut row = open.row;
         row.read_to(&open.prefix, &head);
         row.now_in(found);
         pass.looked.more = true;
         pass.looked.chunks.push(Chunk {
             after: row,
             before: open.before,
-            content: Content::Piece {
-                context: Vec::new(),
-                joins: false,
-                body: vec![0; 64],
-                origin: format!(
-                    "{}, from byte {offset}: {hole} zero bytes, of which 64 are kept",
-                    found.path.display()
-                ),
-            },
+            content: Content::Nothing,
         });
         Ok(())
     }
@@ -173,21 +211,26 @@ impl Follower {
         pass: &mut Pass<'a>,
         found: &'a Found,
         file: File,
-        head: Vec<u8>,
+        head: &[u8],
     ) -> io::Result<()> {
         let content = || {
             (&file).seek(SeekFrom::Start(0))?;
             Ok(&file)
         };
-        if self.waits_as_copy(pass, found, &head, content)? {
-            return Ok(());
+        match self.standing(pass, found, head, content)? {
+            Standing::Own => {}
+            Standing::Waits => return Ok(()),
+            Standing::Read(bytes) => return self.was_read(pass, found, &file, bytes),
         }
+        // A copy may have been finished after it was listed, and before the original was looked at.
+        let size = file.metadata()?.len();
+        let head = first_bytes(&file, HEAD)?;
         let candidates: Vec<Followed> = self
             .book
             .beginning_with(&head)
             .into_iter()
             .filter(|row| {
-                row.offset <= found.size && may_be_same(found, row.offset, Path::new(&row.path))
+                row.offset <= size && may_be_same(found, row.offset, Path::new(&row.path))
             })
             .cloned()
             .collect();
@@ -198,11 +241,11 @@ impl Follower {
             if prefix.bytes() != row.offset || prefix.digest() != row.digest {
                 continue;
             }
+            if pass.is_undecided(&row) {
+                return Ok(());
+            }
             let read_head = head_of(&head, row.offset);
-            let open = if let Some(other) = pass.live.get(&row.id) {
-                if row.form == Form::Text && (row.offset < other.size || pass.has_chunk(&row.id)) {
-                    return Ok(()); // first all that the two have in common is read there
-                }
+            let open = if pass.live.contains_key(&row.id) {
                 // Its own file is there, and this one goes on by itself from here.
                 Open {
                     row: Followed {
@@ -226,29 +269,42 @@ impl Follower {
             pass.live.insert(open.row.id.clone(), found);
             return self.read_on(pass, found, open);
         }
-        let mut row = Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text);
         if self.was_taken_whole(found, &file)? {
-            let mut prefix = Prefix::default();
-            (&file).seek(SeekFrom::Start(0))?;
-            prefix.feed_from(&mut &file, found.size)?;
-            row.read_to(&prefix, &head);
-            row.now_in(found);
-            pass.looked.chunks.push(Chunk {
-                after: row,
-                before: None,
-                content: Content::Nothing,
-            });
-            return Ok(());
+            return self.was_read(pass, found, &file, found.size);
         }
         pass.fresh.push(found);
         let open = Open {
             file,
-            row,
+            row: Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text),
             before: None,
             prefix: Prefix::default(),
             head: Vec::new(),
         };
         self.read_on(pass, found, open)
+    }
+
+    /// Writes down that the first `bytes` of a file were read already, of another file.
+    fn was_read(
+        &self,
+        pass: &mut Pass<'_>,
+        found: &Found,
+        file: &File,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let head = first_bytes(file, HEAD)?;
+        let mut row = Followed::fresh(pass.new_id(&self.book, found, &head), Form::Text);
+        let mut prefix = Prefix::default();
+        let mut reader = file;
+        reader.seek(SeekFrom::Start(0))?;
+        prefix.feed_from(&mut reader, bytes)?;
+        row.read_to(&prefix, &head);
+        row.now_in(found);
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: None,
+            content: Content::Nothing,
+        });
+        Ok(())
     }
 }
 
@@ -270,8 +326,8 @@ pub(super) fn go_on_from(file: &File, row: &Followed) -> io::Result<Option<(Pref
     Ok((prefix.bytes() == row.offset && prefix.digest() == row.digest).then_some((prefix, head)))
 }
 
-/// How many zero bytes follow.
-pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
+/// How many zero bytes follow. What the file system knows to be a hole is not read.
+fn hole(file: &File, offset: u64) -> io::Result<u64> {
     let mut piece = vec![0; 64 << 10];
     let mut at = offset;
     loop {
@@ -287,13 +343,44 @@ pub(super) fn hole(file: &File, offset: u64) -> io::Result<u64> {
         if zeros < count || count == 0 {
             return Ok(at - offset);
         }
+        at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            Err(rustix::io::Errno::NXIO) => file.metadata()?.len().max(at),
+            Err(_) => at, // not all file systems know
+        };
     }
 }
 
-/// The first lines of a file, for a parser that learns from them; none of a file that begins with JSON.
-pub(super) fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; CONTEXT.min(usize::try_from(offset).unwrap_or(CONTEXT))];
-    let length = file.read_at(&mut head, 0)?;
-    head.truncate(length);
-    Ok(head_lines(&head))
+/// Whether a file still holds what was read of it: all that the row tells of, and the first bytes of what was read at `start`.
+fn is_still(open: &Open, start: u64, body: &[u8]) -> io::Result<bool> {
+    if open.prefix.bytes() > 0 && go_on_from(&open.file, &open.row)?.is_none() {
+        return Ok(false);
+    }
+    let mut again = vec![0; body.len().min(64 << 10)];
+    let length = read_full(&mut At(&open.file, start), &mut again)?;
+    let is_same = length == again.len() && body.starts_with(&again);
+    Ok(is_same && open.file.metadata()?.len() >= start + body.len() as u64)
+}
+
+/// The first lines of a file of which `offset` bytes were read.
+fn context(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    first_bytes(file, (CONTEXT as u64).min(offset)).map(|head| context_of(&head, offset))
+}
+
+/// Up to so many of a file's first bytes.
+pub(super) fn first_bytes(file: &File, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    At(file, 0).take(bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Reads a file from a place on, without moving the place from which others read.
+pub(super) struct At<'f>(pub(super) &'f File, pub(super) u64);
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(buffer, self.1)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
 }
