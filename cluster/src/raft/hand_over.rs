@@ -33,13 +33,16 @@ impl Group {
 
     async fn ask_heir(&self, to: u64, term: u64) -> Result<(), ProposeError> {
         // Of several askings the first counts: the leader has been without work since then.
+        self.note_hand_over(term);
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+
+    fn note_hand_over(&self, term: u64) {
         let mut handing_over = self.handing_over.lock();
         if handing_over.is_none_or(|(of, _)| of != term) {
             *handing_over = Some((term, Instant::now()));
         }
-        drop(handing_over);
-        let asked = self.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
     /// Stands for election again, if this node was to hand over and still leads after some seconds; whether it did. To be called every second or so.
