@@ -20,6 +20,8 @@ use crate::places::Place;
 
 /// Bytes of a request's headers.
 const HEADERS_BYTES: u32 = 16 << 10;
+/// Bytes that an HTTP/1.1 connection may hold before they are read: headers, or a piece of a body.
+const BUFFER_BYTES: usize = 32 << 10;
 /// How long a caller that is asked whether it is there may take for the answer.
 const PONG: Duration = Duration::from_secs(20);
 
@@ -123,6 +125,7 @@ impl Http {
                 builder
                     .http1()
                     .timer(TokioTimer::new())
+                    .max_buf_size(BUFFER_BYTES)
                     .header_read_timeout(headers);
                 builder
             }

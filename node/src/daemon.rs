@@ -16,7 +16,7 @@ use panther_actors::system::{System, SystemSettings};
 use panther_actors::views::Identity;
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::log::Loss;
-use panther_cluster::membership::{self, Gate, Own};
+use panther_cluster::membership::{self, Gate, KeyKeeper, Own};
 use panther_cluster::net::{Authority, Peers, Removal};
 use panther_cluster::objects::Objects;
 use panther_cluster::objects::place::Place;
@@ -24,7 +24,7 @@ use panther_cluster::objects::proof::{self, ProofError};
 use panther_cluster::raft::Membership;
 use panther_detections::engine::EngineSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 use crate::config::Configuration;
 use crate::data_dir::DataDir;
 use crate::grpc::backup::{Origin, fingerprint};
-use crate::keys::Keys;
+use crate::keys::{Keeper, Keys};
 use crate::listeners::{Listeners, listen_tcp};
 use crate::waiting::Waiting;
 use crate::{Failure, grpc, health, http, systemd};
@@ -247,7 +247,7 @@ impl Node {
         let socket = crate::socket::listen(&configuration.socket).await?;
         let (http, ingest_url) = match configuration.ingest {
             Some(address) => {
-                let (listener, address) = listen_http(address).await?;
+                let (listener, address) = listen_http(address)?;
                 (Some(listener), Some(format!("http://{address}")))
             }
             None => (None, None),
@@ -312,7 +312,10 @@ impl Node {
                 name: configuration.node_name.clone(),
                 address: configuration.advertised().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                authority,
+                keeper: authority.is_some().then(|| {
+                    Arc::new(Keeper::new(data.folder(), &sealing_key)) as Arc<dyn KeyKeeper>
+                }),
+                authority: authority.map(Arc::new),
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
@@ -568,18 +571,11 @@ pub(crate) async fn objects(place: &Place) -> Result<Objects, Failure> {
 /// A listener that a runtime of the caller's looks after.
 fn listen_on(address: SocketAddr, runtime: &Handle) -> io::Result<TcpListener> {
     let _on = runtime.enter();
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A node that starts again takes its port though old connections linger.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1_024)
+    listen_tcp(address).map(|(listener, _)| listener)
 }
 
-async fn listen_http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = listen_tcp(address).await;
+fn listen_http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = listen_tcp(address);
     listener.map_err(|error| {
         Failure::Failed(format!(
             "ingest cannot listen on {address}: {error}; stop what uses the port, or set listen.ingest (--ingest) to another, or to \"\" for none"

@@ -11,7 +11,7 @@ use axum::Router;
 use panther_detections::engine::is_of_an_engine;
 use panther_listen::accept::Tcp;
 use panther_listen::{Accepted, Http, Listen, PlaceLimits, Places, Protocol, descriptors};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 /// Connections to the admin socket at one time.
@@ -151,12 +151,22 @@ fn runs_rules(caller: &UnixStream) -> bool {
     refused
 }
 
-/// Opens the socket of the HTTP side; its true address where the port was left to the machine.
+/// Connections that the machine keeps for the accept loop. More of them at once lose their first packet, and wait a second or more to send it again.
+const BACKLOG: u32 = 4_096;
+
+/// Opens a TCP socket; its true address where the port was left to the machine.
 ///
 /// # Errors
 /// The machine does not give it.
-pub(crate) async fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
+pub(crate) fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A node that starts again takes its port though old connections linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

@@ -116,7 +116,15 @@ impl Views<'_> {
             let number = node["node"].as_u64().unwrap_or_default();
             node["waits_for"] = json!(unmet.get(&number).map(|unmet| &unmet.reason));
         }
+        shown["rotation"] = json!(self.members.rotation().await.map(|rotation| {
+            json!({"step": rotation.step.word(), "waits_for": rotation.waits_for})
+        }));
         shown
+    }
+
+    pub(super) async fn cluster_rotate_authority(&self) -> Result<Value, ApiError> {
+        self.members.rotate_authority().await?;
+        Ok(json!({"asked": true}))
     }
 
     pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {

@@ -95,6 +95,7 @@ const OPERATIONS: &[&str] = &[
     "cluster_voters",
     "cluster_lead",
     "cluster_raise_format",
+    "cluster_rotate_authority",
 ];
 
 /// Operations that change something, and so leave a record.
@@ -114,6 +115,7 @@ pub const CHANGING: &[&str] = &[
     "cluster_voters",
     "cluster_lead",
     "cluster_raise_format",
+    "cluster_rotate_authority",
 ];
 
 /// What the views look at.
@@ -188,6 +190,7 @@ impl Views<'_> {
             "cluster_voters" => self.cluster_voters(call).await,
             "cluster_lead" => self.cluster_lead(call).await,
             "cluster_raise_format" => self.cluster_raise_format().await,
+            "cluster_rotate_authority" => self.cluster_rotate_authority().await,
             _ => Err(call.unknown("node", OPERATIONS)),
         }
     }

@@ -85,6 +85,7 @@ impl World {
                 address: String::new(),
                 version: "test".into(),
                 authority: None,
+                keeper: None,
                 sealing_key: vec![1; 32],
             }),
             gate: std::sync::Arc::default(),

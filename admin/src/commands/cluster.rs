@@ -33,6 +33,8 @@ pub(crate) enum Cluster {
     Voters(Voters),
     /// Let another voter lead
     TransferLeader(Node),
+    /// Replace the cluster's authority: certificates of removed machines are good for nothing then
+    RotateAuthority(RotateAuthority),
     /// Write the newest format that all nodes know, once all are upgraded; older builds cannot come back then
     RaiseFormat,
 }
@@ -86,6 +88,13 @@ pub(crate) struct Remove {
     wait: Wait,
 }
 
+/// `cluster rotate-authority`.
+#[derive(Debug, Args)]
+pub(crate) struct RotateAuthority {
+    #[command(flatten)]
+    wait: Wait,
+}
+
 /// `cluster voters`.
 #[derive(Debug, Args)]
 pub(crate) struct Voters {
@@ -122,6 +131,15 @@ impl Cluster {
                     format!("{voters} nodes vote as soon as so many have caught up\n")
                 })?;
                 Ok(Exit::Fine)
+            }
+            Self::RotateAuthority(RotateAuthority { wait }) => {
+                let answer = context
+                    .change("node", "cluster_rotate_authority", json!({}))
+                    .await?;
+                context.screen.show(&answer, |_| {
+                    "asked: the cluster gets a new authority. Each node follows in three steps while the cluster works on; `pantherctl cluster status` shows which nodes are waited for, --wait waits. Invitations of before are good for nothing\n".to_owned()
+                })?;
+                wait.until_rotated(context).await
             }
             Self::RaiseFormat => {
                 let answer = context
@@ -238,6 +256,52 @@ impl Wait {
     }
 }
 
+impl Wait {
+    /// Waits, if that is asked for, until the new authority is the only one.
+    async fn until_rotated(&self, context: &Context) -> Result<Exit, Failure> {
+        let Some(seconds) = self.wait else {
+            return Ok(Exit::Fine);
+        };
+        let until = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let mut waits_for = "the cluster gives no answer".to_owned();
+            if let Ok(cluster) = context.read("node", "cluster", json!({})).await {
+                let Some(rotation) = rotation(&cluster) else {
+                    context.screen.note("done");
+                    return Ok(Exit::Fine);
+                };
+                waits_for = rotation;
+            }
+            if Instant::now() >= until {
+                return Err(Failure::new("it is asked, and not done yet")
+                    .why(waits_for)
+                    .next("it goes on by itself once these nodes are there; a node that does not come back has to be removed (`pantherctl cluster remove`)"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// How far the replacement of the authority is, if it is under way.
+fn rotation(cluster: &Answer) -> Option<String> {
+    let rotation = &cluster["rotation"];
+    let doing = match rotation.text("step").as_str() {
+        "believe" => "believes it beside the old one",
+        "show" => "shows its certificates",
+        "alone" => "believes no other one",
+        _ => return None,
+    };
+    let nodes = rotation.items("waits_for").iter();
+    let nodes: Vec<String> = nodes.map(ToString::to_string).collect();
+    Some(match nodes.as_slice() {
+        [] => "a new authority: all nodes have taken this step".to_owned(),
+        nodes => format!(
+            "a new authority: waiting until node {} {doing}",
+            nodes.join(", ")
+        ),
+    })
+}
+
 fn not_yet(node: u64, seconds: u64, last: Option<&Value>) -> Failure {
     let standing = last.map(|of| of.text("standing")).unwrap_or_default();
     let waits_for = last.map(|of| of.text("waits_for")).unwrap_or_default();
@@ -302,6 +366,9 @@ fn render(cluster: &Answer, look: &Look) -> String {
     );
     if let Some(format) = newer_format(cluster) {
         details.toned("format", Tone::Warning, format);
+    }
+    if let Some(rotation) = rotation(cluster) {
+        details.toned("authority", Tone::Warning, rotation);
     }
     text.push_str(&details.render(look));
     text.push('\n');

@@ -368,6 +368,11 @@ impl Door {
         &self.inner.local
     }
 
+    /// The way to the other nodes; `None` on a node that listens to no other.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.inner.route.peers.as_ref()
+    }
+
     /// The group behind the door.
     #[must_use]
     pub fn group(&self) -> &Group {

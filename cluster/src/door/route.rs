@@ -123,11 +123,14 @@ impl Route {
             commands: commands.to_vec(),
         };
         let mut client = peers.client(Lane::Work, node, address).map_err(no_way)?;
-        let answer: ForwardAnswer = tokio::select! {
-            answer = answered(node, client.forward(call)) => answer?,
+        let answer: Option<ForwardAnswer> = tokio::select! {
+            answer = answered(node, unless_unsent(client.forward(call))) => answer?,
             () = self.another_leads(node) => return Err(DoorError::Unavailable(format!(
                 "node {node} led and gave no answer before another did; the command may still take effect"
             ))),
+        };
+        let Some(answer) = answer else {
+            return Ok(Attempt::Elsewhere);
         };
         self.clock.follow(answer.time_ms);
         Ok(match answer.not_leader {
@@ -339,6 +342,28 @@ pub(super) enum KeptAlive {
 
 fn no_way(error: PeerError) -> DoorError {
     DoorError::Unavailable(error.to_string())
+}
+
+/// Nothing, if the call never left this node: its connection was closing. It does no harm to call again then.
+async fn unless_unsent<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<tonic::Response<Option<T>>, tonic::Status> {
+    match call.await {
+        Ok(answer) => Ok(answer.map(Some)),
+        Err(status) if was_not_sent(&status) => Ok(tonic::Response::new(None)),
+        Err(status) => Err(status),
+    }
+}
+
+fn was_not_sent(status: &tonic::Status) -> bool {
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return error.is_canceled();
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The answer of one call, or that it is not known whether it took effect.

@@ -117,7 +117,7 @@ pub async fn join(
         certificates: Certificates::kept(
             cluster,
             answer.node,
-            &answer.authority,
+            vec![answer.authority.clone()],
             &answer.certificate,
             &answer.key,
         ),

@@ -8,12 +8,14 @@
 //! * [`roll`]: who stands where, for the gate of calls
 //! * [`token`]: an invitation as an operator carries it from one machine to another
 //! * [`join`]: how a machine becomes a node
+//! * [`rotation`]: a new authority for the cluster
 //! * [`voters`]: who should vote
 //! * [`plan`]: the next step, and what is waited for; [`steward`]: takes the steps
 
 mod join;
 mod plan;
 mod roll;
+mod rotation;
 mod rows;
 mod steward;
 mod token;
@@ -27,6 +29,7 @@ use panther_proto::v1::{RaiseFormat, TableSpec, command};
 
 pub use join::{Gate, JoinError, Joined, join};
 pub(crate) use roll::Roll;
+pub use rotation::{KeyKeeper, RotationState, RotationStep};
 pub use rows::{Member, Standing};
 pub use steward::Unmet;
 pub use token::{Invitation, TokenError};
@@ -35,6 +38,7 @@ use crate::door::{Door, DoorError, FRESH, HeardNode, LastHeard, Local};
 use crate::net::{Authority, CertificateError};
 use crate::raft::GroupStatus;
 use crate::state::read;
+use crate::storage::StateStore;
 
 /// The table of nodes: what each is, and what is wanted of it.
 pub const MEMBERS: &str = "panther-nodes";
@@ -67,8 +71,10 @@ pub struct Own {
     pub address: String,
     /// Its version, for lists.
     pub version: String,
-    /// The cluster's authority; a node without it invites nobody.
-    pub authority: Option<Authority>,
+    /// The authority with which the node started; a node without it takes in no others.
+    pub authority: Option<Arc<Authority>>,
+    /// Keeps what a new authority gives to the node; without it the authority cannot be replaced.
+    pub keeper: Option<Arc<dyn KeyKeeper>>,
     /// What the cluster seals secrets with.
     pub sealing_key: Vec<u8>,
 }
@@ -166,6 +172,18 @@ struct Inner {
     own: Arc<Own>,
     steward: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     waits: parking_lot::Mutex<steward::Waits>,
+    /// The authority that this node takes in others with.
+    authority: parking_lot::Mutex<Option<Arc<Authority>>>,
+}
+
+impl Inner {
+    fn authority(&self) -> Option<Arc<Authority>> {
+        self.authority.lock().clone()
+    }
+
+    fn issues_with(&self, authority: Arc<Authority>) {
+        *self.authority.lock() = Some(authority);
+    }
 }
 
 impl Drop for Inner {
@@ -222,6 +240,7 @@ impl Members {
         rows::note_own(&door, &own).await?;
         let inner = Arc::new(Inner {
             door,
+            authority: parking_lot::Mutex::new(own.authority.clone()),
             own,
             steward: parking_lot::Mutex::default(),
             waits: parking_lot::Mutex::default(),
@@ -243,7 +262,8 @@ impl Members {
         replaces: Option<u64>,
     ) -> Result<String, MembersError> {
         let (door, own) = (&self.inner.door, &*self.inner.own);
-        let Some(authority) = own.authority.as_ref().filter(|_| !own.address.is_empty()) else {
+        let authority = self.inner.authority();
+        let Some(authority) = authority.filter(|_| !own.address.is_empty()) else {
             return Err(MembersError::Refused(
                 "this node listens to no other nodes: set cluster.listen (and cluster.advertise, where others reach it under another address), start it again, and invite then"
                     .to_owned(),
@@ -252,7 +272,8 @@ impl Members {
         if let Some(old) = replaces {
             self.standing(old).await?;
         }
-        let invitation = Invitation::new(authority, door.node(), &own.address)?;
+        self.keeps_its_authority().await?;
+        let invitation = Invitation::new(&authority, door.node(), &own.address)?;
         rows::invite(door, &invitation.secret, valid, replaces).await?;
         Ok(invitation.token())
     }
@@ -264,11 +285,12 @@ impl Members {
         member: Member,
     ) -> Result<Joined, MembersError> {
         let (door, own) = (&self.inner.door, &*self.inner.own);
-        let Some(authority) = &own.authority else {
+        let Some(authority) = self.inner.authority() else {
             return Err(MembersError::Refused(
                 "this node has no authority to take in others".to_owned(),
             ));
         };
+        self.keeps_its_authority().await?;
         let in_force = door.read(|store| read::globals(store)).await?.format;
         if member.format < in_force {
             return Err(MembersError::Refused(format!(
@@ -287,6 +309,33 @@ impl Members {
             )?,
             sealing_key: own.sealing_key.clone(),
         })
+    }
+
+    async fn keeps_its_authority(&self) -> Result<(), MembersError> {
+        match rotation::is_under_way(&self.inner.door).await? {
+            false => Ok(()),
+            true => Err(MembersError::Refused(
+                "the cluster's authority is being replaced: no node is taken in until that is done (`pantherctl cluster status`)"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Replaces the cluster's authority; returns once that is written down. Certificates of before are good for nothing once it is done.
+    ///
+    /// # Errors
+    /// This node listens to no others, the authority is being replaced already, or the cluster gives no answer.
+    pub async fn rotate_authority(&self) -> Result<(), MembersError> {
+        rotation::begin(&self.inner).await
+    }
+
+    /// How far the replacement of the authority has come, by this node's own state; `None` if there never was one.
+    pub async fn rotation(&self) -> Option<RotationState> {
+        let state = |store: &StateStore| {
+            let (members, _) = rows::of_store(store)?;
+            rotation::state(store, &members)
+        };
+        self.inner.door.local().read(state).await.ok().flatten()
     }
 
     async fn standing(&self, node: u64) -> Result<Standing, MembersError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use panther_proto::v1::{Row, RowChange, Transact};
 use sha2::{Digest, Sha256};
 
-use super::{INVITATIONS, MEMBERS, MembersError, Own};
+use super::{INVITATIONS, MEMBERS, MembersError, Own, rotation};
 use crate::door::change::{Change, RowExt, key};
 use crate::door::{Door, DoorError};
 use crate::offload::offload;
@@ -359,6 +359,7 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     for node in nodes {
         changes.push(to_stand(door, of_node(*node), Standing::Removed).done());
     }
+    changes.extend(rotation::given_up(door).await?);
     make(door, changes).await
 }
 

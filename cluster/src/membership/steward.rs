@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::plan::{Step, View, leaves};
+use super::rotation;
 use super::rows::{self, Member, Standing};
 use super::{Inner, MembersError};
 use crate::door::Door;
@@ -88,6 +89,9 @@ pub(super) async fn run(inner: Weak<Inner>) {
             door.receives(!own.is_some_and(leaves));
         }
         let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = rotation::follow(&inner).await {
+            tracing::warn!(%error, "this node could not follow the new authority; trying again");
+        }
         let status = door.group().status();
         if !status.leads || !status.in_contact {
             inner.waits.lock().clear();
@@ -111,6 +115,7 @@ pub(super) async fn run(inner: Weak<Inner>) {
 async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
     let door = &inner.door;
     let (members, voters_wanted) = rows::all(door).await?;
+    rotation::lead(door, &members).await?;
     if members.len() <= 1 && status.members.len() <= 1 {
         return Ok(()); // alone, and nobody joins
     }

@@ -46,7 +46,8 @@ pub struct Authority {
 pub struct Certificates {
     cluster: String,
     node: u64,
-    authority: String,
+    /// Certificates of the authorities that are believed, each as PEM: one, or two while one takes the place of the other.
+    believed: Vec<String>,
     certificate: String,
     key: String,
 }
@@ -136,7 +137,7 @@ impl Authority {
         Ok(Certificates {
             cluster: self.cluster.clone(),
             node,
-            authority: self.certificate.clone(),
+            believed: vec![self.certificate.clone()],
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         })
@@ -164,16 +165,37 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Those that were kept: the authority's certificate, the node's own and its key, as PEM.
+    /// Those that were kept: the certificates of the authorities that are believed, the node's own and its key, as PEM.
     #[must_use]
-    pub fn kept(cluster: &str, node: u64, authority: &str, certificate: &str, key: &str) -> Self {
+    pub fn kept(
+        cluster: &str,
+        node: u64,
+        believed: Vec<String>,
+        certificate: &str,
+        key: &str,
+    ) -> Self {
         Self {
             cluster: cluster.to_owned(),
             node,
-            authority: authority.to_owned(),
+            believed,
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         }
+    }
+
+    /// The same for a node that believes these authorities.
+    #[must_use]
+    pub fn believing(&self, believed: Vec<String>) -> Self {
+        Self {
+            believed,
+            ..self.clone()
+        }
+    }
+
+    /// The certificates of the authorities that are believed, each as PEM.
+    #[must_use]
+    pub fn believed(&self) -> &[String] {
+        &self.believed
     }
 
     /// The node's certificate, as PEM.
@@ -207,7 +229,7 @@ impl Certificates {
     /// For calling one node, and no other at its address.
     pub(super) fn calling(&self, node: u64) -> ClientTlsConfig {
         ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&self.authority))
+            .ca_certificates(self.believed.iter().map(Certificate::from_pem))
             .identity(self.identity())
             .domain_name(name(&self.cluster, node))
     }
@@ -224,8 +246,10 @@ impl Certificates {
         let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes());
         let provider = Arc::new(ring::default_provider());
         let mut believed = RootCertStore::empty();
-        let authority = read(&self.authority).map_err(|error| failed(&error))?;
-        believed.add(authority).map_err(|error| failed(&error))?;
+        for authority in &self.believed {
+            let authority = read(authority).map_err(|error| failed(&error))?;
+            believed.add(authority).map_err(|error| failed(&error))?;
+        }
         let callers =
             WebPkiClientVerifier::builder_with_provider(Arc::new(believed), provider.clone())
                 .allow_unauthenticated()

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 
-use super::certificates::node_of;
+use super::certificates::{CertificateError, Certificates, node_of};
 use super::gate::{self, Place, Receiver};
 use super::listener::Entrance;
 use super::peers::{MESSAGE_BYTES, Peers};
@@ -138,7 +138,8 @@ pub(super) struct Caller(pub(super) u64);
 
 /// The entrance of one node.
 pub(super) struct PeerEntrance {
-    tls: TlsAcceptor,
+    /// The certificates that TLS is set up for.
+    tls: Mutex<Option<(Arc<Certificates>, TlsAcceptor)>>,
     gate: Arc<CallGate>,
     state: EntranceState,
     nodes: Router,
@@ -158,7 +159,7 @@ pub(super) struct CallGate {
 impl CallGate {
     pub(super) fn receiver(&self) -> Receiver<'_> {
         Receiver {
-            cluster: self.peers.certificates().cluster(),
+            cluster: self.peers.cluster(),
             node: self.group.node(),
             term: self.group.term(),
         }
@@ -179,7 +180,6 @@ impl CallGate {
 
 impl PeerEntrance {
     pub(super) fn new(
-        tls: TlsAcceptor,
         gate: Arc<CallGate>,
         state: EntranceState,
         nodes: Router,
@@ -188,12 +188,26 @@ impl PeerEntrance {
         let nodes = nodes.layer(from_fn_with_state(gate.clone(), guard));
         let strangers = strangers.map(|router| router.layer(from_fn(guard_stranger)));
         Self {
-            tls,
+            tls: Mutex::default(),
             gate,
             state,
             nodes,
             strangers,
             budgets: Mutex::default(),
+        }
+    }
+
+    /// TLS by the certificates of now.
+    fn tls(&self) -> Result<TlsAcceptor, CertificateError> {
+        let now = self.gate.peers.certificates();
+        let mut tls = self.tls.lock();
+        match &*tls {
+            Some((of, acceptor)) if Arc::ptr_eq(of, &now) => Ok(acceptor.clone()),
+            _ => {
+                let acceptor = TlsAcceptor::from(Arc::new(now.called()?));
+                *tls = Some((now, acceptor.clone()));
+                Ok(acceptor)
+            }
         }
     }
 
@@ -203,7 +217,6 @@ impl PeerEntrance {
         node: u64,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         seat: &Seat,
-        closed: watch::Receiver<bool>,
     ) {
         let stands = self.gate.roll.place(node).await;
         let known = matches!(stands, Ok(Place::Member | Place::Joining | Place::Newer));
@@ -225,7 +238,16 @@ impl PeerEntrance {
             .clone()
             .layer(axum::Extension(Caller(node)))
             .layer(axum::Extension(budget));
-        MEMBERS.serve(stream, seat, router, closed).await;
+        // What was shown under another authority is shown again, once the calls under way have ended.
+        let mut certificates = self.gate.peers.certificates_over_time();
+        let (close, closed) = watch::channel(false);
+        let mut served = std::pin::pin!(MEMBERS.serve(stream, seat, router, closed));
+        tokio::select! {
+            () = &mut served => return,
+            _ = certificates.changed() => {}
+        }
+        close.send_replace(true);
+        let _ = tokio::time::timeout(PAUSE, served).await; // what has not ended by then is cut off
     }
 }
 
@@ -236,8 +258,15 @@ impl Entrance for PeerEntrance {
         seat: Seat,
     ) {
         let (_open, closed) = watch::channel(false); // the listener ends its connections by dropping them
+        let tls = match self.tls() {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::error!(%error, "this node's certificate cannot be used: other nodes cannot call it");
+                return;
+            }
+        };
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(HANDSHAKE, self.tls.accept(stream)) => shaken,
+            shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
             () = seat.evicted() => return,
         };
         let stream = match shaken {
@@ -248,11 +277,11 @@ impl Entrance for PeerEntrance {
             }
             Err(_) => return seat.note_late(),
         };
-        let cluster = self.gate.peers.certificates().cluster();
+        let cluster = self.gate.peers.cluster();
         let shown = stream.get_ref().1.peer_certificates();
         match shown.and_then(<[_]>::first) {
             Some(certificate) => match node_of(certificate, cluster) {
-                Some(node) => self.serve_node(node, stream, &seat, closed).await,
+                Some(node) => self.serve_node(node, stream, &seat).await,
                 None => tracing::debug!("a certificate that names no node was shown"),
             },
             None => {

@@ -57,7 +57,10 @@ pub struct Peers {
 }
 
 struct Inner {
-    certificates: Certificates,
+    cluster: String,
+    node: u64,
+    /// What this node shows and believes; it changes while the cluster's authority is replaced.
+    certificates: watch::Sender<Arc<Certificates>>,
     #[cfg(feature = "simulation")]
     connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
@@ -74,7 +77,9 @@ impl Peers {
     pub fn new(certificates: Certificates) -> Self {
         Self {
             inner: Arc::new(Inner {
-                certificates,
+                cluster: certificates.cluster().to_owned(),
+                node: certificates.node(),
+                certificates: watch::Sender::new(Arc::new(certificates)),
                 #[cfg(feature = "simulation")]
                 connector: None,
                 channels: Mutex::default(),
@@ -91,7 +96,9 @@ impl Peers {
     pub fn over(certificates: Certificates, connector: super::Connector) -> Self {
         Self {
             inner: Arc::new(Inner {
-                certificates,
+                cluster: certificates.cluster().to_owned(),
+                node: certificates.node(),
+                certificates: watch::Sender::new(Arc::new(certificates)),
                 connector: Some(connector),
                 channels: Mutex::default(),
                 entrance: EntranceState::default(),
@@ -101,9 +108,25 @@ impl Peers {
         }
     }
 
-    /// What this node shows of itself.
-    pub(super) fn certificates(&self) -> &Certificates {
-        &self.inner.certificates
+    /// The cluster's name.
+    pub(super) fn cluster(&self) -> &str {
+        &self.inner.cluster
+    }
+
+    /// What this node shows of itself, and whom it believes.
+    pub(crate) fn certificates(&self) -> Arc<Certificates> {
+        self.inner.certificates.borrow().clone()
+    }
+
+    /// The same, and its changes.
+    pub(super) fn certificates_over_time(&self) -> watch::Receiver<Arc<Certificates>> {
+        self.inner.certificates.subscribe()
+    }
+
+    /// From now on this node shows and believes these. Connections that stand are made again.
+    pub(crate) fn renew(&self, certificates: Certificates) {
+        self.inner.certificates.send_replace(Arc::new(certificates));
+        self.inner.channels.lock().clear();
     }
 
     /// Where the others connect to this node.
@@ -145,9 +168,9 @@ impl Peers {
     /// What a call to `node` says of itself.
     pub(crate) fn between(&self, node: u64) -> Option<Between> {
         Some(Between {
-            cluster: self.inner.certificates.cluster().to_owned(),
+            cluster: self.inner.cluster.to_owned(),
             group: GROUP,
-            from: self.inner.certificates.node(),
+            from: self.inner.node,
             to: node,
         })
     }
@@ -186,7 +209,7 @@ impl Peers {
                     address: address.to_owned(),
                     reason: error.to_string(),
                 };
-                let tls = self.inner.certificates.calling(node);
+                let tls = self.certificates().calling(node);
                 let endpoint = Endpoint::from_shared(format!("https://{address}"))
                     .and_then(|endpoint| endpoint.tls_config(tls))
                     .map_err(no_address)?;

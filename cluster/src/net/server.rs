@@ -14,7 +14,6 @@ use panther_proto::v1::{
     SnapshotHeldAnswer, SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, StoredVote,
     VoteAnswer, VoteCall,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -145,17 +144,10 @@ pub(crate) async fn serve<B: Behind>(
     behind: Arc<B>,
     gate: Option<Arc<dyn Admits>>,
 ) {
-    let tls = match peers.certificates().called() {
-        Ok(tls) => TlsAcceptor::from(Arc::new(tls)),
-        Err(error) => {
-            tracing::error!(%error, "this node's certificate cannot be used: other nodes cannot call it");
-            return;
-        }
-    };
     let state = peers.entrance();
     let strangers = gate.map(|gate| {
         let service = JoiningServer::new(JoiningService {
-            cluster: peers.certificates().cluster().to_owned(),
+            cluster: peers.cluster().to_owned(),
             gate,
             entrance: state.clone(),
             places: tokio::sync::Semaphore::new(ADMISSIONS),
@@ -176,7 +168,7 @@ pub(crate) async fn serve<B: Behind>(
     .max_decoding_message_size(MESSAGE_BYTES)
     .max_encoding_message_size(MESSAGE_BYTES);
     let nodes = Routes::new(service).prepare().into_axum_router();
-    let entrance = PeerEntrance::new(tls, gate, state.clone(), nodes, strangers);
+    let entrance = PeerEntrance::new(gate, state.clone(), nodes, strangers);
     listener.serve(state.places(), Arc::new(entrance)).await;
 }
 

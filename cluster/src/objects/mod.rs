@@ -130,10 +130,7 @@ impl Objects {
             return match put {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(changed("it exists with another content")),
-                Err(error) => Err(ObjectsError::Store {
-                    name: name.to_owned(),
-                    reason: error.to_string(),
-                }),
+                Err(error) => Err(of_file(name, &error)),
             };
         }
         let payload = PutPayload::from_bytes(content.clone());
@@ -222,13 +219,7 @@ impl Objects {
             .flatten();
         match opened {
             Ok(file) => Ok(Box::new(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(ObjectsError::NotFound(name.to_owned()))
-            }
-            Err(error) => Err(ObjectsError::Store {
-                name: name.to_owned(),
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(of_file(name, &error)),
         }
     }
 
@@ -315,6 +306,22 @@ fn failed(name: &str, error: object_store::Error) -> ObjectsError {
     }
 }
 
+/// What a file system says of an object's file.
+fn of_file(name: &str, error: &io::Error) -> ObjectsError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ObjectsError::NotFound(name.to_owned()),
+        // It is the same each time, and no trouble of the store.
+        io::ErrorKind::InvalidFilename => ObjectsError::BadName {
+            name: name.to_owned(),
+            reason: "it is longer than the file system of the object store takes".to_owned(),
+        },
+        _ => ObjectsError::Store {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        },
+    }
+}
+
 /// What is not found when something is written is the bucket.
 fn not_written(name: &str, error: &object_store::Error) -> ObjectsError {
     ObjectsError::Store {
@@ -383,11 +390,23 @@ mod tests {
     async fn a_name_cannot_leave_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let objects = Objects::local(folder.path()).unwrap();
-        for name in ["../x", "a/../../x", "/etc/passwd", "a//b", ""] {
-            assert!(
-                matches!(objects.get(name).await, Err(ObjectsError::BadName { .. })),
-                "{name}"
-            );
+        let long = format!("told/{}", "n".repeat(400));
+        let deep = "told/".to_owned() + &"d/".repeat(300) + &"n".repeat(300);
+        for name in ["../x", "a/../../x", "/etc/passwd", "a//b", "", &long, &deep] {
+            for got in [
+                objects.open(name).await.map(drop),
+                objects.get(name).await.map(drop),
+                objects.head(name).await.map(drop),
+                objects.put(name, "x".into()).await,
+            ] {
+                assert!(
+                    matches!(
+                        got,
+                        Err(ObjectsError::BadName { .. } | ObjectsError::NotFound(_))
+                    ),
+                    "{name}: {got:?}"
+                );
+            }
         }
     }
 }

@@ -172,8 +172,8 @@ pub struct Group {
     pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
     snapshotting: Snapshotting,
-    /// The term in which this node was to let another one lead, and since when.
-    pub(super) handing_over: Arc<Mutex<Option<(u64, tokio::time::Instant)>>>,
+    /// The term in which this node was to let another one lead, that one, and since when.
+    pub(super) handing_over: Arc<Mutex<Option<(u64, u64, tokio::time::Instant)>>>,
     /// When the leader was heard of last, as a follower.
     heard_leader: Arc<Mutex<Option<tokio::time::Instant>>>,
     /// How long a leader may be silent and still count as there.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use panther_proto::v1::{StoredVote, VoteCall};
 use tokio::time::Instant;
 
 use super::group::{Group, ProposeError};
@@ -33,24 +34,26 @@ impl Group {
 
     async fn ask_heir(&self, to: u64, term: u64) -> Result<(), ProposeError> {
         // Of several askings the first counts: the leader has been without work since then.
-        self.note_hand_over(term);
+        self.note_hand_over(term, to);
         let asked = self.raft.trigger().transfer_leader(to).await;
         asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
-    fn note_hand_over(&self, term: u64) {
+    fn note_hand_over(&self, term: u64, heir: u64) {
         let mut handing_over = self.handing_over.lock();
-        if handing_over.is_none_or(|(of, _)| of != term) {
-            *handing_over = Some((term, Instant::now()));
-        }
+        let since = match *handing_over {
+            Some((of, _, since)) if of == term => since,
+            _ => Instant::now(),
+        };
+        *handing_over = Some((term, heir, since));
     }
 
-    /// Stands for election again, if this node was to hand over and still leads after some seconds; whether it did. To be called every second or so.
+    /// Leaves the lead and stands for election again, if this node was to hand over and still leads after some seconds; whether it did. To be called every second or so.
     ///
     /// # Errors
     /// The group has stopped here.
     pub(crate) async fn take_back_lead(&self) -> Result<bool, ProposeError> {
-        let Some((term, asked)) = *self.handing_over.lock() else {
+        let Some((term, heir, asked)) = *self.handing_over.lock() else {
             return Ok(false);
         };
         let status = self.status();
@@ -62,8 +65,20 @@ impl Group {
             return Ok(false);
         }
         *self.handing_over.lock() = None;
-        let elected = self.raft.trigger().elect(false).await;
-        elected.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+        // openraft's leader does not stand for election. So this node gives the heir the vote for the next term that it was about to ask for, and stands for
+        // election itself as a follower that hears of no leader.
+        let call = VoteCall {
+            vote: Some(StoredVote {
+                term: term + 1,
+                node: heir,
+                committed: false,
+            }),
+            last: self.last(),
+            hand_over: true,
+            ..VoteCall::default()
+        };
+        let given = self.vote(&call).await;
+        given.map_err(|error| ProposeError::Stopped(error.to_string()))?;
         Ok(true)
     }
 }

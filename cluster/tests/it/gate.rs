@@ -44,12 +44,16 @@ async fn caller(cluster: &Cluster, from: u64, to: u64) -> Caller {
     let channel = connection(cluster, Some(from), to).await;
     Caller {
         client: PeersClient::new(channel),
-        between: Some(Between {
-            cluster: "test".to_owned(),
-            group: 1,
-            from,
-            to,
-        }),
+        between: Some(between(from, to)),
+    }
+}
+
+pub(crate) fn between(from: u64, to: u64) -> Between {
+    Between {
+        cluster: "test".to_owned(),
+        group: 1,
+        from,
+        to,
     }
 }
 

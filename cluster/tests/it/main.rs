@@ -11,4 +11,5 @@ mod members;
 mod model;
 mod promises;
 mod queues;
+mod rotation;
 mod three;

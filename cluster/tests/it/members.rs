@@ -1,13 +1,14 @@
 //! Joining, voting, replacing, removing: what an operator's one command comes to, over real gRPC on loopback.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::membership::{
-    Gate, Invitation, Joined, Members, MembersError, Own, Standing, join, tables,
+    Gate, Invitation, Joined, KeyKeeper, Members, MembersError, Own, Standing, join, tables,
 };
 use panther_cluster::net::{Authority, Certificates, Peers};
 use panther_cluster::raft::Membership;
@@ -20,6 +21,28 @@ use super::door::declaration;
 use super::three::{PATIENCE, runtime, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Keeps keys in memory, and seals by turning bits.
+#[derive(Debug)]
+struct Kept(Arc<Mutex<Vec<(Authority, Certificates)>>>);
+
+impl KeyKeeper for Kept {
+    fn keep(&self, authority: &Authority, certificates: &Certificates) -> io::Result<()> {
+        let (cluster, key) = (authority.cluster(), authority.key());
+        let copy = Authority::open(cluster, &key, authority.certificate());
+        let copy = copy.map_err(io::Error::other)?;
+        self.0.lock().unwrap().push((copy, certificates.clone()));
+        Ok(())
+    }
+
+    fn seal(&self, _: &str, secret: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(secret.iter().map(|byte| !byte).collect())
+    }
+
+    fn open(&self, place: &str, sealed: &[u8]) -> io::Result<Vec<u8>> {
+        self.seal(place, sealed)
+    }
+}
 
 pub(crate) struct Node {
     pub(crate) door: Door,
@@ -38,6 +61,8 @@ pub(crate) struct Cluster {
     /// Entries that a new node is left to apply, at most.
     replays: u64,
     pub(crate) authority: Authority,
+    /// What nodes have kept of new authorities: each time the node's certificate and what it believes.
+    pub(crate) kept: Arc<Mutex<Vec<(Authority, Certificates)>>>,
     /// Where each node listened last.
     pub(crate) addresses: BTreeMap<u64, String>,
 }
@@ -51,6 +76,7 @@ impl Cluster {
             format: FORMAT,
             replays: 20_000,
             authority: Authority::create("test").unwrap(),
+            kept: Arc::default(),
             addresses: BTreeMap::new(),
         };
         let authority = cluster.authority();
@@ -134,7 +160,8 @@ impl Cluster {
             name: format!("machine-{node}"),
             address,
             version: "1".to_owned(),
-            authority: Some(authority),
+            authority: Some(Arc::new(authority)),
+            keeper: Some(Arc::new(Kept(self.kept.clone()))),
             sealing_key: b"seal".to_vec(),
         };
         let starting = {
