@@ -27,9 +27,9 @@ const MADE: Mode = Mode::from_raw_mode(0o666);
 /// Whether symbolic links are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// None is, in no part of the path.
+    /// No part of the path may be a link.
     Refused,
-    /// All are, out of the folder too, but for the links that the kernel makes of a process's own files.
+    /// Links are followed, out of the folder too, except those of a process's descriptors in `/proc`.
     Followed,
 }
 
@@ -52,7 +52,7 @@ impl Anchor {
     /// A folder below this one.
     ///
     /// # Errors
-    /// There is none, or it is a link and these are refused.
+    /// There is no such folder, or it is a link and links are refused.
     pub(crate) fn below(&self, path: &Path, links: Links) -> io::Result<Self> {
         let folder = self.resolve(path, FOLDER, links)?;
         Ok(Self { folder })
@@ -61,7 +61,7 @@ impl Anchor {
     /// Opens a regular file below the folder for reading. A read does not wait for a writer.
     ///
     /// # Errors
-    /// There is none, or it is not a regular file, or a link and these are refused.
+    /// There is no such file, or it is not a regular file, or it is a link and links are refused.
     pub(crate) fn read(&self, path: &Path, links: Links) -> io::Result<File> {
         regular(self.resolve(path, OFlags::RDONLY | FLAGS, links)?)
     }

@@ -1,7 +1,9 @@
 //! Names of objects, rows that say they are named, and the notifications in which this system tells itself of them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -42,6 +44,29 @@ impl Written {
             bytes: content.len() as u64,
             hash: hex(&Sha256::digest(content)),
         }
+    }
+
+    /// Of a file's content, read piece by piece.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_file(name: String, file: &File) -> std::io::Result<Self> {
+        let mut digest = Sha256::new();
+        let mut piece = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            let count = file.read_at(&mut piece, bytes)?;
+            if count == 0 {
+                break;
+            }
+            digest.update(piece.get(..count).unwrap_or_default());
+            bytes += count as u64;
+        }
+        Ok(Self {
+            name,
+            bytes,
+            hash: hex(&digest.finalize()),
+        })
     }
 
     /// The row that names it: what no row names is swept after a day.

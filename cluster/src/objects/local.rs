@@ -3,7 +3,7 @@
 //! and synced aside, and only then gets its name.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ const STAGED: &str = ".staged";
 /// be shared by nodes, so a younger one may be another's.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that are compared at a time.
-const COMPARED: usize = 64 << 10;
+const COMPARED: u64 = 64 << 10;
 
 /// A folder of objects.
 #[derive(Debug, Clone)]
@@ -51,6 +51,15 @@ impl LocalFolder {
 
     /// Writes an object, durable on return; false if another content has this name already.
     pub(super) fn put(&self, path: &str, content: &[u8]) -> io::Result<bool> {
+        self.put_from(path, || Ok(content))
+    }
+
+    /// The same of what a reader gives, piece by piece. `content` gives a reader of all of it each time.
+    pub(super) fn put_from<R: Read>(
+        &self,
+        path: &str,
+        content: impl Fn() -> io::Result<R>,
+    ) -> io::Result<bool> {
         let file = self.root.join(path);
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder)?;
@@ -59,13 +68,15 @@ impl LocalFolder {
             .root
             .join(STAGED)
             .join(format!("{:032x}", rand::random::<u128>()));
-        let named = write_synced(&staged, content).and_then(|()| {
-            match std::fs::hard_link(&staged, &file) {
+        let named = content()
+            .and_then(|content| write_synced(&staged, content))
+            .and_then(|()| match std::fs::hard_link(&staged, &file) {
                 Ok(()) => Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => holds(&file, content),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    holds(&file, content()?)
+                }
                 Err(error) => Err(error),
-            }
-        });
+            });
         // What stays is removed at a start; the object does not depend on it.
         let _ = std::fs::remove_file(&staged);
         let named = named?;
@@ -80,28 +91,23 @@ impl LocalFolder {
     }
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_synced(path: &Path, mut content: impl Read) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
-    file.write_all(content)?;
+    io::copy(&mut content, &mut file)?;
     file.sync_all()
 }
 
 /// Whether a file has this content.
-fn holds(path: &Path, content: &[u8]) -> io::Result<bool> {
+fn holds(path: &Path, mut content: impl Read) -> io::Result<bool> {
     let mut file = File::open(path)?;
-    if file.metadata()?.len() != content.len() as u64 {
-        return Ok(false);
-    }
-    let mut buffer = vec![0; COMPARED];
-    let mut left = content;
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(left.is_empty());
-        }
-        match left.strip_prefix(&buffer[..count]) {
-            Some(rest) => left = rest,
-            None => return Ok(false),
+        theirs.clear();
+        ours.clear();
+        file.by_ref().take(COMPARED).read_to_end(&mut theirs)?;
+        content.by_ref().take(COMPARED).read_to_end(&mut ours)?;
+        if theirs != ours || ours.is_empty() {
+            return Ok(theirs == ours);
         }
     }
 }
@@ -114,7 +120,7 @@ mod tests {
     fn a_name_keeps_its_first_content_and_nothing_stays_aside() {
         let folder = tempfile::tempdir().unwrap();
         let local = LocalFolder::open(folder.path()).unwrap();
-        let long = vec![7; 3 * COMPARED + 1];
+        let long = vec![7; 3 * (COMPARED as usize) + 1];
         assert!(local.put("raw/a/1", &long).unwrap());
         assert!(local.put("raw/a/1", &long).unwrap());
         let mut other = long.clone();

@@ -7,6 +7,7 @@
 //! * [`place`]: where they lie
 //! * [`proof`]: that all nodes see the same store
 
+mod file;
 mod local;
 pub mod place;
 pub mod proof;
@@ -161,6 +162,36 @@ impl Objects {
             }
             Err(error) => Err(not_written(name, &error)),
         }
+    }
+
+    /// Writes an object of a file's content, piece by piece, as [`Objects::put`] does. `hash` is SHA-256 of the content, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// The file has another content by now, or as [`ObjectsError`] says.
+    pub async fn put_file(
+        &self,
+        name: &str,
+        file: std::fs::File,
+        hash: &str,
+    ) -> Result<(), ObjectsError> {
+        let path = parse(name)?;
+        let Some(folder) = &self.folder else {
+            return file::upload(self.store.as_ref(), name, &path, file, hash).await;
+        };
+        let (folder, hash) = (folder.clone(), hash.to_owned());
+        let put = tokio::task::spawn_blocking(move || {
+            folder.put_from(path.as_ref(), || Ok(file::Checked::new(&file, &hash)))
+        });
+        let put = within(name, put).await?.map_err(io::Error::other).flatten();
+        let reason = match put {
+            Ok(true) => return Ok(()),
+            Ok(false) => "it exists with another content; objects never change".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(ObjectsError::Store {
+            name: name.to_owned(),
+            reason,
+        })
     }
 
     /// A whole object.
@@ -384,6 +415,39 @@ mod tests {
         assert_eq!(objects.get("raw/a/1").await.unwrap(), "one");
         assert_eq!(objects.range("raw/a/1", 1, 5).await.unwrap(), "ne");
         assert!(objects.range("raw/a/1", 3, 5).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_files_content_becomes_an_object_unless_it_has_changed() {
+        use sha2::{Digest as _, Sha256};
+        let folder = tempfile::tempdir().unwrap();
+        let in_memory = Objects {
+            store: Arc::new(object_store::memory::InMemory::new()),
+            folder: None,
+        };
+        let from = folder.path().join("from");
+        let content: Vec<u8> = (0..20_000_000_u32)
+            .map(|byte| byte.to_le_bytes()[1])
+            .collect();
+        let hash = format!("{:x}", Sha256::digest(&content));
+        for objects in [
+            Objects::local(&folder.path().join("to")).unwrap(),
+            in_memory,
+        ] {
+            std::fs::write(&from, &content).unwrap();
+            let file = || std::fs::File::open(&from).unwrap();
+            for _ in 0..2 {
+                objects.put_file("raw/a/1", file(), &hash).await.unwrap();
+            }
+            assert_eq!(objects.get("raw/a/1").await.unwrap(), content);
+            std::fs::write(&from, b"another").unwrap();
+            let put = objects.put_file("raw/a/2", file(), &hash).await;
+            assert!(put.unwrap_err().to_string().contains("changes"));
+            assert!(matches!(
+                objects.get("raw/a/2").await,
+                Err(ObjectsError::NotFound(_))
+            ));
+        }
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ mod rotation;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -302,30 +303,33 @@ impl Task {
         let now = self.door.now_ms();
         let mut pieces = PartsWriter::default();
         let mut rows = Vec::new();
-        let mut wholes: Vec<(RowChange, String, String, bytes::Bytes)> = Vec::new();
-        for chunk in &chunks {
+        let mut wholes: Vec<(RowChange, String, File, Written)> = Vec::new();
+        let mut written_chunks = Vec::new();
+        for mut chunk in chunks {
             let row = chunk
                 .after
                 .change(&self.source.id, chunk.before.as_deref(), now);
-            match &chunk.content {
+            match std::mem::replace(&mut chunk.content, Content::Nothing) {
                 Content::Piece {
                     context,
                     body,
                     origin,
                 } => {
                     if !context.is_empty() {
-                        pieces.head(origin, context);
+                        pieces.head(&origin, &context);
                     }
-                    pieces.body(origin, body);
+                    pieces.body(&origin, &body);
                     rows.push(row);
                 }
-                Content::Whole(bytes) => {
+                Content::Whole(file, written) => {
                     let digest = chunk.after.digest.get(..16).unwrap_or_default();
                     let name = format!("raw/{}/file-{}-{digest}", self.source.id, chunk.after.id);
-                    wholes.push((row, name, chunk.after.path.clone(), bytes.clone()));
+                    let written = Written { name, ..written };
+                    wholes.push((row, chunk.after.path.clone(), file, written));
                 }
                 Content::Nothing => rows.push(row),
             }
+            written_chunks.push(chunk);
         }
         if pieces.is_empty() {
             if !rows.is_empty() {
@@ -339,9 +343,10 @@ impl Task {
             rows.push(written.row(now));
             self.transact(rows, Some((&written, ""))).await?;
         }
-        for (row, name, path, content) in wholes {
-            let written = Written::of(name, &content);
-            self.objects.put(&written.name, content).await?;
+        for (row, path, file, written) in wholes {
+            self.objects
+                .put_file(&written.name, file, &written.hash)
+                .await?;
             self.transact(vec![row, written.row(now)], Some((&written, &path)))
                 .await?;
             tracing::info!(
@@ -351,7 +356,7 @@ impl Task {
                 "file taken"
             );
         }
-        Ok(chunks)
+        Ok(written_chunks)
     }
 
     async fn transact(

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -343,7 +344,9 @@ impl World {
                 .insert(chunk.after.id.clone(), chunk.after.clone());
             match &chunk.content {
                 Content::Piece { body, .. } => self.take(body),
-                Content::Whole(bytes) => {
+                Content::Whole(file, written) => {
+                    let mut bytes = vec![0; usize::try_from(written.bytes).unwrap()];
+                    file.read_exact_at(&mut bytes, 0).unwrap();
                     let mut text = Vec::new();
                     MultiGzDecoder::new(&bytes[..])
                         .read_to_end(&mut text)
@@ -649,7 +652,7 @@ fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_fr
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let now = world.pass_time(Duration::from_secs(60));
     let looked = world.follower.look(&world.watched(), now).unwrap();
-    assert!(matches!(looked.chunks[0].content, Content::Whole(_)));
+    assert!(matches!(looked.chunks[0].content, Content::Whole(..)));
     let reason = looked.left_out.values().next().unwrap();
     assert!(
         reason.starts_with("it is broken: app.log.gz is truncated: its gzip stream ends after "),
@@ -698,6 +701,36 @@ fn lines_that_were_removed_before_they_were_read_are_said() {
     let now = world.pass_time(Duration::from_secs(3_700));
     let looked = world.follower.look(&world.watched(), now).unwrap();
     assert!(looked.left_out.is_empty());
+}
+
+#[test]
+fn a_large_document_is_stored_as_a_file_and_a_hole_in_one_is_not_stored() {
+    let mut world = World::new();
+    let (document, sparse) = (world.path(0, None), world.path(1, None));
+    let element = format!("{{\"a\":\"{}\"}},\n", "x".repeat(1_000));
+    fs::write(&document, format!("[{}{{}}]", element.repeat(67_000))).unwrap();
+    write_at(&sparse, 0, "{\"a\":");
+    write_at(&sparse, 300 << 20, "1}\n");
+    world.pass_time(Duration::from_secs(60));
+    let mut stored = Vec::new();
+    for _ in 0..6 {
+        let now = world.pass_time(Duration::from_secs(1));
+        let looked = world.follower.look(&world.watched(), now).unwrap();
+        for chunk in &looked.chunks {
+            match &chunk.content {
+                Content::Whole(_, written) => stored.push((0, written.bytes)),
+                Content::Piece { body, .. } => stored.push((1, body.len() as u64)),
+                Content::Nothing => {}
+            }
+        }
+        world.follower.written(looked.chunks, 0);
+    }
+    stored.sort_unstable();
+    let document = fs::metadata(&document).unwrap().len();
+    assert_eq!(stored, [(0, document), (1, 67), (1, 69)]);
+    let now = world.pass_time(Duration::from_secs(1));
+    let looked = world.follower.look(&world.watched(), now).unwrap();
+    assert!(looked.chunks.is_empty());
 }
 
 /// Writes a line at a place behind the end of a file, as a writer does that keeps its place.

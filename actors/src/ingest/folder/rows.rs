@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -117,7 +118,11 @@ impl World {
                     parts.body(origin, body);
                     self.process(&PartsWriter::name("o"), &parts.finish());
                 }
-                Content::Whole(bytes) => self.process("o", bytes),
+                Content::Whole(file, written) => {
+                    let mut bytes = vec![0; usize::try_from(written.bytes).unwrap()];
+                    file.read_exact_at(&mut bytes, 0).unwrap();
+                    self.process("o", &bytes);
+                }
                 Content::Nothing => {}
             }
         }

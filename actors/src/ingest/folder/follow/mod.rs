@@ -23,7 +23,6 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use panther_logs::{EventEnds, InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +32,7 @@ use self::text::{first_bytes, go_on_from};
 use super::book::{Book, Followed, Form};
 use super::listing::{FileId, Folder, Found};
 use super::prefix::{HEAD, Prefix};
+use crate::components::objects::Written;
 use crate::sealing::hex;
 
 /// How long a file must have been as it is before it is read as a whole, or before JSON without a line end is taken as ended.
@@ -73,8 +73,8 @@ pub(super) enum Content {
         /// Path and offset.
         origin: String,
     },
-    /// A file as it is.
-    Whole(Bytes),
+    /// A file as it is: the file, its bytes, and their SHA-256.
+    Whole(File, Written),
     /// Nothing new: only the row changes.
     Nothing,
 }
@@ -415,7 +415,7 @@ impl Pass<'_> {
     }
 
     /// Takes a content as a whole; `None` if it was read already.
-    fn take_whole(&mut self, row: Followed, content: Option<Bytes>) {
+    fn take_whole(&mut self, row: Followed, content: Option<(File, Written)>) {
         if self
             .looked
             .chunks
@@ -425,11 +425,12 @@ impl Pass<'_> {
             self.looked.more = true; // the same content is taken from another file in this look
             return;
         }
-        self.bytes += content.as_ref().map_or(0, Bytes::len);
         self.looked.chunks.push(Chunk {
             after: row,
             before: None,
-            content: content.map_or(Content::Nothing, Content::Whole),
+            content: content.map_or(Content::Nothing, |(file, written)| {
+                Content::Whole(file, written)
+            }),
         });
     }
 }

@@ -18,6 +18,7 @@ use super::{
     CHUNK, CONTEXT, Chunk, Content, Follower, LONGEST, Look, Pass, RESTS, WHOLE_BYTES, context_of,
     head_of,
 };
+use crate::components::objects::Written;
 
 /// How long a compressed file that breaks off must have been as it is before it is taken for a broken one.
 const BROKEN_RESTS: Duration = Duration::from_secs(10);
@@ -161,12 +162,11 @@ impl Follower {
             pass.take_whole(row, None);
             return Ok(());
         }
-        let mut bytes = Vec::new();
-        At(file, 0).take(WHOLE_BYTES).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != found.size || !is_as_listed(found, file)? {
+        let written = Written::of_file(String::new(), file)?;
+        if written.bytes != found.size || !is_as_listed(found, file)? {
             return Ok(()); // written to while it was read
         }
-        pass.take_whole(row, Some(bytes.into()));
+        pass.take_whole(row, Some((file.try_clone()?, written)));
         let mut prefix = content.prefix.clone();
         let recent = Recent::of(found, &mut prefix, &content.head, &[], &pass.recent);
         pass.recent.push(recent);

@@ -12,6 +12,8 @@ use super::super::listing::Found;
 use super::super::prefix::{HEAD, Prefix, head_hash, read_full};
 use super::copies::{Standing, may_be_same};
 use super::recent::Recent;
+use crate::components::objects::Written;
+
 use super::{
     CHUNK, CONTEXT, Chunk, Content, Follower, LONGEST, Open, Pass, RESTS, WHOLE_BYTES, context_of,
     head_of,
@@ -34,8 +36,8 @@ enum Next {
     Records(Vec<u8>, bool),
     /// Nothing before this time has passed, or the file has changed.
     Waits(Duration),
-    /// Nothing: a document is read once it rests.
-    Grows,
+    /// One JSON document, too large to be held in memory.
+    Document,
 }
 
 impl Follower {
@@ -64,7 +66,7 @@ impl Follower {
         let context = context(&open.file, offset)?;
         let (body, is_all) = match self.next(pass, found, &open.file, start, hole, &context)? {
             Next::Records(body, is_all) => (body, is_all),
-            Next::Grows => return Ok(()),
+            Next::Document => return self.read_document(pass, found, open),
             Next::Waits(again) => {
                 let row = open.row.id.clone();
                 // A row that is not written yet says nothing of this file.
@@ -144,22 +146,27 @@ impl Follower {
                 bytes.truncate(found_here.whole);
                 return Ok(Next::Records(bytes, is_all));
             }
-            let is_whole_json = start == 0 && matches!(bytes.first(), Some(b'{' | b'['));
-            let longest = if is_whole_json && rested >= RESTS {
-                usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
-            } else {
-                LONGEST
-            };
-            if !is_all && wanted < longest {
+            if !is_all && wanted < LONGEST {
                 wanted = wanted.saturating_mul(4);
                 continue;
             }
-            if !is_all && is_whole_json && wanted < usize::try_from(WHOLE_BYTES).unwrap_or(LONGEST)
-            {
-                return Ok(Next::Grows);
-            }
             if !is_all {
-                // A record without an end: the reader says that it is too long.
+                let hole = large_hole(&bytes);
+                let is_json = start == 0 && matches!(bytes.first(), Some(b'{' | b'['));
+                if is_json && hole.is_none() && is_document(file)? {
+                    let must_rest = if ends_as_json(file)? {
+                        RESTS
+                    } else {
+                        LINE_RESTS
+                    };
+                    return Ok(if rested < must_rest {
+                        Next::Waits(pass.now.elapsed + must_rest.saturating_sub(rested))
+                    } else {
+                        Next::Document
+                    });
+                }
+                // A record without an end: the reader says that it is too long, or that a hole cuts it.
+                bytes.truncate(hole.map_or(bytes.len(), |at| at + HOLE_KEPT));
                 return Ok(Next::Records(bytes, false));
             }
             let must_rest = if found_here.rest_is_json {
@@ -173,6 +180,27 @@ impl Follower {
             }
             return Ok(Next::Records(bytes, true));
         }
+    }
+
+    /// Reads a file as a whole, without holding it.
+    fn read_document(&self, pass: &mut Pass<'_>, found: &Found, mut open: Open) -> io::Result<()> {
+        let written = Written::of_file(String::new(), &open.file)?;
+        (open.prefix).feed_from(&mut At(&open.file, 0), written.bytes)?;
+        if open.prefix.bytes() != written.bytes || open.file.metadata()?.len() != written.bytes {
+            return Ok(()); // written to while it was read
+        }
+        let head = first_bytes(&open.file, HEAD)?;
+        let recent = Recent::of(found, &mut open.prefix, &head, &[], &pass.recent);
+        pass.recent.push(recent);
+        let mut row = open.row;
+        row.read_to(&open.prefix, &head);
+        row.now_in(found);
+        pass.looked.chunks.push(Chunk {
+            after: row,
+            before: open.before,
+            content: Content::Whole(open.file, written),
+        });
+        Ok(())
     }
 
     /// Passes over the first bytes of a hole. The last step reports the hole.
@@ -349,6 +377,41 @@ fn hole(file: &File, offset: u64) -> io::Result<u64> {
             Err(_) => at, // not all file systems know
         };
     }
+}
+
+/// Where zero bytes begin that are a large hole.
+fn large_hole(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes
+        .get(from..)
+        .and_then(|rest| memchr::memchr(0, rest))
+        .map(|at| from + at)
+    {
+        let zeros = bytes.iter().skip(at).take_while(|byte| **byte == 0).count();
+        if zeros as u64 >= HOLE {
+            return Some(at);
+        }
+        from = at + zeros;
+    }
+    None
+}
+
+/// Whether a file is small enough for one document, and has no hole that the file system knows.
+fn is_document(file: &File) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    let is_whole = match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(0)) {
+        Ok(hole) => hole >= size,
+        Err(_) => true, // not all file systems know
+    };
+    Ok(size <= WHOLE_BYTES && is_whole)
+}
+
+/// Whether the last letter of a file is one with which a JSON document ends.
+fn ends_as_json(file: &File) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    let mut last = Vec::new();
+    At(file, size.saturating_sub(HEAD)).read_to_end(&mut last)?;
+    Ok(matches!(last.trim_ascii_end().last(), Some(b'}' | b']')))
 }
 
 /// Whether a file still holds what was read of it: all that the row tells of, and the first bytes of what was read at `start`.
