@@ -29,6 +29,7 @@ class Folders:
         self.watched.mkdir()
         self.beside.mkdir()
         (self.beside / "secret.log").write_bytes(SECRET + b"\n")
+        (self.beside / "shared.log").write_bytes(b'{"id":"folder","text":"has two names"}\n')
         with open(self.sparse, "wb") as sparse:
             sparse.truncate(SPARSE_BYTES)
         self.cluster.first.pantherctl.call("sources", "add", "folder", SOURCE, self.watched, "--log-types", "Custom.Honest")
@@ -99,7 +100,7 @@ class Folders:
 
     def hard_link(self, rng: random.Random, place: Path) -> None:
         new = self.fresh()
-        os.link(rng.choice((self.beside / "secret.log", self.cluster.first.data / "sealing.key")), new)
+        os.link(rng.choice((self.beside / "shared.log", self.cluster.first.data / "identity")), new)
         self.put(new, place)
 
     def socket(self, rng: random.Random, place: Path) -> None:

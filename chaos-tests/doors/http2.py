@@ -79,7 +79,7 @@ class Connection:
     """A connection on which every step is the caller's. Errors of the network are its ordinary end."""
 
     def __init__(self, raw: socket.socket, timeout: float = 5.0) -> None:
-        self.socket = raw
+        self.socket, self.timeout = raw, timeout
         self.socket.settimeout(timeout)
         self._read = b""
 
@@ -110,6 +110,8 @@ class Connection:
                 more = self.socket.recv(65_536)
             except (TimeoutError, ssl.SSLWantReadError):
                 return
+            finally:
+                self.socket.settimeout(self.timeout)
             if not more:
                 return
             self._read += more

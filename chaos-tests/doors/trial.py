@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from neighbour import Neighbourhood, Noted, Settings as Called, percentile
 from nodes import Cluster, Node
 from notifications import Notifications
 from packs import Packs
-from scenarios import P99_SECONDS, SCENARIOS, Scenario
+from scenarios import P99_SECONDS, SCENARIOS, SHORT_SCENARIOS, Scenario
 
 DOORS = ("cluster", "ingest", "socket", "notifications", "folders", "packs", "configuration")
 HONEST, HONEST_TYPE = "honest", "Custom.Honest"
@@ -35,11 +36,14 @@ SCHEMAS = {
 }
 MEMORY_MB = 300.0
 WATCH_SECONDS = 1.0
-# Attacks that run at one time while doors are attacked together.
-TOGETHER = 4
+# Doors whose attacks share nothing, and how many run at one time: on one door, and on each while all are attacked.
+NETWORK = ("cluster", "ingest", "socket", "notifications")
+ALONE, TOGETHER = 4, 2
 # Attacks of each door in a short run: the same on any machine.
 SHORT_ATTACKS = {"cluster": 25, "ingest": 25, "socket": 20, "notifications": 12, "folders": 60, "packs": 5, "configuration": 25}
 SETTLE_SECONDS = 120.0
+# How long the callers of a scenario stay once all are there.
+STAY_SECONDS = 12.0
 # What an attacker meets when it is turned away, and no fault of a node.
 TURNED_AWAY = (OSError, ssl.SSLError, EOFError)
 
@@ -125,7 +129,7 @@ class Trial:
             self.prepare()
             self.watch.start()
             if self.settings.scenarios:
-                for scenario in SCENARIOS[:: 4 if self.settings.short else 1]:
+                for scenario in SHORT_SCENARIOS if self.settings.short else SCENARIOS:
                     self.scenario(scenario)
             self.attack()
             self.settle()
@@ -212,7 +216,7 @@ class Trial:
 
     def scenario(self, scenario: Scenario) -> None:
         port = self.doors.get("cluster") or ClusterPort(self.cluster)
-        stay = 3.0 if self.settings.short else 12.0
+        stay = 1.0 if self.settings.short else STAY_SECONDS
 
         def work(row: Row) -> None:
             row.note = scenario.run(self.cluster, port, stay)
@@ -233,8 +237,8 @@ class Trial:
             return
         alone = 0.6 * settings.seconds / len(settings.only)
         for name in settings.only:
-            self.stage(name, lambda row, name=name: self.attack_door(name, row, None, time.monotonic() + alone))
-        self.stage("all at one time", lambda row: self.attack_all(row, time.monotonic() + 0.4 * settings.seconds))
+            self.stage(name, lambda row, name=name: self.attack_doors((name,), row, ALONE, time.monotonic() + alone))
+        self.stage("all at one time", lambda row: self.attack_doors(settings.only, row, TOGETHER, time.monotonic() + 0.4 * settings.seconds))
 
     def attack_door(self, name: str, row: Row, most: int | None, end: float, salt: str = "") -> None:
         """One attack after the other, each drawn from the seed, the door and its number."""
@@ -252,19 +256,18 @@ class Trial:
             number += 1
         row.attacks += number
 
-    def attack_all(self, row: Row, end: float) -> None:
-        # A door whose attacks share files has one attacker.
-        network = [name for name in self.settings.only if name in ("cluster", "ingest", "socket", "notifications")]
-        attackers = [(name, str(number)) for name in network for number in range(TOGETHER // 2)] + [(name, "0") for name in self.settings.only if name not in network]
+    def attack_doors(self, doors: tuple[str, ...], row: Row, many: int, end: float) -> None:
+        """Several attackers for each door; one where attacks share files."""
+        attackers = [(name, str(number)) for name in doors for number in range(many if name in NETWORK else 1)]
         failures: list[BaseException] = []
 
         def attacker(name: str, salt: str) -> None:
             try:
-                self.attack_door(name, row, None, end, f" together {salt}")
+                self.attack_door(name, row, None, end, f"of {len(doors)}, {salt}")
             except BaseException as error:
                 failures.append(error)
 
-        threads = [threading.Thread(target=attacker, args=one) for one in attackers]
+        threads = [threading.Thread(target=attacker, args=one, daemon=True) for one in attackers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -327,7 +330,7 @@ class Trial:
             if content.startswith(b"\x1f\x8b"):
                 try:
                     content = gzip.decompress(content)
-                except (OSError, EOFError):
+                except (OSError, EOFError, zlib.error):
                     continue
             for what, secret in secrets.items():
                 if secret in content:
