@@ -1,4 +1,4 @@
-"""Attacks on the admin socket. Whoever may open it may do everything, so no attack names what the neighbour lives on."""
+"""Attacks on the admin socket. A caller that may open it may do everything, so no attack names what the neighbour lives on."""
 
 import random
 

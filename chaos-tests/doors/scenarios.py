@@ -67,7 +67,7 @@ def announced(standing: str) -> Callable[[Cluster, ClusterPort, float], str]:
                     else:
                         list(connection.frames(stay))
             except OSError:
-                time.sleep(0.01)  # the node has closed it, or takes none of this certificate
+                time.sleep(0.01)  # the node has closed it, or does not believe this certificate
         return f"{calls} calls on {connections} connections"
 
     return run
