@@ -9,6 +9,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import http2
 from harness.node import HttpSource
@@ -17,21 +18,21 @@ from texts import as_json, text, value
 
 # A source for each log type that reads in a way of its own.
 SOURCES = {"attacked-json": "Custom.Honest", "attacked-web": "Nginx.Access", "attacked-flows": "AWS.VPCFlow", "attacked-trail": "AWS.CloudTrail", "attacked-csv": "Custom.Table"}
-# Bytes of what a bomb becomes; a node reads bodies in pieces, so that its size must not matter.
-BOMB_BYTES = 200_000_000
+# Bytes of what a bomb becomes, and in a short run; a node reads bodies in pieces, so that its size must not matter.
+BOMB_BYTES, SHORT_BOMB_BYTES = 200_000_000, 10_000_000
 
 
-def gzip_bomb(filler: bytes) -> bytes:
-    """A few hundred kilobytes that become `BOMB_BYTES`, without lines, or with nothing but lines."""
+def gzip_bomb(filler: bytes, size: int = BOMB_BYTES) -> bytes:
+    """A few hundred kilobytes that become so many bytes, without lines, or with nothing but lines."""
     piece = filler * (1_000_000 // len(filler))
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join(packer.compress(piece) for _ in range(BOMB_BYTES // len(piece))) + packer.flush()
+    return b"".join(packer.compress(piece) for _ in range(size // len(piece))) + packer.flush()
 
 
-def zip_bomb() -> bytes:
+def zip_bomb(size: int) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.json", b"\0" * 50_000_000)
+        archive.writestr("a.json", b"\0" * size)
         archive.writestr("../../../../tmp/panther-escaped", b"x")
     return out.getvalue()
 
@@ -51,10 +52,11 @@ class Ingest:
     def __init__(self, nodes: tuple[Node, ...], sources: dict[str, HttpSource], small: bool) -> None:
         self.nodes, self.sources = nodes, sources
         self._made: dict[str, bytes] = {}
-        self.makers: dict[str, Callable[[], bytes]] = {"lines": lambda: gzip_bomb(b"\n"), "zeros": lambda: gzip_bomb(b"\0"), "zip": zip_bomb, "zstd": zstd_bomb}
-        if not small:
-            # One line of a record that has no end, and an array that is never closed.
-            self.makers |= {"array": lambda: gzip_bomb(b"[1,"), "nested": lambda: gzip_bomb(b'{"a":')}
+        size = SHORT_BOMB_BYTES if small else BOMB_BYTES
+        # Blank lines, one line, an array that is never closed, and a record that is nested without end.
+        fillers = {"lines": b"\n", "zeros": b"\0", "array": b"[1,", "nested": b'{"a":'}
+        self.makers: dict[str, Callable[[], bytes]] = {name: partial(gzip_bomb, filler, size) for name, filler in fillers.items()}
+        self.makers |= {"zip": partial(zip_bomb, size // 4), "zstd": partial(zstd_bomb, size >> 17)}
 
     def once(self, rng: random.Random) -> str:
         node = rng.choice(self.nodes)

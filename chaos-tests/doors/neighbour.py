@@ -95,8 +95,13 @@ class Neighbour:
                 failed = None if done.returncode == 0 else f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[:200]}"
             except subprocess.TimeoutExpired:
                 failed = "no answer within 60 s"
+                done = None
             took = time.monotonic() - began
             self.note(what="ask", words=" ".join(words), began=began, took=took, failed=failed)
+            if words == ("sources", "list") and failed is None and done is not None:
+                sources = json.loads(done.stdout)["integrations"]
+                stored = next(one["stored"] for one in sources if one["integrationLabel"] == self.settings.source)
+                self.note(what="stored", line=stored, began=began, took=took, failed=None)
             number += 1
             self.stopped.wait(max(0.0, ASK_EVERY - took))
 
@@ -131,6 +136,17 @@ class Neighbourhood:
         text = self._notes.read_text(encoding="utf-8")
         named = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [Noted(one["what"], one["began"], one["took"], one["failed"], one.get("line", -1), one.get("words", "")) for one in named]
+
+
+def longest_wait(notes: list[Noted]) -> float:
+    """How long a line that was taken has waited to be stored at most, by what `sources list` said of it."""
+    taken = sorted(one.began + one.took for one in notes if one.what == "post" and one.failed is None)
+    longest = 0.0
+    for seen in notes:
+        # The first line that is not among those stored. Lines are stored in the order in which they were taken, but for those of one batch.
+        if seen.what == "stored" and seen.line < len(taken):
+            longest = max(longest, seen.began - taken[seen.line])
+    return longest
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -22,7 +22,7 @@ from harness.node import HttpSource, latest_attempts
 from harness.pantherctl import CommandFailed
 from harness.polling import NotInTime, until
 from ingest import SOURCES, Ingest
-from neighbour import Neighbourhood, Noted, Settings as Called, percentile
+from neighbour import Neighbourhood, Noted, Settings as Called, longest_wait, percentile
 from nodes import Cluster, Node
 from notifications import Notifications
 from packs import Packs
@@ -36,6 +36,8 @@ SCHEMAS = {
 }
 MEMORY_MB = 300.0
 WATCH_SECONDS = 1.0
+# How long an honest line that was taken may wait to be stored.
+WAIT_SECONDS = 60.0
 # Doors whose attacks share nothing, and how many run at one time: on one door, and on each while all are attacked.
 NETWORK = ("cluster", "ingest", "socket", "notifications")
 ALONE, TOGETHER = 4, 2
@@ -67,22 +69,24 @@ class Row:
     """What one stage showed: an attack on one door, on all, or a scenario."""
 
     name: str
+    seconds: float = 0.0
     attacks: int = 0
     posts: int = 0
     p50: float = 0.0
     p99: float = 0.0
     asks: float = 0.0
     failed: int = 0
+    wait: float = 0.0
     peaks: dict[str, float] = field(default_factory=dict)
     growth: float = 0.0
     note: str = ""
 
     def line(self) -> str:
         peaks = " ".join(f"{peak:6.0f}" for peak in self.peaks.values())
-        return f"{self.name:<44}{self.attacks:>8}{self.posts:>7}{self.p50:>7.2f}{self.p99:>7.2f}{self.asks:>7.2f}{self.failed:>7} {peaks}{self.growth:>8.0f}  {self.note}"
+        return f"{self.name:<50}{self.seconds:>6.0f}{self.attacks:>8}{self.posts:>7}{self.p50:>7.2f}{self.p99:>7.2f}{self.asks:>7.2f}{self.failed:>7}{self.wait:>6.0f} {peaks}{self.growth:>8.0f}  {self.note}"
 
 
-HEADING = f"{'stage':<44}{'attacks':>8}{'posts':>7}{'p50':>7}{'p99':>7}{'ask99':>7}{'failed':>7} {'first':>6} {'second':>6}{'growth':>8}"
+HEADING = f"{'stage':<50}{'s':>6}{'attacks':>8}{'posts':>7}{'p50':>7}{'p99':>7}{'ask99':>7}{'failed':>7}{'wait':>6} {'first':>6} {'second':>6}{'growth':>8}"
 
 
 class Watch(threading.Thread):
@@ -187,7 +191,7 @@ class Trial:
         work(row)
         ended = time.monotonic()
         self.watch.look()
-        row.peaks = dict(self.watch.stage)
+        row.seconds, row.peaks = ended - began, dict(self.watch.stage)
         row.growth = max(self.watch.stage[name] - before[name] for name in before)
         # What began within the stage, and had an answer in time to be noted.
         seen = [one for one in self.notes() if began <= one.began <= ended]
@@ -196,6 +200,10 @@ class Trial:
         row.asks = percentile([one.took for one in seen if one.what == "ask"], 0.99)
         failed = [one for one in seen if one.failed is not None]
         row.failed = len(failed)
+        stored = [one for one in seen if one.what == "stored"]
+        row.wait = longest_wait([one for one in self.notes() if one.what == "post"] + stored)
+        if row.wait > WAIT_SECONDS:
+            self.report(f"{name}: an honest line that was taken was not stored within {row.wait:.0f} s")
         self.rows.append(row)
         print(row.line(), flush=True)
         for one in failed[:3]:

@@ -16,7 +16,7 @@ import ingest  # noqa: E402
 import packs  # noqa: E402
 from configuration import Configurations  # noqa: E402
 from folders import SPARSE_BYTES  # noqa: E402
-from neighbour import Noted, percentile  # noqa: E402
+from neighbour import Noted, longest_wait, percentile  # noqa: E402
 from notifications import Notifications  # noqa: E402
 from protobuf import field, message, mutated, random_message, varint  # noqa: E402
 from texts import as_json, value  # noqa: E402
@@ -102,6 +102,12 @@ class Judging(unittest.TestCase):
         self.assertEqual(percentile(range(1, 101), 0.99), 99)
         self.assertEqual(percentile(range(1, 101), 0.5), 50)
         self.assertEqual(percentile([1.0] * 50 + [9.0], 0.99), 9.0)
+
+    def test_the_wait_of_a_line_ends_where_it_is_seen_as_stored(self) -> None:
+        posts = [Noted("post", float(at), 0.5, None, at) for at in range(4)]
+        self.assertEqual(longest_wait([*posts, Noted("stored", 9.0, 0.1, None, 4)]), 0.0)
+        self.assertEqual(longest_wait([*posts, Noted("stored", 9.0, 0.1, None, 1), Noted("stored", 10.0, 0.1, None, 4)]), 7.5)
+        self.assertEqual(longest_wait([*posts, Noted("stored", 1.0, 0.1, None, 0), Noted("post", 4.0, 0.1, "503", 9)]), 0.5)
 
     def test_a_try_that_failed_is_no_line_that_was_taken(self) -> None:
         from trial import Settings, Trial
