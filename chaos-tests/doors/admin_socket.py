@@ -10,7 +10,10 @@ from texts import as_json, text, value
 
 OPERATIONS = {
     "node": (
-        *("status", "components", "describe", "runbook", "alarms", "queues", "queue", "peek", "purge", "delete", "requeue", "tables", "table_get", "table_scan"),
+        *(
+            "status", "components", "describe", "runbook", "alarms", "queues", "queue", "peek", "purge", "delete", "requeue", "tables", "table_get",
+            "table_scan"
+        ),
         *("quarantine", "quarantine_show", "quarantine_replay", "ledger", "trace", "storage", "object_get", "snapshot"),
         *("cluster", "cluster_drain", "cluster_remove", "cluster_lead"),
     ),
@@ -29,10 +32,22 @@ OPERATIONS = {
 }
 # Keys that these operations read.
 KEYS = (
-    *("queue", "limit", "after", "before", "cursor", "table", "key", "hash", "range", "index", "message", "messageId", "id", "source", "hours", "name", "component"),
-    *("alertId", "alertIds", "status", "outputId", "outputIds", "displayName", "outputType", "outputConfig", "integrationId", "integrationLabel", "integrationType"),
-    *("logTypes", "path", "prefix", "object", "schema", "spec", "version", "from", "to", "versionId", "detectionId", "ruleId", "enabled", "state", "text", "pageSize"),
-    *("exclusiveStartKey", "severity", "createdAtAfter", "eventIdFrom", "eventsPageSize", "dryRun", "force", "filters", "days", "dataType", "userId", "options", "node"),
+    *(
+        "queue", "limit", "after", "before", "cursor", "table", "key", "hash", "range", "index", "message", "messageId", "id", "source", "hours",
+        "name", "component"
+    ),
+    *(
+        "alertId", "alertIds", "status", "outputId", "outputIds", "displayName", "outputType", "outputConfig", "integrationId", "integrationLabel",
+        "integrationType"
+    ),
+    *(
+        "logTypes", "path", "prefix", "object", "schema", "spec", "version", "from", "to", "versionId", "detectionId", "ruleId", "enabled", "state",
+        "text", "pageSize"
+    ),
+    *(
+        "exclusiveStartKey", "severity", "createdAtAfter", "eventIdFrom", "eventsPageSize", "dryRun", "force", "filters", "days", "dataType",
+        "userId", "options", "node"
+    ),
 )
 METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Peek", "Counts", "Purge", "Requeue", "Converse")
 # Queues to which nothing of the neighbour comes.
@@ -62,7 +77,9 @@ class AdminSocket:
         connection.begin()
         for _ in range(rng.randrange(40)):
             stream = rng.choice((0, 1, 3, 0x7FFFFFFF))
-            connection.send(http2.frame(rng.randrange(11), rng.randrange(256), stream, rng.randbytes(rng.choice((0, 4, 8, 300))), rng.choice((None, None, 0, 0xFFFFFF))))
+            connection.send(
+                http2.frame(rng.randrange(11), rng.randrange(256), stream, rng.randbytes(rng.choice((0, 4, 8, 300))), rng.choice((None, None, 0, 0xFFFFFF)))
+            )
         list(connection.frames(0.1))
 
     def operations(self, rng: random.Random, connection: http2.Connection) -> None:
@@ -116,12 +133,18 @@ class AdminSocket:
         key = message(f2=text(rng).encode(errors="replace"), f3=text(rng).encode(errors="replace"))
         receipt = message(f1=queue, f2=rng.choice(NUMBERS), f3=rng.choice(NUMBERS), f4=rng.choice(NUMBERS))
         whole = {
-            "Transact": message(f2=[message(f1="none", f2=key, f4=message(f1="a", f2=random_message(rng)))], f3=[message(f1=rng.choice(("none", "")), f3=b"x" * 300_000)], f5=rng.choice(NUMBERS)),
+            "Transact": message(
+                f2=[message(f1="none", f2=key, f4=message(f1="a", f2=random_message(rng)))],
+                f3=[message(f1=rng.choice(("none", "")), f3=b"x" * 300_000)], f5=rng.choice(NUMBERS)
+            ),
             "Receive": message(f1=queue, f2=rng.choice(NUMBERS), f3=rng.choice((0, 1, 500, (1 << 64) - 1))),
             "Extend": message(f1=receipt, f2=rng.choice(NUMBERS)),
             "GiveBack": message(f1=receipt, f2=1, f3=b"r" * 100_000, f4=rng.choice(NUMBERS)),
             "Get": message(f1=table, f2=key),
-            "Query": message(f1=table, f3=text(rng).encode(errors="replace"), f4=random_message(rng, 1), f6=rng.choice(NUMBERS), f9=rng.randbytes(rng.choice((0, 8, 40)))),
+            "Query": message(
+                f1=table, f3=text(rng).encode(errors="replace"), f4=random_message(rng, 1), f6=rng.choice(NUMBERS),
+                f9=rng.randbytes(rng.choice((0, 8, 40)))
+            ),
             "Peek": message(f1=queue, f2=rng.choice(NUMBERS), f3=rng.choice(NUMBERS)),
             "Counts": message(f1=queue),
             "Purge": message(f1=queue),
@@ -136,7 +159,11 @@ class AdminSocket:
         for stream in range(1, 2 * rng.choice((5, 100, 400)), 2):
             path = rng.choice((INVOKE, TAIL, BACKUP, "/panther.v1.Doors/Converse", "/x"))
             announced = rng.choice((1, 4 << 20, 64 << 20, (1 << 32) - 1))
-            connection.send(http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(path)) + http2.body(stream, http2.grpc(rng.randbytes(500), announced), end=rng.random() < 0.3))
+            connection.send(
+                http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(path)) + http2.body(
+                    stream, http2.grpc(rng.randbytes(500), announced), end=rng.random() < 0.3
+                )
+            )
         list(connection.frames(0.3))
 
     def unread(self, rng: random.Random, connection: http2.Connection) -> None:

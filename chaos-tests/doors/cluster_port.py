@@ -13,7 +13,8 @@ from texts import text
 METHODS = ("Append", "Vote", "HandOver", "SnapshotHeld", "SnapshotSend", "Forward", "ReadIndex", "KeepAlive", "Heard", "Lead", "Hello")
 JOIN = "/panther.v1.Joining/Join"
 PATHS = (*(f"/panther.v1.Peers/{method}" for method in METHODS), JOIN, "/panther.v1.Api/Invoke", "/panther.v1.Doors/Purge", "/", "/panther.v1.Peers/", "*")
-# Calls of a member that do its cluster no harm, whatever stands in them. Raft believes its members: a vote of theirs counts, and so does what they say of their state.
+# Calls of a member that do its cluster no harm, whatever stands in them. Raft believes its members: a vote of theirs counts, and so does
+# what they say of their state.
 HARMLESS = ("Hello", "Heard", "ReadIndex", "SnapshotHeld", "Forward")
 GROUP = 1
 # A term that no cluster reaches.
@@ -85,7 +86,10 @@ class ClusterPort:
         if kind == 0:
             return path, random_message(rng)
         if path == JOIN:
-            join = message(f1=rng.choice((self.cluster.cluster, text(rng))), f2=rng.randbytes(rng.choice((0, 16, 32, 7_000))), f3=text(rng), f4=text(rng), f6=rng.choice(NUMBERS))
+            join = message(
+                f1=rng.choice((self.cluster.cluster, text(rng))), f2=rng.randbytes(rng.choice((0, 16, 32, 7_000))), f3=text(rng), f4=text(rng),
+                f6=rng.choice(NUMBERS)
+            )
             return path, join if kind == 1 else mutated(rng, join)
         if standing == "member":
             path = f"/panther.v1.Peers/{rng.choice(METHODS if kind == 1 else HARMLESS)}"
@@ -124,7 +128,9 @@ class ClusterPort:
         for stream in range(1, 2 * rng.randint(1, 60), 2):
             announced = rng.choice((1, 8 << 10, 16 << 20, (16 << 20) + 1, (1 << 31) - 1, (1 << 32) - 1))
             headers = http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(rng.choice(PATHS), (b"content-length", str(announced + 5).encode())))
-            connection.send(headers + http2.body(stream, http2.grpc(rng.randbytes(rng.randrange(4_000)), announced, rng.choice((0, 0, 1, 7))), end=rng.random() < 0.3))
+            connection.send(
+                headers + http2.body(stream, http2.grpc(rng.randbytes(rng.randrange(4_000)), announced, rng.choice((0, 0, 1, 7))), end=rng.random() < 0.3)
+            )
         list(connection.frames(rng.choice((0.1, 1.0))))
 
     def endless(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:

@@ -12,7 +12,10 @@ from texts import text
 SECONDS = 60
 WRITTEN_KEY = re.compile(r"^#?([a-z_]+) = (.*)$")
 SECTION = re.compile(r"^\[([a-z]+)\]$")
-VALUES = ("true", "-1", "0", "99999999999999999999", "1e400", "nan", "[]", "{}", '""', '"::"', '"127.0.0.1:99999"', '"\\u0000"', "1979-05-27", "[[1]]", "'x'", '"s3://"', '"file://x"', "inf")
+VALUES = (
+    "true", "-1", "0", "99999999999999999999", "1e400", "nan", "[]", "{}", '""', '"::"', '"127.0.0.1:99999"', '"\\u0000"', "1979-05-27", "[[1]]",
+    "'x'", '"s3://"', '"file://x"', "inf"
+)
 
 
 class Configurations:
@@ -44,7 +47,10 @@ class Configurations:
                 given = rng.choice((*VALUES, text(rng))).replace("\0", "")
                 variables[rng.choice((name, name + "__X", "PANTHER__"))] = given.encode(errors="replace").decode()
         words = rng.choice((["check"], ["check"], ["show"]))
-        done = subprocess.run([self.pantherd, "config", "--config", file, *words], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS, cwd=self.folder)
+        done = subprocess.run(
+            [self.pantherd, "config", "--config", file, *words], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS,
+            cwd=self.folder
+        )
         said = done.stderr.decode(errors="replace")
         if done.returncode not in (0, 3) or "panicked" in said:
             kept = self.folder / f"kept-{len(list(self.folder.glob('kept-*')))}.toml"
@@ -64,7 +70,12 @@ class Configurations:
 
     def of_bytes(self, rng: random.Random) -> bytes:
         nested = rng.choice(("a = ", "[")) + rng.choice(("[", "{a=")) * rng.choice((100, 3_000, 60_000))
-        return rng.choice((rng.randbytes(500), nested.encode(), ".".join("a" * 5_000).encode() + b" = 1", text(rng).encode(errors="replace"), b"[a]\n" * 3_000, b"\xef\xbb\xbf[log]\n"))
+        return rng.choice(
+            (
+                rng.randbytes(500), nested.encode(), ".".join("a" * 5_000).encode() + b" = 1", text(rng).encode(errors="replace"), b"[a]\n" * 3_000,
+                b"\xef\xbb\xbf[log]\n"
+            )
+        )
 
     def of_sample(self, rng: random.Random) -> bytes:
         """The file that is delivered, with some bytes changed."""

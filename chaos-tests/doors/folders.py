@@ -35,7 +35,10 @@ class Folders:
         self.cluster.first.pantherctl.call("sources", "add", "folder", SOURCE, self.watched, "--log-types", "Custom.Honest")
 
     def once(self, rng: random.Random) -> str:
-        kinds = (self.lines, self.lines, self.link, self.link, self.pipe, self.hole, self.folder, self.hard_link, self.socket, self.packed, self.rights, self.exchange)
+        kinds = (
+            self.lines, self.lines, self.link, self.link, self.pipe, self.hole, self.folder, self.hard_link, self.socket, self.packed, self.rights,
+            self.exchange
+        )
         kind = rng.choice(kinds)
         kind(rng, self.watched / f"{rng.randrange(NAMES)}.log")
         return kind.__name__
@@ -68,7 +71,12 @@ class Folders:
     def link(self, rng: random.Random, place: Path) -> None:
         """The node's own keys and others' files, behind a name that was a file of equal length a moment before."""
         data = self.cluster.first.data
-        target = rng.choice((data / "sealing.key", data / "keys" / "node.key", Path("/dev/zero"), Path("/proc/self/environ"), self.beside / "secret.log", self.watched, place, Path("/dev/stdin")))
+        target = rng.choice(
+            (
+                data / "sealing.key", data / "keys" / "node.key", Path("/dev/zero"), Path("/proc/self/environ"), self.beside / "secret.log",
+                self.watched, place, Path("/dev/stdin")
+            )
+        )
         new = self.fresh()
         if target.is_file() and not place.is_dir() and not stat.S_ISCHR(target.stat().st_mode):
             new.write_bytes(b"x" * (target.stat().st_size - 1) + b"\n")

@@ -17,7 +17,10 @@ from nodes import Node
 from texts import as_json, text, value
 
 # A source for each log type that reads in a way of its own.
-SOURCES = {"attacked-json": "Custom.Honest", "attacked-web": "Nginx.Access", "attacked-flows": "AWS.VPCFlow", "attacked-trail": "AWS.CloudTrail", "attacked-csv": "Custom.Table"}
+SOURCES = {
+    "attacked-json": "Custom.Honest", "attacked-web": "Nginx.Access", "attacked-flows": "AWS.VPCFlow", "attacked-trail": "AWS.CloudTrail",
+    "attacked-csv": "Custom.Table"
+}
 # Bytes of what a bomb becomes, and in a short run; a node reads bodies in pieces, so that its size must not matter.
 BOMB_BYTES, SHORT_BOMB_BYTES = 200_000_000, 10_000_000
 
@@ -60,7 +63,12 @@ class Ingest:
 
     def once(self, rng: random.Random) -> str:
         node = rng.choice(self.nodes)
-        kind = rng.choice((self.half_headers, self.raw, self.huge_headers, self.wrong_tokens, self.chunks, self.pipelined, self.slow_body, self.odd_body, self.odd_body, self.odd_body, self.bomb))
+        kind = rng.choice(
+            (
+                self.half_headers, self.raw, self.huge_headers, self.wrong_tokens, self.chunks, self.pipelined, self.slow_body, self.odd_body,
+                self.odd_body, self.odd_body, self.bomb
+            )
+        )
         with http2.Connection(http2.over_tcp(node.ingest_port)) as connection:
             kind(rng, connection)
         return kind.__name__
@@ -90,7 +98,10 @@ class Ingest:
         time.sleep(rng.choice((0.0, 0.3)))
 
     def raw(self, rng: random.Random, connection: http2.Connection) -> None:
-        starts = (b"", b"POST /ingest/", b"GET " + b"/" * 5_000, http2.PREFACE, b"\x16\x03\x01\x02\x00", b"GET /metrics HTTP/9.9\r\n\r\n", b"OPTIONS * HTTP/1.1\r\n\r\n")
+        starts = (
+            b"", b"POST /ingest/", b"GET " + b"/" * 5_000, http2.PREFACE, b"\x16\x03\x01\x02\x00", b"GET /metrics HTTP/9.9\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\n\r\n"
+        )
         connection.send(rng.choice(starts) + rng.randbytes(rng.randrange(3_000)) + b"\r\n\r\n")
         self.answer(connection, 0.3)
 

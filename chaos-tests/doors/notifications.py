@@ -16,7 +16,10 @@ from texts import as_json, text, value
 SOURCE, PREFIX = "told", "told/"
 BUCKETS = ("panther-objects", "some-bucket", "", "../x")
 # What a store outside a folder would refuse, and one in a folder must.
-ESCAPES = ("../data/sealing.key", "told/../../first/data/keys/node.key", "told/%2e%2e/x", "/etc/passwd", "told//x", "told/\0", "told/" + "d/" * 300, "told/" + "n" * 400, "told")
+ESCAPES = (
+    "../data/sealing.key", "told/../../first/data/keys/node.key", "told/%2e%2e/x", "/etc/passwd", "told//x", "told/\0", "told/" + "d/" * 300,
+    "told/" + "n" * 400, "told"
+)
 # Lines of a node's own come through the same queue, so few stand before them at one time.
 AT_ONCE = 6
 
@@ -50,13 +53,19 @@ class Notifications:
         events = [self.s3(rng) for _ in range(rng.choice((0, 1, 1, 2, 30)))]
         of: Any = {"Records": events}
         if kind == 1:
-            of = {"detail-type": rng.choice(("Object Created", text(rng), 1)), "source": rng.choice(("aws.s3", text(rng))), "detail": rng.choice((self.s3(rng)["s3"], value(rng)))}
+            of = {
+                "detail-type": rng.choice(("Object Created", text(rng), 1)), "source": rng.choice(("aws.s3", text(rng))),
+                "detail": rng.choice((self.s3(rng)["s3"], value(rng)))
+            }
         elif kind == 2:
             of = {"s3Bucket": rng.choice((*BUCKETS, 1)), "s3ObjectKey": [self.key(rng), value(rng, 1)]}
         elif kind == 3:
             of = {"Event": "s3:TestEvent", **of}
         if rng.random() < 0.3:
-            of = {"Type": rng.choice(("Notification", "SubscriptionConfirmation", "", 1)), "Message": rng.choice((json.dumps(of), "CloudTrail validation message.", value(rng)))}
+            of = {
+                "Type": rng.choice(("Notification", "SubscriptionConfirmation", "", 1)),
+                "Message": rng.choice((json.dumps(of), "CloudTrail validation message.", value(rng)))
+            }
         if rng.random() < 0.2:
             of = self.spoiled(rng, of)
         return as_json(rng, of).encode(errors="replace").decode()
@@ -64,7 +73,10 @@ class Notifications:
     def s3(self, rng: random.Random) -> dict[str, Any]:
         of = {"key": self.key(rng), "size": rng.choice((0, 1, -1, 2**63, "5", None, 10**12)), "eTag": text(rng), "sequencer": text(rng)}
         bucket = {"name": rng.choice(BUCKETS), "arn": text(rng)}
-        return {"eventName": rng.choice(("ObjectCreated:Put", "s3:ObjectCreated:Put", "ObjectRemoved:Delete", text(rng))), "s3": {"bucket": bucket, "object": of}}
+        return {
+            "eventName": rng.choice(("ObjectCreated:Put", "s3:ObjectCreated:Put", "ObjectRemoved:Delete", text(rng))),
+            "s3": {"bucket": bucket, "object": of}
+        }
 
     def key(self, rng: random.Random) -> str:
         kind = rng.randrange(4)

@@ -13,7 +13,10 @@ from texts import text
 
 RULE = "AnalysisType: rule\nRuleID: r{n}\nFilename: r{n}.py\nLogTypes: [Custom.Honest]\nSeverity: Low\nEnabled: true\n"
 CODE = "def rule(event):\n    return False\n"
-NAMES = ("../../escaped.yml", "/tmp/escaped.yml", "a\\..\\b.yml", "r.yml", "rules/r.yml", "r.py", "x/" * 100 + "r.yml", "n" * 300 + ".yml", "", "con.yml", "é.yml")
+NAMES = (
+    "../../escaped.yml", "/tmp/escaped.yml", "a\\..\\b.yml", "r.yml", "rules/r.yml", "r.py", "x/" * 100 + "r.yml", "n" * 300 + ".yml", "", "con.yml",
+    "é.yml"
+)
 REFUSED = (0, 1, 2)
 
 
@@ -38,7 +41,9 @@ def yaml(rng: random.Random) -> str:
     if kind == 4:
         return "\n".join(f"- &x{number} *x{number - 1}" for number in range(1, 300))
     if kind == 5:
-        return rng.choice(("!!python/object/apply:os.system ['id']", "%YAML 9.9\n---\n", "? [a]\n: b\n", "a: 1\na: 2\n", "\0", "--- !x\n...\n---\n", "a: " + "9" * 5_000))
+        return rng.choice(
+            ("!!python/object/apply:os.system ['id']", "%YAML 9.9\n---\n", "? [a]\n: b\n", "a: 1\na: 2\n", "\0", "--- !x\n...\n---\n", "a: " + "9" * 5_000)
+        )
     return f"AnalysisType: {text(rng)!r}\nRuleID: {text(rng)!r}\nschema: {text(rng)!r}\nfields: {text(rng)!r}\n"
 
 
@@ -54,7 +59,9 @@ def schema(rng: random.Random) -> str:
         pattern = rng.choice(("(a+)+$", "(" * 500, "[", "(?<n>" * 99, "a{1,99999}{1,99999}", "\\p{X}", "((a{0,1000}){0,1000}){0,1000}"))
         return f"schema: Custom.Pattern\nparser:\n  regex: {{ match: ['{pattern}'] }}\nfields:\n  - {{ name: n, type: string }}\n"
     if kind == 3:
-        fields = "".join(f"  - {{ name: f{number}, type: {rng.choice(('string', 'bigint', 'nothing', 'timestamp'))} }}\n" for number in range(rng.choice((3, 5_000))))
+        fields = "".join(
+            f"  - {{ name: f{number}, type: {rng.choice(('string', 'bigint', 'nothing', 'timestamp'))} }}\n" for number in range(rng.choice((3, 5_000)))
+        )
         return f"schema: {rng.choice(('Custom.Many', 'AWS.CloudTrail', 'Custom.', '../x', 'Custom.' + 'N' * 500))}\nfields:\n{fields}"
     name, format = text(rng)[:40].replace("'", ""), text(rng)[:40].replace("'", "")
     return f"schema: Custom.Odd\nfields:\n  - {{ name: '{name}', type: timestamp, timeFormats: ['{format}'], isEventTime: true, indicators: ['{name}'], rename: {{ from: '{name}' }} }}\n"

@@ -30,9 +30,10 @@ from scenarios import P99_SECONDS, SCENARIOS, SHORT_SCENARIOS, Scenario
 
 DOORS = ("cluster", "ingest", "socket", "notifications", "folders", "packs", "configuration")
 HONEST, HONEST_TYPE = "honest", "Custom.Honest"
+FIELDS = "fields:\n  - { name: id, type: string, required: true }\n  - { name: text, type: string }\n"
 SCHEMAS = {
-    HONEST_TYPE: "schema: Custom.Honest\nfields:\n  - { name: id, type: string, required: true }\n  - { name: text, type: string }\n",
-    "Custom.Table": "schema: Custom.Table\nparser:\n  csv: { delimiter: ',', hasHeader: true }\nfields:\n  - { name: id, type: string, required: true }\n  - { name: left, type: string }\n",
+    HONEST_TYPE: f"schema: {HONEST_TYPE}\n{FIELDS}",
+    "Custom.Table": "schema: Custom.Table\nparser:\n  csv: { delimiter: ',', hasHeader: true }\n" + FIELDS,
 }
 MEMORY_MB = 300.0
 WATCH_SECONDS = 1.0
@@ -83,7 +84,8 @@ class Row:
 
     def line(self) -> str:
         peaks = " ".join(f"{peak:6.0f}" for peak in self.peaks.values())
-        return f"{self.name:<50}{self.seconds:>6.0f}{self.attacks:>8}{self.posts:>7}{self.p50:>7.2f}{self.p99:>7.2f}{self.asks:>7.2f}{self.failed:>7}{self.wait:>6.0f} {peaks}{self.growth:>8.0f}  {self.note}"
+        served = f"{self.posts:>7}{self.p50:>7.2f}{self.p99:>7.2f}{self.asks:>7.2f}{self.failed:>7}{self.wait:>6.0f}"
+        return f"{self.name:<50}{self.seconds:>6.0f}{self.attacks:>8}{served} {peaks}{self.growth:>8.0f}  {self.note}"
 
 
 HEADING = f"{'stage':<50}{'s':>6}{'attacks':>8}{'posts':>7}{'p50':>7}{'p99':>7}{'ask99':>7}{'failed':>7}{'wait':>6} {'first':>6} {'second':>6}{'growth':>8}"
@@ -300,7 +302,9 @@ class Trial:
         stored = Counter(self.stored())
         missing, twice = taken - stored.keys(), [line for line, times in stored.items() if times > 1]
         if missing or twice:
-            self.report(f"of {len(taken)} honest lines {len(missing)} are missing and {len(twice)} are stored more than once: {sorted(missing)[:5]} {sorted(twice)[:5]}")
+            self.report(
+                f"of {len(taken)} honest lines {len(missing)} are missing and {len(twice)} are stored more than once: {sorted(missing)[:5]} {sorted(twice)[:5]}"
+            )
         ledger = self.honest()
         if ledger["stored"] != len(taken) or ledger["quarantined"]:
             self.report(f"{len(taken)} honest lines were taken, and the ledger says {ledger}")
