@@ -7,6 +7,7 @@
 #   make cases [CASES=<part of a name>]    inputs that broke similar systems, each against its right outcome
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
 #   make intake [INTAKE_SEED= INTAKE_MINUTES=]  random bodies and rotating files, the node killed under them: each line once
+#   make doors [DOORS_SEED= DOORS_MINUTES=]  every door of a node under attack: no panic, memory within its bound, neighbours served
 #   make simulate [SEEDS= FROM= SECONDS=]  three nodes on one thread, under as many seeds as wanted
 #   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
@@ -27,7 +28,7 @@ SEEDS   ?= 1000
 FROM    ?= 1
 SECONDS ?= 30
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos intake simulate planted bench bench-engine bench-peers conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos intake doors simulate planted bench bench-engine bench-peers conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -55,9 +56,11 @@ test-python:
 	@$(PYTHON) -m unittest discover --start-directory detections/python_tests
 	@$(PYTHON) -m unittest discover --start-directory cases/harness/tests --top-level-directory cases
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/intake/tests
+	@$(PYTHON) -m unittest discover --start-directory chaos-tests/doors/tests
 	@$(PYTHON) -m unittest discover --start-directory cases/docs/tests
 	@$(PYTHON) chaos-tests/planted/run --check
 	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/debug --short
+	@$(PYTHON) chaos-tests/doors/run --bin $(TARGET)/debug --short
 	@$(PYTHON) cases/docs/run --bin $(TARGET)/debug --if-built
 
 fmt:
@@ -98,6 +101,14 @@ INTAKE_MINUTES ?= 5
 intake:
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
 	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/demo --seed $(INTAKE_SEED) --minutes $(INTAKE_MINUTES)
+
+# The seed gives the attacks; the minutes are those of the attacks, behind some scenarios of fixed length. A failed run leaves the folder of its nodes.
+DOORS_SEED    ?= $(shell date +%s)
+DOORS_MINUTES ?= 10
+
+doors:
+	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) chaos-tests/doors/run --bin $(TARGET)/demo --seed $(DOORS_SEED) --minutes $(DOORS_MINUTES)
 
 # A seed that fails is printed, with the command that repeats it.
 simulate:
