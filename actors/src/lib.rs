@@ -9,7 +9,7 @@
 //! * [`views`]: what operators see and do
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
-//! * [`sealing`]: secrets never reach the log in the clear
+//! * [`sealing`]: secrets never reach the log in the clear; [`sealing_key`]: which key they are sealed with
 //! * [`system`]: everything above, started and stopped together
 
 pub mod alarms;
@@ -21,6 +21,7 @@ mod json;
 pub mod pause;
 pub mod retention;
 pub mod sealing;
+pub mod sealing_key;
 pub mod supervision;
 pub mod system;
 pub mod views;

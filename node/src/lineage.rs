@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use panther_actors::sealing::fingerprint;
 use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::lineage::{self, Forced};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -15,8 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Configuration;
-use crate::data_dir::{DataDir, new_cluster};
-use crate::grpc::backup::fingerprint;
+use crate::data_dir::{DataDir, SealingKey, new_cluster};
 use crate::keys::Keys;
 use crate::{Failure, daemon};
 
@@ -174,6 +174,27 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
     ))
 }
 
+/// Makes a new sealing key where the old one is lost; what to say to the operator.
+///
+/// # Errors
+/// It has not been agreed to, the daemon runs, or this machine is no node.
+pub(crate) fn new_sealing_key(
+    configuration: &Configuration,
+    agreed: bool,
+) -> Result<String, Failure> {
+    let mut data = existing(configuration)?;
+    if !agreed {
+        return Err(wrong(format!(
+            "node {} of cluster {} would seal secrets with a new key: those of destinations that are sealed with the old one never open again, and have to be given anew (`pantherctl outputs update`). Do \
+             this only if the old key is lost, and this is the only node. Add --yes to go on",
+            data.node(),
+            data.cluster()
+        )));
+    }
+    data.new_sealing_key()?;
+    Ok("a new sealing.key was made; an old one was kept beside it. Keep a copy of the new one apart from the backups, start pantherd, and give each output that `pantherctl outputs list` names its secret again.\n".to_owned())
+}
+
 /// Makes a node that has lost a part of its log the only node of a new cluster, with the state that is left; what to say to the operator.
 ///
 /// # Errors
@@ -317,9 +338,12 @@ fn check(state: &Path, about: &About) -> Result<(), Failure> {
 }
 
 /// The old cluster's key, or a new one where it is lost.
-fn sealing_key(given: &Restore<'_>, about: &About) -> Result<Vec<u8>, Failure> {
+fn sealing_key(given: &Restore<'_>, about: &About) -> Result<SealingKey, Failure> {
     let Some(path) = given.sealing_key else {
-        return Ok(rand::random::<[u8; 32]>().to_vec());
+        return Ok(SealingKey {
+            bytes: rand::random::<[u8; 32]>().to_vec(),
+            is_new: true,
+        });
     };
     let key = std::fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     if fingerprint(&key) != about.sealing_key {
@@ -329,7 +353,10 @@ fn sealing_key(given: &Restore<'_>, about: &About) -> Result<Vec<u8>, Failure> {
             about.cluster
         )));
     }
-    Ok(key)
+    Ok(SealingKey {
+        bytes: key,
+        is_new: false,
+    })
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

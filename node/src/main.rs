@@ -82,6 +82,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Make a new sealing key where the old one is lost; secrets of destinations have to be given anew
+    NewSealingKey {
+        /// Do it; without this it only says what would be lost
+        #[arg(long)]
+        yes: bool,
+    },
     /// Go on from the state that is left when the only voter has lost a part of its log, as a new cluster
     Salvage {
         /// Do it; without this it only says what is kept and what may be lost
@@ -186,6 +192,9 @@ fn main() -> ExitCode {
         }
         Some(Command::ForceNew { yes }) => {
             done("not done", lineage::force_new(&configuration, yes))
+        }
+        Some(Command::NewSealingKey { yes }) => {
+            done("not made", lineage::new_sealing_key(&configuration, yes))
         }
         Some(Command::Salvage { yes }) => {
             done("not salvaged", lineage::salvage(&configuration, yes))

@@ -95,6 +95,8 @@ const OPERATIONS: &[&str] = &[
     "cluster_voters",
     "cluster_lead",
     "cluster_raise_format",
+    "cluster_accept_time",
+    "cluster_force_time",
 ];
 
 /// Operations that change something, and so leave a record.
@@ -114,6 +116,8 @@ pub const CHANGING: &[&str] = &[
     "cluster_voters",
     "cluster_lead",
     "cluster_raise_format",
+    "cluster_accept_time",
+    "cluster_force_time",
 ];
 
 /// What the views look at.
@@ -188,6 +192,8 @@ impl Views<'_> {
             "cluster_voters" => self.cluster_voters(call).await,
             "cluster_lead" => self.cluster_lead(call).await,
             "cluster_raise_format" => self.cluster_raise_format().await,
+            "cluster_accept_time" => members::time_set(self.door.accept_time().await?),
+            "cluster_force_time" => members::time_set(self.door.force_time().await?),
             _ => Err(call.unknown("node", OPERATIONS)),
         }
     }

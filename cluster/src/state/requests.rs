@@ -18,7 +18,7 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
             ),
         ));
     }
-    if time_ms.saturating_add(REQUEST_MS) <= now {
+    if tx.is_past(time_ms.saturating_add(REQUEST_MS)) {
         return Err(stop(
             Code::StaleRequest,
             format!(

@@ -11,3 +11,4 @@ mod model;
 mod promises;
 mod queues;
 mod three;
+mod time;

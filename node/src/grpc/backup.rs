@@ -17,8 +17,6 @@ use super::status;
 const PIECE: usize = 256 << 10;
 /// Pieces that wait for a caller who writes more slowly than is read.
 const WAITING: usize = 4;
-/// Digits of a fingerprint.
-const FINGERPRINT: usize = 16;
 /// A snapshot file may make room for a newer one while it is checked.
 const ATTEMPTS: u32 = 3;
 
@@ -27,16 +25,8 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Origin {
     /// The cluster.
     pub(crate) cluster: String,
-    /// [`fingerprint`] of the key that seals its secrets.
+    /// [`panther_actors::sealing::fingerprint`] of the key that seals its secrets.
     pub(crate) sealing_key: String,
-}
-
-/// Tells one sealing key from another without telling anything of it: the keys are random.
-pub(crate) fn fingerprint(sealing_key: &[u8]) -> String {
-    let digest = Sha256::new_with_prefix(b"panther sealing key ").chain_update(sealing_key);
-    let mut text = format!("{:x}", digest.finalize());
-    text.truncate(FINGERPRINT);
-    text
 }
 
 /// The pieces of a backup that holds everything that was acknowledged before this call.
