@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::net::{Lane, Peers, Removal};
+use crate::net::{EntranceCounts, Lane, Peers, Removal};
 use crate::offload::offload;
 use crate::raft::{Group, GroupStatus};
 use crate::storage::StateStore;
@@ -68,6 +68,13 @@ impl Local {
                 without_leader: Mutex::default(),
             }),
         }
+    }
+
+    /// What has happened where other nodes connect; nothing on a node without a cluster port.
+    #[must_use]
+    pub fn entrance(&self) -> EntranceCounts {
+        let peers = self.inner.peers.as_ref();
+        peers.map_or_else(EntranceCounts::default, |peers| peers.entrance().counts())
     }
 
     /// This node's number.

@@ -4,13 +4,18 @@
 //! for being called, and is checked both ways.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -207,12 +212,36 @@ impl Certificates {
             .domain_name(name(&self.cluster, node))
     }
 
-    /// For being called by nodes of this cluster; who joins has no certificate yet and is served nothing but that.
-    pub(super) fn called(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(self.identity())
-            .client_ca_root(Certificate::from_pem(&self.authority))
-            .client_auth_optional(true)
+    /// For being called by nodes of this cluster, and by machines that have no certificate yet: those may show an invitation and nothing else.
+    ///
+    /// # Errors
+    /// Certificate or key cannot be read.
+    pub(super) fn called(&self) -> Result<ServerConfig, CertificateError> {
+        let failed = |error: &dyn fmt::Display| CertificateError {
+            cluster: self.cluster.clone(),
+            reason: error.to_string(),
+        };
+        let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes());
+        let provider = Arc::new(ring::default_provider());
+        let mut believed = RootCertStore::empty();
+        let authority = read(&self.authority).map_err(|error| failed(&error))?;
+        believed.add(authority).map_err(|error| failed(&error))?;
+        let callers =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(believed), provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| failed(&error))?;
+        let shown = read(&self.certificate).map_err(|error| failed(&error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| failed(&error))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(&error))?
+            .with_client_cert_verifier(callers)
+            .with_single_cert(vec![shown], key)
+            .map_err(|error| failed(&error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
     }
 }
 
@@ -227,22 +256,24 @@ pub(crate) fn calling_as_stranger(
         .domain_name(name(cluster, node))
 }
 
-/// Whether a caller's certificate, which the authority has signed, is that of a node.
-pub(super) fn is_of(certificate: &CertificateDer<'_>, cluster: &str, node: u64) -> bool {
-    let Ok(expected) = ServerName::try_from(name(cluster, node)) else {
-        return false;
+/// The node that a caller's certificate, which the authority has signed, names; `None` if it names no node of the cluster.
+pub(super) fn node_of(certificate: &CertificateDer<'_>, cluster: &str) -> Option<u64> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = certificate.valid_dns_names();
+    let (shown, None) = (names.next()?, names.next()) else {
+        return None;
     };
-    webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
-        certificate
-            .verify_is_valid_for_subject_name(&expected)
-            .is_ok()
-    })
+    let node = shown
+        .strip_prefix("node-")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()?;
+    (shown == name(cluster, node)).then_some(node)
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls_pki_types::pem::PemObject;
-
     use super::*;
 
     #[test]
@@ -253,9 +284,8 @@ mod tests {
             let certificates = authority.issue(3).unwrap();
             let shown =
                 CertificateDer::from_pem_slice(certificates.certificate.as_bytes()).unwrap();
-            assert!(is_of(&shown, "c1", 3));
-            assert!(!is_of(&shown, "c1", 13));
-            assert!(!is_of(&shown, "c2", 3));
+            assert_eq!(node_of(&shown, "c1"), Some(3));
+            assert_eq!(node_of(&shown, "c2"), None);
         }
     }
 

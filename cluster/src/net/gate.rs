@@ -3,10 +3,9 @@
 //! A certificate proves which node calls, and no more: whether that node is of the cluster is decided by this node's own state, at every call.
 
 use panther_proto::v1::Between;
-use rustls_pki_types::CertificateDer;
 use tonic::Status;
 
-use super::certificates::is_of;
+use super::entrance::Caller;
 use super::peers::GROUP;
 use super::removal;
 
@@ -85,10 +84,20 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// The caller's number, once it is proved that the call is its own and meant for this node.
+    /// A node does not call itself: such a caller has a copy of this node's key.
+    pub(super) fn is_another(&self, from: u64) -> Result<(), Status> {
+        if from == self.node {
+            return Err(Status::permission_denied(format!(
+                "the caller says that it is node {from}, which is this node; a node does not call itself"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The caller's number, once it is proved that the call is its own and meant for this node. `shown` is what its certificate says.
     pub(super) fn caller(
         &self,
-        certificates: Option<&[CertificateDer<'_>]>,
+        shown: Option<Caller>,
         between: Option<&Between>,
     ) -> Result<u64, Status> {
         let between =
@@ -106,15 +115,8 @@ impl Receiver<'_> {
                 between.from, between.to
             )));
         }
-        if between.from == me {
-            return Err(Status::permission_denied(format!(
-                "the caller says that it is node {me}, which is this node; a node does not call itself"
-            )));
-        }
-        let proved = certificates
-            .and_then(<[_]>::first)
-            .is_some_and(|certificate| is_of(certificate, cluster, between.from));
-        if !proved {
+        self.is_another(between.from)?;
+        if shown != Some(Caller(between.from)) {
             return Err(Status::permission_denied(format!(
                 "the caller says that it is node {}, and its certificate says something else",
                 between.from
@@ -166,8 +168,9 @@ impl Receiver<'_> {
     }
 }
 
-/// Who may call a method; a method that stands in no table has no callers.
-pub(super) fn callers(service: &str, method: &str) -> Option<Callers> {
+/// Who may call a method by its path; a method that stands in no table has no callers.
+pub(super) fn callers_of(path: &str) -> Option<Callers> {
+    let (service, method) = path.strip_prefix("/panther.v1.")?.split_once('/')?;
     METHODS
         .iter()
         .find(|(of, name, _)| (*of, *name) == (service, method))

@@ -1,8 +1,13 @@
 //! What peers connect to: a socket, or, in a simulation, connections that it makes.
 
+use std::future::Future;
+use std::sync::Arc;
+
+use panther_listen::accept::Tcp;
+use panther_listen::{Place, Places};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tonic::transport::Error;
-use tonic::transport::server::{Router, TcpIncoming};
+use tokio::sync::watch;
 
 /// What peers connect to.
 pub enum Listener {
@@ -19,18 +24,36 @@ impl From<TcpListener> for Listener {
     }
 }
 
+/// Serves one connection.
+pub(super) trait Entrance: Send + Sync + 'static {
+    fn serve(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send;
+}
+
 impl Listener {
-    /// Serves whoever connects.
-    pub(super) async fn serve(self, router: Router) -> Result<(), Error> {
+    /// Serves connections until the future is dropped.
+    pub(super) async fn serve(self, places: Places, entrance: Arc<impl Entrance>) {
+        // The log stops after its listener, and ends all calls of other nodes with it.
+        let (_open, closed) = watch::channel(false);
         match self {
             Self::Tcp(socket) => {
-                // What the server is told of its sockets counts for those alone that it opens itself; and an answer that waits for an acknowledgement of its
-                // first half takes 40 ms.
-                let connections = TcpIncoming::from(socket).with_nodelay(Some(true));
-                router.serve_with_incoming(connections).await
+                let socket = Tcp::new(Arc::new(socket));
+                panther_listen::accept(socket, places, closed, |stream, place| {
+                    entrance.clone().serve(stream, place)
+                })
+                .await;
             }
             #[cfg(feature = "simulation")]
-            Self::Given(connections) => router.serve_with_incoming(connections).await,
+            Self::Given(connections) => {
+                let connections = simulated::Given(connections);
+                panther_listen::accept(connections, places, closed, |stream, place| {
+                    entrance.clone().serve(stream, place)
+                })
+                .await;
+            }
         }
     }
 }
@@ -45,9 +68,11 @@ mod simulated {
     use std::sync::Arc;
     use std::task::{Context, Poll};
 
+    use futures::StreamExt;
     use futures::future::BoxFuture;
+    use futures::stream::BoxStream;
+    use panther_listen::{Accepted, Listen};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-    use tonic::transport::server::{Connected, TcpConnectInfo};
 
     /// Makes a connection to an address.
     pub type Connector =
@@ -60,19 +85,26 @@ mod simulated {
     pub struct Connection(Box<dyn Bytes>);
 
     impl Connection {
-        /// Over whatever carries bytes both ways.
+        /// Over anything that carries bytes both ways.
         pub fn over(bytes: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
             Self(Box::new(bytes))
         }
     }
 
-    impl Connected for Connection {
-        type ConnectInfo = TcpConnectInfo;
+    /// Connections that a simulation makes.
+    pub(super) struct Given(pub(super) BoxStream<'static, io::Result<Connection>>);
 
-        fn connect_info(&self) -> TcpConnectInfo {
-            TcpConnectInfo {
-                local_addr: None,
-                remote_addr: None,
+    impl Listen for Given {
+        type Stream = Connection;
+
+        async fn next(&mut self) -> io::Result<Accepted<Connection>> {
+            match self.0.next().await {
+                Some(stream) => Ok(Accepted {
+                    stream: stream?,
+                    address: None,
+                    descriptor: None,
+                }),
+                None => std::future::pending().await,
             }
         }
     }

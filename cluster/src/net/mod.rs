@@ -3,12 +3,14 @@
 //!
 //! * [`listener`]: what peers connect to
 //! * [`certificates`]: who a node is, and whom it believes
+//! * [`entrance`]: from a connection to a call
 //! * [`gate`]: who may call what
 //! * [`peers`]: connections to other nodes, made when they are needed
 //! * [`removal`]: what a node that was removed is answered
 //! * [`server`]: what other nodes call here
 
 mod certificates;
+mod entrance;
 mod gate;
 mod listener;
 mod peers;
@@ -17,6 +19,7 @@ mod server;
 
 pub(crate) use certificates::calling_as_stranger;
 pub use certificates::{Authority, CertificateError, Certificates};
+pub use entrance::EntranceCounts;
 pub(crate) use gate::Place;
 pub use gate::{Callers, METHODS};
 pub use listener::Listener;

@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::certificates::Certificates;
+use super::entrance::EntranceState;
 use super::removal::{self, Removal};
 
 /// How long making a connection may take.
@@ -60,6 +61,8 @@ struct Inner {
     #[cfg(feature = "simulation")]
     connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
+    /// Where the others connect to this node.
+    entrance: EntranceState,
     removal: watch::Sender<Option<Removal>>,
     /// Why the last call to each node failed.
     failed: Mutex<BTreeMap<u64, String>>,
@@ -75,6 +78,7 @@ impl Peers {
                 #[cfg(feature = "simulation")]
                 connector: None,
                 channels: Mutex::default(),
+                entrance: EntranceState::default(),
                 removal: watch::Sender::default(),
                 failed: Mutex::default(),
             }),
@@ -90,6 +94,7 @@ impl Peers {
                 certificates,
                 connector: Some(connector),
                 channels: Mutex::default(),
+                entrance: EntranceState::default(),
                 removal: watch::Sender::default(),
                 failed: Mutex::default(),
             }),
@@ -99,6 +104,11 @@ impl Peers {
     /// What this node shows of itself.
     pub(super) fn certificates(&self) -> &Certificates {
         &self.inner.certificates
+    }
+
+    /// Where the others connect to this node.
+    pub(crate) fn entrance(&self) -> EntranceState {
+        self.inner.entrance.clone()
     }
 
     /// Takes note of a refusal: it may say that this node was removed. The connection was made to that node's certificate, and what is removed stays so,

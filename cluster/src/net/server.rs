@@ -1,8 +1,10 @@
-//! What other nodes call here. Every call is checked for whom it is meant before anything of it counts.
+//! What other nodes call here. The entrance has let the caller in; each call is checked for whom it is meant before anything of it counts.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use panther_listen::PlaceHandle;
 use panther_proto::v1::joining_server::{Joining, JoiningServer};
 use panther_proto::v1::peers_server::{Peers as Service, PeersServer};
 use panther_proto::v1::{
@@ -12,12 +14,12 @@ use panther_proto::v1::{
     SnapshotHeldAnswer, SnapshotHeldCall, SnapshotPiece, SnapshotSentAnswer, StoredVote,
     VoteAnswer, VoteCall,
 };
-use rustls_pki_types::CertificateDer;
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::gate::{self, Place, Receiver};
+use super::entrance::{CallGate, Caller, EntranceState, INVITATION_BYTES, PeerEntrance};
 use super::listener::Listener;
 use super::peers::{MESSAGE_BYTES, Peers};
 use crate::membership::Roll;
@@ -76,18 +78,25 @@ pub trait Admits: Send + Sync + 'static {
     async fn admit(&self, call: JoinCall) -> Result<JoinAnswer, Status>;
 }
 
-/// Secrets that are shown at one time: whoever guesses is not let guess fast.
+/// Secrets that are looked up at one time.
 const ADMISSIONS: usize = 4;
+/// How long a machine waits for the answer that its secret is wrong: guesses are slow, and cost no place of those that are looked up meanwhile.
+const WRONG: Duration = Duration::from_secs(1);
+/// Refused invitations are logged: each of the first ones, then one of so many.
+const SAY_EACH: u64 = 100;
 
 struct JoiningService {
     cluster: String,
     gate: Arc<dyn Admits>,
+    entrance: EntranceState,
     places: tokio::sync::Semaphore,
 }
 
 #[tonic::async_trait]
 impl Joining for JoiningService {
     async fn join(&self, request: Request<JoinCall>) -> Result<Response<JoinAnswer>, Status> {
+        let seat = request.extensions().get::<PlaceHandle>();
+        let address = seat.and_then(PlaceHandle::address);
         let call = request.into_inner();
         if call.cluster != self.cluster {
             return Err(Status::failed_precondition(format!(
@@ -95,18 +104,33 @@ impl Joining for JoiningService {
                 self.cluster, call.cluster
             )));
         }
-        let _place = self
-            .places
-            .try_acquire()
-            .map_err(|_| Status::resource_exhausted("others join at this moment; try again"))?;
-        Ok(Response::new(self.gate.admit(call).await?))
+        let address = address.map_or_else(String::new, |address| address.to_string());
+        // A caller that guesses holds its place for one lookup only, so an honest one comes to its turn.
+        let place = self.places.acquire().await;
+        let place = place.map_err(|_| Status::unavailable("the node is stopping"))?;
+        let admitted = self.gate.admit(call).await;
+        drop(place);
+        if let Err(refused) = &admitted
+            && refused.code() == Code::PermissionDenied
+        {
+            let times = self.entrance.refuse_invitation();
+            if times <= SAY_EACH || times.is_multiple_of(SAY_EACH) {
+                tracing::warn!(
+                    address,
+                    times,
+                    reason = refused.message(),
+                    "a machine was not admitted"
+                );
+            }
+            tokio::time::sleep(WRONG).await;
+        }
+        Ok(Response::new(admitted?))
     }
 }
 
 struct PeerService<B> {
-    peers: Peers,
+    gate: Arc<CallGate>,
     group: Group,
-    roll: Roll,
     behind: Arc<B>,
 }
 
@@ -118,60 +142,51 @@ pub(crate) async fn serve<B: Behind>(
     behind: Arc<B>,
     gate: Option<Arc<dyn Admits>>,
 ) {
-    let tls = peers.certificates().called();
-    let joining = gate.map(|gate| {
-        JoiningServer::new(JoiningService {
-            cluster: peers.certificates().cluster().to_owned(),
-            gate,
-            places: tokio::sync::Semaphore::new(ADMISSIONS),
-        })
-    });
-    let service = PeersServer::new(PeerService {
-        peers,
-        roll: Roll::of(group.clone()),
-        group,
-        behind,
-    })
-    .max_decoding_message_size(MESSAGE_BYTES)
-    .max_encoding_message_size(MESSAGE_BYTES);
-    let builder = match Server::builder().tls_config(tls) {
-        Ok(builder) => builder,
+    let tls = match peers.certificates().called() {
+        Ok(tls) => TlsAcceptor::from(Arc::new(tls)),
         Err(error) => {
             tracing::error!(%error, "this node's certificate cannot be used: other nodes cannot call it");
             return;
         }
     };
-    let router = builder
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20)
-        .add_service(service)
-        .add_optional_service(joining);
-    if let Err(error) = listener.serve(router).await {
-        tracing::error!(%error, "other nodes can no longer call this one");
-    }
+    let state = peers.entrance();
+    let strangers = gate.map(|gate| {
+        let service = JoiningServer::new(JoiningService {
+            cluster: peers.certificates().cluster().to_owned(),
+            gate,
+            entrance: state.clone(),
+            places: tokio::sync::Semaphore::new(ADMISSIONS),
+        });
+        let service = service.max_decoding_message_size(INVITATION_BYTES);
+        Routes::new(service).prepare().into_axum_router()
+    });
+    let gate = Arc::new(CallGate {
+        peers,
+        roll: Roll::of(group.clone()),
+        group: group.clone(),
+    });
+    let service = PeersServer::new(PeerService {
+        gate: gate.clone(),
+        group,
+        behind,
+    })
+    .max_decoding_message_size(MESSAGE_BYTES)
+    .max_encoding_message_size(MESSAGE_BYTES);
+    let nodes = Routes::new(service).prepare().into_axum_router();
+    let entrance = PeerEntrance::new(tls, gate, state.clone(), nodes, strangers);
+    listener.serve(state.places(), Arc::new(entrance)).await;
 }
 
 impl<B: Behind> PeerService<B> {
-    /// The caller, once it is proved who calls and that this node's state lets it. `terms` are those that the call names.
-    async fn check(
+    /// The caller, once it is proved that the call is its own and meant for this node. `terms` are those that the call names.
+    fn check(
         &self,
-        method: &str,
-        caller: &Caller,
+        caller: Option<Caller>,
         between: Option<&Between>,
         terms: &[u64],
     ) -> Result<u64, Status> {
-        let receiver = Receiver {
-            cluster: self.peers.certificates().cluster(),
-            node: self.group.node(),
-            term: self.group.term(),
-        };
-        let certificates = caller.as_ref().map(|certificates| certificates.as_slice());
-        let from = receiver.caller(certificates, between)?;
-        let callers = gate::callers("Peers", method)
-            .ok_or_else(|| Status::unimplemented("this method has no callers"))?;
-        let place = self.roll.place(from).await.map_err(unavailable)?;
-        let member_leads = place == Place::Newer && self.roll.member_leads();
-        receiver.admit(callers, from, place, member_leads)?;
+        let receiver = self.gate.receiver();
+        let from = receiver.caller(caller, between)?;
         receiver.terms(from, terms)?;
         Ok(from)
     }
@@ -193,8 +208,10 @@ fn terms_of_append(call: &AppendCall) -> Vec<u64> {
     all
 }
 
-/// The certificates that a caller has shown; the authority's signature on them was checked when it connected.
-type Caller = Option<Arc<Vec<CertificateDer<'static>>>>;
+/// The node that the entrance has let in.
+fn caller<T>(request: &Request<T>) -> Option<Caller> {
+    request.extensions().get::<Caller>().copied()
+}
 
 fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
@@ -203,25 +220,18 @@ fn unavailable(error: impl std::fmt::Display) -> Status {
 #[tonic::async_trait]
 impl<B: Behind> Service for PeerService<B> {
     async fn append(&self, request: Request<AppendCall>) -> Result<Response<AppendAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check(
-            "Append",
-            &caller,
-            call.between.as_ref(),
-            &terms_of_append(&call),
-        )
-        .await?;
+        self.check(caller, call.between.as_ref(), &terms_of_append(&call))?;
         let answer = self.group.append(call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
 
     async fn vote(&self, request: Request<VoteCall>) -> Result<Response<VoteAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
         let terms = terms(call.vote.as_ref(), [&call.last]);
-        self.check("Vote", &caller, call.between.as_ref(), &terms)
-            .await?;
+        self.check(caller, call.between.as_ref(), &terms)?;
         let answer = self.group.vote(&call).await.map_err(unavailable)?;
         Ok(Response::new(answer))
     }
@@ -230,11 +240,10 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<HandOverCall>,
     ) -> Result<Response<HandOverAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
         let terms = terms(call.vote.as_ref(), [&call.last]);
-        self.check("HandOver", &caller, call.between.as_ref(), &terms)
-            .await?;
+        self.check(caller, call.between.as_ref(), &terms)?;
         let refused = self.group.take_over(&call).await.map_err(unavailable)?;
         Ok(Response::new(HandOverAnswer { refused }))
     }
@@ -243,11 +252,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<SnapshotHeldCall>,
     ) -> Result<Response<SnapshotHeldAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        let from = self
-            .check("SnapshotHeld", &caller, call.between.as_ref(), &[])
-            .await?;
+        let from = self.check(caller, call.between.as_ref(), &[])?;
         let held = self
             .group
             .incoming()
@@ -261,16 +268,14 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotSentAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let mut pieces = request.into_inner();
         let first = pieces
             .next()
             .await
             .ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))??;
         let terms = terms(first.vote.as_ref(), []);
-        let from = self
-            .check("SnapshotSend", &caller, first.between.as_ref(), &terms)
-            .await?;
+        let from = self.check(caller, first.between.as_ref(), &terms)?;
         let (name, bytes) = (first.name.clone(), first.bytes);
         let vote = first
             .vote
@@ -298,10 +303,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<ForwardCall>,
     ) -> Result<Response<ForwardAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check("Forward", &caller, call.between.as_ref(), &[])
-            .await?;
+        self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.forward(call).await?))
     }
 
@@ -309,10 +313,9 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<ReadIndexCall>,
     ) -> Result<Response<ReadIndexAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check("ReadIndex", &caller, call.between.as_ref(), &[])
-            .await?;
+        self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.read_index().await?))
     }
 
@@ -320,35 +323,30 @@ impl<B: Behind> Service for PeerService<B> {
         &self,
         request: Request<KeepAliveCall>,
     ) -> Result<Response<KeepAliveAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        let from = self
-            .check("KeepAlive", &caller, call.between.as_ref(), &[])
-            .await?;
+        let from = self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.keep_alive(from, call).await?))
     }
 
     async fn heard(&self, request: Request<HeardCall>) -> Result<Response<HeardAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check("Heard", &caller, call.between.as_ref(), &[])
-            .await?;
+        self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.heard().await?))
     }
 
     async fn lead(&self, request: Request<LeadCall>) -> Result<Response<LeadAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check("Lead", &caller, call.between.as_ref(), &[])
-            .await?;
+        self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.lead(call.node).await?))
     }
 
     async fn hello(&self, request: Request<HelloCall>) -> Result<Response<HelloAnswer>, Status> {
-        let caller = request.peer_certs();
+        let caller = caller(&request);
         let call = request.into_inner();
-        self.check("Hello", &caller, call.between.as_ref(), &[])
-            .await?;
+        self.check(caller, call.between.as_ref(), &[])?;
         Ok(Response::new(self.behind.hello().await?))
     }
 }

@@ -21,20 +21,27 @@ struct Caller {
     between: Option<Between>,
 }
 
-async fn caller(cluster: &Cluster, from: u64, to: u64) -> Caller {
-    let shown = cluster.authority.issue(from).unwrap();
-    let tls = ClientTlsConfig::new()
+/// A connection to node `to` with a certificate of node `from`, or without one.
+pub(crate) async fn connection(cluster: &Cluster, from: Option<u64>, to: u64) -> Channel {
+    let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(cluster.authority.certificate()))
-        .identity(Identity::from_pem(shown.certificate(), shown.key()))
         .domain_name(format!("node-{to}.test.panther"));
-    let channel = Endpoint::from_shared(format!("https://{}", cluster.addresses[&to]))
+    if let Some(from) = from {
+        let shown = cluster.authority.issue(from).unwrap();
+        tls = tls.identity(Identity::from_pem(shown.certificate(), shown.key()));
+    }
+    Endpoint::from_shared(format!("https://{}", cluster.addresses[&to]))
         .unwrap()
         .tls_config(tls)
         .unwrap()
-        .timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(20))
         .connect()
         .await
-        .unwrap();
+        .unwrap()
+}
+
+async fn caller(cluster: &Cluster, from: u64, to: u64) -> Caller {
+    let channel = connection(cluster, Some(from), to).await;
     Caller {
         client: PeersClient::new(channel),
         between: Some(Between {

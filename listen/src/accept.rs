@@ -1,0 +1,153 @@
+//! The loop that takes connections and has each one served by a task of its own.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::places::{Place, Places};
+
+/// How long to wait after the machine could not give a connection, such as for want of open files.
+const BREATH: Duration = Duration::from_millis(100);
+/// Faults of accepting are logged once in this time, with their count.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// A connection that came.
+pub struct Accepted<S> {
+    /// Its bytes.
+    pub stream: S,
+    /// The caller's address; `None` where there is no network.
+    pub address: Option<IpAddr>,
+    /// The number of its descriptor, and the highest number that a connection may have; `None` where there is no descriptor.
+    pub descriptor: Option<(i64, i64)>,
+}
+
+/// What connections come from.
+pub trait Listen: Send + 'static {
+    /// The bytes of a connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection. Dropping the future loses no connection.
+    ///
+    /// # Errors
+    /// The machine cannot give a connection now. The loop tries again.
+    fn next(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+}
+
+/// A TCP socket, and the highest descriptor of its connections.
+pub struct Tcp {
+    listener: Arc<TcpListener>,
+    ceiling: i64,
+}
+
+impl Tcp {
+    /// For callers on other machines: descriptors are kept back from them.
+    #[must_use]
+    pub fn new(listener: Arc<TcpListener>) -> Self {
+        Self {
+            listener,
+            ceiling: crate::descriptors::ceiling(crate::descriptors::OTHERS),
+        }
+    }
+}
+
+impl Listen for Tcp {
+    type Stream = TcpStream;
+
+    async fn next(&mut self) -> io::Result<Accepted<TcpStream>> {
+        let (stream, from) = self.listener.accept().await?;
+        // An answer is one small write; waiting to join it with another only delays it. A caller that is gone already needs no such setting.
+        let _ = stream.set_nodelay(true);
+        Ok(Accepted {
+            descriptor: Some((i64::from(stream.as_raw_fd()), self.ceiling)),
+            stream,
+            address: Some(from.ip()),
+        })
+    }
+}
+
+/// Has every connection served until `closed` says true. Then it takes no further connection, and returns once all tasks have ended. Dropping the future
+/// ends all tasks.
+pub async fn accept<L, F>(
+    mut listener: L,
+    places: Places,
+    mut closed: watch::Receiver<bool>,
+    serve: impl Fn(L::Stream, Place) -> F,
+) where
+    L: Listen,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut served = JoinSet::new();
+    let mut faults = Faults::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.next() => accepted,
+            Some(ended) = served.join_next() => {
+                say_panic(ended);
+                continue;
+            }
+            _ = closed.wait_for(|closed| *closed) => break,
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                faults.say(&error);
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        if let Some((descriptor, ceiling)) = accepted.descriptor
+            && descriptor > ceiling
+        {
+            places.refuse();
+            faults.say(&io::Error::other(
+                "too few open files are left: connections are closed at once (LimitNOFILE)",
+            ));
+            continue;
+        }
+        let place = tokio::select! {
+            place = places.enter(accepted.address) => place,
+            _ = closed.wait_for(|closed| *closed) => break,
+        };
+        if let Some(place) = place {
+            served.spawn(serve(accepted.stream, place));
+        }
+    }
+    drop(listener);
+    while let Some(ended) = served.join_next().await {
+        say_panic(ended);
+    }
+}
+
+fn say_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "serving a connection ended in a panic");
+    }
+}
+
+/// Faults that may come thousands of times a second.
+#[derive(Default)]
+struct Faults {
+    said: Option<tokio::time::Instant>,
+    since: u64,
+}
+
+impl Faults {
+    fn say(&mut self, error: &io::Error) {
+        self.since += 1;
+        if self.said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return;
+        }
+        tracing::warn!(%error, times = self.since, "a connection could not be taken");
+        (self.said, self.since) = (Some(tokio::time::Instant::now()), 0);
+    }
+}
