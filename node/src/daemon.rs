@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::components::rules_engine::trial;
-use panther_actors::sealing::fingerprint;
 use panther_actors::sealing_key::KeyError;
 use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;
@@ -340,7 +339,7 @@ impl Node {
             door.clone(),
             Origin {
                 cluster: data.cluster().to_owned(),
-                sealing_key: fingerprint(&sealing_key),
+                sealing_key,
             },
             closed.clone(),
         ))];

@@ -10,11 +10,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use panther_actors::sealing::fingerprint;
 use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::lineage::{self, Forced};
+use panther_proto::v1::BackupAbout;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::backup_seal;
 use crate::config::Configuration;
 use crate::data_dir::{DataDir, SealingKey, new_cluster};
 use crate::keys::Keys;
@@ -31,6 +33,69 @@ struct About {
     bytes: u64,
     sha256: String,
     sealing_key: String,
+    #[serde(default)]
+    node: u64,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    format: u32,
+    #[serde(default)]
+    term: u64,
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    items: u64,
+    #[serde(default)]
+    time_ms: u64,
+    /// Empty: an older release made the backup.
+    #[serde(default)]
+    seal: String,
+}
+
+/// The format from which on every backup has a seal.
+const SEALED_SINCE: u32 = 2;
+
+impl About {
+    /// Looks whether a node of the cluster made the backup; what to say to the operator, if that cannot be known.
+    fn prove(&self, key: &SealingKey) -> Result<&'static str, Failure> {
+        if key.is_new {
+            return Ok(
+                "Whether a node of the old cluster made the backup cannot be checked without its sealing key.\n",
+            );
+        }
+        if self.seal.is_empty() && self.format < SEALED_SINCE {
+            return Ok(
+                "An older release made the backup, without a seal: whether somebody has changed it since cannot be checked.\n",
+            );
+        }
+        let said = BackupAbout {
+            cluster: self.cluster.clone(),
+            node: self.node,
+            version: self.version.clone(),
+            format: self.format,
+            term: self.term,
+            index: self.index,
+            items: self.items,
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+            time_ms: self.time_ms,
+            sealing_key: self.sealing_key.clone(),
+            seal: self.seal.clone(),
+        };
+        let key = <&[u8; 32]>::try_from(key.bytes.as_slice()).ok();
+        if key.is_some_and(|key| backup_seal::holds(key, &said)) {
+            return Ok("");
+        }
+        Err(wrong(format!(
+            "the seal of this backup is {}: it was changed after a node of cluster {} made it, or somebody else made it. Take another backup",
+            if self.seal.is_empty() {
+                "missing"
+            } else {
+                "wrong"
+            },
+            self.cluster
+        )))
+    }
 }
 
 /// What an operator gives for a restore.
@@ -68,6 +133,7 @@ pub(crate) fn restore(
     let state = given.backup.join("state.snapshot");
     check(&state, &about)?;
     let sealing_key = sealing_key(given, &about)?;
+    let unproved = about.prove(&sealing_key)?;
     let runtime = runtime()?;
     let cluster = new_cluster();
     let objects = runtime.block_on(daemon::objects(&configuration.objects))?;
@@ -126,7 +192,7 @@ pub(crate) fn restore(
     };
     Ok(format!(
         "this machine is node {FIRST} of cluster {cluster} now, with the data of cluster {} as of {} (entry {}). What was changed there later is not in it, and messages that were handled \
-         since may be handled again.\n{seen}{paused}Start pantherd; then invite other nodes.\n",
+         since may be handled again.\n{unproved}{seen}{paused}Start pantherd; then invite other nodes.\n",
         about.cluster, about.time, last.index
     ))
 }

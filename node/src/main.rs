@@ -11,6 +11,7 @@
 //! * [`systemd`]: readiness, watchdog, more time to start
 //! * [`logging`]: what the daemon says, and how
 
+mod backup_seal;
 mod config;
 mod daemon;
 mod data_dir;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panther_cluster::door::Door;
 use panther_cluster::door::change::{IntoValue, RowExt};
+use panther_cluster::door::{Door, DoorError};
 use panther_cluster::membership::{Gate, Members, Own};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use panther_cluster::door::{Local, TimeSet};
-use panther_cluster::membership::{Look, MembersError, Seen, known_leader};
+use panther_cluster::membership::{LONGEST_VALID, Look, MembersError, Seen, known_leader};
 use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const VALID_SECONDS: u64 = 3_600;
 /// Without a leader the nodes are asked every second: one that answered within this time is there.
 const ANSWERS: Duration = Duration::from_secs(4);
 /// The longest that one may be good.
-const LONGEST_SECONDS: u64 = 7 * 24 * 3_600;
+const LONGEST_SECONDS: u64 = LONGEST_VALID.as_secs();
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
