@@ -189,6 +189,8 @@ struct State {
     time_ms: u64,
     /// How often cluster time has been set, as far as is known here.
     era: u64,
+    /// Cluster time is known: from the state, from the leader, or from a wall clock that was followed where there was no other.
+    known: bool,
     /// The last leap that was followed, and when.
     leapt: Option<(Duration, String)>,
     at: Duration,
@@ -222,6 +224,7 @@ impl ClusterClock {
                 time_ms => time_ms,
             },
             era: state.era,
+            known: state.time_ms != 0,
             leapt: None,
             at: source.monotonic(),
             ahead_since: None,
@@ -271,7 +274,7 @@ impl ClusterClock {
             state.judged_ms = offset_ms;
         }
         let lead = wall.saturating_sub(state.time_ms);
-        let leaps = lead > LEAP_MS && state.time_ms != 0;
+        let leaps = lead > LEAP_MS && state.known;
         let waits = match state.trust {
             Trust::Off(off) => Some(format!(
                 "the wall clock is {off} ms off the clocks of the other nodes"
@@ -303,6 +306,7 @@ impl ClusterClock {
                 ));
             }
             state.time_ms = state.time_ms.max(wall);
+            state.known = true;
         }
         let is_ahead = waits.is_some() && state.trust == Trust::Alone && lead > JUMP_MS;
         if !is_ahead {
@@ -333,6 +337,7 @@ impl ClusterClock {
     pub fn follow(&self, told: Stamp) {
         let mut state = self.state.lock();
         state.pass(self.source.monotonic()); // what has passed until now is in what is told
+        state.known |= told.time_ms != 0;
         if told.era > state.era {
             state.era = told.era;
             state.time_ms = told.time_ms;
@@ -494,6 +499,25 @@ mod tests {
         assert_eq!(clock.now_ms(), 1_000);
         hands.synchronised.store(true, Ordering::SeqCst);
         assert_eq!(clock.now_ms(), DAY_MS);
+    }
+
+    #[test]
+    fn the_first_node_of_a_cluster_begins_with_its_wall_clock() {
+        let hands = Hands::default();
+        hands.wall.store(400 * DAY_MS, Ordering::SeqCst);
+        let clock = ClusterClock::among_others(Stamp::default(), Arc::new(hands.clone()));
+        hands.pass(3_000);
+        let _ = clock.now_ms(); // it waits until it leads
+        clock.follow(Stamp::default());
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(clock.now_ms(), hands.wall_ms());
+        hands.wall.fetch_add(DAY_MS, Ordering::SeqCst);
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(
+            clock.now_ms(),
+            hands.wall_ms() - DAY_MS,
+            "later it is a leap"
+        );
     }
 
     #[test]
