@@ -189,6 +189,8 @@ struct State {
     time_ms: u64,
     /// How often cluster time has been set, as far as is known here.
     era: u64,
+    /// This node stamps entries. Only then its wall clock may lead time by a leap; else the leader tells the time.
+    leads: bool,
     /// Cluster time is known: from the state, from the leader, or from a wall clock that was followed where there was no other.
     known: bool,
     /// The last leap that was followed, and when.
@@ -224,6 +226,7 @@ impl ClusterClock {
                 time_ms => time_ms,
             },
             era: state.era,
+            leads: true,
             known: state.time_ms != 0,
             leapt: None,
             at: source.monotonic(),
@@ -279,6 +282,10 @@ impl ClusterClock {
             Trust::Off(off) => Some(format!(
                 "the wall clock is {off} ms off the clocks of the other nodes"
             )),
+            _ if leaps && !state.leads => Some(format!(
+                "the wall clock is {} ahead of cluster time; the leader's clock decides whether time follows",
+                span(lead)
+            )),
             _ if leaps && !self.source.is_synchronised() => Some(format!(
                 "the wall clock is {} ahead of cluster time, and the system does not say that its clock is synchronised: it is not followed, and what is stored now is dated by cluster time. If the clock is right: `pantherctl cluster accept-time`; if it is wrong, set it right",
                 span(lead)
@@ -331,6 +338,21 @@ impl ClusterClock {
             era: state.era,
             time_ms: state.time_ms,
         }
+    }
+
+    /// Goes by the time that the leader tells: as [`ClusterClock::follow`], and back where this clock has leapt and the cluster's time has not.
+    pub fn follow_leader(&self, told: Stamp) {
+        self.follow(told);
+        let mut state = self.state.lock();
+        state.leads = false;
+        if told.era == state.era && state.time_ms > told.time_ms.saturating_add(LEAP_MS) {
+            state.time_ms = told.time_ms;
+        }
+    }
+
+    /// This node leads: its clock stamps entries.
+    pub fn lead(&self) {
+        self.state.lock().leads = true;
     }
 
     /// Follows cluster time that the leader or the state tells, if it is later, or if cluster time was set since.
@@ -518,6 +540,27 @@ mod tests {
             hands.wall_ms() - DAY_MS,
             "later it is a leap"
         );
+    }
+
+    #[test]
+    fn a_clock_that_does_not_lead_does_not_leap_and_one_that_has_leapt_comes_back() {
+        let hands = Hands::default();
+        hands.synchronised.store(true, Ordering::SeqCst);
+        hands.wall.store(400 * DAY_MS, Ordering::SeqCst);
+        let told = Stamp {
+            era: 0,
+            time_ms: DAY_MS,
+        };
+        let clock = ClusterClock::among_others(told, Arc::new(hands.clone()));
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        clock.follow_leader(told);
+        assert_eq!(clock.now_ms(), DAY_MS);
+        assert!(says(&clock, "the leader's clock decides"));
+        clock.lead();
+        assert_eq!(clock.now_ms(), 400 * DAY_MS);
+        // Another leads before an entry has that time.
+        clock.follow_leader(told);
+        assert_eq!(clock.now_ms(), DAY_MS);
     }
 
     #[test]

@@ -568,6 +568,7 @@ async fn tick(inner: std::sync::Weak<Inner>, uptime: UptimeMark, every: Duration
             inner.compared.forget();
             continue;
         }
+        inner.clock.lead();
         if inner.route.peers.is_some() {
             lead::compare_clocks(&inner).await;
             among::end_silent_sessions(&inner).await;

@@ -129,10 +129,12 @@ impl Route {
                 "node {node} led and gave no answer before another did; the command may still take effect"
             ))),
         };
-        self.clock.follow(Stamp {
-            era: answer.era,
-            time_ms: answer.time_ms,
-        });
+        if answer.not_leader.is_none() {
+            self.clock.follow_leader(Stamp {
+                era: answer.era,
+                time_ms: answer.time_ms,
+            });
+        }
         Ok(match answer.not_leader {
             Some(_) => Attempt::Elsewhere,
             None => Attempt::Done(answer.replies),
@@ -275,7 +277,7 @@ impl Route {
             return Ok(KeptAlive::Yes); // the next time, of whoever leads then
         }
         local.remember(&answer.heard);
-        self.clock.follow(Stamp {
+        self.clock.follow_leader(Stamp {
             era: answer.era,
             time_ms: answer.time_ms,
         });
