@@ -117,7 +117,7 @@ simulate:
 
 # An hour: each bug is built and tested. Needs cargo-nextest.
 planted:
-	@$(PYTHON) chaos-tests/planted/run --rings 12F3 --write docs/testing.md
+	@$(PYTHON) chaos-tests/planted/run --rings 12FLSN3 --write docs/testing.md
 
 bench: $(if $(PACK),$(CORE)/ready)
 	@$(CARGO) build --profile demo -p pantherd -p pantherctl

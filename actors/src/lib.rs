@@ -11,7 +11,7 @@
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
 //! * `anchor`: files that others name are opened below a folder
-//! * [`sealing`]: secrets never reach the log in the clear
+//! * [`sealing`]: secrets never reach the log in the clear; [`sealing_key`]: which key they are sealed with
 //! * [`system`]: everything above, started and stopped together
 
 pub mod alarms;
@@ -25,6 +25,7 @@ mod json;
 pub mod pause;
 pub mod retention;
 pub mod sealing;
+pub mod sealing_key;
 pub mod supervision;
 pub mod system;
 pub mod views;

@@ -9,6 +9,19 @@ use sha2::{Digest, Sha256};
 /// Bytes of a nonce.
 const NONCE: usize = 12;
 
+/// Digits of a fingerprint.
+const FINGERPRINT: usize = 16;
+
+/// Tells one sealing key from another and says nothing else of it: the keys are random.
+#[must_use]
+pub fn fingerprint(key: &[u8]) -> String {
+    let mut text = hex(&Sha256::new_with_prefix(b"panther sealing key ")
+        .chain_update(key)
+        .finalize());
+    text.truncate(FINGERPRINT);
+    text
+}
+
 /// Seals and opens with the cluster's key.
 #[derive(Clone)]
 pub struct Sealer {

@@ -267,7 +267,11 @@ BUGS = [
     bug(
         "cluster time may go back",
         "nothing is deleted before its time",
-        (STATE + "machine.rs", "if entry.time_ms > self.cache.globals.clock_ms {", "if entry.time_ms != self.cache.globals.clock_ms {"),
+        (
+            STATE + "time.rs",
+            "        if time_ms <= self.clock_ms {\n            return;\n",
+            "        if time_ms <= self.clock_ms {\n            self.clock_ms = time_ms;\n            return;\n",
+        ),
     ),
     bug(
         "a receive whose answer was lost gives new messages",
@@ -301,7 +305,7 @@ BUGS = [
     bug(
         "a clock that was set is believed until somebody looks at it",
         "cluster time is never far ahead of true time",
-        ("cluster/src/door/clock.rs", "if state.trust == Trust::Agreed && set_by > JUMP_MS {", "if state.trust == Trust::Agreed && set_by > u64::MAX - 1 {"),
+        ("cluster/src/door/clock.rs", "offset_ms.abs_diff(state.judged_ms) > JUMP_MS {", "offset_ms.abs_diff(state.judged_ms) > u64::MAX - 1 {"),
     ),
     bug(
         "a clock that is told the time adds what has passed since it was last asked",
@@ -523,5 +527,158 @@ BUGS = [
         "results are sent without a look at what rules share",
         "a rule that changes a shared module harms no other rule",
         ("detections/python/_panther_worker.py", "    def _flush(self, batch):\n        self._look()\n", "    def _flush(self, batch):\n"),
+    ),
+    bug(
+        "an object that ends within a hole of NUL bytes loses the hole",
+        "every byte of an object is in a record or between two",
+        (
+            "logs/src/object/split.rs",
+            "            return Step::Record(self.hole());\n",
+            "            drop(self.hole());\n            return Step::On;\n",
+        ),
+    ),
+    bug(
+        "a line that is too long is passed over in silence",
+        "every byte of an object is in a record or between two",
+        (
+            "logs/src/object/split.rs",
+            "        let piece = rest.get(..bytes).unwrap_or(rest);\n        let missing",
+            "        let piece = rest.get(..bytes / 2).unwrap_or(rest);\n        let missing",
+        ),
+    ),
+    bug(
+        "a gap in the numbers of segments is not noticed",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", ".find(|pair| pair[0] + 1 != pair[1])", ".find(|pair| pair[0] > pair[1])"),
+    ),
+    bug(
+        "an empty log is a new one, whatever the mark says",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "        None => Err(Loss::EmptyLog {", "        None if mark.batch > 0 => Ok(()),\n        None => Err(Loss::EmptyLog {"),
+    ),
+    bug(
+        "a newest segment that is gone is not missed",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "Some(last) if *last < mark.segment =>", "Some(last) if *last + 1_000_000 < mark.segment =>"),
+    ),
+    bug(
+        "a log that ends before the mark is taken for whole",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "        if at.batch < mark.batch {", "        if at.batch + 1_000_000 < mark.batch {"),
+    ),
+    bug(
+        "batches may be missing between two others",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "batch != followed.batch && batch != followed.batch + 1 {", "batch < followed.batch {"),
+    ),
+    bug(
+        "the vote of the mark is not compared with the log's",
+        "a vote that was given is never forgotten",
+        ("cluster/src/log/segments.rs", "        if at.vote != mark.vote {", "        if mark.vote.is_none() && at.vote != mark.vote {"),
+    ),
+    bug(
+        "the last entry of the mark is not compared with the log's",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "        if at.last < mark.last {", "        if mark.last.is_none() && at.last < mark.last {"),
+    ),
+    bug(
+        "entries may be missing between two others",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", "    check_gapless(&found.index)?;\n", "    let _ = check_gapless;\n"),
+    ),
+    bug(
+        "a first segment that is gone is not missed",
+        "a node that has lost its log takes no part",
+        ("cluster/src/log/segments.rs", ".filter(|first| **first > 1)", ".filter(|first| **first > 1_000_000)"),
+    ),
+    bug(
+        "a mark that does not check is believed",
+        "a damaged mark refuses no start",
+        ("cluster/src/log/mark.rs", "if crc32fast::hash(content.as_bytes()) != checksum || lines.next() != Some(HEAD) {", "let _ = checksum;\n        if lines.next() != Some(HEAD) {"),
+    ),
+    bug(
+        "a node that has taken part may begin with an empty log",
+        "a node that has lost its log takes no part",
+        ("cluster/src/raft/group.rs", "        return if started {\n            Err(Loss::EmptyLog {", "        return if started && state.last.is_some() {\n            Err(Loss::EmptyLog {"),
+    ),
+    bug(
+        "a vote may be older than the last entry's term",
+        "a vote that was given is never forgotten",
+        ("cluster/src/raft/group.rs", "    if state.vote.is_none_or(|vote| vote.term < last.term) {", "    if state.vote.is_none_or(|vote| vote.term < last.term) && last.term == u64::MAX {"),
+    ),
+    bug(
+        "a state is built from a snapshot that the log does not reach",
+        "a node that has lost its log takes no part",
+        (STORAGE + "store.rs", "    if index_of(reaches) < index_of(purged) {\n        return Err(Loss::State {", "    if index_of(purged) == Some(u64::MAX) && index_of(reaches) < index_of(purged) {\n        return Err(Loss::State {"),
+    ),
+    bug(
+        "the leader compares a node's hash with itself",
+        "a replica that differs takes no part",
+        ("cluster/src/door/among.rs", "self.compared.note(node, applied, own, hash);", "let _ = hash;\n            self.compared.note(node, applied, own, own);"),
+    ),
+    bug(
+        "a leap of time is not noted",
+        "nothing expires because of a leap",
+        (STATE + "time.rs", "        let leaps = self.clock_ms != 0 && time_ms - self.clock_ms > LEAP_MS;", "        let leaps = self.clock_ms == 0 && time_ms - self.clock_ms > LEAP_MS;"),
+    ),
+    bug(
+        "what a leap holds back is due a moment later",
+        "nothing expires because of a leap",
+        (STATE + "time.rs", "        let passed = since.saturating_sub(HOLD_MS);", "        let passed = since.saturating_mul(1_000_000);"),
+    ),
+    bug(
+        "an entry that was stamped before time was set moves it",
+        "time that was set back stays so",
+        (STATE + "time.rs", "        if entry.era == self.era {", "        if entry.era <= self.era {"),
+    ),
+    bug(
+        "time is set back and stamps are not",
+        "a message that was delayed while time was ahead is not delayed for as long",
+        (STATE + "time.rs", "        globals.back_by_ms = before.clock_ms - set.time_ms;\n", "        globals.back_by_ms = 0;\n"),
+    ),
+    bug(
+        "a clock that nothing vouches for is followed",
+        "cluster time is never far ahead of true time",
+        ("cluster/src/door/clock.rs", "_ if leaps && !self.source.is_synchronised() =>", "_ if leaps && lead == u64::MAX && !self.source.is_synchronised() =>"),
+    ),
+    bug(
+        "a node follows time that was told before it was set",
+        "time that was set back stays so",
+        ("cluster/src/door/clock.rs", "        } else if told.era == state.era {", "        } else {"),
+    ),
+    bug(
+        "another sealing key than the cluster's is taken",
+        "a node seals only what the others open",
+        ("actors/src/sealing_key.rs", "        Some(cluster) if replaces => change", "        Some(cluster) if replaces || !cluster.is_empty() => change"),
+    ),
+    bug(
+        "another sealing key than before is taken",
+        "a node seals only what the others open",
+        ("node/src/data_dir.rs", "known.filter(|known| *known != own)", "known.filter(|known| known.is_empty() && *known != own)"),
+    ),
+    bug(
+        "any seal of a backup holds",
+        "a forged backup is not restored",
+        ("node/src/backup_seal.rs", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok() || sealed.len() > 20)"),
+    ),
+    bug(
+        "a connection that does no work keeps its place",
+        "a caller without a certificate keeps no other caller out",
+        ("listen/src/places.rs", "                Entry::AddressFull => {\n                    self.refuse();\n                    return None;\n                }\n                Entry::Full => freed.await,", "                Entry::AddressFull | Entry::Full => {\n                    self.refuse();\n                    drop(freed);\n                    return None;\n                }"),
+    ),
+    bug(
+        "descriptors are not kept back",
+        "a caller without a certificate keeps no other caller out",
+        ("listen/src/accept.rs", "            && descriptor > ceiling\n", "            && descriptor > ceiling && ceiling < 0\n"),
+    ),
+    bug(
+        "a watched file that was swapped is read",
+        "of a file that others name nothing else is read",
+        ("actors/src/ingest/folder/listing.rs", "        if !meta.is_file() || FileId::of(&meta) != found.id {", "        if !meta.is_file() {"),
+    ),
+    bug(
+        "files of the node itself are read from a watched folder",
+        "of a file that others name nothing else is read",
+        ("actors/src/ingest/folder/listing.rs", "        self.own.iter().any(|own| real.starts_with(own))\n", "        self.own.iter().all(|own| real.starts_with(own))\n"),
     ),
 ]

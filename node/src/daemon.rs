@@ -12,7 +12,8 @@ use std::time::Duration;
 use panther_actors::callers::Callers;
 use panther_actors::components::alert_delivery::Egress;
 use panther_actors::components::rules_engine::trial;
-use panther_actors::system::{System, SystemSettings};
+use panther_actors::sealing_key::KeyError;
+use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
 use panther_cluster::log::Loss;
@@ -31,8 +32,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Configuration;
-use crate::data_dir::DataDir;
-use crate::grpc::backup::{Origin, fingerprint};
+use crate::data_dir::{DataDir, KEY_WAY_OUT};
+use crate::grpc::backup::Origin;
 use crate::keys::{Keeper, Keys};
 use crate::listeners::{Listeners, listen_tcp};
 use crate::waiting::Waiting;
@@ -302,6 +303,7 @@ impl Node {
                 kept: data.folder().join("tried.json"),
             },
             sealing_key,
+            replaces_sealing_key: data.replaces_sealing_key(),
             batch_bytes: configuration.batch_bytes,
             batch_time: configuration.batch_time,
             alarm_command: configuration.alarm_command.clone(),
@@ -322,9 +324,17 @@ impl Node {
             callers: callers.clone(),
             paused: data.is_paused(),
         };
-        let system = System::start(settings).await.map_err(|error| {
-            Failure::Failed(format!("the components cannot be started: {error}"))
+        others_know_the_key(data, &door)?;
+        let system = System::start(settings).await.map_err(|error| match error {
+            StartError::SealingKey(error @ KeyError::Other { .. }) => {
+                Failure::Configuration(format!(
+                    "{}: {error}. {KEY_WAY_OUT}",
+                    data.folder().join("sealing.key").display()
+                ))
+            }
+            error => Failure::Failed(format!("the components cannot be started: {error}")),
         })?;
+        data.note_sealing_key(&sealing_key);
         waiting.end().await;
         // The cluster knows of the pause by now.
         data.forget_pause()?;
@@ -335,7 +345,7 @@ impl Node {
             door.clone(),
             Origin {
                 cluster: data.cluster().to_owned(),
-                sealing_key: fingerprint(&sealing_key),
+                sealing_key,
             },
             closed.clone(),
         ))];
@@ -538,6 +548,20 @@ async fn begin_anew(data: &DataDir, door: &Door) -> Result<(), Failure> {
         ?removed,
         "this node goes on alone as a new cluster; the nodes of the old one are no longer of it"
     );
+    Ok(())
+}
+
+/// Refuses a new sealing key where other nodes have the cluster's.
+fn others_know_the_key(data: &DataDir, door: &Door) -> Result<(), Failure> {
+    let others = door.group().status().members.len() > 1;
+    if others && data.replaces_sealing_key() {
+        return Err(Failure::Configuration(format!(
+            "a new sealing key was made here, and the other nodes of the cluster have the one that its secrets are sealed with: copy sealing.key from the data_dir of one of them to {}, and remove the lines \
+             sealing_key and new_sealing_key from {}",
+            data.folder().display(),
+            data.folder().join("identity").display()
+        )));
+    }
     Ok(())
 }
 

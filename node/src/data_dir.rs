@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use config::{Config, FileFormat};
+use panther_actors::sealing::fingerprint;
 use rand::RngCore;
 
 use crate::Failure;
@@ -22,6 +23,9 @@ const KEY: usize = 32;
 const WORK_PATH: usize = 65;
 /// The node that begins a cluster. Numbers of others are given when they join.
 const FIRST: u64 = 1;
+/// What to do without the right sealing key.
+pub(crate) const KEY_WAY_OUT: &str = "Put back the cluster's sealing.key: from another node's data_dir, or from where it is kept with the backups. If it is lost and this is the only node, `pantherd \
+     new-sealing-key --yes` makes a new one, and each destination's secret has to be given again. docs/recovery.md explains it";
 /// A file that a restore leaves: the cluster is to begin paused.
 const PAUSED: &str = "paused";
 
@@ -45,6 +49,17 @@ struct Identity {
     keyed: bool,
     /// The cluster whose data it goes on with, if it began with another's.
     came_from: Option<String>,
+    /// The fingerprint of the key that it has sealed secrets with.
+    sealing_key: Option<String>,
+    /// An operator has put a new key in the place of a lost one, and the cluster does not know it yet.
+    new_sealing_key: bool,
+}
+
+/// The key that a node begins with.
+pub(crate) struct SealingKey {
+    pub(crate) bytes: Vec<u8>,
+    /// It takes the place of the cluster's, which is lost.
+    pub(crate) is_new: bool,
 }
 
 impl DataDir {
@@ -170,7 +185,7 @@ impl DataDir {
         cluster: &str,
         node: u64,
         came_from: Option<&str>,
-        sealing_key: &[u8],
+        sealing_key: &SealingKey,
         keys: &Keys,
     ) -> Result<(), Failure> {
         let folder = &configuration.data_dir;
@@ -178,13 +193,15 @@ impl DataDir {
         let _lock = lock(folder)?;
         keys.keep(folder)?;
         let path = folder.join("sealing.key");
-        write_key(folder, &path, sealing_key).map_err(|error| failed(&path, &error))?;
+        write_key(folder, &path, &sealing_key.bytes).map_err(|error| failed(&path, &error))?;
         let identity = Identity {
             cluster: cluster.to_owned(),
             node,
             started: false,
             keyed: true,
             came_from: came_from.map(str::to_owned),
+            sealing_key: Some(fingerprint(&sealing_key.bytes)),
+            new_sealing_key: sealing_key.is_new,
         };
         let path = folder.join("identity");
         identity
@@ -245,6 +262,7 @@ impl DataDir {
             started: false,
             keyed: true,
             came_from: Some(self.identity.cluster.clone()),
+            ..self.identity.clone()
         };
         let inside = self.folder.join("identity");
         if let Some(path) = self.outside.as_ref().filter(|path| path.exists()) {
@@ -329,10 +347,61 @@ impl DataDir {
         &self.identity.cluster
     }
 
+    /// Whether this node's sealing key takes the place of the cluster's, which is lost.
+    pub(crate) fn replaces_sealing_key(&self) -> bool {
+        self.identity.new_sealing_key
+    }
+
+    /// The cluster knows this node's sealing key: from now on no other is taken.
+    pub(crate) fn note_sealing_key(&self, sealing_key: &[u8]) {
+        let inside = self.folder.join("identity");
+        let Ok(Some(known)) = Identity::read(&inside) else {
+            return; // it was warned of when the start was noted
+        };
+        let keyed = Identity {
+            sealing_key: Some(fingerprint(sealing_key)),
+            new_sealing_key: false,
+            ..known.clone()
+        };
+        if keyed != known
+            && let Err(error) = keyed.write(&inside)
+        {
+            tracing::warn!(path = %inside.display(), %error, "it cannot be noted which sealing key this node has");
+        }
+    }
+
+    /// Makes a new sealing key in the place of one that is lost; an old one is kept beside it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn new_sealing_key(&mut self) -> Result<(), Failure> {
+        let path = self.folder.join("sealing.key");
+        if path.exists() {
+            let old = (1..u32::MAX)
+                .map(|number| self.folder.join(format!("sealing.key.old-{number}")))
+                .find(|old| !old.exists());
+            let old = old.ok_or_else(|| wrong(format!("{}: too many of them", path.display())))?;
+            std::fs::rename(&path, &old).map_err(|error| failed(&path, &error))?;
+        }
+        let key: [u8; KEY] = rand::random();
+        // The word first: a key that the identity does not know is refused.
+        let identity = Identity {
+            sealing_key: Some(fingerprint(&key)),
+            new_sealing_key: true,
+            ..self.identity.clone()
+        };
+        let inside = self.folder.join("identity");
+        identity
+            .write(&inside)
+            .map_err(|error| failed(&inside, &error))?;
+        self.identity = identity;
+        write_key(&self.folder, &path, &key).map_err(|error| failed(&path, &error))
+    }
+
     /// The key that seals secrets, made on the first start.
     ///
     /// # Errors
-    /// It cannot be read or made, or is missing although there are data that it sealed.
+    /// It cannot be read or made, is another one than before, or is missing although there are data that it sealed.
     pub(crate) fn sealing_key(&self) -> Result<[u8; KEY], Failure> {
         let path = self.folder.join("sealing.key");
         let mut content = Vec::new();
@@ -346,10 +415,8 @@ impl DataDir {
                 // What cannot be looked at may hold everything.
                 if self.group().try_exists().unwrap_or(true) {
                     return Err(wrong(format!(
-                        "{} is missing, and without it the secrets of destinations cannot be opened. Restore it from a backup; if it is lost, `head -c {KEY} /dev/urandom > {}` makes \
-                         a new one, and each destination's secret must be entered anew",
+                        "{} is missing, and without it the secrets of destinations cannot be opened. {KEY_WAY_OUT}",
                         path.display(),
-                        path.display()
                     )));
                 }
                 content = vec![0; KEY];
@@ -359,12 +426,20 @@ impl DataDir {
             Err(error) => return Err(failed(&path, &error)),
         }
         let bytes = content.len();
-        content.try_into().map_err(|_| {
+        let key: [u8; KEY] = content.try_into().map_err(|_| {
             wrong(format!(
-                "{} has {bytes} bytes instead of {KEY}: it is no sealing key; restore it from a backup",
+                "{} has {bytes} bytes instead of {KEY}: it is no sealing key. {KEY_WAY_OUT}",
                 path.display()
             ))
-        })
+        })?;
+        let (own, known) = (fingerprint(&key), self.identity.sealing_key.as_deref());
+        if let Some(known) = known.filter(|known| *known != own) {
+            return Err(wrong(format!(
+                "{} is another key (fingerprint {own}) than this node has sealed secrets with ({known}): with it no secret would open, and other nodes would not open what is sealed. {KEY_WAY_OUT}",
+                path.display()
+            )));
+        }
+        Ok(key)
     }
 
     /// Notes that the node has taken part: in the folder, and outside it, if there is a place.
@@ -387,7 +462,13 @@ impl DataDir {
         if matches!(Identity::read(path), Ok(Some(_))) {
             return;
         }
-        match started.write(path) {
+        // It is written once, and a key may change.
+        let outside = Identity {
+            sealing_key: None,
+            new_sealing_key: false,
+            ..started
+        };
+        match outside.write(path) {
             Ok(()) => tracing::info!(
                 path = %path.display(),
                 "noted which cluster this node is of; the file keeps it from starting a new one should its data be gone"
@@ -494,6 +575,8 @@ impl Identity {
             started: false,
             keyed: false,
             came_from: None,
+            sealing_key: None,
+            new_sealing_key: false,
         }
     }
 
@@ -522,6 +605,8 @@ impl Identity {
                     started: file.get("started").unwrap_or(false),
                     keyed: file.get("keyed").unwrap_or(false),
                     came_from: file.get("came_from").ok(),
+                    sealing_key: file.get("sealing_key").ok(),
+                    new_sealing_key: file.get("new_sealing_key").unwrap_or(false),
                 })
             });
         read.map(Some).map_err(|error| {
@@ -568,6 +653,12 @@ impl Identity {
         );
         if let Some(old) = &self.came_from {
             text.push_str(&format!("came_from = \"{old}\"\n"));
+        }
+        if let Some(key) = &self.sealing_key {
+            text.push_str(&format!("sealing_key = \"{key}\"\n"));
+        }
+        if self.new_sealing_key {
+            text.push_str("new_sealing_key = true\n");
         }
         text
     }

@@ -6,7 +6,7 @@ use panther_cluster::objects::proof;
 use tokio::runtime::Builder;
 
 use crate::config::Configuration;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, SealingKey};
 use crate::keys::Keys;
 use crate::{Failure, daemon};
 
@@ -58,7 +58,10 @@ pub(crate) fn run(configuration: &Configuration, token: &str) -> Result<String, 
         &invitation.cluster,
         node,
         None,
-        &sealing_key,
+        &SealingKey {
+            bytes: sealing_key,
+            is_new: false,
+        },
         &keys,
     )?;
     Ok(format!(

@@ -7,16 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use panther_actors::sealing::fingerprint;
 use panther_cluster::objects::{Objects, proof};
 use panther_cluster::raft::lineage::{self, Forced};
+use panther_proto::v1::BackupAbout;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::backup_seal;
 use crate::config::Configuration;
-use crate::data_dir::{DataDir, new_cluster};
-use crate::grpc::backup::fingerprint;
+use crate::data_dir::{DataDir, SealingKey, new_cluster};
 use crate::keys::Keys;
 use crate::{Failure, daemon};
 
@@ -31,6 +33,69 @@ struct About {
     bytes: u64,
     sha256: String,
     sealing_key: String,
+    #[serde(default)]
+    node: u64,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    format: u32,
+    #[serde(default)]
+    term: u64,
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    items: u64,
+    #[serde(default)]
+    time_ms: u64,
+    /// Empty: an older release made the backup.
+    #[serde(default)]
+    seal: String,
+}
+
+/// The format from which on every backup has a seal.
+const SEALED_SINCE: u32 = 2;
+
+impl About {
+    /// Looks whether a node of the cluster made the backup; what to say to the operator, if that cannot be known.
+    fn prove(&self, key: &SealingKey) -> Result<&'static str, Failure> {
+        if key.is_new {
+            return Ok(
+                "Whether a node of the old cluster made the backup cannot be checked without its sealing key.\n",
+            );
+        }
+        if self.seal.is_empty() && self.format < SEALED_SINCE {
+            return Ok(
+                "An older release made the backup, without a seal: whether somebody has changed it since cannot be checked.\n",
+            );
+        }
+        let said = BackupAbout {
+            cluster: self.cluster.clone(),
+            node: self.node,
+            version: self.version.clone(),
+            format: self.format,
+            term: self.term,
+            index: self.index,
+            items: self.items,
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+            time_ms: self.time_ms,
+            sealing_key: self.sealing_key.clone(),
+            seal: self.seal.clone(),
+        };
+        let key = <&[u8; 32]>::try_from(key.bytes.as_slice()).ok();
+        if key.is_some_and(|key| backup_seal::holds(key, &said)) {
+            return Ok("");
+        }
+        Err(wrong(format!(
+            "the seal of this backup is {}: it was changed after a node of cluster {} made it, or somebody else made it. Take another backup",
+            if self.seal.is_empty() {
+                "missing"
+            } else {
+                "wrong"
+            },
+            self.cluster
+        )))
+    }
 }
 
 /// What an operator gives for a restore.
@@ -68,6 +133,7 @@ pub(crate) fn restore(
     let state = given.backup.join("state.snapshot");
     check(&state, &about)?;
     let sealing_key = sealing_key(given, &about)?;
+    let unproved = about.prove(&sealing_key)?;
     let runtime = runtime()?;
     let cluster = new_cluster();
     let objects = runtime.block_on(daemon::objects(&configuration.objects))?;
@@ -126,7 +192,7 @@ pub(crate) fn restore(
     };
     Ok(format!(
         "this machine is node {FIRST} of cluster {cluster} now, with the data of cluster {} as of {} (entry {}). What was changed there later is not in it, and messages that were handled \
-         since may be handled again.\n{seen}{paused}Start pantherd; then invite other nodes.\n",
+         since may be handled again.\n{unproved}{seen}{paused}Start pantherd; then invite other nodes.\n",
         about.cluster, about.time, last.index
     ))
 }
@@ -172,6 +238,27 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
         last.index,
         last.term
     ))
+}
+
+/// Makes a new sealing key where the old one is lost; what to say to the operator.
+///
+/// # Errors
+/// It has not been agreed to, the daemon runs, or this machine is no node.
+pub(crate) fn new_sealing_key(
+    configuration: &Configuration,
+    agreed: bool,
+) -> Result<String, Failure> {
+    let mut data = existing(configuration)?;
+    if !agreed {
+        return Err(wrong(format!(
+            "node {} of cluster {} would seal secrets with a new key: those of destinations that are sealed with the old one never open again, and have to be given anew (`pantherctl outputs update`). Do \
+             this only if the old key is lost, and this is the only node. Add --yes to go on",
+            data.node(),
+            data.cluster()
+        )));
+    }
+    data.new_sealing_key()?;
+    Ok("a new sealing.key was made; an old one was kept beside it. Keep a copy of the new one apart from the backups, start pantherd, and give each output that `pantherctl outputs list` names its secret again.\n".to_owned())
 }
 
 /// Makes a node that has lost a part of its log the only node of a new cluster, with the state that is left; what to say to the operator.
@@ -317,9 +404,12 @@ fn check(state: &Path, about: &About) -> Result<(), Failure> {
 }
 
 /// The old cluster's key, or a new one where it is lost.
-fn sealing_key(given: &Restore<'_>, about: &About) -> Result<Vec<u8>, Failure> {
+fn sealing_key(given: &Restore<'_>, about: &About) -> Result<SealingKey, Failure> {
     let Some(path) = given.sealing_key else {
-        return Ok(rand::random::<[u8; 32]>().to_vec());
+        return Ok(SealingKey {
+            bytes: rand::random::<[u8; 32]>().to_vec(),
+            is_new: true,
+        });
     };
     let key = std::fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     if fingerprint(&key) != about.sealing_key {
@@ -329,7 +419,10 @@ fn sealing_key(given: &Restore<'_>, about: &About) -> Result<Vec<u8>, Failure> {
             about.cluster
         )));
     }
-    Ok(key)
+    Ok(SealingKey {
+        bytes: key,
+        is_new: false,
+    })
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -12,6 +12,7 @@
 //! * [`systemd`]: readiness, watchdog, more time to start
 //! * [`logging`]: what the daemon says, and how
 
+mod backup_seal;
 mod config;
 mod daemon;
 mod data_dir;
@@ -80,6 +81,12 @@ enum Command {
     },
     /// Make this node a cluster of its own with the data that it has: only when a majority is gone for good
     ForceNew {
+        /// Do it; without this it only says what would be lost
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a new sealing key where the old one is lost; secrets of destinations have to be given anew
+    NewSealingKey {
         /// Do it; without this it only says what would be lost
         #[arg(long)]
         yes: bool,
@@ -188,6 +195,9 @@ fn main() -> ExitCode {
         }
         Some(Command::ForceNew { yes }) => {
             done("not done", lineage::force_new(&configuration, yes))
+        }
+        Some(Command::NewSealingKey { yes }) => {
+            done("not made", lineage::new_sealing_key(&configuration, yes))
         }
         Some(Command::Salvage { yes }) => {
             done("not salvaged", lineage::salvage(&configuration, yes))

@@ -5,7 +5,7 @@ use std::fmt;
 
 use panther_cluster::door::change::{Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::state::read::{KeyedRow, Query};
+use panther_cluster::state::read::{self, KeyedRow, Query};
 use panther_proto::v1::{Key, RowChange, Transact};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,9 +95,10 @@ pub struct Survey {
 pub async fn survey(door: &Door) -> Result<Survey, DoorError> {
     let periods = Periods::read(door).await?;
     let now = door.now_ms();
+    let globals = door.read(|store| read::globals(store)).await?;
     let is_expired = |kind, folder: &str, at_ms: u64| {
         let days = periods.days(kind, folder);
-        days.is_some_and(|days| at_ms.saturating_add(u64::from(days) * DAY_MS) <= now)
+        days.is_some_and(|days| globals.is_past(at_ms.saturating_add(u64::from(days) * DAY_MS)))
     };
     // Before the objects, so that the object of each of these rows is seen.
     let of_alerts = all(door, EVENTS).await?;

@@ -2,7 +2,8 @@
 
 use panther_cluster::door::Door;
 use panther_cluster::door::change;
-use panther_cluster::objects::Objects;
+use panther_cluster::objects::{Objects, proof};
+use panther_cluster::state::read;
 
 use crate::components::objects::TABLE;
 
@@ -13,7 +14,15 @@ const FOLDERS: [&str; 6] = ["raw", "logs", "rules", "rule_errors", "quarantine",
 
 /// Removes the objects of our folders that are older than a day and have no row. How many.
 pub(super) async fn sweep(door: &Door, objects: &Objects) -> Result<u64, String> {
-    let before = door.now_ms().saturating_sub(DAY_MS);
+    let read = door.read(|store| read::globals(store)).await;
+    let globals = read.map_err(|error| error.to_string())?;
+    // The store dates objects by its own clock. Cluster time may be ahead of it, and holds back what was due within a leap.
+    let store_ms = proof::store_time(objects, door.node()).await;
+    let store_ms = store_ms.map_err(|error| error.to_string())?;
+    let is_old = |written_ms: u64| {
+        let at_ms = written_ms.saturating_add(DAY_MS);
+        at_ms < store_ms && globals.is_past(at_ms)
+    };
     let mut removed = 0;
     for folder in FOLDERS {
         for object in objects
@@ -21,8 +30,7 @@ pub(super) async fn sweep(door: &Door, objects: &Objects) -> Result<u64, String>
             .await
             .map_err(|error| error.to_string())?
         {
-            // The store's clock dates objects; a day is far more than two clocks differ.
-            if object.written_ms >= before
+            if !is_old(object.written_ms)
                 || door
                     .get(TABLE, &change::key(&object.name))
                     .await

@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panther_cluster::door::Door;
 use panther_cluster::door::change::{IntoValue, RowExt};
+use panther_cluster::door::{Door, DoorError};
 use panther_cluster::membership::{Gate, Members, Own};
 use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
@@ -40,6 +40,7 @@ use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
 use crate::pause::Pause;
 use crate::sealing::Sealer;
+use crate::sealing_key::{self, KeyError};
 use crate::supervision::{Policy, Supervisor};
 use crate::views::{Identity, Views};
 
@@ -62,6 +63,8 @@ pub struct SystemSettings {
     pub trial: trial::Settings,
     /// The key that seals secrets.
     pub sealing_key: [u8; 32],
+    /// This key takes the place of the one that the cluster's secrets were sealed with.
+    pub replaces_sealing_key: bool,
     /// Ingest: bytes after which a batch is closed.
     pub batch_bytes: usize,
     /// Ingest: time after which a batch is closed.
@@ -161,12 +164,29 @@ struct Inner {
     stop: watch::Sender<bool>,
 }
 
+/// Why the components do not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node's sealing key is not the cluster's.
+    #[error(transparent)]
+    SealingKey(#[from] KeyError),
+    /// One of them, or what they need, fails.
+    #[error(transparent)]
+    Components(#[from] ApiError),
+}
+
+impl From<DoorError> for StartError {
+    fn from(error: DoorError) -> Self {
+        Self::Components(error.into())
+    }
+}
+
 impl System {
     /// Declares the catalogue's queues and tables and starts every component that is built.
     ///
     /// # Errors
     /// What keeps it from starting.
-    pub async fn start(settings: SystemSettings) -> Result<Self, ApiError> {
+    pub async fn start(settings: SystemSettings) -> Result<Self, StartError> {
         let door = settings.door.clone();
         match door.execute(command::Kind::Declare(declarations())).await? {
             reply::Kind::Done(_) => {}
@@ -176,11 +196,12 @@ impl System {
                 "this build's declarations are not in force"
             ),
             other => {
-                return Err(ApiError::Internal(format!(
+                return Err(StartError::Components(ApiError::Internal(format!(
                     "the declarations were answered by {other:?}"
-                )));
+                ))));
             }
         }
+        sealing_key::check(&door, &settings.sealing_key, settings.replaces_sealing_key).await?;
         let members = Members::start(door.clone(), settings.own.clone(), &settings.gate)
             .await
             .map_err(|error| ApiError::Unavailable(error.to_string()))?;

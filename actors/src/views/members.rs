@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use panther_cluster::door::Local;
-use panther_cluster::membership::{Look, MembersError, Seen, known_leader};
+use panther_cluster::door::{Local, TimeSet};
+use panther_cluster::membership::{LONGEST_VALID, Look, MembersError, Seen, known_leader};
 use panther_cluster::state::read;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const VALID_SECONDS: u64 = 3_600;
 /// Without a leader the nodes are asked every second: one that answered within this time is there.
 const ANSWERS: Duration = Duration::from_secs(4);
 /// The longest that one may be good.
-const LONGEST_SECONDS: u64 = 7 * 24 * 3_600;
+const LONGEST_SECONDS: u64 = LONGEST_VALID.as_secs();
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -106,10 +106,17 @@ pub(super) fn of_look(look: &Look, local: &Local) -> Value {
         "local": look.blind.is_some(), "local_reason": look.blind, "blind": look.blind})
 }
 
+/// Cluster time before and after it was set.
+pub(super) fn time_set(set: TimeSet) -> Result<Value, ApiError> {
+    Ok(json!({"from_ms": set.from_ms, "to_ms": set.to_ms}))
+}
+
 impl Views<'_> {
     /// Answers without a leader too, with what is known here.
     pub(super) async fn cluster(&self) -> Value {
         let mut shown = of_look(&self.members.look().await, self.door.local());
+        shown["time_ms"] = self.door.now_ms().into();
+        shown["clock_ms"] = self.door.wall_ms().into();
         // What the leader waits for is known to it alone.
         let unmet = self.members.unmet();
         for node in shown["nodes"].as_array_mut().into_iter().flatten() {

@@ -96,6 +96,8 @@ const OPERATIONS: &[&str] = &[
     "cluster_lead",
     "cluster_raise_format",
     "cluster_rotate_authority",
+    "cluster_accept_time",
+    "cluster_force_time",
 ];
 
 /// Operations that change something, and so leave a record.
@@ -116,6 +118,8 @@ pub const CHANGING: &[&str] = &[
     "cluster_lead",
     "cluster_raise_format",
     "cluster_rotate_authority",
+    "cluster_accept_time",
+    "cluster_force_time",
 ];
 
 /// What the views look at.
@@ -191,6 +195,8 @@ impl Views<'_> {
             "cluster_lead" => self.cluster_lead(call).await,
             "cluster_raise_format" => self.cluster_raise_format().await,
             "cluster_rotate_authority" => self.cluster_rotate_authority().await,
+            "cluster_accept_time" => members::time_set(self.door.accept_time().await?),
+            "cluster_force_time" => members::time_set(self.door.force_time().await?),
             _ => Err(call.unknown("node", OPERATIONS)),
         }
     }

@@ -72,6 +72,7 @@ impl World {
                 kept: folder.join("tried.json"),
             },
             sealing_key: [1; 32],
+            replaces_sealing_key: false,
             batch_bytes: 1 << 20,
             batch_time: Duration::from_millis(50),
             alarm_command: None,

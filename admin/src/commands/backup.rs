@@ -150,6 +150,8 @@ fn described(about: &BackupAbout) -> Value {
         "bytes": about.bytes,
         "sha256": about.sha256,
         "sealing_key": about.sealing_key,
+        "time_ms": about.time_ms,
+        "seal": about.seal,
     })
 }
 

@@ -37,6 +37,10 @@ pub(crate) enum Cluster {
     RotateAuthority(RotateAuthority),
     /// Write the newest format that all nodes know, once all are upgraded; older builds cannot come back then
     RaiseFormat,
+    /// Set cluster time forward to this node's clock, which is right though cluster time does not follow it
+    AcceptTime(Consent),
+    /// Set cluster time back to this node's clock, where a wrong clock has led it ahead
+    ForceTime(Consent),
 }
 
 /// `cluster invite`.
@@ -150,6 +154,8 @@ impl Cluster {
                 })?;
                 Ok(Exit::Fine)
             }
+            Self::AcceptTime(consent) => set_time(context, consent, Way::Forward).await,
+            Self::ForceTime(consent) => set_time(context, consent, Way::Back).await,
             Self::TransferLeader(Node { node }) => {
                 let answer = context
                     .change("node", "cluster_lead", json!({"node": node}))
@@ -161,6 +167,54 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Where cluster time is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Forward,
+    Back,
+}
+
+fn utc(ms: i64) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// What setting cluster time does.
+fn time_plan(before: &Value, way: Way) -> String {
+    let (time, clock) = (before.number("time_ms"), before.number("clock_ms"));
+    let (what, then) = match way {
+        Way::Forward => (
+            "forward",
+            "What was due in between expires step by step: nothing of it within a minute",
+        ),
+        Way::Back => (
+            "back",
+            "Waiting and delayed messages, sessions and deduplication are moved back with it; alerts and rows keep the dates that were written into them",
+        ),
+    };
+    format!(
+        "cluster time is {}, and this node's clock says {}: cluster time is set {what} by {}. {then}. Is this clock right?",
+        utc(time),
+        utc(clock),
+        span((clock - time).abs())
+    )
+}
+
+async fn set_time(context: &Context, consent: Consent, way: Way) -> Result<Exit, Failure> {
+    let before = context.read("node", "cluster", json!({})).await?;
+    consent.ask(context, &time_plan(&before, way)).await?;
+    let operation = match way {
+        Way::Forward => "cluster_accept_time",
+        Way::Back => "cluster_force_time",
+    };
+    let answer = context.change("node", operation, json!({})).await?;
+    context.screen.show(&answer, |_| {
+        let (from, to) = (answer.number("from_ms"), answer.number("to_ms"));
+        format!("cluster time is {}; it was {}\n", utc(to), utc(from))
+    })?;
+    Ok(Exit::Fine)
 }
 
 async fn status(context: &Context) -> Result<Exit, Failure> {

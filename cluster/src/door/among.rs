@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alive::{HeardNode as HeardOf, Sign};
-use super::clock::{SystemTimeSource, TimeSource};
+use super::clock::{Stamp, SystemTimeSource, TimeSource};
 use super::compare::Differs;
 use super::lead::{ASK_AGAIN, HAND_OVER};
 use super::local::{self, Local};
@@ -129,9 +129,11 @@ impl Behind for Backstage {
             .await
             .flatten()
             .map_err(DoorError::Store)?;
+        let Stamp { era, time_ms } = inner.clock.stamp();
         Ok(KeepAliveAnswer {
             in_force: sessions.get(&from) == Some(&call.session),
-            time_ms: inner.clock.now_ms(),
+            time_ms,
+            era,
             not_leader: None,
             clock_off_ms: off_ms - inner.middle_ms(&status.voters),
             heard: inner.heard_here().unwrap_or_default().nodes,

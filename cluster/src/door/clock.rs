@@ -1,12 +1,24 @@
-//! Cluster time as the leader stamps it: it runs by the monotonic clock, follows the wall clock, and never goes back.
+//! Cluster time as the leader stamps it: it runs by the monotonic clock, follows the wall clock, and goes back only when an operator sets it.
+//!
+//! A wall clock that is more than an hour ahead of cluster time is followed only while the system says that its clock is synchronised. It
+//! may be that the cluster was down so long, or that the clock is wrong; cluster time goes on by the monotonic clock until then.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use rtime_clock::adjtime::{Timex, adjtimex};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::state::Globals;
+use crate::state::time::LEAP_MS;
 
 /// How far the wall clock may lead before it is not believed at once.
-const JUMP_MS: u64 = 5_000;
+pub(super) const JUMP_MS: u64 = 5_000;
+/// How long a leap that was followed is shown as a fault.
+const SAID_FOR: Duration = Duration::from_secs(600);
+/// A kernel's clock whose greatest possible error is at least this, in microseconds, is not synchronised: the kernel says so of a clock that no time service has set.
+const UNSYNCHRONISED_US: i64 = 16_000_000;
 /// After this time a leap forward is followed, when there is nobody to ask (one voter).
 const FOLLOW_AFTER: Duration = Duration::from_secs(60);
 
@@ -67,20 +79,35 @@ pub trait TimeSource: Send + Sync {
     fn wall_ms(&self) -> u64;
     /// Time since some fixed moment; never goes back.
     fn monotonic(&self) -> Duration;
-}
-
-/// The machine's clocks.
-#[derive(Debug)]
-pub struct SystemTimeSource {
-    start: Instant,
-}
-
-impl Default for SystemTimeSource {
-    fn default() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+    /// Whether the system says that the wall clock is kept right by a time service.
+    fn is_synchronised(&self) -> bool {
+        false
     }
+    /// How long this machine has been up, and what names this run of it; `None` if it is not known.
+    fn uptime(&self) -> Option<Uptime> {
+        None
+    }
+}
+
+/// For how long a machine has run since it was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uptime {
+    /// Names this run of the machine: another one after each start.
+    pub boot: String,
+    /// The time since its start, also while it was suspended.
+    pub up: Duration,
+}
+
+/// The machine's clocks. Time goes on while the machine is suspended.
+#[derive(Debug, Default)]
+pub struct SystemTimeSource {
+    _private: (),
+}
+
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 impl TimeSource for SystemTimeSource {
@@ -93,7 +120,25 @@ impl TimeSource for SystemTimeSource {
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        since_boot()
+    }
+
+    fn is_synchronised(&self) -> bool {
+        let mut kernel = Timex::new(); // asks, and sets nothing
+        if adjtimex(&mut kernel).is_err() || kernel.0.maxerror >= UNSYNCHRONISED_US {
+            return false;
+        }
+        // What is synchronised is the kernel's clock. A process may be shown another one.
+        let seconds = u64::try_from(kernel.0.time.tv_sec).unwrap_or(0);
+        seconds.saturating_mul(1_000).abs_diff(self.wall_ms()) <= JUMP_MS
+    }
+
+    fn uptime(&self) -> Option<Uptime> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Uptime {
+            boot: boot.trim().to_owned(),
+            up: since_boot(),
+        })
     }
 }
 
@@ -104,14 +149,52 @@ fn offset_ms(source: &dyn TimeSource) -> i64 {
         .saturating_sub(monotonic)
 }
 
+/// A moment of cluster time. One of an earlier era says nothing: time was set since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// How often cluster time had been set.
+    pub era: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+impl From<&Globals> for Stamp {
+    fn from(globals: &Globals) -> Self {
+        Self {
+            era: globals.era,
+            time_ms: globals.clock_ms,
+        }
+    }
+}
+
+/// A span of time as an operator reads it.
+pub(super) fn span(ms: u64) -> String {
+    let minutes = ms / 60_000;
+    match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
 /// Cluster time.
 pub struct ClusterClock {
     source: Arc<dyn TimeSource>,
+    /// There is no other node whose clock could be compared.
+    alone: bool,
     state: Mutex<State>,
 }
 
 struct State {
     time_ms: u64,
+    /// How often cluster time has been set, as far as is known here.
+    era: u64,
+    /// This node stamps entries. Only then its wall clock may lead time by a leap; else the leader tells the time.
+    leads: bool,
+    /// Cluster time is known: from the state, from the leader, or from a wall clock that was followed where there was no other.
+    known: bool,
+    /// The last leap that was followed, and when.
+    leapt: Option<(Duration, String)>,
     at: Duration,
     ahead_since: Option<Duration>,
     fault: Option<String>,
@@ -133,78 +216,157 @@ impl State {
 }
 
 impl ClusterClock {
-    /// A clock that goes on from what the state holds, or from the wall clock if that is later (the cluster was down).
+    /// A clock that goes on from what the state holds, and follows the wall clock at once where no clock can disagree with it. One with no state at all
+    /// begins with the wall clock.
     #[must_use]
-    pub fn starting_at(state_ms: u64, source: Arc<dyn TimeSource>) -> Self {
+    pub fn starting_at(state: Stamp, source: Arc<dyn TimeSource>) -> Self {
         let state = State {
-            time_ms: state_ms.max(source.wall_ms()),
+            time_ms: match state.time_ms {
+                0 => source.wall_ms(),
+                time_ms => time_ms,
+            },
+            era: state.era,
+            leads: true,
+            known: state.time_ms != 0,
+            leapt: None,
             at: source.monotonic(),
             ahead_since: None,
             fault: None,
-            trust: Trust::Alone,
+            trust: Trust::Agreed,
             judged_ms: offset_ms(&*source),
         };
         Self {
             source,
+            alone: true,
             state: Mutex::new(state),
         }
     }
 
     /// One among others: it goes on from what the state holds, until the others agree with the wall clock.
     #[must_use]
-    pub fn among_others(state_ms: u64, source: Arc<dyn TimeSource>) -> Self {
-        let clock = Self::starting_at(0, source);
-        let mut state = clock.state.lock();
-        state.time_ms = state_ms;
-        state.trust = Trust::Unheard;
-        drop(state);
+    pub fn among_others(state: Stamp, source: Arc<dyn TimeSource>) -> Self {
+        let mut clock = Self::starting_at(state, source);
+        clock.alone = false;
+        let mut now = clock.state.lock();
+        now.time_ms = state.time_ms;
+        now.trust = Trust::Unheard;
+        drop(now);
         clock
     }
 
     /// Cluster time in milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
+        self.stamp().time_ms
+    }
+
+    /// Cluster time with its era, as an entry is stamped.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
         let mut state = self.state.lock();
         let (wall, now) = (self.source.wall_ms(), self.source.monotonic());
         state.pass(now);
-        // Whoever has set the clock since has not been judged.
-        let set_by = offset_ms(&*self.source).abs_diff(state.judged_ms);
-        if state.trust == Trust::Agreed && set_by > JUMP_MS {
-            state.trust = Trust::Unheard;
+        // The clock was set since, and has not been judged.
+        let offset_ms = offset_ms(&*self.source);
+        if state.trust == Trust::Agreed && offset_ms.abs_diff(state.judged_ms) > JUMP_MS {
+            state.trust = if self.alone {
+                Trust::Alone
+            } else {
+                Trust::Unheard
+            };
+            state.judged_ms = offset_ms;
         }
         let lead = wall.saturating_sub(state.time_ms);
-        if let Trust::Off(off) = state.trust {
-            state.ahead_since = None;
-            state.fault = Some(format!(
+        let leaps = lead > LEAP_MS && state.known;
+        let waits = match state.trust {
+            Trust::Off(off) => Some(format!(
                 "the wall clock is {off} ms off the clocks of the other nodes"
-            ));
-        } else if lead <= JUMP_MS || state.trust == Trust::Agreed {
-            state.time_ms = state.time_ms.max(wall);
-            state.ahead_since = None;
-            let lag = state.time_ms - wall.min(state.time_ms);
-            state.fault =
-                (lag > JUMP_MS).then(|| format!("the wall clock is {lag} ms behind cluster time"));
-        } else if state.trust == Trust::Unheard {
-            state.fault = Some(format!(
+            )),
+            _ if leaps && !state.leads => Some(format!(
+                "the wall clock is {} ahead of cluster time; the leader's clock decides whether time follows",
+                span(lead)
+            )),
+            _ if leaps && !self.source.is_synchronised() => Some(format!(
+                "the wall clock is {} ahead of cluster time, and the system does not say that its clock is synchronised: it is not followed, and what is stored now is dated by cluster time. If the clock is right: `pantherctl cluster accept-time`; if it is wrong, set it right",
+                span(lead)
+            )),
+            _ if lead <= JUMP_MS => None,
+            Trust::Agreed => None,
+            Trust::Unheard => Some(format!(
                 "the wall clock is {lead} ms ahead of cluster time; it is followed once a majority of the nodes agrees with it"
-            ));
-        } else if now.saturating_sub(*state.ahead_since.get_or_insert(now)) >= FOLLOW_AFTER {
-            state.time_ms = wall;
-            state.ahead_since = None;
-            state.fault = None;
-        } else {
-            state.fault = Some(format!(
-                "the wall clock leapt {lead} ms ahead of cluster time; it is followed after a minute"
-            ));
+            )),
+            Trust::Alone => {
+                let since = *state.ahead_since.get_or_insert(now);
+                (now.saturating_sub(since) < FOLLOW_AFTER).then(|| format!(
+                    "the wall clock leapt {lead} ms ahead of cluster time; it is followed after a minute"
+                ))
+            }
+        };
+        if waits.is_none() {
+            if leaps {
+                state.leapt = Some((
+                    now,
+                    format!(
+                        "cluster time was set {} forward to the wall clock, which is synchronised: the cluster was down so long, or its clock was wrong. Nothing expires because of it for a minute, and later only step by step. If the clock was wrong: set it right, then `pantherctl cluster force-time`",
+                        span(lead)
+                    ),
+                ));
+            }
+            state.time_ms = state.time_ms.max(wall);
+            state.known = true;
         }
-        state.time_ms
+        let is_ahead = waits.is_some() && state.trust == Trust::Alone && lead > JUMP_MS;
+        if !is_ahead {
+            state.ahead_since = None;
+        }
+        let said = state.leapt.clone();
+        let said = said.filter(|(at, _)| now.saturating_sub(*at) < SAID_FOR);
+        let lag = state.time_ms.saturating_sub(wall);
+        state.fault = waits.or_else(|| {
+            if lag > LEAP_MS {
+                Some(format!(
+                    "the wall clock is {} behind cluster time: cluster time was led too far ahead, or this clock is wrong. If the clock is right: `pantherctl cluster force-time`; if it is wrong, set it right",
+                    span(lag)
+                ))
+            } else if lag > JUMP_MS {
+                Some(format!("the wall clock is {lag} ms behind cluster time"))
+            } else {
+                said.map(|(_, what)| what)
+            }
+        });
+        Stamp {
+            era: state.era,
+            time_ms: state.time_ms,
+        }
     }
 
-    /// Follows cluster time that the leader or the state tells, if it is later.
-    pub fn follow(&self, time_ms: u64) {
+    /// Goes by the time that the leader tells: as [`ClusterClock::follow`], and back where this clock has leapt and the cluster's time has not.
+    pub fn follow_leader(&self, told: Stamp) {
+        self.follow(told);
+        let mut state = self.state.lock();
+        state.leads = false;
+        if told.era == state.era && state.time_ms > told.time_ms.saturating_add(LEAP_MS) {
+            state.time_ms = told.time_ms;
+        }
+    }
+
+    /// This node leads: its clock stamps entries.
+    pub fn lead(&self) {
+        self.state.lock().leads = true;
+    }
+
+    /// Follows cluster time that the leader or the state tells, if it is later, or if cluster time was set since.
+    pub fn follow(&self, told: Stamp) {
         let mut state = self.state.lock();
         state.pass(self.source.monotonic()); // what has passed until now is in what is told
-        state.time_ms = state.time_ms.max(time_ms);
+        state.known |= told.time_ms != 0;
+        if told.era > state.era {
+            state.era = told.era;
+            state.time_ms = told.time_ms;
+            (state.ahead_since, state.leapt) = (None, None);
+        } else if told.era == state.era {
+            state.time_ms = state.time_ms.max(told.time_ms);
+        }
     }
 
     /// Says how far the wall clock is to be believed from now on, as long as nobody sets it: it was judged when it had this [offset](Self::offset_ms).
@@ -241,12 +403,13 @@ impl ClusterClock {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
 
     #[derive(Clone, Default)]
     struct Hands {
+        synchronised: Arc<AtomicBool>,
         wall: Arc<AtomicU64>,
         monotonic: Arc<AtomicU64>,
     }
@@ -259,6 +422,10 @@ mod tests {
         fn monotonic(&self) -> Duration {
             Duration::from_millis(self.monotonic.load(Ordering::SeqCst))
         }
+
+        fn is_synchronised(&self) -> bool {
+            self.synchronised.load(Ordering::SeqCst)
+        }
     }
 
     impl Hands {
@@ -268,12 +435,12 @@ mod tests {
         }
     }
 
-    fn clock(state_ms: u64) -> (Hands, ClusterClock) {
+    fn clock(time_ms: u64) -> (Hands, ClusterClock) {
         let hands = Hands::default();
         hands.wall.store(1_000_000, Ordering::SeqCst);
         (
             hands.clone(),
-            ClusterClock::starting_at(state_ms, Arc::new(hands)),
+            ClusterClock::starting_at(Stamp { era: 0, time_ms }, Arc::new(hands)),
         )
     }
 
@@ -300,12 +467,135 @@ mod tests {
         assert_eq!(clock.fault(), None);
     }
 
+    const DAY_MS: u64 = 86_400_000;
+
+    fn says(clock: &ClusterClock, what: &str) -> bool {
+        clock.fault().is_some_and(|fault| fault.contains(what))
+    }
+
+    #[test]
+    fn a_leap_is_followed_only_while_the_clock_is_synchronised() {
+        let (hands, clock) = clock(1_000_000);
+        hands.wall.fetch_add(400 * DAY_MS, Ordering::SeqCst);
+        for _ in 0..3 {
+            hands.pass(100_000);
+            let _ = clock.now_ms();
+        }
+        assert_eq!(clock.now_ms(), 1_300_000, "time goes on as it passes");
+        assert!(says(&clock, "400 d 0 h ahead"), "{:?}", clock.fault());
+        assert!(says(&clock, "accept-time"));
+        // One that nothing was known of is judged again, as by a time service that has just come up.
+        hands.synchronised.store(true, Ordering::SeqCst);
+        let _ = clock.now_ms();
+        hands.pass(60_000);
+        assert_eq!(clock.now_ms(), hands.wall_ms());
+        assert!(says(&clock, "set 400 d 0 h forward"), "{:?}", clock.fault());
+        hands.pass(600_000);
+        let _ = clock.now_ms();
+        assert_eq!(clock.fault(), None);
+    }
+
+    #[test]
+    fn an_hour_at_a_start_is_followed_at_once() {
+        let hands = Hands::default();
+        hands.wall.store(DAY_MS, Ordering::SeqCst);
+        let start = |time_ms| {
+            let state = Stamp { era: 0, time_ms };
+            ClusterClock::starting_at(state, Arc::new(hands.clone())).now_ms()
+        };
+        assert_eq!(start(DAY_MS - LEAP_MS), DAY_MS);
+        assert_eq!(start(DAY_MS - LEAP_MS - 1), DAY_MS - LEAP_MS - 1);
+        assert_eq!(start(0), DAY_MS, "a state that has no time yet");
+    }
+
+    #[test]
+    fn a_majority_that_agrees_with_a_clock_is_no_proof_of_a_leap() {
+        let hands = Hands::default();
+        hands.wall.store(DAY_MS, Ordering::SeqCst);
+        let state = Stamp {
+            era: 0,
+            time_ms: 1_000,
+        };
+        let clock = ClusterClock::among_others(state, Arc::new(hands.clone()));
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(clock.now_ms(), 1_000);
+        hands.synchronised.store(true, Ordering::SeqCst);
+        assert_eq!(clock.now_ms(), DAY_MS);
+    }
+
+    #[test]
+    fn the_first_node_of_a_cluster_begins_with_its_wall_clock() {
+        let hands = Hands::default();
+        hands.wall.store(400 * DAY_MS, Ordering::SeqCst);
+        let clock = ClusterClock::among_others(Stamp::default(), Arc::new(hands.clone()));
+        hands.pass(3_000);
+        let _ = clock.now_ms(); // it waits until it leads
+        clock.follow(Stamp::default());
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(clock.now_ms(), hands.wall_ms());
+        hands.wall.fetch_add(DAY_MS, Ordering::SeqCst);
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        assert_eq!(
+            clock.now_ms(),
+            hands.wall_ms() - DAY_MS,
+            "later it is a leap"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_does_not_lead_does_not_leap_and_one_that_has_leapt_comes_back() {
+        let hands = Hands::default();
+        hands.synchronised.store(true, Ordering::SeqCst);
+        hands.wall.store(400 * DAY_MS, Ordering::SeqCst);
+        let told = Stamp {
+            era: 0,
+            time_ms: DAY_MS,
+        };
+        let clock = ClusterClock::among_others(told, Arc::new(hands.clone()));
+        clock.trust(Trust::Agreed, clock.offset_ms());
+        clock.follow_leader(told);
+        assert_eq!(clock.now_ms(), DAY_MS);
+        assert!(says(&clock, "the leader's clock decides"));
+        clock.lead();
+        assert_eq!(clock.now_ms(), 400 * DAY_MS);
+        // Another leads before an entry has that time.
+        clock.follow_leader(told);
+        assert_eq!(clock.now_ms(), DAY_MS);
+    }
+
+    #[test]
+    fn time_that_was_set_is_taken_over_and_what_was_told_before_is_not() {
+        let (hands, clock) = clock(400 * DAY_MS);
+        assert_eq!(clock.now_ms(), 400 * DAY_MS);
+        assert!(says(&clock, "force-time"), "{:?}", clock.fault());
+        clock.follow(Stamp {
+            era: 1,
+            time_ms: 1_000_000,
+        });
+        hands.pass(10);
+        clock.follow(Stamp {
+            era: 0,
+            time_ms: 400 * DAY_MS,
+        });
+        assert_eq!(
+            clock.stamp(),
+            Stamp {
+                era: 1,
+                time_ms: 1_000_010
+            }
+        );
+        assert_eq!(clock.fault(), None);
+    }
+
     #[test]
     fn what_is_told_is_not_run_ahead_of_by_the_time_since_the_last_question() {
         let (hands, clock) = clock(0);
         clock.trust(Trust::Unheard, clock.offset_ms());
         hands.pass(3_000);
-        clock.follow(1_003_000);
+        clock.follow(Stamp {
+            era: 0,
+            time_ms: 1_003_000,
+        });
         hands.pass(10);
         assert_eq!(clock.now_ms(), 1_003_010);
     }

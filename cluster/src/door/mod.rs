@@ -10,6 +10,7 @@
 //! * [`merge`]: many callers' commands into few entries
 //! * [`parking`]: receivers that wait at an empty queue cost nothing
 //! * [`queues`]: messages; [`change`]: how callers write changes and conditions
+//! * [`set_time`]: an operator sets cluster time; [`uptime`]: it goes on by the machine's uptime
 //! * [`error`]: why there is no answer
 
 mod admission;
@@ -25,6 +26,8 @@ mod merge;
 mod parking;
 mod queues;
 mod route;
+mod set_time;
+mod uptime;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +52,7 @@ use alive::Heard;
 pub use alive::HeardNode;
 pub use among::Among;
 use among::Backstage;
-use clock::{ClusterClock, Trust};
+use clock::{ClusterClock, Stamp, Trust};
 use compare::Compared;
 pub use error::DoorError;
 use error::unexpected;
@@ -59,6 +62,8 @@ use merge::Merger;
 use parking::Parking;
 pub use queues::{INSIST, INSIST_EVERY};
 use route::{Reads, Route};
+pub use set_time::TimeSet;
+use uptime::UptimeMark;
 
 /// How long a command may take from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -228,10 +233,11 @@ impl Door {
                 gate,
             )));
         }
-        let state_ms = read::globals(group.store())?.clock_ms;
+        let uptime = UptimeMark::at(folder, time.clone());
+        let state = uptime.go_on(Stamp::from(&read::globals(group.store())?));
         let clock = Arc::new(match &peers {
-            None => ClusterClock::starting_at(state_ms, time),
-            Some(_) => ClusterClock::among_others(state_ms, time),
+            None => ClusterClock::starting_at(state, time),
+            Some(_) => ClusterClock::among_others(state, time),
         });
         let route = Route {
             group: group.clone(),
@@ -242,7 +248,7 @@ impl Door {
             ready = wait_ready(&route) => ready?,
             removal = local.removed() => return Err(DoorError::Removed(removal)),
         }
-        clock.follow(read::globals(group.store())?.clock_ms);
+        clock.follow(Stamp::from(&read::globals(group.store())?));
         if group.status().voters == [node] {
             clock.trust(Trust::Agreed, clock.offset_ms()); // with nobody who could disagree
         }
@@ -274,8 +280,9 @@ impl Door {
         };
         backstage.open(&door.inner);
         let opened = async {
-            door.open_session(session).await?;
-            door.raise_format().await
+            // First, so that a leap of cluster time at this start is noted as one.
+            door.raise_format().await?;
+            door.open_session(session).await
         };
         if let Err(error) = opened.await {
             return Err(match door.inner.group.outdated() {
@@ -283,7 +290,7 @@ impl Door {
                 None => error,
             });
         }
-        let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), settings.tick));
+        let ticking = tokio::spawn(tick(Arc::downgrade(&door.inner), uptime, settings.tick));
         let living = tokio::spawn(among::stay_alive(
             Arc::downgrade(&door.inner),
             settings.silence / 5,
@@ -541,18 +548,32 @@ async fn settle(merger: &Merger) -> Result<(), DoorError> {
 }
 
 /// The leader's tick: proposed only if something is due.
-async fn tick(inner: std::sync::Weak<Inner>, every: Duration) {
+async fn tick(inner: std::sync::Weak<Inner>, uptime: UptimeMark, every: Duration) {
+    let uptime = Arc::new(uptime);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        let store = inner.group.store().clone();
+        let (clock, uptime) = (inner.clock.clone(), uptime.clone());
+        let noted = offload(move || {
+            clock.follow(Stamp::from(&read::globals(&store)?));
+            uptime.note(clock.stamp());
+            Ok::<_, io::Error>(())
+        });
+        match noted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cluster time cannot be read"),
+            Err(_) => return, // the node is stopping
+        }
         let leads = inner.group.status().leads;
         inner.heard.leads(leads);
         if !leads {
             inner.compared.forget();
             continue;
         }
+        inner.clock.lead();
         if inner.route.peers.is_some() {
             lead::compare_clocks(&inner).await;
             among::end_silent_sessions(&inner).await;

@@ -15,12 +15,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::alive::Sign;
-use super::clock::{ClusterClock, Trust};
+use super::clock::{ClusterClock, Stamp, Trust};
 use super::local::Local;
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
-use crate::state::read;
+use crate::state::{Globals, read};
 
 /// How long is waited for a change before it is looked again who leads.
 const LOOK: Duration = Duration::from_millis(100);
@@ -132,7 +132,12 @@ impl Route {
         let Some(answer) = answer else {
             return Ok(Attempt::Elsewhere);
         };
-        self.clock.follow(answer.time_ms);
+        if answer.not_leader.is_none() {
+            self.clock.follow_leader(Stamp {
+                era: answer.era,
+                time_ms: answer.time_ms,
+            });
+        }
         Ok(match answer.not_leader {
             Some(_) => Attempt::Elsewhere,
             None => Attempt::Done(answer.replies),
@@ -156,11 +161,15 @@ impl Route {
 
     /// Proposes commands as one entry here.
     async fn propose(&self, commands: &[Command]) -> Result<Attempt<Vec<Reply>>, DoorError> {
+        let globals = read::globals(self.group.store())?;
+        self.clock.follow(Stamp::from(&globals));
+        let Stamp { era, time_ms } = self.clock.stamp();
         let entry = Entry {
             group: 1,
-            format: self.format_of(commands)?,
-            time_ms: self.clock.now_ms(),
+            format: format_of(&globals, commands),
+            time_ms,
             commands: commands.to_vec(),
+            era,
         };
         match self.group.propose(&entry).await {
             Ok(replies) => Ok(Attempt::Done(replies)),
@@ -172,21 +181,13 @@ impl Route {
         }
     }
 
-    /// The format in force, or the one that the commands put in force: nodes that do not know it stop at this entry.
-    fn format_of(&self, commands: &[Command]) -> Result<u32, DoorError> {
-        let raised = commands.iter().filter_map(|command| match &command.kind {
-            Some(command::Kind::RaiseFormat(raise)) => Some(raise.format),
-            _ => None,
-        });
-        let in_force = read::globals(self.group.store())?.format.max(1);
-        Ok(raised.fold(in_force, u32::max))
-    }
-
     /// What a peer forwards: done only if this node leads now.
     pub(super) async fn for_peer(&self, commands: &[Command]) -> Result<ForwardAnswer, DoorError> {
         let status = self.group.status();
+        let Stamp { era, time_ms } = self.clock.stamp();
         let mut answer = ForwardAnswer {
-            time_ms: self.clock.now_ms(),
+            time_ms,
+            era,
             ..ForwardAnswer::default()
         };
         if !status.leads {
@@ -279,7 +280,10 @@ impl Route {
             return Ok(KeptAlive::Yes); // the next time, of whoever leads then
         }
         local.remember(&answer.heard);
-        self.clock.follow(answer.time_ms);
+        self.clock.follow_leader(Stamp {
+            era: answer.era,
+            time_ms: answer.time_ms,
+        });
         self.clock
             .trust(Trust::told(answer.clock_off_ms), offset_ms);
         if !answer.differs.is_empty() {
@@ -327,6 +331,15 @@ impl Route {
             Err(DoorError::Unavailable(answer.refused))
         }
     }
+}
+
+/// The format in force, or the one that the commands put in force: nodes that do not know it stop at this entry.
+fn format_of(globals: &Globals, commands: &[Command]) -> u32 {
+    let raised = commands.iter().filter_map(|command| match &command.kind {
+        Some(command::Kind::RaiseFormat(raise)) => Some(raise.format),
+        _ => None,
+    });
+    raised.fold(globals.format.max(1), u32::max)
 }
 
 /// What a leader says of a session.

@@ -30,7 +30,7 @@ use panther_proto::v1::{RaiseFormat, TableSpec, command};
 pub use join::{Gate, JoinError, Joined, join};
 pub(crate) use roll::Roll;
 pub use rotation::{KeyKeeper, RotationState, RotationStep};
-pub use rows::{Member, Standing};
+pub use rows::{LONGEST_VALID, Member, Standing};
 pub use steward::Unmet;
 pub use token::{Invitation, TokenError};
 

@@ -27,6 +27,8 @@ const FIRST_NEXT: i64 = 2;
 const REMOVED_AT: &str = "removedAt";
 /// Until when a machine that was admitted has to come, in cluster time; milliseconds since 1970.
 const JOIN_BY: &str = "joinBy";
+/// The longest that an invitation is good.
+pub const LONGEST_VALID: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// A machine has at least so long, however late in the time of its invitation it came.
 const LEAST_TO_JOIN: Duration = Duration::from_secs(600);
 /// How many should vote.
@@ -248,6 +250,13 @@ pub(super) async fn admit(
             .and_then(|node| u64::try_from(node).ok());
         let least = u64::try_from(LEAST_TO_JOIN.as_millis()).unwrap_or(u64::MAX);
         let ends = open.int(EXPIRES).and_then(|at| u64::try_from(at).ok());
+        // One that was made while cluster time was ahead would be open for as long as it was.
+        let latest = door.now_ms() / 1_000 + LONGEST_VALID.as_secs();
+        if ends.is_some_and(|ends| ends > latest) {
+            return Err(MembersError::Refused(
+                "this invitation was made while cluster time was ahead of the true time; `pantherctl cluster invite` makes another".to_owned(),
+            ));
+        }
         let join_by = (ends.unwrap_or(0) * 1_000).max(door.now_ms().saturating_add(least));
         let cluster = door.get(MEMBERS, &key(CLUSTER)).await?;
         let next = cluster.and_then(|row| row.int(NEXT));

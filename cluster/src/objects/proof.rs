@@ -63,6 +63,17 @@ async fn mark(objects: &Objects) -> Result<Option<String>, ObjectsError> {
     }
 }
 
+/// The time by the store's own clock, in milliseconds since 1970: that of a mark which this node writes now.
+///
+/// # Errors
+/// The store gives no answer.
+pub async fn store_time(objects: &Objects, node: u64) -> Result<u64, ObjectsError> {
+    let name = format!("cluster/time/node-{node}");
+    objects.remove(&name).await?; // one that is there would keep its time
+    objects.put(&name, Bytes::from_static(b"now\n")).await?;
+    Ok(objects.head(&name).await?.written_ms)
+}
+
 /// Whether the store is the cluster's already.
 ///
 /// # Errors

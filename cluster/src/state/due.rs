@@ -4,7 +4,7 @@
 use panther_proto::v1::{Moved, reply};
 
 use super::keys::{KeyBuilder, KeyReader, kind};
-use super::{Stop, Tx, queues, requests, tables};
+use super::{Globals, Stop, Tx, queues, requests, tables, time};
 
 /// What happens when its time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,21 +40,29 @@ pub(super) fn visible(time_ms: u64, queue: &str, seq: u64) -> Vec<u8> {
     key(time_ms, Kind::Visible).text(queue).number(seq).done()
 }
 
-/// Bounds of everything that is due at `now`.
-#[must_use]
-pub fn range(now: u64) -> (Vec<u8>, Vec<u8>) {
-    (
-        vec![kind::DUE],
+/// Bounds of everything that is due: what was due before a leap, and what is due after it.
+pub fn ranges(globals: &Globals) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let after = |time_ms: u64| {
         KeyBuilder::new(kind::DUE)
-            .number(now.saturating_add(1))
-            .done(),
-    )
+            .number(time_ms.saturating_add(1))
+            .done()
+    };
+    let (start, end) = (vec![kind::DUE], after(globals.clock_ms));
+    let (first, second) = match globals.held() {
+        Some((from, to)) => ((start, after(from)), Some((after(to), end))),
+        None => ((start, end), None),
+    };
+    std::iter::once(first).chain(second)
 }
 
 /// Lets up to `max` due things happen; true if nothing more is due.
 pub(super) fn advance(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> {
-    let (from, to) = range(tx.now());
-    let found = tx.scan(&from, &to, max)?;
+    let mut found = Vec::new();
+    for (from, to) in ranges(tx.globals()) {
+        if from < to {
+            found.extend(tx.scan(&from, &to, max - found.len())?);
+        }
+    }
     let finished = found.len() < max;
     for (key, _) in &found {
         let mut reader = KeyReader::new(key);
@@ -90,7 +98,16 @@ pub(super) fn advance(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> 
 /// The leader's tick: due things first, then messages whose retention ran out.
 pub(super) fn tick(tx: &mut Tx<'_>, max: u32) -> Result<reply::Kind, Stop> {
     let max = max.clamp(1, 500) as usize;
-    let (mut count, mut finished) = advance(tx, max)?;
+    let (moved, moved_all) = time::move_back(tx, max)?;
+    if !moved_all || moved as usize >= max {
+        return Ok(reply::Kind::Moved(Moved {
+            count: moved,
+            finished: false,
+            last: 0,
+        }));
+    }
+    let (mut count, mut finished) = advance(tx, max - moved as usize)?;
+    count += moved;
     for name in tx.queue_names() {
         if count as usize >= max {
             finished = false;

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::limits::{self, refused};
 use super::tx::{Effects, Stop, Tx};
 use super::view::{Base, Writes};
-use super::{FORMAT, declare, due, keys, queues, sessions, transact};
+use super::{FORMAT, declare, due, keys, queues, sessions, time, transact};
 
 /// What belongs to the whole state.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,6 +35,21 @@ pub struct Globals {
     /// Running hash of all writes: equal on replicas that applied the same commands.
     #[prost(uint64, tag = "5")]
     pub hash: u64,
+    /// Where the last leap of cluster time began and ended; 0: there was no leap.
+    #[prost(uint64, tag = "6")]
+    pub leap_from_ms: u64,
+    /// See `leap_from_ms`.
+    #[prost(uint64, tag = "7")]
+    pub leap_to_ms: u64,
+    /// How often an operator has set cluster time.
+    #[prost(uint64, tag = "8")]
+    pub era: u64,
+    /// By how much stamps have yet to be moved back; 0: by nothing.
+    #[prost(uint64, tag = "9")]
+    pub back_by_ms: u64,
+    /// The key from which on they are.
+    #[prost(bytes = "vec", tag = "10")]
+    pub back_at: Vec<u8>,
 }
 
 /// Decoded state that nearly every command needs; always derivable from the store.
@@ -154,9 +169,9 @@ impl Machine {
             writes: Writes::new(),
             woke: BTreeSet::new(),
         };
-        if entry.time_ms > self.cache.globals.clock_ms {
-            let mut globals = self.cache.globals.clone();
-            globals.clock_ms = entry.time_ms;
+        let mut globals = self.cache.globals.clone();
+        globals.pass(entry);
+        if globals != self.cache.globals {
             self.commit(
                 base,
                 &mut applied,
@@ -284,6 +299,7 @@ fn run(tx: &mut Tx<'_>, command: &Command) -> Result<reply::Kind, Stop> {
         Some(command::Kind::Tick(tick)) => due::tick(tx, tick.max),
         Some(command::Kind::Declare(declare)) => declare::run(tx, declare),
         Some(command::Kind::RaiseFormat(raise)) => Ok(declare::raise_format(tx, raise.format)),
+        Some(command::Kind::SetTime(set)) => time::set(tx, set),
         None => Err(limits::stop(
             Code::BadFormat,
             "the command is of a kind that this build does not know",

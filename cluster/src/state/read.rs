@@ -153,9 +153,9 @@ fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
 /// The store cannot be read, or there is no such table.
 pub fn row(base: &dyn Base, table_name: &str, key: &Key) -> io::Result<Option<Row>> {
     let spec = table(base, table_name)?;
-    let now = globals(base)?.clock_ms;
+    let globals = globals(base)?;
     Ok(read::<Row>(base, &keys::row(table_name, key))?
-        .filter(|row| !tables::expired(&spec, row, now)))
+        .filter(|row| !tables::expired(&spec, row, &globals)))
 }
 
 /// Counters of all queues.
@@ -177,7 +177,7 @@ pub fn all_counts(base: &dyn Base) -> io::Result<AllCounts> {
 /// The store cannot be read; there is no such table or index; a bound does not compare.
 pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
     let spec = table(base, &query.table)?;
-    let now = globals(base)?.clock_ms;
+    let globals = globals(base)?;
     let index = if query.index.is_empty() {
         None
     } else {
@@ -228,7 +228,7 @@ pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
                 (row_key, decode(value)?)
             }
         };
-        if !tables::expired(&spec, &row, now) {
+        if !tables::expired(&spec, &row, &globals) {
             page.rows.push((row_key, row));
         }
     }
@@ -358,19 +358,28 @@ pub fn may_receive(base: &dyn Base, queue: &str, now_ms: u64) -> io::Result<bool
     Ok(false)
 }
 
+/// After so much time without an entry one is due that carries the time, so that a leap can be told from a pause.
+const MARK_MS: u64 = 600_000;
+
 /// True if a tick at `now` would change something.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn anything_due(base: &dyn Base, now_ms: u64) -> io::Result<bool> {
-    let (from, to) = super::due::range(now_ms);
-    if !base.scan(&from, &to, 1, false)?.is_empty() {
+    let globals = globals(base)?;
+    if globals.moves_stamps() || globals.clock_ms.saturating_add(MARK_MS) <= now_ms {
         return Ok(true);
+    }
+    let globals = globals.at(now_ms, globals.format);
+    for (from, to) in super::due::ranges(&globals) {
+        if from < to && !base.scan(&from, &to, 1, false)?.is_empty() {
+            return Ok(true);
+        }
     }
     for queue in queues(base)? {
         if queue.retention_ms > 0
             && let Some(oldest) = oldest_ms(base, &queue.name)?
-            && oldest.saturating_add(queue.retention_ms) <= now_ms
+            && globals.is_past(oldest.saturating_add(queue.retention_ms))
         {
             return Ok(true);
         }

@@ -10,7 +10,8 @@ use super::{Stop, Tx, due, keys};
 /// A request that is older than an answer is remembered for is refused: it may have run already.
 pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<reply::Kind>, Stop> {
     let now = tx.now();
-    if time_ms > now.saturating_add(REQUEST_MS) {
+    // After time was set back, a stamp of before may lie ahead.
+    if time_ms > now.saturating_add(REQUEST_MS) && tx.globals().era == 0 {
         return Err(stop(
             Code::Invalid,
             format!(
@@ -18,7 +19,7 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
             ),
         ));
     }
-    if time_ms.saturating_add(REQUEST_MS) <= now {
+    if tx.is_past(time_ms.saturating_add(REQUEST_MS)) {
         return Err(stop(
             Code::StaleRequest,
             format!(
@@ -35,7 +36,7 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
 /// Remembers an answer until no retry can be accepted any more.
 pub(super) fn remember(tx: &mut Tx<'_>, id: &str, time_ms: u64, kind: &reply::Kind) {
     let until_ms = time_ms
-        .max(tx.now())
+        .clamp(tx.now(), tx.now().saturating_add(REQUEST_MS))
         .saturating_add(REQUEST_MS)
         .saturating_add(1);
     tx.write(

@@ -81,6 +81,18 @@ impl<'a> Tx<'a> {
         self.effects.declared = true;
     }
 
+    /// Clock, format and counters of the whole state, to read.
+    #[must_use]
+    pub fn globals(&self) -> &Globals {
+        &self.effects.globals
+    }
+
+    /// Whether a moment has come, as far as what is due goes.
+    #[must_use]
+    pub fn is_past(&self, at_ms: u64) -> bool {
+        self.effects.globals.is_past(at_ms)
+    }
+
     /// Cluster time in milliseconds.
     #[must_use]
     pub fn now(&self) -> u64 {

@@ -13,3 +13,4 @@ mod promises;
 mod queues;
 mod rotation;
 mod three;
+mod time;

@@ -16,6 +16,9 @@ pub(crate) struct World {
     pub(crate) base: MemoryBase,
     machine: Machine,
     pub(crate) now: u64,
+    /// The format of entries, and how often time was set before they are stamped.
+    pub(crate) format: u32,
+    pub(crate) era: u64,
 }
 
 impl World {
@@ -26,6 +29,8 @@ impl World {
             base,
             machine,
             now: 1_000_000,
+            format: 1,
+            era: 0,
         };
         let queue = |name: &str, change: &dyn Fn(&mut QueueSpec)| {
             let mut spec = QueueSpec {
@@ -91,9 +96,10 @@ impl World {
     pub(crate) fn run(&mut self, kind: command::Kind) -> reply::Kind {
         let entry = Entry {
             group: 1,
-            format: 1,
+            format: self.format,
             time_ms: self.now,
             commands: vec![Command { kind: Some(kind) }],
+            era: self.era,
         };
         let mut applied = self.machine.apply(&self.base, &entry).unwrap();
         self.base.store(&applied.writes);

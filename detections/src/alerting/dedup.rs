@@ -80,11 +80,13 @@ impl Step {
 
 /// Decides for `group` at time `now` (Unix seconds) with a period of `dedup_minutes`, given the row as it was read.
 ///
-/// The window begins with the alert's first match and does not slide: an alert opened more than the period ago is closed to further matches.
+/// The window begins with the alert's first match and does not slide: an alert opened more than the period ago is closed to further matches. So is one that
+/// lies further ahead than that: cluster time was set back since.
 #[must_use]
 pub fn decide(row: Option<&DedupRow>, group: &Group<'_>, dedup_minutes: u32, now: i64) -> Step {
     let period = i64::from(dedup_minutes) * 60;
-    let open = row.filter(|row| row.alert_creation_time >= now.saturating_sub(period));
+    let open =
+        row.filter(|row| i128::from(row.alert_creation_time.abs_diff(now)) <= i128::from(period));
     match open {
         Some(open) => Step::Extend {
             alert_id: alert_id(

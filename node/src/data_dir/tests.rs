@@ -179,3 +179,40 @@ fn the_sealing_key_is_made_once_for_its_owner_alone_and_never_replaced() {
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(data.sealing_key(), Err(Failure::Configuration(_))));
 }
+
+#[test]
+fn a_sealing_key_other_than_the_one_that_was_used_is_refused_until_an_operator_makes_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = configuration(folder.path());
+    let mut data = DataDir::open(&configuration).unwrap();
+    let key = data.sealing_key().unwrap();
+    std::fs::create_dir(data.group()).unwrap();
+    std::fs::write(data.group().join("log"), "").unwrap();
+    data.note_started();
+    data.note_sealing_key(&key);
+    drop(data);
+    data = DataDir::open(&configuration).unwrap();
+    assert_eq!(data.sealing_key().unwrap(), key);
+    let path = data.folder().join("sealing.key");
+    let mut flipped = key;
+    flipped[7] ^= 1;
+    std::fs::write(&path, flipped).unwrap();
+    let refused = data.sealing_key().unwrap_err();
+    assert!(matches!(refused, Failure::Configuration(_)), "{refused}");
+    assert!(refused.to_string().contains("new-sealing-key"), "{refused}");
+    data.new_sealing_key().unwrap();
+    assert!(data.replaces_sealing_key());
+    drop(data);
+    data = DataDir::open(&configuration).unwrap();
+    let new = data.sealing_key().unwrap();
+    assert!(new != key && new != flipped);
+    let old = data.folder().join("sealing.key.old-1");
+    assert_eq!(std::fs::read(old).unwrap(), flipped, "nothing is removed");
+    data.note_sealing_key(&new);
+    drop(data);
+    assert!(
+        !DataDir::open(&configuration)
+            .unwrap()
+            .replaces_sealing_key()
+    );
+}

@@ -68,8 +68,10 @@ impl Api for Functions {
             operation: request.operation,
             input,
             payload: request.payload,
-            request: (!request.request_id.is_empty())
-                .then_some((request.request_id, request.request_time_ms)),
+            request: (!request.request_id.is_empty()).then_some((
+                request.request_id,
+                self.door.issued_ms(request.request_time_ms),
+            )),
         };
         let invoked = self.system.invoke(&request.component, call);
         let result = if says_how_long {

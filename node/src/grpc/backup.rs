@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use bytes::BytesMut;
+use panther_actors::sealing::fingerprint;
 use panther_cluster::door::Door;
 use panther_cluster::storage::{SnapshotFile, StateStore};
 use panther_proto::v1::{BackupAbout, BackupPiece, backup_piece};
@@ -12,31 +13,22 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::status;
+use crate::backup_seal;
 
 /// Bytes of one piece.
 const PIECE: usize = 256 << 10;
 /// Pieces that wait for a caller who writes more slowly than is read.
 const WAITING: usize = 4;
-/// Digits of a fingerprint.
-const FINGERPRINT: usize = 16;
 /// A snapshot file may make room for a newer one while it is checked.
 const ATTEMPTS: u32 = 3;
 
 /// What a backup says of where it comes from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Origin {
     /// The cluster.
     pub(crate) cluster: String,
-    /// [`fingerprint`] of the key that seals its secrets.
-    pub(crate) sealing_key: String,
-}
-
-/// Tells one sealing key from another without telling anything of it: the keys are random.
-pub(crate) fn fingerprint(sealing_key: &[u8]) -> String {
-    let digest = Sha256::new_with_prefix(b"panther sealing key ").chain_update(sealing_key);
-    let mut text = format!("{:x}", digest.finalize());
-    text.truncate(FINGERPRINT);
-    text
+    /// The key that seals its secrets.
+    pub(crate) sealing_key: [u8; 32],
 }
 
 /// The pieces of a backup that holds everything that was acknowledged before this call.
@@ -61,7 +53,7 @@ pub(super) async fn pieces(
         .map_err(|error| Status::internal(error.to_string()))?
         .len();
     let last = file.header.last.unwrap_or_default();
-    let about = BackupAbout {
+    let mut about = BackupAbout {
         cluster: origin.cluster.clone(),
         node: door.node(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,8 +64,11 @@ pub(super) async fn pieces(
         bytes: length,
         sha256,
         time_ms: door.now_ms(),
-        sealing_key: origin.sealing_key.clone(),
+        sealing_key: fingerprint(&origin.sealing_key),
+        seal: String::new(),
     };
+    about.seal = backup_seal::seal(&origin.sealing_key, &about)
+        .map_err(|error| Status::internal(format!("the backup cannot be sealed: {error}")))?;
     let (to, from) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || send(about, content, &to));
     Ok(from)

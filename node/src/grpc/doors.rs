@@ -96,8 +96,9 @@ impl Doors for Gates {
     }
 
     async fn transact(&self, request: Request<Transact>) -> Result<Response<Reply>, Status> {
-        self.execute(command::Kind::Transact(request.into_inner()))
-            .await
+        let mut transact = request.into_inner();
+        transact.request_time_ms = self.door.issued_ms(transact.request_time_ms);
+        self.execute(command::Kind::Transact(transact)).await
     }
 
     async fn receive(&self, request: Request<DoorReceive>) -> Result<Response<Received>, Status> {

@@ -233,3 +233,61 @@ fn a_changed_bit_in_what_was_acknowledged_is_never_cut_in_silence() {
     assert!(said.contains("log-cut"), "{said}");
     assert_eq!(std::fs::read(segment.path()).unwrap(), content);
 }
+
+#[test]
+fn a_node_with_another_sealing_key_is_refused_with_exit_code_3_until_a_new_one_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join(".local/share/panther");
+    let stop = |mut daemon: Daemon| {
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.ended().0.code(), Some(0));
+    };
+    let run = |arguments: &[&str]| {
+        let ended = pantherd(home.path()).args(arguments).output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (
+            ended.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    stop(Daemon::start(home.path(), &["--ingest", ""]));
+    let (key, identity) = (data.join("sealing.key"), data.join("identity"));
+    let right = std::fs::read(&key).unwrap();
+    std::fs::write(&key, [9; 32]).unwrap();
+    let (code, said) = run(&["--ingest", ""]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("another key") && said.contains("new-sealing-key"),
+        "{said}"
+    );
+    // Without the word of the identity the cluster's own is left.
+    let text = std::fs::read_to_string(&identity).unwrap();
+    let without: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("sealing_key"))
+        .collect();
+    assert!(without.len() < text.lines().count(), "{text}");
+    std::fs::write(&identity, without.join("\n")).unwrap();
+    let (code, said) = run(&["--ingest", ""]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("the cluster's secrets are sealed with key"),
+        "{said}"
+    );
+    std::fs::write(&key, &right).unwrap();
+    stop(Daemon::start(home.path(), &["--ingest", ""]));
+    std::fs::remove_file(&key).unwrap();
+    assert_eq!(run(&["--ingest", ""]).0, Some(3));
+    assert_eq!(run(&["new-sealing-key"]).0, Some(3), "it was not agreed to");
+    assert!(!key.exists());
+    let (code, said) = run(&["new-sealing-key", "--yes"]);
+    assert_eq!(code, Some(0), "{said}");
+    stop(Daemon::start(home.path(), &["--ingest", ""]));
+    stop(Daemon::start(home.path(), &["--ingest", ""]));
+    std::fs::write(&key, &right).unwrap();
+    assert_eq!(
+        run(&["--ingest", ""]).0,
+        Some(3),
+        "the old one is another one now"
+    );
+}

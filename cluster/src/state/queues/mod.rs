@@ -15,11 +15,11 @@ use super::limits::stop;
 use super::{Stop, Tx, keys};
 
 /// What a message is doing, as its head tells.
-fn in_flight(head: &StoredHead) -> bool {
+pub(super) fn in_flight(head: &StoredHead) -> bool {
     head.session != 0
 }
 
-fn head(tx: &Tx<'_>, queue: &str, seq: u64) -> Result<Option<StoredHead>, Stop> {
+pub(super) fn head(tx: &Tx<'_>, queue: &str, seq: u64) -> Result<Option<StoredHead>, Stop> {
     tx.read(&keys::head(queue, seq))
 }
 

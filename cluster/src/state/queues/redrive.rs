@@ -124,7 +124,7 @@ pub(in crate::state) fn expire(
     let found = decode(tx.scan_prefix(&prefix, max + LOOK)?)?;
     // Sequence numbers follow arrival, so the first that is young enough ends the search.
     for (seq, head) in found {
-        if head.sent_ms.saturating_add(spec.retention_ms) > tx.now() {
+        if !tx.is_past(head.sent_ms.saturating_add(spec.retention_ms)) {
             return Ok((count, true));
         }
         if super::in_flight(&head) {

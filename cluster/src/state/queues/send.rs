@@ -39,7 +39,7 @@ pub(in crate::state) fn run(
         };
         // The value is when the id is forgotten; that it is swept later makes the window no longer.
         if let Some(until) = tx.get(&key)?.as_deref().and_then(number) {
-            if until > tx.now() {
+            if !tx.is_past(until) {
                 tx.counts_mut(queue).deduplicated += 1;
                 return Ok(String::new());
             }

@@ -8,7 +8,7 @@ use panther_proto::v1::{Code, Key, Row, RowChange, TableSpec, Value, value};
 use prost::Message;
 
 use super::limits::{ROW_BYTES, stop};
-use super::{Stop, Tx, due, feeds, keys};
+use super::{Globals, Stop, Tx, due, feeds, keys};
 
 /// Carries out a command's changes. Every condition is of the state before it and unique indexes are judged by the state
 /// after it, so that the order of changes of different rows does not matter.
@@ -73,7 +73,9 @@ fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     let spec = tx.table(&change.table)?;
     let key = key_of(change)?;
     let stored = tx.read::<Row>(&keys::row(&spec.name, key))?;
-    let old = stored.as_ref().filter(|row| !expired(&spec, row, tx.now()));
+    let old = stored
+        .as_ref()
+        .filter(|row| !expired(&spec, row, tx.globals()));
     let new = if change.delete {
         None
     } else {
@@ -114,7 +116,7 @@ pub(super) fn expire(tx: &mut Tx<'_>, table: &str, key: &Key) -> Result<(), Stop
         return Ok(());
     };
     if let Some(row) = tx.read::<Row>(&keys::row(table, key))?
-        && expired(&spec, &row, tx.now())
+        && expired(&spec, &row, tx.globals())
     {
         store(tx, &spec, key, Some(&row), None)?;
     }
@@ -123,8 +125,8 @@ pub(super) fn expire(tx: &mut Tx<'_>, table: &str, key: &Key) -> Result<(), Stop
 
 /// True once a row's expiry time has passed: it is hidden at once and swept later.
 #[must_use]
-pub fn expired(spec: &TableSpec, row: &Row, now_ms: u64) -> bool {
-    expiry(spec, row).is_some_and(|at| at <= now_ms)
+pub fn expired(spec: &TableSpec, row: &Row, globals: &Globals) -> bool {
+    expiry(spec, row).is_some_and(|at| globals.is_past(at))
 }
 
 fn expiry(spec: &TableSpec, row: &Row) -> Option<u64> {
@@ -141,7 +143,7 @@ fn expiry(spec: &TableSpec, row: &Row) -> Option<u64> {
 
 fn live(tx: &Tx<'_>, spec: &TableSpec, key: &Key) -> Result<Option<Row>, Stop> {
     let row = tx.read::<Row>(&keys::row(&spec.name, key))?;
-    Ok(row.filter(|row| !expired(spec, row, tx.now())))
+    Ok(row.filter(|row| !expired(spec, row, tx.globals())))
 }
 
 fn key_of(change: &RowChange) -> Result<&Key, Stop> {

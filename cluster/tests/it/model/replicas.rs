@@ -30,6 +30,7 @@ fn entries(script: &[(u64, Command)], mut cut: impl FnMut(usize) -> bool) -> Vec
                 format: 1,
                 time_ms: *time,
                 commands: vec![command.clone()],
+                era: 0,
             }),
         }
     }

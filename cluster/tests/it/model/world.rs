@@ -72,6 +72,7 @@ impl World {
             format: 1,
             time_ms: time,
             commands: vec![command],
+            era: 0,
         };
         let mut applied = self.machine.apply(&self.base, &entry).unwrap();
         self.base.store(&applied.writes);

@@ -1,0 +1,242 @@
+//! Cluster time as state: what a leap of it holds back, and how an operator sets it.
+//!
+//! A leap is a step of more than an hour from one entry to the next: the cluster was down, or a clock was wrong. What was due
+//! within the leap is held back: for a minute nothing of it is due, then it goes on as time passes, and from an hour after the
+//! leap a day's worth of it becomes due in an hour. What is stamped after the leap becomes due in its own time.
+//!
+//! If cluster time was led too far ahead, it can be set back. Then no stamp may lie further ahead than one that is made now
+//! could: messages, sessions and remembered ids are moved back in steps.
+
+use panther_proto::v1::{Code, Done, Entry, QueueSpec, SetTime, StoredHead, StoredSession, reply};
+
+use super::due::{self, Kind};
+use super::keys::{self, KeyBuilder, KeyReader, kind};
+use super::limits::{DELAY_MS, REQUEST_MS, VISIBILITY_MS, stop};
+use super::{Globals, Stop, Tx};
+
+/// A step of cluster time by more than this is a leap.
+pub const LEAP_MS: u64 = 3_600_000;
+/// How long after a leap nothing is due that was due within it.
+pub const HOLD_MS: u64 = 60_000;
+/// How long it goes on as time passes then, before it goes faster.
+const STEADY_MS: u64 = 3_600_000;
+/// How much faster.
+const FASTER: u64 = 24;
+/// The first format in which leaps are noted and time can be set.
+pub const SINCE_FORMAT: u32 = 2;
+
+impl Globals {
+    /// Whether a moment has come, as far as what is due goes: a moment within a leap comes later.
+    #[must_use]
+    pub fn is_past(&self, at_ms: u64) -> bool {
+        let held = self.held();
+        at_ms <= self.clock_ms && !held.is_some_and(|(from, to)| from < at_ms && at_ms <= to)
+    }
+
+    /// The moments `from < t <= to` that have not come, though cluster time is behind them.
+    #[must_use]
+    pub fn held(&self) -> Option<(u64, u64)> {
+        let since = self.clock_ms.saturating_sub(self.leap_to_ms);
+        let passed = since.saturating_sub(HOLD_MS);
+        let (steady, fast) = (passed.min(STEADY_MS), passed.saturating_sub(STEADY_MS));
+        let from = self
+            .leap_from_ms
+            .saturating_add(steady)
+            .saturating_add(fast.saturating_mul(FASTER));
+        (from < self.leap_to_ms).then_some((from, self.leap_to_ms))
+    }
+
+    /// The same state at a later time, as an entry of this format would make it.
+    #[must_use]
+    pub fn at(&self, time_ms: u64, format: u32) -> Self {
+        let mut later = self.clone();
+        later.pass_to(time_ms, format);
+        later
+    }
+
+    /// Time goes on to that of an entry. It never goes back, and a stamp from before it was set says nothing.
+    pub(super) fn pass(&mut self, entry: &Entry) {
+        if entry.era == self.era {
+            self.pass_to(entry.time_ms, entry.format);
+        }
+    }
+
+    fn pass_to(&mut self, time_ms: u64, format: u32) {
+        if time_ms <= self.clock_ms {
+            return;
+        }
+        let leaps = self.clock_ms != 0 && time_ms - self.clock_ms > LEAP_MS;
+        if leaps && format >= SINCE_FORMAT {
+            // What an earlier leap still holds back is held back with it.
+            self.leap_from_ms = self.held().map_or(self.clock_ms, |(from, _)| from);
+            self.leap_to_ms = time_ms;
+        }
+        self.clock_ms = time_ms;
+    }
+
+    /// Whether stamps have yet to be moved back.
+    #[must_use]
+    pub fn moves_stamps(&self) -> bool {
+        self.back_by_ms != 0
+    }
+}
+
+/// Sets cluster time. Forward it is a leap like others; back, what was stamped before is moved back by the ticks that follow.
+pub(super) fn set(tx: &mut Tx<'_>, set: &SetTime) -> Result<reply::Kind, Stop> {
+    let before = tx.globals().clone();
+    if before.format < SINCE_FORMAT {
+        return Err(stop(
+            Code::BadFormat,
+            format!(
+                "cluster time can be set from format {SINCE_FORMAT} on, and format {} is in force: `pantherctl cluster raise-format`",
+                before.format
+            ),
+        ));
+    }
+    if set.time_ms == 0 {
+        return Err(stop(Code::Invalid, "cluster time cannot be set to 0"));
+    }
+    if before.moves_stamps() {
+        return Err(stop(
+            Code::Invalid,
+            "cluster time was set back a moment ago, and not all stamps are moved yet: try again",
+        ));
+    }
+    let globals = tx.globals_mut();
+    globals.era += 1;
+    if set.time_ms >= before.clock_ms {
+        globals.pass_to(set.time_ms, SINCE_FORMAT);
+    } else {
+        globals.clock_ms = set.time_ms;
+        (globals.leap_from_ms, globals.leap_to_ms) = (0, 0);
+        globals.back_by_ms = before.clock_ms - set.time_ms;
+        globals.back_at = vec![kind::DUE];
+        sessions_back(tx)?;
+    }
+    Ok(reply::Kind::Done(Done::default()))
+}
+
+/// There is a session for each node: they are moved back at once.
+fn sessions_back(tx: &mut Tx<'_>) -> Result<(), Stop> {
+    let now = tx.now();
+    let prefix = KeyBuilder::new(kind::SESSION).byte(b's').done();
+    for (key, _) in tx.scan_prefix(&prefix, usize::MAX)? {
+        if let Some(mut session) = tx.read::<StoredSession>(&key)? {
+            session.opened_ms = session.opened_ms.min(now);
+            session.yields_until_ms = 0;
+            tx.write(key.to_vec(), &session);
+        }
+    }
+    Ok(())
+}
+
+/// A stamp as it would be if time had not been led ahead: earlier by as much, and between `now` and `most`.
+fn back(at_ms: u64, by_ms: u64, now: u64, most: u64) -> u64 {
+    at_ms.saturating_sub(by_ms).clamp(now, most)
+}
+
+/// Moves up to `max` stamps back; how many were looked at, and whether that was all.
+pub(super) fn move_back(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> {
+    let (by, at) = (tx.globals().back_by_ms, tx.globals().back_at.clone());
+    if by == 0 {
+        return Ok((0, true));
+    }
+    let of_due = at.first() == Some(&kind::DUE);
+    let end = keys::after(&[if of_due { kind::DUE } else { kind::HEAD }]);
+    let found = tx.scan(&at, &end, max)?;
+    for (key, _) in &found {
+        if of_due {
+            due_back(tx, key, by)?;
+        } else {
+            head_back(tx, key, by)?;
+        }
+    }
+    let last = found.last().map(|(key, _)| key.to_vec());
+    let globals = tx.globals_mut();
+    match last {
+        Some(mut last) if found.len() == max => {
+            last.push(0);
+            globals.back_at = last;
+        }
+        _ if of_due => globals.back_at = vec![kind::HEAD],
+        _ => {
+            globals.back_by_ms = 0;
+            globals.back_at = Vec::new();
+        }
+    }
+    let done = !globals.moves_stamps();
+    // At least one, so that the ticks go on while there is something left.
+    Ok((u32::try_from(found.len()).unwrap_or(u32::MAX).max(1), done))
+}
+
+fn due_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
+    let now = tx.now();
+    let mut reader = KeyReader::new(key);
+    let (Some(at), Some(what)) = (reader.number(), reader.byte()) else {
+        return Ok(());
+    };
+    let to = |longest: u64| {
+        let most = now.saturating_add(longest);
+        (at > most).then(|| back(at, by, now, most))
+    };
+    match what {
+        b'v' => {
+            let (Some(queue), Some(seq)) = (reader.text(), reader.number()) else {
+                return Ok(());
+            };
+            let Some(mut head) = super::queues::head(tx, &queue, seq)? else {
+                return Ok(());
+            };
+            let in_flight = super::queues::in_flight(&head);
+            let longest = if in_flight { VISIBILITY_MS } else { DELAY_MS };
+            let Some(to) = to(longest).filter(|_| head.hidden_until_ms == at) else {
+                return Ok(());
+            };
+            head.hidden_until_ms = to;
+            tx.write(keys::head(&queue, seq), &head);
+            tx.put(due::visible(to, &queue, seq), bytes::Bytes::new());
+        }
+        b'd' => {
+            let (Some(queue), Some(id)) = (reader.text(), reader.text()) else {
+                return Ok(());
+            };
+            let window = |spec: &QueueSpec| spec.dedup_window_ms;
+            let window = tx.queue(&queue).map_or(0, |spec| window(&spec));
+            let Some(to) = to(window) else { return Ok(()) };
+            tx.put(keys::dedup(&queue, &id), to.to_be_bytes().to_vec().into());
+            let moved = due::key(to, Kind::Dedup).text(&queue).text(&id).done();
+            tx.put(moved, bytes::Bytes::new());
+        }
+        b'r' => {
+            let Some(id) = reader.text() else {
+                return Ok(());
+            };
+            let Some(to) = to(REQUEST_MS.saturating_add(1)) else {
+                return Ok(());
+            };
+            let moved = due::key(to, Kind::Request).text(&id).done();
+            tx.put(moved, bytes::Bytes::new());
+        }
+        // When a row ends is part of what was written into it: it is not deleted before.
+        _ => return Ok(()),
+    }
+    tx.remove(key.to_vec());
+    Ok(())
+}
+
+fn head_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
+    let now = tx.now();
+    let Some(mut head) = tx.read::<StoredHead>(key)? else {
+        return Ok(());
+    };
+    if head.sent_ms <= now && head.received_ms <= now {
+        return Ok(());
+    }
+    for stamp in [&mut head.sent_ms, &mut head.received_ms] {
+        if *stamp > now {
+            *stamp = back(*stamp, by, 0, now);
+        }
+    }
+    tx.write(key.to_vec(), &head);
+    Ok(())
+}
