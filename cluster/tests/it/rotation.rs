@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use panther_cluster::membership::{RotationStep, Standing};
+use panther_cluster::net::Authority;
 use panther_proto::v1::HelloCall;
 use panther_proto::v1::peers_client::PeersClient;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
@@ -11,15 +12,27 @@ use super::gate::between;
 use super::members::{Cluster, put};
 use super::three::until;
 
-/// Whether node 1 answers to a certificate of this authority for node 2.
-async fn answers(cluster: &Cluster, authority: &panther_cluster::net::Authority) -> bool {
+/// All authorities that there were.
+fn believed(cluster: &Cluster) -> Vec<Certificate> {
     let kept = cluster.kept.lock().unwrap();
-    let believed = kept.iter().map(|(authority, _)| authority);
-    let believed: Vec<Certificate> = believed
-        .chain([&cluster.authority])
+    let kept = kept.iter().map(|(authority, _)| authority);
+    kept.chain([&cluster.authority])
         .map(|authority| Certificate::from_pem(authority.certificate()))
-        .collect();
-    drop(kept);
+        .collect()
+}
+
+/// The authority that was kept last; how many times one was kept, each time with what is believed.
+fn last(cluster: &Cluster) -> (Authority, usize) {
+    let kept = cluster.kept.lock().unwrap();
+    let (new, last) = kept.last().unwrap();
+    assert_eq!(last.believed(), [new.certificate().to_owned()]);
+    let new = Authority::open("test", &new.key(), new.certificate());
+    (new.unwrap(), kept.len())
+}
+
+/// Whether node 1 answers to a certificate of this authority for node 2.
+async fn answers(cluster: &Cluster, authority: &Authority) -> bool {
+    let believed = believed(cluster);
     let shown = authority.issue(2).unwrap();
     let tls = ClientTlsConfig::new()
         .ca_certificates(believed)
@@ -83,12 +96,8 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     is_done(&cluster).await;
     assert!(!answers(&cluster, &cluster.authority).await);
     // Each node has kept three steps, the last of which believes the new authority alone.
-    let kept = cluster.kept.lock().unwrap();
-    assert_eq!(kept.len(), 9);
-    let (new, last) = kept.last().unwrap();
-    assert_eq!(last.believed(), [new.certificate().to_owned()]);
-    let new = panther_cluster::net::Authority::open("test", &new.key(), new.certificate()).unwrap();
-    drop(kept);
+    let (new, times) = last(&cluster);
+    assert_eq!(times, 9);
     assert!(answers(&cluster, &new).await);
     // A machine joins under the new one, and another rotation goes as well.
     let fourth = cluster.join(2, None).await;
