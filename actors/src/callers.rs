@@ -199,12 +199,12 @@ impl CallerAlarms {
     ) {
         let tokens = self.tokens.look(callers.refused(RefusedFor::Token));
         let reason = tokens.map(|_| {
-            "more than 100 requests with a wrong token or source within 5 minutes: somebody guesses tokens, or a sender has an old one. The log of this node names addresses and sources"
+            "more than 100 requests with a wrong token or source within 5 minutes: an attacker guesses tokens, or a sender has an old one. The log of this node names addresses and sources"
         });
         alarms.set_here("node", "refused_tokens", reason).await;
         let invitations = self.invitations.look(cluster.refused_invitations);
         let reason = invitations.map(|_| {
-            "more than 100 wrong invitations within 5 minutes: somebody tries to join the cluster. The log of this node names the addresses; `cluster.listen` should be open to the other nodes only"
+            "more than 100 wrong invitations within 5 minutes: a machine without a right tries to join the cluster. The log of this node names the addresses; `cluster.listen` should be open to the other nodes only"
         });
         alarms.set_here("node", "refused_invitations", reason).await;
         let listeners = callers.listeners(cluster);

@@ -29,7 +29,7 @@ pub enum KeyError {
     Door(#[from] DoorError),
 }
 
-/// Checks a node's key against the cluster's. The first node whose key opens all secrets says which it is; one that `replaces` it says so anew.
+/// Checks a node's key against the cluster's. The first node whose key opens all secrets says which it is; one that `replaces` it writes its own over that.
 ///
 /// # Errors
 /// As [`KeyError`] says.

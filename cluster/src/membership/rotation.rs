@@ -271,7 +271,7 @@ pub(super) async fn follow(inner: &Inner) -> Result<(), MembersError> {
         .read(move |store| read_all(store, &[node]))
         .await;
     let Ok((Some(rotation), taken)) = here else {
-        return Ok(()); // there is none, or the tables are not declared yet
+        return Ok(()); // no rotation was ever asked for, or the tables are not declared yet
     };
     let taken = taken.get(&node).copied().unwrap_or_default();
     if taken >= rotation.mark() || rotation.step == RotationStep::Done {

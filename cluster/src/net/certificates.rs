@@ -34,7 +34,7 @@ impl CertificateError {
     }
 }
 
-/// The cluster's authority: whoever holds it can make nodes. Its key is a secret.
+/// The cluster's authority: who holds it can make nodes. Its key is a secret.
 pub struct Authority {
     cluster: String,
     key: KeyPair,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 pub enum Listener {
     /// A socket.
     Tcp(TcpListener),
-    /// Connections that somebody else makes.
+    /// Connections that a simulation makes.
     #[cfg(feature = "simulation")]
     Given(futures::stream::BoxStream<'static, std::io::Result<Connection>>),
 }

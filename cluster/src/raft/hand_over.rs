@@ -113,7 +113,7 @@ mod tests {
         let door = alone(folder.path()).await;
         let before = door.group().status().term;
         door.group().ask_heir(99, before).await.unwrap();
-        // The door looks each second; nobody else is there who could be elected.
+        // The door looks each second; there is no other node that could be elected.
         let read = async {
             while door.group().status().term == before || door.read(|_| Ok(())).await.is_err() {
                 tokio::task::yield_now().await;

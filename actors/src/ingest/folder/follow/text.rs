@@ -51,7 +51,7 @@ impl Follower {
         let offset = open.prefix.bytes();
         let size = open.file.metadata()?.len();
         // A writer that keeps its place in a truncated file leaves a hole of zero bytes in front of its next line. A large hole is reported
-        // and not stored. It is read together with what follows: a content of zero bytes is none that a file could be known by.
+        // and not stored. It is read together with what follows: a file cannot be known by a content of zero bytes alone.
         let hole = Some(hole(&open.file, offset)?)
             .filter(|hole| *hole >= HOLE)
             .unwrap_or(0);
