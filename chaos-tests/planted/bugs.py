@@ -227,8 +227,8 @@ BUGS = [
         "a change is made once",
         (
             "cluster/src/door/route.rs",
-            "answer = answered(node, client.forward(call)) => answer?,",
-            "answer = answered(node, client.forward(call)) => match answer { Ok(answer) => answer, Err(_) => return Ok(Attempt::Elsewhere) },",
+            "answer = answered(node, unless_unsent(client.forward(call))) => answer?,",
+            "answer = answered(node, unless_unsent(client.forward(call))) => answer.unwrap_or(None),",
         ),
     ),
     bug(
@@ -664,7 +664,7 @@ BUGS = [
     bug(
         "a connection that does no work keeps its place",
         "a caller without a certificate keeps no other caller out",
-        ("listen/src/places.rs", "                Entry::AddressFull => {\n                    self.refuse();\n                    return None;\n                }\n                Entry::Full => freed.await,", "                Entry::AddressFull | Entry::Full => {\n                    self.refuse();\n                    drop(freed);\n                    return None;\n                }"),
+        ("listen/src/places.rs", "            let works = connection.working > 0 && !connection.gives_way;\n", "            let works = connection.working == 0 || !connection.gives_way;\n"),
     ),
     bug(
         "descriptors are not kept back",
@@ -674,7 +674,7 @@ BUGS = [
     bug(
         "a watched file that was swapped is read",
         "of a file that others name nothing else is read",
-        ("actors/src/ingest/folder/listing.rs", "        if !meta.is_file() || FileId::of(&meta) != found.id {", "        if !meta.is_file() {"),
+        ("actors/src/ingest/folder/listing.rs", "        if FileId::of(&stat) != found.id {", "        if FileId::of(&stat) != found.id && self.links() == Links::Followed && found.id.inode == 0 {"),
     ),
     bug(
         "files of the node itself are read from a watched folder",
