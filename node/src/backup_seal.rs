@@ -1,5 +1,5 @@
 //! The seal of a backup: with a key that is derived from the sealing key, so that a forged backup is found at a restore. The hash beside the state finds damage only,
-//! since a forger can write it anew.
+//! since a forger can write that sum too.
 
 use panther_actors::sealing::{SealError, Sealer, hex};
 use panther_proto::v1::BackupAbout;

@@ -190,7 +190,7 @@ async fn serve(
             crate::socket::remove(&node.socket).await;
             return Err(Failure::Configuration(format!(
                 "this node is stopped (state-differs): {reason}. What it answers cannot be trusted, so it takes no part. `pantherctl cluster invite --replace {number}` at another node, then empty {folder} \
-                 here and `pantherd join`; keep a copy of {folder} for whoever looks for the cause. docs/recovery.md explains state-differs",
+                 here and `pantherd join`; keep a copy of {folder}: it shows the cause. docs/recovery.md explains state-differs",
                 number = data.node(),
                 folder = data.folder().display(),
             )));

@@ -27,7 +27,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Those that are kept. If there are none, new ones for a node that may make them: the first of its cluster, once.
+    /// The keys that are kept. Without any, new ones are made for a node that may make them: the first of its cluster, once.
     ///
     /// # Errors
     /// They cannot be read or made, or are missing although the node was given some.

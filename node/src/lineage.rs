@@ -65,7 +65,7 @@ impl About {
         }
         if self.seal.is_empty() && self.format < SEALED_SINCE {
             return Ok(
-                "An older release made the backup, without a seal: whether somebody has changed it since cannot be checked.\n",
+                "An older release made the backup, without a seal: a change that was made to it since cannot be found.\n",
             );
         }
         let said = BackupAbout {

@@ -119,7 +119,7 @@ mod tests {
             compared.note(2, 10, 7, 8);
         }
         assert_eq!(compared.differing().len(), 1);
-        // Of two that differ nobody knows which is right.
+        // Of two nodes that differ, no third one says which is right.
         assert!(off(&compared).is_empty());
         compared.note(3, 10, 7, 7);
         assert_eq!(off(&compared), [2]);
@@ -128,7 +128,7 @@ mod tests {
         assert!(off(&compared).is_empty(), "once is not enough");
         compared.note(3, 12, 7, 9);
         assert_eq!(off(&compared), [1]);
-        // A node that does not vote is judged and judges nobody.
+        // A node that does not vote is compared, and its own state decides about no other.
         let compared = Compared::default();
         compared.note(4, 10, 7, 8);
         compared.note(4, 11, 7, 8);

@@ -6,7 +6,7 @@
 //! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
 //! * [`lineage`]: a group that goes on with one voter, from a backup or after a lost majority
 //! * [`hashes`]: the state's running hash behind the last entries, to compare replicas by
-//! * [`group`]: a running group: propose, read index, snapshots; [`hand_over`]: another voter leads
+//! * [`group`]: a running group: propose, read index, snapshots; [`membership`]: who takes part; [`hand_over`]: another voter leads
 
 mod apply;
 mod calls;
@@ -15,6 +15,7 @@ mod hand_over;
 mod hashes;
 pub mod lineage;
 mod log_store;
+mod membership;
 mod network;
 #[cfg(test)]
 mod suite;

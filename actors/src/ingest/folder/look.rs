@@ -92,7 +92,7 @@ impl Look {
 #[error("a look through a watched folder failed by a fault of the program")]
 pub(super) struct LookFailed;
 
-/// A folder of which it is known what is done there.
+/// A folder, and what its look does at this moment.
 struct Noted<F> {
     folder: F,
     root: PathBuf,
