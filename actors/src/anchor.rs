@@ -171,6 +171,14 @@ pub(crate) fn path_of(file: &impl AsFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{descriptor}"))
 }
 
+/// The data folder of a pantherd that a path without links lies in, if there is one. It need not be this daemon's: several can run on one
+/// machine, and the keys of each are secrets.
+pub(crate) fn data_folder_around(real: &Path) -> Option<&Path> {
+    let marks = ["identity", "lock"];
+    real.ancestors()
+        .find(|folder| marks.iter().all(|mark| folder.join(mark).is_file()))
+}
+
 fn regular(file: OwnedFd) -> io::Result<File> {
     let file = File::from(file);
     if file.metadata()?.is_file() {

@@ -679,6 +679,26 @@ BUGS = [
     bug(
         "files of the node itself are read from a watched folder",
         "of a file that others name nothing else is read",
-        ("actors/src/ingest/folder/listing.rs", "        self.own.iter().any(|own| real.starts_with(own))\n", "        self.own.iter().all(|own| real.starts_with(own))\n"),
+        ("actors/src/ingest/folder/listing.rs", "self.own.iter().any(|own| real.starts_with(own))", "self.own.iter().all(|own| real.starts_with(own))"),
+    ),
+    bug(
+        "one source may hold all places of a function",
+        "a slow source holds up no other",
+        ("actors/src/worker/run.rs", "u32::try_from(self.settings.turn_concurrency).unwrap_or(0)", "0"),
+    ),
+    bug(
+        "a receive passes over the bound of a turn",
+        "a slow source holds up no other",
+        ("cluster/src/state/queues/receive.rs", "*held >= receive.turn_max", "*held > receive.turn_max"),
+    ),
+    bug(
+        "another daemon's data may be read as logs",
+        "no secret of a node is read as a log",
+        ("actors/src/ingest/folder/listing.rs", " || data_folder_around(real).is_some()", ""),
+    ),
+    bug(
+        "each blank line is a record",
+        "some bytes of a sender do not become millions of records",
+        ("logs/src/object/split.rs", "memchr::memrchr(b'\\n', blank)", "memchr::memchr(b'\\n', blank)"),
     ),
 ]

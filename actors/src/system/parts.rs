@@ -30,6 +30,10 @@ use crate::sealing::Sealer;
 use crate::supervision::{Part, RunFn};
 use crate::worker::{Handler, Worker, WorkerSettings, WorkerStatus};
 
+/// Places of a function that takes its messages by turns which no single source gets: a source whose messages take long holds up no other, and
+/// three of them do not either. The threads behind these places share the processors.
+const PLACES_FOR_OTHERS: usize = 6;
+
 /// A part for every component that is built, and for the internal queues.
 pub(super) fn all(
     settings: &SystemSettings,
@@ -57,15 +61,18 @@ pub(super) fn all(
         let work = |concurrency| Work {
             component,
             concurrency,
+            turn_concurrency: 0,
             settings,
             status: status.clone(),
         };
         let part = match (component.kind, component.name.as_str()) {
-            (Kind::Function, "panther-log-processor") => work(cores).worker(LogProcessor {
-                objects: objects.clone(),
-                log_types: log_types.clone(),
-                limits: Limits::default(),
-            }),
+            (Kind::Function, "panther-log-processor") => work(cores + PLACES_FOR_OTHERS)
+                .by_turns(PLACES_FOR_OTHERS)
+                .worker(LogProcessor {
+                    objects: objects.clone(),
+                    log_types: log_types.clone(),
+                    limits: Limits::default(),
+                }),
             (Kind::Function, "panther-rules-engine") => work(cores.max(2)).worker(RulesEngine {
                 objects: objects.clone(),
                 live: live.clone(),
@@ -132,11 +139,20 @@ pub(super) fn all(
 struct Work<'a> {
     component: &'a Component,
     concurrency: usize,
+    turn_concurrency: usize,
     settings: &'a SystemSettings,
     status: Arc<WorkerStatus>,
 }
 
 impl Work<'_> {
+    /// Of all places one turn gets no more than those that are not `kept`.
+    fn by_turns(self, kept: usize) -> Self {
+        Self {
+            turn_concurrency: self.concurrency.saturating_sub(kept).max(1),
+            ..self
+        }
+    }
+
     fn worker<H: Handler>(self, handler: H) -> Part {
         let attributes = self.component.work.clone().unwrap_or_default();
         let queue = attributes.source.unwrap_or_default();
@@ -149,6 +165,7 @@ impl Work<'_> {
             component: self.component.name.clone(),
             queue,
             concurrency: self.concurrency,
+            turn_concurrency: self.turn_concurrency,
             deadline: Duration::from_secs(attributes.timeout_seconds.max(1)),
             visibility: Duration::from_secs(visibility),
         };

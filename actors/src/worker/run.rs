@@ -38,6 +38,8 @@ pub struct WorkerSettings {
     pub queue: String,
     /// Messages handled at the same time.
     pub concurrency: usize,
+    /// Of these, messages of one turn of a fair queue; 0 = any number.
+    pub turn_concurrency: usize,
     /// Time in which a message must be handled.
     pub deadline: Duration,
     /// The queue's visibility: extended while a message is handled.
@@ -108,6 +110,7 @@ impl<H: Handler> Worker<H> {
             }
             let free = places.available_permits() + 1;
             let max = u32::try_from(free.min(10)).unwrap_or(1);
+            let turn_max = u32::try_from(self.settings.turn_concurrency).unwrap_or(0);
             // A receive that is under way is not dropped at a stop: what it received would wait for the session's end.
             let wait = if tasks.is_empty() {
                 RECEIVE_WAIT
@@ -117,8 +120,9 @@ impl<H: Handler> Worker<H> {
             let received = {
                 let door = self.door.clone();
                 let queue = self.settings.queue.clone();
-                let mut receiving =
-                    tokio::spawn(async move { door.receive(&queue, max, wait).await });
+                let mut receiving = tokio::spawn(async move {
+                    door.receive_by_turns(&queue, max, turn_max, wait).await
+                });
                 tokio::select! {
                     received = &mut receiving => received,
                     _ = stop.changed() => {

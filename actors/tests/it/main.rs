@@ -11,4 +11,5 @@ mod retention;
 mod states;
 mod support;
 mod swap;
+mod turns;
 mod upload;

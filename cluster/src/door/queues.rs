@@ -31,6 +31,21 @@ impl Door {
         max: u32,
         wait: Duration,
     ) -> Result<Received, DoorError> {
+        self.receive_by_turns(queue, max, 0, wait).await
+    }
+
+    /// As [`Door::receive`]; of a fair queue this node holds no more than `turn_max` messages of one turn at the same time (0 = any number),
+    /// so that one source does not hold all that this node works on.
+    ///
+    /// # Errors
+    /// As [`Door::receive`].
+    pub async fn receive_by_turns(
+        &self,
+        queue: &str,
+        max: u32,
+        turn_max: u32,
+        wait: Duration,
+    ) -> Result<Received, DoorError> {
         let until = Instant::now() + wait;
         let mut receives = self.inner.receives.subscribe();
         loop {
@@ -39,15 +54,16 @@ impl Door {
                 return Ok(self.nothing());
             }
             let parked = self.inner.parking.park(queue);
-            if read::may_receive(self.store(), queue, self.now_ms())? {
-                let session = self.session();
-                let receive = Receive {
-                    queue: queue.to_owned(),
-                    session,
-                    max,
-                    attempt: self.inner.attempts.fetch_add(1, Ordering::Relaxed),
-                    ..Receive::default()
-                };
+            let session = self.session();
+            let receive = Receive {
+                queue: queue.to_owned(),
+                session,
+                max,
+                attempt: self.inner.attempts.fetch_add(1, Ordering::Relaxed),
+                turn_max,
+                ..Receive::default()
+            };
+            if read::may_receive(self.store(), &receive)? {
                 match self.attempt(receive).await? {
                     reply::Kind::Received(received) if !received.messages.is_empty() => {
                         return Ok(received);

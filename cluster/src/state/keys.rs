@@ -291,6 +291,15 @@ pub fn sessions_of_nodes() -> KeyBytes {
     KeyBuilder::new(kind::SESSION).byte(b'n').done()
 }
 
+/// What the keys of all messages of a queue that a session holds start with.
+#[must_use]
+pub fn held_of_queue(session: u64, queue: &str) -> KeyBytes {
+    KeyBuilder::new(kind::HELD)
+        .number(session)
+        .text(queue)
+        .done()
+}
+
 /// Key of one message that a session holds; its value is the attempt that received it.
 #[must_use]
 pub fn held(session: u64, queue: &str, seq: u64) -> KeyBytes {

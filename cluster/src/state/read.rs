@@ -1,10 +1,11 @@
 //! What is read beside commands: rows, index ranges, messages, counts. Nothing here changes state.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use panther_proto::v1::{
-    IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Row, StoredBody, StoredHead,
-    StoredSession, TableSpec, TopicSpec, Value,
+    IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Receive, Row, StoredBody,
+    StoredHead, StoredSession, TableSpec, TopicSpec, Value,
 };
 use prost::Message;
 
@@ -12,7 +13,7 @@ use super::keys::{self, KeyBuilder, KeyReader, kind};
 use super::{Base, Globals, declare, queues, tables};
 
 /// Counters of all queues, and when each one's oldest message arrived.
-pub type AllCounts = std::collections::BTreeMap<String, (QueueCounts, Option<u64>)>;
+pub type AllCounts = BTreeMap<String, (QueueCounts, Option<u64>)>;
 
 /// A row with its key.
 pub type KeyedRow = (Key, Row);
@@ -335,27 +336,60 @@ pub fn peek(
     Ok(messages)
 }
 
-/// True if a receive of this queue could hand something out at `now`.
+/// True if this receive could be handed something.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn may_receive(base: &dyn Base, queue: &str, now_ms: u64) -> io::Result<bool> {
+pub fn may_receive(base: &dyn Base, receive: &Receive) -> io::Result<bool> {
+    let queue = receive.queue.as_str();
     let counts = counts(base, queue)?;
     if counts.suspects > 0 {
         return Ok(true);
     }
     if counts.waiting > 0 {
         let prefix = KeyBuilder::new(kind::READY).text(queue).done();
-        let from = keys::ready(queue, "", counts.ready_from);
-        if !base
-            .scan(&from.max(prefix.clone()), &keys::after(&prefix), 1, false)?
-            .is_empty()
-        {
-            return Ok(true);
+        let end = keys::after(&prefix);
+        let mut from = keys::ready(queue, "", counts.ready_from).max(prefix);
+        let full = full_turns(base, receive)?;
+        // One look for each turn that is full, and one behind them.
+        while let Some((key, _)) = base.scan(&from, &end, 1, false)?.first() {
+            match queues::receive::turn_of(key) {
+                Some(turn) if full.contains(&turn) => {
+                    let of_turn = KeyBuilder::new(kind::READY).text(queue).text(&turn);
+                    from = keys::after(&of_turn.done());
+                }
+                _ => return Ok(true),
+            }
         }
     }
-    let _ = now_ms;
     Ok(false)
+}
+
+fn is_fair(base: &dyn Base, queue: &str) -> io::Result<bool> {
+    let key = KeyBuilder::new(kind::DECLARED)
+        .byte(declare::QUEUE)
+        .text(queue)
+        .done();
+    Ok(read::<QueueSpec>(base, &key)?.is_some_and(|spec| spec.fair))
+}
+
+/// The turns of which the session holds as much as the receive allows.
+fn full_turns(base: &dyn Base, receive: &Receive) -> io::Result<BTreeSet<String>> {
+    let queue = receive.queue.as_str();
+    if receive.turn_max == 0 || !is_fair(base, queue)? {
+        return Ok(BTreeSet::new());
+    }
+    let prefix = keys::held_of_queue(receive.session, queue);
+    let mut held: BTreeMap<String, u32> = BTreeMap::new();
+    for (key, _) in base.scan(&prefix, &keys::after(&prefix), usize::MAX, false)? {
+        if let Some(seq) = queues::receive::seq_of(&key)
+            && let Some(head) = read::<StoredHead>(base, &keys::head(queue, seq))?
+        {
+            *held.entry(head.turn).or_default() += 1;
+        }
+    }
+    held.retain(|_, held| *held >= receive.turn_max);
+    Ok(held.into_keys().collect())
 }
 
 /// After so much time without an entry one is due that carries the time, so that a leap can be told from a pause.

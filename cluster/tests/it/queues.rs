@@ -7,8 +7,8 @@ use panther_cluster::state::read::{self, KeyedRow, Query};
 use panther_cluster::state::{Base, Machine, MemoryBase};
 use panther_proto::v1::{
     Command, Declare, Entry, FeedRecord, FeedSpec, GiveBack, Message, OpenSession, Purge,
-    QueueSpec, Receive, Requeue, Send, Subscription, TableSpec, TextSet, Tick, TopicSpec, Transact,
-    command, reply,
+    QueueSpec, RaiseFormat, Receive, Requeue, Send, Subscription, TableSpec, TextSet, Tick,
+    TopicSpec, Transact, command, reply,
 };
 use prost::Message as _;
 
@@ -259,6 +259,54 @@ fn sources_take_turns_where_that_is_declared() {
         world.bodies("fair", 10),
         ["nameless", "loud 1", "loud 2", "loud 3"]
     );
+}
+
+#[test]
+fn a_session_holds_no_more_of_one_turn_than_it_asks_for() {
+    let mut world = World::new();
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 3 }));
+    let send = |world: &mut World, turn: &str, number: u32| {
+        world.send("fair", &format!("{turn} {number}"), |send| {
+            send.turn = turn.into()
+        });
+    };
+    for number in 0..4 {
+        send(&mut world, "loud", number);
+    }
+    let receive = |max| Receive {
+        queue: "fair".into(),
+        session: 11,
+        max,
+        turn_max: 2,
+        ..Receive::default()
+    };
+    let bodies = |world: &mut World, max| {
+        let reply::Kind::Received(received) = world.run(command::Kind::Receive(receive(max)))
+        else {
+            panic!("no answer to a receive");
+        };
+        let bodies = received.messages.iter();
+        let bodies = bodies.map(|message| String::from_utf8(message.body.to_vec()).unwrap());
+        (received.messages.clone(), bodies.collect::<Vec<_>>())
+    };
+    let (held, first) = bodies(&mut world, 3);
+    assert_eq!(first, ["loud 0", "loud 1"]);
+    assert!(!read::may_receive(&world.base, &receive(1)).unwrap());
+    assert_eq!(bodies(&mut world, 1).1, [""; 0]);
+    // Another source has its turn, and the first goes on once a message of it has ended.
+    send(&mut world, "quiet", 0);
+    assert!(read::may_receive(&world.base, &receive(1)).unwrap());
+    assert_eq!(bodies(&mut world, 3).1, ["quiet 0"]);
+    world.done(&held[0]);
+    assert!(read::may_receive(&world.base, &receive(1)).unwrap());
+    assert_eq!(bodies(&mut world, 3).1, ["loud 2"]);
+    // What another session holds does not count.
+    world.open(2, 12);
+    world.run(command::Kind::Receive(Receive {
+        session: 12,
+        ..receive(1)
+    }));
+    assert_eq!(world.bodies("fair", 3), [""; 0], "nothing is left");
 }
 
 #[test]

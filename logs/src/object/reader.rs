@@ -10,7 +10,7 @@ use super::{
 
 /// Reads the records of one object. An iterator over [`Record`]s that ends after the first error.
 ///
-/// Compression is recognised by content; a name says nothing. Blank lines are records too, for a caller that counts.
+/// Compression is recognised by content; a name says nothing. A run of blank lines is one record, for a caller that counts.
 pub struct ObjectReader<R: Read> {
     name: String,
     limits: Limits,

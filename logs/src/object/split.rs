@@ -193,6 +193,10 @@ impl<R: Read> Splitter<R> {
         if rest.starts_with(&[0]) {
             return Step::Record(self.hole());
         }
+        if let Some(record) = self.blank_lines() {
+            return Step::Record(record);
+        }
+        let rest = self.window.rest();
         match head::head(rest) {
             Head::Array { length, wrapped } => {
                 let opening = rest.get(..length).unwrap_or_default().to_vec();
@@ -226,6 +230,25 @@ impl<R: Read> Splitter<R> {
         let raw = vec![0; HOLE_HEAD.min(usize::try_from(bytes).unwrap_or(HOLE_HEAD))];
         self.leave_line();
         self.record(offset, bytes, raw, Some(Defect::Hole { bytes }))
+    }
+
+    /// A run of blank lines is one record without bytes, whatever its length: some thousand compressed bytes can be millions of such lines.
+    fn blank_lines(&mut self) -> Option<Record> {
+        let offset = self.window.offset();
+        loop {
+            let rest = self.window.rest();
+            let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+            let blank = rest.get(..blank.count()).unwrap_or_default();
+            let at_end = blank.len() == rest.len();
+            let Some(last) = memchr::memrchr(b'\n', blank) else {
+                break;
+            };
+            self.window.advance(last + 1);
+            if !at_end || !self.window.fill() {
+                break;
+            }
+        }
+        (self.window.offset() > offset).then(|| self.record(offset, 0, Vec::new(), None))
     }
 
     /// Reads to the line's end, or to a hole in it. `begun` is what of the line was read before.

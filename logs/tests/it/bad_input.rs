@@ -306,6 +306,29 @@ fn blank_lines_are_counted() {
     assert_eq!(classifier.tally().filtered, 1);
 }
 
+/// 64 MiB of line ends are some ten kilobytes when compressed: they must not be millions of records.
+#[test]
+fn a_run_of_blank_lines_is_one_record() {
+    let mut text = b"first\n".to_vec();
+    text.extend(std::iter::repeat_n(b" \r\n\n", 100_000).flatten());
+    text.extend(b"\n  last \n \n{\n\"a\":\n\n1}\n\n");
+    let (records, error) = read(&text);
+    assert_eq!(error.map(|error| error.to_string()), None);
+    let read: Vec<(u64, &[u8])> = records
+        .iter()
+        .map(|record| (record.number, record.raw.as_slice()))
+        .collect();
+    let expected: [(u64, &[u8]); 6] = [
+        (1, b"first"),
+        (2, b""),
+        (3, b"  last "),
+        (4, b""),
+        (5, b"{\n\"a\":\n\n1}"),
+        (6, b""),
+    ];
+    assert_eq!(read, expected);
+}
+
 #[test]
 fn random_bytes_never_panic() {
     use proptest::prelude::*;

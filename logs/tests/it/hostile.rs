@@ -156,7 +156,11 @@ proptest! {
         let text = format!("192.0.2.1,ana,\"{}\"\n192.0.2.2,bob,plain\n", note.replace('"', "\"\""));
         let mut classifier = panther_logs::Classifier::new(&known, &["Custom.Rows"]).unwrap();
         let mut rows = Vec::new();
-        for one in crate::read(text.as_bytes()).0 {
+        let mut reader = panther_logs::ObjectReader::new("object", text.as_bytes(), panther_logs::Limits::default());
+        while let Some(one) = {
+            reader.set_within_event(classifier.is_within_event());
+            reader.next_record().unwrap()
+        } {
             if let outcome @ (Outcome::Events(_) | Outcome::Joined(_)) = classifier.classify(&one, &context()) {
                 rows.extend(events(outcome));
             }

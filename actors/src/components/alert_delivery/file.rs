@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::anchor::Anchor;
+use crate::anchor::{Anchor, data_folder_around};
 
 /// Folders of the system in which no destination lies.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -83,7 +83,8 @@ impl Files {
 
     fn check_folder(&self, folder: &Path, path: &str) -> Result<(), String> {
         let own = self.own.iter().filter_map(|own| own.canonicalize().ok());
-        let forbidden = own.chain(SYSTEM.iter().map(PathBuf::from));
+        let own: Vec<PathBuf> = own.collect();
+        let forbidden = own.iter().cloned().chain(SYSTEM.iter().map(PathBuf::from));
         // Under systemd the data folder may be all that can be written, and none of the node's own files is called so.
         let is_ours_to_give = |forbidden: &PathBuf| {
             let extension = Path::new(path).extension().and_then(|name| name.to_str());
@@ -91,8 +92,10 @@ impl Files {
                 && self.own.contains(forbidden)
                 && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
         };
+        let others = data_folder_around(folder).filter(|data| !own.iter().any(|own| own == data));
         let mut met = forbidden
-            .filter(|forbidden| folder.starts_with(forbidden) && !is_ours_to_give(forbidden));
+            .filter(|forbidden| folder.starts_with(forbidden) && !is_ours_to_give(forbidden))
+            .chain(others.map(Path::to_owned));
         match met.next() {
             Some(forbidden) => Err(format!(
                 "a destination cannot be there: {} holds files of the node or of the system; give a file in another folder, or, directly in the data folder, one whose name ends with .jsonl",

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Stat};
 
-use crate::anchor::{Anchor, Links, path_of};
+use crate::anchor::{Anchor, Links, data_folder_around, path_of};
 
 /// Folders below a watched one that are looked into.
 const DEPTH: usize = 32;
@@ -121,7 +121,7 @@ impl Folder for Watched {
 }
 
 /// Why a file of the daemon's own is left out.
-const OWN: &str = "it is the daemon's own data, which is never read as logs";
+const OWN: &str = "it is a daemon's own data, which is never read as logs";
 
 fn gone() -> io::Error {
     io::Error::new(
@@ -139,9 +139,9 @@ impl Watched {
         }
     }
 
-    /// Whether a path without links leads to the daemon's own data.
+    /// Whether a path without links leads to the daemon's own data, or to that of another daemon on this machine.
     fn is_own(&self, real: &Path) -> bool {
-        self.own.iter().any(|own| real.starts_with(own))
+        self.own.iter().any(|own| real.starts_with(own)) || data_folder_around(real).is_some()
     }
 }
 
@@ -382,5 +382,28 @@ mod tests {
         let listing = watched.list().unwrap();
         assert!(listing.files.is_empty());
         assert!(listing.left_out[&own].contains("own data"));
+    }
+
+    /// Each node looks through the folder, and the folder's name can lead to the keys of any of them.
+    #[test]
+    fn the_data_of_another_daemon_on_this_machine_is_no_log() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, root) = (place.path().join("data"), place.path().join("logs"));
+        std::fs::create_dir_all(data.join("keys")).unwrap();
+        std::fs::write(data.join("keys/node.key"), "secret\n").unwrap();
+        let key = FileId::of(&rustix::fs::stat(data.join("keys/node.key")).unwrap());
+        symlink(data.join("keys"), &root).unwrap();
+        let watched = watched(&root);
+        let found = watched.list().unwrap().files.remove(0);
+        assert_eq!(found.id, key);
+        assert!(watched.open(&found).is_ok());
+        // As soon as the folder around it is a daemon's.
+        for mark in ["identity", "lock"] {
+            std::fs::write(data.join(mark), "").unwrap();
+        }
+        let listing = watched.list().unwrap();
+        assert!(listing.files.is_empty());
+        assert!(listing.left_out[&root].contains("own data"));
+        assert!(watched.open(&found).is_err());
     }
 }

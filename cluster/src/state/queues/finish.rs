@@ -200,6 +200,7 @@ fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Res
         let counts = tx.counts_mut(queue);
         counts.in_flight = counts.in_flight.saturating_sub(1);
         counts.waiting += 1;
+        wake_turn(tx, queue)?;
     } else {
         // Its visibility ran out before: it is among the ready ones, or backing off.
         super::unready(tx, queue, seq, head)?;
@@ -210,6 +211,14 @@ fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Res
             counts.delayed = counts.delayed.saturating_sub(1);
             counts.waiting += 1;
         }
+    }
+    Ok(())
+}
+
+/// A receive that bounds what it holds of one turn may go on with that turn, now that a message of it has ended.
+fn wake_turn(tx: &mut Tx<'_>, queue: &str) -> Result<(), Stop> {
+    if tx.queue(queue)?.fair && tx.waits(queue) {
+        tx.wake(queue);
     }
     Ok(())
 }
@@ -292,6 +301,7 @@ pub(super) fn erase(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -
         counts.in_flight = counts.in_flight.saturating_sub(1);
         tx.remove(due::visible(head.hidden_until_ms, queue, seq));
         sessions::let_go(tx, head.session, queue, seq)?;
+        wake_turn(tx, queue)?;
     } else if head.hidden_until_ms != 0 {
         counts.delayed = counts.delayed.saturating_sub(1);
         tx.remove(due::visible(head.hidden_until_ms, queue, seq));

@@ -5,6 +5,8 @@
 //! that asks for a suspect while it holds other messages is given nothing more for a while, so that it runs empty; one
 //! that does not ask (the suspect's consumer has stopped) goes on as ever, so that a suspect stops no other queue.
 
+use std::collections::BTreeMap;
+
 use panther_proto::v1::{
     Code, Message, QueueSpec, Receive, Received, StoredBody, StoredHead, StoredSession, reply,
 };
@@ -17,6 +19,8 @@ use crate::state::{Stop, Tx, due, keys, sessions};
 const DUE_FIRST: usize = 16;
 /// Sources that one receive looks at.
 const TURNS_MAX: usize = 256;
+/// The first format in which a receive may bound what its session holds of one turn.
+const TURN_MAX_SINCE_FORMAT: u32 = 3;
 /// How long a session that asked for a suspect is given nothing else.
 const YIELD_MS: u64 = 10_000;
 
@@ -55,7 +59,7 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     let max = receive.max.clamp(1, RECEIVE_MAX) as usize;
     let mut messages = Vec::new();
     let yielded = session.yields_until_ms;
-    for seq in choose(tx, &spec, &mut session, max)? {
+    for seq in choose(tx, &spec, &mut session, receive, max)? {
         if let Some(message) = take(tx, receive, seq, visible_at)? {
             session.alone |= message.suspect;
             session.holds += 1;
@@ -79,6 +83,7 @@ fn choose(
     tx: &mut Tx<'_>,
     spec: &QueueSpec,
     session: &mut StoredSession,
+    receive: &Receive,
     max: usize,
 ) -> Result<Vec<u64>, Stop> {
     if session.alone {
@@ -104,7 +109,7 @@ fn choose(
         return Ok(Vec::new());
     }
     if spec.fair {
-        in_turn(tx, spec, max)
+        in_turn(tx, spec, receive, max)
     } else {
         in_line(tx, spec, max)
     }
@@ -124,8 +129,20 @@ fn in_line(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
     Ok(seqs)
 }
 
-/// One message of each source after the other, beginning behind the one that was served last.
-fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, Stop> {
+/// One message of each source after the other, beginning behind the one that was served last. A source of which the session holds as many
+/// messages as the receive allows is passed over.
+fn in_turn(
+    tx: &mut Tx<'_>,
+    spec: &QueueSpec,
+    receive: &Receive,
+    max: usize,
+) -> Result<Vec<u64>, Stop> {
+    let bounded = receive.turn_max > 0 && tx.globals().format >= TURN_MAX_SINCE_FORMAT;
+    let mut held = if bounded {
+        held_by_turn(tx, &spec.name, receive.session)?
+    } else {
+        BTreeMap::new()
+    };
     let last = tx.counts(&spec.name).last_turn;
     // Per turn, the next sequence number to look at.
     let mut turns: Vec<(String, u64)> = turns_from(tx, &spec.name, &last)?
@@ -139,6 +156,13 @@ fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
             if seqs.len() == max {
                 break;
             }
+            if bounded
+                && held
+                    .get(&turn)
+                    .is_some_and(|held| *held >= receive.turn_max)
+            {
+                continue;
+            }
             let found = tx.scan(
                 &keys::ready(&spec.name, &turn, from),
                 &keys::ready(&spec.name, &turn, u64::MAX),
@@ -146,6 +170,7 @@ fn in_turn(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
             )?;
             if let Some(seq) = found.first().and_then(|(key, _)| seq_of(key)) {
                 seqs.push(seq);
+                *held.entry(turn.clone()).or_default() += 1;
                 tx.counts_mut(&spec.name).last_turn.clone_from(&turn);
                 left.push((turn, seq + 1));
             }
@@ -177,7 +202,21 @@ fn turns_from(tx: &Tx<'_>, queue: &str, last: &str) -> Result<Vec<String>, Stop>
     Ok(turns)
 }
 
-fn turn_of(key: &[u8]) -> Option<String> {
+/// How many messages of each turn a session holds.
+fn held_by_turn(tx: &Tx<'_>, queue: &str, session: u64) -> Result<BTreeMap<String, u32>, Stop> {
+    let mut held = BTreeMap::new();
+    for (key, _) in tx.scan_prefix(&keys::held_of_queue(session, queue), usize::MAX)? {
+        if let Some(seq) = seq_of(&key)
+            && let Some(head) = super::head(tx, queue, seq)?
+        {
+            *held.entry(head.turn).or_default() += 1;
+        }
+    }
+    Ok(held)
+}
+
+/// The turn that the key of a ready message names.
+pub(in crate::state) fn turn_of(key: &[u8]) -> Option<String> {
     let mut reader = KeyReader::new(key);
     reader.text()?;
     reader.text()
@@ -185,10 +224,7 @@ fn turn_of(key: &[u8]) -> Option<String> {
 
 /// What the session holds because of this attempt, whose answer was lost.
 fn received_before(tx: &Tx<'_>, receive: &Receive) -> Result<Vec<Message>, Stop> {
-    let prefix = keys::KeyBuilder::new(keys::kind::HELD)
-        .number(receive.session)
-        .text(&receive.queue)
-        .done();
+    let prefix = keys::held_of_queue(receive.session, &receive.queue);
     let attempt = receive.attempt.to_be_bytes();
     let mut messages = Vec::new();
     for (key, held) in tx.scan_prefix(&prefix, usize::MAX)? {
@@ -233,7 +269,8 @@ fn take(
     Ok(Some(message(queue, seq, &head, body)))
 }
 
-fn seq_of(key: &[u8]) -> Option<u64> {
+/// The sequence number that a key ends with.
+pub(in crate::state) fn seq_of(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>()
         .map(|bytes| u64::from_be_bytes(*bytes))
 }

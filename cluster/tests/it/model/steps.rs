@@ -144,6 +144,7 @@ pub(super) enum Step {
         visibility_ms: u64,
         /// The attempt before, which had no answer as far as its caller knows.
         again: bool,
+        turn_max: u32,
     },
     Extend {
         receipt: usize,
@@ -331,8 +332,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, age_ms, sends, changes)| Step::Request { id, age_ms, sends, changes }),
         8 => (receipt(), sendings(1), changes(1)).prop_map(|(receipt, sends, changes)| Step::Done { receipt, sends, changes }),
         1 => (receipt(), node()).prop_map(|(receipt, node)| Step::Forged { receipt, node }),
-        14 => (queue(), node(), 1_u32..4, prop::sample::select(vec![0, 0, 0, 700]), prop::bool::weighted(0.2))
-            .prop_map(|(queue, node, max, visibility_ms, again)| Step::Receive { queue, node, max, visibility_ms, again }),
+        14 => (queue(), node(), 1_u32..4, prop::sample::select(vec![0, 0, 0, 700]), prop::bool::weighted(0.2), prop::sample::select(vec![0, 0, 1, 2]))
+            .prop_map(|(queue, node, max, visibility_ms, again, turn_max)| Step::Receive { queue, node, max, visibility_ms, again, turn_max }),
         2 => (receipt(), prop::sample::select(vec![0, 1_000, 9_000])).prop_map(|(receipt, visibility_ms)| Step::Extend { receipt, visibility_ms }),
         5 => (receipt(), any::<bool>(), prop::sample::select(vec![0, 0, 2_000]), changes(1))
             .prop_map(|(receipt, failed, delay_ms, changes)| Step::GiveBack { receipt, failed, delay_ms, changes }),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use panther_cluster::door::change;
 use panther_cluster::state::read::{self, Query};
-use panther_cluster::state::{Machine, MemoryBase};
+use panther_cluster::state::{FORMAT, Machine, MemoryBase};
 use panther_proto::v1::{
     Code, Command, EndSession, Entry, Extend, FeedRecord, GiveBack, Message, OpenSession, Purge,
-    Receipt, Receive, Reply, Requeue, Row, RowChange, Send, Tick, Transact, Value, command, reply,
-    send, value,
+    RaiseFormat, Receipt, Receive, Reply, Requeue, Row, RowChange, Send, Tick, Transact, Value,
+    command, reply, send, value,
 };
 use prost::Message as _;
 
@@ -54,6 +54,8 @@ impl World {
         world.model.declare(&declaration());
         world.model.now = world.now;
         world.machine_alone(START_MS, command::Kind::Declare(declaration()));
+        let format = FORMAT;
+        world.machine_alone(START_MS, command::Kind::RaiseFormat(RaiseFormat { format }));
         for node in 1..=2 {
             world.open(node);
         }
@@ -277,6 +279,7 @@ impl World {
                 max,
                 visibility_ms,
                 again,
+                turn_max,
             } => {
                 let Some(session) = self.sessions.get(node).copied() else {
                     return;
@@ -290,6 +293,7 @@ impl World {
                     visibility_ms: *visibility_ms,
                     attempt: self.attempts,
                     again: *again,
+                    turn_max: *turn_max,
                 }));
             }
             Step::Extend {

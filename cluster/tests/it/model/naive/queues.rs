@@ -260,7 +260,7 @@ impl Naive {
             let max = receive.max.clamp(1, 100) as usize;
             let mut ready = Self::may_go(&line, false);
             if line.spec.fair {
-                self.in_turn(&receive.queue, ready, max)
+                self.in_turn(receive, ready, max)
             } else {
                 ready.truncate(max);
                 ready
@@ -285,15 +285,23 @@ impl Naive {
         ))
     }
 
-    /// One of each turn after the other, beginning behind the one that was served last.
-    pub(super) fn in_turn(
-        &mut self,
-        queue: &str,
-        mut ready: Vec<Letter>,
-        max: usize,
-    ) -> Vec<Letter> {
+    /// One of each turn after the other, beginning behind the one that was served last, and of each no more than the session may hold.
+    fn in_turn(&mut self, receive: &Receive, mut ready: Vec<Letter>, max: usize) -> Vec<Letter> {
+        let queue = receive.queue.as_str();
+        let held = self.line(queue).letters.clone();
+        let held = held.into_iter().filter(|letter| {
+            matches!(letter.state, State::InFlight { session, .. } if session == receive.session)
+        });
+        let mut held: Vec<String> = held.map(|letter| letter.turn).collect();
         let mut chosen = Vec::new();
-        while chosen.len() < max && !ready.is_empty() {
+        loop {
+            ready.retain(|letter| {
+                let of_turn = held.iter().filter(|turn| **turn == letter.turn).count();
+                receive.turn_max == 0 || of_turn < receive.turn_max as usize
+            });
+            if chosen.len() == max || ready.is_empty() {
+                return chosen;
+            }
             let turns: BTreeSet<String> = ready.iter().map(|letter| letter.turn.clone()).collect();
             let last = self.line(queue).last_turn.clone();
             let next = turns
@@ -304,9 +312,9 @@ impl Naive {
                 .clone();
             let at = ready.iter().position(|letter| letter.turn == next).unwrap();
             chosen.push(ready.remove(at));
+            held.push(next.clone());
             self.line(queue).last_turn = next;
         }
-        chosen
     }
 
     pub(super) fn extend(&mut self, extend: &Extend) -> Result<Answer, No> {
