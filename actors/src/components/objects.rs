@@ -137,9 +137,43 @@ pub fn partitioned(kind: &str, log_type: &str, hour_ms: u64, unique: &str) -> St
 /// # Errors
 /// Packing in memory does not fail; the type says it may.
 pub fn pack(lines: &[u8]) -> std::io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(lines.len() / 6), Compression::new(3));
-    encoder.write_all(lines)?;
-    Ok(encoder.finish()?.into())
+    let mut packing = Packing::new(lines.len());
+    packing.add(lines)?;
+    packing.finish()
+}
+
+/// Lines that are packed as they come, so that only what is packed is held.
+pub struct Packing(GzEncoder<Vec<u8>>);
+
+impl Packing {
+    /// For about so many bytes of lines.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let packed = Vec::with_capacity(bytes / 6);
+        Self(GzEncoder::new(packed, Compression::new(3)))
+    }
+
+    /// Adds lines, with their ends.
+    ///
+    /// # Errors
+    /// As [`pack`].
+    pub fn add(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(lines)
+    }
+
+    /// Bytes that are packed so far; what was added last may not be among them.
+    #[must_use]
+    pub fn packed_bytes(&self) -> usize {
+        self.0.get_ref().len()
+    }
+
+    /// The object's content.
+    ///
+    /// # Errors
+    /// As [`pack`].
+    pub fn finish(self) -> std::io::Result<Bytes> {
+        Ok(self.0.finish()?.into())
+    }
 }
 
 /// Lines, unpacked.

@@ -8,7 +8,8 @@
 //! The form: [`MAGIC`], then for each part a line `<kind> <bytes> <origin>` and that many bytes, then a line end. An object of
 //! parts is known by its name, not by its content, because a sender chooses the content.
 
-use std::io::{self, BufRead, Cursor, Read};
+use std::io::{self, BufRead, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Limits, ObjectError, ObjectReader, Record};
 
@@ -151,23 +152,98 @@ enum Form<R: Read> {
     Parts(Parts<R>),
 }
 
-struct Parts<R> {
-    input: io::BufReader<R>,
+struct Parts<R: Read> {
+    input: Input<R>,
     begun: bool,
     ended: bool,
-    open: Option<OpenPart>,
+    open: Option<OpenPart<R>>,
     /// A context stands directly in front of its input's piece, so that piece begins no other input.
     after_context: bool,
     number: u64,
 }
 
-struct OpenPart {
+struct OpenPart<R: Read> {
     kind: PartKind,
-    reader: ObjectReader<Cursor<Vec<u8>>>,
-    /// The part's first bytes, kept for a record that says why the part cannot be read.
-    head: Vec<u8>,
+    reader: ObjectReader<PartInput<R>>,
     /// All its bytes.
     bytes: u64,
+}
+
+/// What an object is read from. The part that is open reads from it too, so that no part is held in memory.
+struct Input<R>(Arc<Mutex<Stored<R>>>);
+
+struct Stored<R> {
+    stored: io::BufReader<R>,
+    /// Bytes of the open part that were not read yet.
+    left: u64,
+    /// The open part's first bytes, kept for a record that says why the part cannot be read.
+    head: Vec<u8>,
+    head_bytes: usize,
+    /// The object ends within the part.
+    cut: bool,
+}
+
+impl<R: Read> Input<R> {
+    fn new(stored: R) -> Self {
+        Self(Arc::new(Mutex::new(Stored {
+            stored: io::BufReader::new(stored),
+            left: 0,
+            head: Vec::new(),
+            head_bytes: 0,
+            cut: false,
+        })))
+    }
+
+    /// The lock is never waited for: the part that is open is read by the thread that asks for the next one.
+    fn stored(&self) -> MutexGuard<'_, Stored<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next `bytes` as an input of their own.
+    fn part(&self, bytes: u64, head_bytes: usize) -> PartInput<R> {
+        let mut stored = self.stored();
+        (stored.left, stored.head_bytes) = (bytes, head_bytes);
+        stored.head.clear();
+        drop(stored);
+        PartInput(self.0.clone())
+    }
+}
+
+/// The bytes of one part.
+struct PartInput<R>(Arc<Mutex<Stored<R>>>);
+
+impl<R: Read> Read for PartInput<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.read_of_part(buffer)
+    }
+}
+
+impl<R: Read> Stored<R> {
+    fn read_of_part(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self
+            .stored
+            .read(buffer.get_mut(..most).unwrap_or_default())?;
+        if read == 0 && most > 0 {
+            self.cut = true;
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= read as u64;
+        let missing = self.head_bytes.saturating_sub(self.head.len());
+        let read_bytes = buffer.get(..read.min(missing)).unwrap_or_default();
+        self.head.extend_from_slice(read_bytes);
+        Ok(read)
+    }
+
+    /// Passes over what of the part was not read.
+    fn pass_over_part(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 8 << 10];
+        while self.left > 0 {
+            self.read_of_part(&mut buffer)?;
+        }
+        Ok(())
+    }
 }
 
 impl<R: Read> RawReader<R> {
@@ -175,7 +251,7 @@ impl<R: Read> RawReader<R> {
     pub fn new(name: &str, input: R, limits: Limits) -> Self {
         let form = if is_of_parts(name) {
             Form::Parts(Parts {
-                input: io::BufReader::new(input),
+                input: Input::new(input),
                 begun: false,
                 ended: false,
                 open: None,
@@ -257,19 +333,29 @@ impl<R: Read> Parts<R> {
                 let next = match open.reader.next_record() {
                     Ok(record) => record,
                     Err(ObjectError::Empty { .. }) => None,
+                    Err(_) if self.input.stored().cut => {
+                        return Err(damaged(name, "it ends within a part"));
+                    }
+                    Err(error) if error.is_read_failure() => return Err(error),
                     Err(error) => {
-                        let mut record =
-                            Record::unreadable(0, std::mem::take(&mut open.head), &error);
+                        let mut stored = self.input.stored();
+                        stored
+                            .pass_over_part()
+                            .map_err(|cause| part_failed(name, cause))?;
+                        let head = std::mem::take(&mut stored.head);
+                        let mut record = Record::unreadable(0, head, &error);
                         record.length = open.bytes;
                         Some(record)
                     }
                 };
-                match (next, open.kind) {
-                    (None, PartKind::Head) => {
-                        self.open = None;
-                        return Ok(Some(Piece::Gap));
-                    }
-                    (None, _) => self.open = None,
+                let kind = open.kind;
+                if next.is_none() {
+                    self.open = None;
+                    self.leave_part(name)?;
+                }
+                match (next, kind) {
+                    (None, PartKind::Head) => return Ok(Some(Piece::Gap)),
+                    (None, _) => {}
                     (Some(record), PartKind::Context | PartKind::Head) => {
                         return Ok(Some(Piece::Context(record)));
                     }
@@ -288,23 +374,10 @@ impl<R: Read> Parts<R> {
             if bytes > limits.object_bytes {
                 return Err(damaged(name, "a part is larger than an object may be"));
             }
-            let mut content = Vec::new();
-            let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let read = self.input.by_ref().take(bytes).read_to_end(&mut content);
-            read.map_err(|cause| failed(name, cause))?;
-            if content.len() != wanted {
-                return Err(damaged(name, "it ends within a part"));
-            }
-            let mut end = [0];
-            self.read_exact(name, &mut end)?;
-            if end != *b"\n" {
-                return Err(damaged(name, "a part has no end"));
-            }
-            let head = content[..content.len().min(limits.head_bytes)].to_vec();
+            let content = self.input.part(bytes, limits.head_bytes);
             self.open = Some(OpenPart {
                 kind,
-                reader: ObjectReader::new(name, Cursor::new(content), limits.clone()),
-                head,
+                reader: ObjectReader::new(name, content, limits.clone()),
                 bytes,
             });
             let goes_on = std::mem::replace(&mut self.after_context, kind != PartKind::Body);
@@ -314,10 +387,23 @@ impl<R: Read> Parts<R> {
         }
     }
 
+    /// Goes on behind the part that was read.
+    fn leave_part(&mut self, name: &str) -> Result<(), ObjectError> {
+        let passed = self.input.stored().pass_over_part();
+        passed.map_err(|cause| part_failed(name, cause))?;
+        let mut end = [0];
+        self.read_exact(name, &mut end)?;
+        if end != *b"\n" {
+            return Err(damaged(name, "a part has no end"));
+        }
+        Ok(())
+    }
+
     /// The line in front of a part; `None` at the object's end.
     fn head(&mut self, name: &str) -> Result<Option<(PartKind, u64, String)>, ObjectError> {
         let mut line = Vec::new();
-        let mut limited = self.input.by_ref().take(HEAD_BYTES as u64);
+        let mut input = self.input.stored();
+        let mut limited = input.stored.by_ref().take(HEAD_BYTES as u64);
         limited
             .read_until(b'\n', &mut line)
             .map_err(|cause| failed(name, cause))?;
@@ -347,12 +433,17 @@ impl<R: Read> Parts<R> {
     }
 
     fn read_exact(&mut self, name: &str, buffer: &mut [u8]) -> Result<(), ObjectError> {
-        self.input
-            .read_exact(buffer)
-            .map_err(|cause| match cause.kind() {
-                io::ErrorKind::UnexpectedEof => damaged(name, "it ends within a part"),
-                _ => failed(name, cause),
-            })
+        let mut input = self.input.stored();
+        let read = input.stored.read_exact(buffer);
+        read.map_err(|cause| part_failed(name, cause))
+    }
+}
+
+/// Why a part cannot be read to its end.
+fn part_failed(name: &str, cause: io::Error) -> ObjectError {
+    match cause.kind() {
+        io::ErrorKind::UnexpectedEof => damaged(name, "it ends within a part"),
+        _ => failed(name, cause),
     }
 }
 

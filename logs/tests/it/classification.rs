@@ -406,3 +406,35 @@ fn a_row_that_a_head_begins_does_not_go_on_behind_a_gap() {
     }
     assert_eq!(notes, ["two", "three, four", "open\ngoes on"]);
 }
+
+/// What is missing of an object is no end of an input.
+#[test]
+fn an_object_that_ends_within_a_part_is_damaged() {
+    let mut parts = PartsWriter::default();
+    parts.body("a", b"one\ntwo\n");
+    parts.body("b", &[0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
+    let whole = parts.finish();
+    let name = PartsWriter::name("raw/x");
+    let pieces = |bytes: &[u8]| {
+        let mut reader = RawReader::new(&name, bytes, Limits::default());
+        let mut records = 0;
+        loop {
+            match reader.next_piece() {
+                Ok(Some(Piece::Record(_))) => records += 1,
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(records),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    assert_eq!(pieces(&whole).unwrap(), 3);
+    let begins = b"panther-parts 1\nbody 8 a\n".len();
+    for end in begins..whole.len() {
+        let cut = pieces(&whole[..end]);
+        let between = end == begins + b"one\ntwo\n\n".len();
+        match cut {
+            Ok(records) => assert!(between && records == 2, "{end}"),
+            Err(error) => assert!(error.to_string().contains("damaged"), "{end}: {error}"),
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use panther_cluster::objects::Objects;
 use panther_logs::{
@@ -12,7 +12,7 @@ use panther_logs::{
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::super::objects::{self, Written};
+use super::super::objects::{self, Packing, Written};
 use super::super::sources::Ledger;
 use super::unreadable;
 use crate::worker::Failure;
@@ -21,8 +21,13 @@ use crate::worker::Failure;
 const OUTPUT_EVENTS: u64 = 1_000;
 /// Bytes of events of one output.
 const OUTPUT_BYTES: usize = 4 << 20;
-/// Bytes of all outputs that are being gathered; beyond that the largest is written.
+/// Bytes of all outputs that are being gathered, by all objects that are read at one time; beyond that an object's largest is written.
 const GATHERED_BYTES: usize = 64 << 20;
+/// What an object may gather of it whatever the others do.
+const SHARE_BYTES: usize = 8 << 20;
+/// Bytes of the quarantine of one command, as they are read again and as they are stored.
+const QUARANTINE_BYTES: usize = 64 << 20;
+const QUARANTINE_PACKED_BYTES: usize = 4 << 20;
 /// Outputs of one command; the rest of the object goes on as a message of its own.
 const OUTPUTS: usize = 300;
 /// Quarantined records of one command.
@@ -110,13 +115,54 @@ struct Gathering {
     events: u64,
 }
 
-/// The records that are quarantined, as lines of their object.
+/// What all objects that are read at one time have gathered, in bytes.
+static GATHERED: AtomicUsize = AtomicUsize::new(0);
+
+/// What one object has gathered of it; given back when its reading ends, however that ends.
 #[derive(Default)]
+struct Gathered(usize);
+
+impl Gathered {
+    fn add(&mut self, bytes: usize) {
+        self.0 += bytes;
+        GATHERED.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.0);
+        self.0 -= bytes;
+        GATHERED.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.0 > SHARE_BYTES && GATHERED.load(Ordering::Relaxed) > GATHERED_BYTES
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        GATHERED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// The records that are quarantined, as lines of their object.
 struct Refused {
-    lines: Vec<u8>,
+    lines: Packing,
+    bytes: usize,
     count: u64,
     /// The first reasons, for a list.
     reasons: Vec<String>,
+}
+
+impl Default for Refused {
+    fn default() -> Self {
+        Self {
+            lines: Packing::new(0),
+            bytes: 0,
+            count: 0,
+            reasons: Vec::new(),
+        }
+    }
 }
 
 impl Refused {
@@ -130,10 +176,10 @@ impl Refused {
         self.count += 1;
         record.reasons = why.into_iter().map(reason).collect();
         remember(&mut self.reasons, &record.reasons);
-        serde_json::to_writer(&mut self.lines, &record)
-            .map_err(|error| Failure::Node(error.to_string()))?;
-        self.lines.push(b'\n');
-        Ok(())
+        let mut line = serde_json::to_vec(&record).map_err(node)?;
+        line.push(b'\n');
+        self.bytes += line.len();
+        self.lines.add(&line).map_err(node)
     }
 
     /// Takes the parts of an event that did not end, in their order.
@@ -148,7 +194,9 @@ impl Refused {
     }
 
     fn is_full(&self) -> bool {
-        self.count >= QUARANTINED || self.lines.len() > GATHERED_BYTES
+        self.count >= QUARANTINED
+            || self.bytes > QUARANTINE_BYTES
+            || self.lines.packed_bytes() > QUARANTINE_PACKED_BYTES
     }
 }
 
@@ -157,7 +205,7 @@ impl<R: Read> Reading<R> {
     pub(super) fn run(mut self, abandoned: &AtomicBool) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::default();
         let mut gathering: BTreeMap<(String, i64), Gathering> = BTreeMap::new();
-        let mut gathered = 0;
+        let mut gathered = Gathered::default();
         let mut refused = Refused::default();
         // Parts of an event that has not ended: a few hundred at most, which the parser bounds.
         let mut begun: Vec<(QuarantinedRecord, Vec<Rejection>)> = Vec::new();
@@ -217,16 +265,16 @@ impl<R: Read> Reading<R> {
                     outcome.ledger.stored += 1;
                     for event in events {
                         let key = place(&event);
-                        gathered += event.json.len() + 1;
+                        gathered.add(event.json.len() + 1);
                         let slot = gathering.entry(key.clone()).or_default();
                         slot.lines.extend_from_slice(&event.json);
                         slot.lines.push(b'\n');
                         slot.events += 1;
                         if slot.events >= OUTPUT_EVENTS || slot.lines.len() >= OUTPUT_BYTES {
-                            gathered -= self.write(&mut outcome, &mut gathering, &key)?;
+                            gathered.remove(self.write(&mut outcome, &mut gathering, &key)?);
                         }
                     }
-                    while gathered > GATHERED_BYTES {
+                    while gathered.is_too_much() {
                         let Some(largest) = gathering
                             .iter()
                             .max_by_key(|(_, slot)| slot.lines.len())
@@ -234,7 +282,7 @@ impl<R: Read> Reading<R> {
                         else {
                             break;
                         };
-                        gathered -= self.write(&mut outcome, &mut gathering, &largest)?;
+                        gathered.remove(self.write(&mut outcome, &mut gathering, &largest)?);
                     }
                 }
                 Classified::Unclassified { reasons } => {
@@ -256,7 +304,7 @@ impl<R: Read> Reading<R> {
         refused.take_all(&mut begun, &mut outcome.ledger)?;
         if refused.count > 0 {
             let name = format!("quarantine/{}/{}.json.gz", self.source, self.unique);
-            let object = self.put(name, &refused.lines)?;
+            let object = self.put(name, refused.lines)?;
             outcome.quarantine = Some(Quarantine {
                 object,
                 count: refused.count,
@@ -284,7 +332,9 @@ impl<R: Read> Reading<R> {
             hour_ms,
             &format!("{}-{}", self.unique, outcome.outputs.len()),
         );
-        let object = self.put(name, &slot.lines)?;
+        let mut lines = Packing::new(slot.lines.len());
+        lines.add(&slot.lines).map_err(node)?;
+        let object = self.put(name, lines)?;
         outcome.outputs.push(Output {
             log_type: log_type.clone(),
             object,
@@ -292,13 +342,17 @@ impl<R: Read> Reading<R> {
         Ok(slot.lines.len())
     }
 
-    fn put(&self, name: String, lines: &[u8]) -> Result<Written, Failure> {
-        let content = objects::pack(lines).map_err(|error| Failure::Node(error.to_string()))?;
+    fn put(&self, name: String, lines: Packing) -> Result<Written, Failure> {
+        let content = lines.finish().map_err(node)?;
         let written = Written::of(name, &content);
         self.runtime
             .block_on(self.objects.put(&written.name, content))?;
         Ok(written)
     }
+}
+
+fn node(error: impl std::fmt::Display) -> Failure {
+    Failure::Node(error.to_string())
 }
 
 fn place(event: &Event) -> (String, i64) {

@@ -42,7 +42,7 @@ const CHUNK: usize = 4 << 20;
 /// Bytes in which a record of such a file must have ended: beyond, it is cut.
 const LONGEST: usize = 64 << 20;
 /// Bytes of all chunks of one look.
-const LOOK_BYTES: usize = 32 << 20;
+const LOOK_BYTES: usize = 8 << 20;
 /// Chunks of one look: each changes a row, and a command changes no more than a thousand.
 const LOOK_CHUNKS: usize = 200;
 /// Bytes of a file's first lines that go with each later chunk, so that a parser learns the names of columns.

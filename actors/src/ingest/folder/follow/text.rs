@@ -136,24 +136,26 @@ impl Follower {
         let rested = self.rested(found, pass.now);
         let mut wanted = CHUNK;
         loop {
-            let mut bytes = Vec::new();
+            let there = file.metadata()?.len().saturating_sub(start);
+            let room = usize::try_from(there).map_or(wanted, |there| there.min(wanted));
+            let mut bytes = Vec::with_capacity(room + 1);
             file.seek(SeekFrom::Start(start))?;
             file.take(wanted as u64).read_to_end(&mut bytes)?;
             let is_all = bytes.len() < wanted;
             let found_here = readable(&bytes, &self.limits, self.ends.as_mut(), context);
             if found_here.whole > 0 {
                 let is_all = is_all && found_here.whole == bytes.len();
-                bytes.truncate(found_here.whole);
-                return Ok(Next::Records(bytes, is_all));
+                return Ok(Next::Records(cut_to(bytes, found_here.whole), is_all));
             }
-            if !is_all && wanted < LONGEST {
+            let cut_at = if is_all { None } else { large_hole(&bytes) };
+            // A record does not go on behind a large hole: more bytes would be held for nothing.
+            if !is_all && wanted < LONGEST && cut_at.is_none() {
                 wanted = wanted.saturating_mul(4);
                 continue;
             }
             if !is_all {
-                let hole = large_hole(&bytes);
                 let is_json = start == 0 && matches!(bytes.first(), Some(b'{' | b'['));
-                if is_json && hole.is_none() && is_document(file)? {
+                if is_json && cut_at.is_none() && is_document(file)? {
                     let must_rest = if ends_as_json(file)? {
                         RESTS
                     } else {
@@ -166,8 +168,8 @@ impl Follower {
                     });
                 }
                 // A record without an end: the reader says that it is too long, or that a hole cuts it.
-                bytes.truncate(hole.map_or(bytes.len(), |at| at + HOLE_KEPT));
-                return Ok(Next::Records(bytes, false));
+                let end = cut_at.map_or(bytes.len(), |at| at + HOLE_KEPT);
+                return Ok(Next::Records(cut_to(bytes, end), false));
             }
             let must_rest = if found_here.rest_is_json {
                 RESTS
@@ -377,6 +379,13 @@ fn hole(file: &File, offset: u64) -> io::Result<u64> {
             Err(_) => at, // not all file systems know
         };
     }
+}
+
+/// The first `length` bytes, without the room of the others: a look holds what it has read of many files.
+fn cut_to(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
+    bytes.truncate(length);
+    bytes.shrink_to_fit();
+    bytes
 }
 
 /// Where zero bytes begin that are a large hole.
