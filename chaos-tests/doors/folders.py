@@ -12,6 +12,8 @@ SOURCE = "swapped"
 # Bytes of a file that holds nothing: it takes no room, and would take all memory if it were read at once.
 SPARSE_BYTES = 1_900_000_000
 NAMES = 24
+# Longest line without an end.
+LINE_BYTES = 100_000_000
 # What must be found in no stored event and in no quarantine: the neighbour's secret beside the folder.
 SECRET = b"a-secret-that-no-log-holds"
 
@@ -79,7 +81,7 @@ class Folders:
         )
         new = self.fresh()
         if target.is_file() and not place.is_dir() and not stat.S_ISCHR(target.stat().st_mode):
-            new.write_bytes(b"x" * (target.stat().st_size - 1) + b"\n")
+            new.write_bytes(b"x" * min(target.stat().st_size - 1, LINE_BYTES) + b"\n")
             self.put(new, place)
             new = self.fresh()
         new.symlink_to(target)

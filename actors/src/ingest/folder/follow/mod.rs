@@ -39,8 +39,8 @@ use crate::sealing::hex;
 const RESTS: Duration = Duration::from_secs(2);
 /// Bytes of one chunk of a file that is followed.
 const CHUNK: usize = 4 << 20;
-/// Bytes in which a record of such a file must have ended: beyond, it is cut.
-const LONGEST: usize = 64 << 20;
+/// Bytes in which a record of such a file must have ended: beyond, it is cut. They are held, for each source; a log processor takes 4 MiB.
+const LONGEST: usize = 16 << 20;
 /// Bytes of all chunks of one look.
 const LOOK_BYTES: usize = 8 << 20;
 /// Chunks of one look: each changes a row, and a command changes no more than a thousand.
