@@ -151,3 +151,61 @@ impl Faults {
         (self.said, self.since) = (Some(tokio::time::Instant::now()), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::places::PlaceLimits;
+
+    /// Connections with the descriptors that the test gives them.
+    struct Given(mpsc::Receiver<(i64, DuplexStream)>);
+
+    impl Listen for Given {
+        type Stream = DuplexStream;
+
+        async fn next(&mut self) -> io::Result<Accepted<DuplexStream>> {
+            let Some((descriptor, stream)) = self.0.recv().await else {
+                return std::future::pending().await;
+            };
+            Ok(Accepted {
+                stream,
+                address: None,
+                descriptor: Some((descriptor, 100)),
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_above_the_ceiling_is_closed_at_once() {
+        let places = Places::new(PlaceLimits {
+            total: 10,
+            per_address: 10,
+            grace: Duration::ZERO,
+        });
+        let (give, given) = mpsc::channel(3);
+        let (say, mut served) = mpsc::channel(3);
+        for descriptor in [99, 101, 100] {
+            give.send((descriptor, tokio::io::duplex(1).0))
+                .await
+                .unwrap();
+        }
+        let (close, closed) = watch::channel(false);
+        let serving = accept(Given(given), places.clone(), closed, move |_, place| {
+            let say = say.clone();
+            async move {
+                let _ = say.send(place).await;
+            }
+        });
+        let serving = tokio::spawn(serving);
+        // The last one is served, so the one in front of it was judged.
+        let held = [served.recv().await.unwrap(), served.recv().await.unwrap()];
+        let counts = places.counts();
+        assert_eq!((counts.open, counts.accepted, counts.refused), (2, 2, 1));
+        drop(held);
+        close.send_replace(true);
+        serving.await.unwrap();
+    }
+}
