@@ -78,8 +78,11 @@ impl Client {
     /// Makes a request until it is answered: its id makes it one.
     async fn insist(&self, mut request: Transact, id: String) -> Result<(), DoorError> {
         request.request_id = id;
-        request.request_time_ms = self.door.now_ms();
+        let issued = Instant::now();
         loop {
+            // How old it is counts, whatever has become of the clocks.
+            let age_ms = u64::try_from(issued.elapsed().as_millis()).unwrap_or(u64::MAX);
+            request.request_time_ms = self.door.now_ms().saturating_sub(age_ms);
             match self.door.transact(request.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_fault_of_node() => pause(20, 200).await,

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use turmoil::Sim;
 
-use crate::node::host;
+use crate::node::{empty, host};
 use crate::world::{Order, World};
 
 /// The nodes.
@@ -43,6 +43,14 @@ pub struct Made {
     pub lost_logs: u32,
     /// Logs that lost the last vote.
     pub lost_votes: u32,
+    /// Machines of which nothing was left, not even who they were.
+    pub lost_machines: u32,
+    /// Nodes that were removed, and whose machines joined again.
+    pub removals: u32,
+    /// Times that all nodes were started with clocks that were off alike.
+    pub leaps: u32,
+    /// Those of them at which the clocks said that they were synchronised.
+    pub believed_leaps: u32,
 }
 
 impl std::ops::AddAssign for Made {
@@ -59,6 +67,10 @@ impl std::ops::AddAssign for Made {
         self.snapshots += other.snapshots;
         self.lost_logs += other.lost_logs;
         self.lost_votes += other.lost_votes;
+        self.lost_machines += other.lost_machines;
+        self.removals += other.removals;
+        self.leaps += other.leaps;
+        self.believed_leaps += other.believed_leaps;
     }
 }
 
@@ -70,6 +82,7 @@ enum Mend {
     Release(u64),
     Fast,
     Clock(u64),
+    AllClocks,
 }
 
 /// Draws faults and mends them.
@@ -150,6 +163,12 @@ impl Faults {
                 }
             }
             Mend::Fast => sim.set_max_message_latency(FAST),
+            Mend::AllClocks => {
+                world.synchronised.store(false, Ordering::SeqCst);
+                for place in world.places.values() {
+                    place.off_ms.store(0, Ordering::SeqCst);
+                }
+            }
             Mend::Clock(node) => world.places[&node].off_ms.store(0, Ordering::SeqCst),
         }
     }
@@ -167,6 +186,8 @@ impl Faults {
                 self.cut(sim, world, node);
                 if self.chance.random_ratio(1, 4) {
                     self.lose_log(sim, world, node);
+                } else if self.chance.random_ratio(1, 12) {
+                    self.lose_machine(sim, world, node);
                 }
                 later(self, 0, 7_000, Mend::Start(node));
             }
@@ -175,6 +196,10 @@ impl Faults {
                 for node in NODES {
                     self.cut(sim, world, node);
                     later(self, 0, 4_000, Mend::Start(node));
+                }
+                if self.chance.random_bool(0.5) && world.clocks_are_right() {
+                    self.leap(sim, world);
+                    later(self, 5_000, 15_000, Mend::AllClocks);
                 }
             }
             27..37 => {
@@ -237,7 +262,19 @@ impl Faults {
                     later(self, 2_000, 9_000, Mend::Clock(node));
                 }
             }
-            86..95 => {
+            86..88 => {
+                let node = self.node();
+                let number = world.places[&node].node.load(Ordering::SeqCst);
+                if !world.is_replacing() {
+                    self.made.removals += 1;
+                    world.note(
+                        now,
+                        format_args!("n{node} is to be removed as node {number}"),
+                    );
+                    *world.removal.lock() = Some(number);
+                }
+            }
+            88..95 => {
                 let to = self.node();
                 self.made.hand_overs += 1;
                 world.note(now, format_args!("n{to} is to lead"));
@@ -283,6 +320,41 @@ impl Faults {
 }
 
 impl Faults {
+    /// All nodes are down, and start with clocks that are off alike: days ahead or behind.
+    fn leap(&mut self, sim: &Sim<'_>, world: &World) {
+        let hours = self.chance.random_range(2..24 * 900);
+        let ahead = self.chance.random_bool(0.8);
+        let believed = ahead && self.chance.random_bool(0.3);
+        let off_ms = hours * 3_600_000 * if ahead { 1 } else { -1 };
+        self.made.leaps += 1;
+        self.made.believed_leaps += u32::from(believed);
+        world.note(
+            sim.elapsed(),
+            format_args!("all clocks are {off_ms} ms off, synchronised: {believed}"),
+        );
+        for place in world.places.values() {
+            place.off_ms.store(off_ms, Ordering::SeqCst);
+        }
+        world.synchronised.store(believed, Ordering::SeqCst);
+        if believed {
+            world.led_ahead.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Nothing is left of a node that is down, not even who it was: its machine takes its place as another node.
+    fn lose_machine(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
+        let place = &world.places[&node];
+        let number = place.node.load(Ordering::SeqCst);
+        if world.is_replacing() || empty(place, Some(number)).is_err() {
+            return;
+        }
+        self.made.lost_machines += 1;
+        world.note(
+            sim.elapsed(),
+            format_args!("n{node} loses all that it was as node {number}"),
+        );
+    }
+
     /// A node that is down loses a part of its log that it has vouched for, and keeps its state. One at a time: what a majority has lost nothing brings back.
     fn lose_log(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
         let place = &world.places[&node];

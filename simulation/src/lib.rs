@@ -4,7 +4,7 @@
 //! lost with the power), the clocks, and chance. So a run of half a minute takes about a second, makes some dozens of faults, and happens again exactly so under its seed.
 //!
 //! * [`entropy`]: chance under a seed
-//! * [`world`]: what outlives the nodes; [`node`]: a node
+//! * [`world`]: what outlives the nodes; [`node`]: a node; [`operator`]: what is done for it by hand
 //! * [`clients`]: what is asked of them; [`history`], [`tally`]: what was answered, and whether it can be true
 //! * [`faults`]: what is done to them; [`watch`]: what must hold meanwhile
 
@@ -13,6 +13,7 @@ mod entropy;
 mod faults;
 mod history;
 mod node;
+mod operator;
 mod tally;
 mod watch;
 mod world;
@@ -147,7 +148,7 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
         &world,
         &mut watch,
         SETTLE,
-        "all is done",
+        "all is done and the nodes stand as it is wanted",
         |sim, world| {
             faults::start_all(sim);
             is_done(world)
@@ -217,7 +218,8 @@ fn until(
 
 /// Nobody is in the middle of something, no message waits, and all nodes hold the same.
 fn is_done(world: &World) -> bool {
-    if world.tally.lock().busy > 0 || world.is_replacing() {
+    if world.tally.lock().busy > 0 || world.is_replacing() || world.led_ahead.load(Ordering::SeqCst)
+    {
         return false;
     }
     let mut held = Vec::new();
@@ -246,7 +248,18 @@ fn is_done(world: &World) -> bool {
 
 /// What the nodes are at, for whoever has to find out what went wrong.
 fn describe(world: &World) -> String {
-    let mut text = format!("{} clients are busy", world.tally.lock().busy);
+    let nodes: Vec<u64> = world
+        .places
+        .values()
+        .map(|place| place.node.load(Ordering::SeqCst))
+        .collect();
+    let mut text = format!(
+        "{} clients are busy; the machines are nodes {nodes:?}, to be removed {:?}, time led ahead {}, replacing {}",
+        world.tally.lock().busy,
+        world.removal.lock(),
+        world.led_ahead.load(Ordering::SeqCst),
+        world.is_replacing(),
+    );
     for place in world.places.values() {
         let door = place.door.lock().clone();
         let Some(door) = door else {

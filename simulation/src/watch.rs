@@ -1,15 +1,16 @@
 //! What must hold at every moment, seen from outside.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use panther_cluster::state::read;
 
-use crate::tally::{DLQ, MAX_FAILURES};
-use crate::world::{Broken, DAWN_MS, World};
+use crate::tally::{DLQ, MAX_FAILURES, QUEUE};
+use crate::world::{Broken, World, true_ms};
 
 /// How far cluster time may be ahead of true time.
-const AHEAD_MS: u64 = 5_000;
+pub(crate) const AHEAD_MS: u64 = 5_000;
 
 /// What was seen so far.
 #[derive(Default)]
@@ -20,8 +21,8 @@ pub(crate) struct Watch {
     hashes: BTreeMap<u64, (u64, u64)>,
     /// How far each node had applied, in its present run.
     applied: BTreeMap<u64, (u64, u64)>,
-    /// The latest cluster time, and the index at which it was seen.
-    clock: (u64, u64),
+    /// The latest cluster time, how often it was set, and the index at which it was seen.
+    clock: (u64, u64, u64),
 }
 
 impl Watch {
@@ -63,15 +64,23 @@ impl Watch {
                     globals.hash
                 )));
             }
-            let (latest, at) = self.clock;
+            let (latest, era, at) = self.clock;
             if applied >= at {
-                if globals.clock_ms < latest {
+                if globals.clock_ms < latest && globals.era == era {
                     return Err(Broken(format!(
                         "cluster time went from {latest} to {} at entry {applied}",
                         globals.clock_ms
                     )));
                 }
-                self.clock = (globals.clock_ms, applied);
+                self.clock = (globals.clock_ms, globals.era, applied);
+            }
+            for queue in [QUEUE, DLQ] {
+                let expired = read::counts(store, queue).map_err(unread)?.expired;
+                if expired > 0 {
+                    return Err(Broken(format!(
+                        "{expired} messages of queue {queue} have expired at entry {applied} on node {number}, long before their time"
+                    )));
+                }
             }
             // What is in a queue changes with what is applied, and at no other time.
             let dead = if before == Some((run, applied)) {
@@ -88,8 +97,9 @@ impl Watch {
                     )));
                 }
             }
-            let true_ms = DAWN_MS + u64::try_from(now.as_millis()).unwrap_or(0);
-            if globals.clock_ms > true_ms + AHEAD_MS {
+            let true_ms = true_ms(now);
+            let led_ahead = world.led_ahead.load(Ordering::SeqCst);
+            if globals.clock_ms > true_ms + AHEAD_MS && !led_ahead {
                 return Err(Broken(format!(
                     "cluster time is {} ms ahead of true time at entry {applied} on node {number}; {}",
                     globals.clock_ms - true_ms,

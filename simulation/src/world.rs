@@ -1,6 +1,6 @@
 //! What outlives the nodes of a run: their disks, their clocks, what clients were told, and what was seen of the nodes from outside.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -30,19 +30,13 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// A machine that has lost its log joins as another node, and the node that it was is let go.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Replacement {
-    pub(crate) place: u64,
-    pub(crate) old: u64,
-    pub(crate) new: u64,
-}
-
 /// A machine: what of a node is there while it does not run.
 pub(crate) struct Place {
     pub(crate) number: u64,
-    /// The node that it is: another one after it was replaced.
+    /// The node that it is: another one after it was replaced; 0: it is empty, and waits to be admitted.
     pub(crate) node: AtomicU64,
+    /// The node whose place it takes once it is admitted.
+    pub(crate) replaces: Mutex<Option<u64>>,
     /// It has taken part as that node.
     pub(crate) started: AtomicBool,
     /// Its log was harmed, and a start must be refused.
@@ -69,8 +63,14 @@ pub(crate) struct World {
     pub(crate) mended: AtomicBool,
     /// Starts that were refused, by the code of the loss.
     pub(crate) refused: Mutex<BTreeMap<&'static str, u32>>,
-    /// What the leader has to do for a machine whose start was refused.
-    pub(crate) replacement: Mutex<Option<Replacement>>,
+    /// A node that is to be removed; its machine joins again as another one.
+    pub(crate) removal: Mutex<Option<u64>>,
+    /// Numbers of nodes that were used.
+    pub(crate) used: Mutex<BTreeSet<u64>>,
+    /// The clocks say that they are synchronised.
+    pub(crate) synchronised: Arc<AtomicBool>,
+    /// Clocks that said so may have led cluster time ahead.
+    pub(crate) led_ahead: AtomicBool,
     pub(crate) history: Mutex<History>,
     pub(crate) tally: Mutex<Tally>,
     trace: Mutex<Xxh3>,
@@ -87,7 +87,8 @@ impl World {
         let place = |number: u64| {
             let place = Place {
                 number,
-                node: AtomicU64::new(number),
+                node: AtomicU64::new(u64::from(number == 1)), // the first makes the cluster
+                replaces: Mutex::default(),
                 started: AtomicBool::new(false),
                 harmed: AtomicBool::new(false),
                 files: MemoryFiles::default(),
@@ -106,7 +107,10 @@ impl World {
             draining: AtomicBool::new(false),
             mended: AtomicBool::new(false),
             refused: Mutex::default(),
-            replacement: Mutex::default(),
+            removal: Mutex::default(),
+            used: Mutex::default(),
+            synchronised: Arc::default(),
+            led_ahead: AtomicBool::new(false),
             history: Mutex::default(),
             tally: Mutex::default(),
             trace: Mutex::new(Xxh3::new()),
@@ -128,10 +132,37 @@ impl World {
         self.trace.lock().digest()
     }
 
-    /// A machine's log was harmed, and another node has not yet taken its place: nothing else may be lost meanwhile.
+    /// A machine was harmed or is to be removed, and another node has not yet taken its place: nothing else may be lost meanwhile.
     pub(crate) fn is_replacing(&self) -> bool {
         let harmed = |place: &Arc<Place>| place.harmed.load(Ordering::SeqCst);
-        self.replacement.lock().is_some() || self.places.values().any(harmed)
+        self.removal.lock().is_some()
+            || self.places.values().any(harmed)
+            || !self.stands_as_wanted()
+    }
+
+    /// Whether the nodes of the three machines are the members, and vote, as far as one that is up knows; and no other node does.
+    pub(crate) fn stands_as_wanted(&self) -> bool {
+        let nodes: BTreeSet<u64> = self
+            .places
+            .values()
+            .map(|place| place.node.load(Ordering::SeqCst))
+            .collect();
+        let mut up = self
+            .places
+            .values()
+            .filter_map(|place| place.door.lock().clone());
+        up.any(|door| {
+            let status = door.group().status();
+            let voters: BTreeSet<u64> = status.voters.iter().copied().collect();
+            let raft: BTreeSet<u64> = status.members.keys().copied().collect();
+            status.in_contact && voters == nodes && raft == nodes
+        })
+    }
+
+    /// Whether all clocks are right.
+    pub(crate) fn clocks_are_right(&self) -> bool {
+        let right = |place: &Arc<Place>| place.off_ms.load(Ordering::SeqCst) == 0;
+        self.places.values().all(right)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -148,17 +179,24 @@ pub(crate) fn elapsed() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
+/// The true time, in milliseconds since 1970.
+pub(crate) fn true_ms(now: Duration) -> u64 {
+    DAWN_MS + u64::try_from(now.as_millis()).unwrap_or(0)
+}
+
 /// A node's clocks: the simulation's, and as far off as was said.
 pub(crate) struct Clocks {
     off_ms: Arc<AtomicI64>,
+    synchronised: Arc<AtomicBool>,
     /// turmoil's time runs ahead within a step, and is set back to the step's end behind it.
     latest_us: AtomicU64,
 }
 
 impl Clocks {
-    pub(crate) fn new(off_ms: Arc<AtomicI64>) -> Self {
+    pub(crate) fn new(off_ms: Arc<AtomicI64>, synchronised: Arc<AtomicBool>) -> Self {
         Self {
             off_ms,
+            synchronised,
             latest_us: AtomicU64::new(0),
         }
     }
@@ -168,6 +206,10 @@ impl TimeSource for Clocks {
     fn wall_ms(&self) -> u64 {
         let now = DAWN_MS + u64::try_from(self.monotonic().as_millis()).unwrap_or(0);
         now.saturating_add_signed(self.off_ms.load(Ordering::SeqCst))
+    }
+
+    fn is_synchronised(&self) -> bool {
+        self.synchronised.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Duration {
