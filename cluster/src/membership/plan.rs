@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{Member, Standing};
 use super::voters::{Candidate, choose};
 use crate::door::{HeardNode, UNAPPLIED};
+use crate::state::Globals;
 
 /// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
 const BEHIND: u64 = 500;
@@ -27,8 +28,8 @@ pub(super) struct View<'a> {
     pub(super) heard: &'a BTreeMap<u64, HeardNode>,
     /// Nodes that have answered a question lately, whether or not they have caught up.
     pub(super) answered: &'a BTreeSet<u64>,
-    /// Cluster time.
-    pub(super) now_ms: u64,
+    /// Cluster time, and what a leap of it holds back.
+    pub(super) now: &'a Globals,
 }
 
 /// What is to be done next.
@@ -114,7 +115,7 @@ impl View<'_> {
     fn is_overdue(&self, member: &Member) -> bool {
         let heard = self.heard.get(&member.node);
         let known = heard.is_some_and(|heard| heard.lately() || heard.matched.is_some());
-        let over = member.join_by_ms.is_some_and(|by| by < self.now_ms);
+        let over = member.join_by_ms.is_some_and(|by| self.now.is_past(by));
         over && !known && !self.answered.contains(&member.node)
     }
 
@@ -235,6 +236,8 @@ mod tests {
     use super::*;
 
     const LAST: u64 = 10_000;
+    /// Cluster time, in milliseconds.
+    const NOW_MS: u64 = 1_000;
 
     /// A cluster in the small: Raft's part is played by its rules of who has to agree.
     #[derive(Debug, Clone)]
@@ -278,7 +281,10 @@ mod tests {
                 last: LAST,
                 heard: &self.heard(),
                 answered: &BTreeSet::new(),
-                now_ms: 1_000,
+                now: &Globals {
+                    clock_ms: NOW_MS,
+                    ..Globals::default()
+                },
             })
         }
 
@@ -527,6 +533,22 @@ mod tests {
         assert_eq!(model.next(), Step::Rest);
         model.members.get_mut(&2).unwrap().join_by_ms = Some(999);
         assert_eq!(model.next(), Step::Expire(2));
+        // A leap of cluster time is no time in which the machine could have come.
+        let leapt = Globals {
+            clock_ms: NOW_MS,
+            leap_from_ms: 900,
+            leap_to_ms: NOW_MS,
+            ..Globals::default()
+        };
+        let next = model.with_view(|view| {
+            View {
+                now: &leapt,
+                heard: view.heard,
+                ..*view
+            }
+            .next()
+        });
+        assert_eq!(next, Step::Rest);
         let answered = [2].into();
         let next = model.with_view(|view| {
             View {

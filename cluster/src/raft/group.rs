@@ -24,7 +24,7 @@ use super::apply::{AfterApply, StateMachine};
 use super::hashes::Hashes;
 use super::log_store::{LogStore, durable};
 use super::membership::CATCHING_UP;
-use super::network::Network;
+use super::network::{KnownMembers, Network};
 use super::types::{Proposal, StoredMembership, Types};
 use crate::log::{DiskFiles, Files, Found, Log, LogSettings, LogState, Loss, Pace, describe_vote};
 use crate::net::Peers;
@@ -286,18 +286,21 @@ impl Group {
         }
         .validate()
         .map_err(io::Error::other)?;
+        let members = KnownMembers::default();
         let raft = Raft::new(
             node,
             Arc::new(config),
             Network {
                 node,
                 peers: membership.peers,
+                members: members.clone(),
             },
             LogStore::new(log.clone()),
             machine,
         )
         .await
         .map_err(io::Error::other)?;
+        let _ = members.set(raft.server_metrics()); // set once
         if !membership.joins && !raft.is_initialized().await.map_err(io::Error::other)? {
             raft.initialize(BTreeMap::from([(
                 node,
@@ -389,6 +392,10 @@ impl Group {
                 Err(ProposeError::NotLeader {
                     leader: forward.leader_id,
                 })
+            }
+            // No majority confirms that it leads: another node may lead already.
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ProposeError::NotLeader { leader: None })
             }
             Err(error) => Err(ProposeError::Stopped(error.to_string())),
         }
