@@ -20,6 +20,8 @@ pub(super) struct View<'a> {
     pub(super) voters_wanted: u64,
     /// Who votes, and of a change under way both who did and who will.
     pub(super) voters: &'a [u64],
+    /// A change of the voters is under way. A leader that died in the middle of one leaves it so.
+    pub(super) changing: bool,
     /// All that take part in Raft, with their addresses.
     pub(super) raft: &'a BTreeMap<u64, String>,
     /// The last entry of the leader's log.
@@ -142,7 +144,7 @@ impl View<'_> {
             }
         }
         let wanted = self.wanted();
-        if !wanted.is_empty() && !wanted.iter().eq(self.voters) {
+        if !wanted.is_empty() && (self.changing || !wanted.iter().eq(self.voters)) {
             if wanted.contains(&self.me) {
                 return Step::Vote(wanted);
             }
@@ -277,6 +279,7 @@ mod tests {
                 members: &self.members,
                 voters_wanted: self.voters_wanted,
                 voters: &voters,
+                changing: false,
                 raft: &self.raft,
                 last: LAST,
                 heard: &self.heard(),
@@ -522,6 +525,22 @@ mod tests {
         assert_eq!(alone.next(), Step::Rest);
         let unmet = alone.unmet();
         assert!(unmet[&1].contains("node 2 is silent"), "{unmet:?}");
+    }
+
+    #[test]
+    fn a_change_of_voters_that_a_leader_left_unfinished_is_finished() {
+        let stands = (1..=3).map(|node| (node, Standing::Member));
+        let model = of(&stands.collect::<Vec<_>>(), &[1, 2, 3]);
+        assert_eq!(model.next(), Step::Rest);
+        let next = model.with_view(|view| {
+            View {
+                changing: true,
+                heard: view.heard,
+                ..*view
+            }
+            .next()
+        });
+        assert_eq!(next, Step::Vote([1, 2, 3].into()));
     }
 
     #[test]

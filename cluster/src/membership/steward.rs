@@ -144,6 +144,7 @@ async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
         members: &members,
         voters_wanted,
         voters: &status.voters,
+        changing: status.changing,
         raft: &status.members,
         last: status.last_log.unwrap_or(0),
         heard: &heard,
