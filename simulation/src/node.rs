@@ -1,33 +1,30 @@
 //! A node as the simulation runs it: the substrate as it is shipped (door, openraft, gRPC with TLS, log, store), over a network, a disk and a clock that are not real.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
+use panther_cluster::door::change::{self, Change};
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
-use panther_cluster::log::Loss;
+use panther_cluster::log::{Harm, Loss};
 use panther_cluster::membership::{self, Gate, Members, Own};
 use panther_cluster::net::{Authority, Connection, Connector, Listener, Peers};
 use panther_cluster::raft::Membership;
-use panther_proto::v1::{Declare, IndexSpec, QueueSpec, TableSpec, command};
+use panther_proto::v1::{Declare, IndexSpec, QueueSpec, TableSpec, Transact, command};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::clients;
 use crate::operator;
 use crate::tally::{BY_NAME, DLQ, MAX_FAILURES, QUEUE, TABLE};
-use crate::world::{Clocks, Order, Place, World, elapsed};
+use crate::world::{Clocks, Order, Place, Return, World, elapsed};
 
-const PORT: u16 = 7_000;
 /// How often a node looks for orders.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn host(number: u64) -> String {
     format!("n{number}")
-}
-
-pub(crate) fn address(number: u64) -> String {
-    format!("{}:{PORT}", host(number))
 }
 
 fn settings() -> DoorSettings {
@@ -81,7 +78,7 @@ async fn among(
     place: &Place,
     gate: Arc<Gate>,
 ) -> Result<Among, Box<dyn std::error::Error>> {
-    let socket = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    let socket = TcpListener::bind(("0.0.0.0", place.port.load(Ordering::SeqCst))).await?;
     let connections = futures::stream::unfold(socket, |socket| async {
         let connection = socket
             .accept()
@@ -98,8 +95,8 @@ async fn among(
                 world.authority.issue(place.node.load(Ordering::SeqCst))?,
                 connector,
             )),
-            address: address(place.number),
-            joins: place.node.load(Ordering::SeqCst) != 1,
+            address: place.address(),
+            joins: place.node.load(Ordering::SeqCst) != 1 || world.ready.load(Ordering::SeqCst),
             started: place.started.load(Ordering::SeqCst),
         },
         listener: Some(Listener::Given(connections.boxed())),
@@ -138,40 +135,97 @@ fn replace(world: &World, place: &Place, loss: &Loss) -> turmoil::Result {
         elapsed(),
         format_args!("n{number} is refused as node {old}: {loss}"),
     );
-    if !place.harmed.load(Ordering::SeqCst) {
-        return Err(format!("node {old} is refused and has lost nothing: {loss}").into());
+    let code = loss.code();
+    let harm = place.harmed.lock().take();
+    let state_lost = place.state_lost.swap(false, Ordering::SeqCst);
+    let is_right = match harm {
+        Some(harm) => tells(harm, code),
+        None => state_lost && code == "state-lost",
+    };
+    if !is_right {
+        return Err(format!("node {old} has lost {harm:?}, and is refused so: {loss}").into());
     }
-    *world.refused.lock().entry(loss.code()).or_default() += 1;
+    *world.refused.lock().entry(code.to_owned()).or_default() += 1;
     empty(place, Some(old))?;
-    place.harmed.store(false, Ordering::SeqCst);
     Ok(())
+}
+
+/// Whether a refusal's code says what was done to the log.
+fn tells(harm: Harm, code: &str) -> bool {
+    let codes: &[&str] = match harm {
+        Harm::Emptied => &["log-empty"],
+        Harm::Forgotten => &["log-empty", "state-ahead-of-log"],
+        Harm::NewestGone => &["log-segment-missing", "log-empty"],
+        Harm::MiddleGone => &["log-segment-missing"],
+        Harm::NewestZeroed => &["log-cut"],
+        Harm::CutShort | Harm::VoteLost => &["log-cut", "vote-forgotten"],
+    };
+    codes.contains(&code)
+}
+
+/// What the machine of a removed node does.
+fn go_on(world: &World, place: &Place) -> std::io::Result<()> {
+    let returns = place.returns.lock().take().unwrap_or(Return::Emptied);
+    world.note(elapsed(), format_args!("n{}: {returns:?}", place.number));
+    match returns {
+        Return::Emptied => empty(place, None),
+        Return::OldData => Ok(()),
+        Return::OldNumber => {
+            world.harms.fetch_add(1, Ordering::SeqCst);
+            *place.harmed.lock() = Some(Harm::Forgotten);
+            place.files.lose_all();
+            remove(&place.folder)
+        }
+        Return::OldFolder => {
+            place.node.store(0, Ordering::SeqCst);
+            place.started.store(false, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+}
+
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A state is lost, and the log is not.
+pub(crate) fn lose_state(place: &Place) -> std::io::Result<()> {
+    remove(&place.folder.join("state"))
 }
 
 /// Nothing of a node is left on its machine.
 pub(crate) fn empty(place: &Place, replaces: Option<u64>) -> std::io::Result<()> {
     *place.replaces.lock() = replaces;
     place.node.store(0, Ordering::SeqCst);
+    *place.returns.lock() = None;
     place.started.store(false, Ordering::SeqCst);
     place.files.lose_all();
-    match std::fs::remove_dir_all(&place.folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    remove(&place.folder)
 }
 
 /// What comes after a run of a node.
-enum Then {
+pub(crate) enum Then {
     /// Its daemon has ended.
     Ended,
-    /// Its machine is empty, and joins as another node.
-    Emptied,
+    /// It was refused because of a loss.
+    Refused(Loss),
+    /// It was removed.
+    Removed,
 }
 
-/// Runs a machine until its node is told to stop, or dies.
+/// Runs a machine until its daemon ends. What is done about its end is done before the next run: nothing of this one is left then.
 pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result {
-    while let Then::Emptied = run_node(&world, &place).await? {
-        tokio::time::sleep(LOOK).await;
+    let then = std::mem::replace(&mut *place.then.lock(), Then::Ended);
+    match then {
+        Then::Ended => {}
+        Then::Refused(loss) => replace(&world, &place, &loss)?,
+        Then::Removed => go_on(&world, &place)?,
     }
+    let then = run_node(&world, &place).await?;
+    *place.then.lock() = then;
     Ok(())
 }
 
@@ -184,6 +238,11 @@ async fn run_node(
         tokio::time::sleep(LOOK).await; // it has no invitation yet
     }
     let (number, node) = (place.number, place.node.load(Ordering::SeqCst));
+    if place.started.load(Ordering::SeqCst) && !world.is_replacing() && rand::random_ratio(1, 12) {
+        let port = place.port.fetch_add(1, Ordering::SeqCst) + 1;
+        world.moves.fetch_add(1, Ordering::SeqCst);
+        world.note(elapsed(), format_args!("n{number} moves to port {port}"));
+    }
     world.used.lock().insert(node);
     let session = node * 1_000 + run;
     let gate = Arc::new(Gate::default());
@@ -191,16 +250,14 @@ async fn run_node(
     let door = match Door::open_among(&place.folder, node, session, settings(), among).await {
         Ok(door) => door,
         Err(DoorError::Store(error)) if let Some(loss) = Loss::of(&error).cloned() => {
-            replace(world, place, &loss)?;
-            return Ok(Then::Emptied);
+            return Ok(Then::Refused(loss));
         }
         Err(DoorError::Removed(_)) => {
             world.note(
                 elapsed(),
                 format_args!("n{number} was removed as node {node}"),
             );
-            empty(place, None)?;
-            return Ok(Then::Emptied);
+            return Ok(Then::Removed);
         }
         // A daemon ends then, and is started again.
         Err(
@@ -213,9 +270,12 @@ async fn run_node(
         }
         Err(error) => return Err(format!("node {number} cannot be opened: {error}").into()),
     };
-    if place.harmed.load(Ordering::SeqCst) {
-        return Err(format!("node {node} has lost a part of its log, and takes part").into());
+    if let Some(harm) = *place.harmed.lock() {
+        return Err(
+            format!("node {node} has lost a part of its log ({harm:?}), and takes part").into(),
+        );
     }
+    place.state_lost.store(false, Ordering::SeqCst);
     world.note(
         elapsed(),
         format_args!("n{number} is up as node {node}, run {run}"),
@@ -226,7 +286,7 @@ async fn run_node(
     }
     let own = Own {
         name: host(number),
-        address: address(number),
+        address: place.address(),
         version: "simulated".to_owned(),
         authority: Some(Arc::new(authority(world)?)),
         keeper: None,
@@ -278,6 +338,19 @@ async fn run_node(
                 if number == 1 && world.is_mended() {
                     let _ = door.requeue(DLQ, QUEUE, "", None).await; // the next look tries again
                 }
+                if world.is_mended() && !world.wrote.lock().contains(&number) {
+                    let put = Transact {
+                        changes: vec![
+                            Change::put(TABLE, change::key(format!("last-{number}")))
+                                .set("number", 1_i64)
+                                .done(),
+                        ],
+                        ..Transact::default()
+                    };
+                    if door.transact(put).await.is_ok() {
+                        world.wrote.lock().insert(number);
+                    }
+                }
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
                     _ = &mut removed => {
@@ -285,8 +358,7 @@ async fn run_node(
                         clients.shutdown().await;
                         *place.door.lock() = None;
                         let _ = door.close().await; // no node hears it any more
-                        empty(place, None)?;
-                        return Ok(Then::Emptied);
+                        return Ok(Then::Removed);
                     }
                 }
             }

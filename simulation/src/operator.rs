@@ -10,9 +10,8 @@ use panther_cluster::membership::{Gate, Invitation, Look, Members, Standing};
 use panther_cluster::net::Admits;
 use panther_proto::v1::JoinCall;
 
-use crate::node::address;
 use crate::watch::AHEAD_MS;
-use crate::world::{Place, World, elapsed, true_ms};
+use crate::world::{Place, Removal, World, elapsed, true_ms};
 
 /// How often it is looked what is to be done.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,18 +35,22 @@ pub(crate) async fn run(world: Arc<World>, door: Door, members: Members, gate: A
                 );
             }
         }
-        let removed = *world.removal.lock();
-        if let Some(node) = removed {
+        world.end_removal();
+        let removal = *world.removal.lock();
+        if let Some(Removal { node, asked: false }) = removal {
             let asked = members.remove(node).await;
             world.note(elapsed(), format_args!("node {node} is removed: {asked:?}"));
             // It may have been done before, without an answer.
             let look = members.look().await;
             let stands = standing(&look, node);
-            if look.blind.is_none() && matches!(stands, Some(Standing::Leaving | Standing::Removed))
+            if look.blind.is_none()
+                && matches!(stands, Some(Standing::Leaving | Standing::Removed))
+                && let Some(removal) = &mut *world.removal.lock()
             {
-                *world.removal.lock() = None;
+                removal.asked = true;
             }
         }
+        give_up_strays(&world, &members).await;
         if world.led_ahead.load(Ordering::SeqCst) && world.clocks_are_right() {
             set_back(&world, &door).await;
         }
@@ -70,6 +73,8 @@ async fn invite(
         Some(node) => node,
         None => {
             let replaces = *place.replaces.lock();
+            let look = members.look().await;
+            let replaces = replaces.filter(|old| standing(&look, *old) != Some(Standing::Removed));
             let token = members.invite(VALID, replaces).await;
             let token = token.map_err(|error| error.to_string())?;
             let invitation = Invitation::read(&token).map_err(|error| error.to_string())?;
@@ -77,7 +82,7 @@ async fn invite(
                 cluster: invitation.cluster,
                 secret: invitation.secret.into(),
                 name: format!("n{}", place.number),
-                address: address(place.number),
+                address: place.address(),
                 version: "simulated".to_owned(),
                 format: panther_cluster::state::FORMAT,
             };
@@ -85,6 +90,9 @@ async fn invite(
             answer.map_err(|error| error.to_string())?.node
         }
     };
+    if place.node.load(Ordering::SeqCst) != 0 {
+        return Ok(()); // invited by another node's operator meanwhile; this number is given up
+    }
     *place.replaces.lock() = None;
     place.node.store(node, Ordering::SeqCst);
     world.note(
@@ -100,10 +108,37 @@ async fn admitted_before(world: &World, members: &Members, place: &Place) -> Opt
     let taken: BTreeSet<u64> = world.used.lock().clone();
     let joins = look.nodes.iter().map(|seen| &seen.member).find(|member| {
         member.standing == Standing::Joining
-            && member.address == address(place.number)
+            && member.address == place.address()
             && !taken.contains(&member.node)
     });
     joins.map(|member| member.node)
+}
+
+/// Gives up numbers that were given to no machine: two invited the same machine at one time.
+async fn give_up_strays(world: &World, members: &Members) {
+    if world
+        .places
+        .values()
+        .any(|place| place.node.load(Ordering::SeqCst) == 0)
+    {
+        return;
+    }
+    let look = members.look().await;
+    let taken: BTreeSet<u64> = world
+        .places
+        .values()
+        .map(|place| place.node.load(Ordering::SeqCst))
+        .collect();
+    for seen in look.nodes {
+        let member = seen.member;
+        if member.standing == Standing::Joining && !taken.contains(&member.node) {
+            let given_up = members.remove(member.node).await;
+            world.note(
+                elapsed(),
+                format_args!("node {} was no machine: {given_up:?}", member.node),
+            );
+        }
+    }
 }
 
 /// Cluster time was led ahead by clocks that said they were synchronised. They are right again.
