@@ -17,6 +17,9 @@ use crate::world::{World, elapsed};
 /// How long a register's key is in use: an order is looked for key by key.
 const EPOCH: u64 = 4;
 
+/// A request that is dated so far ahead of cluster time, in milliseconds, is refused.
+const DATED_AHEAD_MS: u64 = 600_000;
+
 /// When a message is seen again whose receiver has forgotten it.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
@@ -86,6 +89,10 @@ impl Client {
             match self.door.transact(request.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_fault_of_node() => pause(20, 200).await,
+                // Cluster time was set back after the request had been dated.
+                Err(_) if request.request_time_ms > self.door.now_ms() + DATED_AHEAD_MS => {
+                    pause(20, 200).await;
+                }
                 Err(error) => return Err(error),
             }
         }
