@@ -6,6 +6,7 @@
 //! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
 //! * [`slow_disk`]: the leader's disk stands still, and another leads
 //! * [`upgrade`]: node by node to a release with the next format, under load
+//! * [`wrong_clock`]: a start with a clock that is a year ahead, and the way back
 //! * [`catch_up`]: what a large state costs a new node, the leader, and a start
 //! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
 //!
@@ -47,6 +48,7 @@ pub mod three_nodes;
 pub mod under_load;
 pub mod upgrade;
 pub mod wires;
+pub mod wrong_clock;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

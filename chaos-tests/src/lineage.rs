@@ -173,6 +173,17 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
             .await,
         "is not the key",
     )?;
+    for (keep_seal, why) in [
+        (true, "the seal of this backup is wrong"),
+        (false, "the seal of this backup is missing"),
+    ] {
+        let to = folder.join(format!("forged-{keep_seal}"));
+        let forged = forge(&folder.join("backup"), &to, keep_seal)?;
+        let restored = machine
+            .once(&["restore", &forged, "--sealing-key", &key])
+            .await;
+        refused(restored, why)?;
+    }
     refused(
         machine
             .once(&["restore", &backup, "--sealing-key", &key])
@@ -202,4 +213,18 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     refused(machine.once(&restore).await, "already")?;
     machine.stop().await?;
     cluster.stop().await
+}
+
+/// A backup that was changed by somebody who lacks the cluster's key; the seal stays, or is taken away.
+fn forge(backup: &Path, to: &Path, keep_seal: bool) -> Result<String> {
+    const ABOUT: &str = "backup.json";
+    copy(backup, to).during("copying a backup")?;
+    let text = std::fs::read_to_string(to.join(ABOUT)).during("reading a backup")?;
+    let mut about: serde_json::Value = serde_json::from_str(&text).during("reading a backup")?;
+    about["index"] = 1.into();
+    if !keep_seal {
+        about["seal"] = "".into();
+    }
+    std::fs::write(to.join(ABOUT), about.to_string()).during("writing a backup")?;
+    Ok(to.display().to_string())
 }

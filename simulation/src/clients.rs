@@ -17,6 +17,9 @@ use crate::world::{World, elapsed};
 /// How long a register's key is in use: an order is looked for key by key.
 const EPOCH: u64 = 4;
 
+/// A request that is dated so far ahead of cluster time, in milliseconds, is refused.
+const DATED_AHEAD_MS: u64 = 600_000;
+
 /// When a message is seen again whose receiver has forgotten it.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
@@ -78,11 +81,18 @@ impl Client {
     /// Makes a request until it is answered: its id makes it one.
     async fn insist(&self, mut request: Transact, id: String) -> Result<(), DoorError> {
         request.request_id = id;
-        request.request_time_ms = self.door.now_ms();
+        let issued = Instant::now();
         loop {
+            // How old it is counts, whatever has become of the clocks.
+            let age_ms = u64::try_from(issued.elapsed().as_millis()).unwrap_or(u64::MAX);
+            request.request_time_ms = self.door.now_ms().saturating_sub(age_ms);
             match self.door.transact(request.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_fault_of_node() => pause(20, 200).await,
+                // Cluster time was set back after the request had been dated.
+                Err(_) if request.request_time_ms > self.door.now_ms() + DATED_AHEAD_MS => {
+                    pause(20, 200).await;
+                }
                 Err(error) => return Err(error),
             }
         }

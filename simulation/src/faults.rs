@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use turmoil::Sim;
 
-use crate::node::host;
-use crate::world::{Order, World};
+use crate::node::{Then, empty, host, lose_state};
+use crate::world::{Order, Removal, Return, World};
 
 /// The nodes.
 const NODES: [u64; 3] = [1, 2, 3];
@@ -43,6 +43,28 @@ pub struct Made {
     pub lost_logs: u32,
     /// Logs that lost the last vote.
     pub lost_votes: u32,
+    /// States that were lost, while the log was not.
+    pub lost_states: u32,
+    /// Machines of which nothing was left, not even who they were.
+    pub lost_machines: u32,
+    /// Nodes that were removed, and whose machines joined again.
+    pub removals: u32,
+    /// Of these, machines that were started again with the data of the removed node.
+    pub old_data: u32,
+    /// Of these, machines that were started again empty, under the number of the removed node.
+    pub old_numbers: u32,
+    /// Of these, machines that joined as another node in the folder of the removed one.
+    pub old_folders: u32,
+    /// Clocks of one node that leapt by hours or days.
+    pub node_leaps: u32,
+    /// Times that the clocks of all nodes leapt alike by hours or days while the nodes ran.
+    pub leaps: u32,
+    /// Times that all nodes were started with clocks that had leapt so.
+    pub leaps_at_start: u32,
+    /// Of all these, leaps back.
+    pub leaps_back: u32,
+    /// Of all these, leaps of clocks that said that they were synchronised.
+    pub believed_leaps: u32,
 }
 
 impl std::ops::AddAssign for Made {
@@ -59,6 +81,17 @@ impl std::ops::AddAssign for Made {
         self.snapshots += other.snapshots;
         self.lost_logs += other.lost_logs;
         self.lost_votes += other.lost_votes;
+        self.lost_states += other.lost_states;
+        self.lost_machines += other.lost_machines;
+        self.removals += other.removals;
+        self.old_data += other.old_data;
+        self.old_numbers += other.old_numbers;
+        self.old_folders += other.old_folders;
+        self.node_leaps += other.node_leaps;
+        self.leaps += other.leaps;
+        self.leaps_at_start += other.leaps_at_start;
+        self.leaps_back += other.leaps_back;
+        self.believed_leaps += other.believed_leaps;
     }
 }
 
@@ -70,6 +103,7 @@ enum Mend {
     Release(u64),
     Fast,
     Clock(u64),
+    AllClocks,
 }
 
 /// Draws faults and mends them.
@@ -150,6 +184,14 @@ impl Faults {
                 }
             }
             Mend::Fast => sim.set_max_message_latency(FAST),
+            Mend::AllClocks => {
+                world
+                    .synchronised
+                    .store(world.are_synchronised, Ordering::SeqCst);
+                for place in world.places.values() {
+                    place.off_ms.store(0, Ordering::SeqCst);
+                }
+            }
             Mend::Clock(node) => world.places[&node].off_ms.store(0, Ordering::SeqCst),
         }
     }
@@ -161,30 +203,38 @@ impl Faults {
             faults.mends.push((due, mend));
         };
         match self.chance.random_range(0..100) {
-            0..22 => {
+            0..20 => {
                 let node = self.leader_or_any(world);
                 self.made.power_cuts += 1;
                 self.cut(sim, world, node);
-                if self.chance.random_ratio(1, 4) {
-                    self.lose_log(sim, world, node);
+                match self.chance.random_range(0..12) {
+                    0..4 => self.lose_log(sim, world, node),
+                    4 => self.lose_machine(sim, world, node),
+                    5 => self.lose_state(sim, world, node),
+                    _ => {}
                 }
                 later(self, 0, 7_000, Mend::Start(node));
             }
-            22..27 => {
+            20..25 => {
                 self.made.blackouts += 1;
                 for node in NODES {
                     self.cut(sim, world, node);
                     later(self, 0, 4_000, Mend::Start(node));
                 }
+                if self.chance.random_bool(0.5) && world.clocks_are_right() {
+                    self.leap(sim, world);
+                    self.made.leaps_at_start += 1;
+                    later(self, 5_000, 15_000, Mend::AllClocks);
+                }
             }
-            27..37 => {
+            25..33 => {
                 let node = self.leader_or_any(world);
                 self.made.stops += 1;
                 world.note(now, format_args!("n{node} is to stop"));
                 world.places[&node].orders.lock().push_back(Order::Stop);
                 later(self, 1_000, 6_000, Mend::Start(node));
             }
-            37..52 => {
+            33..46 => {
                 // One is cut off from one other, or from both.
                 let (node, other) = self.pair();
                 let both = self.chance.random_bool(0.6);
@@ -197,14 +247,14 @@ impl Faults {
                     }
                 }
             }
-            52..64 => {
+            46..56 => {
                 let (node, other) = self.pair();
                 self.made.one_way += 1;
                 world.note(now, format_args!("n{node} does not reach n{other}"));
                 sim.partition_oneway(host(node), host(other));
                 later(self, 500, 9_000, Mend::Join(node, other));
             }
-            64..74 => {
+            56..64 => {
                 let node = self.leader_or_any(world);
                 self.made.held += 1;
                 world.note(now, format_args!("what n{node} says and hears is held"));
@@ -215,29 +265,49 @@ impl Faults {
                 }
                 later(self, 300, 8_000, Mend::Release(node));
             }
-            74..80 => {
+            64..69 => {
                 let most = self.ms(50, 600);
                 self.made.slow += 1;
                 world.note(now, format_args!("messages take up to {most:?}"));
                 sim.set_max_message_latency(most);
                 later(self, 500, 6_000, Mend::Fast);
             }
-            80..86 => {
+            69..77 => {
                 // No two at a time: of three clocks a majority is right.
                 let node = self.node();
-                let off_ms = self.chance.random_range(-4_000_000..4_000_000);
+                let leaps = self.chance.random_bool(0.5);
+                let (off_ms, _) = if leaps {
+                    self.far()
+                } else {
+                    (self.chance.random_range(-4_000_000..4_000_000), false)
+                };
                 let right = world
                     .places
                     .values()
                     .all(|place| place.off_ms.load(Ordering::SeqCst) == 0);
-                if right {
+                // A node that votes alone has no other clock to compare with.
+                if right && !world.is_replacing() {
                     self.made.clocks += 1;
+                    self.made.node_leaps += u32::from(leaps);
                     world.note(now, format_args!("n{node}'s clock is {off_ms} ms off"));
                     world.places[&node].off_ms.store(off_ms, Ordering::SeqCst);
                     later(self, 2_000, 9_000, Mend::Clock(node));
                 }
             }
-            86..95 => {
+            77..80 => {
+                if world.clocks_are_right() {
+                    self.leap(sim, world);
+                    self.made.leaps += 1;
+                    later(self, 3_000, 12_000, Mend::AllClocks);
+                }
+            }
+            80..87 => {
+                let node = self.node();
+                if !world.is_replacing() && world.clocks_are_right() {
+                    self.remove(sim, world, node);
+                }
+            }
+            87..92 => {
                 let to = self.node();
                 self.made.hand_overs += 1;
                 world.note(now, format_args!("n{to} is to lead"));
@@ -283,6 +353,89 @@ impl Faults {
 }
 
 impl Faults {
+    /// How far a clock leaps, in milliseconds: hours or days, ahead or behind; and whether ahead.
+    fn far(&mut self) -> (i64, bool) {
+        let days = self.chance.random_bool(0.5);
+        let hours = self
+            .chance
+            .random_range(2..if days { 24 * 900 } else { 48 });
+        let ahead = self.chance.random_bool(0.7);
+        (hours * 3_600_000 * if ahead { 1 } else { -1 }, ahead)
+    }
+
+    /// A node is removed while it runs or is down; its machine joins again, and may try before that what it must not.
+    fn remove(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
+        let place = &world.places[&node];
+        let number = place.node.load(Ordering::SeqCst);
+        let returns = match self.chance.random_range(0..4) {
+            0 => Return::Emptied,
+            1 => Return::OldData,
+            2 => Return::OldNumber,
+            _ => Return::OldFolder,
+        };
+        self.made.removals += 1;
+        match returns {
+            Return::Emptied => {}
+            Return::OldData => self.made.old_data += 1,
+            Return::OldNumber => self.made.old_numbers += 1,
+            Return::OldFolder => self.made.old_folders += 1,
+        }
+        world.note(
+            sim.elapsed(),
+            format_args!("n{node} is to be removed as node {number}; then: {returns:?}"),
+        );
+        *place.returns.lock() = Some(returns);
+        *world.removal.lock() = Some(Removal {
+            node: number,
+            asked: false,
+        });
+    }
+
+    /// A node that is down loses its state and keeps its log.
+    fn lose_state(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
+        let place = &world.places[&node];
+        let took_part = place.started.load(Ordering::SeqCst);
+        if !took_part || world.is_replacing() || lose_state(place).is_err() {
+            return;
+        }
+        self.made.lost_states += 1;
+        place.state_lost.store(true, Ordering::SeqCst);
+        world.note(sim.elapsed(), format_args!("n{node} loses its state"));
+    }
+
+    /// The clocks of all nodes are off alike: hours or days ahead or behind.
+    fn leap(&mut self, sim: &Sim<'_>, world: &World) {
+        let (off_ms, ahead) = self.far();
+        let believed = ahead && self.chance.random_bool(0.3);
+        self.made.leaps_back += u32::from(!ahead);
+        self.made.believed_leaps += u32::from(believed);
+        world.note(
+            sim.elapsed(),
+            format_args!("all clocks are {off_ms} ms off, synchronised: {believed}"),
+        );
+        for place in world.places.values() {
+            place.off_ms.store(off_ms, Ordering::SeqCst);
+        }
+        world.synchronised.store(believed, Ordering::SeqCst);
+        if believed {
+            world.led_ahead.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Nothing is left of a node that is down, not even who it was: its machine takes its place as another node.
+    fn lose_machine(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
+        let place = &world.places[&node];
+        let number = place.node.load(Ordering::SeqCst);
+        if world.is_replacing() || empty(place, Some(number)).is_err() {
+            return;
+        }
+        self.made.lost_machines += 1;
+        world.note(
+            sim.elapsed(),
+            format_args!("n{node} loses all that it was as node {number}"),
+        );
+    }
+
     /// A node that is down loses a part of its log that it has vouched for, and keeps its state. One at a time: what a majority has lost nothing brings back.
     fn lose_log(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
         let place = &world.places[&node];
@@ -290,6 +443,7 @@ impl Faults {
             Harm::Emptied,
             Harm::Forgotten,
             Harm::NewestGone,
+            Harm::MiddleGone,
             Harm::NewestZeroed,
             Harm::CutShort,
             Harm::CutShort,
@@ -308,7 +462,8 @@ impl Faults {
             sim.elapsed(),
             format_args!("n{node} loses its log: {harm:?}"),
         );
-        place.harmed.store(true, Ordering::SeqCst);
+        world.harms.fetch_add(1, Ordering::SeqCst);
+        *place.harmed.lock() = Some(harm);
         match harm {
             Harm::VoteLost => self.made.lost_votes += 1,
             _ => self.made.lost_logs += 1,
@@ -323,6 +478,16 @@ pub(crate) const FAST: Duration = Duration::from_millis(6);
 pub(crate) fn start_all(sim: &mut Sim<'_>) {
     for node in NODES {
         start(sim, node);
+    }
+}
+
+/// Starts machines whose node was refused or removed: they go on as another one.
+pub(crate) fn start_others(sim: &mut Sim<'_>, world: &World) {
+    for place in world.places.values() {
+        let ended = matches!(*place.then.lock(), Then::Ended);
+        if !ended {
+            start(sim, place.number);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! lost with the power), the clocks, and chance. So a run of half a minute takes about a second, makes some dozens of faults, and happens again exactly so under its seed.
 //!
 //! * [`entropy`]: chance under a seed
-//! * [`world`]: what outlives the nodes; [`node`]: a node
+//! * [`world`]: what outlives the nodes; [`node`]: a node; [`operator`]: what is done for it by hand
 //! * [`clients`]: what is asked of them; [`history`], [`tally`]: what was answered, and whether it can be true
 //! * [`faults`]: what is done to them; [`watch`]: what must hold meanwhile
 
@@ -13,10 +13,12 @@ mod entropy;
 mod faults;
 mod history;
 mod node;
+mod operator;
 mod tally;
 mod watch;
 mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,10 +55,14 @@ pub struct Settings {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The faults that were made.
     pub made: Made,
+    /// Starts that were refused, by the code of the loss.
+    pub refused: BTreeMap<String, u32>,
+    /// Nodes that moved to another address.
+    pub moves: u32,
     /// Terms that had a leader.
     pub terms: usize,
     /// Messages that were done.
@@ -97,9 +103,14 @@ pub fn run(settings: Settings) -> Result<Report, Broken> {
     })
 }
 
+/// A folder for the states. Nothing of them is lost with the power, so they may lie in memory: syncing files to a disk takes longer than all the rest.
+fn in_memory() -> std::io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
+}
+
 fn simulate(settings: Settings) -> Result<Report, Broken> {
-    let folder = tempfile::tempdir().map_err(|error| Broken(error.to_string()))?;
-    let world = Arc::new(World::new(folder.path(), settings.spoken)?);
+    let folder = in_memory().map_err(|error| Broken(error.to_string()))?;
+    let world = Arc::new(World::new(folder.path(), settings)?);
     let mut sim = Builder::new()
         .rng_seed(settings.seed)
         .tick_duration(STEP)
@@ -147,7 +158,7 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
         &world,
         &mut watch,
         SETTLE,
-        "all is done",
+        "all is done and the nodes stand as it is wanted",
         |sim, world| {
             faults::start_all(sim);
             is_done(world)
@@ -158,11 +169,13 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
     let door = world.places[&1].door.lock().clone();
     let door = door.ok_or_else(|| Broken("node 1 is not there".to_owned()))?;
     let messages = world.tally.lock().check(door.group().store())?;
-    let refused: u32 = world.refused.lock().values().sum();
-    let lost = faults.made.lost_logs + faults.made.lost_votes;
-    if refused != lost {
+    let refused = world.refused.lock().clone();
+    let of_logs = refused.iter().filter(|(code, _)| *code != "state-lost");
+    let of_logs: u32 = of_logs.map(|(_, count)| count).sum();
+    let lost = world.harms.load(Ordering::SeqCst);
+    if of_logs != lost {
         return Err(Broken(format!(
-            "{lost} nodes lost a part of their log, and {refused} starts were refused"
+            "{lost} nodes lost a part of their log, and {of_logs} starts were refused"
         )));
     }
     let history = world.history.lock();
@@ -174,6 +187,8 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
     }
     Ok(Report {
         made: faults.made,
+        refused,
+        moves: world.moves.load(Ordering::SeqCst),
         terms: watch.terms(),
         messages,
         calls: history.len(),
@@ -198,6 +213,7 @@ fn until(
         sim.step().map_err(|error| Broken(error.to_string()))?;
         steps += 1;
         if steps % LOOK == 0 {
+            faults::start_others(sim, world);
             watch.look(world, sim.elapsed())?;
             if let Some(broken) = world.tally.lock().broken.first() {
                 return Err(Broken(broken.clone()));
@@ -217,7 +233,11 @@ fn until(
 
 /// Nobody is in the middle of something, no message waits, and all nodes hold the same.
 fn is_done(world: &World) -> bool {
-    if world.tally.lock().busy > 0 || world.is_replacing() {
+    if world.tally.lock().busy > 0
+        || world.is_replacing()
+        || world.led_ahead.load(Ordering::SeqCst)
+        || world.wrote.lock().len() < world.places.len()
+    {
         return false;
     }
     let mut held = Vec::new();
@@ -246,7 +266,18 @@ fn is_done(world: &World) -> bool {
 
 /// What the nodes are at, for whoever has to find out what went wrong.
 fn describe(world: &World) -> String {
-    let mut text = format!("{} clients are busy", world.tally.lock().busy);
+    let nodes: Vec<u64> = world
+        .places
+        .values()
+        .map(|place| place.node.load(Ordering::SeqCst))
+        .collect();
+    let (busy, removal) = (world.tally.lock().busy, *world.removal.lock());
+    let mut text = format!(
+        "{busy} clients are busy; the machines are nodes {nodes:?}, to be removed {removal:?}, time led ahead {}, replacing {}, wrote {:?}",
+        world.led_ahead.load(Ordering::SeqCst),
+        world.is_replacing(),
+        world.wrote.lock(),
+    );
     for place in world.places.values() {
         let door = place.door.lock().clone();
         let Some(door) = door else {
@@ -256,13 +287,20 @@ fn describe(world: &World) -> String {
         let status = door.group().status();
         let counts = read::counts(door.group().store(), QUEUE).unwrap_or_default();
         let dead = read::counts(door.group().store(), DLQ).unwrap_or_default();
+        let globals = read::globals(door.group().store()).unwrap_or_default();
         text.push_str(&format!(
-            "; n{}: clock {} ms off, {:?}, term {}, leader {:?}, last {:?}, applied {:?}, waiting {}, in flight {}, dead {}",
+            "; n{}: clock {} ms off, {:?}, term {}, leader {:?}, voters {:?}, members {:?}, cluster time {} ms since the dawn, set {} times, stamps moved {} ms back, held {:?}, last {:?}, applied {:?}, waiting {}, in flight {}, dead {}",
             place.number,
             place.off_ms.load(Ordering::SeqCst),
             door.clock_fault(),
             status.term,
             status.leader,
+            status.voters,
+            status.members,
+            globals.clock_ms.saturating_sub(DAWN_MS),
+            globals.era,
+            globals.back_by_ms,
+            globals.held(),
             status.last_log,
             status.applied,
             counts.waiting,

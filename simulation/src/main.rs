@@ -1,5 +1,6 @@
 //! `simulate`: as many seeds as there is time for, and one again that failed.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +88,8 @@ fn apart(cli: &Cli, seed: u64) -> Result<Report, String> {
 #[derive(Default)]
 struct Sum {
     made: Made,
+    refused: BTreeMap<String, u32>,
+    moves: u32,
     messages: usize,
     calls: usize,
     undecided: usize,
@@ -114,6 +117,10 @@ fn many(cli: &Cli) -> ExitCode {
                     match ran {
                         Ok(report) => {
                             sum.made += report.made;
+                            for (code, count) in report.refused {
+                                *sum.refused.entry(code).or_default() += count;
+                            }
+                            sum.moves += report.moves;
                             sum.messages += report.messages;
                             sum.calls += report.calls;
                             sum.undecided += report.undecided;
@@ -140,6 +147,10 @@ fn many(cli: &Cli) -> ExitCode {
         sum.settled
     );
     println!("{:?}", sum.made);
+    println!(
+        "nodes that moved: {}; refused starts: {:?}",
+        sum.moves, sum.refused
+    );
     match sum.failed.first() {
         None => ExitCode::SUCCESS,
         Some(seed) => {

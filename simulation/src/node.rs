@@ -1,32 +1,30 @@
 //! A node as the simulation runs it: the substrate as it is shipped (door, openraft, gRPC with TLS, log, store), over a network, a disk and a clock that are not real.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
+use panther_cluster::door::change::{self, Change};
 use panther_cluster::door::{Among, Door, DoorError, DoorSettings};
-use panther_cluster::log::Loss;
-use panther_cluster::net::{Connection, Connector, Listener, Peers};
+use panther_cluster::log::{Harm, Loss};
+use panther_cluster::membership::{self, Gate, Members, Own};
+use panther_cluster::net::{Authority, Connection, Connector, Listener, Peers};
 use panther_cluster::raft::Membership;
-use panther_proto::v1::{Declare, IndexSpec, QueueSpec, TableSpec, command};
+use panther_proto::v1::{Declare, IndexSpec, QueueSpec, TableSpec, Transact, command};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::clients;
+use crate::operator;
 use crate::tally::{BY_NAME, DLQ, MAX_FAILURES, QUEUE, TABLE};
-use crate::world::{Clocks, Order, Place, Replacement, World, elapsed};
+use crate::world::{Clocks, Order, Place, Return, World, elapsed};
 
-const PORT: u16 = 7_000;
 /// How often a node looks for orders.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn host(number: u64) -> String {
     format!("n{number}")
-}
-
-fn address(number: u64) -> String {
-    format!("{}:{PORT}", host(number))
 }
 
 fn settings() -> DoorSettings {
@@ -57,25 +55,30 @@ fn declaration() -> Declare {
         dead_letter: dlq.is_empty(),
         ..QueueSpec::default()
     };
+    let of_names = TableSpec {
+        name: TABLE.into(),
+        indexes: vec![IndexSpec {
+            name: BY_NAME.into(),
+            hash: "name".into(),
+            range: String::new(),
+            unique: true,
+        }],
+        ..TableSpec::default()
+    };
     Declare {
         version: 1,
-        tables: vec![TableSpec {
-            name: TABLE.into(),
-            indexes: vec![IndexSpec {
-                name: BY_NAME.into(),
-                hash: "name".into(),
-                range: String::new(),
-                unique: true,
-            }],
-            ..TableSpec::default()
-        }],
+        tables: [vec![of_names], membership::tables()].concat(),
         queues: vec![queue(DLQ, ""), queue(QUEUE, DLQ)],
         topics: vec![],
     }
 }
 
-async fn among(world: &World, place: &Place) -> Result<Among, Box<dyn std::error::Error>> {
-    let socket = TcpListener::bind(("0.0.0.0", PORT)).await?;
+async fn among(
+    world: &World,
+    place: &Place,
+    gate: Arc<Gate>,
+) -> Result<Among, Box<dyn std::error::Error>> {
+    let socket = TcpListener::bind(("0.0.0.0", place.port.load(Ordering::SeqCst))).await?;
     let connections = futures::stream::unfold(socket, |socket| async {
         let connection = socket
             .accept()
@@ -92,25 +95,29 @@ async fn among(world: &World, place: &Place) -> Result<Among, Box<dyn std::error
                 world.authority.issue(place.node.load(Ordering::SeqCst))?,
                 connector,
             )),
-            address: address(place.number),
-            joins: place.node.load(Ordering::SeqCst) != 1,
+            address: place.address(),
+            joins: place.node.load(Ordering::SeqCst) != 1 || world.ready.load(Ordering::SeqCst),
             started: place.started.load(Ordering::SeqCst),
         },
         listener: Some(Listener::Given(connections.boxed())),
         log_files: Some(Arc::new(place.files.clone())),
-        time: Arc::new(Clocks::new(place.off_ms.clone())),
+        time: Arc::new(Clocks::new(
+            place.off_ms.clone(),
+            world.synchronised.clone(),
+        )),
+        gate: Some(gate),
         ..Among::default()
     })
 }
 
-/// The first node makes three of one.
-async fn make_three(door: &Door) -> Result<(), Box<dyn std::error::Error>> {
-    for number in [2, 3] {
-        door.group().take_in(number, &address(number)).await?;
-    }
-    door.group().set_voters([1, 2, 3].into()).await?;
-    door.execute(command::Kind::Declare(declaration())).await?;
-    Ok(())
+/// The cluster's authority, as each node has it.
+fn authority(world: &World) -> Result<Authority, Box<dyn std::error::Error>> {
+    let own = &world.authority;
+    Ok(Authority::open(
+        own.cluster(),
+        &own.key(),
+        own.certificate(),
+    )?)
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -121,78 +128,136 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// As an operator does with a node that has lost its log: its folder is emptied, and the machine joins as another node.
+/// A node that has lost its log is refused; its machine is emptied and joins as another node.
 fn replace(world: &World, place: &Place, loss: &Loss) -> turmoil::Result {
     let (number, old) = (place.number, place.node.load(Ordering::SeqCst));
     world.note(
         elapsed(),
         format_args!("n{number} is refused as node {old}: {loss}"),
     );
-    if !place.harmed.swap(false, Ordering::SeqCst) {
-        return Err(format!("node {old} is refused and has lost nothing: {loss}").into());
+    let code = loss.code();
+    let harm = place.harmed.lock().take();
+    let state_lost = place.state_lost.swap(false, Ordering::SeqCst);
+    let is_right = match harm {
+        Some(harm) => tells(harm, code),
+        None => state_lost && code == "state-lost",
+    };
+    if !is_right {
+        return Err(format!("node {old} has lost {harm:?}, and is refused so: {loss}").into());
     }
-    *world.refused.lock().entry(loss.code()).or_default() += 1;
-    place.started.store(false, Ordering::SeqCst);
-    place.files.lose_all();
-    std::fs::remove_dir_all(&place.folder)?;
-    let new = old + 10;
-    place.node.store(new, Ordering::SeqCst);
-    *world.replacement.lock() = Some(Replacement {
-        place: number,
-        old,
-        new,
-    });
+    *world.refused.lock().entry(code.to_owned()).or_default() += 1;
+    empty(place, Some(old))?;
     Ok(())
 }
 
-/// The leader replaces a node, a step at a time; what fails is tried again, by the node that leads then.
-async fn let_replace(world: Arc<World>, door: Door) {
-    loop {
-        tokio::time::sleep(LOOK * 5).await;
-        let Some(replacement) = *world.replacement.lock() else {
-            continue;
-        };
-        let Replacement { place, old, new } = replacement;
-        let (group, status) = (door.group(), door.group().status());
-        if !status.leads {
-            continue;
+/// Whether a refusal's code says what was done to the log.
+fn tells(harm: Harm, code: &str) -> bool {
+    let codes: &[&str] = match harm {
+        Harm::Emptied => &["log-empty"],
+        Harm::Forgotten => &["log-empty", "state-ahead-of-log"],
+        Harm::NewestGone => &["log-segment-missing", "log-empty"],
+        Harm::MiddleGone => &["log-segment-missing"],
+        Harm::NewestZeroed => &["log-cut"],
+        Harm::CutShort | Harm::VoteLost => &["log-cut", "vote-forgotten"],
+    };
+    codes.contains(&code)
+}
+
+/// What the machine of a removed node does.
+fn go_on(world: &World, place: &Place) -> std::io::Result<()> {
+    let returns = place.returns.lock().take().unwrap_or(Return::Emptied);
+    world.note(elapsed(), format_args!("n{}: {returns:?}", place.number));
+    match returns {
+        Return::Emptied => empty(place, None),
+        Return::OldData => Ok(()),
+        Return::OldNumber => {
+            world.harms.fetch_add(1, Ordering::SeqCst);
+            *place.harmed.lock() = Some(Harm::Forgotten);
+            place.files.lose_all();
+            remove(&place.folder)
         }
-        let mut voters: BTreeSet<u64> = status.voters.iter().copied().collect();
-        let step = if !status.members.contains_key(&new) {
-            group.let_follow(new, &address(place)).await
-        } else if voters.remove(&old) {
-            voters.insert(new);
-            group.set_voters(voters).await
-        } else if status.members.contains_key(&old) {
-            group.let_go(old).await
-        } else {
-            *world.replacement.lock() = None;
-            world.note(
-                elapsed(),
-                format_args!("node {new} has replaced node {old}"),
-            );
-            continue;
-        };
-        if let Err(error) = step {
-            world.note(
-                elapsed(),
-                format_args!("node {new} does not replace node {old} yet: {error}"),
-            );
+        Return::OldFolder => {
+            place.node.store(0, Ordering::SeqCst);
+            place.started.store(false, Ordering::SeqCst);
+            Ok(())
         }
     }
 }
 
-/// Runs a node until it is told to stop, or dies.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A state is lost, and the log is not.
+pub(crate) fn lose_state(place: &Place) -> std::io::Result<()> {
+    remove(&place.folder.join("state"))
+}
+
+/// Nothing of a node is left on its machine.
+pub(crate) fn empty(place: &Place, replaces: Option<u64>) -> std::io::Result<()> {
+    *place.replaces.lock() = replaces;
+    place.node.store(0, Ordering::SeqCst);
+    *place.returns.lock() = None;
+    place.started.store(false, Ordering::SeqCst);
+    place.files.lose_all();
+    remove(&place.folder)
+}
+
+/// What comes after a run of a node.
+pub(crate) enum Then {
+    /// Its daemon has ended.
+    Ended,
+    /// It was refused because of a loss.
+    Refused(Loss),
+    /// It was removed.
+    Removed,
+}
+
+/// Runs a machine until its daemon ends. What is done about its end is done before the next run: nothing of this one is left then.
 pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result {
+    let then = std::mem::replace(&mut *place.then.lock(), Then::Ended);
+    match then {
+        Then::Ended => {}
+        Then::Refused(loss) => replace(&world, &place, &loss)?,
+        Then::Removed => go_on(&world, &place)?,
+    }
+    let then = run_node(&world, &place).await?;
+    *place.then.lock() = then;
+    Ok(())
+}
+
+async fn run_node(
+    world: &Arc<World>,
+    place: &Arc<Place>,
+) -> Result<Then, Box<dyn std::error::Error>> {
     let run = place.runs.fetch_add(1, Ordering::SeqCst) + 1;
+    while place.node.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(LOOK).await; // it has no invitation yet
+    }
     let (number, node) = (place.number, place.node.load(Ordering::SeqCst));
+    if place.started.load(Ordering::SeqCst) && !world.is_replacing() && rand::random_ratio(1, 12) {
+        let port = place.port.fetch_add(1, Ordering::SeqCst) + 1;
+        world.moves.fetch_add(1, Ordering::SeqCst);
+        world.note(elapsed(), format_args!("n{number} moves to port {port}"));
+    }
+    world.used.lock().insert(node);
     let session = node * 1_000 + run;
-    let among = among(&world, &place).await?;
+    let gate = Arc::new(Gate::default());
+    let among = among(world, place, gate.clone()).await?;
     let door = match Door::open_among(&place.folder, node, session, settings(), among).await {
         Ok(door) => door,
         Err(DoorError::Store(error)) if let Some(loss) = Loss::of(&error).cloned() => {
-            replace(&world, &place, &loss)?;
-            return Box::pin(self::run(world, place)).await;
+            return Ok(Then::Refused(loss));
+        }
+        Err(DoorError::Removed(_)) => {
+            world.note(
+                elapsed(),
+                format_args!("n{number} was removed as node {node}"),
+            );
+            return Ok(Then::Removed);
         }
         // A daemon ends then, and is started again.
         Err(
@@ -201,31 +266,55 @@ pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result
             | DoorError::Busy { .. }),
         ) => {
             world.note(elapsed(), format_args!("n{number} does not start: {error}"));
-            return Ok(());
+            return Ok(Then::Ended);
         }
         Err(error) => return Err(format!("node {number} cannot be opened: {error}").into()),
     };
-    if place.harmed.load(Ordering::SeqCst) {
-        return Err(format!("node {node} has lost a part of its log, and takes part").into());
+    if let Some(harm) = *place.harmed.lock() {
+        return Err(
+            format!("node {node} has lost a part of its log ({harm:?}), and takes part").into(),
+        );
     }
+    place.state_lost.store(false, Ordering::SeqCst);
     world.note(
         elapsed(),
         format_args!("n{number} is up as node {node}, run {run}"),
     );
     place.started.store(true, Ordering::SeqCst);
-    *place.door.lock() = Some(door.clone());
     if node == 1 && !world.ready.load(Ordering::SeqCst) {
-        make_three(&door).await?;
-        world.ready.store(true, Ordering::SeqCst);
+        door.execute(command::Kind::Declare(declaration())).await?;
     }
-    while !world.ready.load(Ordering::SeqCst) {
-        tokio::time::sleep(LOOK).await;
-    }
-    let _replacing = AbortOnDrop(tokio::task::spawn_local(let_replace(
+    let own = Own {
+        name: host(number),
+        address: place.address(),
+        version: "simulated".to_owned(),
+        authority: Some(Arc::new(authority(world)?)),
+        keeper: None,
+        sealing_key: vec![0; 32],
+    };
+    let members = match Members::start(door.clone(), Arc::new(own), &gate).await {
+        Ok(members) => members,
+        Err(error) => {
+            world.note(elapsed(), format_args!("n{number} does not start: {error}"));
+            return Ok(Then::Ended);
+        }
+    };
+    *place.door.lock() = Some(door.clone());
+    let _operator = AbortOnDrop(tokio::task::spawn_local(operator::run(
         world.clone(),
         door.clone(),
+        members,
+        gate,
     )));
-    let mut clients = clients::at(&world, number, run, &door);
+    while !world.ready.load(Ordering::SeqCst) {
+        if world.stands_as_wanted() {
+            world.ready.store(true, Ordering::SeqCst);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut clients = clients::at(world, number, run, &door);
+    let removed = door.removed();
+    tokio::pin!(removed);
     loop {
         let order = place.orders.lock().pop_front();
         match order {
@@ -243,13 +332,35 @@ pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result
                     elapsed(),
                     format_args!("n{number} has stopped: {stopped:?}"),
                 );
-                return Ok(());
+                return Ok(Then::Ended);
             }
             None => {
                 if number == 1 && world.is_mended() {
                     let _ = door.requeue(DLQ, QUEUE, "", None).await; // the next look tries again
                 }
-                tokio::time::sleep(LOOK).await;
+                if world.is_mended() && !world.wrote.lock().contains(&number) {
+                    let put = Transact {
+                        changes: vec![
+                            Change::put(TABLE, change::key(format!("last-{number}")))
+                                .set("number", 1_i64)
+                                .done(),
+                        ],
+                        ..Transact::default()
+                    };
+                    if door.transact(put).await.is_ok() {
+                        world.wrote.lock().insert(number);
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    _ = &mut removed => {
+                        world.note(elapsed(), format_args!("n{number} is removed as node {node}"));
+                        clients.shutdown().await;
+                        *place.door.lock() = None;
+                        let _ = door.close().await; // no node hears it any more
+                        return Ok(Then::Removed);
+                    }
+                }
             }
         }
         if let Some(Err(ended)) = clients.try_join_next()

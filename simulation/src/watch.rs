@@ -1,32 +1,46 @@
 //! What must hold at every moment, seen from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use panther_cluster::state::read;
 
-use crate::tally::{DLQ, MAX_FAILURES};
-use crate::world::{Broken, DAWN_MS, World};
+use crate::tally::{DLQ, MAX_FAILURES, QUEUE};
+use crate::world::{Broken, World, true_ms};
 
 /// How far cluster time may be ahead of true time.
-const AHEAD_MS: u64 = 5_000;
+pub(crate) const AHEAD_MS: u64 = 5_000;
 
 /// What was seen so far.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// Who led in each term.
-    leaders: BTreeMap<u64, u64>,
-    /// The hash of the state at each applied index.
-    hashes: BTreeMap<u64, (u64, u64)>,
+    /// Who led in each term. openraft orders leaders by term and then by number: of two in one term the second has the votes of a majority, and the first
+    /// decides nothing any more.
+    leaders: BTreeSet<(u64, u64)>,
+    /// The hash of the state at each applied index, and whose entry of which term is there.
+    hashes: BTreeMap<u64, (u64, u64, (u64, u64))>,
     /// How far each node had applied, in its present run.
     applied: BTreeMap<u64, (u64, u64)>,
-    /// The latest cluster time, and the index at which it was seen.
-    clock: (u64, u64),
+    /// The latest cluster time, how often it was set, and the index at which it was seen.
+    clock: (u64, u64, u64),
+    /// How often cluster time has been set.
+    era: u64,
 }
 
 impl Watch {
     /// Looks at all nodes.
     pub(crate) fn look(&mut self, world: &World, now: Duration) -> Result<(), Broken> {
+        // A node that lags is at entries of before cluster time was set.
+        for door in world
+            .places
+            .values()
+            .filter_map(|place| place.door.lock().clone())
+        {
+            if let Ok(globals) = read::globals(door.group().store()) {
+                self.era = self.era.max(globals.era);
+            }
+        }
         for place in world.places.values() {
             let Some(door) = place.door.lock().clone() else {
                 continue;
@@ -34,19 +48,15 @@ impl Watch {
             let number = place.number;
             let status = door.group().status();
             if status.leads {
-                let first = *self.leaders.entry(status.term).or_insert(number);
-                if first != number {
-                    return Err(Broken(format!(
-                        "nodes {first} and {number} both led in term {}",
-                        status.term
-                    )));
-                }
+                self.leaders.insert((status.term, number));
             }
             let store = door.group().store();
             let unread = |error| Broken(format!("node {number}'s state cannot be read: {error}"));
-            let applied = store.applied().last.map_or(0, |at| at.index);
+            let last = store.applied().last.unwrap_or_default();
+            let applied = last.index;
             let globals = read::globals(store).map_err(unread)?;
             let run = door.session();
+            world.saw([number, run, status.term, applied, globals.hash]);
             let before = self.applied.insert(number, (run, applied));
             if let Some((same, before)) = before
                 && same == run
@@ -56,22 +66,32 @@ impl Watch {
                     "node {number} had applied entry {before}, and has now applied {applied}"
                 )));
             }
-            let (first, hash) = *self.hashes.entry(applied).or_insert((number, globals.hash));
-            if hash != globals.hash {
+            let by = (last.term, last.node);
+            let seen = self.hashes.entry(applied);
+            let (first, hash, first_by) = *seen.or_insert((number, globals.hash, by));
+            if (hash, first_by) != (globals.hash, by) {
                 return Err(Broken(format!(
-                    "at entry {applied} node {first} has hash {hash:016x} and node {number} {:016x}",
+                    "at entry {applied}, {first_by:?} and {by:?}, node {first} has hash {hash:016x} and node {number} {:016x}",
                     globals.hash
                 )));
             }
-            let (latest, at) = self.clock;
+            let (latest, era, at) = self.clock;
             if applied >= at {
-                if globals.clock_ms < latest {
+                if globals.clock_ms < latest && globals.era == era {
                     return Err(Broken(format!(
                         "cluster time went from {latest} to {} at entry {applied}",
                         globals.clock_ms
                     )));
                 }
-                self.clock = (globals.clock_ms, applied);
+                self.clock = (globals.clock_ms, globals.era, applied);
+            }
+            for queue in [QUEUE, DLQ] {
+                let expired = read::counts(store, queue).map_err(unread)?.expired;
+                if expired > 0 {
+                    return Err(Broken(format!(
+                        "{expired} messages of queue {queue} have expired at entry {applied} on node {number}, long before their time"
+                    )));
+                }
             }
             // What is in a queue changes with what is applied, and at no other time.
             let dead = if before == Some((run, applied)) {
@@ -88,8 +108,9 @@ impl Watch {
                     )));
                 }
             }
-            let true_ms = DAWN_MS + u64::try_from(now.as_millis()).unwrap_or(0);
-            if globals.clock_ms > true_ms + AHEAD_MS {
+            let true_ms = true_ms(now);
+            let led_ahead = world.led_ahead.load(Ordering::SeqCst);
+            if globals.clock_ms > true_ms + AHEAD_MS && !led_ahead && globals.era == self.era {
                 return Err(Broken(format!(
                     "cluster time is {} ms ahead of true time at entry {applied} on node {number}; {}",
                     globals.clock_ms - true_ms,

@@ -11,7 +11,9 @@ use std::sync::Once;
 use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::node::Binaries;
 use panther_chaos_tests::three_nodes::{self, Fault};
-use panther_chaos_tests::{Failure, full_disk, lineage, power_cut, samples, slow_disk};
+use panther_chaos_tests::{
+    Failure, full_disk, lineage, power_cut, samples, slow_disk, wrong_clock,
+};
 use serde_json::Value;
 
 /// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
@@ -181,6 +183,12 @@ async fn a_full_disk_one_that_stands_still_a_power_cut_and_an_empty_disk_change_
 async fn after_a_lost_majority_one_goes_on_and_a_backup_becomes_a_cluster() {
     built();
     fine(lineage::run().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_a_wrong_clock_expires_nothing_and_there_is_a_way_back() {
+    built();
+    known(wrong_clock::run().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

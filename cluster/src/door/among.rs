@@ -149,7 +149,10 @@ impl Behind for Backstage {
         }))
     }
 
-    async fn hello(&self) -> Result<HelloAnswer, Refusal> {
+    async fn hello(&self, from: u64, address: String) -> Result<HelloAnswer, Refusal> {
+        if let Ok(inner) = self.inner() {
+            inner.local.is_reached_at(from, address);
+        }
         let group = self.group.clone();
         let answer = offload(move || local::hello(&group)).await;
         answer.map_err(|error| Refusal::Unavailable(error.to_string()))

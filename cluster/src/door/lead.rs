@@ -161,6 +161,7 @@ mod tests {
             snapshot: None,
             purged: None,
             voters: vec![1, 2, 3],
+            changing: false,
             members: std::collections::BTreeMap::new(),
             matched: std::collections::BTreeMap::new(),
             leads: true,

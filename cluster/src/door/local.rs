@@ -15,6 +15,8 @@ use crate::offload::offload;
 use crate::raft::{Group, GroupStatus};
 use crate::storage::StateStore;
 
+/// Bytes of an address that is taken.
+const ADDRESS_BYTES: usize = 512;
 /// How often the other nodes are greeted while no leader is heard.
 const GREET: Duration = Duration::from_secs(1);
 /// How long one of them may take to answer.
@@ -31,6 +33,10 @@ struct Inner {
     peers: Option<Peers>,
     heard: Mutex<BTreeMap<u64, (Instant, LastHeard)>>,
     without_leader: Mutex<Option<Instant>>,
+    /// Where other nodes reach this one.
+    address: String,
+    /// Where members say that they are reached, if the group knows another address.
+    addresses: Mutex<BTreeMap<u64, String>>,
 }
 
 /// What was last heard of a node.
@@ -59,15 +65,33 @@ pub(super) fn hello(group: &Group) -> HelloAnswer {
 }
 
 impl Local {
-    pub(super) fn of(group: Group, peers: Option<Peers>) -> Self {
+    pub(super) fn of(group: Group, peers: Option<Peers>, address: String) -> Self {
         Self {
             inner: Arc::new(Inner {
                 group,
                 peers,
                 heard: Mutex::default(),
                 without_leader: Mutex::default(),
+                address,
+                addresses: Mutex::default(),
             }),
         }
+    }
+
+    /// A member without a leader says where it is reached. The leader calls it at the address that is written down, so a node whose address
+    /// has changed while it was down would never hear the leader and could write down nothing.
+    pub(super) fn is_reached_at(&self, node: u64, address: String) {
+        let known = self.status().members.remove(&node);
+        if known.is_some_and(|known| known != address)
+            && (1..=ADDRESS_BYTES).contains(&address.len())
+        {
+            self.inner.addresses.lock().insert(node, address);
+        }
+    }
+
+    /// What members have said of their addresses since this was asked for.
+    pub(crate) fn take_addresses(&self) -> BTreeMap<u64, String> {
+        std::mem::take(&mut self.inner.addresses.lock())
     }
 
     /// What has happened where other nodes connect; nothing on a node without a cluster port.
@@ -211,6 +235,7 @@ impl Local {
         };
         let call = HelloCall {
             between: peers.between(node),
+            address: self.inner.address.clone(),
         };
         match tokio::time::timeout(ANSWER, client.hello(call)).await {
             Ok(Ok(answer)) => {

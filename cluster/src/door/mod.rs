@@ -206,7 +206,7 @@ impl Door {
             time,
             early,
         } = among;
-        let peers = membership.peers.clone();
+        let (peers, address) = (membership.peers.clone(), membership.address.clone());
         let group = Group::start(
             folder,
             node,
@@ -216,7 +216,7 @@ impl Door {
             after,
         )
         .await?;
-        let local = Local::of(group.clone(), peers.clone());
+        let local = Local::of(group.clone(), peers.clone(), address);
         if let Some(early) = early {
             let _ = early.send(local.clone()); // there may be no listener any more
         }

@@ -15,6 +15,8 @@ pub enum Harm {
     Forgotten,
     /// The newest segment is gone.
     NewestGone,
+    /// A segment between the oldest and the newest one is gone.
+    MiddleGone,
     /// The newest segment holds zeroes.
     NewestZeroed,
     /// The log ends before a batch that was synced.
@@ -24,7 +26,7 @@ pub enum Harm {
 }
 
 impl MemoryFiles {
-    /// Loses a part that was vouched for; false if there is no such part, and nothing was done. `chance` decides where a log is cut short.
+    /// Loses a part that was vouched for; false if there is no such part, and nothing was done. `chance` decides where a log is cut short, and which segment is lost.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -42,6 +44,16 @@ impl MemoryFiles {
                     self.forget_mark();
                 }
                 return Ok(true);
+            }
+            Harm::MiddleGone => {
+                let names = self.list()?;
+                let middle = names.get(1..names.len().saturating_sub(1));
+                let middle = middle.filter(|middle| !middle.is_empty());
+                let Some(middle) = middle else {
+                    return Ok(false);
+                };
+                let at = usize::try_from(chance).unwrap_or(0) % middle.len();
+                self.remove(&middle[at])?;
             }
             _ if !is_marked => return Ok(false),
             Harm::NewestGone => self.remove(&newest)?,

@@ -24,7 +24,7 @@ pub enum Loss {
     },
     /// The log ends before a batch that was synced.
     #[error(
-        "the log ends with batch {found} (entry {last}), but batch {synced} was synced: {known}",
+        "the log ends with batch {found} (entry {last}), but batch {synced} was synced whole: {known}",
         last = named(*last)
     )]
     Cut {

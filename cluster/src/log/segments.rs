@@ -197,16 +197,7 @@ impl Found {
     fn check_mark(&self, mark: &Mark) -> Result<(), Loss> {
         let at = self.at_mark.unwrap_or(self.followed);
         if at.batch < mark.batch {
-            return Err(Loss::Cut {
-                found: at.batch,
-                synced: mark.batch,
-                last: at.last,
-                known: format!(
-                    "the high-water mark says so; entry {} was the last one then{}",
-                    mark.last.unwrap_or(0),
-                    self.torn()
-                ),
-            });
+            return Err(self.cut(&at, mark));
         }
         if at.vote != mark.vote {
             return Err(Loss::Vote {
@@ -215,12 +206,23 @@ impl Found {
             });
         }
         if at.last < mark.last {
-            return Err(Loss::Gap {
-                missing: at.last.map_or(0, |last| last + 1),
-                found: mark.last.unwrap_or(0),
-            });
+            return Err(self.cut(&at, mark));
         }
         Ok(())
+    }
+
+    /// The log ends before the end of the batch that the mark names.
+    fn cut(&self, at: &Mark, mark: &Mark) -> Loss {
+        Loss::Cut {
+            found: at.batch,
+            synced: mark.batch,
+            last: at.last,
+            known: format!(
+                "the high-water mark says so; entry {} was the last one then{}",
+                mark.last.unwrap_or(0),
+                self.torn()
+            ),
+        }
     }
 
     /// What is seen behind the last good record, for a message; empty if nothing is.

@@ -3,6 +3,7 @@ use std::sync::mpsc::channel;
 
 use proptest::prelude::*;
 
+use super::mark::Mark;
 use super::*;
 
 const SMALL: LogSettings = LogSettings {
@@ -306,6 +307,22 @@ fn a_vote_that_was_given_is_never_forgotten_although_the_log_ends_in_a_crash() {
     files.wipe(&name, end + 1);
     let loss = loss(&files);
     assert_eq!(loss.code(), "log-cut", "{loss}");
+}
+
+#[test]
+fn a_vote_that_the_mark_names_and_the_log_does_not_is_refused() {
+    let (files, _) = closed();
+    let marked = Mark::read(&files).unwrap().unwrap();
+    for forgotten in [Some(vote(2)), None] {
+        let other = Mark {
+            vote: forgotten,
+            ..marked
+        };
+        other.write(&files).unwrap();
+        assert_eq!(loss(&files).code(), "vote-forgotten");
+    }
+    marked.write(&files).unwrap();
+    Log::open(Arc::new(files), SMALL).unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{Member, Standing};
 use super::voters::{Candidate, choose};
 use crate::door::{HeardNode, UNAPPLIED};
+use crate::state::Globals;
 
 /// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
 const BEHIND: u64 = 500;
@@ -19,6 +20,8 @@ pub(super) struct View<'a> {
     pub(super) voters_wanted: u64,
     /// Who votes, and of a change under way both who did and who will.
     pub(super) voters: &'a [u64],
+    /// A change of the voters is under way. A leader that died in the middle of one leaves it so.
+    pub(super) changing: bool,
     /// All that take part in Raft, with their addresses.
     pub(super) raft: &'a BTreeMap<u64, String>,
     /// The last entry of the leader's log.
@@ -27,8 +30,8 @@ pub(super) struct View<'a> {
     pub(super) heard: &'a BTreeMap<u64, HeardNode>,
     /// Nodes that have answered a question lately, whether or not they have caught up.
     pub(super) answered: &'a BTreeSet<u64>,
-    /// Cluster time.
-    pub(super) now_ms: u64,
+    /// Cluster time, and what a leap of it holds back.
+    pub(super) now: &'a Globals,
 }
 
 /// What is to be done next.
@@ -114,7 +117,7 @@ impl View<'_> {
     fn is_overdue(&self, member: &Member) -> bool {
         let heard = self.heard.get(&member.node);
         let known = heard.is_some_and(|heard| heard.lately() || heard.matched.is_some());
-        let over = member.join_by_ms.is_some_and(|by| by < self.now_ms);
+        let over = member.join_by_ms.is_some_and(|by| self.now.is_past(by));
         over && !known && !self.answered.contains(&member.node)
     }
 
@@ -141,7 +144,7 @@ impl View<'_> {
             }
         }
         let wanted = self.wanted();
-        if !wanted.is_empty() && !wanted.iter().eq(self.voters) {
+        if !wanted.is_empty() && (self.changing || !wanted.iter().eq(self.voters)) {
             if wanted.contains(&self.me) {
                 return Step::Vote(wanted);
             }
@@ -235,6 +238,8 @@ mod tests {
     use super::*;
 
     const LAST: u64 = 10_000;
+    /// Cluster time, in milliseconds.
+    const NOW_MS: u64 = 1_000;
 
     /// A cluster in the small: Raft's part is played by its rules of who has to agree.
     #[derive(Debug, Clone)]
@@ -274,11 +279,15 @@ mod tests {
                 members: &self.members,
                 voters_wanted: self.voters_wanted,
                 voters: &voters,
+                changing: false,
                 raft: &self.raft,
                 last: LAST,
                 heard: &self.heard(),
                 answered: &BTreeSet::new(),
-                now_ms: 1_000,
+                now: &Globals {
+                    clock_ms: NOW_MS,
+                    ..Globals::default()
+                },
             })
         }
 
@@ -519,6 +528,22 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_voters_that_a_leader_left_unfinished_is_finished() {
+        let stands = (1..=3).map(|node| (node, Standing::Member));
+        let model = of(&stands.collect::<Vec<_>>(), &[1, 2, 3]);
+        assert_eq!(model.next(), Step::Rest);
+        let next = model.with_view(|view| {
+            View {
+                changing: true,
+                heard: view.heard,
+                ..*view
+            }
+            .next()
+        });
+        assert_eq!(next, Step::Vote([1, 2, 3].into()));
+    }
+
+    #[test]
     fn a_machine_that_never_came_expires_with_its_invitation_and_one_that_answers_does_not() {
         let mut model = of(&[(1, Standing::Member), (2, Standing::Joining)], &[1]);
         model.live.remove(&2);
@@ -527,6 +552,22 @@ mod tests {
         assert_eq!(model.next(), Step::Rest);
         model.members.get_mut(&2).unwrap().join_by_ms = Some(999);
         assert_eq!(model.next(), Step::Expire(2));
+        // A leap of cluster time is no time in which the machine could have come.
+        let leapt = Globals {
+            clock_ms: NOW_MS,
+            leap_from_ms: 900,
+            leap_to_ms: NOW_MS,
+            ..Globals::default()
+        };
+        let next = model.with_view(|view| {
+            View {
+                now: &leapt,
+                heard: view.heard,
+                ..*view
+            }
+            .next()
+        });
+        assert_eq!(next, Step::Rest);
         let answered = [2].into();
         let next = model.with_view(|view| {
             View {

@@ -207,6 +207,15 @@ pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
     make(door, vec![change]).await
 }
 
+/// Writes down where a node is reached.
+pub(super) async fn set_address(door: &Door, node: u64, address: &str) -> Result<(), DoorError> {
+    let change = of_node(node)
+        .if_row_present()
+        .set("address", address)
+        .done();
+    make(door, vec![change]).await
+}
+
 /// The secret itself is kept nowhere.
 fn secret_key(secret: &[u8]) -> String {
     let mut name = String::new();

@@ -11,8 +11,9 @@ use super::plan::{Step, View, leaves};
 use super::rotation;
 use super::rows::{self, Member, Standing};
 use super::{Inner, MembersError};
-use crate::door::Door;
+use crate::door::{Door, DoorError};
 use crate::raft::GroupStatus;
+use crate::state::read;
 
 /// How often it is looked, if nothing changes in the group.
 const LOOK: Duration = Duration::from_secs(1);
@@ -119,6 +120,21 @@ async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
     if members.len() <= 1 && status.members.len() <= 1 {
         return Ok(()); // alone, and nobody joins
     }
+    for (node, address) in door.local().take_addresses() {
+        if members
+            .get(&node)
+            .is_some_and(|member| member.address != address)
+        {
+            rows::set_address(door, node, &address).await?;
+            tracing::info!(
+                node,
+                address,
+                "a node says that it is reached at another address"
+            );
+        }
+    }
+    let globals = door.local().read(|store| read::globals(store)).await;
+    let globals = globals.map_err(DoorError::from)?;
     let heard = door.heard().await?;
     let lately = door.local().heard().into_iter();
     let lately = lately.filter(|(_, heard)| heard.ago <= ANSWERED);
@@ -128,11 +144,12 @@ async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
         members: &members,
         voters_wanted,
         voters: &status.voters,
+        changing: status.changing,
         raft: &status.members,
         last: status.last_log.unwrap_or(0),
         heard: &heard,
         answered: &answered,
-        now_ms: door.now_ms(),
+        now: &globals.at(door.now_ms(), globals.format),
     };
     let (step, unmet) = (view.next(), view.unmet());
     inner.waits.lock().look(unmet, &members);
@@ -210,7 +227,7 @@ async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), Member
     door.end_session_of(node).await?;
     match rows::change_standing(door, node, standing, Standing::Removed).await {
         // It was taken back meanwhile, and is taken in again.
-        Err(crate::door::DoorError::Conflict(_)) => Ok(()),
+        Err(DoorError::Conflict(_)) => Ok(()),
         changed => Ok(changed?),
     }
 }

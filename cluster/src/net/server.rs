@@ -63,8 +63,12 @@ pub(crate) trait Behind: Send + Sync + 'static {
     /// What was heard of all nodes, if this node leads.
     fn heard(&self) -> impl Future<Output = Result<HeardAnswer, Refusal>> + Send;
 
-    /// What this node knows of itself.
-    fn hello(&self) -> impl Future<Output = Result<HelloAnswer, Refusal>> + Send;
+    /// What this node knows of itself. The caller is reached at `address`, if it says so.
+    fn hello(
+        &self,
+        from: u64,
+        address: String,
+    ) -> impl Future<Output = Result<HelloAnswer, Refusal>> + Send;
 
     /// Lets another voter lead, if this node does.
     fn lead(&self, node: u64) -> impl Future<Output = Result<LeadAnswer, Refusal>> + Send;
@@ -341,7 +345,7 @@ impl<B: Behind> Service for PeerService<B> {
     async fn hello(&self, request: Request<HelloCall>) -> Result<Response<HelloAnswer>, Status> {
         let caller = caller(&request);
         let call = request.into_inner();
-        self.check(caller, call.between.as_ref(), &[])?;
-        Ok(Response::new(self.behind.hello().await?))
+        let from = self.check(caller, call.between.as_ref(), &[])?;
+        Ok(Response::new(self.behind.hello(from, call.address).await?))
     }
 }

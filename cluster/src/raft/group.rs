@@ -24,7 +24,7 @@ use super::apply::{AfterApply, StateMachine};
 use super::hashes::Hashes;
 use super::log_store::{LogStore, durable};
 use super::membership::CATCHING_UP;
-use super::network::Network;
+use super::network::{KnownMembers, Network};
 use super::types::{Proposal, StoredMembership, Types};
 use crate::log::{DiskFiles, Files, Found, Log, LogSettings, LogState, Loss, Pace, describe_vote};
 use crate::net::Peers;
@@ -135,6 +135,8 @@ pub struct GroupStatus {
     pub purged: Option<u64>,
     /// Nodes that vote.
     pub voters: Vec<u64>,
+    /// A change of the voters is under way: a majority of those before has to agree as well.
+    pub changing: bool,
     /// All nodes that take part, voters and learners, with their addresses.
     pub members: BTreeMap<u64, String>,
     /// The last entry that each other node is known to have; known to the leader alone.
@@ -286,18 +288,21 @@ impl Group {
         }
         .validate()
         .map_err(io::Error::other)?;
+        let members = KnownMembers::default();
         let raft = Raft::new(
             node,
             Arc::new(config),
             Network {
                 node,
                 peers: membership.peers,
+                members: members.clone(),
             },
             LogStore::new(log.clone()),
             machine,
         )
         .await
         .map_err(io::Error::other)?;
+        let _ = members.set(raft.server_metrics()); // set once
         if !membership.joins && !raft.is_initialized().await.map_err(io::Error::other)? {
             raft.initialize(BTreeMap::from([(
                 node,
@@ -389,6 +394,10 @@ impl Group {
                 Err(ProposeError::NotLeader {
                     leader: forward.leader_id,
                 })
+            }
+            // No majority confirms that it leads: another node may lead already.
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ProposeError::NotLeader { leader: None })
             }
             Err(error) => Err(ProposeError::Stopped(error.to_string())),
         }
@@ -514,6 +523,7 @@ impl Group {
             snapshot: metrics.snapshot.map(|id| id.index()),
             purged: metrics.purged.map(|id| id.index()),
             voters: metrics.membership_config.voter_ids().collect(),
+            changing: metrics.membership_config.get_joint_config().len() > 1,
             members: metrics
                 .membership_config
                 .nodes()
@@ -644,4 +654,45 @@ fn last_snapshot(state: &Path) -> u64 {
     newest.map_or(0, |snapshot| {
         std::fs::metadata(&snapshot.path).map_or(0, |of| of.len())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use panther_proto::v1::StoredVote;
+
+    use super::*;
+
+    fn state(term: u64, vote: Option<u64>) -> LogState {
+        LogState {
+            last: Some(LogPosition {
+                term,
+                node: 1,
+                index: 9,
+            }),
+            vote: vote.map(|term| StoredVote {
+                term,
+                node: 1,
+                committed: true,
+            }),
+            ..LogState::default()
+        }
+    }
+
+    #[test]
+    fn a_vote_older_than_the_last_entry_is_a_loss() {
+        for forgotten in [None, Some(4)] {
+            let found = check(&state(5, forgotten), true).expect_err("a loss");
+            assert_eq!(found.code(), "vote-forgotten", "{found}");
+        }
+        for whole in [5, 6] {
+            assert_eq!(check(&state(5, Some(whole)), true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_empty_log_is_a_loss_where_a_node_has_taken_part() {
+        assert_eq!(check(&LogState::default(), false), Ok(()));
+        let found = check(&LogState::default(), true).expect_err("a loss");
+        assert_eq!(found.code(), "log-empty");
+    }
 }

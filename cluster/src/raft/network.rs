@@ -4,12 +4,15 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::alias::{SnapshotOf, VoteOf, WatchReceiverOf};
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
 };
+use openraft::metrics::RaftServerMetrics;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
@@ -31,18 +34,24 @@ const PIECE: usize = 1 << 20;
 /// How long one piece, or the installation at the end, may take.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
+/// What openraft knows of the members; set once it has started.
+pub(crate) type KnownMembers = Arc<OnceLock<WatchReceiverOf<Types, RaftServerMetrics<Types>>>>;
+
 /// Makes the ways to other nodes.
 pub(crate) struct Network {
     pub(crate) node: u64,
     pub(crate) peers: Option<Peers>,
+    pub(crate) members: KnownMembers,
 }
 
 /// The way to one node.
 pub(crate) struct Way {
     node: u64,
     target: u64,
+    /// Where the node was reached when the way was made.
     address: String,
     peers: Option<Peers>,
+    members: KnownMembers,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -54,6 +63,7 @@ impl RaftNetworkFactory<Types> for Network {
             target,
             address: node.addr.clone(),
             peers: self.peers.clone(),
+            members: self.members.clone(),
         }
     }
 }
@@ -67,6 +77,16 @@ fn network(error: &(impl std::error::Error + 'static)) -> RPCError<Types> {
 }
 
 impl Way {
+    /// Where the node is reached now. openraft keeps a way for as long as the node is a member, and a member can move.
+    fn address(&self) -> String {
+        let known = self.members.get().and_then(|members| {
+            let members = members.borrow_watched();
+            let mut nodes = members.membership_config.nodes();
+            nodes.find_map(|(node, at)| (*node == self.target).then(|| at.addr.clone()))
+        });
+        known.unwrap_or_else(|| self.address.clone())
+    }
+
     fn peers(&self) -> Result<&Peers, RPCError<Types>> {
         self.peers.as_ref().ok_or_else(|| {
             unreachable(&AnyError::error(
@@ -114,7 +134,7 @@ impl Way {
         let peers = self.peers()?;
         let call = wire::vote_call(request, pre_vote, peers.between(self.target));
         let mut client = peers
-            .client(Lane::Raft, self.target, &self.address)
+            .client(Lane::Raft, self.target, &self.address())
             .map_err(|error| unreachable(&error))?;
         let answer = self
             .within(RPCTypes::Vote, option, client.vote(call))
@@ -129,7 +149,7 @@ impl Way {
     ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
         let peers = self.peers()?;
         let mut client = peers
-            .client(Lane::Snapshots, self.target, &self.address)
+            .client(Lane::Snapshots, self.target, &self.address())
             .map_err(|error| unreachable(&error))?;
         let (name, bytes) = named(file).await.map_err(|error| network(&error))?;
         let between = peers.between(self.target);
@@ -226,7 +246,7 @@ impl RaftNetworkV2<Types> for Way {
         let peers = self.peers()?;
         let call = wire::append_call(rpc, peers.between(self.target));
         let mut client = peers
-            .client(Lane::Raft, self.target, &self.address)
+            .client(Lane::Raft, self.target, &self.address())
             .map_err(|error| unreachable(&error))?;
         let answer = self
             .within(RPCTypes::AppendEntries, &option, client.append(call))
@@ -275,7 +295,7 @@ impl RaftNetworkV2<Types> for Way {
         let peers = self.peers()?;
         let call = wire::hand_over_call(&req, peers.between(self.target));
         let mut client = peers
-            .client(Lane::Raft, self.target, &self.address)
+            .client(Lane::Raft, self.target, &self.address())
             .map_err(|error| unreachable(&error))?;
         let answer = self
             .within(RPCTypes::TransferLeader, &option, client.hand_over(call))

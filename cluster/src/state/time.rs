@@ -5,7 +5,8 @@
 //! leap a day's worth of it becomes due in an hour. What is stamped after the leap becomes due in its own time.
 //!
 //! If cluster time was led too far ahead, it can be set back. Then no stamp may lie further ahead than one that is made now
-//! could: messages, sessions and remembered ids are moved back in steps.
+//! could, and a message that was received or sent meanwhile is hidden for as long as was asked: messages, sessions and
+//! remembered ids are moved back in steps.
 
 use panther_proto::v1::{Code, Done, Entry, QueueSpec, SetTime, StoredHead, StoredSession, reply};
 
@@ -189,7 +190,14 @@ fn due_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
             };
             let in_flight = super::queues::in_flight(&head);
             let longest = if in_flight { VISIBILITY_MS } else { DELAY_MS };
-            let Some(to) = to(longest).filter(|_| head.hidden_until_ms == at) else {
+            // A shorter leap than the longest time: whether the stamp was made while time was ahead shows in the others of the message, or in that
+            // it would lie ahead even then.
+            let made_ahead = head.sent_ms > now
+                || head.received_ms > now
+                || in_flight && at > now.saturating_add(by);
+            let sooner = (made_ahead && at > now).then(|| back(at, by, now, at));
+            let to = to(longest).or(sooner);
+            let Some(to) = to.filter(|to| *to != at && head.hidden_until_ms == at) else {
                 return Ok(());
             };
             head.hidden_until_ms = to;

@@ -581,4 +581,40 @@ mod tests {
         let database = store.shared.database.read();
         assert_eq!(database::stored_applied(&database.db).unwrap(), at(3));
     }
+
+    /// A state that cannot be read, beside a snapshot that reaches an entry.
+    fn with_snapshot(reaches: u64) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StateStore::open(folder.path(), StoreSettings::default(), None, None).unwrap();
+        store.store(Writes::new(), at(reaches));
+        store.take_snapshot().unwrap();
+        store.close().unwrap();
+        drop(store);
+        let database = folders::current_folder(folder.path()).unwrap();
+        std::fs::remove_dir_all(database).unwrap();
+        folder
+    }
+
+    fn loss(folder: &Path, purged: u64, last: u64) -> Option<Loss> {
+        let (purged, last) = (at(purged).last, at(last).last);
+        let opened = StateStore::open(folder, StoreSettings::default(), purged, last);
+        let error = opened.err()?;
+        Some(Loss::of(&error).expect("a loss").clone())
+    }
+
+    #[test]
+    fn a_snapshot_that_is_ahead_of_the_log_is_refused() {
+        let folder = with_snapshot(7);
+        let refused = loss(folder.path(), 3, 6).expect("refused");
+        assert_eq!(refused.code(), "state-ahead-of-log");
+        assert_eq!(loss(folder.path(), 3, 7), None);
+    }
+
+    #[test]
+    fn a_snapshot_that_ends_before_the_log_begins_is_refused() {
+        let folder = with_snapshot(7);
+        let refused = loss(folder.path(), 8, 9).expect("refused");
+        assert_eq!(refused.code(), "state-lost");
+        assert_eq!(loss(folder.path(), 7, 9), None);
+    }
 }

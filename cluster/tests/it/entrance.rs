@@ -29,6 +29,7 @@ fn hello(from: u64, to: u64) -> HelloCall {
             from,
             to,
         }),
+        address: String::new(),
     }
 }
 

@@ -134,7 +134,13 @@ impl Caller {
                 client.keep_alive(call).await.map(drop)
             }
             "Heard" => client.heard(HeardCall { between }).await.map(drop),
-            "Hello" => client.hello(HelloCall { between }).await.map(drop),
+            "Hello" => client
+                .hello(HelloCall {
+                    between,
+                    address: String::new(),
+                })
+                .await
+                .map(drop),
             "Lead" => {
                 let call = LeadCall {
                     between,

@@ -359,6 +359,33 @@ async fn a_node_that_was_removed_while_it_was_away_hears_it_when_it_comes_back()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_voter_whose_address_changed_while_it_was_down_takes_part_again() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    for moved in [3, 2] {
+        cluster.stop(moved).await;
+        // Its port is taken by now, so the others do not reach it where it was.
+        let _taken = std::net::TcpListener::bind(&cluster.addresses[&moved]).unwrap();
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = elsewhere.local_addr().unwrap().to_string();
+        let authority = cluster.authority();
+        let certificates = authority.issue(moved).unwrap();
+        let starting = cluster.start(moved, elsewhere, certificates, authority, false);
+        let started = tokio::time::timeout(PATIENCE, starting).await;
+        started.expect("it hears the leader").unwrap();
+        until("the others know the address", async || {
+            let known = cluster.nodes[&1].door.group().status().members;
+            (known[&moved] == address).then_some(())
+        })
+        .await;
+        cluster.nodes[&moved].door.transact(put(1)).await.unwrap();
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
     let mut cluster = Cluster::first().await;
     cluster.join(1, None).await;

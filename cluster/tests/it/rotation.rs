@@ -46,6 +46,7 @@ async fn answers(cluster: &Cluster, authority: &Authority) -> bool {
     };
     let call = HelloCall {
         between: Some(between(2, 1)),
+        address: String::new(),
     };
     PeersClient::new(channel).hello(call).await.is_ok()
 }

@@ -217,6 +217,29 @@ fn time_that_was_led_ahead_is_set_back_with_all_that_was_stamped_meanwhile() {
 }
 
 #[test]
+fn what_was_received_while_time_was_ahead_is_hidden_for_no_longer_than_was_asked() {
+    const VISIBILITY_MS: u64 = 30_000;
+    // Shorter than the longest time for which a message may be hidden.
+    let by = 2 * 3_600_000;
+    let mut world = world();
+    world.send("plain", "before", |_| ());
+    world.send("plain", "ahead", |_| ());
+    assert_eq!(world.receive("plain", 11, 1).len(), 1);
+    let right = world.now;
+    later(&mut world, by);
+    assert_eq!(world.receive("plain", 11, 1).len(), 1);
+    assert!(matches!(set(&mut world, right), reply::Kind::Done(_)));
+    ticks(&mut world);
+    let most = world.now + VISIBILITY_MS;
+    for message in read::peek(&world.base, "plain", 0, 10).unwrap() {
+        assert!(message.visible_at_ms <= most, "{message:?}");
+    }
+    later(&mut world, VISIBILITY_MS + 1);
+    assert_eq!(counts(&world, "plain").in_flight, 0);
+    assert_eq!(world.receive("plain", 11, 2).len(), 2);
+}
+
+#[test]
 fn a_request_in_the_right_time_is_done_after_time_was_set_back() {
     let (mut world, _) = with_one_of_each();
     let right = world.now;

@@ -1,0 +1,114 @@
+//! A node is started with a clock that is more than a year ahead: it does not follow it, nothing expires when an operator accepts it by mistake, changes are
+//! made, and time is set back.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::clocks::Clock;
+use crate::node::{Binaries, Node, NodeSettings, Place, count, items, text};
+use crate::{During, Failure, Result, until};
+
+/// A dead letter queue: it has no consumer, and keeps messages for 14 days.
+const QUEUE: &str = "panther-alerts-queue-dlq";
+const LETTERS: u64 = 5;
+const AHEAD_S: i64 = 400 * 86_400;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn must(fine: bool, what: impl std::fmt::Display) -> Result<()> {
+    match fine {
+        true => Ok(()),
+        false => Err(Failure::Broken(what.to_string())),
+    }
+}
+
+/// All letters are there.
+async fn kept(node: &Node) -> Result<()> {
+    let queue = node.ctl(&["queue", "show", QUEUE]).await?;
+    must(
+        count(&queue, "waiting") == LETTERS,
+        format!("of {LETTERS} dead letters these are left: {queue}"),
+    )
+}
+
+async fn clock_alarm(node: &Node) -> Result<Option<String>> {
+    let alarms = node.ctl(&["alarms"]).await?;
+    let raised = items(&alarms, "alarms")
+        .iter()
+        .find(|alarm| text(alarm, "name") == "node: clock" && text(alarm, "state") == "raised");
+    Ok(raised.map(|alarm| text(alarm, "reason")))
+}
+
+/// The alarm of the clock says this, or there is no such alarm.
+async fn says(node: &Node, words: Option<&str>) -> Result<()> {
+    until("the alarm of the clock", PATIENCE, async || {
+        let said = clock_alarm(node).await?;
+        let is_as_wanted = match (&said, words) {
+            (Some(said), Some(words)) => said.contains(words),
+            (None, None) => true,
+            _ => false,
+        };
+        Ok((!is_as_wanted).then(|| format!("{said:?}")))
+    })
+    .await
+}
+
+async fn add_source(node: &Node, name: &str) -> Result<Value> {
+    let words = [
+        "sources",
+        "add",
+        "http",
+        name,
+        "--log-types",
+        "Nginx.Access",
+    ];
+    node.ctl(&words).await
+}
+
+/// Runs it in a folder of its own.
+///
+/// # Errors
+/// A promise was not kept, or this machine lacks libfaketime.
+pub async fn run() -> Result<()> {
+    let folder = tempfile::tempdir().during("making a folder")?;
+    let clock = Clock::right(folder.path())?;
+    let mut node = Node::new(NodeSettings {
+        binaries: Binaries::find()?,
+        folder: folder.path().to_owned(),
+        data: folder.path().join("data"),
+        python: "python3".to_owned(),
+        patience: PATIENCE,
+        environment: clock.environment(),
+        configuration: String::new(),
+        place: Place::default(),
+    })?;
+    node.start()?;
+    node.ready().await?;
+    for letter in 0..LETTERS {
+        let body = format!("{{\"letter\": {letter}}}");
+        node.ctl(&["queue", "send", QUEUE, &body]).await?;
+    }
+    node.stop().await?;
+    clock.set(AHEAD_S)?;
+    node.start()?;
+    node.ready().await?;
+    says(&node, Some("accept-time")).await?;
+    kept(&node).await?;
+    add_source(&node, "while-ahead").await?;
+    node.ctl(&["cluster", "accept-time", "--yes"]).await?;
+    says(&node, None).await?;
+    add_source(&node, "after-accepted").await?;
+    kept(&node).await?;
+    node.stop().await?;
+    clock.set(0)?;
+    node.start()?;
+    node.ready().await?;
+    says(&node, Some("force-time")).await?;
+    kept(&node).await?;
+    add_source(&node, "while-behind").await?;
+    node.ctl(&["cluster", "force-time", "--yes"]).await?;
+    says(&node, None).await?;
+    add_source(&node, "after-set-back").await?;
+    kept(&node).await?;
+    node.stop().await
+}
