@@ -25,6 +25,8 @@ const STEADY_MS: u64 = 3_600_000;
 const FASTER: u64 = 24;
 /// The first format in which leaps are noted and time can be set.
 pub const SINCE_FORMAT: u32 = 2;
+/// The first format in which stamps that were made while time was ahead are known by the other stamps of their message.
+const MADE_AHEAD_SINCE_FORMAT: u32 = 3;
 
 impl Globals {
     /// Whether a moment has come, as far as what is due goes: a moment within a leap comes later.
@@ -192,9 +194,10 @@ fn due_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
             let longest = if in_flight { VISIBILITY_MS } else { DELAY_MS };
             // A shorter leap than the longest time: whether the stamp was made while time was ahead shows in the others of the message, or in that
             // it would lie ahead even then.
-            let made_ahead = head.sent_ms > now
-                || head.received_ms > now
-                || in_flight && at > now.saturating_add(by);
+            let made_ahead = tx.globals().format >= MADE_AHEAD_SINCE_FORMAT
+                && (head.sent_ms > now
+                    || head.received_ms > now
+                    || in_flight && at > now.saturating_add(by));
             let sooner = (made_ahead && at > now).then(|| back(at, by, now, at));
             let to = to(longest).or(sooner);
             let Some(to) = to.filter(|to| *to != at && head.hidden_until_ms == at) else {

@@ -15,8 +15,8 @@ const MINUTE_MS: u64 = 60_000;
 
 fn world() -> World {
     let mut world = World::new();
-    world.format = 2;
-    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 2 }));
+    world.format = 3;
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 3 }));
     world
 }
 
