@@ -215,7 +215,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     cluster.stop().await
 }
 
-/// A backup that was changed by somebody who lacks the cluster's key; the seal stays, or is taken away.
+/// A forged backup: it was changed without the key of the cluster. The seal stays, or is removed.
 fn forge(backup: &Path, to: &Path, keep_seal: bool) -> Result<String> {
     const ABOUT: &str = "backup.json";
     copy(backup, to).during("copying a backup")?;

@@ -410,7 +410,9 @@ impl Node {
     /// # Errors
     /// It fails, or says something that is no JSON.
     pub async fn ctl(&self, words: &[&str]) -> Result<Value> {
+        // It runs on the node's machine, so it has the node's clock.
         let command = Command::new(&self.settings.binaries.pantherctl)
+            .envs(self.settings.environment.iter().cloned())
             .arg("--json")
             .arg("--socket")
             .arg(&self.socket)
