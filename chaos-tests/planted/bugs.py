@@ -642,7 +642,7 @@ BUGS = [
         ("cluster/src/door/clock.rs", "_ if leaps && !self.source.is_synchronised() =>", "_ if leaps && lead == u64::MAX && !self.source.is_synchronised() =>"),
     ),
     bug(
-        "a node follows time that was told before it was set",
+        "a node follows a time that it heard before time was set",
         "time that was set back stays so",
         ("cluster/src/door/clock.rs", "        } else if told.era == state.era {", "        } else {"),
     ),

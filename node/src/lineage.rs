@@ -87,7 +87,7 @@ impl About {
             return Ok("");
         }
         Err(wrong(format!(
-            "the seal of this backup is {}: it was changed after a node of cluster {} made it, or somebody else made it. Take another backup",
+            "the seal of this backup is {}: it was changed after a node of cluster {} made it, or it was made without the key of that cluster. Take another backup",
             if self.seal.is_empty() {
                 "missing"
             } else {
@@ -103,7 +103,7 @@ impl About {
 pub(crate) struct Restore<'a> {
     /// The backup's folder.
     pub(crate) backup: &'a Path,
-    /// The old cluster's key; without it secrets have to be given anew.
+    /// The old cluster's key; without it an operator has to enter the secrets again.
     pub(crate) sealing_key: Option<&'a Path>,
     /// The old cluster is gone, and its object store is this one's.
     pub(crate) take_over: bool,
@@ -251,7 +251,7 @@ pub(crate) fn new_sealing_key(
     let mut data = existing(configuration)?;
     if !agreed {
         return Err(wrong(format!(
-            "node {} of cluster {} would seal secrets with a new key: those of destinations that are sealed with the old one never open again, and have to be given anew (`pantherctl outputs update`). Do \
+            "node {} of cluster {} would seal secrets with a new key: those of destinations that are sealed with the old one never open again, and have to be entered again (`pantherctl outputs update`). Do \
              this only if the old key is lost, and this is the only node. Add --yes to go on",
             data.node(),
             data.cluster()

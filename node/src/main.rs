@@ -85,7 +85,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Make a new sealing key where the old one is lost; secrets of destinations have to be given anew
+    /// Make a new sealing key where the old one is lost; secrets of destinations have to be entered again
     NewSealingKey {
         /// Do it; without this it only says what would be lost
         #[arg(long)]

@@ -185,6 +185,13 @@ mod tests {
         assert!(made.unwrap().success());
         let files = Files::outside(std::slice::from_ref(&own));
         std::fs::create_dir(own.join("group")).unwrap();
+        // Data folders: the node's own, and that of another daemon on this machine.
+        std::fs::create_dir(at("other")).unwrap();
+        for data in ["own", "other"] {
+            for mark in ["identity", "lock"] {
+                std::fs::write(Path::new(&at(data)).join(mark), "").unwrap();
+            }
+        }
         for wrong in [
             "pipe",
             "own/x",
@@ -193,6 +200,7 @@ mod tests {
             "own",
             "missing/x",
             "own/group/x.jsonl",
+            "other/x.jsonl",
         ] {
             let done = files.append(&at(wrong), "line\n".into(), TIME).await;
             assert!(
@@ -200,7 +208,7 @@ mod tests {
                 "{wrong}: {done:?}"
             );
         }
-        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 3);
         for wrong in [
             "/proc/self/mem",
             "/dev/full",
@@ -208,6 +216,7 @@ mod tests {
             "a",
             "/",
             &at("alias/x"),
+            &at("other/x.jsonl"),
         ] {
             assert!(files.check(wrong).is_err(), "{wrong}");
         }

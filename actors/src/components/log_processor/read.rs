@@ -146,23 +146,14 @@ impl Drop for Gathered {
 }
 
 /// The records that are quarantined, as lines of their object.
+#[derive(Default)]
 struct Refused {
-    lines: Packing,
+    /// `None` until the first record: a packer takes some hundred kilobytes, and most objects need no quarantine.
+    lines: Option<Packing>,
     bytes: usize,
     count: u64,
     /// The first reasons, for a list.
     reasons: Vec<String>,
-}
-
-impl Default for Refused {
-    fn default() -> Self {
-        Self {
-            lines: Packing::new(0),
-            bytes: 0,
-            count: 0,
-            reasons: Vec::new(),
-        }
-    }
 }
 
 impl Refused {
@@ -179,7 +170,8 @@ impl Refused {
         let mut line = serde_json::to_vec(&record).map_err(node)?;
         line.push(b'\n');
         self.bytes += line.len();
-        self.lines.add(&line).map_err(node)
+        let lines = self.lines.get_or_insert_with(|| Packing::new(0));
+        lines.add(&line).map_err(node)
     }
 
     /// Takes the parts of an event that did not end, in their order.
@@ -196,7 +188,10 @@ impl Refused {
     fn is_full(&self) -> bool {
         self.count >= QUARANTINED
             || self.bytes > QUARANTINE_BYTES
-            || self.lines.packed_bytes() > QUARANTINE_PACKED_BYTES
+            || self
+                .lines
+                .as_ref()
+                .is_some_and(|lines| lines.packed_bytes() > QUARANTINE_PACKED_BYTES)
     }
 }
 
@@ -302,9 +297,9 @@ impl<R: Read> Reading<R> {
             self.write(&mut outcome, &mut gathering, &key)?;
         }
         refused.take_all(&mut begun, &mut outcome.ledger)?;
-        if refused.count > 0 {
+        if let Some(lines) = refused.lines {
             let name = format!("quarantine/{}/{}.json.gz", self.source, self.unique);
-            let object = self.put(name, refused.lines)?;
+            let object = self.put(name, lines)?;
             outcome.quarantine = Some(Quarantine {
                 object,
                 count: refused.count,

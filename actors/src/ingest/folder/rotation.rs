@@ -1,6 +1,7 @@
 //! The promise of a watched folder, held against random writers and rotation schemes: every line is read exactly once, whatever is
 //! renamed, copied and truncated, compressed, removed, or half written, and wherever the node is killed.
 
+mod compressed;
 mod holes;
 
 use std::cell::{Cell, RefCell};
@@ -545,37 +546,6 @@ fn a_copy_whose_original_is_truncated_within_the_look_that_reads_it_is_read_once
 }
 
 #[test]
-fn a_copy_that_is_compressed_within_the_look_that_reads_its_original_is_read_once() {
-    for is_known in [false, true] {
-        let mut world = World::new();
-        let live = world.path(0, None);
-        write(&world, &live, 1..20);
-        if is_known {
-            world.look(false);
-        }
-        write(&world, &live, 1..40);
-        // The compressed file has the time of its original, and the original is still there when the folder is listed.
-        let packed = with(&live, ".gz");
-        let mut encoder = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
-        encoder.write_all(&fs::read(&live).unwrap()).unwrap();
-        encoder.finish().unwrap();
-        world.pass_time(Duration::from_secs(60));
-        world.look_while(
-            false,
-            vec![(
-                1,
-                true,
-                Change::Rotate {
-                    file: 0,
-                    scheme: Scheme::Rename,
-                },
-            )],
-        );
-        world.check();
-    }
-}
-
-#[test]
 fn lines_that_were_read_after_the_copy_was_made_do_not_make_new_data_of_the_copy() {
     let mut world = World::new();
     let (live, copy) = (world.path(0, None), world.path(0, Some(1)));
@@ -638,42 +608,6 @@ fn two_logs_that_begin_alike_are_two_and_a_copy_beside_its_original_is_none() {
     fs::write(folder.join("other.log"), &long).unwrap();
     world.settle();
     assert_eq!(world.read.len(), 3);
-}
-
-#[test]
-fn a_broken_compressed_file_is_read_as_far_as_it_goes_and_its_whole_successor_from_there() {
-    let mut world = World::new();
-    let text: String = (1..=2_000)
-        .map(|number| format!("line {number} {}\n", number * 7_919 % 10_007))
-        .collect();
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).unwrap();
-    let whole = encoder.finish().unwrap();
-    let path = world.folder.path().join("app.log.gz");
-    // Cut in its first half, so that the content that can be unpacked is no whole stream.
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let now = world.pass_time(Duration::from_secs(60));
-    let looked = world.follower.look(&world.watched(), now).unwrap();
-    assert!(matches!(looked.chunks[0].content, Content::Whole(..)));
-    let reason = looked.left_out.values().next().unwrap();
-    assert!(
-        reason.starts_with("it is broken: app.log.gz is truncated: its gzip stream ends after "),
-        "{reason}"
-    );
-    let read = looked.chunks[0].after.offset;
-    assert!(text[..usize::try_from(read).unwrap()].ends_with('\n'));
-    world.rows.insert(
-        looked.chunks[0].after.id.clone(),
-        looked.chunks[0].after.clone(),
-    );
-    world.follower.written(looked.chunks, 0);
-    fs::write(&path, &whole).unwrap();
-    world.pass_time(Duration::from_secs(60));
-    world.settle();
-    assert_eq!(
-        world.read.concat().len() + world.read.len(),
-        text.len() - usize::try_from(read).unwrap()
-    );
 }
 
 #[test]
