@@ -519,6 +519,11 @@ BUGS = [
         ),
     ),
     bug(
+        "a node greets the others where it knew them only",
+        "wanted membership is reached when two nodes have moved",
+        ("cluster/src/door/local.rs", "        self.greet_all(peers, elsewhere).await;\n", "        drop(elsewhere);\n"),
+    ),
+    bug(
         "rules may read the node's files",
         "code of a pack reads Python's files and its own only",
         ("detections/python/_panther_cell.py", "        self._landlock.confine(readable(self._layer), _DEVICES)\n", ""),

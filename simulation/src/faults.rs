@@ -16,6 +16,9 @@ use crate::world::{Order, Removal, Return, World};
 /// The nodes.
 const NODES: [u64; 3] = [1, 2, 3];
 
+/// How long it takes at most until the leader has heard a clock that was set right: longer than a node is cut off.
+const CLOCKS_HEARD: Duration = Duration::from_secs(20);
+
 /// How often each kind of fault was made.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
@@ -111,6 +114,8 @@ pub(crate) struct Faults {
     chance: StdRng,
     next: Duration,
     mends: Vec<(Duration, Mend)>,
+    /// When a clock was last set right.
+    clock_set: Option<Duration>,
     pub(crate) made: Made,
 }
 
@@ -120,6 +125,7 @@ impl Faults {
             chance: StdRng::seed_from_u64(seed),
             next: Duration::from_secs(1),
             mends: Vec::new(),
+            clock_set: None,
             made: Made::default(),
         }
     }
@@ -192,7 +198,10 @@ impl Faults {
                     place.off_ms.store(0, Ordering::SeqCst);
                 }
             }
-            Mend::Clock(node) => world.places[&node].off_ms.store(0, Ordering::SeqCst),
+            Mend::Clock(node) => {
+                self.clock_set = Some(sim.elapsed());
+                world.places[&node].off_ms.store(0, Ordering::SeqCst);
+            }
         }
     }
 
@@ -285,8 +294,10 @@ impl Faults {
                     .places
                     .values()
                     .all(|place| place.off_ms.load(Ordering::SeqCst) == 0);
+                // Of a node that was cut off the leader knows the clock as it was before.
+                let known = self.clock_set.is_none_or(|at| now >= at + CLOCKS_HEARD);
                 // A node that votes alone has no other clock to compare with.
-                if right && !world.is_replacing() {
+                if right && known && !world.is_replacing() {
                     self.made.clocks += 1;
                     self.made.node_leaps += u32::from(leaps);
                     world.note(now, format_args!("n{node}'s clock is {off_ms} ms off"));

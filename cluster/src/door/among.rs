@@ -153,8 +153,13 @@ impl Behind for Backstage {
         if let Ok(inner) = self.inner() {
             inner.local.is_reached_at(from, address);
         }
+        let members = self.inner().map(|inner| inner.local.known_addresses());
         let group = self.group.clone();
         let answer = offload(move || local::hello(&group)).await;
+        let answer = answer.map(|said| HelloAnswer {
+            members: members.unwrap_or_default(),
+            ..said
+        });
         answer.map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 

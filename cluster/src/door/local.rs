@@ -1,6 +1,6 @@
 //! What one node knows by itself, for the time when there is no leader to ask: its own log and state, and what it last heard of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,10 @@ const ADDRESS_BYTES: usize = 512;
 const GREET: Duration = Duration::from_secs(1);
 /// How long one of them may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
+/// How long counts what a node says of its address: it greets again and again until it hears a leader.
+const ADDRESS_HOLDS: Duration = Duration::from_secs(10);
+/// Addresses of one answer that are tried: more than a cluster has nodes.
+const ADDRESSES: usize = 32;
 
 /// What one node knows without a question to another; clones share it.
 #[derive(Clone)]
@@ -35,8 +39,8 @@ struct Inner {
     without_leader: Mutex<Option<Instant>>,
     /// Where other nodes reach this one.
     address: String,
-    /// Where members say that they are reached, if the group knows another address.
-    addresses: Mutex<BTreeMap<u64, String>>,
+    /// Where members say that they are reached, if the group knows another address, and when they said it.
+    addresses: Mutex<BTreeMap<u64, (Instant, String)>>,
 }
 
 /// What was last heard of a node.
@@ -61,6 +65,7 @@ pub(super) fn hello(group: &Group) -> HelloAnswer {
         last: group.last(),
         applied,
         hash,
+        members: BTreeMap::new(),
     }
 }
 
@@ -85,13 +90,29 @@ impl Local {
         if known.is_some_and(|known| known != address)
             && (1..=ADDRESS_BYTES).contains(&address.len())
         {
-            self.inner.addresses.lock().insert(node, address);
+            let mut addresses = self.inner.addresses.lock();
+            addresses.insert(node, (Instant::now(), address));
         }
     }
 
-    /// What members have said of their addresses since this was asked for.
-    pub(crate) fn take_addresses(&self) -> BTreeMap<u64, String> {
-        std::mem::take(&mut self.inner.addresses.lock())
+    /// What members have said lately of their addresses.
+    pub(crate) fn said_addresses(&self) -> BTreeMap<u64, String> {
+        let mut addresses = self.inner.addresses.lock();
+        addresses.retain(|_, (at, _)| at.elapsed() < ADDRESS_HOLDS);
+        let said = addresses.iter();
+        said.map(|(node, (_, address))| (*node, address.clone()))
+            .collect()
+    }
+
+    /// Where the members are reached, as far as this node knows: it may know it before the group does.
+    pub(super) fn known_addresses(&self) -> BTreeMap<u64, String> {
+        let mut known = self.status().members;
+        for (node, address) in self.said_addresses() {
+            if let Some(known) = known.get_mut(&node) {
+                *known = address;
+            }
+        }
+        known
     }
 
     /// What has happened where other nodes connect; nothing on a node without a cluster port.
@@ -224,43 +245,66 @@ impl Local {
     /// Whether a node answers now at an address.
     pub(crate) async fn answers(&self, node: u64, address: &str) -> bool {
         match self.inner.peers.clone() {
-            Some(peers) => self.ask(&peers, node, address).await,
+            Some(peers) => self.ask(&peers, node, address).await.is_some(),
             None => false,
         }
     }
 
-    async fn ask(&self, peers: &Peers, node: u64, address: &str) -> bool {
-        let Ok(mut client) = peers.client(Lane::Work, node, address) else {
-            return false;
-        };
+    /// Greets a node at an address. Its answer says where it believes that the members are reached.
+    async fn ask(&self, peers: &Peers, node: u64, address: &str) -> Option<BTreeMap<u64, String>> {
+        let mut client = peers.client(Lane::Work, node, address).ok()?;
         let call = HelloCall {
             between: peers.between(node),
             address: self.inner.address.clone(),
         };
         match tokio::time::timeout(ANSWER, client.hello(call)).await {
             Ok(Ok(answer)) => {
-                self.note(node, Instant::now(), last_heard(&answer.into_inner()));
-                true
+                let answer = answer.into_inner();
+                self.note(node, Instant::now(), last_heard(&answer));
+                Some(answer.members)
             }
             Ok(Err(status)) => {
                 peers.heed(node, &status);
-                false
+                None
             }
-            Err(_) => false,
+            Err(_) => None,
         }
     }
 
-    /// Asks all other nodes for what they know of themselves.
+    /// Asks all other nodes for what they know of themselves. A node that does not answer where the group knows it is then asked where the others
+    /// know it. Only a node itself changes what is written down of its address, and the certificate at an address shows which node is there.
     async fn greet(&self, peers: &Peers) {
+        let known: BTreeSet<(u64, String)> = self.status().members.into_iter().collect();
+        let answers = self.greet_all(peers, known.clone()).await;
+        let answered: BTreeSet<u64> = answers.iter().map(|(node, _)| *node).collect();
+        let told = answers
+            .into_iter()
+            .flat_map(|(_, members)| members.into_iter().take(ADDRESSES));
+        let elsewhere = told.filter(|at| !answered.contains(&at.0) && !known.contains(at));
+        let elsewhere: BTreeSet<(u64, String)> = elsewhere
+            .filter(|(_, address)| (1..=ADDRESS_BYTES).contains(&address.len()))
+            .collect();
+        self.greet_all(peers, elsewhere).await;
+    }
+
+    /// Greets nodes at addresses, all at a time. Returns what those that answered said of the members' addresses.
+    async fn greet_all(
+        &self,
+        peers: &Peers,
+        places: BTreeSet<(u64, String)>,
+    ) -> Vec<(u64, BTreeMap<u64, String>)> {
         let mut greeting = JoinSet::new();
-        for (node, address) in self.status().members {
+        for (node, address) in places {
             if node == self.node() {
                 continue;
             }
             let (local, peers) = (self.clone(), peers.clone());
-            greeting.spawn(async move { local.ask(&peers, node, &address).await });
+            greeting.spawn(async move {
+                let members = local.ask(&peers, node, &address).await?;
+                Some((node, members))
+            });
         }
-        greeting.join_all().await;
+        greeting.join_all().await.into_iter().flatten().collect()
     }
 }
 

@@ -120,7 +120,7 @@ async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
     if members.len() <= 1 && status.members.len() <= 1 {
         return Ok(()); // alone, and nobody joins
     }
-    for (node, address) in door.local().take_addresses() {
+    for (node, address) in door.local().said_addresses() {
         if members
             .get(&node)
             .is_some_and(|member| member.address != address)

@@ -104,6 +104,19 @@ impl Cluster {
             .await
     }
 
+    /// Starts a node again at another address. Its port of before is taken, so the others do not reach it there.
+    async fn start_elsewhere(&mut self, node: u64) -> String {
+        let _taken = std::net::TcpListener::bind(&self.addresses[&node]).unwrap();
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = elsewhere.local_addr().unwrap().to_string();
+        let authority = self.authority();
+        let certificates = authority.issue(node).unwrap();
+        let starting = self.start(node, elsewhere, certificates, authority, false);
+        let started = tokio::time::timeout(PATIENCE, starting).await;
+        started.expect("it hears the leader").unwrap();
+        address
+    }
+
     async fn start(
         &mut self,
         node: u64,
@@ -366,15 +379,7 @@ async fn a_voter_whose_address_changed_while_it_was_down_takes_part_again() {
     cluster.voters(&[1, 2, 3]).await;
     for moved in [3, 2] {
         cluster.stop(moved).await;
-        // Its port is taken by now, so the others do not reach it where it was.
-        let _taken = std::net::TcpListener::bind(&cluster.addresses[&moved]).unwrap();
-        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = elsewhere.local_addr().unwrap().to_string();
-        let authority = cluster.authority();
-        let certificates = authority.issue(moved).unwrap();
-        let starting = cluster.start(moved, elsewhere, certificates, authority, false);
-        let started = tokio::time::timeout(PATIENCE, starting).await;
-        started.expect("it hears the leader").unwrap();
+        let address = cluster.start_elsewhere(moved).await;
         until("the others know the address", async || {
             let known = cluster.nodes[&1].door.group().status().members;
             (known[&moved] == address).then_some(())
@@ -382,6 +387,37 @@ async fn a_voter_whose_address_changed_while_it_was_down_takes_part_again() {
         .await;
         cluster.nodes[&moved].door.transact(put(1)).await.unwrap();
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_moved_hears_a_leader_that_moved_meanwhile() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    cluster.stop(2).await;
+    cluster.stop(3).await;
+    let leads_at = cluster.start_elsewhere(3).await;
+    until("both know the address", async || {
+        let known = |node: u64| cluster.nodes[&node].door.group().status().members;
+        [1, 3]
+            .into_iter()
+            .all(|node| known(node)[&3] == leads_at)
+            .then_some(())
+    })
+    .await;
+    if cluster.nodes[&1].door.group().status().leader != Some(3) {
+        cluster.nodes[&1].members.lead(3).await.unwrap();
+    }
+    // It knows neither where the leader is, nor is it where the leader calls it. Only the third node knows where both are.
+    let address = cluster.start_elsewhere(2).await;
+    until("the leader knows the address", async || {
+        let known = cluster.nodes[&3].door.group().status().members;
+        (known[&2] == address).then_some(())
+    })
+    .await;
+    cluster.nodes[&2].door.transact(put(1)).await.unwrap();
     cluster.end().await;
 }
 
