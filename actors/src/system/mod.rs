@@ -1,9 +1,10 @@
 //! Everything that a node runs behind its doors, started and stopped together.
 
-mod audit;
+mod calls;
 mod health;
 mod metrics;
 mod parts;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -19,15 +20,14 @@ use panther_cluster::storage::room::Room;
 use panther_detections::engine::EngineSettings;
 use panther_proto::v1::{command, reply};
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
-use crate::api::{ApiCall, ApiError};
+use crate::api::ApiError;
 use crate::callers::Callers;
-use crate::catalogue::{Built, FindError, catalogue, declarations};
+use crate::catalogue::declarations;
 use crate::components::alert_delivery::Egress;
 use crate::components::alert_delivery::sealed;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
@@ -42,7 +42,9 @@ use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::sealing_key::{self, KeyError};
 use crate::supervision::{Policy, Supervisor};
-use crate::views::{Identity, Views};
+use crate::views::Identity;
+
+pub use calls::Caller;
 
 /// What a node gives its system.
 #[derive(Clone)]
@@ -158,6 +160,7 @@ struct Inner {
     pause: Pause,
     disk: Room,
     identity: Identity,
+    turns: turns::Turns,
     followed: broadcast::Sender<String>,
     alerts: broadcast::Sender<String>,
     background: Mutex<JoinSet<()>>,
@@ -250,6 +253,7 @@ impl System {
             pause: pause.clone(),
             disk: disk.clone(),
             identity,
+            turns: turns::Turns::default(),
             followed,
             alerts,
             background: Mutex::new(JoinSet::new()),
@@ -307,50 +311,6 @@ impl System {
         }
         *inner.background.lock() = background;
         Ok(Self { inner })
-    }
-
-    /// Calls an API function, or `node` for the node's own views. What changes something leaves a record.
-    ///
-    /// # Errors
-    /// As [`ApiError`] says.
-    pub async fn invoke(&self, component: &str, call: ApiCall) -> Result<Value, ApiError> {
-        let inner = &self.inner;
-        let record =
-            audit::wanted(component, &call.operation).then(|| audit::Record::of(component, &call));
-        let result = if component == "node" {
-            let views = Views {
-                door: &inner.settings.door,
-                objects: &inner.settings.objects,
-                supervisor: &inner.supervisor,
-                alarms: &inner.alarms,
-                members: &inner.members,
-                live: &inner.live,
-                pause: &inner.pause,
-                identity: &inner.identity,
-            };
-            views.call(&call).await
-        } else {
-            let entry = match catalogue().find(component) {
-                Ok(entry) => entry,
-                // A name of two kinds means the function: the others take no calls of this form.
-                Err(FindError::Ambiguous { name, .. }) => catalogue()
-                    .find(&format!("{name}/function"))
-                    .map_err(|error| ApiError::NotFound(error.to_string()))?,
-                Err(error) => return Err(ApiError::NotFound(error.to_string())),
-            };
-            if entry.built == Built::No {
-                return Err(ApiError::NotBuilt(format!(
-                    "{} is not built in this version. {}",
-                    entry.identity(),
-                    entry.built_note
-                )));
-            }
-            inner.supervisor.call(&entry.identity(), call).await
-        };
-        if let Some(record) = record {
-            record.write(&inner.settings.door, &result).await;
-        }
-        result
     }
 
     /// Whether logs of this source may come from whoever has this token; asked before anything of them is read.
@@ -483,9 +443,9 @@ async fn follow_alerts(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 // The least time after this one: a text sorts behind its own beginning.
                 since = Some(format!("{created} "));
             }
-            let _ = inner
-                .alerts
-                .send(crate::components::alerts_api::summary(&key.hash, &row).to_string());
+            let summary = crate::components::alerts_api::summary(&key.hash, &row);
+            let line = panther_proto::json::of("AlertSummary", &summary).to_string();
+            let _ = inner.alerts.send(line); // without followers it is for no one
         }
     }
 }

@@ -15,16 +15,16 @@ use crate::alarms::Alarms;
 use crate::api::{Api, ApiError};
 use crate::catalogue::{Built, Component, Kind, catalogue};
 use crate::components::alert_delivery::{AlertDelivery, Files, Sender};
-use crate::components::alerts_api::AlertsApi;
-use crate::components::analysis_api::AnalysisApi;
+use crate::components::alerts_api::AlertsService;
+use crate::components::analysis_api::AnalysisService;
 use crate::components::layer_manager::LayerManager;
 use crate::components::log_alert_forwarder::LogAlertForwarder;
 use crate::components::log_processor::LogProcessor;
 use crate::components::log_types::LogTypeRegistry;
-use crate::components::outputs_api::{OutputCache, OutputsApi};
+use crate::components::outputs_api::{OutputCache, OutputsService};
 use crate::components::pack::LivePack;
 use crate::components::rules_engine::{Decisions, RulesEngine};
-use crate::components::source_api::SourceApi;
+use crate::components::source_api::SourceService;
 use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::supervision::{Part, RunFn};
@@ -96,13 +96,13 @@ pub(super) fn all(
             (Kind::Function, "panther-layer-manager") => {
                 work(1).worker(LayerManager { live: live.clone() })
             }
-            (Kind::Function, "panther-outputs-api") => work(0).api(OutputsApi {
+            (Kind::Function, "panther-outputs-api") => work(0).api(OutputsService {
                 door: door.clone(),
                 sealer: sealer.clone(),
                 outputs: outputs.clone(),
                 sender: sender.clone(),
             }),
-            (Kind::Function, "panther-source-api") => work(0).api(SourceApi {
+            (Kind::Function, "panther-source-api") => work(0).api(SourceService {
                 door: door.clone(),
                 objects: objects.clone(),
                 disk: disk.clone(),
@@ -110,11 +110,11 @@ pub(super) fn all(
                 ingest_url: settings.ingest_url.clone(),
                 sealer: sealer.clone(),
             }),
-            (Kind::Function, "panther-alerts-api") => work(0).api(AlertsApi {
+            (Kind::Function, "panther-alerts-api") => work(0).api(AlertsService {
                 door: door.clone(),
                 objects: objects.clone(),
             }),
-            (Kind::Function, "panther-analysis-api") => work(0).api(AnalysisApi {
+            (Kind::Function, "panther-analysis-api") => work(0).api(AnalysisService {
                 door: door.clone(),
                 objects: objects.clone(),
                 live: live.clone(),

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_proto::v1::{RaiseFormat, TableSpec, command};
+use panther_proto::v1::{RaiseFormat, TableSpec, Transact, command};
 
 pub use join::{Gate, JoinError, Joined, join};
 pub(crate) use roll::Roll;
@@ -252,7 +252,8 @@ impl Members {
         Ok(members)
     }
 
-    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`.
+    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`. The invitation is written down as part of
+    /// the command that `base` gives for the token.
     ///
     /// # Errors
     /// This node has no address that others reach, or the one that is to be replaced is none.
@@ -260,6 +261,7 @@ impl Members {
         &self,
         valid: Duration,
         replaces: Option<u64>,
+        base: impl FnOnce(&str) -> Transact,
     ) -> Result<String, MembersError> {
         let (door, own) = (&self.inner.door, &*self.inner.own);
         let authority = self.inner.authority();
@@ -274,8 +276,10 @@ impl Members {
         }
         self.keeps_its_authority().await?;
         let invitation = Invitation::new(&authority, door.node(), &own.address)?;
-        rows::invite(door, &invitation.secret, valid, replaces).await?;
-        Ok(invitation.token())
+        let token = invitation.token();
+        let base = base(&token);
+        rows::invite(door, &invitation.secret, valid, replaces, base).await?;
+        Ok(token)
     }
 
     /// Takes in whoever shows the secret of an open invitation.
@@ -321,12 +325,12 @@ impl Members {
         }
     }
 
-    /// Replaces the cluster's authority; returns once that is written down. Certificates of before are good for nothing once it is done.
+    /// Replaces the cluster's authority; returns once that is written down as part of `base`. Certificates of before are good for nothing once it is done.
     ///
     /// # Errors
     /// This node listens to no others, the authority is being replaced already, or the cluster gives no answer.
-    pub async fn rotate_authority(&self) -> Result<(), MembersError> {
-        rotation::begin(&self.inner).await
+    pub async fn rotate_authority(&self, base: Transact) -> Result<(), MembersError> {
+        rotation::begin(&self.inner, base).await
     }
 
     /// How far the replacement of the authority has come, by this node's own state; `None` if there never was one.
@@ -374,11 +378,16 @@ impl Members {
     }
 
     /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that. One that is being removed
-    /// can be taken back as long as Raft has it.
+    /// can be taken back as long as Raft has it. The change is part of the command `base`, which is carried out also where the node stands so already.
     ///
     /// # Errors
     /// There is no such node, or it is gone too far.
-    pub async fn drain(&self, node: u64, drained: bool) -> Result<(), MembersError> {
+    pub async fn drain(
+        &self,
+        node: u64,
+        drained: bool,
+        base: Transact,
+    ) -> Result<(), MembersError> {
         let door = &self.inner.door;
         let from = self.standing(node).await?;
         let to = match (from, drained) {
@@ -401,20 +410,21 @@ impl Members {
             (_, false) => Standing::Member,
         };
         if from == to {
-            return Ok(());
+            return Ok(rows::make_with(door, base, Vec::new()).await?);
         }
-        let changed = rows::change_standing(door, node, from, to).await;
+        let changed = rows::change_standing(door, node, from, to, base).await;
         changed.map_err(|error| moved_on(node, error))
     }
 
-    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for.
+    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for. The
+    /// change is part of the command `base`, which is carried out also where it was asked for already.
     ///
     /// # Errors
     /// There is no such node, or it is the last.
-    pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
+    pub async fn remove(&self, node: u64, base: Transact) -> Result<(), MembersError> {
         let from = self.standing(node).await?;
         if from == Standing::Leaving {
-            return Ok(());
+            return Ok(rows::make_with(&self.inner.door, base, Vec::new()).await?);
         }
         let (members, _) = rows::all(&self.inner.door).await?;
         let may_stay = |other: &&Member| {
@@ -427,7 +437,7 @@ impl Members {
                 "node {node} is the last one that can keep the cluster's data"
             )));
         };
-        let asked = rows::leave(&self.inner.door, node, from, stays).await;
+        let asked = rows::leave(&self.inner.door, node, from, stays, base).await;
         asked.map_err(|error| moved_on(node, error))
     }
 
@@ -437,17 +447,17 @@ impl Members {
         self.inner.waits.lock().unmet()
     }
 
-    /// Sets how many nodes vote, if there are enough: 1, 3 or 5.
+    /// Sets how many nodes vote, if there are enough: 1, 3 or 5. The change is part of the command `base`.
     ///
     /// # Errors
     /// It is another number.
-    pub async fn set_voters(&self, wanted: u64) -> Result<(), MembersError> {
+    pub async fn set_voters(&self, wanted: u64, base: Transact) -> Result<(), MembersError> {
         if ![1, 3, 5].contains(&wanted) {
             return Err(MembersError::Refused(format!(
                 "{wanted} voters are no good number: 1 survives no loss, 3 survive one, 5 two; more only cost time"
             )));
         }
-        Ok(rows::set_voters(&self.inner.door, wanted).await?)
+        Ok(rows::set_voters(&self.inner.door, wanted, base).await?)
     }
 
     /// From now on the newest format is written that all nodes apply; a node of an older build cannot come back then. The format.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use panther_proto::v1::{RowChange, Transact};
 
-use super::rows::{Member, Standing};
+use super::rows::{self, Member, Standing};
 use super::{Inner, MEMBERS, MembersError};
 use crate::door::change::{Change, RowExt, key};
 use crate::door::{Door, DoorError};
@@ -179,7 +179,7 @@ pub(super) async fn is_under_way(door: &Door) -> Result<bool, MembersError> {
 }
 
 /// Makes a new authority and writes it down.
-pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
+pub(super) async fn begin(inner: &Inner, base: Transact) -> Result<(), MembersError> {
     let door = &inner.door;
     let refused = |reason: &str| MembersError::Refused(reason.to_owned());
     let (Some(keeper), Some(authority)) = (&inner.own.keeper, inner.authority()) else {
@@ -211,7 +211,7 @@ pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
         .set("certificate", new.certificate())
         .set("key", sealed)
         .done();
-    write(door, change).await
+    Ok(rows::make_with(door, base, vec![change]).await?)
 }
 
 /// The end of a rotation that was under way when a lineage ended: the new lineage has an authority of its own.
