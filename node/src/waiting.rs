@@ -11,16 +11,15 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{any, get};
 use bytes::Bytes;
-use panther_actors::system::Caller;
+use futures::future::BoxFuture;
 use panther_actors::views::{self, Identity};
 use panther_cluster::door::{FRESH, Local};
-use panther_proto::methods::Method;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use crate::grpc::apis::Answers;
+use crate::grpc::apis::{Answers, Asked};
 use crate::listeners::Listeners;
 use crate::{grpc, health, http};
 
@@ -110,21 +109,23 @@ impl Starting {
 }
 
 impl Answers for Starting {
-    async fn answer(&self, method: &'static Method, _: Caller, _: Bytes) -> Result<Bytes, Status> {
-        let again = || Status::unavailable("the node has just started: ask again");
-        if !method.without_leader {
-            // As long as the caller likes.
-            self.over().await;
-            return Err(again());
-        }
-        if tokio::time::timeout(FRESH, self.over()).await.is_ok() {
-            return Err(again());
-        }
-        let (local, reason) = self.known();
-        let local =
-            local.ok_or_else(|| Status::unavailable(format!("the node is starting: {reason}")))?;
-        let answer = views::of_waiting(&local, &self.identity, method, &reason).await;
-        answer.map_err(|error| grpc::of_api(&error))
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            let again = || Status::unavailable("the node has just started: ask again");
+            if !asked.method.without_leader {
+                // As long as the caller likes.
+                self.over().await;
+                return Err(again());
+            }
+            if tokio::time::timeout(FRESH, self.over()).await.is_ok() {
+                return Err(again());
+            }
+            let (local, reason) = self.known();
+            let local = local
+                .ok_or_else(|| Status::unavailable(format!("the node is starting: {reason}")))?;
+            let answer = views::of_waiting(&local, &self.identity, asked.method, &reason).await;
+            answer.map_err(|error| grpc::of_api(&error))
+        })
     }
 }
 

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use panther_actors::system::{Caller, System};
+use futures::future::BoxFuture;
+use panther_actors::system::System;
 use panther_cluster::door::Door;
-use panther_proto::methods::Method;
 use panther_proto::v1::node_streams_server::NodeStreams;
 use panther_proto::v1::{BackupPiece, BackupRequest, TailLine, TailRequest};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::apis::Answers;
+use super::apis::{Answers, Asked};
 use super::backup::{self, Origin};
 use super::{status, until};
 
@@ -50,17 +50,19 @@ pub(super) struct Running {
 }
 
 impl Answers for Running {
-    async fn answer(
-        &self,
-        method: &'static Method,
-        mut caller: Caller,
-        request: Bytes,
-    ) -> Result<Bytes, Status> {
-        if let Some(request) = &mut caller.request {
-            request.time_ms = self.door.issued_ms(request.time_ms);
-        }
-        let answer = self.system.call(method, caller, request).await;
-        answer.map_err(|error| status::of_api(&error))
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            let Asked {
+                method,
+                mut caller,
+                request,
+            } = asked;
+            if let Some(request) = &mut caller.request {
+                request.time_ms = self.door.issued_ms(request.time_ms);
+            }
+            let answer = self.system.call(method, caller, request).await;
+            answer.map_err(|error| status::of_api(&error))
+        })
     }
 }
 

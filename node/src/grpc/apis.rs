@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use panther_actors::api::RequestId;
 use panther_actors::system::Caller;
 use panther_proto::methods::{Method, methods};
@@ -23,15 +24,20 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of a request id at most.
 const ID_BYTES: usize = 128;
 
+/// A call of a method.
+pub(crate) struct Asked {
+    /// The method.
+    pub(crate) method: &'static Method,
+    /// Who calls.
+    pub(crate) caller: Caller,
+    /// The encoded request.
+    pub(crate) request: Bytes,
+}
+
 /// What answers the methods.
 pub(crate) trait Answers: Clone + Send + Sync + 'static {
-    /// Answers an encoded request.
-    fn answer(
-        &self,
-        method: &'static Method,
-        caller: Caller,
-        request: Bytes,
-    ) -> impl Future<Output = Result<Bytes, Status>> + Send;
+    /// Answers a call.
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Status>>;
 }
 
 /// Adds the methods of all APIs to a router.
@@ -47,24 +53,31 @@ pub(crate) fn added_to<A: Answers>(router: Router, answers: A) -> Router {
 }
 
 async fn serve<A: Answers>(State(answers): State<A>, request: Request) -> Response {
-    let answered = raw::answer(request, CALL_BYTES, move |raw::Call { method, request }| {
+    let answered = raw::answer(request, CALL_BYTES, move |call| {
         let answers = answers.clone();
-        async move {
-            let caller = caller(request.metadata())?;
-            let has_deadline = request.metadata().contains_key("grpc-timeout");
-            let answer = answers.answer(method, caller, request.into_inner());
-            if has_deadline {
-                return answer.await;
-            }
-            tokio::time::timeout(DEADLINE, answer).await.map_err(|_| {
-                Status::deadline_exceeded(format!(
-                    "no answer within {} s; it may still take effect, so look before you repeat it",
-                    DEADLINE.as_secs()
-                ))
-            })?
-        }
+        async move { within(&answers, call).await }
     });
     answered.await.map(Body::new)
+}
+
+/// Answers a call within its deadline.
+async fn within<A: Answers>(answers: &A, call: raw::Call) -> Result<Bytes, Status> {
+    let caller = caller(call.request.metadata())?;
+    let has_deadline = call.request.metadata().contains_key("grpc-timeout");
+    let answer = answers.answer(Asked {
+        method: call.method,
+        caller,
+        request: call.request.into_inner(),
+    });
+    if has_deadline {
+        return answer.await;
+    }
+    tokio::time::timeout(DEADLINE, answer).await.map_err(|_| {
+        Status::deadline_exceeded(format!(
+            "no answer within {} s; it may still take effect, so look before you repeat it",
+            DEADLINE.as_secs()
+        ))
+    })?
 }
 
 /// Who calls, as the call's metadata say.

@@ -14,7 +14,6 @@ use crate::daemon::Daemon;
 
 /// A queue that nobody in the daemon consumes.
 const QUEUE: &str = "panther-input-data-notifications-queue-dlq";
-const OTHER: &str = "panther-rules-engine-queue-dlq";
 
 fn sending(body: &str) -> Transact {
     Transact {
