@@ -173,7 +173,8 @@ impl CallGate {
         receiver.is_another(from)?;
         let place = self.roll.place(from).await;
         let place = place.map_err(|error| Status::unavailable(error.to_string()))?;
-        let member_leads = place == Place::Newer && self.roll.member_leads();
+        let member_leads =
+            matches!(place, Place::Newer | Place::Joining) && self.roll.member_leads();
         receiver.admit(callers, from, place, member_leads)
     }
 }

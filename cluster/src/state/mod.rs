@@ -35,7 +35,7 @@ pub use view::{Base, MemoryBase, Pair, Writes, scan_layers};
 
 /// The newest format that this build can apply; an entry that names a higher one stops the node.
 #[cfg(not(feature = "next-format"))]
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// The newest format that this build can apply: the next one, which differs in nothing yet. For trials of an upgrade.
 #[cfg(feature = "next-format")]
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;

@@ -35,7 +35,10 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
             }
         });
     }
-    let kind = reply::Kind::Done(Done { message_ids });
+    let kind = reply::Kind::Done(Done {
+        message_ids,
+        kept: Vec::new(),
+    });
     if !transact.request_id.is_empty() {
         requests::remember(tx, &transact.request_id, transact.request_time_ms, &kind);
     }

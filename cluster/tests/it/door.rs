@@ -35,7 +35,7 @@ pub(crate) fn declaration() -> Declare {
                 index("by-name", "name", "", true),
             ],
             ttl_attribute: "expiresAt".into(),
-            feed: None,
+            feeds: Vec::new(),
         }],
         queues: vec![queue("work-dlq", ""), queue("work", "work-dlq")],
         topics: vec![],

@@ -63,10 +63,10 @@ impl World {
             tables: vec![TableSpec {
                 name: "rows".into(),
                 ttl_attribute: "expiresAt".into(),
-                feed: Some(FeedSpec {
+                feeds: vec![FeedSpec {
                     queue: "feed".into(),
                     coalesce_by: vec!["alertCount".into()],
-                }),
+                }],
                 ..TableSpec::default()
             }],
             topics: vec![TopicSpec {

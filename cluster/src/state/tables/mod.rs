@@ -101,11 +101,11 @@ fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
         return Ok(()); // nothing changes, so no index, no feed
     }
     store(tx, &spec, key, stored.as_ref(), new.as_ref())?;
-    if let Some(feed) = &spec.feed
-        && old != new.as_ref()
-    {
+    if old != new.as_ref() && !spec.feeds.is_empty() {
         let old = old.cloned();
-        feeds::record(tx, feed, &spec.name, key, old.as_ref(), new.as_ref())?;
+        for feed in &spec.feeds {
+            feeds::record(tx, feed, &spec.name, key, old.as_ref(), new.as_ref())?;
+        }
     }
     Ok(())
 }

@@ -51,11 +51,11 @@ pub(super) fn declaration() -> Declare {
             index("by-tags", "tags", "", false),
         ]
     };
-    let table = |name: &str, feed| TableSpec {
+    let table = |name: &str, feeds| TableSpec {
         name: name.into(),
         indexes: indexes(),
         ttl_attribute: "expiresAt".into(),
-        feed,
+        feeds,
     };
     Declare {
         version: 1,
@@ -72,12 +72,12 @@ pub(super) fn declaration() -> Declare {
         tables: vec![
             table(
                 "rows",
-                Some(FeedSpec {
+                vec![FeedSpec {
                     queue: "feed".into(),
                     coalesce_by: vec!["count".into()],
-                }),
+                }],
             ),
-            table("names", None),
+            table("names", Vec::new()),
         ],
         topics: vec![TopicSpec {
             name: "news".into(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use panther_proto::v1::{
-    Code, Condition, FeedRecord, Key, Row, RowChange, Send, TableSpec, Transact, Update, Value,
-    condition, send, update, value,
+    Code, Condition, FeedRecord, FeedSpec, Key, Row, RowChange, Send, TableSpec, Transact, Update,
+    Value, condition, send, update, value,
 };
 use prost::Message as _;
 
@@ -124,13 +124,25 @@ impl Naive {
             Some(row) => table.rows.insert(key.clone(), row.clone()),
             None => table.rows.remove(&key),
         };
-        let Some(feed) = table.spec.feed.clone() else {
-            return Ok(());
-        };
         if old == new {
             return Ok(());
         }
-        let image = new.as_ref().or(old.as_ref()).unwrap();
+        for feed in table.spec.feeds.clone() {
+            self.feed(&feed, change, &key, old.as_ref(), new.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// A record of a row's change.
+    fn feed(
+        &mut self,
+        feed: &FeedSpec,
+        change: &RowChange,
+        key: &RowKey,
+        old: Option<&Row>,
+        new: Option<&Row>,
+    ) -> Result<(), No> {
+        let image = new.or(old).unwrap();
         let by: Vec<Option<Value>> = feed
             .coalesce_by
             .iter()
@@ -139,8 +151,8 @@ impl Naive {
         let record = FeedRecord {
             table: change.table.clone(),
             key: change.key.clone(),
-            old,
-            new,
+            old: old.cloned(),
+            new: new.cloned(),
         };
         let send = Send {
             body: record.encode_to_vec().into(),
