@@ -125,8 +125,8 @@ impl Files for DiskFiles {
             .write(true)
             .create_new(true)
             .open(self.folder.join(name))?;
-        // Space is allocated now, so that a full disk shows up here. Zeroes are then written over it: a block that is only reserved
-        // must be marked as written at its first sync, and that sync would then wait for the file system's journal.
+        // Space is allocated now, so that a full disk shows up here. Zeroes are then written over it: a block that is only reserved must be marked as
+        // written at its first sync, and that sync would then wait for the file system's journal.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
         let zeroes = vec![0; ZEROES.min(usize::try_from(bytes).unwrap_or(ZEROES))];
         let mut at = 0;

@@ -26,8 +26,8 @@ pub enum Harm {
 }
 
 impl MemoryFiles {
-    /// Loses a part of the log that was acknowledged. `chance` selects the offset at which the log is cut, or the segment that is lost.
-    /// Returns false, and changes nothing, if the log has no such part.
+    /// Loses a part of the log that was acknowledged. `chance` selects the offset at which the log is cut, or the segment that is lost. Returns
+    /// false, and changes nothing, if the log has no such part.
     ///
     /// # Errors
     /// A file cannot be read.

@@ -1,11 +1,9 @@
 //! The high-water mark: a small file outside of the segments that names a batch which was synced.
 //!
 //! A segment cannot show that a later segment, or its own end, is lost. The mark can: it names a synced batch, and the vote and the last entry after
-//! that
-//! batch. The check compares batches, because batch numbers have no gaps and never fall, while the last index falls when entries are truncated.
+//! that batch. The check compares batches, because batch numbers have no gaps and never fall, while the last index falls when entries are truncated.
 //! The mark is written before a vote, or the first batch of a segment, is acknowledged. Otherwise it is written later, so that a batch costs no
-//! second
-//! sync: when the log is idle, after [`AGE`] at the latest, and when the log is closed. Batches after the mark are not covered by the check.
+//! second sync: when the log is idle, after [`AGE`] at the latest, and when the log is closed. Batches after the mark are not covered by the check.
 
 use std::io;
 use std::time::Duration;
@@ -95,8 +93,7 @@ impl Mark {
     }
 
     /// Reads the mark of a log. `None` if there is no mark (a log of an older build) or the mark is damaged; a damaged mark proves nothing and is
-    /// written
-    /// again.
+    /// written again.
     ///
     /// # Errors
     /// The mark file exists and cannot be read.

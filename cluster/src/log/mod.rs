@@ -1,12 +1,11 @@
 //! Votes and entries on disk: an append-only log of preallocated segments with group commit (one sync for many callers).
 //!
-//! One thread writes. It puts all waiting operations into one batch, writes and syncs the batch once, and then calls each caller's callback.
-//! Votes and entries keep the order in which they were submitted.
+//! One thread writes. It puts all waiting operations into one batch, writes and syncs the batch once, and then calls each caller's callback. Votes
+//! and entries keep the order in which they were submitted.
 //!
 //! Opening begins with a [read](Found) that changes nothing. Opening is refused ([`Loss`]) if the log holds less than it has acknowledged. Three
-//! things
-//! show that: batch numbers have no gaps, segment numbers have no gaps, and a high-water mark outside of the segments names a batch that was synced.
-//! Opening cuts only the torn tail that an unfinished write of the last batch may have left.
+//! things show that: batch numbers have no gaps, segment numbers have no gaps, and a high-water mark outside of the segments names a batch that was
+//! synced. Opening cuts only the torn tail that an unfinished write of the last batch may have left.
 
 mod files;
 #[cfg(feature = "simulation")]
@@ -44,8 +43,8 @@ pub type Told = Box<dyn FnOnce(io::Result<()>) + Send>;
 /// An entry's position and encoded payload.
 pub type LogEntry = (LogPosition, Bytes);
 
-/// The smallest apply cost of an entry, expressed in bytes: an entry below this size takes as long to apply as one of this size.
-/// Some 0.2 ms of processor time, measured over the log of three nodes under mixed load.
+/// The smallest apply cost of an entry, expressed in bytes: an entry below this size takes as long to apply as one of this size. Some 0.2 ms of
+/// processor time, measured over the log of three nodes under mixed load.
 pub const LEAST_COST: u64 = 1 << 10;
 
 /// Capacity of the writer's queue, in operations. A caller blocks while the queue is full.

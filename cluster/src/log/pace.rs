@@ -49,8 +49,8 @@ impl Pace {
         self.last_ended.store(now, Ordering::Relaxed);
     }
 
-    /// The latency at the time `at`: the larger of the current operation's duration so far and the last operation's duration, if that one ended
-    /// less than 5 s ago. Resolution 1 ms.
+    /// The latency at the time `at`: the larger of the current operation's duration so far and the last operation's duration, if that one ended less
+    /// than 5 s ago. Resolution 1 ms.
     #[must_use]
     pub fn takes(&self, at: Instant) -> Duration {
         let now = self.ms(at);

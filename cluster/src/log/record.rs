@@ -1,8 +1,8 @@
 //! One record of the log: length, checksum, batch number, kind, content. The trusted part of a segment ends at the first record whose checksum is
 //! wrong.
 //!
-//! Batch n+1 is written only after batch n was synced. So a bad record in front of a good record of a batch at least two later
-//! is not a torn tail: an acknowledged record was damaged.
+//! Batch n+1 is written only after batch n was synced. So a bad record in front of a good record of a batch at least two later is not a torn tail: an
+//! acknowledged record was damaged.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use panther_proto::v1::{LogPosition, StoredVote};
@@ -69,8 +69,7 @@ impl Record {
     }
 
     /// Decodes the record at the start of `bytes`. Returns the record, its batch number and its length with header; `None` if `bytes` do not start
-    /// with a
-    /// valid record.
+    /// with a valid record.
     pub(super) fn decode(bytes: &Bytes) -> Option<(Self, u64, usize)> {
         let length = u32::from_le_bytes(*bytes.get(..4)?.first_chunk()?) as usize;
         let checksum = u32::from_le_bytes(*bytes.get(4..8)?.first_chunk()?);

@@ -262,8 +262,7 @@ impl Found {
             last.file.write_at(&vec![0; zeroes], at)?;
         }
         // A process that was killed may have written records without syncing them, and this read found them in the page cache. The mark covers them
-        // from now on,
-        // so they are synced first: a power cut must not remove them afterwards.
+        // from now on, so they are synced first: a power cut must not remove them afterwards.
         last.file.sync()?;
         // A file without a record needs no mark.
         if followed.batch > 0 {
@@ -345,8 +344,7 @@ fn check_gapless(index: &Index) -> Result<(), Loss> {
 
 impl Segments {
     /// The segment that has room for `bytes` more. If the last one is full, a new segment is created. It starts with `preface`, so that older
-    /// segments can
-    /// be removed. If the creation fails, nothing has changed.
+    /// segments can be removed. If the creation fails, nothing has changed.
     pub(super) fn with_room(
         &mut self,
         bytes: usize,

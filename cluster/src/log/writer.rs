@@ -27,8 +27,8 @@ pub(super) struct Operation {
     pub(super) told: Told,
 }
 
-/// The writer of the log. After a disk error it writes no more, because the content of the disk is then unknown.
-/// A full disk at the creation of a segment is not such an error: nothing was written, and callers wait until there is space.
+/// The writer of the log. After a disk error it writes no more, because the content of the disk is then unknown. A full disk at the creation of a
+/// segment is not such an error: nothing was written, and callers wait until there is space.
 pub(super) struct Writer {
     pub(super) segments: Segments,
     pub(super) index: Arc<RwLock<Index>>,
@@ -81,8 +81,8 @@ struct Written {
 /// A batch in progress, with the callbacks of its operations.
 pub(super) struct Begun {
     written: io::Result<Option<Written>>,
-    /// At least one caller asked for [`Log::settled`](super::Log::settled): the mark must be on disk before the callbacks run. Callers ask
-    /// for it before they write or close the state, so that the mark covers everything that the state holds.
+    /// At least one caller asked for [`Log::settled`](super::Log::settled): the mark must be on disk before the callbacks run. Callers ask for it
+    /// before they write or close the state, so that the mark covers everything that the state holds.
     settles: bool,
     tell: Vec<Told>,
 }
