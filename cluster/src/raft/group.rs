@@ -581,7 +581,7 @@ impl Group {
     /// Stops taking part and writes everything to disk.
     ///
     /// # Errors
-    /// The disk refuses a write, or the group has stopped on this node already.
+    /// The disk refuses a write, or a task of Raft has panicked.
     pub async fn stop(&self) -> io::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         self.snapshots.0.abort();
