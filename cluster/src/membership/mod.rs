@@ -256,7 +256,7 @@ impl Members {
     /// Creates an invitation for one node, which is valid for `valid`. Returns the token for `pantherd join`.
     ///
     /// # Errors
-    /// This node has no address for other nodes, a CA rotation is in progress, or the node `replaces` does not exist.
+    /// This node has no address for other nodes, a CA rotation is in progress, or the node `replaces` does not exist or was removed.
     pub async fn invite(
         &self,
         valid: Duration,

@@ -1,7 +1,7 @@
 //! The thread that moves layers of writes from memory to sled.
 //!
 //! After its first disk error sled answers no request until it is opened again. So the writer checks for free space before it writes a layer, and
-//! flushes each layer: sled touches the disk for writing nowhere else.
+//! flushes each layer. Apart from the load of a snapshot, sled writes to the disk nowhere else.
 
 use std::io;
 use std::path::Path;
