@@ -139,8 +139,8 @@ BUGS = [
         "a snapshot that is damaged or cut off changes nothing",
         (
             STORAGE + "store.rs",
-            "        let db = database::open(&folder, self.shared.settings)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
-            "        let db = database::open(&folder, self.shared.settings)?;\n        folders::point_to(&self.root, &folder)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        let applied = database::load(&db, file)?;\n        // The snapshot file is kept first",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        folders::point_to(&self.root, &folder)?;\n        let applied = database::load(&db, file)?;\n        // The snapshot file is kept first",
         ),
     ),
     bug(
