@@ -283,7 +283,7 @@ BUGS = [
         "records of one key are handled in order",
         (
             QUEUES + "mod.rs",
-            "            return Ok(()); // its turn comes when the earlier one has left\n",
+            "            return Ok(()); // becomes ready when the earlier message has left\n",
             "",
         ),
     ),
