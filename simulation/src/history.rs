@@ -111,8 +111,8 @@ impl History {
     }
 }
 
-/// Drops unanswered calls that cannot affect linearizability: reads, and writes of a value that was never observed and
-/// that no later failed swap could have observed either.
+/// Drops unanswered calls that cannot affect linearizability: reads, and writes of a value that was never observed.
+/// Such a write is kept if a swap failed after the write began, because the write may be the reason.
 fn relevant(calls: &[Call]) -> Vec<Call> {
     let seen: HashSet<i64> = calls
         .iter()

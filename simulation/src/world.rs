@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// True while a damaged or removed node has not been replaced: nothing else may be lost meanwhile.
+    /// True while a node is damaged or being removed, and not yet replaced: nothing else may be lost meanwhile.
     pub(crate) fn is_replacing(&self) -> bool {
         let harmed = |place: &Arc<Place>| {
             place.harmed.lock().is_some() || place.state_lost.load(Ordering::SeqCst)
