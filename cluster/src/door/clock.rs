@@ -78,7 +78,7 @@ impl Trust {
 
 /// Source of time. Tests and simulation implement their own.
 pub trait TimeSource: Send + Sync {
-    /// The wall clock, in milliseconds since 1970.
+    /// The wall clock, in milliseconds since 1970. It may jump forward or back.
     fn wall_ms(&self) -> u64;
     /// Time since a fixed moment. It must never go back.
     fn monotonic(&self) -> Duration;

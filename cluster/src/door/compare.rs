@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-/// Number of differing heartbeats in a row that count as divergence. One can be an artefact of an older build, which
-/// reads index and hash not atomically.
+/// Number of differing heartbeats in a row that count as divergence. A single one can come from an older build, which
+/// does not read index and hash atomically.
 const TIMES: u32 = 2;
 
 /// Results of the comparisons since this node leads.

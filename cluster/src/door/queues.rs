@@ -71,8 +71,7 @@ impl Door {
                     }
                     reply::Kind::Received(_) => {}
                     reply::Kind::Refused(refused) if refused.code() == Code::StaleSession => {
-                        // The node's session has ended. That is no error of the caller: open a new session and
-                        // continue.
+                        // The node's session has ended, which is no error of the caller: open a new session.
                         among::renew(&self.inner, session).await;
                         if Instant::now() >= until {
                             return Ok(self.nothing());
@@ -144,7 +143,7 @@ impl Door {
         }
     }
 
-    /// Removes the waiting messages of a queue, up to the newest one at the start. Returns how many.
+    /// Removes the messages of a queue that are not in flight, up to the newest one at the start. Returns how many.
     ///
     /// # Errors
     /// See [`DoorError`].
@@ -161,8 +160,8 @@ impl Door {
         self.in_steps(u64::MAX, step).await
     }
 
-    /// Moves waiting messages from one queue to another, up to the newest one at the start. An empty `message_id` means
-    /// all. Returns how many.
+    /// Moves messages that are not in flight from one queue to another, up to the newest one at the start. An empty
+    /// `message_id` means all of them. Returns how many.
     ///
     /// # Errors
     /// See [`DoorError`].

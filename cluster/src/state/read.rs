@@ -29,9 +29,9 @@ pub struct Query {
     pub index: String,
     /// Hash value of the index, or (as text) of the primary key; `None` = all rows.
     pub hash: Option<Value>,
-    /// Lower bound of the range value, inclusive.
+    /// Lower bound of the range value, inclusive. Used only with a `hash`.
     pub from: Option<Value>,
-    /// Upper bound of the range value, exclusive.
+    /// Upper bound of the range value, exclusive. Used only with a `hash`.
     pub to: Option<Value>,
     /// Maximum number of rows, 1 to 10,000.
     pub limit: usize,

@@ -14,8 +14,8 @@ pub type Writes = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 /// An ordered key-value store, read as of the last stored write.
 ///
-/// Keys are ordered by their bytes. The caller of apply is the only writer, and writes between two entries only: all
-/// reads of one entry see the same state.
+/// Keys are ordered by their bytes. The caller of apply is the only writer, and it writes only between two entries, so
+/// all reads of one apply see the same state. Other readers may see a newer entry from one call to the next.
 pub trait Base: Send + Sync {
     /// The value of a key; `None` if the key is absent.
     ///

@@ -191,7 +191,7 @@ pub(in crate::state) fn orphan(
     super::make_ready(tx, queue, seq, &head)
 }
 
-/// Ends the flight of a message: it counts as waiting, and its session holds it no longer.
+/// Makes a message waiting, but not ready: removes it from its session, or from the ready index, or ends its delay.
 fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Result<(), Stop> {
     if super::in_flight(head) {
         tx.remove(due::visible(head.hidden_until_ms, queue, seq));
