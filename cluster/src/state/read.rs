@@ -396,7 +396,7 @@ fn full_turns(base: &dyn Base, receive: &Receive) -> io::Result<BTreeSet<String>
 /// After this time without an entry, in ms, a tick records the time, so that a leap can be distinguished from a pause.
 const MARK_MS: u64 = 600_000;
 
-/// True if a tick at `now` would change something.
+/// True if a tick at `now_ms` would change anything.
 ///
 /// # Errors
 /// The store cannot be read.
