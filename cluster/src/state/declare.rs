@@ -1,4 +1,4 @@
-//! Attributes of tables, queues and topics are state: what apply does must not depend on the build that applies it.
+//! Declarations of tables, queues and topics. They are state, because apply must not depend on the build that runs it.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ pub(super) fn run(tx: &mut Tx<'_>, declare: &Declare) -> Result<reply::Kind, Sto
     for queue in &declare.queues {
         let old = tx.read::<QueueSpec>(&key(QUEUE, &queue.name))?;
         let mut queue = queue.clone();
-        // Where a waiting message is found depends on it.
+        // These attributes decide under which keys a waiting message is found.
         if let Some(old) = &old
             && (old.fair, old.dead_letter) != (queue.fair, queue.dead_letter)
             && !tx
@@ -192,8 +192,9 @@ fn check(tx: &Tx<'_>, declare: &Declare) -> Result<(), Stop> {
     Ok(())
 }
 
-/// From now on entries may be of this format. The entry that says so is of it already, so that a node which does not know it stops here, and does not refuse
-/// what the others carry out.
+/// Raises the format in force: later entries may be of this format. The entry that carries this command is of the new
+/// format already. A node that does not know the format therefore stops at this entry. Otherwise it would refuse the
+/// command while the other replicas apply it.
 pub(super) fn raise_format(tx: &mut Tx<'_>, format: u32) -> reply::Kind {
     let globals = tx.globals_mut();
     globals.format = globals.format.max(format);

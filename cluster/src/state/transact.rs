@@ -1,4 +1,4 @@
-//! Conditions, changes and sends that take effect together or not at all; with a receipt they also end a message.
+//! Conditions, row changes and sends that take effect atomically. With a receipt the command also ends that message.
 
 use panther_proto::v1::{Code, Done, Transact, reply, send};
 

@@ -1,4 +1,4 @@
-//! What random histories found broken once, each by itself: receipts, counts, limits, order.
+//! Regression tests for faults that random histories have found: receipts, counts, limits, order.
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::state::read;

@@ -1,4 +1,4 @@
-//! Tables: rows, the conditions on their changes, and the records of what has changed.
+//! Tables: rows, conditions on their changes, and the feed records of the changes.
 
 use std::collections::BTreeSet;
 
@@ -185,7 +185,7 @@ pub(in crate::model) fn comparable(row: &Row, attribute: &str) -> Option<Value> 
     })
 }
 
-/// Numbers before texts before bytes, each in its own order.
+/// Sort key of values: numbers before texts before bytes, each in its natural order.
 pub(in crate::model) fn rank(value: &Value) -> (u8, i64, Vec<u8>) {
     match value.kind.as_ref().unwrap() {
         value::Kind::Int(int) => (1, *int, Vec::new()),
@@ -214,7 +214,7 @@ fn holds(condition: &Condition, row: Option<&Row>) -> bool {
     }
 }
 
-/// `None` if the change does not fit the kind of value that is there.
+/// `None` if the change does not fit the kind of the present value.
 fn carry_out(row: &mut Row, update: &Update) -> Option<()> {
     let held = row
         .attributes
