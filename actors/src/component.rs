@@ -38,6 +38,9 @@ pub struct Registration {
 /// What the function needs cannot be set up; the error names it.
 pub type Build = fn(&Deps, Place<'_>) -> Result<Part, ApiError>;
 
+/// How much longer than a message's deadline a function's loop may report no progress: for so long it can wait for a place.
+const STALL: Duration = Duration::from_secs(60);
+
 /// What functions are made of; clones share it.
 #[derive(Clone)]
 pub struct Deps {
@@ -118,12 +121,13 @@ impl<'a> Place<'a> {
         };
         let status = self.status.clone();
         let worker = Worker::new(settings, deps.door.clone(), Arc::new(handler), status);
-        let run: RunFn = Arc::new(move |stop| worker.clone().run(stop).boxed());
+        let run: RunFn = Arc::new(move |life| worker.clone().run(life).boxed());
         Part {
             identity: self.component.identity(),
             run: Some(run),
             api: None,
             deadline: self.deadline(),
+            stall: self.deadline() + STALL,
             status: self.status,
         }
     }
@@ -136,6 +140,7 @@ impl<'a> Place<'a> {
             run: None,
             api: Some(Arc::new(api)),
             deadline: self.deadline(),
+            stall: self.deadline() + STALL,
             status: self.status,
         }
     }

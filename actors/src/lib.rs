@@ -1,6 +1,7 @@
 //! One supervised actor for every component of the run book.
 //!
 //! * [`component`]: how a component is described and made; [`catalogue`]: what all of them are
+//! * [`life`]: what a supervised loop is given
 //! * [`supervision`]: restarts, budgets, circuits; what each component is doing
 //! * [`worker`]: the loop that receives, handles, completes or gives back
 //! * [`components`]: one folder per component
@@ -26,6 +27,7 @@ pub mod components;
 pub mod egress;
 pub mod ingest;
 mod json;
+pub mod life;
 pub mod pause;
 pub mod retention;
 pub mod schedules;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_proto::v1::Transact;
-use tokio::sync::watch;
 
 use crate::catalogue::{Built, Catalogue, Trigger};
+use crate::life::Life;
 
 /// The table of due times.
 pub const TABLE: &str = "panther-schedules";
@@ -91,11 +91,9 @@ fn next_due(now_ms: u64, period_ms: u64) -> u64 {
 }
 
 /// Sends the runs that are due while this node leads, until the node stops.
-pub(crate) async fn run(door: Door, schedules: Vec<Schedule>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+pub(crate) async fn run(door: Door, schedules: Vec<Schedule>, life: Life) {
+    let mut ticks = life.ticks(LOOK);
+    while ticks.next().await {
         if !door.group().status().leads {
             continue;
         }

@@ -307,6 +307,7 @@ impl Node {
             batch_bytes: configuration.batch_bytes,
             batch_time: configuration.batch_time,
             alarm_command: configuration.alarm_command.clone(),
+            loop_stall: panther_actors::system::LOOP_STALL,
             ingest_url: ingest_url.clone().unwrap_or_default(),
             alert_link: configuration.alert_link.clone(),
             egress: Egress::without(configuration.denied_networks.clone()),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use panther_cluster::door::Door;
-use tokio::sync::watch;
 
 use super::health::watch_component;
 use crate::alarms::Alarms;
@@ -13,6 +12,7 @@ use crate::api::ApiError;
 use crate::catalogue::{Built, Catalogue, Component, Kind};
 use crate::component::{Deps, Place};
 use crate::components::{self, catalogue};
+use crate::life::Life;
 use crate::supervision::{Part, RunFn};
 use crate::worker::WorkerStatus;
 
@@ -57,13 +57,13 @@ fn watched(
 ) -> Part {
     let (door, alarms) = (door.clone(), alarms.clone());
     let counting = status.clone();
-    let run: RunFn = Arc::new(move |stop: watch::Receiver<bool>| {
+    let run: RunFn = Arc::new(move |life: Life| {
         watch_component(
             component,
             door.clone(),
             alarms.clone(),
             counting.clone(),
-            stop,
+            life,
         )
         .boxed()
     });
@@ -73,5 +73,6 @@ fn watched(
         api: None,
         status,
         deadline: Duration::from_secs(60),
+        stall: Duration::from_secs(180),
     }
 }

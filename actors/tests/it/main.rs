@@ -5,6 +5,7 @@
 mod bad_input;
 mod flow;
 mod keys;
+mod loops;
 mod outputs;
 mod pause;
 mod retention;
