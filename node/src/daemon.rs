@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::callers::Callers;
-use panther_actors::components::alert_delivery::Egress;
 use panther_actors::components::rules_engine::trial;
+use panther_actors::egress::Egress;
 use panther_actors::sealing_key::KeyError;
 use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;

@@ -27,18 +27,21 @@ use tokio::task::JoinSet;
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::callers::Callers;
-use crate::catalogue::{Built, FindError, catalogue, declarations};
-use crate::components::alert_delivery::Egress;
+use crate::catalogue::{Built, FindError, declarations};
+use crate::component::Deps;
 use crate::components::alert_delivery::sealed;
+use crate::components::catalogue;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::outputs_api::OutputCache;
 use crate::components::pack::{self, LivePack};
 use crate::components::rules_engine::{Decisions, trial};
 use crate::components::source_health;
+use crate::egress::Egress;
 use crate::ingest::folder::FolderWatch;
 use crate::ingest::http::{Admitted, HttpIngest};
 use crate::pause::Pause;
+use crate::schedules::schedules;
 use crate::sealing::Sealer;
 use crate::sealing_key::{self, KeyError};
 use crate::supervision::{Policy, Supervisor};
@@ -188,8 +191,13 @@ impl System {
     /// What keeps it from starting.
     pub async fn start(settings: SystemSettings) -> Result<Self, StartError> {
         let door = settings.door.clone();
-        match door.execute(command::Kind::Declare(declarations())).await? {
-            reply::Kind::Done(_) => {}
+        let declared = declarations(catalogue(), env!("CARGO_PKG_VERSION"));
+        match door.execute(command::Kind::Declare(declared)).await? {
+            reply::Kind::Done(done) if done.kept.is_empty() => {}
+            reply::Kind::Done(done) => tracing::warn!(
+                kept = done.kept.join(", "),
+                "these tables and queues keep their old indexes, expiry or order of turns, because they are not empty; the next start tries again"
+            ),
             // A newer node has declared more; what this one needs is among it.
             reply::Kind::Refused(refused) => tracing::warn!(
                 reason = refused.reason,
@@ -221,7 +229,20 @@ impl System {
             settings.engine.clone(),
         );
         let disk = Room::of(settings.own_folders());
-        let parts = parts::all(&settings, &alarms, &live, &disk, &pause)?;
+        let deps = Deps {
+            door: door.clone(),
+            objects: settings.objects.clone(),
+            sealer: Sealer::new(&settings.sealing_key),
+            live: live.clone(),
+            alarms: alarms.clone(),
+            disk: disk.clone(),
+            pause: pause.clone(),
+            own_folders: settings.own_folders(),
+            ingest_url: settings.ingest_url.clone(),
+            alert_link: settings.alert_link.clone(),
+            egress: settings.egress.clone(),
+        };
+        let parts = parts::all(&deps)?;
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
                 ApiError::Internal(format!("the actors cannot be started: {error}"))
@@ -258,9 +279,9 @@ impl System {
         let mut background = JoinSet::new();
         background.spawn(health::watch(Arc::downgrade(&inner), stopped.clone()));
         background.spawn(follow_alerts(Arc::downgrade(&inner), stopped.clone()));
-        background.spawn(crate::retention::run(
+        background.spawn(crate::schedules::run(
             inner.settings.door.clone(),
-            inner.settings.objects.clone(),
+            schedules(catalogue()),
             stopped.clone(),
         ));
         let decisions = Decisions {

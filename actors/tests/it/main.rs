@@ -8,6 +8,7 @@ mod keys;
 mod outputs;
 mod pause;
 mod retention;
+mod schedules;
 mod states;
 mod support;
 mod swap;

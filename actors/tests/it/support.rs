@@ -79,7 +79,7 @@ impl World {
             ingest_url: "http://127.0.0.1:8686".into(),
             alert_link: None,
             callers: panther_actors::callers::Callers::default(),
-            egress: panther_actors::components::alert_delivery::Egress::without(Vec::new()),
+            egress: panther_actors::egress::Egress::without(Vec::new()),
             paused: folder.join("paused").exists(),
             own: std::sync::Arc::new(Own {
                 name: "test".into(),
