@@ -134,7 +134,7 @@ class ClusterPort:
         list(connection.frames(rng.choice((0.1, 1.0))))
 
     def endless(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """More concurrent calls than a connection may have; none of them ends."""
+        """More concurrent calls than a connection may have; they never end."""
         connection.begin()
         for stream in range(1, 2 * rng.choice((10, 300, 1_500)), 2):
             connection.send(http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(rng.choice(PATHS))))

@@ -77,7 +77,7 @@ fn hex(number: u64, digits: u32, out: &mut String) {
 pub struct Event {
     /// The log type that matched the record.
     pub log_type: Arc<str>,
-    /// The event's own time, or the parse time if the event has none.
+    /// The event's own time, or the parse time if the event has no time.
     pub event_time: Timestamp,
     /// See [`EventContext::row_id`].
     pub row_id: String,

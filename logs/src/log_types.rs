@@ -87,7 +87,7 @@ impl LogType {
         &self.schema.description
     }
 
-    /// Link to the documentation of the format; empty if the schema gives none.
+    /// Link to the documentation of the format; empty if the schema gives no link.
     pub fn reference(&self) -> &str {
         &self.schema.reference
     }

@@ -45,9 +45,9 @@ impl<R: Read> ObjectReader<R> {
     /// The next record; `None` at the end of the object.
     ///
     /// # Errors
-    /// The object is not text, none of it can be decompressed, or its storage fails. If records were already returned, any failure other
-    /// than one of the storage is reported as a last record with the defect [`super::Defect::Unreadable`] instead. After an error the
-    /// reader returns nothing more.
+    /// The object is not text, it cannot be decompressed at all, or its storage fails. If records were already returned, only a storage
+    /// failure is an error; any other failure is reported as a last record with the defect [`super::Defect::Unreadable`]. After an error
+    /// the reader returns nothing more.
     pub fn next_record(&mut self) -> Result<Option<Record>, ObjectError> {
         if self.done {
             return Ok(None);
