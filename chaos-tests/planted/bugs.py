@@ -1,6 +1,6 @@
-"""Bugs that the tests must catch: each a change of the sources that a tired developer could make.
+"""Planted bugs that the tests must catch. Each is a change of the sources that a tired developer could make.
 
-`what` is the promise that it breaks; `change` is a list of (file, old text, new text), where the old text occurs once.
+`what` is the guarantee that the bug breaks; `change` is a list of (file, old text, new text). The old text must occur exactly once.
 """
 
 from dataclasses import dataclass
