@@ -124,7 +124,7 @@ class Folders:
 
     def packed(self, rng: random.Random, place: Path) -> None:
         new = self.fresh()
-        whole = gzip.compress(b'{"id":"folder","text":"packed"}\n' * 50)
+        whole = gzip.compress(b'{"id":"folder","text":"packed"}\n' * 50, mtime=0)
         new.write_bytes(whole[: rng.randrange(len(whole))] + rng.randbytes(rng.randrange(20)))
         self.put(new, self.watched / f"{rng.randrange(NAMES)}.log.gz")
 

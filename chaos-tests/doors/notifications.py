@@ -89,7 +89,7 @@ class Notifications:
         place = self.cluster.objects / name
         if not place.exists():
             content = as_json(rng, value(rng)).encode(errors="replace")
-            place.write_bytes(rng.choice((content, gzip.compress(content)[: rng.randrange(40)], rng.randbytes(500), b"")))
+            place.write_bytes(rng.choice((content, gzip.compress(content, mtime=0)[: rng.randrange(40)], rng.randbytes(500), b"")))
         return name
 
     @staticmethod

@@ -45,7 +45,7 @@ def zstd(content: bytes) -> bytes:
     return subprocess.run([str(ZSTD), "-q", "-c"], input=content, capture_output=True, check=True).stdout
 
 
-COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda content: gzip.compress(content, 6)}
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda content: gzip.compress(content, 6, mtime=0)}
 if ZSTD is not None:
     COMPRESSIONS["zstd"] = zstd
 
@@ -216,7 +216,7 @@ class Bodies:
         mark = self.mark()
         name = rng.choice((*UNREAD, "noise", "gzip head", "utf-16"))
         if name == "gzip head":
-            content = gzip.compress(b"x")[:10] + bytes(255 - byte % 3 for byte in range(rng.randrange(5, 200)))
+            content = gzip.compress(b"x", mtime=0)[:10] + bytes(255 - byte % 3 for byte in range(rng.randrange(5, 200)))
             return Body("gzip of nothing", content, keyed, dead=True)
         if name == "utf-16":
             content = "\ufeffevery second byte of it is zero\n".encode("utf-16-le") + mark.encode()
@@ -237,7 +237,7 @@ class Bodies:
         lines = [*([] if header is None else [header]), *map(write, good)]
         if rng.random() < 0.5 and "zstd" in COMPRESSIONS:
             return self.cut_frames(keyed, good, lines, header is not None)
-        whole = gzip.compress(b"\n".join(lines) + b"\n")
+        whole = gzip.compress(b"\n".join(lines) + b"\n", mtime=0)
         if rng.random() < 0.2:
             return Body("gzip cut in its head", whole[: rng.randrange(4, 10)], keyed, dead=True)
         if rng.random() < 0.2:

@@ -4,7 +4,6 @@ The table of docs/ingest.md defines the result of each scheme. An exact scheme g
 the node may not have read yet: each such line exists once or is lost.
 """
 
-import gzip
 import os
 import random
 import shutil
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bodies import ZSTD, shuffled, zstd
+from bodies import COMPRESSIONS, ZSTD, shuffled, zstd
 from forms import Form, Rows
 from promises import Promises, Times
 
@@ -169,7 +168,7 @@ class Writer(threading.Thread):
 
     def compress(self, path: Path) -> None:
         """Compresses like gzip: the compressed file grows next to the plain one, which is then removed."""
-        name, pack = self.rng.choice((("gz", gzip.compress), ("zst", zstd))) if ZSTD else ("gz", gzip.compress)
+        name, pack = self.rng.choice((("gz", COMPRESSIONS["gzip"]), ("zst", zstd))) if ZSTD else ("gz", COMPRESSIONS["gzip"])
         packed = Log(path.with_name(f"{path.name}.{name}"))
         content = pack(path.read_bytes())
         step = max(1, len(content) // self.rng.randint(1, 4))
