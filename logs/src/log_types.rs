@@ -10,40 +10,8 @@ use crate::{
     schema::{Schema, SchemaError, compile},
 };
 
-/// The built-in schemas, one file each.
-const BUILTIN: &[&str] = &[
-    include_str!("../schemas/AWS.ALB.yml"),
-    include_str!("../schemas/AWS.CloudTrail.yml"),
-    include_str!("../schemas/AWS.CloudTrailDigest.yml"),
-    include_str!("../schemas/AWS.CloudTrailInsight.yml"),
-    include_str!("../schemas/AWS.CloudWatchEvents.yml"),
-    include_str!("../schemas/AWS.GuardDuty.yml"),
-    include_str!("../schemas/AWS.S3ServerAccess.yml"),
-    include_str!("../schemas/AWS.VPCDns.yml"),
-    include_str!("../schemas/AWS.VPCFlow.yml"),
-    include_str!("../schemas/AWS.WAFWebACL.yml"),
-    include_str!("../schemas/Apache.AccessCombined.yml"),
-    include_str!("../schemas/Apache.AccessCommon.yml"),
-    include_str!("../schemas/Box.Event.yml"),
-    include_str!("../schemas/Cloudflare.HttpRequest.yml"),
-    include_str!("../schemas/Duo.Administrator.yml"),
-    include_str!("../schemas/Duo.Authentication.yml"),
-    include_str!("../schemas/GCP.AuditLog.yml"),
-    include_str!("../schemas/GSuite.ActivityEvent.yml"),
-    include_str!("../schemas/GSuite.Reports.yml"),
-    include_str!("../schemas/GitHub.Audit.yml"),
-    include_str!("../schemas/GitLab.API.yml"),
-    include_str!("../schemas/Gravitational.TeleportAudit.yml"),
-    include_str!("../schemas/Nginx.Access.yml"),
-    include_str!("../schemas/Okta.SystemLog.yml"),
-    include_str!("../schemas/OneLogin.Events.yml"),
-    include_str!("../schemas/Osquery.Differential.yml"),
-    include_str!("../schemas/Slack.AccessLogs.yml"),
-    include_str!("../schemas/Slack.AuditLogs.yml"),
-    include_str!("../schemas/Suricata.DNS.yml"),
-    include_str!("../schemas/Syslog.RFC5424.yml"),
-    include_str!("../schemas/Zeek.DNS.yml"),
-];
+/// The built-in schemas: all files in `schemas/`, listed by the build script.
+const BUILTIN: &[&str] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 
 /// A log type: a schema and its compiled parser.
 #[derive(Debug)]

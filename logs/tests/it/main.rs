@@ -4,11 +4,11 @@
 mod accounting;
 mod bad_input;
 mod classification;
-mod further_log_types;
 mod hostile;
 mod log_types;
 mod objects;
 mod real_files;
+mod samples;
 mod schemas;
 
 use panther_logs::{
