@@ -1,4 +1,4 @@
-"""Attacks on the admin socket. A caller that may open it may do everything, so no attack names what the neighbour lives on."""
+"""Attacks on the admin socket. A caller with access to the socket has all rights, so no attack names resources of the neighbour."""
 
 import random
 
@@ -31,14 +31,14 @@ OPERATIONS = {
     "NoApi": ("X",),
 }
 METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Converse")
-# Queues to which nothing of the neighbour comes.
+# Queues that hold no data of the neighbour.
 QUEUES = ("panther-layer-manager-queue-dlq", "panther-resources-queue", "no-queue", "", "\0")
 TABLES = ("panther-outputs", "panther-alarms", "panther-objects", "panther-log-alert-info", "panther-analysis", "none", "")
 STATUS, TAIL, BACKUP = "/panther.v1.NodeApi/Status", "/panther.v1.NodeStreams/Tail", "/panther.v1.NodeStreams/Backup"
 
 
 class AdminSocket:
-    """Draws one attack after the other."""
+    """Generates attacks."""
 
     name = "socket"
 
@@ -71,7 +71,7 @@ class AdminSocket:
 
     @staticmethod
     def converse(connection: http2.Connection, calls: list[tuple[str, bytes]]) -> None:
-        """Makes the calls at once and waits for their ends."""
+        """Makes the calls concurrently and waits for all of them."""
         connection.begin((http2.INITIAL_WINDOW, 0x7FFFFFFF))
         connection.send(http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\x3f\xff\xff\xff"))
         for number, (path, data) in enumerate(calls):
@@ -87,7 +87,7 @@ class AdminSocket:
         method = rng.choice(OPERATIONS[service])
         path = f"/panther.v1.{service}/{method}"
         words = [text(rng).encode(errors="replace") for _ in range(5)]
-        # The first node's number, and the neighbour's names, are not among what is drawn here, and nothing of it is changed at random.
+        # The node id of the first node and the names of the neighbour are not among the random values, and these messages are not mutated.
         if method in ("ClusterDrain", "ClusterRemove", "ClusterLead"):
             return path, message(f1=rng.choice((0, 99, (1 << 64) - 1)))
         if method == "Requeue":
@@ -122,7 +122,7 @@ class AdminSocket:
             ),
             "Converse": message(f1=rng.choice(NUMBERS), **{f"f{rng.randint(2, 7)}": random_message(rng)}),
         }[method]
-        # What is changed at random may name another queue, and a receive of the neighbour's queue would take its lines.
+        # A mutated message may name another queue, and a receive of the neighbour's queue would remove its lines.
         return whole if kind == 1 or method == "Receive" else mutated(rng, whole)
 
     def lengths(self, rng: random.Random, connection: http2.Connection) -> None:
@@ -138,7 +138,7 @@ class AdminSocket:
         list(connection.frames(0.3))
 
     def unread(self, rng: random.Random, connection: http2.Connection) -> None:
-        """Long answers that are never read."""
+        """Requests with long answers that are never read."""
         connection.begin((http2.INITIAL_WINDOW, rng.choice((0, 0x7FFFFFFF))))
         for stream in range(1, 2 * rng.choice((5, 40)), 2):
             call = f"/panther.v1.NodeApi/{rng.choice(('Runbook', 'Components', 'Status'))}"

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::callers::Callers;
-use panther_actors::components::alert_delivery::Egress;
 use panther_actors::components::rules_engine::trial;
+use panther_actors::egress::Egress;
 use panther_actors::sealing_key::KeyError;
 use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;
@@ -61,6 +61,7 @@ pub(crate) fn run(configuration: Configuration) -> Result<(), Failure> {
     let sealing_key = data.sealing_key()?;
     let keys = configuration
         .cluster
+        .listen
         .is_some()
         .then(|| data.keys())
         .transpose()?;
@@ -220,7 +221,7 @@ async fn serve(
         );
         std::process::exit(1);
     });
-    let stopped = node.stop(configuration.drain, group).await;
+    let stopped = node.stop(configuration.node.drain_ms, group).await;
     watchdog.abort();
     stopped
 }
@@ -245,15 +246,15 @@ impl Node {
         group: &Handle,
     ) -> Result<Self, Failure> {
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
-        let socket = crate::socket::listen(&configuration.socket).await?;
-        let (http, ingest_url) = match configuration.ingest {
+        let socket = crate::socket::listen(&configuration.paths.socket).await?;
+        let (http, ingest_url) = match configuration.listen.ingest {
             Some(address) => {
                 let (listener, address) = listen_http(address)?;
                 (Some(listener), Some(format!("http://{address}")))
             }
             None => (None, None),
         };
-        let sockets = Listeners::new(socket, http, configuration.connections);
+        let sockets = Listeners::new(socket, http, configuration.ingest.max_connections);
         let callers = Callers::new(sockets.places());
         let (folder, number, session) = (data.group(), data.node(), rand::random::<u64>().max(1));
         let gate = Arc::new(Gate::default());
@@ -262,7 +263,7 @@ impl Node {
         among.early = Some(early);
         let identity = Identity {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            name: configuration.node_name.clone(),
+            name: configuration.node.name.clone(),
             data_dir: data.folder().to_owned(),
             started: std::time::Instant::now(),
         };
@@ -292,27 +293,29 @@ impl Node {
         data.note_started();
         let settings = SystemSettings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            node_name: configuration.node_name.clone(),
+            node_name: configuration.node.name.clone(),
             data_dir: data.folder().to_owned(),
             door: door.clone(),
             objects,
             engine: engine(configuration, data),
             trial: trial::Settings {
-                each: configuration.trial_events,
+                each: configuration.engine.trial_events,
                 seed: rand::random(),
                 kept: data.folder().join("tried.json"),
             },
             sealing_key,
             replaces_sealing_key: data.replaces_sealing_key(),
-            batch_bytes: configuration.batch_bytes,
-            batch_time: configuration.batch_time,
-            alarm_command: configuration.alarm_command.clone(),
+            batch_bytes: configuration.ingest.batch_bytes,
+            batch_time: configuration.ingest.batch_ms,
+            alarm_command: Some(configuration.alarm.command.clone())
+                .filter(|command| !command.is_empty()),
+            loop_stall: panther_actors::system::LOOP_STALL,
             ingest_url: ingest_url.clone().unwrap_or_default(),
-            alert_link: configuration.alert_link.clone(),
-            egress: Egress::without(configuration.denied_networks.clone()),
+            alert_link: configuration.alerts.link.clone(),
+            egress: Egress::without(configuration.alerts.denied_networks.clone()),
             own: Arc::new(Own {
-                name: configuration.node_name.clone(),
-                address: configuration.advertised().to_owned(),
+                name: configuration.node.name.clone(),
+                address: configuration.cluster.advertise.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 keeper: authority.is_some().then(|| {
                     Arc::new(Keeper::new(data.folder(), &sealing_key)) as Arc<dyn KeyKeeper>
@@ -351,8 +354,8 @@ impl Node {
         ))];
         if sockets.has_http() {
             let limits = http::Limits {
-                body_bytes: configuration.body_bytes,
-                connections: configuration.connections,
+                body_bytes: configuration.ingest.max_body_bytes,
+                connections: configuration.ingest.max_connections,
             };
             listeners.push(tokio::spawn(http::serve(
                 sockets,
@@ -368,7 +371,7 @@ impl Node {
             system,
             closing,
             listeners,
-            socket: configuration.socket.clone(),
+            socket: configuration.paths.socket.clone(),
             ingest_url,
         })
     }
@@ -381,16 +384,17 @@ impl Node {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             node = data.node(),
-            name = configuration.node_name,
+            name = configuration.node.name,
             cluster = data.cluster(),
             socket = %self.socket.display(),
             ingest,
-            peers = configuration.advertised(),
+            peers = &configuration.cluster.advertise,
             data = %data.folder().display(),
             objects = %configuration.objects,
             "ready"
         );
         if configuration
+            .listen
             .ingest
             .is_some_and(|address| !address.ip().is_loopback())
         {
@@ -440,7 +444,7 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 
 pub(crate) fn door_settings(configuration: &Configuration) -> DoorSettings {
     let mut settings = DoorSettings::default();
-    if configuration.cluster.is_some() {
+    if configuration.cluster.listen.is_some() {
         settings.group.heartbeat = HEARTBEAT;
     }
     settings
@@ -454,7 +458,7 @@ fn among(
     gate: Arc<Gate>,
     group: &Handle,
 ) -> Result<(Among, Option<Authority>), Failure> {
-    let (Some(cluster), Some(keys)) = (&configuration.cluster, keys) else {
+    let (Some(listen), Some(keys)) = (configuration.cluster.listen, keys) else {
         if data.founded() {
             let among = Among {
                 membership: Membership {
@@ -476,16 +480,16 @@ fn among(
         authority,
         certificates,
     } = keys;
-    let listener = listen_on(cluster.listen, group).map_err(|error| {
+    let listener = listen_on(listen, group).map_err(|error| {
         Failure::Failed(format!(
             "other nodes cannot be listened to on {}: {error}; stop what uses the port, or set cluster.listen to another",
-            cluster.listen
+            listen
         ))
     })?;
     let among = Among {
         membership: Membership {
             peers: Some(Peers::new(certificates)),
-            address: cluster.advertise.clone(),
+            address: configuration.cluster.advertise.clone(),
             joins: !founded,
             started: data.started(),
         },
@@ -506,18 +510,20 @@ fn engine(configuration: &Configuration, data: &DataDir) -> EngineSettings {
             tracing::debug!(%error, "the engine works in the folder for temporary files");
             defaults.work_dir.clone()
         }),
-        python: configuration.python.clone(),
-        packages: configuration.packages.clone(),
+        python: configuration.python.interpreter.clone(),
+        packages: configuration.python.packages.clone(),
         environments: data.folder().join("environments"),
-        workers: match configuration.workers {
+        workers: match configuration.python.workers {
             0 => defaults.workers,
             workers => workers,
         },
-        rule_time: configuration.rule_time,
-        native: configuration.native,
-        shadow_one_in: configuration.shadow_one_in,
+        rule_time: configuration.engine.rule_timeout_ms,
+        native: configuration.engine.native,
+        shadow_one_in: u32::try_from(configuration.engine.shadow_one_in).unwrap_or(u32::MAX),
         profile_one_in: PROFILE_ONE_IN,
-        memory_bytes: configuration.memory_bytes,
+        memory_bytes: u64::try_from(configuration.engine.memory_mb)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(1_000_000),
         ..defaults
     }
 }

@@ -68,8 +68,8 @@ impl DataDir {
     /// # Errors
     /// Another daemon holds it, it cannot be written, or the data are not those that should be there.
     pub(crate) fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let folder = &configuration.data_dir;
-        let outside = configuration.identity.clone();
+        let folder = &configuration.paths.data_dir;
+        let outside = configuration.paths.identity.clone();
         make(folder).map_err(|error| {
             wrong(format!(
                 "data_dir {} cannot be made: {error}; make it, or name another place (--data-dir)",
@@ -154,9 +154,9 @@ impl DataDir {
     /// # Errors
     /// It is one.
     pub(crate) fn unused(configuration: &Configuration) -> Result<(), Failure> {
-        let folder = &configuration.data_dir;
+        let folder = &configuration.paths.data_dir;
         let mut places = vec![folder.join("identity")];
-        places.extend(configuration.identity.clone());
+        places.extend(configuration.paths.identity.clone());
         for path in places {
             if let Some(Identity { cluster, node, .. }) = Identity::read(&path)? {
                 return Err(wrong(format!(
@@ -188,7 +188,7 @@ impl DataDir {
         sealing_key: &SealingKey,
         keys: &Keys,
     ) -> Result<(), Failure> {
-        let folder = &configuration.data_dir;
+        let folder = &configuration.paths.data_dir;
         make(folder).map_err(|error| failed(folder, &error))?;
         let _lock = lock(folder)?;
         keys.keep(folder)?;
@@ -215,7 +215,7 @@ impl DataDir {
     /// # Errors
     /// The folder cannot be written.
     pub(crate) fn pause(configuration: &Configuration) -> Result<(), Failure> {
-        let folder = &configuration.data_dir;
+        let folder = &configuration.paths.data_dir;
         let path = folder.join(PAUSED);
         make(folder)
             .and_then(|()| File::create(&path)?.sync_all())

@@ -19,7 +19,7 @@ pub(crate) fn run(configuration: &Configuration, token: &str) -> Result<String, 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let invitation =
         Invitation::read(token).map_err(|error| Failure::Configuration(error.to_string()))?;
-    if configuration.cluster.is_none() {
+    if configuration.cluster.listen.is_none() {
         return Err(Failure::Configuration(
             "cluster.listen is not set, so the other nodes could not reach this one: set it to an address and port of this machine, such as \"10.0.0.2:8687\", and join then"
                 .to_owned(),
@@ -39,8 +39,8 @@ pub(crate) fn run(configuration: &Configuration, token: &str) -> Result<String, 
     })?;
     let joined = runtime.block_on(join(
         &invitation,
-        &configuration.node_name,
-        configuration.advertised(),
+        &configuration.node.name,
+        &configuration.cluster.advertise,
         env!("CARGO_PKG_VERSION"),
     ));
     let Joined {

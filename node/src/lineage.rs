@@ -158,11 +158,11 @@ pub(crate) fn restore(
             "The object store holds nothing of the old cluster: copy its objects there, or what alerts and rows name is not found.\n"
         }
     };
-    let group = configuration.data_dir.join("group");
+    let group = configuration.paths.data_dir.join("group");
     let began = std::fs::create_dir_all(&group).map_err(|error| failed(&group, &error));
     let settings = daemon::door_settings(configuration).group;
     let restored = began.and_then(|()| {
-        let address = configuration.advertised();
+        let address = &configuration.cluster.advertise;
         let restoring = lineage::restore(&group, &state, FIRST, address, settings);
         let last = runtime.block_on(restoring);
         last.map_err(|error| Failure::Failed(format!("{}: {error}", state.display())))
@@ -202,7 +202,7 @@ pub(crate) fn restore(
 /// # Errors
 /// It has not been agreed to, the daemon runs, or this machine is no node.
 pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
-    let folder = &configuration.data_dir;
+    let folder = &configuration.paths.data_dir;
     let mut data = existing(configuration)?;
     let (node, old) = (data.node(), data.cluster().to_owned());
     let runtime = runtime()?;
@@ -221,7 +221,7 @@ pub(crate) fn force_new(configuration: &Configuration, agreed: bool) -> Result<S
             last.term
         )));
     }
-    let address = configuration.advertised();
+    let address = &configuration.cluster.advertise;
     let forcing = lineage::force_new(&group, node, address, settings);
     let Forced { last, uncertain } = runtime
         .block_on(forcing)
@@ -266,7 +266,7 @@ pub(crate) fn new_sealing_key(
 /// # Errors
 /// Nothing is lost, others vote too, no state can be read, the daemon runs, or the disk does not take it.
 pub(crate) fn salvage(configuration: &Configuration, agreed: bool) -> Result<String, Failure> {
-    let folder = &configuration.data_dir;
+    let folder = &configuration.paths.data_dir;
     let mut data = existing(configuration)?;
     let (node, old, group) = (data.node(), data.cluster().to_owned(), data.group());
     let runtime = runtime()?;
@@ -315,7 +315,7 @@ pub(crate) fn salvage(configuration: &Configuration, agreed: bool) -> Result<Str
     let new = folder.join("group.new");
     put_by(folder, &new)?;
     std::fs::create_dir(&new).map_err(|error| failed(&new, &error))?;
-    let address = configuration.advertised();
+    let address = &configuration.cluster.advertise;
     let filled = lineage::salvage(&group, &new, &remains, node, address, settings);
     runtime
         .block_on(filled)
@@ -362,7 +362,7 @@ fn utc(ms: u64) -> String {
 
 /// The folder of a node that there is.
 fn existing(configuration: &Configuration) -> Result<DataDir, Failure> {
-    let folder = &configuration.data_dir;
+    let folder = &configuration.paths.data_dir;
     if !folder.join("identity").exists() {
         return Err(wrong(format!(
             "data_dir {} holds no node, so there is nothing to go on with; name the folder of the node's data (--data-dir, or data_dir in the configuration)",

@@ -46,11 +46,11 @@ fn one_line(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::f
 /// Starts logging for the whole process.
 pub(crate) fn start(configuration: &Configuration) {
     // The level was checked when the configuration was read.
-    let filter = filter(&configuration.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&configuration.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    let lines = match configuration.log_format {
+    let lines = match configuration.log.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.fmt_fields(debug_fn(one_line).delimited(" ")).boxed(),
     };

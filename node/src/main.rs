@@ -115,8 +115,10 @@ struct SealingKey {
 enum ConfigCommand {
     /// Print every key with the value in force and where it comes from
     Show,
-    /// Say whether the configuration is right: exit code 0, or 3 and all that is wrong with it
+    /// Check the configuration: exit code 0, or 3 and all faults
     Check,
+    /// Print a configuration file with every key, its default and its meaning
+    Sample,
 }
 
 /// Why the daemon ended other than it should.
@@ -152,6 +154,11 @@ fn read_token(given: String) -> Result<String, Failure> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::Config(ConfigCommand::Sample))) {
+        // Also where the present configuration has faults.
+        let _ = std::io::stdout().write_all(config::sample().as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let (configuration, effective) =
         match config::read(&cli.flags, &Surroundings::of_this_process()) {
             Ok(read) => read,
@@ -174,6 +181,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Config(ConfigCommand::Show)) => say(&effective.to_string()),
+        Some(Command::Config(ConfigCommand::Sample)) => ExitCode::SUCCESS, // printed above
         Some(Command::Config(ConfigCommand::Check)) => say("the configuration is right\n"),
         Some(Command::Join { token }) => {
             let joined = read_token(token).and_then(|token| joining::run(&configuration, &token));

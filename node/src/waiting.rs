@@ -113,7 +113,7 @@ impl Answers for Starting {
         Box::pin(async move {
             let again = || Status::unavailable("the node has just started: ask again");
             if !asked.method.without_leader {
-                // As long as the caller likes.
+                // The deadline of the caller ends the wait.
                 self.over().await;
                 return Err(again());
             }

@@ -151,7 +151,7 @@ impl Method {
 pub struct Request {
     /// The fields that name what is changed, by JSON name.
     pub subject: Value,
-    /// The user that the request names; empty if it names none.
+    /// The user that the request names; empty if it names no user.
     pub user: String,
     /// A required field that is empty, by JSON name.
     pub missing: Option<String>,

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::System;
 use crate::api::{ApiCall, ApiError, CallContext, RequestId};
 use crate::audit::AuditRecord;
-use crate::catalogue::{Built, FindError, catalogue};
+use crate::catalogue::{Built, FindError};
+use crate::components::catalogue;
 use crate::sealing::Sealer;
 use crate::views::Views;
 
@@ -25,7 +26,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether the caller has a role. There are no roles yet: whoever may open the node's socket is its administrator.
+    /// Whether the caller has a role. There are no roles yet: a user who may open the socket of the node is its administrator.
     const fn has(&self, _role: Role) -> bool {
         true
     }

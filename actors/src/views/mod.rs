@@ -133,7 +133,7 @@ impl NodeApi<CallContext, ApiError> for Views<'_> {
 
     async fn runbook(&self, _: &CallContext, _: RunbookRequest) -> Result<RunbookAnswer, ApiError> {
         Ok(RunbookAnswer {
-            markdown: crate::catalogue::markdown(crate::catalogue::catalogue()),
+            markdown: crate::catalogue::markdown(crate::components::catalogue()),
         })
     }
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Views;
 use crate::api::{ApiError, CallContext};
-use crate::catalogue::{Kind, catalogue};
+use crate::catalogue::Kind;
+use crate::components::catalogue;
 
 /// What a purge or requeue set out to do: a retry goes on with the same.
 #[derive(Serialize, Deserialize)]

@@ -19,7 +19,12 @@ impl Views<'_> {
             name: spec.name,
             indexes: spec.indexes.into_iter().map(|index| index.name).collect(),
             ttl: spec.ttl_attribute,
-            feed: spec.feed.map(|feed| feed.queue),
+            feed: spec
+                .feeds
+                .into_iter()
+                .map(|feed| feed.queue)
+                .collect::<Vec<_>>()
+                .join(", "),
         });
         Ok(TablesAnswer {
             tables: shown.collect(),

@@ -5,10 +5,12 @@
 mod bad_input;
 mod flow;
 mod keys;
+mod loops;
 mod outputs;
 mod pause;
 mod retention;
 mod retries;
+mod schedules;
 mod states;
 mod support;
 mod swap;

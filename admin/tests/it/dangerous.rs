@@ -1,6 +1,6 @@
 //! Verbs that cannot be taken back show what they will do, and do it only when told to.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status;
 
 use crate::node::{Node, queue};

@@ -31,7 +31,7 @@ fn a_node_whose_data_are_gone_starts_no_new_cluster() {
     let again = DataDir::open(&configuration).unwrap();
     assert_eq!(again.cluster(), cluster);
     drop(again);
-    std::fs::remove_dir_all(&configuration.data_dir).unwrap();
+    std::fs::remove_dir_all(&configuration.paths.data_dir).unwrap();
     let refused = DataDir::open(&configuration).err().unwrap();
     assert!(matches!(refused, Failure::Configuration(_)));
     assert!(refused.to_string().contains(&cluster), "{refused}");

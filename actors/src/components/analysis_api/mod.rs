@@ -28,6 +28,8 @@ use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use upload::Upload;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 
 /// The type of correlation rules in lists.
 const CORRELATION_RULE: &str = "CORRELATION_RULE";
@@ -55,6 +57,20 @@ impl From<PackError> for ApiError {
             PackError::Engine(_) => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(AnalysisService {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+        live: deps.live.clone(),
+        alarms: deps.alarms.clone(),
+        log_types: LogTypeRegistry::new(deps.door.clone()),
+    }))
 }
 
 impl Api for AnalysisService {

@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 use super::alert_delivery::{self, Response, Sender, trust};
 use super::objects::rfc3339;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::sealing::Sealer;
 
 /// The table of destinations.
@@ -269,6 +271,19 @@ pub struct OutputsService {
     pub sender: Sender,
 }
 
+/// The function.
+///
+/// # Errors
+/// The HTTP client for destinations cannot be set up.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(OutputsService {
+        door: deps.door.clone(),
+        sealer: deps.sealer.clone(),
+        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+        sender: Sender::of(deps)?,
+    }))
+}
+
 impl Api for OutputsService {
     fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>> {
         Box::pin(async move {
@@ -453,7 +468,7 @@ impl Routing {
         for kind in &alert_types {
             if !["RULE", "RULE_ERROR", "POLICY"].contains(&kind.as_str()) {
                 return Err(ApiError::Invalid(format!(
-                    "alertTypes: {kind} is none of RULE, RULE_ERROR, POLICY"
+                    "alertTypes: {kind} is not one of RULE, RULE_ERROR, POLICY"
                 )));
             }
         }

@@ -23,6 +23,8 @@ use super::log_types::{LogTypeRegistry, RegistryError};
 use super::objects::{rfc3339, s3_event};
 use super::sources::{self, Ledger, Source, SourceKind, SourceState, TABLE};
 use crate::api::{Api, ApiCall, ApiError, CallContext};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::sealing::{Sealer, token_hash};
 
 /// How names of objects begin that the cluster writes and sweeps itself.
@@ -42,6 +44,21 @@ pub struct SourceService {
     pub ingest_url: String,
     /// Makes ids and tokens that a retry makes again.
     pub sealer: Sealer,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(SourceService {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+        disk: deps.disk.clone(),
+        log_types: LogTypeRegistry::new(deps.door.clone()),
+        ingest_url: deps.ingest_url.clone(),
+        sealer: deps.sealer.clone(),
+    }))
 }
 
 impl Api for SourceService {

@@ -22,6 +22,8 @@ use super::alert_delivery::Response;
 use super::log_alert_forwarder::{ALERTS, PARTITION, QUEUE};
 use super::objects::{self, rfc3339};
 use crate::api::{Api, ApiCall, ApiError, CallContext};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 
 /// Which objects hold the matches of an alert: one row per alert and object.
 pub const EVENTS: &str = "panther-alert-events";
@@ -36,6 +38,17 @@ pub struct AlertsService {
     pub door: Door,
     /// The object store.
     pub objects: Objects,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(AlertsService {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+    }))
 }
 
 impl Api for AlertsService {
@@ -76,7 +89,7 @@ pub fn summary(id: &str, row: &Row) -> AlertSummary {
     }
 }
 
-/// JSON that a row holds, as a type; nothing if the row holds none or another.
+/// JSON that a row holds, as a type; nothing if the row holds no JSON or JSON of another type.
 fn stored<T: DeserializeOwned>(row: &Row, name: &str) -> Option<T> {
     serde_json::from_str(row.json(name)?).ok()
 }
@@ -212,7 +225,7 @@ impl AlertsApi<CallContext, ApiError> for AlertsService {
             && !STATES.contains(&status.as_str())
         {
             return Err(ApiError::Invalid(format!(
-                "status {status} is none of {}",
+                "status {status} is not one of {}",
                 STATES.join(", ")
             )));
         }
@@ -220,7 +233,7 @@ impl AlertsApi<CallContext, ApiError> for AlertsService {
             && !["true", "benign", "false", ""].contains(&disposition.as_str())
         {
             return Err(ApiError::Invalid(format!(
-                "disposition {disposition} is none of true, benign, false"
+                "disposition {disposition} is not one of true, benign, false"
             )));
         }
         let ids: BTreeSet<&String> = update.alert_ids.iter().collect();
@@ -350,12 +363,12 @@ impl AlertsService {
             Some(Some((object, given))) => (
                 object.to_owned(),
                 given.parse().map_err(|_| {
-                    ApiError::Invalid("eventsExclusiveStartKey is none of ours".to_owned())
+                    ApiError::Invalid("eventsExclusiveStartKey is not one that an answer gave".to_owned())
                 })?,
             ),
             Some(None) => {
                 return Err(ApiError::Invalid(
-                    "eventsExclusiveStartKey is none of ours".to_owned(),
+                    "eventsExclusiveStartKey is not one that an answer gave".to_owned(),
                 ));
             }
             None => (String::new(), 0_usize),
@@ -466,7 +479,7 @@ fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, String> {
 
 /// Bytes of hexadecimal digits.
 pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, ApiError> {
-    let bad = || ApiError::Invalid("the start key is none of ours".to_owned());
+    let bad = || ApiError::Invalid("the start key is not one that an answer gave".to_owned());
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return Err(bad());
     }

@@ -1,13 +1,16 @@
-//! What was given, layer upon layer - file, environment, flags -, taken key by key. Whatever is wrong is noted and
-//! reading goes on, so that one look finds all faults.
+//! The layers of a configuration (file, environment, flags), read section by section. A fault is noted and reading goes on, so that one look finds all
+//! faults.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
+use serde_json::{Map, Value as Json};
+use strsim::levenshtein;
 
 use super::Surroundings;
+use super::sections::Section;
 
 /// One thing that is wrong: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl fmt::Display for Faults {
 /// A key with the value in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InForce {
-    key: &'static str,
+    key: String,
     value: String,
     origin: String,
 }
@@ -66,7 +69,7 @@ impl fmt::Display for Effective {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut section = "";
         for InForce { key, value, origin } in &self.0 {
-            let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+            let (table, name) = key.rsplit_once('.').unwrap_or(("", key.as_str()));
             if table != section {
                 section = table;
                 write!(to, "\n[{table}]\n")?;
@@ -78,7 +81,7 @@ impl fmt::Display for Effective {
 }
 
 /// Keys and values that were given and not yet taken, and what was found of them.
-pub(crate) struct Given {
+pub(crate) struct Layers {
     left: BTreeMap<String, Value>,
     faults: Vec<Fault>,
     effective: Vec<InForce>,
@@ -91,7 +94,7 @@ pub(crate) struct Given {
 /// Variables that both programs, or pantherctl alone, go by.
 const OF_PANTHERCTL: [&str; 3] = ["PANTHER_CONFIG", "PANTHER_SOCKET", "PANTHER_USER"];
 
-impl Given {
+impl Layers {
     /// Gathers a file, the environment (`PANTHER__SECTION__KEY`) and flags; the later one wins.
     pub(crate) fn gather(
         file: Option<&Path>,
@@ -187,31 +190,54 @@ impl Given {
         self.faults.push(Fault { key, origin, what });
     }
 
-    /// Takes one key: its value, or `default` (whose origin is `why`), through `read`, which says what is wrong with a
-    /// value. After a fault what comes back stands for nothing: [`Given::finish`] will not let it be used.
-    pub(crate) fn take<T: Default>(
-        &mut self,
-        key: &'static str,
-        default: impl Into<ValueKind>,
-        why: &str,
-        read: impl FnOnce(Value) -> Result<T, String>,
-    ) -> T {
-        let (value, origin) = match self.left.remove(key) {
-            Some(value) => {
-                let origin = self.origin(key, &value);
-                (value, origin)
-            }
-            None => (Value::new(None, default), format!("default{why}")),
+    /// The given value of a key that [`Layers::section`] will read.
+    pub(crate) fn peek(&self, key: &str) -> Option<Json> {
+        self.left.get(key).map(|value| json(&value.kind))
+    }
+
+    /// Reads a section: what was given, and for other keys the values of `base`. `origins` says where values of `base` come from, if not from the
+    /// defaults. Each key is read by itself, so that all faults are found. After a fault the section holds a default there, and [`Layers::finish`]
+    /// refuses the whole configuration.
+    pub(crate) fn section<T: Section>(&mut self, base: &T, origins: &[(&str, &str)]) -> T {
+        let mut values = match serde_json::to_value(base) {
+            Ok(Json::Object(values)) => values,
+            _ => Map::new(),
         };
-        self.effective.push(InForce {
-            key,
-            value: toml(key, &value.kind),
-            origin: origin.clone(),
-        });
-        read(value).unwrap_or_else(|what| {
-            self.fault(key.to_owned(), origin, what);
-            T::default()
-        })
+        for field in T::FIELD_NAMES {
+            let key = key::<T>(field);
+            let (value, origin) = match self.left.remove(&key) {
+                Some(value) => (json(&value.kind), self.origin(&key, &value)),
+                None => {
+                    let known = origins.iter().find(|(name, _)| name == field);
+                    let why = known.map_or(String::new(), |(_, why)| format!(" ({why})"));
+                    let value = values.get(*field).cloned().unwrap_or_default();
+                    (value, format!("default{why}"))
+                }
+            };
+            let alone = Map::from_iter([((*field).to_owned(), value.clone())]);
+            match serde_json::from_value::<T>(Json::Object(alone)) {
+                Ok(_) => {
+                    values.insert((*field).to_owned(), value.clone());
+                }
+                Err(error) => {
+                    values.remove(*field);
+                    self.fault(key.clone(), origin.clone(), error.to_string());
+                }
+            }
+            self.effective.push(InForce {
+                value: toml(&key, &value),
+                key,
+                origin,
+            });
+        }
+        serde_json::from_value(Json::Object(values)).unwrap_or_default()
+    }
+
+    /// Notes a fault of a value that contradicts another one.
+    pub(crate) fn contradiction(&mut self, key: &str, what: String) {
+        let known = self.effective.iter().find(|known| known.key == key);
+        let origin = known.map_or(String::new(), |known| known.origin.clone());
+        self.fault(key.to_owned(), origin, what);
     }
 
     /// The values in force, if nothing was wrong; keys that nobody took are wrong.
@@ -219,13 +245,18 @@ impl Given {
     /// # Errors
     /// All that is wrong.
     pub(crate) fn finish(mut self) -> Result<Effective, Faults> {
-        let known: Vec<&str> = self.effective.iter().map(|entry| entry.key).collect();
+        let known: Vec<String> = self
+            .effective
+            .iter()
+            .map(|entry| entry.key.clone())
+            .collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         self.nearly_ours(&known);
         for (key, value) in std::mem::take(&mut self.left) {
             let nearest = known
                 .iter()
-                .min_by_key(|known| distance(known, &key))
-                .filter(|known| distance(known, &key) <= 4);
+                .min_by_key(|known| levenshtein(known, &key))
+                .filter(|known| levenshtein(known, &key) <= 4);
             let what = match nearest {
                 Some(near) => format!("there is no such key; {near} is near it"),
                 None => {
@@ -262,16 +293,43 @@ fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// A value as TOML, with what looks like a secret left out.
-fn toml(key: &str, kind: &ValueKind) -> String {
+/// The full name of a section's key.
+pub(crate) fn key<T: Section>(field: &str) -> String {
+    match T::NAME {
+        "" => field.to_owned(),
+        section => format!("{section}.{field}"),
+    }
+}
+
+fn json(kind: &ValueKind) -> Json {
     match kind {
-        ValueKind::Nil => "\"\"".to_owned(),
-        ValueKind::Array(items) => {
+        ValueKind::Nil => Json::Null,
+        ValueKind::Boolean(on) => (*on).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::U64(number) => (*number).into(),
+        ValueKind::I128(_) | ValueKind::U128(_) => kind.to_string().into(),
+        ValueKind::Float(number) => (*number).into(),
+        ValueKind::String(text) => text.clone().into(),
+        ValueKind::Array(items) => items.iter().map(|item| json(&item.kind)).collect(),
+        ValueKind::Table(table) => table
+            .iter()
+            .map(|(name, value)| (name.clone(), json(&value.kind)))
+            .collect(),
+    }
+}
+
+/// A value as TOML, with what looks like a secret left out.
+pub(crate) fn toml(key: &str, value: &Json) -> String {
+    match value {
+        Json::Null => "\"\"".to_owned(),
+        Json::Array(items) => {
             let mut hide_next = false;
             let items: Vec<String> = items
                 .iter()
                 .map(|item| {
-                    let text = item.clone().into_string().unwrap_or_default();
+                    let text = item
+                        .as_str()
+                        .map_or_else(|| item.to_string(), str::to_owned);
                     let hidden = std::mem::replace(&mut hide_next, false);
                     let (option, value) = text.split_once('=').unwrap_or((&text, ""));
                     if hidden {
@@ -286,8 +344,7 @@ fn toml(key: &str, kind: &ValueKind) -> String {
                 .collect();
             format!("[{}]", items.join(", "))
         }
-        ValueKind::String(text) if key == "objects.url" => quoted(&without_password(text)),
-        ValueKind::String(text) => quoted(text),
+        Json::String(text) if key == "objects.url" => quoted(&without_password(text)),
         other => other.to_string(),
     }
 }
@@ -312,20 +369,4 @@ fn without_password(url: &str) -> String {
 /// JSON's form of a string is one of TOML's.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// How many letters must change to make one name of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = at + 1;
-        for (place, second) in other.iter().enumerate() {
-            let change = before + usize::from(letter != *second);
-            before = row[place + 1];
-            row[place + 1] = change.min(before + 1).min(row[place] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
