@@ -4,6 +4,7 @@
 //! sealed answer. A retry finds that row and gets that answer, also where the change has made the request invalid meanwhile (a second delete).
 //! Work in several commands notes first what it set out to do ([`CallContext::begin`]), so that a retry goes on with the same bounds.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,6 +51,9 @@ struct Changing {
     record: AuditRecord,
     sealer: Sealer,
     is_recorded: AtomicBool,
+    /// Whether the cluster has the table of requests. After an upgrade from a release without it, a cluster of several nodes declares it once its
+    /// format is raised; until then changes are made, and no answers are kept for retries.
+    keeps_answers: AtomicBool,
 }
 
 impl std::fmt::Debug for CallContext {
@@ -88,6 +92,7 @@ impl CallContext {
                 record,
                 sealer,
                 is_recorded: AtomicBool::new(false),
+                keeps_answers: AtomicBool::new(true),
             })),
         }
     }
@@ -194,7 +199,7 @@ impl CallContext {
     /// # Errors
     /// What is noted has no JSON form.
     pub fn begin<B: Serialize>(&self, transact: &mut Transact, bounds: &B) -> Result<(), ApiError> {
-        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+        let Some((request, change)) = self.kept() else {
             return Ok(());
         };
         let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
@@ -212,7 +217,7 @@ impl CallContext {
     /// # Errors
     /// There is no leader.
     pub async fn begun<B: DeserializeOwned>(&self, door: &Door) -> Result<Option<B>, DoorError> {
-        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+        let Some((request, change)) = self.kept() else {
             return Ok(None);
         };
         let row = door.get(REQUESTS, &key(request)).await?;
@@ -256,7 +261,7 @@ impl CallContext {
     /// # Errors
     /// There is no leader.
     pub(crate) async fn first_answer(&self, door: &Door) -> Result<Option<Vec<u8>>, DoorError> {
-        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+        let Some((request, change)) = self.kept() else {
             return Ok(None);
         };
         let row = door.get(REQUESTS, &key(request)).await?;
@@ -268,12 +273,17 @@ impl CallContext {
     /// # Errors
     /// The id was used for a call of another method, or there is no leader.
     pub(crate) async fn answered(&self, door: &Door) -> Result<Option<Vec<u8>>, ApiError> {
-        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+        let Some((request, change)) = self.kept() else {
             return Ok(None);
         };
-        let Some(row) = door.get(REQUESTS, &key(request)).await? else {
-            return Ok(None);
+        let row = match door.get(REQUESTS, &key(request)).await {
+            Err(DoorError::Store(error)) if error.kind() == io::ErrorKind::NotFound => {
+                change.keeps_answers.store(false, Ordering::Relaxed);
+                None
+            }
+            row => row?,
         };
+        let Some(row) = row else { return Ok(None) };
         if row.text("method") != Some(&change.method) {
             return Err(ApiError::Invalid(format!(
                 "the request id {} was used for another call ({}): each call needs an id of its own",
@@ -303,9 +313,16 @@ impl CallContext {
         }
     }
 
+    /// The request and the change of a call whose answer is kept for a retry.
+    fn kept(&self) -> Option<(&RequestId, &Changing)> {
+        let (request, change) = (self.request.as_ref()?, self.change.as_ref()?);
+        let keeps = change.keeps_answers.load(Ordering::Relaxed);
+        keeps.then_some((request, change.as_ref()))
+    }
+
     /// The row that keeps an answer; without a request id there is no retry to keep it for.
     fn answer_row<M: Message>(&self, answer: &M) -> Option<RowChange> {
-        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+        let Some((request, change)) = self.kept() else {
             return None;
         };
         let answer = answer.encode_to_vec();
