@@ -1,23 +1,44 @@
-//! What an API function is: one operation by name, JSON in and out, as the original's functions took it.
+//! What an API function is: typed methods from `proto/`, called with encoded messages.
+//!
+//! What a method changes, who may call it and what it names stand as options in `proto/`; [`CallContext`] carries what follows from them to the
+//! component: the request id, the audit record, the answer that a retry gets.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use panther_cluster::door::DoorError;
 use panther_cluster::objects::ObjectsError;
+use panther_proto::methods::Method;
 use panther_proto::v1::Code;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+
+pub use crate::call_context::{CallContext, RequestId};
 
 /// One call of an API function.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ApiCall {
-    /// The operation.
-    pub operation: String,
-    /// Its input, an object.
-    pub input: Value,
-    /// Bytes that belong to the input.
-    pub payload: bytes::Bytes,
-    /// Makes a retry single: the request's id and when it was issued, milliseconds since 1970.
-    pub request: Option<(String, u64)>,
+    /// The method, for instance `AddOutput`.
+    pub method: String,
+    /// The encoded request.
+    pub request: Bytes,
+    /// Who calls, and what makes a retry one effect.
+    pub context: CallContext,
+}
+
+impl ApiCall {
+    /// A call of a typed method.
+    #[must_use]
+    pub fn of(method: &Method, request: Bytes, context: CallContext) -> Self {
+        Self {
+            method: method.name.clone(),
+            request,
+            context,
+        }
+    }
+
+    /// The error for a method that an API does not have.
+    #[must_use]
+    pub fn unknown_method(&self) -> ApiError {
+        ApiError::Invalid(format!("there is no method {}", self.method))
+    }
 }
 
 /// Why a call failed. Each text says what was tried, why it failed and what to do.
@@ -49,36 +70,56 @@ pub enum ApiError {
     Internal(String),
 }
 
-/// An API function: calls by name.
-pub trait Api: Send + Sync + 'static {
-    /// Carries out one call.
-    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>>;
+impl ApiError {
+    /// Each code with its meaning. A code stays as it is from version to version.
+    pub const CODES: [(&str, &str); 8] = [
+        ("not_found", "what the request names does not exist"),
+        (
+            "invalid",
+            "the request is wrong, or cannot be carried out as things stand",
+        ),
+        ("exists", "there is something of that name already"),
+        (
+            "conflict",
+            "it is in use, or it was changed meanwhile: read again and decide again",
+        ),
+        (
+            "busy",
+            "the node is full, or a limit is reached: try again later",
+        ),
+        (
+            "unavailable",
+            "there is no leader, or the node is starting or stopping: try again",
+        ),
+        ("not_built", "the component is not built in this version"),
+        ("internal", "a fault of the node; its log has the details"),
+    ];
+
+    /// The stable code of the error, one of [`ApiError::CODES`].
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::Invalid(_) => "invalid",
+            Self::Exists(_) => "exists",
+            Self::Conflict(_) => "conflict",
+            Self::Busy(_) => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::NotBuilt(_) => "not_built",
+            Self::Internal(_) => "internal",
+        }
+    }
 }
 
-impl ApiCall {
-    /// The input as a type.
-    ///
-    /// # Errors
-    /// It is not of that type; the error names the key.
-    pub fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        let input = if self.input.is_null() {
-            Value::Object(serde_json::Map::new())
-        } else {
-            self.input.clone()
-        };
-        serde_json::from_value(input).map_err(|error| {
-            ApiError::Invalid(format!("the input of {} is wrong: {error}", self.operation))
-        })
-    }
+/// An API function: encoded requests in, encoded answers out.
+pub trait Api: Send + Sync + 'static {
+    /// Carries out one call.
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>>;
+}
 
-    /// The error for an operation that a component does not have.
-    #[must_use]
-    pub fn unknown(&self, component: &str, known: &[&str]) -> ApiError {
-        ApiError::Invalid(format!(
-            "{component} has no operation {:?}; it has {}",
-            self.operation,
-            known.join(", ")
-        ))
+impl From<prost::DecodeError> for ApiError {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Invalid(format!("the request does not decode: {error}"))
     }
 }
 

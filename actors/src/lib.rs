@@ -8,6 +8,7 @@
 //! * [`egress`]: where alerts may go
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
+//! * [`api`]: typed methods; [`api_table`]: their table in the documentation; `call_context`: what a call carries beside its request; `audit`: who changed what
 //! * [`callers`]: callers that this node's listeners turned away
 //! * [`views`]: what operators see and do
 //! * [`pause`]: a drill that does nothing outside
@@ -20,6 +21,9 @@
 pub mod alarms;
 mod anchor;
 pub mod api;
+pub mod api_table;
+mod audit;
+mod call_context;
 pub mod callers;
 pub mod catalogue;
 pub mod component;

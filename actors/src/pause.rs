@@ -92,15 +92,17 @@ impl PauseWatch {
     }
 }
 
-/// Ends the pause of the cluster. True if there was one.
+/// Ends the pause of the cluster as part of `base`. True if there was one.
 ///
 /// # Errors
 /// There is no leader.
-pub(crate) async fn resume(door: &Door) -> Result<bool, DoorError> {
+pub(crate) async fn resume(door: &Door, mut base: Transact) -> Result<bool, DoorError> {
     let was = since(door).await?.is_some();
     if was {
-        write(door, Change::delete(TABLE, change::key(ROW))).await?;
+        base.changes
+            .push(Change::delete(TABLE, change::key(ROW)).done());
     }
+    door.transact(base).await?;
     Ok(was)
 }
 

@@ -1,9 +1,68 @@
-//! Reading the JSON objects that operations answer with.
+//! What methods answer: typed messages, and for operations without typed methods JSON objects.
 //!
-//! A node one version away may leave a field out or add one. So reading never fails: what is absent is empty, and `--json` shows everything.
+//! A node one version away may leave a field out or add one. So reading JSON never fails: what is absent is empty, and `--json` shows everything.
 
+use bytes::Bytes;
 use chrono::DateTime;
+use panther_proto::methods::Method;
+use prost::Message;
 use serde_json::Value;
+
+/// An answer that `--json` can show.
+pub(crate) trait AsJson {
+    /// The answer as one JSON object.
+    fn as_json(&self) -> String;
+}
+
+/// The answer of a typed method.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply<M> {
+    message: M,
+    method: &'static Method,
+}
+
+impl<M: Message + Default> Reply<M> {
+    /// Of an encoded answer of a method.
+    ///
+    /// # Errors
+    /// The bytes are not such an answer.
+    pub(crate) fn read(
+        method: &'static Method,
+        answer: Bytes,
+    ) -> Result<Self, prost::DecodeError> {
+        let message = M::decode(answer)?;
+        Ok(Self { message, method })
+    }
+}
+
+impl<M> std::ops::Deref for Reply<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.message
+    }
+}
+
+impl<M> std::ops::DerefMut for Reply<M> {
+    fn deref_mut(&mut self) -> &mut M {
+        &mut self.message
+    }
+}
+
+impl<M: Message> AsJson for Reply<M> {
+    fn as_json(&self) -> String {
+        let encoded = self.message.encode_to_vec();
+        // What was decoded before can be read again.
+        let json = self.method.answer_to_json(encoded.into());
+        json.unwrap_or_default().to_string()
+    }
+}
+
+impl AsJson for Answer {
+    fn as_json(&self) -> String {
+        self.raw.clone()
+    }
+}
 
 /// An operation's answer: as it came, for `--json`, and read, for people.
 #[derive(Debug, Clone)]

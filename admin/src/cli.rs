@@ -69,15 +69,17 @@ impl Cli {
                 .find(|name| !name.is_empty())
                 .unwrap_or_else(|| "pantherctl".to_owned())
         };
+        let user = self.user.clone().unwrap_or_else(login);
         Context {
             client: Client::new(
                 self.socket.clone().unwrap_or_else(|| {
                     socket(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
                 }),
                 self.timeout,
+                user.clone(),
             ),
             screen: Screen::new(self.json, self.color, now()),
-            user: self.user.clone().unwrap_or_else(login),
+            user,
         }
     }
 }

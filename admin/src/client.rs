@@ -10,19 +10,26 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use panther_proto::json::JsonError;
+use panther_proto::methods::{ApiRequest, Method, methods};
+use panther_proto::raw;
 use panther_proto::v1::{
-    BackupPiece, BackupRequest, InvokeRequest, TailLine, TailRequest, api_client::ApiClient,
+    BackupPiece, BackupRequest, TailLine, TailRequest, node_streams_client::NodeStreamsClient,
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tonic::{
     Code, Request, Status, Streaming,
+    metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Reply},
     failure::{Exit, Failure},
 };
 
@@ -46,7 +53,6 @@ pub(crate) struct Call {
     input: Value,
     payload: Vec<u8>,
     changes: bool,
-    long: bool,
 }
 
 impl Call {
@@ -58,7 +64,6 @@ impl Call {
             input,
             payload: Vec::new(),
             changes: false,
-            long: false,
         }
     }
 
@@ -75,9 +80,12 @@ impl Call {
         Self { payload, ..self }
     }
 
-    /// It may take minutes.
-    pub(crate) fn long(self) -> Self {
-        Self { long: true, ..self }
+    /// A typed method, for what is said of a call that failed.
+    fn of(method: &'static Method) -> Self {
+        Self {
+            changes: method.changes,
+            ..Self::read(&method.component, &method.operation, Value::Null)
+        }
     }
 
     fn name(&self) -> String {
@@ -129,17 +137,76 @@ impl From<Failure> for CallError {
 pub(crate) struct Client {
     socket: PathBuf,
     timeout: Duration,
-    connected: OnceCell<ApiClient<Channel>>,
+    /// Who calls.
+    user: String,
+    connected: OnceCell<Channel>,
 }
 
 impl Client {
-    /// The node that listens on `socket`; a call may take `timeout`.
-    pub(crate) fn new(socket: PathBuf, timeout: Duration) -> Self {
+    /// The node that listens on `socket`; a call may take `timeout`, and is made by `user`.
+    pub(crate) fn new(socket: PathBuf, timeout: Duration, user: String) -> Self {
         Self {
             socket,
             timeout,
+            user,
             connected: OnceCell::new(),
         }
+    }
+
+    /// Calls a typed method.
+    ///
+    /// # Errors
+    /// The node cannot be reached, refuses, or does not answer in time.
+    pub(crate) async fn call<R: ApiRequest>(
+        &self,
+        request: R,
+    ) -> Result<Reply<R::Answer>, CallError> {
+        let method = R::method().ok_or_else(|| {
+            Failure::new("this pantherctl does not know its own methods").tried(R::PATH)
+        })?;
+        let answer = self.carry(method, request.encode_to_vec().into()).await?;
+        Reply::read(method, answer).map_err(|error| nonsense(&Call::of(method), &error).into())
+    }
+
+    /// Calls a method with an encoded request.
+    async fn carry(&self, method: &'static Method, request: Bytes) -> Result<Bytes, CallError> {
+        let call = Call::of(method);
+        let limit = if method.long {
+            self.timeout.max(LONG)
+        } else {
+            self.timeout
+        };
+        let metadata = self.metadata(method);
+        let attempt = async || {
+            let mut message = Request::new(request.clone());
+            *message.metadata_mut() = metadata.clone();
+            message.set_timeout(limit);
+            let channel = self.connect().await?;
+            let answer = raw::call(channel, &method.path, message, ANSWER_BYTES).await;
+            answer.map_err(Unanswered::Refused)
+        };
+        match tokio::time::timeout(limit, persist(attempt)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(Unanswered::Unreachable(failure))) => Err((*failure).into()),
+            Ok(Err(Unanswered::Refused(status))) if !ran_out(&status) => {
+                Err(refusal(&call, &status))
+            }
+            Ok(Err(Unanswered::Refused(_))) | Err(_) => Err(late(&call, limit).into()),
+        }
+    }
+
+    /// What goes with a call beside its request.
+    fn metadata(&self, method: &Method) -> tonic::metadata::MetadataMap {
+        let mut metadata = tonic::metadata::MetadataMap::new();
+        metadata.insert_bin(raw::USER, MetadataValue::from_bytes(self.user.as_bytes()));
+        if method.changes {
+            // A retry carries the same id: it is one effect with one answer.
+            if let Ok(id) = Uuid::new_v4().to_string().parse() {
+                metadata.insert(raw::REQUEST_ID, id);
+            }
+            metadata.insert(raw::REQUEST_TIME, since_1970().into());
+        }
+        metadata
     }
 
     /// Calls an operation.
@@ -147,62 +214,28 @@ impl Client {
     /// # Errors
     /// The node cannot be reached, refuses, or does not answer in time.
     pub(crate) async fn invoke(&self, call: Call) -> Result<Answer, CallError> {
-        let limit = if call.long {
-            self.timeout.max(LONG)
-        } else {
-            self.timeout
-        };
-        let mut request = InvokeRequest {
-            component: call.component.to_owned(),
-            operation: call.operation.to_owned(),
-            input: call.input.to_string(),
-            payload: call.payload.clone().into(),
-            request_id: String::new(),
-            request_time_ms: 0,
-        };
-        if call.changes {
-            request.request_id = Uuid::new_v4().to_string();
-            request.request_time_ms = since_1970();
-        }
-        let answered = tokio::time::timeout(limit, self.persist(&request, limit)).await;
-        let output = match answered {
-            Ok(Ok(output)) => output,
-            Ok(Err(Unanswered::Unreachable(failure))) => return Err((*failure).into()),
-            Ok(Err(Unanswered::Refused(status))) if !ran_out(&status) => {
-                return Err(refusal(&call, &status));
+        if let Some(method) = methods().by_operation(call.component, call.operation) {
+            let wrong = |error: JsonError| {
+                Failure::input("the input is not of the method's form")
+                    .tried(method.to_string())
+                    .why(error.to_string())
+            };
+            let mut input = call.input;
+            if !call.payload.is_empty() {
+                input["data"] = STANDARD.encode(&call.payload).into();
             }
-            Ok(Err(Unanswered::Refused(_))) | Err(_) => return Err(late(&call, limit).into()),
-        };
-        match serde_json::from_str(&output) {
-            Ok(value) => Ok(Answer { raw: output, value }),
-            Err(error) => Err(Failure::new("the answer makes no sense")
+            let request = method.request_from_json(&input).map_err(wrong)?;
+            let answer = self.carry(method, request).await?;
+            let value = method
+                .answer_to_json(answer)
+                .map_err(|error| nonsense(&Call::of(method), &error))?;
+            return Ok(Answer::of(value));
+        }
+        Err(
+            Failure::new("this pantherctl does not know its own methods")
                 .tried(call.name())
-                .why(format!("it is no JSON: {error}"))
-                .next("`pantherctl version` tells whether pantherctl and pantherd fit together")
-                .into()),
-        }
-    }
-
-    /// Tries until a node answers, or it is no use.
-    async fn persist(
-        &self,
-        request: &InvokeRequest,
-        limit: Duration,
-    ) -> Result<String, Unanswered> {
-        let mut pauses = PAUSES.iter();
-        loop {
-            let mut message = Request::new(request.clone());
-            message.set_timeout(limit);
-            let mut client = self.connect().await?;
-            match client.invoke(message).await {
-                Ok(response) => return Ok(response.into_inner().output),
-                Err(status) if may_pass(&status) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
-                    None => return Err(Unanswered::Refused(status)),
-                },
-                Err(status) => return Err(Unanswered::Refused(status)),
-            }
-        }
+                .into(),
+        )
     }
 
     /// Follows what happens from now on.
@@ -212,7 +245,7 @@ impl Client {
     pub(crate) async fn tail(&self, what: &str) -> Result<Streaming<TailLine>, Failure> {
         let call = Call::read("node", "tail", Value::Null);
         let start = async {
-            let mut client = self.connect().await?;
+            let mut client = self.streams().await?;
             let request = TailRequest {
                 what: what.to_owned(),
             };
@@ -234,7 +267,7 @@ impl Client {
         let call = Call::read("node", "backup", Value::Null);
         let limit = self.timeout.max(LONG);
         let start = async {
-            let mut client = self.connect().await?;
+            let mut client = self.streams().await?;
             let begun = client.backup(BackupRequest {}).await;
             begun.map_err(Unanswered::Refused)
         };
@@ -246,23 +279,41 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<ApiClient<Channel>, Unanswered> {
+    async fn streams(&self) -> Result<NodeStreamsClient<Channel>, Unanswered> {
+        let client = NodeStreamsClient::new(self.connect().await?);
+        Ok(client.max_decoding_message_size(ANSWER_BYTES))
+    }
+
+    async fn connect(&self) -> Result<Channel, Unanswered> {
         let client = self.connected.get_or_try_init(|| async {
             let path = self.socket.to_str().ok_or_else(|| {
                 Failure::input("the socket's path is not UTF-8")
                     .tried(self.socket.display().to_string())
             })?;
-            let channel = Endpoint::from_shared(format!("unix:{path}"))
+            Endpoint::from_shared(format!("unix:{path}"))
                 .map_err(|error| unreachable(&self.socket, &error))?
                 .connect()
                 .await
-                .map_err(|error| unreachable(&self.socket, &error))?;
-            Ok(ApiClient::new(channel).max_decoding_message_size(ANSWER_BYTES))
+                .map_err(|error| unreachable(&self.socket, &error))
         });
         client
             .await
             .cloned()
             .map_err(|failure: Failure| Unanswered::Unreachable(Box::new(failure)))
+    }
+}
+
+/// Tries until a node answers, or a further try cannot help.
+async fn persist<T>(attempt: impl AsyncFn() -> Result<T, Unanswered>) -> Result<T, Unanswered> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match attempt().await {
+            Err(Unanswered::Refused(status)) if may_pass(&status) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => return Err(Unanswered::Refused(status)),
+            },
+            other => return other,
+        }
     }
 }
 
@@ -328,6 +379,14 @@ fn unreachable(socket: &Path, error: &(dyn Error + 'static)) -> Failure {
             .why(innermost)
             .next("is this the socket of a pantherd? `systemctl status pantherd` tells whether it runs"),
     }
+}
+
+/// The answer is not of the form that the call has.
+fn nonsense(call: &Call, error: &dyn Error) -> Failure {
+    Failure::new("the answer makes no sense")
+        .tried(call.name())
+        .why(error.to_string())
+        .next("`pantherctl version` tells whether pantherctl and pantherd fit together")
 }
 
 fn late(call: &Call, limit: Duration) -> Failure {

@@ -6,54 +6,35 @@ import http2
 from http2 import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM
 from nodes import Node
 from protobuf import NUMBERS, message, mutated, random_message
-from texts import as_json, text, value
+from texts import text
 
+# Methods by service. What is called at random must not take the cluster apart, so that a few methods of the cluster are not among them.
 OPERATIONS = {
-    "node": (
+    "NodeApi": (
         *(
-            "status", "components", "describe", "runbook", "alarms", "queues", "queue", "peek", "purge", "delete", "requeue", "tables", "table_get",
-            "table_scan"
+            "Status", "Components", "Describe", "Runbook", "Alarms", "Queues", "Queue", "Peek", "Purge", "Delete", "Requeue", "Tables", "TableGet",
+            "TableScan"
         ),
-        *("quarantine", "quarantine_show", "quarantine_replay", "ledger", "trace", "storage", "object_get", "snapshot"),
-        *("cluster", "cluster_drain", "cluster_remove", "cluster_lead"),
+        *("Quarantine", "QuarantineShow", "QuarantineReplay", "Ledger", "Trace", "Storage", "ObjectGet", "Snapshot"),
+        *("Cluster", "ClusterDrain", "ClusterRemove", "ClusterLead"),
     ),
-    "panther-alerts-api": ("listAlerts", "getAlert", "updateAlertStatus", "deliverAlert"),
-    "panther-outputs-api": ("addOutput", "updateOutput", "getOutput", "getOutputs", "deleteOutput", "sendTestAlert"),
-    "panther-source-api": (
-        *("putIntegration", "updateIntegrationSettings", "listIntegrations", "getIntegration", "deleteIntegration", "rotateToken"),
-        *("listLogTypes", "putSchema", "listSchemas", "notify"),
+    "AlertsApi": ("ListAlerts", "GetAlert", "UpdateAlertStatus", "DeliverAlert"),
+    "OutputsApi": ("AddOutput", "UpdateOutput", "GetOutput", "GetOutputs", "DeleteOutput", "SendTestAlert"),
+    "SourceApi": (
+        *("PutIntegration", "UpdateIntegrationSettings", "ListIntegrations", "GetIntegration", "DeleteIntegration", "RotateToken"),
+        *("ListLogTypes", "PutSchema", "ListSchemas", "Notify"),
     ),
-    "panther-analysis-api": (
-        *("getUploadPlan", "bulkUpload", "listVersions", "getVersion", "getDifference", "listDetections", "getDetection", "setDetectionState"),
-        *("profileDetections", "getRule", "getPolicy"),
+    "AnalysisApi": (
+        *("GetUploadPlan", "BulkUpload", "ListVersions", "GetVersion", "GetDifference", "ListDetections", "GetDetection", "SetDetectionState"),
+        *("ProfileDetections", "GetRule", "GetPolicy"),
     ),
-    "panther-log-processor": ("x",),
-    "none": ("x",),
+    "NoApi": ("X",),
 }
-# Keys of the arguments of these operations.
-KEYS = (
-    *(
-        "queue", "limit", "after", "before", "cursor", "table", "key", "hash", "range", "index", "message", "messageId", "id", "source", "hours",
-        "name", "component"
-    ),
-    *(
-        "alertId", "alertIds", "status", "outputId", "outputIds", "displayName", "outputType", "outputConfig", "integrationId", "integrationLabel",
-        "integrationType"
-    ),
-    *(
-        "logTypes", "path", "prefix", "object", "schema", "spec", "version", "from", "to", "versionId", "detectionId", "ruleId", "enabled", "state",
-        "text", "pageSize"
-    ),
-    *(
-        "exclusiveStartKey", "severity", "createdAtAfter", "eventIdFrom", "eventsPageSize", "dryRun", "force", "filters", "days", "dataType",
-        "userId", "options", "node"
-    ),
-)
-METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Peek", "Counts", "Purge", "Requeue", "Converse")
-# Queues that hold no data of the neighbour.
+METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Converse")
+# Queues to which nothing of the neighbour comes.
 QUEUES = ("panther-layer-manager-queue-dlq", "panther-resources-queue", "no-queue", "", "\0")
 TABLES = ("panther-outputs", "panther-alarms", "panther-objects", "panther-log-alert-info", "panther-analysis", "none", "")
-INVOKE, TAIL, BACKUP = "/panther.v1.Api/Invoke", "/panther.v1.Api/Tail", "/panther.v1.Api/Backup"
+STATUS, TAIL, BACKUP = "/panther.v1.NodeApi/Status", "/panther.v1.NodeStreams/Tail", "/panther.v1.NodeStreams/Backup"
 
 
 class AdminSocket:
@@ -83,7 +64,7 @@ class AdminSocket:
         list(connection.frames(0.1))
 
     def operations(self, rng: random.Random, connection: http2.Connection) -> None:
-        self.converse(connection, [(INVOKE, self.operation(rng)) for _ in range(rng.randint(1, 12))])
+        self.converse(connection, [self.operation(rng) for _ in range(rng.randint(1, 12))])
 
     def doors(self, rng: random.Random, connection: http2.Connection) -> None:
         self.converse(connection, [(f"/panther.v1.Doors/{method}", self.door(rng, method)) for method in rng.choices(METHODS, k=rng.randint(1, 12))])
@@ -101,29 +82,23 @@ class AdminSocket:
             if came.kind == GOAWAY or ended >= len(calls):
                 return
 
-    def operation(self, rng: random.Random) -> bytes:
-        component = rng.choice(list(OPERATIONS))
-        operation = rng.choice(OPERATIONS[component])
-        keys = {rng.choice(KEYS): self.input(rng) for _ in range(rng.randrange(7))}
-        if operation in ("purge", "delete", "peek", "queue"):
-            keys |= {"queue": rng.choice(QUEUES), "name": rng.choice(QUEUES)}
-        if operation in ("purge", "delete", "requeue"):
-            keys |= {"from": rng.choice(QUEUES), "to": rng.choice(QUEUES)}
-        if operation.startswith("cluster"):
-            keys["node"] = rng.choice((0, 99, -1, "1", 2**64, None))
-        whole = message(f1=component, f2=operation, f3=as_json(rng, keys if rng.random() < 0.9 else value(rng)).encode(errors="replace"))
-        more = b""
-        if rng.random() < 0.3:
-            more = message(f4=rng.randbytes(rng.choice((0, 100, 100_000))))
-        if rng.random() < 0.2:
-            more += message(f5=text(rng).encode(errors="replace"), f6=rng.choice(NUMBERS))
-        return whole + more if rng.random() < 0.9 else mutated(rng, whole)
-
-    @staticmethod
-    def input(rng: random.Random) -> object:
-        # The node id of the first node and the names of the neighbour are not among the random values.
-        drawn = value(rng, 2)
-        return 99 if drawn in (1, True) else drawn
+    def operation(self, rng: random.Random) -> tuple[str, bytes]:
+        service = rng.choice(list(OPERATIONS))
+        method = rng.choice(OPERATIONS[service])
+        path = f"/panther.v1.{service}/{method}"
+        words = [text(rng).encode(errors="replace") for _ in range(5)]
+        # The first node's number, and the neighbour's names, are not among what is drawn here, and nothing of it is changed at random.
+        if method in ("ClusterDrain", "ClusterRemove", "ClusterLead"):
+            return path, message(f1=rng.choice((0, 99, (1 << 64) - 1)))
+        if method == "Requeue":
+            return path, message(f1=rng.choice(QUEUES), f2=rng.choice(QUEUES), f3=words[0], f4=rng.choice(NUMBERS))
+        if method in ("Purge", "Delete", "Peek", "Queue"):
+            return path, message(f1=rng.choice(QUEUES), f2=words[0] if method == "Delete" else rng.choice(NUMBERS))
+        kind = rng.randrange(4)
+        if kind == 0:
+            return path, random_message(rng)
+        whole = message(f1=words[0], f2=words[1], f3=words[2], f4=[words[3], words[4]], f5=rng.choice(NUMBERS), f7=rng.randbytes(rng.choice((0, 100, 100_000))))
+        return path, whole if kind == 1 else mutated(rng, whole)
 
     def door(self, rng: random.Random, method: str) -> bytes:
         kind = rng.randrange(3)
@@ -145,19 +120,15 @@ class AdminSocket:
                 f1=table, f3=text(rng).encode(errors="replace"), f4=random_message(rng, 1), f6=rng.choice(NUMBERS),
                 f9=rng.randbytes(rng.choice((0, 8, 40)))
             ),
-            "Peek": message(f1=queue, f2=rng.choice(NUMBERS), f3=rng.choice(NUMBERS)),
-            "Counts": message(f1=queue),
-            "Purge": message(f1=queue),
-            "Requeue": message(f1=queue, f2=rng.choice(QUEUES), f3=text(rng).encode(errors="replace"), f4=rng.choice(NUMBERS)),
             "Converse": message(f1=rng.choice(NUMBERS), **{f"f{rng.randint(2, 7)}": random_message(rng)}),
         }[method]
-        # A mutated message may name another queue, and a receive or a purge of the neighbour's queue would remove its lines.
-        return whole if kind == 1 or method in ("Receive", "Purge", "Requeue") else mutated(rng, whole)
+        # What is changed at random may name another queue, and a receive of the neighbour's queue would take its lines.
+        return whole if kind == 1 or method == "Receive" else mutated(rng, whole)
 
     def lengths(self, rng: random.Random, connection: http2.Connection) -> None:
         connection.begin()
         for stream in range(1, 2 * rng.choice((5, 100, 400)), 2):
-            path = rng.choice((INVOKE, TAIL, BACKUP, "/panther.v1.Doors/Converse", "/x"))
+            path = rng.choice((STATUS, TAIL, BACKUP, "/panther.v1.Doors/Converse", "/x"))
             announced = rng.choice((1, 4 << 20, 64 << 20, (1 << 32) - 1))
             connection.send(
                 http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(path)) + http2.body(
@@ -170,6 +141,6 @@ class AdminSocket:
         """Requests with long answers that are never read."""
         connection.begin((http2.INITIAL_WINDOW, rng.choice((0, 0x7FFFFFFF))))
         for stream in range(1, 2 * rng.choice((5, 40)), 2):
-            call = message(f1="node", f2=rng.choice(("runbook", "components", "status")), f3="{}")
-            connection.send(http2.call(stream, *rng.choice(((INVOKE, call), (TAIL, message(f1="alerts")), (BACKUP, b"")))))
+            call = f"/panther.v1.NodeApi/{rng.choice(('Runbook', 'Components', 'Status'))}"
+            connection.send(http2.call(stream, *rng.choice(((call, b""), (TAIL, message(f1="alerts")), (BACKUP, b"")))))
         list(connection.frames(0.0))

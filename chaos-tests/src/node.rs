@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use panther_proto::v1::InvokeRequest;
-use panther_proto::v1::api_client::ApiClient;
+use panther_proto::methods::methods;
+use panther_proto::raw;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tonic::Status;
+use tonic::transport::Endpoint;
 
 use crate::{During, Failure, Result};
 
@@ -529,28 +530,21 @@ impl Caller {
         input: &Value,
         request: Option<&RequestId>,
     ) -> std::result::Result<Value, Status> {
-        let message = InvokeRequest {
-            component: component.to_owned(),
-            operation: operation.to_owned(),
-            input: input.to_string(),
-            request_id: request
-                .map(|request| request.id.clone())
-                .unwrap_or_default(),
-            request_time_ms: request.map_or(0, |request| request.time_ms),
-            ..InvokeRequest::default()
-        };
+        let method = methods()
+            .by_operation(component, operation)
+            .ok_or_else(|| Status::not_found(format!("{component} has no method {operation}")))?;
+        let request = request.map(|request| (request.id.as_str(), request.time_ms));
         let call = async {
-            let mut client = ApiClient::connect(format!("unix:{}", self.socket.display()))
+            let channel = Endpoint::from_shared(format!("unix:{}", self.socket.display()))
+                .map_err(|error| Status::invalid_argument(error.to_string()))?
+                .connect()
                 .await
-                .map_err(|error| Status::unavailable(error.to_string()))?
-                .max_decoding_message_size(64 << 20);
-            client.invoke(message).await
+                .map_err(|error| Status::unavailable(error.to_string()))?;
+            raw::call_json(channel, method, input, request, 64 << 20).await
         };
-        let answer = tokio::time::timeout(INVOKE, call)
+        tokio::time::timeout(INVOKE, call)
             .await
-            .map_err(|_| Status::deadline_exceeded("no answer in time"))??;
-        serde_json::from_str(&answer.into_inner().output)
-            .map_err(|error| Status::data_loss(error.to_string()))
+            .map_err(|_| Status::deadline_exceeded("no answer in time"))?
     }
 }
 

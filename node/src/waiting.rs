@@ -9,20 +9,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response as HttpResponse};
-use axum::routing::get;
-use panther_actors::api::ApiCall;
+use axum::routing::{any, get};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use panther_actors::views::{self, Identity};
 use panther_cluster::door::{FRESH, Local};
-use panther_proto::v1::api_server::{Api, ApiServer};
-use panther_proto::v1::{
-    BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
-};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
+use crate::grpc::apis::{Answers, Asked};
 use crate::listeners::Listeners;
 use crate::{grpc, health, http};
 
@@ -109,80 +106,52 @@ impl Starting {
         let mut over = self.over.clone();
         let _ = over.wait_for(|over| *over).await; // a sender that is gone is an end too
     }
-
-    async fn answer(&self, request: InvokeRequest) -> Result<Value, Status> {
-        let again = || Status::unavailable("the node has just started: ask again");
-        let by_itself = request.component == "node"
-            && views::WITHOUT_LEADER.contains(&request.operation.as_str());
-        if !by_itself {
-            // As long as the caller likes.
-            self.over().await;
-            return Err(again());
-        }
-        if tokio::time::timeout(FRESH, self.over()).await.is_ok() {
-            return Err(again());
-        }
-        let (local, reason) = self.known();
-        let local =
-            local.ok_or_else(|| Status::unavailable(format!("the node is starting: {reason}")))?;
-        let call = ApiCall {
-            operation: request.operation,
-            ..ApiCall::default()
-        };
-        let answer = views::of_waiting(&local, &self.identity, &call, &reason).await;
-        answer.map_err(|error| grpc::of_api(&error))
-    }
 }
 
-#[tonic::async_trait]
-impl Api for Starting {
-    async fn invoke(
-        &self,
-        request: Request<InvokeRequest>,
-    ) -> Result<Response<InvokeResponse>, Status> {
-        let output = self.answer(request.into_inner()).await?.to_string();
-        Ok(Response::new(InvokeResponse { output }))
-    }
-
-    type TailStream = ReceiverStream<Result<TailLine, Status>>;
-
-    async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        Err(Status::unavailable(format!(
-            "the node is starting: {}",
-            self.known().1
-        )))
-    }
-
-    type BackupStream = ReceiverStream<Result<BackupPiece, Status>>;
-
-    async fn backup(
-        &self,
-        _: Request<BackupRequest>,
-    ) -> Result<Response<Self::BackupStream>, Status> {
-        Err(Status::unavailable(format!(
-            "the node is starting: {}",
-            self.known().1
-        )))
+impl Answers for Starting {
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            let again = || Status::unavailable("the node has just started: ask again");
+            if !asked.method.without_leader {
+                // As long as the caller likes.
+                self.over().await;
+                return Err(again());
+            }
+            if tokio::time::timeout(FRESH, self.over()).await.is_ok() {
+                return Err(again());
+            }
+            let (local, reason) = self.known();
+            let local = local
+                .ok_or_else(|| Status::unavailable(format!("the node is starting: {reason}")))?;
+            let answer = views::of_waiting(&local, &self.identity, asked.method, &reason).await;
+            answer.map_err(|error| grpc::of_api(&error))
+        })
     }
 }
 
 /// What the admin socket answers until then.
 fn admins(starting: &Starting) -> Router {
-    let fallback = starting.clone();
-    Router::new()
-        .route_service(
-            "/panther.v1.Api/{*method}",
-            ApiServer::new(starting.clone()),
-        )
-        .fallback(move || {
-            let starting = fallback.clone();
-            async move {
-                // A worker that waits for the queues of this node is let wait.
-                starting.over().await;
-                Status::unavailable("the node has just started: ask again")
-                    .into_http::<axum::body::Body>()
-            }
-        })
+    let (fallback, streaming) = (starting.clone(), starting.clone());
+    let others = move || {
+        let starting = fallback.clone();
+        async move {
+            // A worker that waits for the queues of this node is let wait.
+            starting.over().await;
+            Status::unavailable("the node has just started: ask again")
+                .into_http::<axum::body::Body>()
+        }
+    };
+    let streams = move || {
+        let reason = streaming.known().1;
+        async move {
+            Status::unavailable(format!("the node is starting: {reason}"))
+                .into_http::<axum::body::Body>()
+        }
+    };
+    let router = Router::new()
+        .route("/panther.v1.NodeStreams/{*method}", any(streams))
+        .fallback(others);
+    grpc::apis::added_to(router, starting.clone())
 }
 
 async fn healthy(State(starting): State<Starting>) -> HttpResponse {

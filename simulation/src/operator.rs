@@ -9,7 +9,7 @@ use std::time::Duration;
 use panther_cluster::door::Door;
 use panther_cluster::membership::{Gate, Invitation, Look, Members, Standing};
 use panther_cluster::net::Admits;
-use panther_proto::v1::JoinCall;
+use panther_proto::v1::{JoinCall, Transact};
 
 use crate::watch::AHEAD_MS;
 use crate::world::{Place, Removal, World, elapsed, true_ms};
@@ -39,7 +39,7 @@ pub(crate) async fn run(world: Arc<World>, door: Door, members: Members, gate: A
         world.end_removal();
         let removal = *world.removal.lock();
         if let Some(Removal { node, asked: false }) = removal {
-            let asked = members.remove(node).await;
+            let asked = members.remove(node, Transact::default()).await;
             world.note(elapsed(), format_args!("node {node} is removed: {asked:?}"));
             // An earlier attempt may have succeeded although its answer was lost.
             let look = members.look().await;
@@ -76,7 +76,9 @@ async fn invite(
             let replaces = *place.replaces.lock();
             let look = members.look().await;
             let replaces = replaces.filter(|old| standing(&look, *old) != Some(Standing::Removed));
-            let token = members.invite(VALID, replaces).await;
+            let token = members
+                .invite(VALID, replaces, |_| Transact::default())
+                .await;
             let token = token.map_err(|error| error.to_string())?;
             let invitation = Invitation::read(&token).map_err(|error| error.to_string())?;
             let call = JoinCall {
@@ -133,7 +135,7 @@ async fn give_up_strays(world: &World, members: &Members) {
     for seen in look.nodes {
         let member = seen.member;
         if member.standing == Standing::Joining && !taken.contains(&member.node) {
-            let given_up = members.remove(member.node).await;
+            let given_up = members.remove(member.node, Transact::default()).await;
             world.note(
                 elapsed(),
                 format_args!("node {} was no machine: {given_up:?}", member.node),

@@ -6,8 +6,10 @@ use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
 use panther_logs::{LogTypes, SchemaError};
-use panther_proto::v1::Transact;
+use panther_proto::v1::PutSchemaAnswer;
 use parking_lot::Mutex;
+
+use crate::call_context::CallContext;
 
 /// The table of users' log types.
 pub const TABLE: &str = "panther-logtypes";
@@ -90,29 +92,30 @@ impl LogTypeRegistry {
         Ok(types)
     }
 
-    /// Adds or replaces a user's log type as part of `request`; its name.
+    /// Adds or replaces a user's log type; its name.
     ///
     /// # Errors
     /// The schema is wrong, or there is no leader.
-    pub async fn put(&self, yaml: &str, request: Transact) -> Result<String, RegistryError> {
+    pub async fn put(
+        &self,
+        yaml: &str,
+        context: &CallContext,
+    ) -> Result<PutSchemaAnswer, RegistryError> {
         let before: Vec<Arc<str>> = LogTypes::builtin().names().cloned().collect();
         let with = LogTypes::builtin().with_schema(yaml)?;
-        let name = with
+        let log_type = with
             .names()
             .find(|name| !before.contains(name))
             .map(ToString::to_string)
             .unwrap_or_default();
-        let schema = Change::update(TABLE, change::key(&name))
+        let now_ms = self.door.now_ms();
+        let schema = Change::update(TABLE, change::key(&log_type))
             .set("logSpec", yaml)
-            .set("updatedAt", self.door.now_ms())
+            .set("updatedAt", now_ms)
             .add("revision", 1);
         let revision = Change::update(TABLE, change::key(REVISION)).add("revision", 1);
-        self.door
-            .transact(Transact {
-                changes: vec![schema.done(), revision.done()],
-                ..request
-            })
-            .await?;
-        Ok(name)
+        let transact = context.transact(now_ms, vec![schema.done(), revision.done()]);
+        let answer = PutSchemaAnswer { log_type };
+        Ok(context.commit(&self.door, transact, answer).await?)
     }
 }

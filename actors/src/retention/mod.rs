@@ -180,16 +180,19 @@ impl Periods {
         .done()
     }
 
-    /// Writes a setting.
+    /// Writes a setting as part of `base`.
     ///
     /// # Errors
     /// There is no leader.
-    pub async fn set(door: &Door, kind: Kept, log_type: &str, days: u32) -> Result<(), DoorError> {
-        let transact = Transact {
-            changes: vec![Self::row(kind, log_type, days)],
-            ..Transact::default()
-        };
-        door.transact(transact).await.map(|_| ())
+    pub async fn set(
+        door: &Door,
+        mut base: Transact,
+        kind: Kept,
+        log_type: &str,
+        days: u32,
+    ) -> Result<(), DoorError> {
+        base.changes.push(Self::row(kind, log_type, days));
+        door.transact(base).await.map(|_| ())
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -190,11 +190,11 @@ impl ComponentActor {
 pub(super) struct Call(pub(super) ApiCall);
 
 impl Message for Call {
-    type Result = Result<Value, ApiError>;
+    type Result = Result<Bytes, ApiError>;
 }
 
 impl Handler<Call> for ComponentActor {
-    type Result = ResponseFuture<Result<Value, ApiError>>;
+    type Result = ResponseFuture<Result<Bytes, ApiError>>;
 
     fn handle(&mut self, Call(call): Call, _: &mut Self::Context) -> Self::Result {
         let Some(api) = self.api.clone() else {

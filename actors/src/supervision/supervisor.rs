@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
@@ -176,7 +176,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// It takes no calls, is full or ends; or as the call itself says.
-    pub async fn call(&self, identity: &str, call: ApiCall) -> Result<Value, ApiError> {
+    pub async fn call(&self, identity: &str, call: ApiCall) -> Result<Bytes, ApiError> {
         let supervised = self
             .parts
             .get(identity)

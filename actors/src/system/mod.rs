@@ -1,11 +1,12 @@
 //! Everything that a node runs behind its doors, started and stopped together.
 
-mod audit;
+mod calls;
 mod followers;
 mod health;
 mod loops;
 mod metrics;
 mod parts;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +20,13 @@ use panther_cluster::objects::Objects;
 use panther_cluster::storage::room::Room;
 use panther_detections::engine::EngineSettings;
 use panther_proto::v1::{command, reply};
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::alarms::Alarms;
-use crate::api::{ApiCall, ApiError};
+use crate::api::ApiError;
 use crate::callers::Callers;
-use crate::catalogue::{Built, FindError, declarations};
+use crate::catalogue::declarations;
 use crate::component::Deps;
 use crate::components::catalogue;
 use crate::components::pack::LivePack;
@@ -38,7 +38,9 @@ use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::sealing_key::{self, KeyError};
 use crate::supervision::{ComponentState, Policy, Supervisor};
-use crate::views::{Identity, Views};
+use crate::views::Identity;
+
+pub use calls::Caller;
 
 /// As [`SystemSettings::loop_stall`] should be: longer than all calls of one look with their deadlines.
 pub const LOOP_STALL: Duration = Duration::from_secs(180);
@@ -162,6 +164,7 @@ struct Inner {
     pause: Pause,
     disk: Room,
     identity: Identity,
+    turns: turns::Turns,
     followed: broadcast::Sender<String>,
     alerts: broadcast::Sender<String>,
     stop: watch::Sender<bool>,
@@ -273,6 +276,7 @@ impl System {
             pause: pause.clone(),
             disk: disk.clone(),
             identity,
+            turns: turns::Turns::default(),
             followed,
             alerts,
             stop,
@@ -280,50 +284,6 @@ impl System {
         // The loops find the system by this; before, there is nothing for them to look at.
         let _ = late.set(Arc::downgrade(&inner));
         Ok(Self { inner })
-    }
-
-    /// Calls an API function, or `node` for the node's own views. What changes something leaves a record.
-    ///
-    /// # Errors
-    /// As [`ApiError`] says.
-    pub async fn invoke(&self, component: &str, call: ApiCall) -> Result<Value, ApiError> {
-        let inner = &self.inner;
-        let record =
-            audit::wanted(component, &call.operation).then(|| audit::Record::of(component, &call));
-        let result = if component == "node" {
-            let views = Views {
-                door: &inner.settings.door,
-                objects: &inner.settings.objects,
-                supervisor: &inner.supervisor,
-                alarms: &inner.alarms,
-                members: &inner.members,
-                live: &inner.live,
-                pause: &inner.pause,
-                identity: &inner.identity,
-            };
-            views.call(&call).await
-        } else {
-            let entry = match catalogue().find(component) {
-                Ok(entry) => entry,
-                // A name of two kinds means the function: the others take no calls of this form.
-                Err(FindError::Ambiguous { name, .. }) => catalogue()
-                    .find(&format!("{name}/function"))
-                    .map_err(|error| ApiError::NotFound(error.to_string()))?,
-                Err(error) => return Err(ApiError::NotFound(error.to_string())),
-            };
-            if entry.built == Built::No {
-                return Err(ApiError::NotBuilt(format!(
-                    "{} is not built in this version. {}",
-                    entry.identity(),
-                    entry.built_note
-                )));
-            }
-            inner.supervisor.call(&entry.identity(), call).await
-        };
-        if let Some(record) = record {
-            record.write(&inner.settings.door, &result).await;
-        }
-        result
     }
 
     /// Whether logs of this source may come from whoever has this token; asked before anything of them is read.

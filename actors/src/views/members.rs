@@ -5,11 +5,13 @@ use std::time::Duration;
 use panther_cluster::door::{Local, TimeSet};
 use panther_cluster::membership::{LONGEST_VALID, Look, MembersError, Seen, known_leader};
 use panther_cluster::state::read;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    AuthorityRotation, ClusterAnswer, ClusterDrainAnswer, ClusterDrainRequest, ClusterInviteAnswer,
+    ClusterInviteRequest, ClusterNode, TimeSetAnswer,
+};
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::{ApiError, CallContext};
 
 /// How long an invitation is good, unless it is said.
 const VALID_SECONDS: u64 = 3_600;
@@ -17,46 +19,6 @@ const VALID_SECONDS: u64 = 3_600;
 const ANSWERS: Duration = Duration::from_secs(4);
 /// The longest that one may be good.
 const LONGEST_SECONDS: u64 = LONGEST_VALID.as_secs();
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Invite {
-    valid_seconds: u64,
-    replaces: Option<u64>,
-}
-
-impl Default for Invite {
-    fn default() -> Self {
-        Self {
-            valid_seconds: VALID_SECONDS,
-            replaces: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Drain {
-    node: u64,
-    #[serde(default = "yes")]
-    drained: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Node {
-    node: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Voters {
-    voters: u64,
-}
 
 impl From<MembersError> for ApiError {
     fn from(error: MembersError) -> Self {
@@ -69,7 +31,7 @@ impl From<MembersError> for ApiError {
     }
 }
 
-fn shown(seen: &Seen, me: u64) -> Value {
+fn shown(seen: &Seen, me: u64) -> ClusterNode {
     let member = &seen.member;
     let heard = seen.heard.as_ref();
     let role = match () {
@@ -84,97 +46,111 @@ fn shown(seen: &Seen, me: u64) -> Value {
         .map(|heard| (heard.applied, heard.hash))
         .or(last.map(|last| (last.applied, last.hash)))
         .filter(|(applied, _)| *applied > 0);
-    json!({
-        "node": member.node, "name": member.name, "address": member.address, "version": member.version, "format": member.format, "standing": member.standing.word(), "role": role, "this": member.node == me,
-        "replaces": member.replaces,
-        "alive": heard.map(panther_cluster::door::HeardNode::lately).or(last.map(|last| last.ago <= ANSWERS)),
-        "silent_ms": heard.and_then(|heard| heard.silent).or(last.map(|last| last.ago)).map(heard_ms),
-        "log": heard.and_then(|heard| heard.matched).or(last.and_then(|last| last.last_log)),
-        "log_term": seen.last.as_ref().and_then(|last| last.last_term),
-        "applied": applied.map(|(applied, _)| applied),
-        "hash": applied.map(|(_, hash)| format!("{hash:016x}")),
-        "clock_off_ms": heard.map(|heard| heard.clock_off_ms),
-    })
+    ClusterNode {
+        node: member.node,
+        name: member.name.clone(),
+        address: member.address.clone(),
+        version: member.version.clone(),
+        format: member.format,
+        standing: member.standing.word().to_owned(),
+        role: role.to_owned(),
+        this_node: member.node == me,
+        replaces: member.replaces,
+        alive: heard
+            .map(panther_cluster::door::HeardNode::lately)
+            .or(last.map(|last| last.ago <= ANSWERS)),
+        silent_ms: heard
+            .and_then(|heard| heard.silent)
+            .or(last.map(|last| last.ago))
+            .map(heard_ms),
+        log: heard
+            .and_then(|heard| heard.matched)
+            .or(last.and_then(|last| last.last_log)),
+        log_term: seen.last.as_ref().and_then(|last| last.last_term),
+        applied: applied.map(|(applied, _)| applied),
+        hash: applied.map(|(_, hash)| format!("{hash:016x}")),
+        clock_off_ms: heard.map(|heard| heard.clock_off_ms),
+        waits_for: None,
+    }
 }
 
 /// The nodes as one of them sees them.
-pub(super) fn of_look(look: &Look, local: &Local) -> Value {
+pub(super) fn of_look(look: &Look, local: &Local) -> ClusterAnswer {
     let (status, me) = (local.status(), local.node());
     let format = read::globals(local.group().store()).map_or(0, |globals| globals.format);
-    let nodes: Vec<Value> = look.nodes.iter().map(|seen| shown(seen, me)).collect();
-    json!({"node": me, "leader": known_leader(&status, look.blind.is_some()), "term": status.term, "voters": status.voters, "voters_wanted": look.voters_wanted, "format": format, "nodes": nodes,
-        "local": look.blind.is_some(), "local_reason": look.blind, "blind": look.blind})
+    ClusterAnswer {
+        node: me,
+        leader: known_leader(&status, look.blind.is_some()),
+        term: status.term,
+        voters: status.voters,
+        voters_wanted: look.voters_wanted,
+        format,
+        nodes: look.nodes.iter().map(|seen| shown(seen, me)).collect(),
+        local: look.blind.is_some(),
+        local_reason: look.blind.clone(),
+        blind: look.blind.clone(),
+        ..ClusterAnswer::default()
+    }
 }
 
 /// Cluster time before and after it was set.
-pub(super) fn time_set(set: TimeSet) -> Result<Value, ApiError> {
-    Ok(json!({"from_ms": set.from_ms, "to_ms": set.to_ms}))
+pub(super) fn time_set(set: TimeSet) -> TimeSetAnswer {
+    TimeSetAnswer {
+        from_ms: set.from_ms,
+        to_ms: set.to_ms,
+    }
 }
 
 impl Views<'_> {
     /// Answers without a leader too, with what is known here.
-    pub(super) async fn cluster(&self) -> Value {
+    pub(super) async fn nodes(&self) -> ClusterAnswer {
         let mut shown = of_look(&self.members.look().await, self.door.local());
-        shown["time_ms"] = self.door.now_ms().into();
-        shown["clock_ms"] = self.door.wall_ms().into();
+        shown.time_ms = Some(self.door.now_ms());
+        shown.clock_ms = Some(self.door.wall_ms());
         // What the leader waits for is known to it alone.
         let unmet = self.members.unmet();
-        for node in shown["nodes"].as_array_mut().into_iter().flatten() {
-            let number = node["node"].as_u64().unwrap_or_default();
-            node["waits_for"] = json!(unmet.get(&number).map(|unmet| &unmet.reason));
+        for node in &mut shown.nodes {
+            node.waits_for = unmet.get(&node.node).map(|unmet| unmet.reason.clone());
         }
-        shown["rotation"] = json!(self.members.rotation().await.map(|rotation| {
-            json!({"step": rotation.step.word(), "waits_for": rotation.waits_for})
-        }));
+        let rotation = self.members.rotation().await;
+        shown.rotation = rotation.map(|rotation| AuthorityRotation {
+            step: rotation.step.word().to_owned(),
+            waits_for: rotation.waits_for,
+        });
         shown
     }
 
-    pub(super) async fn cluster_rotate_authority(&self) -> Result<Value, ApiError> {
-        self.members.rotate_authority().await?;
-        Ok(json!({"asked": true}))
-    }
-
-    pub(super) async fn cluster_invite(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Invite {
-            valid_seconds,
-            replaces,
-        } = call.input()?;
+    pub(super) async fn invite(
+        &self,
+        context: &CallContext,
+        request: ClusterInviteRequest,
+    ) -> Result<ClusterInviteAnswer, ApiError> {
+        let valid_seconds = request.valid_seconds.unwrap_or(VALID_SECONDS);
         if !(1..=LONGEST_SECONDS).contains(&valid_seconds) {
             return Err(ApiError::Invalid(format!(
                 "an invitation is good for 1 to {LONGEST_SECONDS} seconds"
             )));
         }
         let valid = Duration::from_secs(valid_seconds);
-        let token = self.members.invite(valid, replaces).await?;
-        Ok(json!({"token": token, "valid_seconds": valid_seconds, "replaces": replaces}))
+        let answer = |token: &str| ClusterInviteAnswer {
+            token: token.to_owned(),
+            valid_seconds,
+            replaces: request.replaces,
+        };
+        let base = |token: &str| self.base(context, &answer(token));
+        let token = self.members.invite(valid, request.replaces, base).await?;
+        Ok(context.given(self.door, answer(&token)).await?)
     }
 
-    pub(super) async fn cluster_drain(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Drain { node, drained } = call.input()?;
-        self.members.drain(node, drained).await?;
-        Ok(json!({"node": node, "drained": drained}))
-    }
-
-    pub(super) async fn cluster_remove(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Node { node } = call.input()?;
-        self.members.remove(node).await?;
-        Ok(json!({"node": node}))
-    }
-
-    pub(super) async fn cluster_voters(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Voters { voters } = call.input()?;
-        self.members.set_voters(voters).await?;
-        Ok(json!({"voters": voters}))
-    }
-
-    pub(super) async fn cluster_raise_format(&self) -> Result<Value, ApiError> {
-        let format = self.members.raise_format().await?;
-        Ok(json!({"format": format}))
-    }
-
-    pub(super) async fn cluster_lead(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Node { node } = call.input()?;
-        self.members.lead(node).await?;
-        Ok(json!({"leader": node}))
+    pub(super) async fn drain(
+        &self,
+        context: &CallContext,
+        request: ClusterDrainRequest,
+    ) -> Result<ClusterDrainAnswer, ApiError> {
+        let (node, drained) = (request.node, request.drained.unwrap_or(true));
+        let answer = ClusterDrainAnswer { node, drained };
+        let base = self.base(context, &answer);
+        self.members.drain(node, drained, base).await?;
+        Ok(context.given(self.door, answer).await?)
     }
 }

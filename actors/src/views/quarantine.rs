@@ -6,23 +6,30 @@ use std::io::Read;
 use panther_cluster::door::change::{self, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
 use panther_logs::{EventEnds, Limits, PartsWriter, Piece, RawReader};
-use panther_proto::v1::{RowChange, Transact};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    LogTypeReason, QuarantineAnswer, QuarantineGroup, QuarantineLine, QuarantineReplayAnswer,
+    QuarantineShowAnswer, RowChange, Transact,
+};
+use serde::{Deserialize, Serialize};
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::{ApiError, CallContext};
 use crate::components::log_processor::read::{QuarantinedRecord, remember};
 use crate::components::log_processor::{Kept, QUARANTINE, Replay, SOURCE};
 use crate::components::objects::{self, Written, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE};
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Which {
-    source: Option<String>,
-    object: Option<String>,
-    limit: Option<usize>,
+/// Records of a source, of an object, or all.
+pub(super) struct Which {
+    pub(super) source: Option<String>,
+    pub(super) object: Option<String>,
+}
+
+/// What a replay set out to do: a retry goes on with the same objects.
+#[derive(Serialize, Deserialize)]
+struct Bounds {
+    /// Each object with the source that it belongs to.
+    objects: Vec<(String, String)>,
 }
 
 impl Views<'_> {
@@ -52,29 +59,60 @@ impl Views<'_> {
         Ok(wanted.collect())
     }
 
-    pub(super) async fn quarantine(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let which: Which = call.input()?;
-        let mut rows = self.quarantined(&which).await?;
+    pub(super) async fn groups(
+        &self,
+        which: &Which,
+        limit: Option<u64>,
+    ) -> Result<QuarantineAnswer, ApiError> {
+        let mut rows = self.quarantined(which).await?;
         rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.int("time")));
-        let groups: Vec<Value> = rows
+        let groups = rows
             .iter()
-            .take(which.limit.unwrap_or(100))
+            .take(super::at_most(limit, 100))
             .map(|(key, row)| {
-                json!({"source": key.hash, "source_label": row.text("sourceLabel"), "object": key.range, "raw_object": row.text("object"), "origin": row.text("origin").filter(|origin| !origin.is_empty()), "count": row.int("count"), "first_ms": row.int("time"), "reasons": row.items("reasons")})
-            })
-            .collect();
-        Ok(json!({"groups": groups}))
+                let text = |name: &str| row.text(name).map(str::to_owned);
+                QuarantineGroup {
+                    source: key.hash.clone(),
+                    source_label: text("sourceLabel"),
+                    object: key.range.clone(),
+                    raw_object: text("object"),
+                    origin: text("origin").filter(|origin| !origin.is_empty()),
+                    count: row.int("count"),
+                    first_ms: row.int("time"),
+                    reasons: row.items("reasons").to_vec(),
+                }
+            });
+        Ok(QuarantineAnswer {
+            groups: groups.collect(),
+        })
     }
 
-    pub(super) async fn quarantine_show(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let which: Which = call.input()?;
-        let object = which.object.ok_or_else(|| {
-            ApiError::Invalid(
-                "quarantine_show needs `object`; `pantherctl quarantine ls` shows them".to_owned(),
-            )
-        })?;
-        let lines = self.lines(&object).await?;
-        Ok(json!({"lines": lines.into_iter().take(which.limit.unwrap_or(20)).collect::<Vec<_>>()}))
+    pub(super) async fn records(
+        &self,
+        object: &str,
+        limit: Option<u64>,
+    ) -> Result<QuarantineShowAnswer, ApiError> {
+        let lines = self.lines(object).await?;
+        let shown = lines
+            .into_iter()
+            .take(super::at_most(limit, 20))
+            .map(|record| QuarantineLine {
+                record: record.record,
+                origin: record.origin,
+                text: record.text,
+                altered: record.altered,
+                reasons: record
+                    .reasons
+                    .into_iter()
+                    .map(|reason| LogTypeReason {
+                        log_type: reason.log_type,
+                        reason: reason.reason,
+                    })
+                    .collect(),
+            });
+        Ok(QuarantineShowAnswer {
+            lines: shown.collect(),
+        })
     }
 
     async fn lines(&self, object: &str) -> Result<Vec<QuarantinedRecord>, ApiError> {
@@ -108,11 +146,30 @@ impl Views<'_> {
 
     /// Makes a raw object of the records and lets the log processor read them again. What no log type takes this time is
     /// quarantined again. A record whose text is not what was received stays where it is.
-    pub(super) async fn quarantine_replay(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let which: Which = call.input()?;
+    ///
+    /// Each object is one command under a request id of its own, so that a retry replays no object twice.
+    pub(super) async fn replay(
+        &self,
+        context: &CallContext,
+        which: &Which,
+    ) -> Result<QuarantineReplayAnswer, ApiError> {
+        let rows = self.quarantined(which).await?;
+        let objects = rows
+            .iter()
+            .map(|(key, _)| (key.hash.clone(), key.range.clone()));
+        let bounds = Bounds {
+            objects: objects.collect(),
+        };
+        let bounds = context.begin_with(self.door, bounds).await?;
         let mut count = 0;
         let mut stay = 0;
-        for (key, row) in self.quarantined(&which).await? {
+        for (source, object) in bounds.objects {
+            let key = change::key_range(source, object);
+            // Where a first call was cut off, its messages may have removed rows already: these objects are replayed.
+            let Some(row) = self.door.get(QUARANTINE, &key).await? else {
+                count += 1;
+                continue;
+            };
             let (lines, others): (Vec<_>, Vec<_>) = self
                 .lines(&key.range)
                 .await?
@@ -167,15 +224,24 @@ impl Views<'_> {
                 kept,
             };
             replay.tell(&mut send);
+            let (request_id, request_time_ms) =
+                context.step(&crate::sealing::token_hash(&key.range)[..16]);
             let transact = Transact {
                 changes,
                 sends: vec![send],
+                request_id,
+                request_time_ms,
                 ..Transact::default()
             };
             self.door.transact(transact).await?;
             count += 1;
         }
-        Ok(json!({"objects": count, "messages": count, "stay": stay}))
+        let answer = QuarantineReplayAnswer {
+            objects: count,
+            messages: count,
+            stay: super::count(stay),
+        };
+        self.finished(context, answer).await
     }
 
     /// Writes records that cannot be read again to an object of their own.

@@ -1,64 +1,23 @@
 //! Queues: counts, messages, and what an operator does to them.
 
-use std::collections::BTreeMap;
-
 use panther_cluster::door::change;
 use panther_cluster::state::read;
-use panther_proto::v1::QueueCounts;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    DeleteAnswer, DeleteRequest, MessageView, PeekAnswer, PeekRequest, PurgeAnswer, QueueCounts,
+    QueueView, QueuesAnswer, RequeueAnswer, RequeueRequest, SendAnswer, SendRequest,
+};
+use serde::{Deserialize, Serialize};
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::{ApiError, CallContext};
 use crate::catalogue::Kind;
 use crate::components::catalogue;
-use crate::components::outputs_api::request;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Name {
-    #[serde(alias = "queue")]
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Peek {
-    queue: String,
-    #[serde(default)]
-    limit: Option<usize>,
-    #[serde(default)]
-    after: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SendMessage {
-    queue: String,
-    body: String,
-    #[serde(default)]
-    attributes: BTreeMap<String, String>,
-    #[serde(default)]
-    delay_ms: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Requeue {
-    to: String,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(default)]
-    message_id: Option<String>,
-    #[serde(default)]
-    limit: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Delete {
-    queue: String,
-    message_id: String,
+/// What a purge or requeue set out to do: a retry goes on with the same.
+#[derive(Serialize, Deserialize)]
+struct Bounds {
+    /// The newest message at the start; what comes later is left alone.
+    upto: u64,
 }
 
 /// Where a dead letter goes that an operator deletes.
@@ -74,23 +33,40 @@ fn kind(name: &str) -> &'static str {
     }
 }
 
-fn counted(name: &str, counts: &QueueCounts, oldest_ms: Option<u64>, now_ms: u64) -> Value {
-    json!({
-        "name": name, "kind": kind(name), "waiting": counts.waiting, "delayed": counts.delayed, "in_flight": counts.in_flight,
-        "oldest_ms_ago": oldest_ms.map(|oldest| now_ms.saturating_sub(oldest)), "accepted": counts.accepted, "done": counts.done,
-        "failed": counts.failures, "dead_lettered": counts.dead_lettered, "expired": counts.expired, "purged": counts.purged,
-        "moved_out": counts.moved_out, "coalesced": counts.coalesced, "deduplicated": counts.deduplicated, "bytes": counts.bytes,
-        "suspects": counts.suspects, "dlq": catalogue().dlq_of(name),
-    })
+fn counted(name: &str, counts: &QueueCounts, oldest_ms: Option<u64>, now_ms: u64) -> QueueView {
+    QueueView {
+        name: name.to_owned(),
+        kind: kind(name).to_owned(),
+        waiting: counts.waiting,
+        delayed: counts.delayed,
+        in_flight: counts.in_flight,
+        oldest_ms_ago: oldest_ms.map(|oldest| now_ms.saturating_sub(oldest)),
+        accepted: counts.accepted,
+        done: counts.done,
+        failed: counts.failures,
+        dead_lettered: counts.dead_lettered,
+        expired: counts.expired,
+        purged: counts.purged,
+        moved_out: counts.moved_out,
+        coalesced: counts.coalesced,
+        deduplicated: counts.deduplicated,
+        bytes: counts.bytes,
+        suspects: counts.suspects,
+        dlq: catalogue().dlq_of(name).map(str::to_owned),
+        ..QueueView::default()
+    }
 }
 
 impl Views<'_> {
-    pub(super) async fn queues(&self) -> Result<Value, ApiError> {
+    pub(super) async fn all_queues(&self) -> Result<QueuesAnswer, ApiError> {
         let now = self.door.now_ms();
         let all = self.door.all_counts().await?;
-        Ok(
-            json!({"queues": all.iter().map(|(name, (counts, oldest))| counted(name, counts, *oldest, now)).collect::<Vec<_>>()}),
-        )
+        let queues = all
+            .iter()
+            .map(|(name, (counts, oldest))| counted(name, counts, *oldest, now));
+        Ok(QueuesAnswer {
+            queues: queues.collect(),
+        })
     }
 
     async fn known(&self, name: &str) -> Result<panther_proto::v1::QueueSpec, ApiError> {
@@ -113,94 +89,121 @@ impl Views<'_> {
             })
     }
 
-    pub(super) async fn queue(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Name { name } = call.input()?;
-        let spec = self.known(&name).await?;
+    pub(super) async fn one_queue(&self, name: &str) -> Result<QueueView, ApiError> {
+        let spec = self.known(name).await?;
         let all = self.door.all_counts().await?;
-        let (counts, oldest) = all.get(&name).cloned().unwrap_or_default();
-        let mut shown = counted(&name, &counts, oldest, self.door.now_ms());
-        shown["visibility_ms"] = spec.visibility_ms.into();
-        shown["retention_ms"] = spec.retention_ms.into();
-        shown["max_receive_count"] = spec.max_receive_count.into();
-        shown["consumer"] = catalogue()
-            .consumer_of(&name)
-            .map(|consumer| consumer.name.clone())
-            .into();
-        Ok(shown)
+        let (counts, oldest) = all.get(name).cloned().unwrap_or_default();
+        let consumer = catalogue().consumer_of(name);
+        Ok(QueueView {
+            visibility_ms: Some(spec.visibility_ms),
+            retention_ms: Some(spec.retention_ms),
+            max_receive_count: Some(spec.max_receive_count),
+            consumer: consumer.map(|consumer| consumer.name.clone()),
+            ..counted(name, &counts, oldest, self.door.now_ms())
+        })
     }
 
-    pub(super) async fn peek(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Peek {
-            queue,
-            limit,
-            after,
-        } = call.input()?;
+    pub(super) async fn messages(&self, request: PeekRequest) -> Result<PeekAnswer, ApiError> {
+        let queue = request.queue;
         self.known(&queue).await?;
-        let messages = self
-            .door
-            .peek(&queue, after.unwrap_or(0), limit.unwrap_or(10))
-            .await?;
-        let shown: Vec<Value> = messages
-            .iter()
-            .map(|message| {
-                json!({"id": message.id, "seq": message.seq, "body": super::json::body(&queue, &message.body), "attributes": message.attributes, "receives": message.receives,
-                    "failures": message.failures, "sent_ms": message.sent_ms, "last_error": message.last_error, "in_flight": message.in_flight, "trace_id": message.trace_id,
-                    "origin": message.origin, "turn": message.turn, "suspect": message.suspect})
-            })
-            .collect();
-        Ok(json!({"messages": shown}))
+        let limit = super::at_most(request.limit, 10);
+        let after = request.after.unwrap_or(0);
+        let messages = self.door.peek(&queue, after, limit).await?;
+        let shown = messages.into_iter().map(|message| MessageView {
+            body: super::json::body(&queue, &message.body),
+            id: message.id,
+            seq: message.seq,
+            attributes: message.attributes,
+            receives: message.receives,
+            failures: message.failures,
+            sent_ms: message.sent_ms,
+            last_error: message.last_error,
+            in_flight: message.in_flight,
+            trace_id: message.trace_id,
+            origin: message.origin,
+            turn: message.turn,
+            suspect: message.suspect,
+        });
+        Ok(PeekAnswer {
+            messages: shown.collect(),
+        })
     }
 
-    pub(super) async fn send(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let SendMessage {
-            queue,
-            body,
-            attributes,
-            delay_ms,
-        } = call.input()?;
-        self.known(&queue).await?;
-        let mut send = change::to_queue(&queue, body);
-        send.attributes = attributes;
-        send.delay_ms = delay_ms;
-        let mut transact = request(call, Vec::new());
+    pub(super) async fn send_message(
+        &self,
+        context: &CallContext,
+        request: SendRequest,
+    ) -> Result<SendAnswer, ApiError> {
+        self.known(&request.queue).await?;
+        let mut send = change::to_queue(&request.queue, request.body);
+        send.attributes = request.attributes;
+        send.delay_ms = request.delay_ms;
+        let mut transact = context.transact(self.door.now_ms(), Vec::new());
         transact.sends.push(send);
         let done = self.door.transact(transact).await?;
-        Ok(json!({"id": done.message_ids.first()}))
+        let answer = SendAnswer {
+            id: done.message_ids.into_iter().next(),
+        };
+        context.keep(self.door, &answer).await?;
+        Ok(answer)
     }
 
-    pub(super) async fn purge(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Name { name } = call.input()?;
-        self.known(&name).await?;
-        Ok(json!({"count": self.door.purge(&name).await?}))
+    /// Notes how far a purge or requeue of a queue goes.
+    async fn bounds(&self, context: &CallContext, queue: &str) -> Result<u64, ApiError> {
+        let upto = self.door.newest(queue).await?;
+        let bounds = context.begin_with(self.door, Bounds { upto }).await?;
+        Ok(bounds.upto)
+    }
+
+    pub(super) async fn purge_queue(
+        &self,
+        context: &CallContext,
+        name: &str,
+    ) -> Result<PurgeAnswer, ApiError> {
+        self.known(name).await?;
+        let upto = self.bounds(context, name).await?;
+        let count = self.door.purge_up_to(name, upto).await?;
+        self.finished(context, PurgeAnswer { count }).await
     }
 
     /// Takes one dead letter out of its queue. It can be put back while the queue of deleted messages keeps it.
-    pub(super) async fn delete(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Delete { queue, message_id } = call.input()?;
+    pub(super) async fn delete_message(
+        &self,
+        context: &CallContext,
+        request: DeleteRequest,
+    ) -> Result<DeleteAnswer, ApiError> {
+        let DeleteRequest { queue, message_id } = request;
         if !self.known(&queue).await?.dead_letter {
             return Err(ApiError::Invalid(format!(
                 "{queue} is no dead letter queue: its messages are handled, and end as dead letters if that fails; `pantherctl queue purge` empties it"
             )));
         }
+        let begun = context.begun::<Bounds>(self.door).await?.is_some();
+        let upto = self.bounds(context, &queue).await?;
         let count = self
             .door
-            .requeue(&queue, DELETED, &message_id, Some(1))
+            .requeue_up_to(&queue, DELETED, &message_id, Some(1), upto)
             .await?;
-        if count == 0 {
+        // A retry does not find the message that the first call has moved.
+        if count == 0 && !begun {
             return Err(ApiError::NotFound(format!(
                 "{queue} holds no message {message_id}; `pantherctl queue peek {queue}` shows the ids"
             )));
         }
-        Ok(json!({"queue": queue, "message_id": message_id, "kept_in": DELETED}))
+        let answer = DeleteAnswer {
+            queue,
+            message_id,
+            kept_in: DELETED.to_owned(),
+        };
+        self.finished(context, answer).await
     }
 
-    pub(super) async fn requeue(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Requeue {
-            to,
-            from,
-            message_id,
-            limit,
-        } = call.input()?;
+    pub(super) async fn requeue_messages(
+        &self,
+        context: &CallContext,
+        request: RequeueRequest,
+    ) -> Result<RequeueAnswer, ApiError> {
+        let to = request.to;
         let spec = self.known(&to).await?;
         if spec.dead_letter {
             let of = catalogue()
@@ -212,7 +215,7 @@ impl Views<'_> {
                 "{to} is a dead letter queue: requeue goes the other way, `pantherctl requeue {of}`"
             )));
         }
-        let from = match from {
+        let from = match request.from {
             Some(from) => from,
             None => catalogue().dlq_of(&to).map(str::to_owned).ok_or_else(|| {
                 ApiError::Invalid(format!(
@@ -221,10 +224,13 @@ impl Views<'_> {
             })?,
         };
         self.known(&from).await?;
+        let message_id = request.message_id.unwrap_or_default();
+        let upto = self.bounds(context, &from).await?;
         let count = self
             .door
-            .requeue(&from, &to, &message_id.unwrap_or_default(), limit)
+            .requeue_up_to(&from, &to, &message_id, request.limit, upto)
             .await?;
-        Ok(json!({"from": from, "to": to, "count": count}))
+        self.finished(context, RequeueAnswer { from, to, count })
+            .await
     }
 }

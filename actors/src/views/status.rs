@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use panther_cluster::door::Local;
 use panther_cluster::membership::known_leader;
 use panther_cluster::state::read;
-use serde::Deserialize;
+use panther_detections::pack::DetectionKind;
+use panther_proto::v1::{
+    AlarmView, AlarmsAnswer, ClusterState, ComponentTotals, ComponentView, ComponentsAnswer, Json,
+    NodeState, PackState, QueueTotals, StatusAnswer,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Views;
 use crate::alarms::{self, Alarm};
-use crate::api::{ApiCall, ApiError};
+use crate::api::ApiError;
 use crate::catalogue::{Built, Component};
 use crate::components::catalogue;
 use crate::supervision::RunState;
@@ -28,21 +33,9 @@ pub struct Identity {
     pub started: std::time::Instant,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Describe {
-    component: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AlarmList {
-    all: bool,
-}
-
 /// What a node is and knows, apart from its components.
 struct Known {
-    shown: Value,
+    shown: StatusAnswer,
     problems: Vec<String>,
     failing: bool,
 }
@@ -87,18 +80,41 @@ impl Known {
         problems.extend(behind.filter(|_| !alarmed).map(str::to_owned));
         let leader = known_leader(&group, behind.is_some());
         let disk = local.group().store().disk_bytes().unwrap_or(0);
-        let shown = json!({
-            "version": identity.version,
-            "local": behind.is_some(),
-            "local_reason": behind,
-            "node": {"id": local.node(), "name": identity.name,
-                "uptime_ms": u64::try_from(identity.started.elapsed().as_millis()).unwrap_or(u64::MAX), "data_dir": identity.data_dir},
-            "cluster": {"leader": leader, "term": group.term, "voters": group.voters, "applied": group.applied, "last_log": group.last_log, "last_term": group.last_term,
-                "snapshot": group.snapshot, "hash": format!("{:016x}", globals.hash), "time_ms": globals.clock_ms, "format": globals.format,
-                "log_bytes": local.group().log_bytes(), "state_bytes": disk, "fault": group.fault},
-            "queues": {"waiting": waiting, "in_flight": in_flight, "dead_letters": dead},
-            "alarms_raised": alarms.len(),
-        });
+        let shown = StatusAnswer {
+            version: identity.version.clone(),
+            local: behind.is_some(),
+            local_reason: behind.map(str::to_owned),
+            node: Some(NodeState {
+                id: local.node(),
+                name: identity.name.clone(),
+                uptime_ms: u64::try_from(identity.started.elapsed().as_millis())
+                    .unwrap_or(u64::MAX),
+                data_dir: identity.data_dir.display().to_string(),
+                session: None,
+            }),
+            cluster: Some(ClusterState {
+                leader,
+                term: group.term,
+                voters: group.voters.clone(),
+                applied: group.applied,
+                last_log: group.last_log,
+                last_term: group.last_term,
+                snapshot: group.snapshot,
+                hash: format!("{:016x}", globals.hash),
+                time_ms: globals.clock_ms,
+                format: globals.format,
+                log_bytes: local.group().log_bytes(),
+                state_bytes: disk,
+                fault: group.fault.clone(),
+            }),
+            queues: Some(QueueTotals {
+                waiting,
+                in_flight,
+                dead_letters: dead,
+            }),
+            alarms_raised: super::count(alarms.len()),
+            ..StatusAnswer::default()
+        };
         Ok(Self {
             shown,
             problems,
@@ -106,16 +122,17 @@ impl Known {
         })
     }
 
-    fn shown(self, degraded: bool) -> Value {
+    fn shown(self, degraded: bool) -> StatusAnswer {
         let health = match () {
             () if self.failing => "failing",
             () if degraded || !self.problems.is_empty() => "degraded",
             () => "ok",
         };
-        let mut shown = self.shown;
-        shown["health"] = health.into();
-        shown["problems"] = json!(self.problems);
-        shown
+        StatusAnswer {
+            health: health.to_owned(),
+            problems: self.problems,
+            ..self.shown
+        }
     }
 }
 
@@ -131,7 +148,7 @@ pub(super) async fn waiting(
     local: &Local,
     identity: &Identity,
     behind: &str,
-) -> Result<Value, ApiError> {
+) -> Result<StatusAnswer, ApiError> {
     let mut raised = alarms::written(local).await.map_err(unreadable)?;
     raised.retain(|alarm| alarm.state == "raised");
     let known = Known::of(local, identity, &raised, Some(behind)).await?;
@@ -139,16 +156,26 @@ pub(super) async fn waiting(
 }
 
 /// Alarms as a node lists them. `behind` says why they may be behind.
-pub(super) fn listed(alarms: Vec<Alarm>, behind: Option<&str>) -> Value {
-    let alarms: Vec<Value> = alarms
-        .into_iter()
-        .map(|alarm| json!({"name": alarm.name, "component": alarm.component, "node": alarm.node, "state": alarm.state, "reason": alarm.reason, "since_ms": alarm.since_ms, "changed_ms": alarm.since_ms, "times_raised": alarm.times_raised}))
-        .collect();
-    json!({"alarms": alarms, "local": behind.is_some(), "local_reason": behind})
+pub(super) fn listed(alarms: Vec<Alarm>, behind: Option<&str>) -> AlarmsAnswer {
+    let alarms = alarms.into_iter().map(|alarm| AlarmView {
+        name: alarm.name,
+        component: alarm.component,
+        node: alarm.node,
+        state: alarm.state,
+        reason: alarm.reason,
+        since_ms: alarm.since_ms,
+        changed_ms: alarm.since_ms,
+        times_raised: alarm.times_raised,
+    });
+    AlarmsAnswer {
+        alarms: alarms.collect(),
+        local: behind.is_some(),
+        local_reason: behind.map(str::to_owned),
+    }
 }
 
 impl Views<'_> {
-    pub(super) async fn status(&self) -> Result<Value, ApiError> {
+    pub(super) async fn node_status(&self) -> Result<StatusAnswer, ApiError> {
         let behind = self.door.fresh().await.err();
         let states = self.supervisor.states();
         let of_state = |state| {
@@ -163,67 +190,111 @@ impl Views<'_> {
         known.problems.extend(self.door.clock_fault());
         let running = self.live.running();
         let mut shown = known.shown(of_state(RunState::Open) > 0);
-        shown["node"]["session"] = format!("{:016x}", self.door.session()).into();
-        shown["components"] = json!({"running": of_state(RunState::Running), "restarting": of_state(RunState::Restarting), "open": of_state(RunState::Open),
-            "not_built": catalogue().components.iter().filter(|component| component.built == Built::No).count()});
-        // A pack that cannot be loaded is not the same as no pack.
-        let unloaded = self.live.pointer_here().await.map_err(unreadable)?.map_or(
-            Value::Null,
-            |live| json!({"version": live.version, "object": live.object, "loaded": false}),
-        );
-        shown["paused_since_ms"] = json!(self.pause.since());
-        shown["pack"] = running.as_ref().map_or(unloaded, |running| json!({"version": running.pack.version,
-            "rules": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Rule && detection.enabled).count(),
-            "policies": running.pack.detections.iter().filter(|detection| detection.kind == panther_detections::pack::DetectionKind::Policy).count()}));
-        shown["detections"] = json!(self.live.counted());
-        shown["unenforced"] = json!(self.live.unenforced());
-        shown["python"] = json!(
-            running
-                .as_ref()
-                .map(|running| running.engine.load_report().python.clone())
-        );
+        if let Some(node) = &mut shown.node {
+            node.session = Some(format!("{:016x}", self.door.session()));
+        }
+        let not_built = catalogue()
+            .components
+            .iter()
+            .filter(|component| component.built == Built::No);
+        shown.components = Some(ComponentTotals {
+            running: super::count(of_state(RunState::Running)),
+            restarting: super::count(of_state(RunState::Restarting)),
+            open: super::count(of_state(RunState::Open)),
+            not_built: super::count(not_built.count()),
+        });
+        shown.paused_since_ms = self.pause.since();
+        shown.pack = match &running {
+            Some(running) => {
+                let detections = || running.pack.detections.iter();
+                let rules = detections()
+                    .filter(|one| one.kind == DetectionKind::Rule && one.enabled)
+                    .count();
+                let policies = detections()
+                    .filter(|one| one.kind == DetectionKind::Policy)
+                    .count();
+                Some(PackState {
+                    version: running.pack.version.clone(),
+                    rules: Some(super::count(rules)),
+                    policies: Some(super::count(policies)),
+                    ..PackState::default()
+                })
+            }
+            // A pack that cannot be loaded is not the same as no pack.
+            None => self
+                .live
+                .pointer_here()
+                .await
+                .map_err(unreadable)?
+                .map(|live| PackState {
+                    version: live.version,
+                    object: Some(live.object),
+                    loaded: Some(false),
+                    ..PackState::default()
+                }),
+        };
+        let counted = self.live.counted();
+        shown.detections = counted
+            .into_iter()
+            .map(|(state, count)| (state.to_owned(), count))
+            .collect();
+        shown.unenforced = Some(json!(self.live.unenforced()).into());
+        shown.python = running
+            .as_ref()
+            .map(|running| running.engine.load_report().python.to_string());
         Ok(shown)
     }
 
-    pub(super) fn components(&self) -> Value {
-        let shown: Vec<Value> = catalogue()
-            .components
-            .iter()
-            .map(|component| self.component(component))
-            .collect();
-        json!({"components": shown})
+    pub(super) fn all_components(&self) -> ComponentsAnswer {
+        let components = catalogue().components.iter();
+        ComponentsAnswer {
+            components: components
+                .map(|component| self.component(component))
+                .collect(),
+        }
     }
 
-    fn component(&self, component: &Component) -> Value {
+    fn component(&self, component: &Component) -> ComponentView {
         let states = self.supervisor.states();
-        let state = states.get(&component.identity());
-        let mut shown = json!({"name": component.name, "kind": component.kind, "built": component.built, "state": "not built", "restarts": 0, "handled": 0, "failed": 0, "in_flight": 0, "last_error": null});
-        if let Some(state) = state {
-            shown["state"] = json!(state.state);
-            shown["restarts"] = state.restarts.into();
-            shown["handled"] = state.work.handled.into();
-            shown["failed"] = state.work.failed.into();
-            shown["in_flight"] = state.work.in_flight.into();
-            shown["last_error"] = state.work.last_error.clone().into();
+        let mut shown = ComponentView {
+            name: component.name.clone(),
+            kind: word(&component.kind),
+            built: word(&component.built),
+            state: "not built".to_owned(),
+            ..ComponentView::default()
+        };
+        if let Some(state) = states.get(&component.identity()) {
+            shown.state = word(&state.state);
+            shown.restarts = state.restarts;
+            shown.handled = state.work.handled;
+            shown.failed = state.work.failed;
+            shown.in_flight = state.work.in_flight;
+            shown.last_error = state.work.last_error.clone();
         }
         shown
     }
 
-    pub(super) fn describe(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Describe { component } = call.input()?;
+    pub(super) fn entry(&self, name: &str) -> Result<Json, ApiError> {
         let component = catalogue()
-            .find(&component)
+            .find(name)
             .map_err(|error| ApiError::NotFound(error.to_string()))?;
         let mut entry = serde_json::to_value(component)
             .map_err(|error| ApiError::Internal(error.to_string()))?;
-        entry["state"] = self.component(component)["state"].clone();
-        Ok(entry)
+        entry["state"] = self.component(component).state.into();
+        Ok(entry.into())
     }
 
-    pub(super) async fn alarm_list(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let AlarmList { all } = call.input()?;
+    pub(super) async fn alarm_list(&self, all: bool) -> Result<AlarmsAnswer, ApiError> {
         let behind = self.door.fresh().await.err();
         let alarms = self.alarms.list_here(all).await.map_err(unreadable)?;
         Ok(listed(alarms, behind.as_deref()))
+    }
+}
+
+/// The word that a value has in JSON.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
     }
 }

@@ -4,73 +4,72 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use panther_logs::{EventEnds, Limits, Piece, RawReader};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    ObjectGetAnswer, ObjectGetRequest, RetentionPeriod, StorageAnswer, StorageCollectAnswer,
+    StorageRetainAnswer, StorageRetainRequest, StoredAmount,
+};
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::{ApiError, CallContext};
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::table_name;
 use crate::components::sources;
-use crate::retention::collect::{self, Amount, Amounts};
+use crate::retention::collect::{self, Amounts};
 use crate::retention::{Kept, MOST_DAYS, Periods};
 
 /// Bytes of an object in one answer.
 const CHUNK: usize = 1 << 20;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Retain {
-    kind: Kept,
-    #[serde(default)]
-    log_type: String,
-    /// `None`: for ever.
-    days: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-struct Collect {
-    dry_run: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Object {
-    name: String,
-    #[serde(default)]
-    from: usize,
-}
-
 impl Views<'_> {
-    pub(super) async fn storage(&self) -> Result<Value, ApiError> {
+    pub(super) async fn stored(&self) -> Result<StorageAnswer, ApiError> {
         let survey = collect::survey(self.door).await?;
         let sources = sources::all(self.door).await?;
         let types = LogTypeRegistry::new(self.door.clone()).current().await?;
-        let shown = |amounts: &Amounts| -> Vec<Value> {
+        let shown = |amounts: &Amounts| -> Vec<StoredAmount> {
             let amounts = amounts.0.iter();
             amounts
                 .map(|((kind, folder), amount)| {
-                    let Amount { count, bytes, oldest_ms } = amount;
                     // Folders are named after a log type, or by a source's id.
                     let log_type = types.names().find(|name| table_name(name) == *folder);
                     let source = sources.iter().find(|source| source.id == *folder);
                     let label = log_type.map(ToString::to_string);
                     let label = label.or_else(|| source.map(|source| source.label.clone()));
-                    json!({"kind": kind, "folder": folder, "of": label.unwrap_or_else(|| folder.clone()), "count": count, "bytes": bytes, "oldest_ms": oldest_ms})
+                    StoredAmount {
+                        kind: kind.as_str().to_owned(),
+                        folder: folder.clone(),
+                        of: label.unwrap_or_else(|| folder.clone()),
+                        count: amount.count,
+                        bytes: amount.bytes,
+                        oldest_ms: Some(amount.oldest_ms),
+                    }
                 })
                 .collect()
         };
-        Ok(json!({
-            "kept": shown(&survey.kept),
-            "expired": shown(&survey.expired),
-            "in_use": survey.in_use,
-            "retention": Periods::read(self.door).await?.all(),
-        }))
+        Ok(StorageAnswer {
+            kept: shown(&survey.kept),
+            expired: shown(&survey.expired),
+            in_use: survey.in_use,
+            retention: self.periods().await?,
+        })
     }
 
-    pub(super) async fn storage_retain(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let retain: Retain = call.input()?;
+    async fn periods(&self) -> Result<Vec<RetentionPeriod>, ApiError> {
+        let periods = Periods::read(self.door).await?.all();
+        let shown = periods.into_iter().map(|period| RetentionPeriod {
+            kind: period.kind.as_str().to_owned(),
+            log_type: period.log_type,
+            days: period.days,
+        });
+        Ok(shown.collect())
+    }
+
+    pub(super) async fn retain(
+        &self,
+        context: &CallContext,
+        retain: StorageRetainRequest,
+    ) -> Result<StorageRetainAnswer, ApiError> {
+        let kind: Kept = serde_json::from_value(retain.kind.into())
+            .map_err(|error| ApiError::Invalid(format!("kind: {error}")))?;
         if retain
             .days
             .is_some_and(|days| !(1..=MOST_DAYS).contains(&days))
@@ -80,10 +79,10 @@ impl Views<'_> {
             )));
         }
         if !retain.log_type.is_empty() {
-            if !retain.kind.has_log_types() {
+            if !kind.has_log_types() {
                 return Err(ApiError::Invalid(format!(
                     "{} have no log type; events, matches and errors do",
-                    retain.kind.as_str()
+                    kind.as_str()
                 )));
             }
             let types = LogTypeRegistry::new(self.door.clone()).current().await?;
@@ -96,12 +95,20 @@ impl Views<'_> {
             }
         }
         let days = retain.days.unwrap_or(0);
-        Periods::set(self.door, retain.kind, &retain.log_type, days).await?;
-        Ok(json!({"retention": Periods::read(self.door).await?.all()}))
+        let transact = context.transact(self.door.now_ms(), Vec::new());
+        Periods::set(self.door, transact, kind, &retain.log_type, days).await?;
+        let answer = StorageRetainAnswer {
+            retention: self.periods().await?,
+        };
+        context.keep(self.door, &answer).await?;
+        Ok(answer)
     }
 
-    pub(super) async fn storage_collect(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Collect { dry_run } = call.input()?;
+    pub(super) async fn collect(
+        &self,
+        context: &CallContext,
+        dry_run: bool,
+    ) -> Result<StorageCollectAnswer, ApiError> {
         let removed = if dry_run {
             collect::survey(self.door).await?.expired
         } else {
@@ -112,17 +119,30 @@ impl Views<'_> {
             count += amount.count;
             bytes += amount.bytes;
         }
-        Ok(json!({"dry_run": dry_run, "count": count, "bytes": bytes}))
+        let answer = StorageCollectAnswer {
+            dry_run,
+            count,
+            bytes,
+        };
+        self.finished(context, answer).await
     }
 
     /// A piece of an object, as it is stored; the caller asks for the next one from where this one ends.
-    pub(super) async fn object_get(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Object { name, from } = call.input()?;
-        let content = self.objects.range(&name, from, CHUNK).await?;
+    pub(super) async fn piece(
+        &self,
+        request: ObjectGetRequest,
+    ) -> Result<ObjectGetAnswer, ApiError> {
+        let ObjectGetRequest { name, from } = request;
+        let start = usize::try_from(from).unwrap_or(usize::MAX);
+        let content = self.objects.range(&name, start, CHUNK).await?;
         let bytes = content.len();
-        Ok(
-            json!({"name": name, "from": from, "bytes": bytes, "last": bytes < CHUNK, "content": crate::sealing::hex(&content)}),
-        )
+        Ok(ObjectGetAnswer {
+            name,
+            from,
+            bytes: super::count(bytes),
+            last: bytes < CHUNK,
+            content: crate::sealing::hex(&content),
+        })
     }
 
     /// The text of a record of a raw object, and the input that it stood in.

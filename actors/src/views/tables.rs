@@ -2,69 +2,62 @@
 
 use panther_cluster::door::change;
 use panther_cluster::state::read::{self, Query};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    RowKey, TableGetAnswer, TableGetRequest, TableRow, TableScanAnswer, TableScanRequest,
+    TableView, TablesAnswer,
+};
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::ApiError;
 use crate::components::alerts_api::unhex;
 use crate::sealing::hex;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Get {
-    table: String,
-    hash: String,
-    #[serde(default)]
-    range: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scan {
-    table: String,
-    #[serde(default)]
-    limit: Option<usize>,
-    #[serde(default)]
-    cursor: Option<String>,
-}
-
 impl Views<'_> {
-    pub(super) async fn tables(&self) -> Result<Value, ApiError> {
+    pub(super) async fn all_tables(&self) -> Result<TablesAnswer, ApiError> {
         let specs = self.door.read(|store| read::tables(store)).await?;
-        let shown: Vec<Value> = specs
-            .iter()
-            .map(|spec| json!({"name": spec.name, "indexes": spec.indexes.iter().map(|index| index.name.clone()).collect::<Vec<_>>(), "ttl": spec.ttl_attribute, "feed": spec.feeds.iter().map(|feed| feed.queue.clone()).collect::<Vec<_>>().join(", ")}))
-            .collect();
-        Ok(json!({"tables": shown}))
+        let shown = specs.into_iter().map(|spec| TableView {
+            name: spec.name,
+            indexes: spec.indexes.into_iter().map(|index| index.name).collect(),
+            ttl: spec.ttl_attribute,
+            feed: {
+                let queues: Vec<String> = spec.feeds.into_iter().map(|feed| feed.queue).collect();
+                Some(queues.join(", ")).filter(|queues| !queues.is_empty())
+            },
+        });
+        Ok(TablesAnswer {
+            tables: shown.collect(),
+        })
     }
 
-    pub(super) async fn table_get(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Get { table, hash, range } = call.input()?;
-        let row = self
-            .door
-            .get(&table, &change::key_range(hash, range.unwrap_or_default()))
-            .await?;
-        Ok(json!({"row": row.as_ref().map(super::json::row)}))
+    pub(super) async fn row_of(&self, get: TableGetRequest) -> Result<TableGetAnswer, ApiError> {
+        let key = change::key_range(get.hash, get.range.unwrap_or_default());
+        let row = self.door.get(&get.table, &key).await?;
+        Ok(TableGetAnswer {
+            row: row.as_ref().map(|row| super::json::row(row).into()),
+        })
     }
 
-    pub(super) async fn table_scan(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Scan {
-            table,
-            limit,
-            cursor,
-        } = call.input()?;
-        let after = cursor.as_deref().map(unhex).transpose()?;
+    pub(super) async fn scan(&self, scan: TableScanRequest) -> Result<TableScanAnswer, ApiError> {
+        let after = scan.cursor.as_deref().map(unhex).transpose()?;
         let page = self
             .door
             .query(Query {
-                table,
-                limit: limit.unwrap_or(50).clamp(1, 1_000),
+                table: scan.table,
+                limit: super::at_most(scan.limit, 50).clamp(1, 1_000),
                 after,
                 ..Query::default()
             })
             .await?;
-        let rows: Vec<Value> = page.rows.iter().map(|(key, row)| json!({"key": {"hash": key.hash, "range": key.range}, "row": super::json::row(row)})).collect();
-        Ok(json!({"rows": rows, "cursor": page.next.map(|next| hex(&next))}))
+        let rows = page.rows.into_iter().map(|(key, row)| TableRow {
+            row: Some(super::json::row(&row).into()),
+            key: Some(RowKey {
+                hash: key.hash,
+                range: key.range,
+            }),
+        });
+        Ok(TableScanAnswer {
+            rows: rows.collect(),
+            cursor: page.next.map(|next| hex(&next)),
+        })
     }
 }

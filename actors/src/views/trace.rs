@@ -2,33 +2,23 @@
 
 use panther_cluster::door::change::RowExt;
 use panther_cluster::state::read::Query;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{LedgerAnswer, LedgerRow, RawRecord, TraceAnswer, TraceMatch};
+use serde_json::Value;
 
 use super::Views;
-use crate::api::{ApiCall, ApiError};
+use crate::api::ApiError;
 use crate::components::objects;
 use crate::components::sources::{self, LEDGER, Ledger};
 
 /// Objects that a trace looks through, newest first.
 const LOOKED_AT: usize = 20_000;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Event {
-    event: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Hours {
-    source: Option<String>,
-    hours: Option<usize>,
-}
-
 impl Views<'_> {
-    pub(super) async fn ledger(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Hours { source, hours } = call.input()?;
+    pub(super) async fn hours_of(
+        &self,
+        source: Option<String>,
+        hours: Option<u64>,
+    ) -> Result<LedgerAnswer, ApiError> {
         let wanted = match &source {
             Some(name) => Some(
                 sources::find(self.door, name)
@@ -60,20 +50,36 @@ impl Views<'_> {
                 ..Query::default()
             })
             .await?;
-        let shown: Vec<Value> = rows
+        let shown = rows
             .iter()
-            .filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from)
-            .map(|(key, row)| {
-                let Ledger { received, stored, quarantined, filtered } = Ledger::of(row);
-                json!({"source": key.hash, "source_label": labels.get(&key.hash).map(String::as_str).or_else(|| row.text("sourceLabel")), "hour": key.range, "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered})
+            .filter(|(key, _)| {
+                wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from
             })
-            .collect();
-        Ok(json!({"rows": shown}))
+            .map(|(key, row)| {
+                let Ledger {
+                    received,
+                    stored,
+                    quarantined,
+                    filtered,
+                } = Ledger::of(row);
+                let label = labels.get(&key.hash).map(String::as_str);
+                LedgerRow {
+                    source: key.hash.clone(),
+                    source_label: label.or_else(|| row.text("sourceLabel")).map(str::to_owned),
+                    hour: key.range.clone(),
+                    received,
+                    stored,
+                    quarantined,
+                    filtered,
+                }
+            });
+        Ok(LedgerAnswer {
+            rows: shown.collect(),
+        })
     }
 
     /// Finds an event by its row id: which raw record it came from, where it lies, what matched.
-    pub(super) async fn trace(&self, call: &ApiCall) -> Result<Value, ApiError> {
-        let Event { event: id } = call.input()?;
+    pub(super) async fn way_of(&self, id: &str) -> Result<TraceAnswer, ApiError> {
         if id.len() < 8 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(ApiError::Invalid(
                 "an event is named by its p_row_id, hexadecimal digits".to_owned(),
@@ -87,7 +93,7 @@ impl Views<'_> {
             })
             .await?;
         rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.int("namedAt")));
-        let (mut event, mut processed, mut found_matches) = (Value::Null, Value::Null, Vec::new());
+        let (mut event, mut processed, mut matches) = (Value::Null, None, Vec::new());
         let mut looked_at = 0;
         let mut missing = Vec::new();
         let mut from = None;
@@ -105,17 +111,23 @@ impl Views<'_> {
                 missing.push(key.hash.clone());
                 continue;
             };
-            let wanted = id.clone();
+            let wanted = id.to_owned();
             let lines = tokio::task::spawn_blocking(move || lines_of(&content, &wanted))
                 .await
                 .map_err(|error| ApiError::Internal(error.to_string()))?;
             for line in lines {
                 if key.hash.starts_with("logs/") {
-                    processed = json!(key.hash);
+                    processed = Some(key.hash.clone());
                     from = row.text("from").map(ToOwned::to_owned);
                     event = line;
                 } else {
-                    found_matches.push(json!({"rule": line["p_rule_id"], "alert_id": line["p_alert_id"], "error": line["p_rule_error"]["message"], "object": key.hash}));
+                    let text = |value: &Value| value.as_str().map(str::to_owned);
+                    matches.push(TraceMatch {
+                        rule: text(&line["p_rule_id"]),
+                        alert_id: text(&line["p_alert_id"]),
+                        error: text(&line["p_rule_error"]["message"]),
+                        object: key.hash.clone(),
+                    });
                 }
             }
         }
@@ -160,12 +172,23 @@ impl Views<'_> {
                 event["p_log_type"].as_str().unwrap_or_default(),
                 event["p_parse_time"].as_str().unwrap_or_default()
             ),
-            format!("stored in {}", processed.as_str().unwrap_or_default()),
-            format!("{} match(es) or rule error(s)", found_matches.len()),
+            format!("stored in {}", processed.as_deref().unwrap_or_default()),
+            format!("{} match(es) or rule error(s)", matches.len()),
         ];
-        Ok(
-            json!({"event": event, "raw": {"object": raw, "record": record, "origin": origin, "text": text}, "unreadable": missing, "processed_object": processed, "source": event["p_source_id"], "matches": found_matches, "steps": steps}),
-        )
+        Ok(TraceAnswer {
+            source: event["p_source_id"].as_str().map(str::to_owned),
+            event: Some(event.into()),
+            raw: Some(RawRecord {
+                object: raw,
+                record,
+                origin,
+                text,
+            }),
+            unreadable: missing,
+            processed_object: processed,
+            matches,
+            steps,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod loops;
 mod outputs;
 mod pause;
 mod retention;
+mod retries;
 mod schedules;
 mod states;
 mod support;

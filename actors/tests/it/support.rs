@@ -2,13 +2,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use panther_actors::api::{ApiCall, ApiError};
-use panther_actors::system::{System, SystemSettings};
+use panther_actors::api::ApiError;
+use panther_actors::system::{Caller, System, SystemSettings};
 use panther_cluster::door::{Door, DoorSettings};
 use panther_cluster::membership::Own;
 use panther_cluster::objects::Objects;
 use panther_detections::engine::EngineSettings;
+use panther_proto::methods::methods;
 use serde_json::{Value, json};
 
 pub(crate) struct World {
@@ -117,30 +120,18 @@ impl World {
         operation: &str,
         input: Value,
     ) -> Result<Value, ApiError> {
+        let method = methods()
+            .by_operation(component, operation)
+            .unwrap_or_else(|| panic!("{component} has no method {operation}"));
         self.system
-            .invoke(
-                component,
-                ApiCall {
-                    operation: operation.into(),
-                    input,
-                    ..ApiCall::default()
-                },
-            )
+            .call_json(&method.path, Caller::default(), &input)
             .await
     }
 
     pub(crate) async fn upload(&self, folder: &Path) -> Result<Value, ApiError> {
         let payload = zip(folder);
-        self.system
-            .invoke(
-                "panther-analysis-api",
-                ApiCall {
-                    operation: "bulkUpload".into(),
-                    input: json!({"userId": "test"}),
-                    payload,
-                    request: None,
-                },
-            )
+        let input = json!({"userId": "test", "data": STANDARD.encode(payload)});
+        self.invoke("panther-analysis-api", "bulkUpload", input)
             .await
     }
 

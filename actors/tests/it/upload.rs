@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use panther_actors::api::{ApiCall, ApiError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use panther_actors::api::ApiError;
 use serde_json::{Value, json};
 
 use crate::support::{World, zip};
@@ -29,13 +31,9 @@ async fn call(
     folder: &Path,
     input: Value,
 ) -> Result<Value, ApiError> {
-    let call = ApiCall {
-        operation: operation.into(),
-        input,
-        payload: zip(folder),
-        request: None,
-    };
-    world.system.invoke(API, call).await
+    let mut input = input;
+    input["data"] = STANDARD.encode(zip(folder)).into();
+    world.invoke(API, operation, input).await
 }
 
 async fn live(world: &World) -> Vec<String> {

@@ -21,10 +21,11 @@ mod tail;
 mod trace;
 
 use clap::{Subcommand, ValueEnum};
+use panther_proto::methods::ApiRequest;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Reply},
     client::{Call, CallError, Client},
     failure::{Exit, Failure},
     output::Screen,
@@ -40,6 +41,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Calls a typed method.
+    pub(crate) async fn call<R: ApiRequest>(
+        &self,
+        request: R,
+    ) -> Result<Reply<R::Answer>, CallError> {
+        self.client.call(request).await
+    }
+
     /// Asks.
     pub(crate) async fn read(
         &self,

@@ -3,20 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    AddOutputRequest, DeleteOutputRequest, DeliveryResponse, FileConfig, GetOutputRequest,
+    GetOutputsRequest, OutputSettings, OutputView, SendTestAlertRequest, UpdateOutputRequest,
+    WebhookConfig, output_settings,
+};
 
 use super::{Context, Severity, names};
 use crate::{
-    answer::Fields,
-    client::Call,
     confirm::Consent,
     failure::{Exit, Failure},
     input,
-    output::{Cell, Details, Grid, Look, Tone, ago, clean, moment, short},
+    output::{Cell, Details, Grid, Look, Tone, ago, clean, instant, moment, short},
 };
-
-/// The component that answers here.
-const API: &str = "panther-outputs-api";
 
 /// `outputs`.
 #[derive(Debug, Subcommand)]
@@ -131,10 +130,8 @@ impl Outputs {
             Self::Add(add) => add.run(context).await,
             Self::List => list(context).await,
             Self::Show(name) => {
-                let id = one(context, &name.output).await?.text("outputId");
-                let answer = context
-                    .read(API, "getOutput", json!({"outputId": id}))
-                    .await?;
+                let output_id = one(context, &name.output).await?.output_id;
+                let answer = context.call(GetOutputRequest { output_id }).await?;
                 context
                     .screen
                     .show(&answer, |look| details(&answer, look))?;
@@ -148,51 +145,72 @@ impl Outputs {
 }
 
 impl Url {
-    fn config(self, kind: &str) -> Result<(String, Value, Routing), Failure> {
-        let config = webhook(kind, &self.url, self.ca_file.as_deref())?;
-        Ok((self.name, config, self.routing))
+    fn webhook(&self) -> Result<WebhookConfig, Failure> {
+        webhook(&self.url, self.ca_file.as_deref())
     }
 }
 
 /// The configuration of a destination with a URL.
-fn webhook(kind: &str, url: &str, ca_file: Option<&Path>) -> Result<Value, Failure> {
+fn webhook(url: &str, ca_file: Option<&Path>) -> Result<WebhookConfig, Failure> {
     let url = input::text("the URL", url)?;
-    let mut config = json!({"webhookURL": url.trim()});
-    if let Some(path) = ca_file {
-        let text = input::text("the certificates", &format!("@{}", path.display()))?;
-        config["caCertificate"] = text.into();
-    }
-    Ok(json!({ kind: config }))
+    let ca_certificate = ca_file
+        .map(|path| input::text("the certificates", &format!("@{}", path.display())))
+        .transpose()?;
+    Ok(WebhookConfig {
+        webhook_url: url.trim().to_owned(),
+        ca_certificate,
+    })
+}
+
+/// The configuration of a destination that is a file.
+fn file(path: &Path) -> Result<FileConfig, Failure> {
+    let path = input::absolute(path)?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| Failure::input("the path is not UTF-8").tried(path.display().to_string()))?;
+    Ok(FileConfig {
+        path: text.to_owned(),
+    })
 }
 
 impl Update {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let output = one(context, &self.output).await?;
-        let mut input = json!({
-            "userId": context.user,
-            "outputId": output.text("outputId"),
-            "displayName": self.name.unwrap_or_else(|| output.text("displayName")),
-            "defaultForSeverity": output["defaultForSeverity"],
-            "alertTypes": output["alertTypes"],
-        });
-        if !self.routing.severity.is_empty() {
-            input["defaultForSeverity"] = json!(names(&self.routing.severity));
-        }
-        if !self.routing.alert_types.is_empty() {
-            input["alertTypes"] = json!(self.routing.alert_types);
-        }
-        if let Some(address) = &self.address {
-            let ca_file = self.ca_file.as_deref();
-            input["outputConfig"] = match output.text("outputType").as_str() {
-                "slack" => webhook("slack", address, ca_file)?,
-                "file" => {
-                    let path = input::text("the path", address)?;
-                    json!({"file": {"path": input::absolute(Path::new(path.trim()))?}})
-                }
-                _ => webhook("customWebhook", address, ca_file)?,
-            };
-        }
-        let answer = context.change(API, "updateOutput", input).await?;
+        let ca_file = self.ca_file.as_deref();
+        let kind = match (&self.address, output.output_type()) {
+            (None, _) => None,
+            (Some(address), "slack") => {
+                Some(output_settings::Kind::Slack(webhook(address, ca_file)?))
+            }
+            (Some(address), "file") => {
+                let path = input::text("the path", address)?;
+                Some(output_settings::Kind::File(file(Path::new(path.trim()))?))
+            }
+            (Some(address), _) => {
+                let webhook = webhook(address, ca_file)?;
+                Some(output_settings::Kind::CustomWebhook(webhook))
+            }
+        };
+        let display_name = self
+            .name
+            .unwrap_or_else(|| output.display_name().to_owned());
+        let request = UpdateOutputRequest {
+            user_id: context.user.clone(),
+            output_id: output.output_id,
+            display_name,
+            output_config: kind.map(|kind| OutputSettings { kind: Some(kind) }),
+            default_for_severity: if self.routing.severity.is_empty() {
+                output.default_for_severity
+            } else {
+                names(&self.routing.severity)
+            },
+            alert_types: if self.routing.alert_types.is_empty() {
+                output.alert_types
+            } else {
+                self.routing.alert_types
+            },
+        };
+        let answer = context.call(request).await?;
         context
             .screen
             .show(&answer, |look| details(&answer, look))?;
@@ -202,46 +220,49 @@ impl Update {
 
 impl Add {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let (name, config, routing) = match self {
-            Self::Webhook(to) => to.config("customWebhook")?,
-            Self::Slack(to) => to.config("slack")?,
+        let (name, kind, routing) = match self {
+            Self::Webhook(to) => {
+                let webhook = to.webhook()?;
+                let kind = output_settings::Kind::CustomWebhook(webhook);
+                (to.name, kind, to.routing)
+            }
+            Self::Slack(to) => {
+                let kind = output_settings::Kind::Slack(to.webhook()?);
+                (to.name, kind, to.routing)
+            }
             Self::File(File {
                 name,
                 path,
                 routing,
-            }) => (
-                name,
-                json!({"file": {"path": input::absolute(&path)?}}),
-                routing,
-            ),
+            }) => (name, output_settings::Kind::File(file(&path)?), routing),
         };
         let severities = if routing.severity.is_empty() {
             Severity::value_variants()
         } else {
             &routing.severity
         };
-        let input = json!({
-            "userId": context.user,
-            "displayName": name,
-            "outputConfig": config,
-            "defaultForSeverity": names(severities),
-            "alertTypes": routing.alert_types,
-        });
-        let answer = context.change(API, "addOutput", input).await?;
+        let request = AddOutputRequest {
+            user_id: context.user.clone(),
+            display_name: name,
+            output_config: Some(OutputSettings { kind: Some(kind) }),
+            default_for_severity: names(severities),
+            alert_types: routing.alert_types,
+        };
+        let answer = context.call(request).await?;
         context
             .screen
             .show(&answer, |look| details(&answer, look))?;
         context.screen.note(&format!(
             "to see whether it works: pantherctl outputs test {}",
-            answer.text("displayName")
+            answer.display_name()
         ));
         Ok(Exit::Fine)
     }
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
-    let answer = context.read(API, "getOutputs", json!({})).await?;
-    let outputs = answer.items("outputs");
+    let answer = context.call(GetOutputsRequest {}).await?;
+    let outputs = &answer.outputs;
     if outputs.is_empty() && !context.screen.json() {
         context
             .screen
@@ -261,18 +282,18 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         ]);
         for output in outputs {
             grid.row([
-                output.text("displayName").into(),
-                output.text("outputType").into(),
-                if output["needsSecret"] == true {
+                output.display_name().into(),
+                output.output_type().into(),
+                if output.needs_secret {
                     Cell::toned(Tone::Bad, "its secret does not open")
                 } else {
-                    output.text("address").into()
+                    output.address().into()
                 },
-                output.text("defaultForSeverity").into(),
-                output.text("alertTypes").into(),
-                output.text("outputId").into(),
-                ago(look.now, output.instant("creationTime")).into(),
-                output.text("createdBy").into(),
+                output.default_for_severity.join(", ").into(),
+                output.alert_types.join(", ").into(),
+                output.output_id.as_str().into(),
+                ago(look.now, instant(output.creation_time())).into(),
+                output.created_by().into(),
             ]);
         }
         grid.render(look)
@@ -280,80 +301,77 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn details(output: &Value, look: &Look) -> String {
+fn details(output: &OutputView, look: &Look) -> String {
     let mut details = Details::default();
     details
-        .add("name", output.text("displayName"))
-        .add("id", output.text("outputId"))
-        .add("type", output.text("outputType"));
-    if output["needsSecret"] == true {
+        .add("name", output.display_name())
+        .add("id", &output.output_id)
+        .add("type", output.output_type());
+    if output.needs_secret {
         details.toned(
             "address",
             Tone::Bad,
             "its secret does not open; `pantherctl outputs update NAME --address URL` gives it again",
         );
     } else {
-        details.add("address", output.text("address"));
+        details.add("address", output.address());
     }
     details
-        .add("severities", output.text("defaultForSeverity"))
-        .add("alert types", output.text("alertTypes"))
-        .add("created", moment(look.now, output.instant("creationTime")))
-        .add("by", output.text("createdBy"));
+        .add("severities", output.default_for_severity.join(", "))
+        .add("alert types", output.alert_types.join(", "))
+        .add("created", moment(look.now, instant(output.creation_time())))
+        .add("by", output.created_by());
     details.render(look)
 }
 
 /// Attempts to deliver, a line each.
-pub(super) fn attempts(attempts: &[Value], look: &Look) -> String {
+pub(super) fn attempts(attempts: &[DeliveryResponse], look: &Look) -> String {
     let mut grid = Grid::new(&["WHEN", "OUTPUT", "RESULT", "#STATUS", "MESSAGE"]);
     for attempt in attempts {
         grid.row([
-            ago(look.now, attempt.instant("dispatchedAt")).into(),
-            attempt.text("outputId").into(),
-            if attempt["success"] == true {
+            ago(look.now, instant(&attempt.dispatched_at)).into(),
+            attempt.output_id.as_str().into(),
+            if attempt.success {
                 Cell::toned(Tone::Good, "delivered")
             } else {
                 Cell::toned(Tone::Bad, "failed")
             },
-            attempt.text("statusCode").into(),
-            short(&attempt.text("message"), 160).into(),
+            attempt.status_code.to_string().into(),
+            short(&attempt.message, 160).into(),
         ]);
     }
     grid.render(look)
 }
 
 /// The output of that name or id.
-async fn one(context: &Context, output: &str) -> Result<Value, Failure> {
-    let answer = context.read(API, "getOutputs", json!({})).await?;
-    find(answer.items("outputs"), output)
+async fn one(context: &Context, output: &str) -> Result<OutputView, Failure> {
+    let answer = context.call(GetOutputsRequest {}).await?;
+    find(&answer.outputs, output)
 }
 
 /// The ids of outputs given by name or id.
 pub(super) async fn ids_of(context: &Context, outputs: &[String]) -> Result<Vec<String>, Failure> {
-    let answer = context.read(API, "getOutputs", json!({})).await?;
+    let answer = context.call(GetOutputsRequest {}).await?;
     outputs
         .iter()
-        .map(|output| Ok(find(answer.items("outputs"), output)?.text("outputId")))
+        .map(|output| Ok(find(&answer.outputs, output)?.output_id))
         .collect()
 }
 
 /// An id is unique; a name is looked at only where no id fits, and may be shared.
-fn find(outputs: &[Value], wanted: &str) -> Result<Value, Failure> {
-    let of = |key: &str| -> Vec<&Value> {
-        let fits = |output: &&Value| output.text(key) == wanted;
+fn find(outputs: &[OutputView], wanted: &str) -> Result<OutputView, Failure> {
+    let of = |text: fn(&OutputView) -> &str| -> Vec<&OutputView> {
+        let fits = |output: &&OutputView| text(output) == wanted;
         outputs.iter().filter(fits).collect()
     };
-    let mut found = of("outputId");
+    let mut found = of(|output| &output.output_id);
     if found.is_empty() {
-        found = of("displayName");
+        found = of(OutputView::display_name);
     }
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => {
-            let known: Vec<String> = outputs
-                .iter()
-                .map(|output| output.text("displayName"))
-                .collect();
+            let known: Vec<&str> = outputs.iter().map(OutputView::display_name).collect();
             Err(Failure::new(format!("there is no output {wanted:?}"))
                 .tried("look for it among the names and ids of all outputs")
                 .why(if known.is_empty() {
@@ -364,9 +382,9 @@ fn find(outputs: &[Value], wanted: &str) -> Result<Value, Failure> {
                 .next("pantherctl outputs list"))
         }
         several => {
-            let ids: Vec<String> = several
+            let ids: Vec<&str> = several
                 .iter()
-                .map(|output| output.text("outputId"))
+                .map(|output| output.output_id.as_str())
                 .collect();
             Err(
                 Failure::input(format!("{} outputs are called {wanted:?}", several.len()))
@@ -379,22 +397,24 @@ fn find(outputs: &[Value], wanted: &str) -> Result<Value, Failure> {
 impl Remove {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let output = one(context, &self.output).await?;
-        let (name, id) = (output.text("displayName"), output.text("outputId"));
+        let (name, id) = (output.display_name(), &output.output_id);
         self.consent
             .ask(
                 context,
                 &format!(
                     "remove output {name} ({}, {id}): no more alerts are delivered there, and its secrets are gone",
-                    output.text("outputType")
+                    output.output_type()
                 ),
             )
             .await?;
-        let answer = context
-            .change(API, "deleteOutput", json!({"outputId": id}))
-            .await?;
+        let request = DeleteOutputRequest {
+            output_id: id.clone(),
+            ..DeleteOutputRequest::default()
+        };
+        let answer = context.call(request).await?;
         context
             .screen
-            .show(&answer, |_| format!("output {} removed\n", clean(&name)))?;
+            .show(&answer, |_| format!("output {} removed\n", clean(name)))?;
         Ok(Exit::Fine)
     }
 }
@@ -402,17 +422,15 @@ impl Remove {
 impl Test {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let ids = ids_of(context, &self.outputs).await?;
-        let call = Call::change(API, "sendTestAlert", json!({"outputIds": ids}));
-        let answer = context.client.invoke(call).await?;
-        let responses = answer.items("responses");
+        let wanted = ids.len();
+        let request = SendTestAlertRequest { output_ids: ids };
+        let answer = context.call(request).await?;
+        let responses = &answer.responses;
         context
             .screen
             .show(&answer, |look| attempts(responses, look))?;
-        let delivered = responses
-            .iter()
-            .filter(|response| response["success"] == true)
-            .count();
-        Ok(if delivered == ids.len() {
+        let delivered = responses.iter().filter(|response| response.success).count();
+        Ok(if delivered == wanted {
             Exit::Fine
         } else {
             Exit::Findings
@@ -426,13 +444,18 @@ mod tests {
 
     #[test]
     fn an_output_is_found_by_id_first_and_by_a_name_that_only_one_has() {
+        let output = |id: &str, name: &str| OutputView {
+            output_id: id.to_owned(),
+            display_name: Some(name.to_owned()),
+            ..OutputView::default()
+        };
         let outputs = [
-            json!({"outputId": "1", "displayName": "a"}),
-            json!({"outputId": "2", "displayName": "b"}),
-            json!({"outputId": "3", "displayName": "b"}),
-            json!({"outputId": "4", "displayName": "1"}),
+            output("1", "a"),
+            output("2", "b"),
+            output("3", "b"),
+            output("4", "1"),
         ];
-        let id = |wanted: &str| find(&outputs, wanted).map(|output| output.text("outputId"));
+        let id = |wanted: &str| find(&outputs, wanted).map(|output| output.output_id);
         assert_eq!(id("1"), Ok("1".to_owned()));
         assert_eq!(id("a"), Ok("1".to_owned()));
         assert!(id("b").is_err() && id("c").is_err());

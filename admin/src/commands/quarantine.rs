@@ -185,7 +185,7 @@ impl Replay {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let source = super::sources::id_of(context, self.source.as_deref()).await?;
         let input = given(json!({"object": self.object, "source": source}));
-        let call = Call::change("node", "quarantine_replay", input).long();
+        let call = Call::change("node", "quarantine_replay", input);
         let answer = context.client.invoke(call).await?;
         context.screen.show(&answer, |_| {
             format!(

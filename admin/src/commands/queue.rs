@@ -395,7 +395,7 @@ impl Purge {
                 ),
             )
             .await?;
-        let call = Call::change("node", "purge", json!({"queue": self.queue})).long();
+        let call = Call::change("node", "purge", json!({"queue": self.queue}));
         let answer = context.client.invoke(call).await?;
         context.screen.show(&answer, |_| {
             format!(

@@ -84,7 +84,7 @@ impl Requeue {
         self.consent.ask(context, &plan).await?;
         let input =
             json!({"to": self.to, "from": from, "message_id": self.message, "limit": self.limit});
-        let call = Call::change("node", "requeue", given(input)).long();
+        let call = Call::change("node", "requeue", given(input));
         let answer = context.client.invoke(call).await?;
         context.screen.show(&answer, |_| {
             format!(

@@ -65,7 +65,7 @@ pub(super) async fn resume(context: &Context) -> Result<Exit, Failure> {
 
 /// `snapshot`.
 pub(super) async fn snapshot(context: &Context) -> Result<Exit, Failure> {
-    let call = Call::change("node", "snapshot", json!({})).long();
+    let call = Call::change("node", "snapshot", json!({}));
     let answer = context.client.invoke(call).await?;
     context
         .screen

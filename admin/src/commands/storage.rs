@@ -81,7 +81,7 @@ impl Storage {
 }
 
 async fn show(context: &Context) -> Result<Exit, Failure> {
-    let call = Call::read("node", "storage", json!({})).long();
+    let call = Call::read("node", "storage", json!({}));
     let answer = context.client.invoke(call).await?;
     context.screen.show(&answer, |look| kept(&answer, look))?;
     Ok(Exit::Fine)
@@ -164,9 +164,8 @@ impl Retain {
 
 impl Gc {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let collect = |dry_run: bool| {
-            Call::change("node", "storage_collect", json!({"dryRun": dry_run})).long()
-        };
+        let collect =
+            |dry_run: bool| Call::change("node", "storage_collect", json!({"dryRun": dry_run}));
         let plan = context.client.invoke(collect(true)).await?;
         let words = format!(
             "{} ({})",

@@ -79,9 +79,14 @@ fn shown(what: What, json: &str, look: &Look) -> String {
     grid.row(match what {
         What::Alerts => [
             time.into(),
-            alerts::severity(&value),
+            alerts::severity(&value.text("severity")),
             value.text("alertId").into(),
-            alerts::title(&value).into(),
+            alerts::title(
+                &value.text("title"),
+                &value.text("ruleDisplayName"),
+                &value.text("ruleId"),
+            )
+            .into(),
         ],
         What::Alarms => [
             time.into(),

@@ -11,12 +11,12 @@ use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
 
-use crate::{answer::Answer, failure::Failure};
+use crate::{answer::AsJson, failure::Failure};
 
 pub(crate) use details::Details;
 pub(crate) use grid::{Cell, Grid};
 pub(crate) use text::{bytes, clean, counted, one_line, pretty, short};
-pub(crate) use time::{ago, moment, span};
+pub(crate) use time::{ago, instant, moment, span};
 
 /// What a colour says. There are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,11 +148,11 @@ impl Screen {
     /// An answer: as it came with `--json`, else as `render` writes it.
     pub(crate) fn show(
         &self,
-        answer: &Answer,
+        answer: &impl AsJson,
         render: impl FnOnce(&Look) -> String,
     ) -> Result<(), Failure> {
         if self.json {
-            self.print(&format!("{}\n", text::json(answer.raw.trim())))
+            self.print(&format!("{}\n", text::json(answer.as_json().trim())))
         } else {
             self.print(&render(&self.look))
         }

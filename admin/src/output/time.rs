@@ -26,6 +26,12 @@ pub(crate) fn ago(now: DateTime<Utc>, then: Option<i64>) -> String {
     }
 }
 
+/// Milliseconds since 1970 of a time in RFC 3339; nothing for a text that is not one.
+pub(crate) fn instant(text: &str) -> Option<i64> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(time.timestamp_millis())
+}
+
 /// The exact time in UTC and how long ago it is; empty for none.
 pub(crate) fn moment(now: DateTime<Utc>, then: Option<i64>) -> String {
     then.and_then(DateTime::from_timestamp_millis)

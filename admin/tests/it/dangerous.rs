@@ -1,6 +1,6 @@
 //! Verbs that cannot be taken back show what they will do, and do it only when told to.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status;
 
 use crate::node::{Node, queue};
@@ -101,7 +101,7 @@ async fn without_a_terminal_and_yes_nothing_is_done() {
         "panther-source-api.getIntegration" => {
             Ok(json!({"integrationId": "s1", "integrationLabel": "okta"}))
         }
-        _ => Ok(Value::Null),
+        _ => Ok(json!({})),
     });
     for (line, plan) in [
         ("queue purge q", "purge q: 4 messages"),

@@ -7,54 +7,122 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use axum::extract::State;
+use bytes::Bytes;
+use panther_proto::methods::Method;
+use panther_proto::raw;
 use panther_proto::v1::{
-    BackupAbout, BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
-    api_server::{Api, ApiServer},
-    backup_piece,
+    BackupAbout, BackupPiece, BackupRequest, TailLine, TailRequest, backup_piece,
+    node_streams_server::{NodeStreams, NodeStreamsServer},
 };
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio_stream::{Stream, wrappers::UnixListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, service::Routes};
 
 type Answers = dyn Fn(&str, &Value) -> Result<Value, Status> + Send + Sync;
+
+/// A call as a script sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Called {
+    pub(crate) component: String,
+    pub(crate) operation: String,
+    /// The request in JSON form, without the fields that nothing was given for.
+    pub(crate) input: String,
+    pub(crate) request_id: String,
+    pub(crate) request_time_ms: u64,
+}
 
 /// A node. It ends with the test.
 pub(crate) struct Node {
     folder: tempfile::TempDir,
-    calls: Arc<Mutex<Vec<InvokeRequest>>>,
+    calls: Arc<Mutex<Vec<Called>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
+#[derive(Clone)]
 struct Scripted {
-    answers: Box<Answers>,
-    calls: Arc<Mutex<Vec<InvokeRequest>>>,
+    answers: Arc<Answers>,
+    calls: Arc<Mutex<Vec<Called>>>,
 }
 
-#[tonic::async_trait]
-impl Api for Scripted {
-    async fn invoke(
-        &self,
-        request: Request<InvokeRequest>,
-    ) -> Result<Response<InvokeResponse>, Status> {
-        let request = request.into_inner();
-        let name = format!("{}.{}", request.component, request.operation);
-        let input: Value = serde_json::from_str(&request.input).unwrap();
-        self.calls.lock().unwrap().push(request);
+impl Scripted {
+    async fn answer(&self, name: &str, call: Called) -> Result<Value, Status> {
+        let input: Value = serde_json::from_str(&call.input).unwrap();
+        self.calls.lock().unwrap().push(call);
         if name == "node.hang" || input["hang"] == true {
             std::future::pending::<()>().await;
         }
-        let output = (self.answers)(&name, &input)?;
+        let output = (self.answers)(name, &input)?;
         if output == "hang" {
             std::future::pending::<()>().await;
         }
-        let output = match output {
-            Value::String(raw) => raw,
-            other => other.to_string(),
-        };
-        Ok(Response::new(InvokeResponse { output }))
+        Ok(output)
     }
 
+    /// A call of a typed method, in JSON form.
+    async fn call(self, raw::Call { method, request }: raw::Call) -> Result<Bytes, Status> {
+        let operation = spelled(method);
+        let of = |name| {
+            let value = request.metadata().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let call = Called {
+            component: method.component.clone(),
+            operation: operation.clone(),
+            request_id: of(raw::REQUEST_ID).unwrap_or_default(),
+            request_time_ms: of(raw::REQUEST_TIME).map_or(0, |time| time.parse().unwrap()),
+            input: given(method.request_to_json(request.into_inner()).unwrap()).to_string(),
+        };
+        let name = format!("{}.{operation}", method.component);
+        match self.answer(&name, call).await? {
+            // Bytes that are not an answer of the method.
+            Value::String(raw) => Ok(raw.into()),
+            answer => Ok(method.answer_from_json(&answer).unwrap_or_else(|error| {
+                panic!("the script's answer to {method} is not of its form: {error}")
+            })),
+        }
+    }
+}
+
+/// The name of a method in scripts: the node's own are spelled as `table_get`.
+fn spelled(method: &Method) -> String {
+    if method.component != "node" {
+        return method.operation.clone();
+    }
+    method
+        .operation
+        .chars()
+        .flat_map(|letter| {
+            let border = letter.is_uppercase().then_some('_');
+            border.into_iter().chain(letter.to_lowercase())
+        })
+        .collect()
+}
+
+/// Serves the typed methods.
+async fn serve(
+    State(scripted): State<Scripted>,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    let answered = raw::answer(request, 100 << 20, move |call| scripted.clone().call(call));
+    answered.await.map(axum::body::Body::new)
+}
+
+/// A request without the fields that nothing was given for.
+fn given(json: Value) -> Value {
+    match json {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null() && *value != json!([]) && *value != "")
+            .map(|(name, value)| (name, given(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+#[tonic::async_trait]
+impl NodeStreams for Scripted {
     type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupPiece, Status>> + Send>>;
 
     /// What it says of itself, then pieces of text, as the script has them.
@@ -113,14 +181,16 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("pantherd.sock")).unwrap();
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let api = ApiServer::new(Scripted {
-            answers: Box::new(answers),
+        let scripted = Scripted {
+            answers: Arc::new(answers),
             calls: Arc::clone(&calls),
-        })
-        .max_decoding_message_size(100 << 20);
+        };
+        let api = NodeStreamsServer::new(scripted.clone());
+        let typed = axum::Router::new().fallback(serve).with_state(scripted);
+        let routes = Routes::new(api).into_axum_router().fallback_service(typed);
         let server = tokio::spawn(async move {
             tonic::transport::Server::builder()
-                .add_service(api)
+                .add_routes(routes.into())
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await
                 .unwrap();
@@ -157,7 +227,7 @@ impl Node {
     }
 
     /// Calls so far.
-    pub(crate) fn calls(&self) -> Vec<InvokeRequest> {
+    pub(crate) fn calls(&self) -> Vec<Called> {
         self.calls.lock().unwrap().clone()
     }
 

@@ -148,11 +148,27 @@ impl Door {
     /// # Errors
     /// See [`DoorError`].
     pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
-        let upto = self.counts(queue).await?.next_seq;
+        let upto = self.newest(queue).await?;
+        self.purge_up_to(queue, upto).await
+    }
+
+    /// The sequence number of the newest message of a queue, as purge and requeue take it.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn newest(&self, queue: &str) -> Result<u64, DoorError> {
+        Ok(self.counts(queue).await?.next_seq.max(1))
+    }
+
+    /// Removes what waits in a queue, up to a sequence number; how many. Repeated with the same number it removes nothing that came later.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn purge_up_to(&self, queue: &str, upto: u64) -> Result<u64, DoorError> {
         let step = |after, max| {
             command::Kind::Purge(Purge {
                 queue: queue.to_owned(),
-                upto: upto.max(1),
+                upto,
                 max,
                 after,
             })
@@ -172,7 +188,22 @@ impl Door {
         message_id: &str,
         limit: Option<u64>,
     ) -> Result<u64, DoorError> {
-        let upto = self.counts(from).await?.next_seq.max(1);
+        let upto = self.newest(from).await?;
+        self.requeue_up_to(from, to, message_id, limit, upto).await
+    }
+
+    /// Moves what waits in one queue to another, up to a sequence number; how many. Repeated with the same number it moves nothing that came later.
+    ///
+    /// # Errors
+    /// As [`DoorError`] says.
+    pub async fn requeue_up_to(
+        &self,
+        from: &str,
+        to: &str,
+        message_id: &str,
+        limit: Option<u64>,
+        upto: u64,
+    ) -> Result<u64, DoorError> {
         let step = |after, max| {
             command::Kind::Requeue(Requeue {
                 from: from.to_owned(),

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_proto::v1::{RaiseFormat, TableSpec, command};
+use panther_proto::v1::{RaiseFormat, TableSpec, Transact, command};
 
 pub use join::{Gate, JoinError, Joined, join};
 pub(crate) use roll::Roll;
@@ -253,7 +253,8 @@ impl Members {
         Ok(members)
     }
 
-    /// Creates an invitation for one node, which is valid for `valid`. Returns the token for `pantherd join`.
+    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`. The invitation is written down as part of
+    /// the command that `base` gives for the token.
     ///
     /// # Errors
     /// This node has no address for other nodes, a CA rotation is in progress, or the node `replaces` does not exist or was removed.
@@ -261,6 +262,7 @@ impl Members {
         &self,
         valid: Duration,
         replaces: Option<u64>,
+        base: impl FnOnce(&str) -> Transact,
     ) -> Result<String, MembersError> {
         let (door, own) = (&self.inner.door, &*self.inner.own);
         let authority = self.inner.authority();
@@ -275,8 +277,10 @@ impl Members {
         }
         self.keeps_its_authority().await?;
         let invitation = Invitation::new(&authority, door.node(), &own.address)?;
-        rows::invite(door, &invitation.secret, valid, replaces).await?;
-        Ok(invitation.token())
+        let token = invitation.token();
+        let base = base(&token);
+        rows::invite(door, &invitation.secret, valid, replaces, base).await?;
+        Ok(token)
     }
 
     /// Admits the machine that shows the secret of an open invitation, and issues its certificate.
@@ -322,12 +326,12 @@ impl Members {
         }
     }
 
-    /// Starts a CA rotation. Returns once the request is committed. Certificates of the old CA become invalid when the rotation is complete.
+    /// Replaces the cluster's authority; returns once that is written down as part of `base`. Certificates of before are good for nothing once it is done.
     ///
     /// # Errors
-    /// This node has no listener for other nodes, a rotation is in progress already, or the cluster does not answer.
-    pub async fn rotate_authority(&self) -> Result<(), MembersError> {
-        rotation::begin(&self.inner).await
+    /// This node listens to no others, the authority is being replaced already, or the cluster gives no answer.
+    pub async fn rotate_authority(&self, base: Transact) -> Result<(), MembersError> {
+        rotation::begin(&self.inner, base).await
     }
 
     /// Progress of the newest CA rotation, by this node's own state; `None` if there was no rotation.
@@ -375,12 +379,17 @@ impl Members {
         }
     }
 
-    /// Drains a node (`drained`), or reverts that. A drained node receives no messages, does not lead, and is a voter only if the cluster needs it.
-    /// Reverting also cancels a removal, as long as the node is a member of the Raft group.
+    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that. One that is being removed
+    /// can be taken back as long as Raft has it. The change is part of the command `base`, which is carried out also where the node stands so already.
     ///
     /// # Errors
-    /// The node does not exist, is still joining, or its removal has progressed too far.
-    pub async fn drain(&self, node: u64, drained: bool) -> Result<(), MembersError> {
+    /// There is no such node, or it is gone too far.
+    pub async fn drain(
+        &self,
+        node: u64,
+        drained: bool,
+        base: Transact,
+    ) -> Result<(), MembersError> {
         let door = &self.inner.door;
         let from = self.standing(node).await?;
         let to = match (from, drained) {
@@ -403,21 +412,21 @@ impl Members {
             (_, false) => Standing::Member,
         };
         if from == to {
-            return Ok(());
+            return Ok(rows::make_with(door, base, Vec::new()).await?);
         }
-        let changed = rows::change_standing(door, node, from, to).await;
+        let changed = rows::change_standing(door, node, from, to, base).await;
         changed.map_err(|error| moved_on(node, error))
     }
 
-    /// Requests the permanent removal of a node. The reconciliation loop removes it as soon as it can; [`Members::unmet`] shows what blocks the
-    /// removal.
+    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for. The
+    /// change is part of the command `base`, which is carried out also where it was asked for already.
     ///
     /// # Errors
-    /// The node does not exist, or it is the last one that can keep the data.
-    pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
+    /// There is no such node, or it is the last.
+    pub async fn remove(&self, node: u64, base: Transact) -> Result<(), MembersError> {
         let from = self.standing(node).await?;
         if from == Standing::Leaving {
-            return Ok(());
+            return Ok(rows::make_with(&self.inner.door, base, Vec::new()).await?);
         }
         let (members, _) = rows::all(&self.inner.door).await?;
         let may_stay = |other: &&Member| {
@@ -430,7 +439,7 @@ impl Members {
                 "node {node} is the last one that can keep the cluster's data"
             )));
         };
-        let asked = rows::leave(&self.inner.door, node, from, stays).await;
+        let asked = rows::leave(&self.inner.door, node, from, stays, base).await;
         asked.map_err(|error| moved_on(node, error))
     }
 
@@ -440,17 +449,17 @@ impl Members {
         self.inner.waits.lock().unmet()
     }
 
-    /// Sets the desired number of voters: 1, 3 or 5. It applies if there are enough nodes.
+    /// Sets how many nodes vote, if there are enough: 1, 3 or 5. The change is part of the command `base`.
     ///
     /// # Errors
-    /// Another number.
-    pub async fn set_voters(&self, wanted: u64) -> Result<(), MembersError> {
+    /// It is another number.
+    pub async fn set_voters(&self, wanted: u64, base: Transact) -> Result<(), MembersError> {
         if ![1, 3, 5].contains(&wanted) {
             return Err(MembersError::Refused(format!(
                 "{wanted} voters are no good number: 1 survives no loss, 3 survive one, 5 two; more only cost time"
             )));
         }
-        Ok(rows::set_voters(&self.inner.door, wanted).await?)
+        Ok(rows::set_voters(&self.inner.door, wanted, base).await?)
     }
 
     /// Raises the format to the newest one that all nodes apply, and returns it. A node of an older build cannot take part afterwards.

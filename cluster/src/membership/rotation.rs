@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use panther_proto::v1::{RowChange, Transact};
 
-use super::rows::{Member, Standing};
+use super::rows::{self, Member, Standing};
 use super::{Inner, MEMBERS, MembersError};
 use crate::door::change::{Change, RowExt, key};
 use crate::door::{Door, DoorError};
@@ -179,8 +179,8 @@ pub(super) async fn is_under_way(door: &Door) -> Result<bool, MembersError> {
     Ok(rotation.is_some_and(|rotation| rotation.step != RotationStep::Done))
 }
 
-/// Creates a new CA and starts its rotation.
-pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
+/// Makes a new authority and writes it down.
+pub(super) async fn begin(inner: &Inner, base: Transact) -> Result<(), MembersError> {
     let door = &inner.door;
     let refused = |reason: &str| MembersError::Refused(reason.to_owned());
     let (Some(keeper), Some(authority)) = (&inner.own.keeper, inner.authority()) else {
@@ -212,7 +212,7 @@ pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
         .set("certificate", new.certificate())
         .set("key", sealed)
         .done();
-    write(door, change).await
+    Ok(rows::make_with(door, base, vec![change]).await?)
 }
 
 /// Ends a rotation that was in progress when a lineage ended: the new lineage creates its own CA.

@@ -179,11 +179,20 @@ fn of_node(node: u64) -> Change {
 }
 
 async fn make(door: &Door, changes: Vec<RowChange>) -> Result<(), DoorError> {
-    let transact = Transact {
-        changes,
-        ..Transact::default()
-    };
-    door.transact(transact).await.map(drop)
+    make_with(door, Transact::default(), changes).await
+}
+
+/// Makes changes as part of `base`, a command of the caller's.
+pub(super) async fn make_with(
+    door: &Door,
+    mut base: Transact,
+    changes: Vec<RowChange>,
+) -> Result<(), DoorError> {
+    base.changes.extend(changes);
+    if base == Transact::default() {
+        return Ok(());
+    }
+    door.transact(base).await.map(drop)
 }
 
 /// Writes this node's data into its row, if they have changed.
@@ -231,13 +240,14 @@ pub(super) async fn invite(
     secret: &[u8],
     valid: Duration,
     replaces: Option<u64>,
+    base: Transact,
 ) -> Result<(), DoorError> {
     let ends = door.now_ms() / 1_000 + valid.as_secs();
     let change = Change::put(INVITATIONS, key(secret_key(secret)))
         .set(EXPIRES, ends)
         .set_or_remove("replaces", replaces)
         .done();
-    make(door, vec![change]).await
+    make_with(door, base, vec![change]).await
 }
 
 /// Assigns an id to a new node and deletes its invitation, in one command.
@@ -309,9 +319,10 @@ pub(super) async fn change_standing(
     node: u64,
     from: Standing,
     to: Standing,
+    base: Transact,
 ) -> Result<(), DoorError> {
     let change = still(door, node, from).await?;
-    make(door, vec![to_stand(door, change, to).done()]).await
+    make_with(door, base, vec![to_stand(door, change, to).done()]).await
 }
 
 /// Marks a node as leaving, on condition that the node `stays`, which can keep the data, does not leave. If two nodes are to leave at once and each
@@ -321,6 +332,7 @@ pub(super) async fn leave(
     node: u64,
     from: Standing,
     stays: &Member,
+    base: Transact,
 ) -> Result<(), DoorError> {
     let leaving = still(door, node, from).await?;
     let staying = still(door, stays.node, stays.standing).await?;
@@ -328,7 +340,7 @@ pub(super) async fn leave(
         to_stand(door, leaving, Standing::Leaving).done(),
         to_stand(door, staying, stays.standing).done(),
     ];
-    make(door, changes).await
+    make_with(door, base, changes).await
 }
 
 /// A change of a node's row with the condition that its state is still `standing`. The first node's row has no state until it is changed once.
@@ -382,10 +394,10 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     make(door, changes).await
 }
 
-/// Writes the desired number of voters.
-pub(super) async fn set_voters(door: &Door, wanted: u64) -> Result<(), DoorError> {
+/// Says how many nodes should vote.
+pub(super) async fn set_voters(door: &Door, wanted: u64, base: Transact) -> Result<(), DoorError> {
     let change = Change::update(MEMBERS, key(CLUSTER))
         .set(VOTERS, wanted)
         .done();
-    make(door, vec![change]).await
+    make_with(door, base, vec![change]).await
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
+use panther_proto::v1::Transact;
 use tokio::time::Instant;
 
 use super::plan::{Step, View, leaves};
@@ -225,8 +226,9 @@ async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), Member
         gone.map_err(|error| MembersError::Door(error.into()))?;
     }
     door.end_session_of(node).await?;
-    match rows::change_standing(door, node, standing, Standing::Removed).await {
-        // The removal was cancelled meanwhile, so the node is added again.
+    match rows::change_standing(door, node, standing, Standing::Removed, Transact::default()).await
+    {
+        // It was taken back meanwhile, and is taken in again.
         Err(DoorError::Conflict(_)) => Ok(()),
         changed => Ok(changed?),
     }

@@ -8,8 +8,8 @@ use panther_cluster::net::METHODS;
 use panther_proto::v1::peers_client::PeersClient;
 use panther_proto::v1::{
     AppendCall, Between, Command, ForwardCall, HandOverCall, HeardCall, HelloCall, KeepAliveCall,
-    LeadCall, LogPosition, ReadIndexCall, SnapshotHeldCall, SnapshotPiece, StoredVote, VoteCall,
-    command,
+    LeadCall, LogPosition, ReadIndexCall, SnapshotHeldCall, SnapshotPiece, StoredVote, Transact,
+    VoteCall, command,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -167,7 +167,11 @@ async fn a_certificate_alone_opens_no_method_and_no_term_ends_the_cluster() {
     cluster.voters(&[1, 2, 3]).await;
     cluster.nodes[&1].door.transact(put(1)).await.unwrap();
     cluster.stop(3).await;
-    cluster.nodes[&1].members.remove(3).await.unwrap();
+    cluster.nodes[&1]
+        .members
+        .remove(3, Transact::default())
+        .await
+        .unwrap();
     cluster.standing(3, Standing::Removed).await;
     let leader = async || {
         let status = cluster.nodes[&1].door.group().status();

@@ -193,7 +193,10 @@ impl Cluster {
 
     /// Joins one more machine by an invitation from `host`.
     pub(crate) async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
-        let token = self.nodes[&host].members.invite(HOUR, replaces).await;
+        let token = self.nodes[&host]
+            .members
+            .invite(HOUR, replaces, |_| Transact::default())
+            .await;
         let invitation = Invitation::read(&token.unwrap()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -288,14 +291,22 @@ async fn one_becomes_three_by_two_invitations_and_a_third_is_not_good_twice() {
     for node in cluster.nodes.values() {
         assert_eq!(number(&node.door).await, Some(1));
     }
-    let token = cluster.nodes[&3].members.invite(HOUR, None).await.unwrap();
+    let token = cluster.nodes[&3]
+        .members
+        .invite(HOUR, None, |_| Transact::default())
+        .await
+        .unwrap();
     let invitation = Invitation::read(&token).unwrap();
     join(&invitation, "once", "127.0.0.1:1", "1").await.unwrap();
     let again = join(&invitation, "twice", "127.0.0.1:1", "1").await;
     assert!(again.unwrap_err().to_string().contains("not open"));
     // The member that never came up is listed, and can be removed.
     cluster.standing(4, Standing::Joining).await;
-    cluster.nodes[&1].members.remove(4).await.unwrap();
+    cluster.nodes[&1]
+        .members
+        .remove(4, Transact::default())
+        .await
+        .unwrap();
     cluster.standing(4, Standing::Removed).await;
     cluster.voters(&[1, 2, 3]).await;
     cluster.end().await;
@@ -304,14 +315,22 @@ async fn one_becomes_three_by_two_invitations_and_a_third_is_not_good_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guessed_secret_and_another_clusters_invitation_open_nothing() {
     let cluster = Cluster::first().await;
-    let token = cluster.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let token = cluster.nodes[&1]
+        .members
+        .invite(HOUR, None, |_| Transact::default())
+        .await
+        .unwrap();
     let mut guessed = Invitation::read(&token).unwrap();
     guessed.secret = vec![0; 32];
     let refused = join(&guessed, "guesser", "127.0.0.1:1", "1").await;
     assert!(refused.unwrap_err().to_string().contains("not open"));
     // Another cluster at the address is not trusted: it receives no secret.
     let other = Cluster::first().await;
-    let theirs = other.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let theirs = other.nodes[&1]
+        .members
+        .invite(HOUR, None, |_| Transact::default())
+        .await
+        .unwrap();
     let mut misled = Invitation::read(&token).unwrap();
     misled.address = Invitation::read(&theirs).unwrap().address;
     let refused = join(&misled, "misled", "127.0.0.1:1", "1").await;
@@ -334,7 +353,10 @@ async fn a_lost_node_is_replaced_by_one_invitation_and_knows_it_when_it_comes_ba
     cluster.standing(3, Standing::Removed).await;
     cluster.voters(&[1, 2, 4]).await;
     assert_eq!(number(&cluster.nodes[&4].door).await, Some(7));
-    let look = cluster.nodes[&1].members.drain(3, true).await;
+    let look = cluster.nodes[&1]
+        .members
+        .drain(3, true, Transact::default())
+        .await;
     assert!(matches!(look, Err(MembersError::Refused(_))), "{look:?}");
     cluster.end().await;
 }
@@ -354,7 +376,11 @@ async fn a_node_that_was_removed_while_it_was_away_hears_it_when_it_comes_back()
         if replaced {
             cluster.join(1, Some(away)).await;
         } else {
-            cluster.nodes[&1].members.remove(away).await.unwrap();
+            cluster.nodes[&1]
+                .members
+                .remove(away, Transact::default())
+                .await
+                .unwrap();
         }
         cluster.standing(away, Standing::Removed).await;
         let back = tokio::time::timeout(PATIENCE, cluster.start_again(away)).await;
@@ -428,8 +454,12 @@ async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
     cluster.join(1, None).await;
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
-    cluster.nodes[&2].members.drain(1, true).await.unwrap();
-    // Until node 1 knows the new leader, a proposal to it can fail, and without a request id it must not be retried.
+    cluster.nodes[&2]
+        .members
+        .drain(1, true, Transact::default())
+        .await
+        .unwrap();
+    // Until it knows so itself, what it is given may be proposed in vain, and without an id nobody may try again.
     until("another leads, and it knows", async || {
         let leader = |node: u64| cluster.nodes[&node].door.group().status().leader;
         leader(2).filter(|leading| *leading != 1 && leader(1) == Some(*leading))
@@ -447,7 +477,11 @@ async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
     cluster.nodes[&1].door.transact(send).await.unwrap();
     let held = cluster.nodes[&1].door.receive("work", 1, short).await;
     assert!(held.unwrap().messages.is_empty());
-    cluster.nodes[&3].members.drain(1, false).await.unwrap();
+    cluster.nodes[&3]
+        .members
+        .drain(1, false, Transact::default())
+        .await
+        .unwrap();
     let held = cluster.nodes[&1].door.receive("work", 1, PATIENCE).await;
     assert_eq!(held.unwrap().messages.len(), 1);
     cluster.nodes[&2].members.lead(1).await.unwrap();
@@ -460,9 +494,12 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     let cluster = Cluster::first().await;
     let members = &cluster.nodes[&1].members;
     for (refused, reason) in [
-        (members.remove(1).await, "last one"),
-        (members.remove(9).await, "no node 9"),
-        (members.set_voters(2).await, "no good number"),
+        (members.remove(1, Transact::default()).await, "last one"),
+        (members.remove(9, Transact::default()).await, "no node 9"),
+        (
+            members.set_voters(2, Transact::default()).await,
+            "no good number",
+        ),
         (members.lead(9).await, "does not vote"),
     ] {
         let said = refused.unwrap_err().to_string();
@@ -541,7 +578,11 @@ async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one
     cluster.format = FORMAT;
     let old = cluster.start_again(2).await.unwrap_err().to_string();
     assert!(old.contains("upgrade this node"), "{old}");
-    let token = cluster.nodes[&1].members.invite(HOUR, None).await.unwrap();
+    let token = cluster.nodes[&1]
+        .members
+        .invite(HOUR, None, |_| Transact::default())
+        .await
+        .unwrap();
     let joined = join(
         &Invitation::read(&token).unwrap(),
         "new",
@@ -578,7 +619,11 @@ async fn the_only_voter_can_leave_and_one_machine_can_move_to_another() {
                 cluster.join(1, None).await;
                 cluster.standing(2, Standing::Member).await;
                 cluster.voters(&[1]).await;
-                cluster.nodes[&2].members.remove(1).await.unwrap();
+                cluster.nodes[&2]
+                    .members
+                    .remove(1, Transact::default())
+                    .await
+                    .unwrap();
             }
         }
         alone(&cluster, 2).await;
@@ -611,7 +656,13 @@ async fn of_three_nodes_two_are_removed_one_after_the_other_whichever_leads() {
         };
         let leader = until("one leads", leads).await;
         let other = *cluster.nodes.keys().find(|node| **node != leader).unwrap();
-        let asked = async || cluster.nodes[&other].members.remove(leader).await.ok();
+        let asked = async || {
+            cluster.nodes[&other]
+                .members
+                .remove(leader, Transact::default())
+                .await
+                .ok()
+        };
         until("it is asked", asked).await;
         let removal = cluster.nodes[&leader].door.removed();
         tokio::time::timeout(PATIENCE, removal).await.unwrap();
@@ -639,11 +690,11 @@ async fn a_node_that_cannot_leave_says_why_and_can_be_taken_back() {
         (!heard.lately()).then_some(())
     })
     .await;
-    members.remove(1).await.unwrap();
+    members.remove(1, Transact::default()).await.unwrap();
     let unmet = until("it is waited for", async || members.unmet().remove(&1)).await;
     assert_eq!(unmet.standing, Standing::Leaving);
     assert!(unmet.reason.contains("node 2 is silent"), "{unmet:?}");
-    members.drain(1, false).await.unwrap();
+    members.drain(1, false, Transact::default()).await.unwrap();
     cluster.standing(1, Standing::Member).await;
     until("nothing is waited for", async || {
         members.unmet().is_empty().then_some(())
@@ -662,7 +713,10 @@ async fn of_two_nodes_that_are_told_to_leave_at_once_one_stays() {
     cluster.join(1, None).await;
     cluster.standing(2, Standing::Member).await;
     let (one, two) = (&cluster.nodes[&1].members, &cluster.nodes[&2].members);
-    let (first, second) = tokio::join!(one.remove(1), two.remove(2));
+    let (first, second) = tokio::join!(
+        one.remove(1, Transact::default()),
+        two.remove(2, Transact::default())
+    );
     let refused = [first.is_err(), second.is_err()];
     assert!(refused.iter().any(|refused| *refused), "{refused:?}");
     let stays = if refused[0] { 1 } else { 2 };

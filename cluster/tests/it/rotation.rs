@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use panther_cluster::membership::{RotationStep, Standing};
 use panther_cluster::net::Authority;
-use panther_proto::v1::HelloCall;
 use panther_proto::v1::peers_client::PeersClient;
+use panther_proto::v1::{HelloCall, Transact};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::gate::between;
@@ -72,12 +72,19 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
     assert!(answers(&cluster, &cluster.authority).await);
-    cluster.nodes[&2].members.rotate_authority().await.unwrap();
-    // A second rotation has to wait, and so has a machine that wants to join.
-    let again = cluster.nodes[&1].members.rotate_authority().await;
+    cluster.nodes[&2]
+        .members
+        .rotate_authority(Transact::default())
+        .await
+        .unwrap();
+    // A second one has to wait, and so has a machine that wants to join.
+    let again = cluster.nodes[&1]
+        .members
+        .rotate_authority(Transact::default())
+        .await;
     let invited = cluster.nodes[&1]
         .members
-        .invite(Duration::from_secs(60), None)
+        .invite(Duration::from_secs(60), None, |_| Transact::default())
         .await;
     for refused in [again.unwrap_err(), invited.map(drop).unwrap_err()] {
         assert!(refused.to_string().contains("being replaced"), "{refused}");
@@ -104,7 +111,11 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     // A machine can join under the new authority, and a further rotation works too.
     let fourth = cluster.join(2, None).await;
     cluster.standing(fourth, Standing::Member).await;
-    cluster.nodes[&4].members.rotate_authority().await.unwrap();
+    cluster.nodes[&4]
+        .members
+        .rotate_authority(Transact::default())
+        .await
+        .unwrap();
     is_done(&cluster).await;
     assert!(!answers(&cluster, &new).await);
     for node in cluster.nodes.values() {
@@ -120,14 +131,22 @@ async fn a_node_that_is_away_is_waited_for_until_it_is_removed() {
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
     cluster.stop(3).await;
-    cluster.nodes[&1].members.rotate_authority().await.unwrap();
+    cluster.nodes[&1]
+        .members
+        .rotate_authority(Transact::default())
+        .await
+        .unwrap();
     until("only node 3 is waited for", async || {
         let rotation = cluster.nodes[&1].members.rotation().await?;
         (rotation.step == RotationStep::Believe && rotation.waits_for == [3]).then_some(())
     })
     .await;
     cluster.nodes[&2].door.transact(put(1)).await.unwrap();
-    cluster.nodes[&1].members.remove(3).await.unwrap();
+    cluster.nodes[&1]
+        .members
+        .remove(3, Transact::default())
+        .await
+        .unwrap();
     cluster.standing(3, Standing::Removed).await;
     is_done(&cluster).await;
     cluster.nodes[&2].door.transact(put(2)).await.unwrap();

@@ -1,26 +1,21 @@
-//! API functions by name: JSON in, JSON out.
+//! The methods of the APIs of a running system, and what it sends piece by piece.
 
 use std::pin::Pin;
-use std::time::Duration;
 
-use panther_actors::api::ApiCall;
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use panther_actors::system::System;
 use panther_cluster::door::Door;
-use panther_proto::v1::api_server::Api;
-use panther_proto::v1::{
-    BackupPiece, BackupRequest, InvokeRequest, InvokeResponse, TailLine, TailRequest,
-};
-use serde_json::Value;
+use panther_proto::v1::node_streams_server::NodeStreams;
+use panther_proto::v1::{BackupPiece, BackupRequest, TailLine, TailRequest};
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::apis::{Answers, Asked};
 use super::backup::{self, Origin};
 use super::{status, until};
-
-/// How long a call may take whose caller said nothing of it.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The service.
 pub(super) struct Functions {
@@ -47,47 +42,32 @@ impl Functions {
     }
 }
 
-#[tonic::async_trait]
-impl Api for Functions {
-    async fn invoke(
-        &self,
-        request: Request<InvokeRequest>,
-    ) -> Result<Response<InvokeResponse>, Status> {
-        let says_how_long = request.metadata().contains_key("grpc-timeout");
-        let request = request.into_inner();
-        let input = match request.input.as_str() {
-            "" => Value::Object(serde_json::Map::new()),
-            input => serde_json::from_str(input).map_err(|error| {
-                Status::invalid_argument(format!("the input is no JSON: {error}"))
-            })?,
-        };
-        if !input.is_object() {
-            return Err(Status::invalid_argument("the input is no JSON object"));
-        }
-        let call = ApiCall {
-            operation: request.operation,
-            input,
-            payload: request.payload,
-            request: (!request.request_id.is_empty()).then_some((
-                request.request_id,
-                self.door.issued_ms(request.request_time_ms),
-            )),
-        };
-        let invoked = self.system.invoke(&request.component, call);
-        let result = if says_how_long {
-            invoked.await
-        } else {
-            tokio::time::timeout(DEADLINE, invoked).await.map_err(|_| {
-                Status::deadline_exceeded(format!(
-                    "no answer within {} s; it may still take effect, so look before you repeat it",
-                    DEADLINE.as_secs()
-                ))
-            })?
-        };
-        let output = result.map_err(|error| status::of_api(&error))?.to_string();
-        Ok(Response::new(InvokeResponse { output }))
-    }
+/// Answers the typed methods by a running system.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) system: System,
+    pub(super) door: Door,
+}
 
+impl Answers for Running {
+    fn answer(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            let Asked {
+                method,
+                mut caller,
+                request,
+            } = asked;
+            if let Some(request) = &mut caller.request {
+                request.time_ms = self.door.issued_ms(request.time_ms);
+            }
+            let answer = self.system.call(method, caller, request).await;
+            answer.map_err(|error| status::of_api(&error))
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl NodeStreams for Functions {
     type BackupStream = ReceiverStream<Result<BackupPiece, Status>>;
 
     async fn backup(

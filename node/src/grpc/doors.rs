@@ -7,16 +7,15 @@ use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::doors_server::Doors;
 use panther_proto::v1::{
-    DoorCall, DoorCounts, DoorGet, DoorPeek, DoorPurge, DoorQuery, DoorReceive, DoorRequeue,
-    DoorRow, DoorRows, Extend, GiveBack, Moved, QueueCounts, Received, Reply, Transact, command,
-    reply,
+    DoorCall, DoorGet, DoorQuery, DoorReceive, DoorRow, DoorRows, Extend, GiveBack, Received,
+    Reply, Transact, command, reply,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{status, until};
 
-/// Messages of one receive or peek at most.
+/// Messages of one receive at most.
 const MESSAGES: u32 = 1_000;
 /// Rows of one page at most; also what a caller gets who names no number.
 const ROWS: u32 = 1_000;
@@ -65,14 +64,6 @@ impl Gates {
         };
         Ok(Response::new(Reply { kind: Some(kind) }))
     }
-}
-
-fn moved(count: u64) -> Response<Moved> {
-    Response::new(Moved {
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        finished: true,
-        last: 0,
-    })
 }
 
 fn named(name: String, what: &str) -> Result<String, Status> {
@@ -177,50 +168,5 @@ impl Doors for Gates {
             rows: page.rows.into_iter().map(row).collect(),
             next: page.next.unwrap_or_default().into(),
         }))
-    }
-
-    async fn peek(&self, request: Request<DoorPeek>) -> Result<Response<Received>, Status> {
-        let DoorPeek {
-            queue,
-            after,
-            limit,
-        } = request.into_inner();
-        let queue = self.queue(queue).await?;
-        let limit = usize::try_from(limit.clamp(1, MESSAGES)).unwrap_or(1);
-        let messages = self
-            .door
-            .peek(&queue, after, limit)
-            .await
-            .map_err(|error| status::of_door(&error))?;
-        Ok(Response::new(Received {
-            messages,
-            time_ms: self.door.now_ms(),
-        }))
-    }
-
-    async fn counts(&self, request: Request<DoorCounts>) -> Result<Response<QueueCounts>, Status> {
-        let queue = self.queue(request.into_inner().queue).await?;
-        let counts = self.door.counts(&queue).await;
-        counts
-            .map(Response::new)
-            .map_err(|error| status::of_door(&error))
-    }
-
-    async fn purge(&self, request: Request<DoorPurge>) -> Result<Response<Moved>, Status> {
-        let queue = self.queue(request.into_inner().queue).await?;
-        let count = self.door.purge(&queue).await;
-        count.map(moved).map_err(|error| status::of_door(&error))
-    }
-
-    async fn requeue(&self, request: Request<DoorRequeue>) -> Result<Response<Moved>, Status> {
-        let asked = request.into_inner();
-        let from = self.queue(asked.from).await?;
-        let to = self.queue(asked.to).await?;
-        let limit = (asked.limit > 0).then_some(asked.limit);
-        let count = self
-            .door
-            .requeue(&from, &to, &asked.message_id, limit)
-            .await;
-        count.map(moved).map_err(|error| status::of_door(&error))
     }
 }

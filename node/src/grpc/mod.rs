@@ -1,11 +1,12 @@
 //! gRPC over a Unix socket: what pantherctl and workers call. Whoever may open the socket may do everything.
 //!
-//! * [`api`]: API functions by name
+//! * [`apis`]: the methods of all APIs; [`api`]: those of a running system, and what it sends piece by piece
 //! * [`backup`]: the whole state
 //! * [`doors`]: queues and tables; [`converse`]: the same over one stream
 //! * [`status`]: failures as gRPC names them
 
 mod api;
+pub(crate) mod apis;
 pub(crate) mod backup;
 mod converse;
 mod doors;
@@ -17,10 +18,11 @@ use axum::middleware::from_fn;
 use panther_actors::system::System;
 use panther_cluster::door::Door;
 use panther_listen::deadline;
-use panther_proto::v1::api_server::ApiServer;
 use panther_proto::v1::doors_server::DoorsServer;
+use panther_proto::v1::node_streams_server::NodeStreamsServer;
 use tokio::sync::watch;
 use tonic::service::Routes;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 pub(crate) use self::status::of_api;
 use crate::listeners::Listeners;
@@ -38,20 +40,34 @@ pub(crate) async fn serve(
     origin: backup::Origin,
     closed: watch::Receiver<bool>,
 ) {
+    let running = api::Running {
+        system: system.clone(),
+        door: door.clone(),
+    };
     let functions = api::Functions::new(system, door.clone(), origin, closed.clone());
-    let api = ApiServer::new(functions)
-        .max_decoding_message_size(CALL_BYTES)
-        .max_encoding_message_size(CALL_BYTES);
+    let api = NodeStreamsServer::new(functions).max_encoding_message_size(CALL_BYTES);
     let doors = DoorsServer::new(doors::Gates::new(door, closed.clone()))
         .max_encoding_message_size(CALL_BYTES);
-    let router = Routes::new(api)
-        .add_service(doors)
-        .prepare()
-        .into_axum_router()
-        .layer(from_fn(|request, next| {
-            deadline::within(LONGEST, request, next)
-        }));
+    let (_, healthy) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(api).add_service(doors).add_service(healthy);
+    match reflection() {
+        Ok(service) => routes = routes.add_service(service),
+        Err(error) => tracing::error!(%error, "the services cannot be described to callers"),
+    }
+    let named = routes.prepare().into_axum_router();
+    let router = apis::added_to(named, running).layer(from_fn(|request, next| {
+        deadline::within(LONGEST, request, next)
+    }));
     listeners.serve_admin(router, closed).await;
+}
+
+/// Describes all services to tools such as grpcurl.
+fn reflection()
+-> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(panther_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
 }
 
 /// Ends when the listeners are to close.

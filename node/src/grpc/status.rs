@@ -4,9 +4,11 @@ use std::io;
 
 use panther_actors::api::ApiError;
 use panther_cluster::door::DoorError;
+use panther_proto::raw;
 use panther_proto::v1::Code;
 use serde_json::{Value, json};
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 
 /// Bytes of a message at most. It travels as a header, percent-encoded, and callers take 16 KB of headers.
 const MESSAGE_BYTES: usize = 4_000;
@@ -14,7 +16,7 @@ const MESSAGE_BYTES: usize = 4_000;
 /// What an API function's error is.
 pub(crate) fn of_api(error: &ApiError) -> Status {
     let text = fitting(&error.to_string());
-    match error {
+    let mut status = match error {
         ApiError::NotFound(_) => Status::not_found(text),
         ApiError::Invalid(_) => Status::invalid_argument(text),
         ApiError::Exists(_) => Status::already_exists(text),
@@ -26,7 +28,10 @@ pub(crate) fn of_api(error: &ApiError) -> Status {
             tracing::warn!(%error, "a call failed inside the node");
             Status::internal(text)
         }
-    }
+    };
+    let code = MetadataValue::from_static(error.code());
+    status.metadata_mut().insert(raw::ERROR_CODE, code);
+    status
 }
 
 /// What a door's error is.

@@ -7,9 +7,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use panther_proto::v1::InvokeRequest;
-use panther_proto::v1::api_client::ApiClient;
+use panther_proto::methods::methods;
+use panther_proto::raw;
 use serde_json::Value;
+use tonic::transport::Endpoint;
 
 /// Nothing of these tests takes longer on a machine that is not broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,21 +123,18 @@ impl Daemon {
         operation: &str,
         input: &Value,
     ) -> Result<Value, tonic::Status> {
-        let request = InvokeRequest {
-            component: component.to_owned(),
-            operation: operation.to_owned(),
-            input: input.to_string(),
-            ..InvokeRequest::default()
-        };
+        let method = methods()
+            .by_operation(component, operation)
+            .unwrap_or_else(|| panic!("{component} has no method {operation}"));
         let address = format!("unix:{}", self.socket.display());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut client = ApiClient::connect(address).await.unwrap();
-            let answer = client.invoke(request).await?.into_inner();
-            Ok(serde_json::from_str(&answer.output).unwrap())
+            let channel = Endpoint::from_shared(address).unwrap();
+            let channel = channel.connect().await.unwrap();
+            raw::call_json(channel, method, input, None, 64 << 20).await
         })
     }
 

@@ -2,93 +2,42 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
 use panther_cluster::state::read::{KeyedRow, Query};
-use panther_proto::v1::Row;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::alerts_api::{self, AlertsApi};
+use panther_proto::v1::{
+    AlertChange, AlertDetails, AlertSummary, DeliverAlertRequest, DeliveryResponse,
+    GetAlertRequest, Json, ListAlertsAnswer, ListAlertsRequest, Row, UnreadableObject,
+    UpdateAlertStatusAnswer, UpdateAlertStatusRequest,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::alert_delivery::Response;
 use super::log_alert_forwarder::{ALERTS, PARTITION, QUEUE};
 use super::objects::{self, rfc3339};
-use super::outputs_api::request;
+use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
-use crate::api::{Api, ApiCall, ApiError};
 
 /// Which objects hold the matches of an alert: one row per alert and object.
 pub const EVENTS: &str = "panther-alert-events";
-const NAME: &str = "panther-alerts-api";
-const OPERATIONS: &[&str] = &[
-    "listAlerts",
-    "getAlert",
-    "updateAlertStatus",
-    "deliverAlert",
-];
 /// Entries that an alert's history keeps.
 const HISTORY: u32 = 200;
 /// Rows that a list reads before it gives a page, however few of them passed the filter.
 const LOOKED_AT: usize = 2_000;
 
 /// The API.
-pub struct AlertsApi {
+pub struct AlertsService {
     /// To the tables.
     pub door: Door,
     /// The object store.
     pub objects: Objects,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct List {
-    rule_id: Option<String>,
-    page_size: Option<usize>,
-    exclusive_start_key: Option<String>,
-    types: Vec<String>,
-    severity: Vec<String>,
-    status: Vec<String>,
-    name_contains: Option<String>,
-    created_at_after: Option<String>,
-    created_at_before: Option<String>,
-    event_count_min: Option<i64>,
-    event_count_max: Option<i64>,
-    log_types: Vec<String>,
-    sort_dir: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Get {
-    alert_id: String,
-    #[serde(default)]
-    events_page_size: Option<usize>,
-    #[serde(default)]
-    events_exclusive_start_key: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct UpdateStatus {
-    alert_ids: Vec<String>,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(default)]
-    user_id: String,
-    #[serde(default)]
-    disposition: Option<String>,
-    #[serde(default)]
-    reason: Option<String>,
-    #[serde(default)]
-    assignee: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Deliver {
-    alert_id: String,
-    output_ids: Vec<String>,
 }
 
 /// The function.
@@ -96,47 +45,127 @@ struct Deliver {
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    Ok(place.api(AlertsApi {
+    Ok(place.api(AlertsService {
         door: deps.door.clone(),
         objects: deps.objects.clone(),
     }))
 }
 
-impl Api for AlertsApi {
-    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
+impl Api for AlertsService {
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>> {
         Box::pin(async move {
-            match call.operation.as_str() {
-                "listAlerts" => self.list(call.input()?).await,
-                "getAlert" => self.get(call.input()?).await,
-                "updateAlertStatus" => self.update(call.input()?, &call).await,
-                "deliverAlert" => self.deliver(call.input()?, &call).await,
-                _ => Err(call.unknown(NAME, OPERATIONS)),
-            }
+            alerts_api::dispatch(self, &call.context, &call.method, call.request.clone())
+                .await
+                .unwrap_or_else(|| Err(call.unknown_method()))
         })
     }
 }
 
 /// An alert as lists show it.
 #[must_use]
-pub fn summary(id: &str, row: &Row) -> Value {
-    let list = |name: &str| {
-        row.json(name)
-            .and_then(|json| crate::json::read(json.as_bytes()).ok())
-            .unwrap_or_else(|| json!([]))
-    };
-    json!({
-        "alertId": id, "type": row.text("type"), "ruleId": row.text("ruleId"), "ruleDisplayName": row.text("ruleDisplayName"),
-        "ruleVersion": row.text("ruleVersion"), "dedupString": row.text("dedup"), "severity": row.text("severity"),
-        "status": row.text("status").unwrap_or("OPEN"), "title": row.text("title"), "creationTime": row.text("creationTime"),
-        "updateTime": row.text("updateTime"), "firstEventMatchTime": row.text("firstEventMatchTime"), "eventsMatched": row.int("eventCount"),
-        "logTypes": row.items("logTypes"), "deliveryResponses": list("deliveryResponses"), "lastUpdatedBy": row.text("lastUpdatedBy"),
-        "lastUpdatedByTime": row.text("lastUpdatedByTime"), "assignee": row.text("assignee"), "disposition": row.text("disposition"),
-    })
+pub fn summary(id: &str, row: &Row) -> AlertSummary {
+    let text = |name: &str| row.text(name).map(str::to_owned);
+    let responses: Vec<Response> = stored(row, "deliveryResponses").unwrap_or_default();
+    AlertSummary {
+        alert_id: id.to_owned(),
+        r#type: text("type"),
+        rule_id: text("ruleId"),
+        rule_display_name: text("ruleDisplayName"),
+        rule_version: text("ruleVersion"),
+        dedup_string: text("dedup"),
+        severity: text("severity"),
+        status: row.text("status").unwrap_or("OPEN").to_owned(),
+        title: text("title"),
+        creation_time: text("creationTime"),
+        update_time: text("updateTime"),
+        first_event_match_time: text("firstEventMatchTime"),
+        events_matched: row.int("eventCount"),
+        log_types: row.items("logTypes").to_vec(),
+        delivery_responses: responses.into_iter().map(DeliveryResponse::from).collect(),
+        last_updated_by: text("lastUpdatedBy"),
+        last_updated_by_time: text("lastUpdatedByTime"),
+        assignee: text("assignee"),
+        disposition: text("disposition"),
+    }
 }
 
-impl AlertsApi {
-    async fn list(&self, list: List) -> Result<Value, ApiError> {
-        let page_size = list.page_size.unwrap_or(25).clamp(1, 250);
+/// JSON that a row holds, as a type; nothing if the row holds none or another.
+fn stored<T: DeserializeOwned>(row: &Row, name: &str) -> Option<T> {
+    serde_json::from_str(row.json(name)?).ok()
+}
+
+/// One change of an alert, as its row holds it.
+#[derive(Serialize, Deserialize)]
+struct HistoryEntry {
+    time: String,
+    user: String,
+    status: Option<String>,
+    disposition: Option<String>,
+    assignee: Option<String>,
+    reason: Option<String>,
+}
+
+impl From<HistoryEntry> for AlertChange {
+    fn from(entry: HistoryEntry) -> Self {
+        Self {
+            time: entry.time,
+            user: entry.user,
+            status: entry.status,
+            disposition: entry.disposition,
+            assignee: entry.assignee,
+            reason: entry.reason,
+        }
+    }
+}
+
+fn details(summary: AlertSummary, row: &Row, matches: Matches) -> AlertDetails {
+    let text = |name: &str| row.text(name).map(str::to_owned);
+    let history: Vec<HistoryEntry> = stored(row, "history").unwrap_or_default();
+    AlertDetails {
+        alert_id: summary.alert_id,
+        r#type: summary.r#type,
+        rule_id: summary.rule_id,
+        rule_display_name: summary.rule_display_name,
+        rule_version: summary.rule_version,
+        dedup_string: summary.dedup_string,
+        severity: summary.severity,
+        status: summary.status,
+        title: summary.title,
+        creation_time: summary.creation_time,
+        update_time: summary.update_time,
+        first_event_match_time: summary.first_event_match_time,
+        events_matched: summary.events_matched,
+        log_types: summary.log_types,
+        delivery_responses: summary.delivery_responses,
+        last_updated_by: summary.last_updated_by,
+        last_updated_by_time: summary.last_updated_by_time,
+        assignee: summary.assignee,
+        disposition: summary.disposition,
+        description: text("description"),
+        runbook: text("runbook"),
+        reference: text("reference"),
+        pack_version: text("packVersion"),
+        engine: text("engine"),
+        context: row.json("context").map(|text| Json {
+            text: text.to_owned(),
+        }),
+        tags: stored(row, "tags").unwrap_or_default(),
+        history: history.into_iter().map(AlertChange::from).collect(),
+        events: matches.events.into_iter().map(Json::from).collect(),
+        events_last_evaluated_key: matches.next,
+        events_unreadable: matches.unreadable,
+    }
+}
+
+impl AlertsApi<CallContext, ApiError> for AlertsService {
+    async fn list_alerts(
+        &self,
+        _: &CallContext,
+        list: ListAlertsRequest,
+    ) -> Result<ListAlertsAnswer, ApiError> {
+        let page_size = usize::try_from(list.page_size.unwrap_or(25))
+            .unwrap_or(usize::MAX)
+            .clamp(1, 250);
         let (index, hash) = match &list.rule_id {
             Some(rule) => ("ruleId-creationTime-index", rule.clone().into_value()),
             None => ("timePartition-creationTime-index", PARTITION.into_value()),
@@ -170,11 +199,148 @@ impl AlertsApi {
                 None => break,
             }
         }
-        Ok(
-            json!({"alertSummaries": summaries, "lastEvaluatedKey": next.map(|cursor| crate::sealing::hex(&cursor))}),
-        )
+        Ok(ListAlertsAnswer {
+            alert_summaries: summaries,
+            last_evaluated_key: next.map(|cursor| crate::sealing::hex(&cursor)),
+        })
     }
 
+    async fn get_alert(
+        &self,
+        _: &CallContext,
+        get: GetAlertRequest,
+    ) -> Result<AlertDetails, ApiError> {
+        let row = self.row(&get.alert_id).await?;
+        let matches = self.matches(&get).await?;
+        Ok(details(summary(&get.alert_id, &row), &row, matches))
+    }
+
+    async fn update_alert_status(
+        &self,
+        context: &CallContext,
+        update: UpdateAlertStatusRequest,
+    ) -> Result<UpdateAlertStatusAnswer, ApiError> {
+        const STATES: [&str; 4] = ["OPEN", "TRIAGED", "CLOSED", "RESOLVED"];
+        if let Some(status) = &update.status
+            && !STATES.contains(&status.as_str())
+        {
+            return Err(ApiError::Invalid(format!(
+                "status {status} is none of {}",
+                STATES.join(", ")
+            )));
+        }
+        if let Some(disposition) = &update.disposition
+            && !["true", "benign", "false", ""].contains(&disposition.as_str())
+        {
+            return Err(ApiError::Invalid(format!(
+                "disposition {disposition} is none of true, benign, false"
+            )));
+        }
+        let ids: BTreeSet<&String> = update.alert_ids.iter().collect();
+        if ids.is_empty() || ids.len() > 500 {
+            return Err(ApiError::Invalid(
+                "alertIds must name 1 to 500 alerts".to_owned(),
+            ));
+        }
+        let now = rfc3339(self.door.now_ms());
+        let entry = HistoryEntry {
+            time: now.clone(),
+            user: context.user.clone(),
+            status: update.status.clone(),
+            disposition: update.disposition.clone(),
+            assignee: update.assignee.clone(),
+            reason: update.reason.clone(),
+        };
+        let entry =
+            serde_json::to_string(&entry).map_err(|error| ApiError::Internal(error.to_string()))?;
+        // An open alert has no status, so that a new one need not be given one.
+        let status = update
+            .status
+            .as_ref()
+            .map(|status| Some(status.clone()).filter(|status| status != "OPEN"));
+        let texts = [
+            ("status", status),
+            ("disposition", update.disposition.map(some_text)),
+            ("assignee", update.assignee.map(some_text)),
+            ("dispositionReason", update.reason.map(some_text)),
+        ];
+        let (mut changes, mut summaries) = (Vec::new(), Vec::new());
+        for id in ids {
+            let before = self.door.get(ALERTS, &change::key(id.as_str())).await?;
+            let before = before.ok_or_else(|| {
+                ApiError::NotFound(format!("there is no alert {id}; nothing was changed"))
+            })?;
+            let mut summary = summary(id, &before);
+            summary.last_updated_by = Some(context.user.clone());
+            summary.last_updated_by_time = Some(now.clone());
+            let mut change = Change::update(ALERTS, change::key(id.as_str()))
+                .if_row_present()
+                .set("lastUpdatedBy", &context.user)
+                .set("lastUpdatedByTime", &now)
+                .append("history", change::json(entry.clone()), HISTORY);
+            for (name, text) in &texts {
+                let Some(text) = text else { continue };
+                change = change.set_or_remove(name, text.as_deref());
+                match *name {
+                    "status" => {
+                        summary.status = text.clone().unwrap_or_else(|| "OPEN".to_owned());
+                    }
+                    "disposition" => summary.disposition.clone_from(text),
+                    "assignee" => summary.assignee.clone_from(text),
+                    _ => {}
+                }
+            }
+            changes.push(change.done());
+            summaries.push(summary);
+        }
+        let transact = context.transact(self.door.now_ms(), changes);
+        let answer = UpdateAlertStatusAnswer { summaries };
+        match context.commit(&self.door, transact, answer).await {
+            Err(DoorError::Conflict(conflict)) => {
+                let id = conflict.key.map(|key| key.hash).unwrap_or_default();
+                Err(ApiError::NotFound(format!(
+                    "there is no alert {id}; nothing was changed"
+                )))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn deliver_alert(
+        &self,
+        context: &CallContext,
+        deliver: DeliverAlertRequest,
+    ) -> Result<AlertSummary, ApiError> {
+        let row = self.row(&deliver.alert_id).await?;
+        let kind = if row.text("type") == Some("RULE_ERROR") {
+            panther_detections::alerting::AlertKind::RuleError
+        } else {
+            panther_detections::alerting::AlertKind::Rule
+        };
+        let mut alert = super::log_alert_forwarder::alert(
+            &row,
+            &deliver.alert_id,
+            row.text("creationTime").unwrap_or_default(),
+            kind,
+        );
+        alert["isResent"] = true.into();
+        let mut transact = context.transact(self.door.now_ms(), Vec::new());
+        for id in &deliver.output_ids {
+            let mut send = change::to_queue(QUEUE, alert.to_string());
+            send.attributes.insert("outputId".to_owned(), id.clone());
+            transact.sends.push(send);
+        }
+        let answer = summary(&deliver.alert_id, &row);
+        Ok(context.commit(&self.door, transact, answer).await?)
+    }
+}
+
+/// A text, or nothing where it is empty.
+fn some_text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl AlertsService {
     async fn row(&self, id: &str) -> Result<Row, ApiError> {
         self.door
             .get(ALERTS, &change::key(id))
@@ -186,35 +352,9 @@ impl AlertsApi {
             })
     }
 
-    async fn get(&self, get: Get) -> Result<Value, ApiError> {
-        let row = self.row(&get.alert_id).await?;
-        let mut alert = summary(&get.alert_id, &row);
-        let parsed = |name: &str| {
-            row.json(name)
-                .and_then(|json| crate::json::read(json.as_bytes()).ok())
-        };
-        for name in [
-            "description",
-            "runbook",
-            "reference",
-            "packVersion",
-            "engine",
-        ] {
-            alert[name] = row.text(name).into();
-        }
-        alert["context"] = parsed("context").unwrap_or(Value::Null);
-        alert["tags"] = parsed("tags").unwrap_or_else(|| json!([]));
-        alert["history"] = parsed("history").unwrap_or_else(|| json!([]));
-        let matches = self.matches(&get).await?;
-        alert["events"] = matches.events.into();
-        alert["eventsLastEvaluatedKey"] = matches.next.into();
-        alert["eventsUnreadable"] = matches.unreadable.into();
-        Ok(alert)
-    }
-
     /// A page of an alert's matches. The key names the object and how many of its matches were given.
-    async fn matches(&self, get: &Get) -> Result<Matches, ApiError> {
-        let page_size = get.events_page_size.unwrap_or(10).clamp(0, 50);
+    async fn matches(&self, get: &GetAlertRequest) -> Result<Matches, ApiError> {
+        let page_size = usize::try_from(get.events_page_size.unwrap_or(10).min(50)).unwrap_or(50);
         let (after, mut skip) = match get
             .events_exclusive_start_key
             .as_deref()
@@ -250,9 +390,10 @@ impl AlertsApi {
                 Ok(found) => found,
                 // The alert is worth more than its events: it is shown without them.
                 Err(reason) => {
-                    matches
-                        .unreadable
-                        .push(json!({"object": key.range, "reason": reason}));
+                    matches.unreadable.push(UnreadableObject {
+                        object: key.range.clone(),
+                        reason,
+                    });
                     continue;
                 }
             };
@@ -280,103 +421,9 @@ impl AlertsApi {
             .await
             .map_err(|error| error.to_string())?
     }
-
-    async fn update(&self, update: UpdateStatus, call: &ApiCall) -> Result<Value, ApiError> {
-        const STATES: [&str; 4] = ["OPEN", "TRIAGED", "CLOSED", "RESOLVED"];
-        if let Some(status) = &update.status
-            && !STATES.contains(&status.as_str())
-        {
-            return Err(ApiError::Invalid(format!(
-                "status {status} is none of {}",
-                STATES.join(", ")
-            )));
-        }
-        if let Some(disposition) = &update.disposition
-            && !["true", "benign", "false", ""].contains(&disposition.as_str())
-        {
-            return Err(ApiError::Invalid(format!(
-                "disposition {disposition} is none of true, benign, false"
-            )));
-        }
-        let ids: BTreeSet<&String> = update.alert_ids.iter().collect();
-        if ids.is_empty() || ids.len() > 500 {
-            return Err(ApiError::Invalid(
-                "alertIds must name 1 to 500 alerts".to_owned(),
-            ));
-        }
-        let now = rfc3339(self.door.now_ms());
-        let entry = json!({"time": now, "user": update.user_id, "status": update.status, "disposition": update.disposition, "assignee": update.assignee, "reason": update.reason});
-        let changes = ids.iter().map(|id| {
-            let mut change = Change::update(ALERTS, change::key(id.as_str()))
-                .if_row_present()
-                .set("lastUpdatedBy", &update.user_id)
-                .set("lastUpdatedByTime", &now)
-                .append("history", change::json(entry.to_string()), HISTORY);
-            if let Some(status) = &update.status {
-                // An open alert has no status, so that a new one need not be given one.
-                change =
-                    change.set_or_remove("status", (status != "OPEN").then_some(status.as_str()));
-            }
-            for (name, value) in [
-                ("disposition", &update.disposition),
-                ("assignee", &update.assignee),
-                ("dispositionReason", &update.reason),
-            ] {
-                if let Some(value) = value {
-                    change =
-                        change.set_or_remove(name, (!value.is_empty()).then_some(value.as_str()));
-                }
-            }
-            change.done()
-        });
-        match self.door.transact(request(call, changes.collect())).await {
-            Ok(_) => {}
-            Err(DoorError::Conflict(conflict)) => {
-                let id = conflict.key.map(|key| key.hash).unwrap_or_default();
-                return Err(ApiError::NotFound(format!(
-                    "there is no alert {id}; nothing was changed"
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let mut summaries = Vec::new();
-        for id in ids {
-            summaries.push(summary(id, &self.row(id).await?));
-        }
-        Ok(json!({"summaries": summaries}))
-    }
-
-    async fn deliver(&self, deliver: Deliver, call: &ApiCall) -> Result<Value, ApiError> {
-        let row = self.row(&deliver.alert_id).await?;
-        if deliver.output_ids.is_empty() {
-            return Err(ApiError::Invalid(
-                "outputIds must name at least one output".to_owned(),
-            ));
-        }
-        let kind = if row.text("type") == Some("RULE_ERROR") {
-            panther_detections::alerting::AlertKind::RuleError
-        } else {
-            panther_detections::alerting::AlertKind::Rule
-        };
-        let mut alert = super::log_alert_forwarder::alert(
-            &row,
-            &deliver.alert_id,
-            row.text("creationTime").unwrap_or_default(),
-            kind,
-        );
-        alert["isResent"] = true.into();
-        let mut transact = request(call, Vec::new());
-        for id in &deliver.output_ids {
-            let mut send = change::to_queue(QUEUE, alert.to_string());
-            send.attributes.insert("outputId".to_owned(), id.clone());
-            transact.sends.push(send);
-        }
-        self.door.transact(transact).await?;
-        Ok(summary(&deliver.alert_id, &row))
-    }
 }
 
-fn passes(list: &List, (_, row): &KeyedRow) -> bool {
+fn passes(list: &ListAlertsRequest, (_, row): &KeyedRow) -> bool {
     let one_of = |wanted: &[String], held: Option<&str>| {
         wanted.is_empty()
             || held.is_some_and(|held| {
@@ -411,7 +458,7 @@ struct Matches {
     /// Where the next page begins.
     next: Option<String>,
     /// Objects that hold matches and cannot be read, each with the reason.
-    unreadable: Vec<Value>,
+    unreadable: Vec<UnreadableObject>,
 }
 
 fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, String> {

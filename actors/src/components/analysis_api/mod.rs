@@ -4,42 +4,38 @@ mod upload;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use panther_cluster::door::Door;
 use panther_cluster::objects::Objects;
 use panther_detections::engine::Cost;
-use panther_detections::pack::{Detection, DetectionKind, ItemKind, Pack, Source};
-use serde::Deserialize;
+use panther_detections::pack::{Detection, DetectionKind, ItemKind, Mock, Pack, Source, Test};
+use panther_proto::v1::analysis_api::{self, AnalysisApi};
+use panther_proto::v1::{
+    BulkUploadRequest, DetectionCost, DetectionDetails, DetectionEngine, DetectionSummary,
+    DetectionTest, GetDetectionRequest, GetDifferenceAnswer, GetDifferenceRequest,
+    GetPolicyRequest, GetRuleRequest, GetUploadPlanRequest, GetVersionAnswer, GetVersionRequest,
+    ListDetectionsAnswer, ListDetectionsRequest, ListVersionsAnswer, ListVersionsRequest, Paging,
+    ProfileDetectionsAnswer, ProfileDetectionsRequest, SetDetectionStateAnswer,
+    SetDetectionStateRequest, TestMock, UploadPlan,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::log_types::LogTypeRegistry;
-use super::outputs_api::request;
 use super::pack::status::{self, DetectionStatus};
 use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
+use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
-use crate::api::{Api, ApiCall, ApiError};
+use upload::Upload;
 
-const NAME: &str = "panther-analysis-api";
 /// The type of correlation rules in lists.
 const CORRELATION_RULE: &str = "CORRELATION_RULE";
-const OPERATIONS: &[&str] = &[
-    "getUploadPlan",
-    "bulkUpload",
-    "listVersions",
-    "getVersion",
-    "getDifference",
-    "listDetections",
-    "getDetection",
-    "getRule",
-    "getPolicy",
-    "setDetectionState",
-    "profileDetections",
-];
 
 /// The API.
-pub struct AnalysisApi {
+pub struct AnalysisService {
     /// To the table.
     pub door: Door,
     /// The object store.
@@ -63,42 +59,12 @@ impl From<PackError> for ApiError {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct List {
-    name_contains: Option<String>,
-    enabled: Option<bool>,
-    states: Vec<String>,
-    severity: Vec<String>,
-    log_types: Vec<String>,
-    analysis_types: Vec<String>,
-    page_size: Option<usize>,
-    page: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct One {
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SetState {
-    id: String,
-    state: DetectionState,
-    #[serde(default)]
-    reason: String,
-    #[serde(default, rename = "userId")]
-    user_id: String,
-}
-
 /// The function.
 ///
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    Ok(place.api(AnalysisApi {
+    Ok(place.api(AnalysisService {
         door: deps.door.clone(),
         objects: deps.objects.clone(),
         live: deps.live.clone(),
@@ -107,28 +73,136 @@ pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
     }))
 }
 
-impl Api for AnalysisApi {
-    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
+impl Api for AnalysisService {
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>> {
         Box::pin(async move {
-            match call.operation.as_str() {
-                "getUploadPlan" => self.upload_plan(&call.input()?, &call).await,
-                "bulkUpload" => self.upload(call.input()?, &call).await,
-                "listVersions" => self.versions().await,
-                "getVersion" => self.version(call.input()?).await,
-                "getDifference" => self.difference(call.input()?).await,
-                "listDetections" => self.list(call.input()?).await,
-                "getDetection" | "getRule" | "getPolicy" => {
-                    self.get(&call.input::<One>()?.id).await
-                }
-                "setDetectionState" => self.set_state(call.input()?, &call).await,
-                "profileDetections" => Ok(self.profile()),
-                _ => Err(call.unknown(NAME, OPERATIONS)),
-            }
+            analysis_api::dispatch(self, &call.context, &call.method, call.request.clone())
+                .await
+                .unwrap_or_else(|| Err(call.unknown_method()))
         })
     }
 }
 
-impl AnalysisApi {
+impl AnalysisApi<CallContext, ApiError> for AnalysisService {
+    async fn get_upload_plan(
+        &self,
+        _: &CallContext,
+        request: GetUploadPlanRequest,
+    ) -> Result<UploadPlan, ApiError> {
+        let upload = Upload {
+            add: request.add,
+            filters: request.filters,
+            version: request.version,
+            force: request.force,
+            planned: request.planned,
+            data: request.data,
+        };
+        self.upload_plan(&upload).await
+    }
+
+    async fn bulk_upload(
+        &self,
+        context: &CallContext,
+        request: BulkUploadRequest,
+    ) -> Result<UploadPlan, ApiError> {
+        let upload = Upload {
+            add: request.add,
+            filters: request.filters,
+            version: request.version,
+            force: request.force,
+            planned: request.planned,
+            data: request.data,
+        };
+        self.upload(upload, context).await
+    }
+
+    async fn list_versions(
+        &self,
+        _: &CallContext,
+        _: ListVersionsRequest,
+    ) -> Result<ListVersionsAnswer, ApiError> {
+        self.versions().await
+    }
+
+    async fn get_version(
+        &self,
+        _: &CallContext,
+        request: GetVersionRequest,
+    ) -> Result<GetVersionAnswer, ApiError> {
+        self.version(request.version.as_deref()).await
+    }
+
+    async fn get_difference(
+        &self,
+        _: &CallContext,
+        request: GetDifferenceRequest,
+    ) -> Result<GetDifferenceAnswer, ApiError> {
+        self.difference(&request.from, request.to.as_deref()).await
+    }
+
+    async fn list_detections(
+        &self,
+        _: &CallContext,
+        request: ListDetectionsRequest,
+    ) -> Result<ListDetectionsAnswer, ApiError> {
+        self.list(request).await
+    }
+
+    async fn get_detection(
+        &self,
+        _: &CallContext,
+        request: GetDetectionRequest,
+    ) -> Result<DetectionDetails, ApiError> {
+        self.get(&request.id).await
+    }
+
+    async fn get_rule(
+        &self,
+        _: &CallContext,
+        request: GetRuleRequest,
+    ) -> Result<DetectionDetails, ApiError> {
+        self.get(&request.id).await
+    }
+
+    async fn get_policy(
+        &self,
+        _: &CallContext,
+        request: GetPolicyRequest,
+    ) -> Result<DetectionDetails, ApiError> {
+        self.get(&request.id).await
+    }
+
+    async fn set_detection_state(
+        &self,
+        context: &CallContext,
+        request: SetDetectionStateRequest,
+    ) -> Result<SetDetectionStateAnswer, ApiError> {
+        self.set_state(context, request).await
+    }
+
+    async fn profile_detections(
+        &self,
+        _: &CallContext,
+        _: ProfileDetectionsRequest,
+    ) -> Result<ProfileDetectionsAnswer, ApiError> {
+        Ok(self.profile())
+    }
+}
+
+/// A count as messages hold it.
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// The word that a value has in JSON.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+impl AnalysisService {
     async fn pack(&self) -> Result<Option<Arc<Pack>>, ApiError> {
         let Some(live) = self.live.pointer().await? else {
             return Ok(None);
@@ -141,11 +215,15 @@ impl AnalysisApi {
         Ok(Some(Arc::new(self.live.read(&live.object).await?.pack)))
     }
 
-    async fn list(&self, list: List) -> Result<Value, ApiError> {
+    async fn list(&self, list: ListDetectionsRequest) -> Result<ListDetectionsAnswer, ApiError> {
         let Some(pack) = self.pack().await? else {
-            return Ok(
-                json!({"detections": [], "version": null, "paging": {"thisPage": 1, "totalPages": 0, "totalItems": 0}}),
-            );
+            return Ok(ListDetectionsAnswer {
+                paging: Some(Paging {
+                    this_page: 1,
+                    ..Paging::default()
+                }),
+                ..ListDetectionsAnswer::default()
+            });
         };
         let statuses = self
             .live
@@ -170,7 +248,7 @@ impl AnalysisApi {
                 .get(id)
                 .is_some_and(|status| one_of(&list.states, status.as_str()))
         };
-        let mut found: Vec<Value> = pack
+        let mut found: Vec<DetectionSummary> = pack
             .detections
             .iter()
             .filter(|detection| {
@@ -203,26 +281,45 @@ impl AnalysisApi {
                     && in_state(&item.id)
             })
             .map(|item| {
-                let mut shown = json!({"id": item.id, "type": CORRELATION_RULE, "enabled": item.enabled, "file": item.file, "unevaluated": item.reason});
-                tell_status(&mut shown, statuses.get(&item.id));
-                shown
+                let status = Shown::of(statuses.get(&item.id));
+                DetectionSummary {
+                    id: item.id.clone(),
+                    r#type: CORRELATION_RULE.to_owned(),
+                    enabled: item.enabled,
+                    file: item.file.clone(),
+                    unevaluated: Some(item.reason.clone()),
+                    state: status.state,
+                    state_reason: status.reason,
+                    load_error: status.load_error,
+                    ..DetectionSummary::default()
+                }
             });
         found.extend(unevaluated);
-        let page_size = list.page_size.unwrap_or(1_000).clamp(1, 1_000);
-        let page = list.page.unwrap_or(1).max(1);
+        let page_size = number(list.page_size).unwrap_or(1_000).clamp(1, 1_000);
+        let page = number(list.page).unwrap_or(1).max(1);
         let total = found.len();
-        let shown: Vec<Value> = found
-            .into_iter()
-            .skip((page - 1) * page_size)
-            .take(page_size)
-            .collect();
-        Ok(
-            json!({"detections": shown, "version": pack.version, "unevaluated": pack.unevaluated.len(), "states": status::counts(&statuses),
-            "paging": {"thisPage": page, "totalPages": total.div_ceil(page_size), "totalItems": total}}),
-        )
+        let states = status::counts(&statuses);
+        Ok(ListDetectionsAnswer {
+            detections: found
+                .into_iter()
+                .skip((page - 1) * page_size)
+                .take(page_size)
+                .collect(),
+            version: Some(pack.version.clone()),
+            unevaluated: count(pack.unevaluated.len()),
+            states: states
+                .into_iter()
+                .map(|(state, count)| (state.to_owned(), count))
+                .collect(),
+            paging: Some(Paging {
+                this_page: count(page),
+                total_pages: count(total.div_ceil(page_size)),
+                total_items: count(total),
+            }),
+        })
     }
 
-    async fn get(&self, id: &str) -> Result<Value, ApiError> {
+    async fn get(&self, id: &str) -> Result<DetectionDetails, ApiError> {
         let missing = || {
             ApiError::NotFound(format!(
                 "there is no detection {id} in the live pack; `pantherctl detections list` shows them"
@@ -248,52 +345,89 @@ impl AnalysisApi {
                 .iter()
                 .find(|loaded| loaded.index == place)
         });
-        let mut answer = shown(detection, Some(&status.status(detection)));
+        let shown = shown(detection, Some(&status.status(detection)));
         let body = match &detection.source {
             Source::Python { text, .. } => json!(text),
             Source::Simple(keys) => json!(keys),
         };
-        answer["body"] = body;
-        answer["tests"] = json!(detection.tests);
-        answer["description"] = detection.description.clone().into();
-        answer["reference"] = detection.reference.clone().into();
-        answer["runbook"] = detection.runbook.clone().into();
-        answer["dedupPeriodMinutes"] = detection.dedup_minutes.into();
-        answer["threshold"] = detection.threshold.into();
-        answer["createAlert"] = detection.create_alert.into();
-        answer["outputIds"] = json!(detection.output_ids);
-        answer["reports"] = json!(detection.reports);
-        answer["limitations"] = json!(detection.limitations);
-        answer["versionId"] = detection.version.clone().into();
-        answer["packVersion"] = pack.version.clone().into();
         let native = running
             .as_ref()
             .is_some_and(|running| running.engine.is_native(place));
-        answer["engine"] = json!({"name": if native { "rust" } else { "python" }, "guard": loaded.map(|loaded| format!("{:?}", loaded.guard)), "note": loaded.map(|loaded| loaded.guard_note.clone())});
-        Ok(answer)
-    }
-
-    /// What each rule has cost on this node since its pack was loaded here, the dearest first.
-    fn profile(&self) -> Value {
-        let Some(running) = self.live.running() else {
-            return json!({"node": self.door.node(), "version": null, "oneIn": null, "detections": []});
-        };
-        let told = |cost: &Cost| {
-            let reasons: Vec<&String> = cost.left_to_python.iter().map(|(why, _)| why).collect();
-            let id = running.pack.detections.get(cost.detection);
-            json!({
-                "id": id.map(|detection| &detection.id), "events": cost.spent.events, "nanos": cost.spent.nanos, "matches": cost.spent.matches,
-                "errors": cost.spent.errors, "leftToPython": cost.pairs_left(), "reasons": reasons,
-            })
-        };
-        let costs = running.engine.costs();
-        json!({
-            "node": self.door.node(), "version": running.pack.version, "oneIn": running.engine.profile_one_in(),
-            "detections": costs.iter().map(told).collect::<Vec<_>>(),
+        Ok(DetectionDetails {
+            id: shown.id,
+            r#type: shown.r#type,
+            display_name: shown.display_name,
+            severity: shown.severity,
+            enabled: shown.enabled,
+            log_types: shown.log_types,
+            resource_types: shown.resource_types,
+            tags: shown.tags,
+            unevaluated: shown.unevaluated,
+            load_error: shown.load_error,
+            tests: detection.tests.iter().map(test).collect(),
+            file: shown.file,
+            state: shown.state,
+            state_reason: shown.state_reason,
+            body: Some(body.into()),
+            description: detection.description.clone(),
+            reference: detection.reference.clone(),
+            runbook: detection.runbook.clone(),
+            dedup_period_minutes: detection.dedup_minutes,
+            threshold: detection.threshold,
+            create_alert: detection.create_alert,
+            output_ids: detection.output_ids.clone(),
+            reports: Some(json!(detection.reports).into()),
+            limitations: detection.limitations.clone(),
+            version_id: detection.version.clone(),
+            pack_version: pack.version.clone(),
+            engine: Some(DetectionEngine {
+                name: if native { "rust" } else { "python" }.to_owned(),
+                guard: loaded.map(|loaded| format!("{:?}", loaded.guard)),
+                note: loaded.map(|loaded| loaded.guard_note.clone()),
+            }),
         })
     }
 
-    async fn set_state(&self, set: SetState, call: &ApiCall) -> Result<Value, ApiError> {
+    /// What each rule has cost on this node since its pack was loaded here, the dearest first.
+    fn profile(&self) -> ProfileDetectionsAnswer {
+        let node = self.door.node();
+        let Some(running) = self.live.running() else {
+            return ProfileDetectionsAnswer {
+                node,
+                ..ProfileDetectionsAnswer::default()
+            };
+        };
+        let shown = |cost: &Cost| {
+            let detection = running.pack.detections.get(cost.detection);
+            DetectionCost {
+                id: detection.map(|detection| detection.id.clone()),
+                events: cost.spent.events,
+                nanos: cost.spent.nanos,
+                matches: cost.spent.matches,
+                errors: cost.spent.errors,
+                left_to_python: cost.pairs_left(),
+                reasons: cost
+                    .left_to_python
+                    .iter()
+                    .map(|(why, _)| why.clone())
+                    .collect(),
+            }
+        };
+        ProfileDetectionsAnswer {
+            node,
+            version: Some(running.pack.version.clone()),
+            one_in: Some(running.engine.profile_one_in().into()),
+            detections: running.engine.costs().iter().map(shown).collect(),
+        }
+    }
+
+    async fn set_state(
+        &self,
+        context: &CallContext,
+        set: SetDetectionStateRequest,
+    ) -> Result<SetDetectionStateAnswer, ApiError> {
+        let state: DetectionState = serde_json::from_value(Value::from(set.state))
+            .map_err(|error| ApiError::Invalid(format!("state: {error}")))?;
         let missing = || {
             ApiError::NotFound(format!(
                 "there is no detection {} in the live pack; `pantherctl detections list` shows them",
@@ -305,10 +439,10 @@ impl AnalysisApi {
         let reason = if set.reason.is_empty() {
             format!(
                 "by {}",
-                if set.user_id.is_empty() {
+                if context.user.is_empty() {
                     "an operator"
                 } else {
-                    &set.user_id
+                    &context.user
                 }
             )
         } else {
@@ -318,12 +452,12 @@ impl AnalysisApi {
             .decide(
                 &set.id,
                 &detection.version,
-                set.state,
+                state,
                 &reason,
-                request(call, Vec::new()),
+                context.transact(self.door.now_ms(), Vec::new()),
             )
             .await?;
-        if set.state != DetectionState::Python {
+        if state != DetectionState::Python {
             self.alarms
                 .set(
                     "panther-rules-engine",
@@ -332,7 +466,7 @@ impl AnalysisApi {
                 )
                 .await;
         }
-        if set.state != DetectionState::Suspended {
+        if state != DetectionState::Suspended {
             self.alarms
                 .set(
                     "panther-rules-engine",
@@ -341,31 +475,73 @@ impl AnalysisApi {
                 )
                 .await;
         }
-        Ok(json!({}))
+        let answer = SetDetectionStateAnswer {};
+        context.keep(&self.door, &answer).await?;
+        Ok(answer)
     }
 }
 
-fn shown(detection: &Detection, status: Option<&DetectionStatus>) -> Value {
-    let types = if detection.kind == DetectionKind::Policy {
-        "resourceTypes"
-    } else {
-        "logTypes"
-    };
-    let mut shown = json!({
-        "id": detection.id, "type": detection.kind.as_str(), "displayName": detection.display_name, "severity": detection.severity.as_str(),
-        "enabled": detection.enabled, types: detection.log_types, "tags": detection.tags, "unevaluated": detection.unevaluated, "loadError": null,
-        "tests": detection.tests.len(), "file": detection.file,
-    });
-    tell_status(&mut shown, status);
-    shown
+fn number(given: Option<u32>) -> Option<usize> {
+    given.and_then(|number| usize::try_from(number).ok())
 }
 
-/// Adds the state of a detection, and why it is so.
-fn tell_status(shown: &mut Value, status: Option<&DetectionStatus>) {
-    let Some(status) = status else { return };
-    shown["state"] = status.as_str().into();
-    shown["stateReason"] = status.reason().into();
-    if let DetectionStatus::DoesNotLoad(error) = status {
-        shown["loadError"] = error.as_str().into();
+fn test(test: &Test) -> DetectionTest {
+    let mock = |mock: &Mock| TestMock {
+        object_name: mock.object_name.clone(),
+        return_value: Some(mock.return_value.clone().into()),
+    };
+    DetectionTest {
+        name: test.name.clone(),
+        expected: test.expected,
+        input: Some(test.input.clone().into()),
+        mocks: test.mocks.iter().map(mock).collect(),
+    }
+}
+
+fn shown(detection: &Detection, status: Option<&DetectionStatus>) -> DetectionSummary {
+    let (mut log_types, mut resource_types) = (detection.log_types.clone(), Vec::new());
+    if detection.kind == DetectionKind::Policy {
+        std::mem::swap(&mut log_types, &mut resource_types);
+    }
+    let status = Shown::of(status);
+    DetectionSummary {
+        id: detection.id.clone(),
+        r#type: detection.kind.as_str().to_owned(),
+        display_name: detection.display_name.clone(),
+        severity: Some(detection.severity.as_str().to_owned()),
+        enabled: detection.enabled,
+        log_types,
+        resource_types,
+        tags: detection.tags.clone(),
+        unevaluated: detection.unevaluated.clone(),
+        load_error: status.load_error,
+        tests: count(detection.tests.len()),
+        file: detection.file.clone(),
+        state: status.state,
+        state_reason: status.reason,
+    }
+}
+
+/// The state of a detection as it is shown, and why it is so.
+#[derive(Default)]
+struct Shown {
+    state: Option<String>,
+    reason: Option<String>,
+    load_error: Option<String>,
+}
+
+impl Shown {
+    fn of(status: Option<&DetectionStatus>) -> Self {
+        let Some(status) = status else {
+            return Self::default();
+        };
+        Self {
+            state: Some(status.as_str().to_owned()),
+            reason: status.reason().map(str::to_owned),
+            load_error: match status {
+                DetectionStatus::DoesNotLoad(error) => Some(error.clone()),
+                _ => None,
+            },
+        }
     }
 }

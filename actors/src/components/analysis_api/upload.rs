@@ -3,56 +3,56 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_detections::pack::{DetectionKind, Difference, Pack, Problem, Sources, missing_ids};
+use panther_detections::pack::{
+    DetectionKind, Difference, Named, Pack, Problem, Sources, missing_ids,
+};
 use panther_detections::testing::Filter;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    ChangedFile, ChangedPackItem, GetDifferenceAnswer, GetVersionAnswer, IgnoredKeySummary,
+    ListVersionsAnswer, NotRunning, PackChanges, PackItem, PackProblem, PackVersion, TestCounts,
+    UnevaluatedSummary, UploadPlan,
+};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::super::layer_manager::{self, BuildRequest};
-use super::super::outputs_api::request;
 use super::super::pack::proof::Proof;
 use super::super::pack::status::{self, DetectionStatus};
 use super::super::pack::version::{self, Stored, Version};
 use super::super::pack::{self, Pointer, TABLE};
-use super::AnalysisApi;
-use crate::api::{ApiCall, ApiError};
+use super::{AnalysisService, count, word};
+use crate::api::{ApiError, CallContext};
 
 /// How long an upload waits for its version to become live.
 const BUILD_TIME: Duration = Duration::from_secs(100);
 
-/// What is to become live. The payload is the zip of a pack, unless a version is named.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+/// What is to become live.
+#[derive(Default)]
 pub(super) struct Upload {
-    user_id: String,
     /// Keep what is live and not in the upload.
-    add: bool,
+    pub(super) add: bool,
     /// Take only detections that pass every one of these, as `KEY=VALUE[,VALUE]`.
-    filters: Vec<String>,
-    /// Roll back to this version, in place of a payload.
-    version: Option<String>,
+    pub(super) filters: Vec<String>,
+    /// Roll back to this version, in place of the data.
+    pub(super) version: Option<String>,
     /// Take it although it does not load or fails its tests.
-    force: bool,
+    pub(super) force: bool,
     /// The number of the version that the plan was made against; refused if another one is live by now.
-    planned: Option<u64>,
+    pub(super) planned: Option<u64>,
+    /// The zip of a pack.
+    pub(super) data: Bytes,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct OneVersion {
-    /// Absent: the live one.
-    #[serde(default)]
-    version: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct TwoVersions {
-    from: String,
-    /// Absent: the live one.
-    #[serde(default)]
-    to: Option<String>,
+/// What a retry of an upload goes on with.
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    /// The object that is to become live.
+    object: String,
+    /// The encoded answer, but for the number of the new version.
+    plan: Vec<u8>,
 }
 
 /// An upload that was looked at.
@@ -70,22 +70,77 @@ impl Prepared {
         self.live.as_ref().map_or(0, |live| live.number)
     }
 
-    fn told(&self) -> Value {
-        let mut told = counts(&self.stored.pack, &self.difference);
-        told["live"] = self.number().into();
-        told["changes"] = json!(self.difference);
-        told["states"] = json!(status::counts(&self.statuses));
-        let troubled = self
+    fn plan(&self) -> UploadPlan {
+        let mut plan = counts(&self.stored.pack, &self.difference);
+        plan.live = self.number();
+        plan.changes = Some(changes(&self.difference));
+        let states = status::counts(&self.statuses);
+        plan.states = states
+            .into_iter()
+            .map(|(state, count)| (state.to_owned(), count))
+            .collect();
+        let not_running = self
             .statuses
             .iter()
             .filter(|(_, status)| status.is_unasked());
-        let troubled = troubled.map(
-            |(id, status)| json!({"id": id, "state": status.as_str(), "reason": status.reason()}),
-        );
-        told["notRunning"] = troubled.collect();
-        told["tests"] = json!(self.proof.summary);
-        told["failures"] = json!(self.proof.failures);
-        told
+        plan.not_running = not_running
+            .map(|(id, status)| NotRunning {
+                id: id.clone(),
+                state: status.as_str().to_owned(),
+                reason: status.reason().map(str::to_owned),
+            })
+            .collect();
+        let tests = &self.proof.summary;
+        plan.tests = Some(TestCounts {
+            detections: count(tests.detections),
+            tests_passed: count(tests.tests_passed),
+            tests_failed: count(tests.tests_failed),
+            passed: count(tests.passed),
+            failed: count(tests.failed),
+        });
+        let failure = |problem: &Problem| PackProblem {
+            file: problem.file.clone(),
+            key: problem.key.clone(),
+            reason: problem.reason.clone(),
+        };
+        plan.failures = self.proof.failures.iter().map(failure).collect();
+        plan
+    }
+}
+
+fn changes(difference: &Difference) -> PackChanges {
+    let item = |item: &Named| PackItem {
+        kind: item.kind.clone(),
+        id: item.id.clone(),
+    };
+    PackChanges {
+        new: difference.new.iter().map(item).collect(),
+        changed: difference
+            .changed
+            .iter()
+            .map(|changed| ChangedPackItem {
+                kind: changed.item.kind.clone(),
+                id: changed.item.id.clone(),
+                parts: changed.parts.clone(),
+            })
+            .collect(),
+        deleted: difference.deleted.iter().map(item).collect(),
+        unchanged: count(difference.unchanged),
+    }
+}
+
+fn shown(version: &Version) -> PackVersion {
+    PackVersion {
+        number: version.number,
+        version: version.version.clone(),
+        object: version.object.clone(),
+        time: version.time.clone(),
+        user: version.user.clone(),
+        action: version.action.clone(),
+        detections: version.detections,
+        new: version.new,
+        changed: version.changed,
+        deleted: version.deleted,
     }
 }
 
@@ -93,19 +148,23 @@ fn refused(problems: &[Problem]) -> ApiError {
     ApiError::Invalid(json!({"problems": problems}).to_string())
 }
 
-impl AnalysisApi {
+impl AnalysisService {
     /// What an upload would change, and what of it fails. Changes nothing.
-    pub(super) async fn upload_plan(
-        &self,
-        upload: &Upload,
-        call: &ApiCall,
-    ) -> Result<Value, ApiError> {
-        let prepared = self.prepare(upload, call).await?;
-        Ok(prepared.told())
+    pub(super) async fn upload_plan(&self, upload: &Upload) -> Result<UploadPlan, ApiError> {
+        Ok(self.prepare(upload).await?.plan())
     }
 
-    pub(super) async fn upload(&self, upload: Upload, call: &ApiCall) -> Result<Value, ApiError> {
-        let prepared = self.prepare(&upload, call).await?;
+    pub(super) async fn upload(
+        &self,
+        upload: Upload,
+        context: &CallContext,
+    ) -> Result<UploadPlan, ApiError> {
+        if let Some(begun) = context.begun::<Begun>(&self.door).await? {
+            // The pack of this upload may be live by now, so that a new plan would find no change.
+            let plan = UploadPlan::decode(begun.plan.as_slice())?;
+            return self.finish_upload(context, &begun.object, plan).await;
+        }
+        let prepared = self.prepare(&upload).await?;
         if let Some(planned) = upload
             .planned
             .filter(|planned| *planned != prepared.number())
@@ -118,7 +177,7 @@ impl AnalysisApi {
         if !prepared.proof.failures.is_empty() && !upload.force {
             return Err(refused(&prepared.proof.failures));
         }
-        let mut told = prepared.told();
+        let mut plan = prepared.plan();
         let stored = prepared.stored;
         let (written, content) = tokio::task::spawn_blocking(move || stored.encode())
             .await
@@ -129,16 +188,16 @@ impl AnalysisApi {
             .as_ref()
             .is_some_and(|live| live.object == written.name)
         {
-            told["number"] = told["live"].clone();
-            return Ok(told);
+            plan.number = Some(plan.live);
+            let transact = context.transact(self.door.now_ms(), Vec::new());
+            return Ok(context.commit(&self.door, transact, plan).await?);
         }
         self.objects.put(&written.name, content).await?;
-        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         let difference = &prepared.difference;
         let body = serde_json::to_vec(&BuildRequest {
             object: written.name.clone(),
             action: action(&upload),
-            user: upload.user_id,
+            user: context.user.clone(),
             force: upload.force,
             counts: (
                 count(difference.new.len()),
@@ -150,23 +209,36 @@ impl AnalysisApi {
         let pending = Change::put(TABLE, change::key(pack::PENDING))
             .set("object", &written.name)
             .set("state", "building");
-        let mut transact = request(call, vec![pending.done(), written.row(self.door.now_ms())]);
+        let now_ms = self.door.now_ms();
+        let mut transact = context.transact(now_ms, vec![pending.done(), written.row(now_ms)]);
         transact
             .sends
             .push(change::to_queue(layer_manager::QUEUE, body));
+        let begun = Begun {
+            object: written.name.clone(),
+            plan: plan.encode_to_vec(),
+        };
+        context.begin(&mut transact, &begun)?;
         self.door.transact(transact).await?;
-        self.wait_live(&written.name).await?;
-        told["number"] = self
-            .live
-            .pointer()
-            .await?
-            .map_or(0, |live| live.number)
-            .into();
-        Ok(told)
+        self.finish_upload(context, &written.name, plan).await
+    }
+
+    /// Waits until the version of an upload is live.
+    async fn finish_upload(
+        &self,
+        context: &CallContext,
+        object: &str,
+        mut plan: UploadPlan,
+    ) -> Result<UploadPlan, ApiError> {
+        self.wait_live(object).await?;
+        let live = self.live.pointer().await?;
+        plan.number = Some(live.map_or(0, |live| live.number));
+        context.keep(&self.door, &plan).await?;
+        Ok(plan)
     }
 
     /// Reads, joins, compares and proves what is to become live.
-    async fn prepare(&self, upload: &Upload, call: &ApiCall) -> Result<Prepared, ApiError> {
+    async fn prepare(&self, upload: &Upload) -> Result<Prepared, ApiError> {
         let live = self.live.pointer().await?;
         let before = match &live {
             Some(live) => self.live.read(&live.object).await?,
@@ -183,7 +255,7 @@ impl AnalysisApi {
                 let version = self.find_version(name).await?;
                 self.live.read(&version.object).await?
             }
-            None => read(upload, call, &before.files).await?,
+            None => read(upload, &before.files).await?,
         };
         let difference = Difference::between(&before.pack, &stored.pack);
         let mut proof = self.live.prove(&stored.pack).await?;
@@ -226,24 +298,35 @@ impl AnalysisApi {
     }
 
     /// The versions that are kept, the newest first.
-    pub(super) async fn versions(&self) -> Result<Value, ApiError> {
+    pub(super) async fn versions(&self) -> Result<ListVersionsAnswer, ApiError> {
         let live = self.live.pointer().await?.map_or(0, |live| live.number);
         let mut versions = version::all(&self.door).await?;
         versions.reverse();
-        Ok(json!({"versions": versions, "live": live, "kept": version::KEPT}))
+        Ok(ListVersionsAnswer {
+            versions: versions.iter().map(shown).collect(),
+            live,
+            kept: count(version::KEPT),
+        })
     }
 
     /// The files of a version.
-    pub(super) async fn version(&self, of: OneVersion) -> Result<Value, ApiError> {
-        let version = self.version_or_live(of.version.as_deref()).await?;
+    pub(super) async fn version(&self, name: Option<&str>) -> Result<GetVersionAnswer, ApiError> {
+        let version = self.version_or_live(name).await?;
         let stored = self.live.read(&version.object).await?;
-        Ok(json!({"version": version, "files": stored.files}))
+        Ok(GetVersionAnswer {
+            version: Some(shown(&version)),
+            files: stored.files.texts().clone(),
+        })
     }
 
     /// What differs between two versions, by item; and the texts of files that differ.
-    pub(super) async fn difference(&self, of: TwoVersions) -> Result<Value, ApiError> {
-        let from = self.find_version(&of.from).await?;
-        let to = self.version_or_live(of.to.as_deref()).await?;
+    pub(super) async fn difference(
+        &self,
+        from: &str,
+        to: Option<&str>,
+    ) -> Result<GetDifferenceAnswer, ApiError> {
+        let from = self.find_version(from).await?;
+        let to = self.version_or_live(to).await?;
         let before = self.live.read(&from.object).await?;
         let after = self.live.read(&to.object).await?;
         let difference = Difference::between(&before.pack, &after.pack);
@@ -251,12 +334,20 @@ impl AnalysisApi {
         let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
         paths.sort();
         paths.dedup();
-        let files: Vec<Value> = paths
+        let files = paths
             .into_iter()
             .filter(|path| old.get(*path) != new.get(*path))
-            .map(|path| json!({"path": path, "from": old.get(path), "to": new.get(path)}))
-            .collect();
-        Ok(json!({"from": from, "to": to, "changes": difference, "files": files}))
+            .map(|path| ChangedFile {
+                path: path.clone(),
+                from: old.get(path).cloned(),
+                to: new.get(path).cloned(),
+            });
+        Ok(GetDifferenceAnswer {
+            from: Some(shown(&from)),
+            to: Some(shown(&to)),
+            changes: Some(changes(&difference)),
+            files: files.collect(),
+        })
     }
 
     /// Waits until the version of an object is live, or says why it does not become so.
@@ -301,15 +392,15 @@ impl AnalysisApi {
 }
 
 /// The pack that an upload brings, with the files that it is written in.
-async fn read(upload: &Upload, call: &ApiCall, live: &Sources) -> Result<Stored, ApiError> {
-    if call.payload.is_empty() {
+async fn read(upload: &Upload, live: &Sources) -> Result<Stored, ApiError> {
+    if upload.data.is_empty() {
         return Err(ApiError::Invalid(
-            "an upload needs the zip of a pack as payload, or a version to roll back to".to_owned(),
+            "an upload needs the zip of a pack as data, or a version to roll back to".to_owned(),
         ));
     }
     let filters: Result<Vec<Filter>, _> = upload.filters.iter().map(|text| text.parse()).collect();
     let filters = filters.map_err(|error| ApiError::Invalid(error.to_string()))?;
-    let (zip, add, live) = (call.payload.clone(), upload.add, live.clone());
+    let (zip, add, live) = (upload.data.clone(), upload.add, live.clone());
     let read = tokio::task::spawn_blocking(move || {
         let mut sources = Sources::read_zip(&zip)?;
         if !filters.is_empty() {
@@ -347,7 +438,7 @@ fn action(upload: &Upload) -> String {
 }
 
 /// Counts of a pack's items and, over its detections, of what an upload changes.
-fn counts(pack: &Pack, difference: &Difference) -> Value {
+fn counts(pack: &Pack, difference: &Difference) -> UploadPlan {
     let kinds = ["rule", "policy", "scheduled rule"];
     let of = |kind: &str| kinds.contains(&kind);
     let new = difference.new.iter().filter(|item| of(&item.kind)).count();
@@ -357,20 +448,47 @@ fn counts(pack: &Pack, difference: &Difference) -> Value {
     let deleted = deleted.filter(|item| of(&item.kind)).count();
     let unchanged = pack.detections.len().saturating_sub(new + modified);
     let of_kind = |kind| {
-        pack.detections
-            .iter()
-            .filter(|detection| detection.kind == kind)
-            .count()
+        let detections = pack.detections.iter();
+        count(
+            detections
+                .filter(|detection| detection.kind == kind)
+                .count(),
+        )
     };
-    let mut unevaluated: Vec<Value> = pack
+    let mut unevaluated: Vec<UnevaluatedSummary> = pack
         .unevaluated
         .iter()
-        .map(|item| json!({"id": item.id, "kind": item.kind, "reason": item.reason}))
+        .map(|item| UnevaluatedSummary {
+            id: item.id.clone(),
+            kind: word(&item.kind),
+            reason: item.reason.clone(),
+        })
         .collect();
-    unevaluated.extend(pack.detections.iter().filter_map(|detection| Some(json!({"id": detection.id, "kind": detection.kind, "reason": detection.unevaluated.as_ref()?}))));
-    json!({
-        "version": pack.version, "new": new, "modified": modified, "unchanged": unchanged, "deleted": deleted,
-        "rules": of_kind(DetectionKind::Rule), "policies": of_kind(DetectionKind::Policy), "scheduledRules": of_kind(DetectionKind::ScheduledRule),
-        "globals": pack.globals.len(), "dataModels": pack.data_models.len(), "unevaluated": unevaluated, "ignoredKeys": pack.ignored_keys, "problems": [],
-    })
+    unevaluated.extend(pack.detections.iter().filter_map(|detection| {
+        Some(UnevaluatedSummary {
+            id: detection.id.clone(),
+            kind: word(&detection.kind),
+            reason: detection.unevaluated.clone()?,
+        })
+    }));
+    let ignored_keys = pack.ignored_keys.iter().map(|ignored| IgnoredKeySummary {
+        file: ignored.file.clone(),
+        key: ignored.key.clone(),
+        reason: ignored.reason.clone(),
+    });
+    UploadPlan {
+        version: pack.version.clone(),
+        new: count(new),
+        modified: count(modified),
+        unchanged: count(unchanged),
+        deleted: count(deleted),
+        rules: of_kind(DetectionKind::Rule),
+        policies: of_kind(DetectionKind::Policy),
+        scheduled_rules: of_kind(DetectionKind::ScheduledRule),
+        globals: count(pack.globals.len()),
+        data_models: count(pack.data_models.len()),
+        unevaluated,
+        ignored_keys: ignored_keys.collect(),
+        ..UploadPlan::default()
+    }
 }

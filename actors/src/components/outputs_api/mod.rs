@@ -2,35 +2,31 @@
 
 use std::str::FromStr;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
 use panther_detections::alerting::{AlertKind, Output};
 use panther_detections::pack::Severity;
-use panther_proto::v1::{Row, Transact};
+use panther_proto::v1::outputs_api::{self, OutputsApi};
+use panther_proto::v1::{
+    self, AddOutputRequest, DeleteOutputAnswer, DeleteOutputRequest, DeliveryResponse, FileConfig,
+    GetOutputRequest, GetOutputsAnswer, GetOutputsRequest, OutputView, Row, SendTestAlertAnswer,
+    SendTestAlertRequest, UpdateOutputRequest, WebhookConfig,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::alert_delivery::{self, Response, Sender, trust};
 use super::objects::rfc3339;
+use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
-use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::Sealer;
 
 /// The table of destinations.
 pub const TABLE: &str = "panther-outputs";
-const NAME: &str = "panther-outputs-api";
-const OPERATIONS: &[&str] = &[
-    "addOutput",
-    "updateOutput",
-    "getOutput",
-    "deleteOutput",
-    "getOutputs",
-    "sendTestAlert",
-];
-
 /// How a destination is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -121,12 +117,38 @@ impl OutputConfig {
     }
 
     /// With its secrets blanked.
-    fn shown(&self) -> Value {
-        match self {
-            Self::CustomWebhook { .. } => json!({"customWebhook": {"webhookURL": ""}}),
-            Self::Slack { .. } => json!({"slack": {"webhookURL": ""}}),
-            Self::File { path } => json!({"file": {"path": path}}),
-        }
+    fn shown(&self) -> v1::OutputSettings {
+        use v1::output_settings::Kind;
+        let kind = match self {
+            Self::CustomWebhook { .. } => Kind::CustomWebhook(WebhookConfig::default()),
+            Self::Slack { .. } => Kind::Slack(WebhookConfig::default()),
+            Self::File { path } => Kind::File(FileConfig { path: path.clone() }),
+        };
+        v1::OutputSettings { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::OutputSettings> for OutputConfig {
+    type Error = ApiError;
+
+    fn try_from(config: v1::OutputSettings) -> Result<Self, ApiError> {
+        use v1::output_settings::Kind;
+        Ok(match config.kind {
+            Some(Kind::CustomWebhook(webhook)) => Self::CustomWebhook {
+                webhook_url: webhook.webhook_url,
+                ca_certificate: webhook.ca_certificate,
+            },
+            Some(Kind::Slack(webhook)) => Self::Slack {
+                webhook_url: webhook.webhook_url,
+                ca_certificate: webhook.ca_certificate,
+            },
+            Some(Kind::File(file)) => Self::File { path: file.path },
+            None => {
+                return Err(ApiError::Invalid(
+                    "outputConfig must be one of customWebhook, slack and file".to_owned(),
+                ));
+            }
+        })
     }
 }
 
@@ -238,7 +260,7 @@ fn routed(id: &str, row: &Row) -> Output {
 }
 
 /// The API.
-pub struct OutputsApi {
+pub struct OutputsService {
     /// To the table.
     pub door: Door,
     /// Seals configurations.
@@ -249,42 +271,12 @@ pub struct OutputsApi {
     pub sender: Sender,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PutOutput {
-    #[serde(default)]
-    output_id: Option<String>,
-    #[serde(default)]
-    user_id: String,
-    display_name: String,
-    #[serde(default)]
-    output_config: Option<OutputConfig>,
-    #[serde(default)]
-    default_for_severity: Vec<String>,
-    #[serde(default)]
-    alert_types: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct OneOutput {
-    output_id: String,
-    #[serde(default, rename = "userId")]
-    _user_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SendTest {
-    output_ids: Vec<String>,
-}
-
 /// The function.
 ///
 /// # Errors
 /// The HTTP client for destinations cannot be set up.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    Ok(place.api(OutputsApi {
+    Ok(place.api(OutputsService {
         door: deps.door.clone(),
         sealer: deps.sealer.clone(),
         outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
@@ -292,77 +284,150 @@ pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
     }))
 }
 
-impl Api for OutputsApi {
-    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
+impl Api for OutputsService {
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>> {
         Box::pin(async move {
-            match call.operation.as_str() {
-                "addOutput" => self.put(call.input()?, &call, false).await,
-                "updateOutput" => self.put(call.input()?, &call, true).await,
-                "getOutput" => {
-                    let OneOutput { output_id, .. } = call.input()?;
-                    let row = self
-                        .door
-                        .get(TABLE, &change::key(&output_id))
-                        .await?
-                        .ok_or_else(|| missing(&output_id))?;
-                    Ok(self.shown(&output_id, &row))
-                }
-                "getOutputs" => {
-                    let rows = self
-                        .door
-                        .query_all(Query {
-                            table: TABLE.to_owned(),
-                            ..Query::default()
-                        })
-                        .await?;
-                    let outputs: Vec<Value> = rows
-                        .iter()
-                        .map(|(key, row)| self.shown(&key.hash, row))
-                        .collect();
-                    Ok(json!({"outputs": outputs}))
-                }
-                "deleteOutput" => {
-                    let OneOutput { output_id, .. } = call.input()?;
-                    let delete = Change::delete(TABLE, change::key(&output_id))
-                        .if_row_present()
-                        .done();
-                    match self.door.transact(request(&call, vec![delete])).await {
-                        Ok(_) => Ok(json!({})),
-                        Err(DoorError::Conflict(_)) => Err(missing(&output_id)),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-                "sendTestAlert" => {
-                    let SendTest { output_ids } = call.input()?;
-                    let mut responses = Vec::new();
-                    for id in output_ids {
-                        let now_ms = self.door.now_ms();
-                        let response = match self.outputs.config(&id).await? {
-                            Ok(config) => {
-                                let alert = test_alert(now_ms);
-                                self.sender.send(&id, &config, &alert, now_ms).await
-                            }
-                            Err(Unreachable::Gone) => return Err(missing(&id)),
-                            Err(sealed) => Response::failed(&id, &sealed, now_ms),
-                        };
-                        responses.push(json!(response));
-                    }
-                    Ok(json!({"responses": responses}))
-                }
-                _ => Err(call.unknown(NAME, OPERATIONS)),
-            }
+            outputs_api::dispatch(self, &call.context, &call.method, call.request.clone())
+                .await
+                .unwrap_or_else(|| Err(call.unknown_method()))
         })
     }
 }
 
-/// A transaction that a retry of the same request does not repeat.
-pub(crate) fn request(call: &ApiCall, changes: Vec<panther_proto::v1::RowChange>) -> Transact {
-    let (request_id, request_time_ms) = call.request.clone().unwrap_or_default();
-    Transact {
-        changes,
-        request_id,
-        request_time_ms,
-        ..Transact::default()
+impl OutputsApi<CallContext, ApiError> for OutputsService {
+    async fn add_output(
+        &self,
+        context: &CallContext,
+        request: AddOutputRequest,
+    ) -> Result<OutputView, ApiError> {
+        let config = request.output_config.ok_or_else(|| {
+            ApiError::Invalid(
+                "addOutput needs outputConfig: customWebhook, slack or file".to_owned(),
+            )
+        })?;
+        let id = self
+            .sealer
+            .new_id("output", context.request_pair().as_ref());
+        let now = rfc3339(self.door.now_ms());
+        let routing = Routing::of(
+            request.display_name,
+            &request.default_for_severity,
+            request.alert_types,
+        )?;
+        let mut view = routing.view(&id, &context.user, &now);
+        view.created_by = Some(context.user.clone());
+        view.creation_time = Some(now.clone());
+        let change = routing
+            .change(&id, &context.user, &now)
+            .if_row_absent()
+            .set("createdBy", &context.user)
+            .set("creationTime", &now);
+        let change = self.with_config(&id, config, change, &mut view)?;
+        self.commit(context, &id, change, view).await
+    }
+
+    async fn update_output(
+        &self,
+        context: &CallContext,
+        request: UpdateOutputRequest,
+    ) -> Result<OutputView, ApiError> {
+        let id = request.output_id;
+        let before = self.view(&id, &self.row(&id).await?);
+        let now = rfc3339(self.door.now_ms());
+        let routing = Routing::of(
+            request.display_name,
+            &request.default_for_severity,
+            request.alert_types,
+        )?;
+        let mut view = OutputView {
+            created_by: before.created_by,
+            creation_time: before.creation_time,
+            needs_secret: before.needs_secret,
+            output_type: before.output_type,
+            address: before.address,
+            output_config: before.output_config,
+            ..routing.view(&id, &context.user, &now)
+        };
+        let mut change = routing.change(&id, &context.user, &now).if_row_present();
+        if let Some(config) = request.output_config {
+            change = self.with_config(&id, config, change, &mut view)?;
+        }
+        self.commit(context, &id, change, view).await
+    }
+
+    async fn get_output(
+        &self,
+        _: &CallContext,
+        request: GetOutputRequest,
+    ) -> Result<OutputView, ApiError> {
+        let row = self.row(&request.output_id).await?;
+        Ok(self.view(&request.output_id, &row))
+    }
+
+    async fn get_outputs(
+        &self,
+        _: &CallContext,
+        _: GetOutputsRequest,
+    ) -> Result<GetOutputsAnswer, ApiError> {
+        let rows = self
+            .door
+            .query_all(Query {
+                table: TABLE.to_owned(),
+                ..Query::default()
+            })
+            .await?;
+        let outputs = rows.iter().map(|(key, row)| self.view(&key.hash, row));
+        Ok(GetOutputsAnswer {
+            outputs: outputs.collect(),
+        })
+    }
+
+    async fn delete_output(
+        &self,
+        context: &CallContext,
+        request: DeleteOutputRequest,
+    ) -> Result<DeleteOutputAnswer, ApiError> {
+        let id = request.output_id;
+        let delete = Change::delete(TABLE, change::key(&id)).if_row_present();
+        self.commit(context, &id, delete, DeleteOutputAnswer {})
+            .await
+    }
+
+    async fn send_test_alert(
+        &self,
+        context: &CallContext,
+        request: SendTestAlertRequest,
+    ) -> Result<SendTestAlertAnswer, ApiError> {
+        let mut responses = Vec::new();
+        for id in request.output_ids {
+            let now_ms = self.door.now_ms();
+            let response = match self.outputs.config(&id).await? {
+                Ok(config) => {
+                    let alert = test_alert(now_ms);
+                    self.sender.send(&id, &config, &alert, now_ms).await
+                }
+                Err(Unreachable::Gone) => return Err(missing(&id)),
+                Err(sealed) => Response::failed(&id, &sealed, now_ms),
+            };
+            responses.push(response.into());
+        }
+        // What leaves the system can be part of no command; its record and its answer are one.
+        let now_ms = self.door.now_ms();
+        let transact = context.transact(now_ms, Vec::new());
+        let answer = SendTestAlertAnswer { responses };
+        Ok(context.commit(&self.door, transact, answer).await?)
+    }
+}
+
+impl From<Response> for DeliveryResponse {
+    fn from(response: Response) -> Self {
+        Self {
+            output_id: response.output_id,
+            message: response.message,
+            status_code: response.status_code.into(),
+            success: response.success,
+            dispatched_at: response.dispatched_at,
+        }
     }
 }
 
@@ -378,101 +443,130 @@ fn test_alert(now_ms: u64) -> Value {
         "context": {}, "version": "", "logTypes": [], "isTest": true})
 }
 
-impl OutputsApi {
-    async fn put(&self, put: PutOutput, call: &ApiCall, update: bool) -> Result<Value, ApiError> {
-        if put.display_name.is_empty() || put.display_name.len() > 255 {
+/// Which alerts a destination gets.
+struct Routing {
+    display_name: String,
+    severities: Vec<String>,
+    alert_types: Vec<String>,
+}
+
+impl Routing {
+    fn of(
+        display_name: String,
+        severities: &[String],
+        alert_types: Vec<String>,
+    ) -> Result<Self, ApiError> {
+        if display_name.is_empty() || display_name.len() > 255 {
             return Err(ApiError::Invalid(
                 "displayName must have 1 to 255 bytes".to_owned(),
             ));
         }
-        for severity in &put.default_for_severity {
+        for severity in severities {
             Severity::from_str(severity)
                 .map_err(|error| ApiError::Invalid(format!("defaultForSeverity: {error}")))?;
         }
-        for kind in &put.alert_types {
+        for kind in &alert_types {
             if !["RULE", "RULE_ERROR", "POLICY"].contains(&kind.as_str()) {
                 return Err(ApiError::Invalid(format!(
                     "alertTypes: {kind} is none of RULE, RULE_ERROR, POLICY"
                 )));
             }
         }
-        let now = rfc3339(self.door.now_ms());
-        let id = match (update, put.output_id) {
-            (true, Some(id)) => id,
-            (true, None) => {
-                return Err(ApiError::Invalid("updateOutput needs outputId".to_owned()));
-            }
-            (false, _) => self.sealer.new_id("output", call.request.as_ref()),
-        };
-        let mut change = Change::update(TABLE, change::key(&id))
-            .set("displayName", &put.display_name)
-            .set("lastModifiedBy", &put.user_id)
-            .set("lastModifiedTime", &now)
-            .set(
-                "defaultForSeverity",
-                put.default_for_severity
-                    .iter()
-                    .map(|severity| severity.to_uppercase())
-                    .collect::<Vec<_>>(),
-            )
-            .set("alertTypes", put.alert_types);
-        change = if update {
-            change.if_row_present()
-        } else {
-            change
-                .if_row_absent()
-                .set("createdBy", &put.user_id)
-                .set("creationTime", &now)
-        };
-        match put.output_config {
-            Some(config) => {
-                config.check(&self.sender)?;
-                let plain = serde_json::to_vec(&config)
-                    .map_err(|error| ApiError::Internal(error.to_string()))?;
-                let sealed = self
-                    .sealer
-                    .seal(&place(&id), &plain)
-                    .map_err(|error| ApiError::Internal(error.to_string()))?;
-                change = change
-                    .set("encryptedConfig", sealed)
-                    .set("outputType", config.kind());
-            }
-            None if update => {}
-            None => {
-                return Err(ApiError::Invalid(
-                    "addOutput needs outputConfig: customWebhook, slack or file".to_owned(),
-                ));
-            }
+        // As the table holds them: sorted and unique.
+        let sorted = |items: Vec<String>| change::set(items).items;
+        Ok(Self {
+            display_name,
+            severities: sorted(severities.iter().map(|name| name.to_uppercase()).collect()),
+            alert_types: sorted(alert_types),
+        })
+    }
+
+    fn change(&self, id: &str, user: &str, now: &str) -> Change {
+        Change::update(TABLE, change::key(id))
+            .set("displayName", &self.display_name)
+            .set("lastModifiedBy", user)
+            .set("lastModifiedTime", now)
+            .set("defaultForSeverity", self.severities.clone())
+            .set("alertTypes", self.alert_types.clone())
+    }
+
+    fn view(&self, id: &str, user: &str, now: &str) -> OutputView {
+        OutputView {
+            output_id: id.to_owned(),
+            display_name: Some(self.display_name.clone()),
+            default_for_severity: self.severities.clone(),
+            alert_types: self.alert_types.clone(),
+            last_modified_by: Some(user.to_owned()),
+            last_modified_time: Some(now.to_owned()),
+            ..OutputView::default()
         }
-        match self.door.transact(request(call, vec![change.done()])).await {
-            Ok(_) => {}
-            Err(DoorError::Conflict(_)) => return Err(missing(&id)),
-            Err(error) => return Err(ApiError::from(error)),
-        }
-        let row = self
-            .door
-            .get(TABLE, &change::key(&id))
+    }
+}
+
+impl OutputsService {
+    async fn row(&self, id: &str) -> Result<Row, ApiError> {
+        self.door
+            .get(TABLE, &change::key(id))
             .await?
-            .ok_or_else(|| missing(&id))?;
-        Ok(self.shown(&id, &row))
+            .ok_or_else(|| missing(id))
+    }
+
+    /// Adds a configuration to a change, sealed, and to what is shown of it.
+    fn with_config(
+        &self,
+        id: &str,
+        config: v1::OutputSettings,
+        change: Change,
+        view: &mut OutputView,
+    ) -> Result<Change, ApiError> {
+        let config = OutputConfig::try_from(config)?;
+        config.check(&self.sender)?;
+        let plain =
+            serde_json::to_vec(&config).map_err(|error| ApiError::Internal(error.to_string()))?;
+        let sealed = self
+            .sealer
+            .seal(&place(id), &plain)
+            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        view.needs_secret = false;
+        view.output_type = Some(config.kind().to_owned());
+        view.address = Some(config.address());
+        view.output_config = Some(config.shown());
+        Ok(change
+            .set("encryptedConfig", sealed)
+            .set("outputType", config.kind()))
+    }
+
+    async fn commit<M: prost::Message + Default>(
+        &self,
+        context: &CallContext,
+        id: &str,
+        change: Change,
+        answer: M,
+    ) -> Result<M, ApiError> {
+        let transact = context.transact(self.door.now_ms(), vec![change.done()]);
+        match context.commit(&self.door, transact, answer).await {
+            Err(DoorError::Conflict(_)) => Err(missing(id)),
+            other => Ok(other?),
+        }
     }
 
     /// What is shown of a destination. One whose secret does not open is shown too, or it could be neither mended nor removed.
-    fn shown(&self, id: &str, row: &Row) -> Value {
+    fn view(&self, id: &str, row: &Row) -> OutputView {
         let config = self.outputs.open(id, row);
-        json!({
-            "outputId": id,
-            "needsSecret": config.is_err(),
-            "displayName": row.text("displayName"),
-            "outputType": row.text("outputType"),
-            "address": config.as_ref().map(OutputConfig::address).ok(),
-            "outputConfig": config.as_ref().map_or(Value::Null, OutputConfig::shown),
-            "defaultForSeverity": row.items("defaultForSeverity"),
-            "alertTypes": row.items("alertTypes"),
-            "createdBy": row.text("createdBy"),
-            "creationTime": row.text("creationTime"),
-            "lastModifiedBy": row.text("lastModifiedBy"),
-            "lastModifiedTime": row.text("lastModifiedTime"),
-        })
+        let text = |name: &str| row.text(name).map(str::to_owned);
+        OutputView {
+            output_id: id.to_owned(),
+            needs_secret: config.is_err(),
+            display_name: text("displayName"),
+            output_type: text("outputType"),
+            address: config.as_ref().map(OutputConfig::address).ok(),
+            output_config: config.as_ref().map(OutputConfig::shown).ok(),
+            default_for_severity: row.items("defaultForSeverity").to_vec(),
+            alert_types: row.items("alertTypes").to_vec(),
+            created_by: text("createdBy"),
+            creation_time: text("creationTime"),
+            last_modified_by: text("lastModifiedBy"),
+            last_modified_time: text("lastModifiedTime"),
+        }
     }
 }

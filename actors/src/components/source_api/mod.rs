@@ -3,41 +3,35 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use panther_cluster::door::Door;
 use panther_cluster::door::change::{self, Change};
-use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
 use panther_cluster::storage::room::Room;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use panther_proto::v1::source_api::{self, SourceApi};
+use panther_proto::v1::{
+    DeleteIntegrationAnswer, DeleteIntegrationRequest, GetIntegrationRequest, Integration,
+    ListIntegrationsAnswer, ListIntegrationsRequest, ListLogTypesAnswer, ListLogTypesRequest,
+    ListSchemasAnswer, ListSchemasRequest, NotifyAnswer, NotifyRequest, PutIntegrationRequest,
+    PutSchemaAnswer, PutSchemaRequest, RotateTokenAnswer, RotateTokenRequest, SchemaSummary,
+    SourceTrouble, UpdateIntegrationSettingsRequest,
+};
+use serde_json::Value;
 
 use super::log_types::{LogTypeRegistry, RegistryError};
 use super::objects::{rfc3339, s3_event};
-use super::outputs_api::request;
 use super::sources::{self, Ledger, Source, SourceKind, SourceState, TABLE};
+use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
-use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::{Sealer, token_hash};
 
-const NAME: &str = "panther-source-api";
 /// How names of objects begin that the cluster writes and sweeps itself.
 const OWN: [&str; 5] = ["raw/", "logs/", "rules/", "rule_errors/", "quarantine/"];
-const OPERATIONS: &[&str] = &[
-    "putIntegration",
-    "listIntegrations",
-    "getIntegration",
-    "updateIntegrationSettings",
-    "deleteIntegration",
-    "rotateToken",
-    "listLogTypes",
-    "putSchema",
-    "listSchemas",
-    "notify",
-];
 
 /// The API.
-pub struct SourceApi {
+pub struct SourceService {
     /// To the table.
     pub door: Door,
     /// The object store.
@@ -52,53 +46,12 @@ pub struct SourceApi {
     pub sealer: Sealer,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PutSource {
-    #[serde(default)]
-    user_id: String,
-    #[serde(default)]
-    integration_id: Option<String>,
-    integration_label: String,
-    integration_type: SourceKind,
-    log_types: Vec<String>,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    prefix: String,
-    #[serde(default)]
-    follow_links: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct OneSource {
-    integration_id: String,
-    #[serde(default, rename = "userId")]
-    _user_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Notify {
-    integration_id: String,
-    object: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PutSchema {
-    yaml: String,
-    #[serde(default, rename = "userId")]
-    _user_id: String,
-}
-
 /// The function.
 ///
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    Ok(place.api(SourceApi {
+    Ok(place.api(SourceService {
         door: deps.door.clone(),
         objects: deps.objects.clone(),
         disk: deps.disk.clone(),
@@ -108,93 +61,216 @@ pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
     }))
 }
 
-impl Api for SourceApi {
-    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Value, ApiError>> {
+impl Api for SourceService {
+    fn call(&self, call: ApiCall) -> BoxFuture<'_, Result<Bytes, ApiError>> {
         Box::pin(async move {
-            match call.operation.as_str() {
-                "putIntegration" => self.put(call.input()?, &call, false).await,
-                "updateIntegrationSettings" => self.put(call.input()?, &call, true).await,
-                "listIntegrations" => {
-                    let ledgers = sources::ledgers(&self.door).await?;
-                    let states = sources::states(&self.door).await?;
-                    let all = sources::all(&self.door).await?;
-                    let shown = all.iter().map(|source| {
-                        shown(source, ledgers.get(&source.id), states.get(&source.id))
-                    });
-                    Ok(json!({"integrations": shown.collect::<Vec<_>>()}))
-                }
-                "getIntegration" => {
-                    let OneSource { integration_id, .. } = call.input()?;
-                    let source = self.find(&integration_id).await?;
-                    self.shown(&source).await
-                }
-                "deleteIntegration" => {
-                    let OneSource { integration_id, .. } = call.input()?;
-                    let source = self.find(&integration_id).await?;
-                    let mut changes = vec![Change::delete(TABLE, change::key(&source.id)).done()];
-                    let states = sources::states(&self.door).await?.remove(&source.id);
-                    changes.extend(states.unwrap_or_default().into_keys().map(|node| {
-                        Change::delete(sources::STATES, change::key_range(&source.id, node)).done()
-                    }));
-                    self.door.transact(request(&call, changes)).await?;
-                    Ok(json!({}))
-                }
-                "rotateToken" => {
-                    let OneSource { integration_id, .. } = call.input()?;
-                    let source = self.find(&integration_id).await?;
-                    if source.kind != SourceKind::Http {
-                        return Err(ApiError::Invalid(format!(
-                            "source {} is a {} source and has no token",
-                            source.label,
-                            source.kind.as_str()
-                        )));
-                    }
-                    let token = self.sealer.new_token(call.request.as_ref());
-                    let change = Change::update(TABLE, change::key(&source.id))
-                        .if_row_present()
-                        .set("tokenHash", token_hash(&token));
-                    self.door
-                        .transact(request(&call, vec![change.done()]))
-                        .await?;
-                    Ok(json!({"token": token}))
-                }
-                "listLogTypes" => {
-                    let types = self.log_types.current().await?;
-                    Ok(
-                        json!({"logTypes": types.names().map(ToString::to_string).collect::<Vec<_>>()}),
-                    )
-                }
-                "putSchema" => {
-                    let PutSchema { yaml, .. } = call.input()?;
-                    match self.log_types.put(&yaml, request(&call, Vec::new())).await {
-                        Ok(log_type) => Ok(json!({"logType": log_type})),
-                        Err(RegistryError::Schema(error)) => {
-                            Err(ApiError::Invalid(error.to_string()))
-                        }
-                        Err(RegistryError::Door(error)) => Err(error.into()),
-                    }
-                }
-                "listSchemas" => {
-                    let types = self.log_types.current().await?;
-                    let schemas: Vec<Value> = types
-                        .names()
-                        .filter_map(|name| types.get(name))
-                        .map(|log_type| json!({"logType": log_type.name().to_string(), "builtin": log_type.is_builtin(), "description": log_type.description(), "reference": log_type.reference()}))
-                        .collect();
-                    Ok(json!({"schemas": schemas}))
-                }
-                "notify" => self.notify(call.input()?, &call).await,
-                _ => Err(call.unknown(NAME, OPERATIONS)),
-            }
+            source_api::dispatch(self, &call.context, &call.method, call.request.clone())
+                .await
+                .unwrap_or_else(|| Err(call.unknown_method()))
         })
     }
+}
+
+impl SourceApi<CallContext, ApiError> for SourceService {
+    async fn put_integration(
+        &self,
+        context: &CallContext,
+        request: PutIntegrationRequest,
+    ) -> Result<Integration, ApiError> {
+        let settings = SourceSettings {
+            label: request.integration_label,
+            kind: kind_named(&request.integration_type)?,
+            log_types: request.log_types,
+            path: request.path,
+            prefix: request.prefix,
+            follow_links: request.follow_links,
+        };
+        self.put(context, settings, None).await
+    }
+
+    async fn update_integration_settings(
+        &self,
+        context: &CallContext,
+        request: UpdateIntegrationSettingsRequest,
+    ) -> Result<Integration, ApiError> {
+        let settings = SourceSettings {
+            label: request.integration_label,
+            kind: kind_named(&request.integration_type)?,
+            log_types: request.log_types,
+            path: request.path,
+            prefix: request.prefix,
+            follow_links: request.follow_links,
+        };
+        let existing = self.find(&request.integration_id).await?;
+        self.put(context, settings, Some(existing)).await
+    }
+
+    async fn list_integrations(
+        &self,
+        _: &CallContext,
+        _: ListIntegrationsRequest,
+    ) -> Result<ListIntegrationsAnswer, ApiError> {
+        let ledgers = sources::ledgers(&self.door).await?;
+        let states = sources::states(&self.door).await?;
+        let all = sources::all(&self.door).await?;
+        let shown = all
+            .iter()
+            .map(|source| shown(source, ledgers.get(&source.id), states.get(&source.id)));
+        Ok(ListIntegrationsAnswer {
+            integrations: shown.collect(),
+        })
+    }
+
+    async fn get_integration(
+        &self,
+        _: &CallContext,
+        request: GetIntegrationRequest,
+    ) -> Result<Integration, ApiError> {
+        let source = self.find(&request.integration_id).await?;
+        self.shown(&source).await
+    }
+
+    async fn delete_integration(
+        &self,
+        context: &CallContext,
+        request: DeleteIntegrationRequest,
+    ) -> Result<DeleteIntegrationAnswer, ApiError> {
+        let source = self.find(&request.integration_id).await?;
+        let mut changes = vec![Change::delete(TABLE, change::key(&source.id)).done()];
+        let states = sources::states(&self.door).await?.remove(&source.id);
+        changes.extend(states.unwrap_or_default().into_keys().map(|node| {
+            Change::delete(sources::STATES, change::key_range(&source.id, node)).done()
+        }));
+        let transact = context.transact(self.door.now_ms(), changes);
+        let answer = DeleteIntegrationAnswer {};
+        Ok(context.commit(&self.door, transact, answer).await?)
+    }
+
+    async fn rotate_token(
+        &self,
+        context: &CallContext,
+        request: RotateTokenRequest,
+    ) -> Result<RotateTokenAnswer, ApiError> {
+        let source = self.find(&request.integration_id).await?;
+        if source.kind != SourceKind::Http {
+            return Err(ApiError::Invalid(format!(
+                "source {} is a {} source and has no token",
+                source.label,
+                source.kind.as_str()
+            )));
+        }
+        let token = self.sealer.new_token(context.request_pair().as_ref());
+        let change = Change::update(TABLE, change::key(&source.id))
+            .if_row_present()
+            .set("tokenHash", token_hash(&token));
+        let transact = context.transact(self.door.now_ms(), vec![change.done()]);
+        let answer = RotateTokenAnswer { token };
+        Ok(context.commit(&self.door, transact, answer).await?)
+    }
+
+    async fn list_log_types(
+        &self,
+        _: &CallContext,
+        _: ListLogTypesRequest,
+    ) -> Result<ListLogTypesAnswer, ApiError> {
+        let types = self.log_types.current().await?;
+        Ok(ListLogTypesAnswer {
+            log_types: types.names().map(ToString::to_string).collect(),
+        })
+    }
+
+    async fn put_schema(
+        &self,
+        context: &CallContext,
+        request: PutSchemaRequest,
+    ) -> Result<PutSchemaAnswer, ApiError> {
+        match self.log_types.put(&request.yaml, context).await {
+            Ok(answer) => Ok(answer),
+            Err(RegistryError::Schema(error)) => Err(ApiError::Invalid(error.to_string())),
+            Err(RegistryError::Door(error)) => Err(error.into()),
+        }
+    }
+
+    async fn list_schemas(
+        &self,
+        _: &CallContext,
+        _: ListSchemasRequest,
+    ) -> Result<ListSchemasAnswer, ApiError> {
+        let types = self.log_types.current().await?;
+        let schemas = types
+            .names()
+            .filter_map(|name| types.get(name))
+            .map(|log_type| SchemaSummary {
+                log_type: log_type.name().to_string(),
+                builtin: log_type.is_builtin(),
+                description: log_type.description().to_owned(),
+                reference: log_type.reference().to_owned(),
+            });
+        Ok(ListSchemasAnswer {
+            schemas: schemas.collect(),
+        })
+    }
+
+    async fn notify(
+        &self,
+        context: &CallContext,
+        request: NotifyRequest,
+    ) -> Result<NotifyAnswer, ApiError> {
+        if let Some(reason) = self.disk.refusal() {
+            return Err(ApiError::Busy(reason));
+        }
+        let source = self.find(&request.integration_id).await?;
+        if !request.object.starts_with(&source.prefix) {
+            return Err(ApiError::Invalid(format!(
+                "{} does not begin with {}, as the objects of source {} do",
+                request.object, source.prefix, source.label
+            )));
+        }
+        let info = self.objects.head(&request.object).await?;
+        let mut send = change::to_queue(
+            sources::INPUT_QUEUE,
+            s3_event(&request.object, info.bytes).to_string(),
+        );
+        send.attributes
+            .insert(super::log_processor::SOURCE.to_owned(), source.id.clone());
+        send.turn.clone_from(&source.id);
+        let mut transact = context.transact(self.door.now_ms(), Vec::new());
+        transact.sends.push(send);
+        let done = self.door.transact(transact).await?;
+        let answer = NotifyAnswer {
+            message_id: done.message_ids.into_iter().next(),
+        };
+        context.keep(&self.door, &answer).await?;
+        Ok(answer)
+    }
+}
+
+fn kind_named(name: &str) -> Result<SourceKind, ApiError> {
+    [SourceKind::Http, SourceKind::Folder, SourceKind::Objects]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or_else(|| {
+            ApiError::Invalid(format!(
+                "integrationType {name} is unknown; it must be http, folder or objects"
+            ))
+        })
+}
+
+/// What a user says of a source.
+struct SourceSettings {
+    label: String,
+    kind: SourceKind,
+    log_types: Vec<String>,
+    path: String,
+    prefix: String,
+    follow_links: Option<bool>,
 }
 
 fn shown(
     source: &Source,
     ledger: Option<&Ledger>,
     states: Option<&BTreeMap<String, SourceState>>,
-) -> Value {
+) -> Integration {
     let Ledger {
         received,
         stored,
@@ -206,30 +282,39 @@ fn shown(
         .flatten()
         .map(|(_, state)| state.troubles)
         .sum();
-    let reasons: Vec<Value> = states
-        .into_iter()
-        .flatten()
-        .flat_map(|(node, state)| {
-            state
-                .reasons
-                .iter()
-                .map(move |reason| json!({"node": node, "reason": reason}))
+    let reasons = states.into_iter().flatten().flat_map(|(node, state)| {
+        state.reasons.iter().map(move |reason| SourceTrouble {
+            node: node.clone(),
+            reason: reason.clone(),
         })
-        .collect();
-    json!({
-        "integrationId": source.id, "integrationLabel": source.label, "integrationType": source.kind.as_str(), "logTypes": source.log_types,
-        "path": source.path, "followLinks": source.follow_links, "prefix": source.prefix, "createdAtTime": source.created_at, "lastEventReceived": source.last_event_ms.map(rfc3339),
-        "received": received, "stored": stored, "quarantined": quarantined, "filtered": filtered,
-        "state": if troubles == 0 { "ok" } else { "troubled" }, "troubles": troubles, "reasons": reasons,
-    })
+    });
+    Integration {
+        integration_id: source.id.clone(),
+        integration_label: source.label.clone(),
+        integration_type: source.kind.as_str().to_owned(),
+        log_types: source.log_types.clone(),
+        path: source.path.clone(),
+        follow_links: source.follow_links,
+        prefix: source.prefix.clone(),
+        created_at_time: source.created_at.clone(),
+        last_event_received: source.last_event_ms.map(rfc3339),
+        received,
+        stored,
+        quarantined,
+        filtered,
+        state: if troubles == 0 { "ok" } else { "troubled" }.to_owned(),
+        troubles: u64::try_from(troubles).unwrap_or(u64::MAX),
+        reasons: reasons.collect(),
+        ..Integration::default()
+    }
 }
 
 /// What is odd about a source beside the others: both would count the same files or objects.
 fn overlaps<'a>(
-    put: &'a PutSource,
+    put: &'a SourceSettings,
     others: impl Iterator<Item = &'a Source> + 'a,
 ) -> impl Iterator<Item = String> + 'a {
-    others.filter_map(|other| match (put.integration_type, other.kind) {
+    others.filter_map(|other| match (put.kind, other.kind) {
         (SourceKind::Folder, SourceKind::Folder) => {
             let (ours, theirs) = (Path::new(&put.path), Path::new(&other.path));
             (ours.starts_with(theirs) || theirs.starts_with(ours)).then(|| {
@@ -252,8 +337,8 @@ fn overlaps<'a>(
     })
 }
 
-impl SourceApi {
-    async fn shown(&self, source: &Source) -> Result<Value, ApiError> {
+impl SourceService {
+    async fn shown(&self, source: &Source) -> Result<Integration, ApiError> {
         let ledgers = sources::ledgers(&self.door).await?;
         let states = sources::states(&self.door).await?;
         Ok(shown(
@@ -271,9 +356,15 @@ impl SourceApi {
         })
     }
 
-    async fn put(&self, put: PutSource, call: &ApiCall, update: bool) -> Result<Value, ApiError> {
+    /// Adds a source, or changes the settings of an existing one.
+    async fn put(
+        &self,
+        context: &CallContext,
+        put: SourceSettings,
+        existing: Option<Source>,
+    ) -> Result<Integration, ApiError> {
         let known = self.log_types.current().await?;
-        let label = &put.integration_label;
+        let label = &put.label;
         if label.is_empty()
             || label.len() > 32
             || !label.chars().all(|letter| {
@@ -293,7 +384,7 @@ impl SourceApi {
                 "there is no log type {unknown}; `pantherctl schemas list` shows them, `pantherctl schemas add` adds one"
             )));
         }
-        match put.integration_type {
+        match put.kind {
             SourceKind::Folder if !put.path.starts_with('/') => {
                 return Err(ApiError::Invalid(
                     "a folder source needs `path`, absolute".to_owned(),
@@ -318,17 +409,11 @@ impl SourceApi {
             }
             _ => {}
         }
-        let existing = match &put.integration_id {
-            Some(id) if update => Some(self.find(id).await?),
-            None if update => {
-                return Err(ApiError::Invalid(
-                    "updateIntegrationSettings needs integrationId".to_owned(),
-                ));
-            }
-            _ => None,
-        };
         let id = existing.as_ref().map_or_else(
-            || self.sealer.new_id("source", call.request.as_ref()),
+            || {
+                self.sealer
+                    .new_id("source", context.request_pair().as_ref())
+            },
             |source| source.id.clone(),
         );
         let mut others = sources::all(&self.door).await?;
@@ -337,7 +422,7 @@ impl SourceApi {
             if other.label == *label {
                 return Err(ApiError::Exists(format!("a source named {label} exists")));
             }
-            if put.integration_type == SourceKind::Folder
+            if put.kind == SourceKind::Folder
                 && other.kind == SourceKind::Folder
                 && other.path == put.path
             {
@@ -346,7 +431,7 @@ impl SourceApi {
                     other.label, other.path, other.label
                 )));
             }
-            if put.integration_type == SourceKind::Objects
+            if put.kind == SourceKind::Objects
                 && other.kind == SourceKind::Objects
                 && other.prefix == put.prefix
             {
@@ -362,68 +447,53 @@ impl SourceApi {
             .unwrap_or(existing.as_ref().is_some_and(|source| source.follow_links));
         let mut change = Change::update(TABLE, change::key(&id))
             .set("integrationLabel", label)
-            .set("integrationType", put.integration_type.as_str())
+            .set("integrationType", put.kind.as_str())
             .set(
                 "logTypeOrder",
                 change::json(Value::from(put.log_types.clone()).to_string()),
             )
-            .set("logTypes", put.log_types)
-            .set("path", put.path)
+            .set("logTypes", put.log_types.clone())
+            .set("path", &put.path)
             .set("followLinks", follow_links)
-            .set("prefix", put.prefix);
+            .set("prefix", &put.prefix);
+        let mut source = Source {
+            id: id.clone(),
+            label: put.label.clone(),
+            kind: put.kind,
+            log_types: put.log_types,
+            path: put.path,
+            follow_links,
+            prefix: put.prefix,
+            token_hash: String::new(),
+            created_at: String::new(),
+            last_event_ms: None,
+        };
         let mut token = None;
-        if existing.is_some() {
+        if let Some(existing) = existing {
             change = change.if_row_present();
+            source.created_at = existing.created_at;
+            source.last_event_ms = existing.last_event_ms;
         } else {
+            source.created_at = rfc3339(self.door.now_ms());
             change = change
                 .if_row_absent()
-                .set("createdAtTime", rfc3339(self.door.now_ms()))
-                .set("createdBy", &put.user_id);
-            if put.integration_type == SourceKind::Http {
-                let new = self.sealer.new_token(call.request.as_ref());
+                .set("createdAtTime", &source.created_at)
+                .set("createdBy", &context.user);
+            if put.kind == SourceKind::Http {
+                let new = self.sealer.new_token(context.request_pair().as_ref());
                 change = change.set("tokenHash", token_hash(&new));
                 token = Some(new);
             }
         }
-        self.door
-            .transact(request(call, vec![change.done()]))
-            .await?;
-        let source = self.find(&id).await?;
-        let mut answer = self.shown(&source).await?;
-        answer["warnings"] = warnings.into();
-        if let Some(token) = token {
-            answer["token"] = token.into();
-            answer["ingestUrl"] = format!("{}/ingest/{}", self.ingest_url, source.id).into();
-        }
-        Ok(answer)
-    }
-
-    async fn notify(&self, notify: Notify, call: &ApiCall) -> Result<Value, ApiError> {
-        if let Some(reason) = self.disk.refusal() {
-            return Err(ApiError::Busy(reason));
-        }
-        let source = self.find(&notify.integration_id).await?;
-        if !notify.object.starts_with(&source.prefix) {
-            return Err(ApiError::Invalid(format!(
-                "{} does not begin with {}, as the objects of source {} do",
-                notify.object, source.prefix, source.label
-            )));
-        }
-        let info = self.objects.head(&notify.object).await?;
-        let mut send = change::to_queue(
-            sources::INPUT_QUEUE,
-            s3_event(&notify.object, info.bytes).to_string(),
-        );
-        send.attributes
-            .insert(super::log_processor::SOURCE.to_owned(), source.id.clone());
-        send.turn.clone_from(&source.id);
-        let mut transact = request(call, Vec::new());
-        transact.sends.push(send);
-        let done = self
-            .door
-            .transact(transact)
-            .await
-            .map_err(|error: DoorError| ApiError::from(error))?;
-        Ok(json!({"messageId": done.message_ids.first()}))
+        let answer = Integration {
+            warnings,
+            ingest_url: token
+                .as_ref()
+                .map(|_| format!("{}/ingest/{id}", self.ingest_url)),
+            token,
+            ..self.shown(&source).await?
+        };
+        let transact = context.transact(self.door.now_ms(), vec![change.done()]);
+        Ok(context.commit(&self.door, transact, answer).await?)
     }
 }

@@ -4,19 +4,20 @@ mod show;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use panther_proto::v1::{
+    AlertSummary, DeliverAlertRequest, DeliveryResponse, ListAlertsAnswer, ListAlertsRequest,
+    StatusRequest, UpdateAlertStatusRequest,
+};
 
-use super::{Context, Severity, filters_in_words, given, ledger, names, outputs};
+use super::{Context, Severity, ledger, names, outputs};
 use crate::{
-    answer::{Answer, Fields},
+    answer::Reply,
     cli::now,
     failure::{Exit, Failure},
     input,
-    output::{Cell, Grid, Look, Tone, ago, counted, short},
+    output::{Cell, Grid, Look, Tone, ago, counted, instant, short},
 };
 
-/// The component that answers here.
-const API: &str = "panther-alerts-api";
 /// Alerts or events asked for at a time: what the API gives at most.
 const PAGE: usize = 50;
 
@@ -169,18 +170,16 @@ impl Alerts {
 }
 
 /// An alert's title, or the name of its rule.
-pub(super) fn title(alert: &Value) -> String {
-    ["title", "ruleDisplayName", "ruleId"]
-        .iter()
-        .map(|key| alert.text(key))
+pub(super) fn title<'a>(title: &'a str, rule_name: &'a str, rule_id: &'a str) -> &'a str {
+    [title, rule_name, rule_id]
+        .into_iter()
         .find(|text| !text.is_empty())
         .unwrap_or_default()
 }
 
-/// Its severity, louder the higher it is.
-pub(super) fn severity(alert: &Value) -> Cell {
-    let severity = alert.text("severity");
-    let tone = match severity.as_str() {
+/// A severity, louder the higher it is.
+pub(super) fn severity(severity: &str) -> Cell {
+    let tone = match severity {
         "CRITICAL" | "HIGH" => Tone::Bad,
         "MEDIUM" => Tone::Warning,
         _ => Tone::Plain,
@@ -189,13 +188,13 @@ pub(super) fn severity(alert: &Value) -> Cell {
 }
 
 /// Where it was delivered, the last attempt of each output counting.
-fn delivery(alert: &Value) -> Cell {
-    let mut last: Vec<(String, bool)> = Vec::new();
-    for attempt in alert.items("deliveryResponses") {
-        let (output, success) = (attempt.text("outputId"), attempt["success"] == true);
+fn delivery(attempts: &[DeliveryResponse]) -> Cell {
+    let mut last: Vec<(&str, bool)> = Vec::new();
+    for attempt in attempts {
+        let output = attempt.output_id.as_str();
         match last.iter_mut().find(|(known, _)| *known == output) {
-            Some((_, earlier)) => *earlier = success,
-            None => last.push((output, success)),
+            Some((_, earlier)) => *earlier = attempt.success,
+            None => last.push((output, attempt.success)),
         }
     }
     let delivered = last.iter().filter(|(_, success)| *success).count();
@@ -206,7 +205,7 @@ fn delivery(alert: &Value) -> Cell {
     }
 }
 
-fn table(alerts: &[Value], look: &Look) -> String {
+fn table(alerts: &[AlertSummary], look: &Look) -> String {
     let mut grid = Grid::new(&[
         "CREATED",
         "SEVERITY",
@@ -219,14 +218,18 @@ fn table(alerts: &[Value], look: &Look) -> String {
     ]);
     for alert in alerts {
         grid.row([
-            ago(look.now, alert.instant("creationTime")).into(),
-            severity(alert),
-            alert.text("status").into(),
-            alert.number("eventsMatched").into(),
-            delivery(alert),
-            alert.text("alertId").into(),
-            alert.text("ruleId").into(),
-            short(&title(alert), 120).into(),
+            ago(look.now, instant(alert.creation_time())).into(),
+            severity(alert.severity()),
+            alert.status.as_str().into(),
+            alert.events_matched().into(),
+            delivery(&alert.delivery_responses),
+            alert.alert_id.as_str().into(),
+            alert.rule_id().into(),
+            short(
+                title(alert.title(), alert.rule_display_name(), alert.rule_id()),
+                120,
+            )
+            .into(),
         ]);
     }
     grid.render(look)
@@ -237,25 +240,26 @@ impl List {
         let stamp = |time: Option<DateTime<Utc>>| {
             time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
         };
-        let filters = given(json!({
-            "ruleId": self.rule,
-            "status": names(&self.status),
-            "severity": names(&self.severity),
-            "types": names(&self.types),
-            "logTypes": self.log_types,
-            "nameContains": self.name,
-            "createdAtAfter": stamp(self.since),
-            "createdAtBefore": stamp(self.until),
-            "sortDir": self.oldest.then_some("ascending"),
-        }));
+        let filters = ListAlertsRequest {
+            rule_id: self.rule.clone(),
+            status: names(&self.status),
+            severity: names(&self.severity),
+            types: names(&self.types),
+            log_types: self.log_types.clone(),
+            name_contains: self.name.clone(),
+            created_at_after: stamp(self.since),
+            created_at_before: stamp(self.until),
+            sort_dir: self.oldest.then(|| "ascending".to_owned()),
+            ..ListAlertsRequest::default()
+        };
         let answer = self.pages(context, &filters).await?;
-        let alerts = answer.items("alertSummaries");
+        let alerts = &answer.alert_summaries;
         if alerts.is_empty() && !context.screen.json() {
             context.screen.note(&nothing(context, &filters).await);
             return Ok(Exit::Fine);
         }
         context.screen.show(&answer, |look| table(alerts, look))?;
-        if answer.has("lastEvaluatedKey") {
+        if answer.last_evaluated_key.is_some() {
             context.screen.note(&format!(
                 "there are more; these are {}: --limit N shows more",
                 alerts.len()
@@ -265,48 +269,73 @@ impl List {
     }
 
     /// Page after page until there are as many as asked for, as one answer.
-    async fn pages(&self, context: &Context, filters: &Value) -> Result<Answer, Failure> {
-        let mut alerts: Vec<Value> = Vec::new();
-        let mut key = Value::Null;
+    async fn pages(
+        &self,
+        context: &Context,
+        filters: &ListAlertsRequest,
+    ) -> Result<Reply<ListAlertsAnswer>, Failure> {
+        let mut alerts = Vec::new();
+        let mut key = None;
         loop {
-            let mut input = filters.clone();
-            input["pageSize"] = json!(self.limit.saturating_sub(alerts.len()).clamp(1, PAGE));
-            if !key.is_null() {
-                input["exclusiveStartKey"] = key.clone();
-            }
-            let page = context.read(API, "listAlerts", input).await?;
-            alerts.extend(page.items("alertSummaries").iter().cloned());
-            let next = page["lastEvaluatedKey"].clone();
+            let left = self.limit.saturating_sub(alerts.len()).clamp(1, PAGE);
+            let request = ListAlertsRequest {
+                page_size: u32::try_from(left).ok(),
+                exclusive_start_key: key.clone(),
+                ..filters.clone()
+            };
+            let mut page = context.call(request).await?;
+            alerts.append(&mut page.alert_summaries);
+            let next = page.last_evaluated_key.clone();
             // A node that gives the same key again would keep us for ever.
-            if next.is_null() || next == key || alerts.len() >= self.limit {
-                return Ok(Answer::of(
-                    json!({"alertSummaries": alerts, "lastEvaluatedKey": next}),
-                ));
+            if next.is_none() || next == key || alerts.len() >= self.limit {
+                page.alert_summaries = alerts;
+                return Ok(page);
             }
             key = next;
         }
     }
 }
 
+/// Filters in words, such as `severity HIGH, status OPEN`; empty without a filter.
+fn in_words(filters: &ListAlertsRequest) -> String {
+    let texts = [
+        ("rule", filters.rule_id().to_owned()),
+        ("status", filters.status.join(", ")),
+        ("severity", filters.severity.join(", ")),
+        ("type", filters.types.join(", ")),
+        ("log type", filters.log_types.join(", ")),
+        ("name", filters.name_contains().to_owned()),
+        ("created after", filters.created_at_after().to_owned()),
+        ("created before", filters.created_at_before().to_owned()),
+    ];
+    let given = texts.iter().filter(|(_, text)| !text.is_empty());
+    given
+        .map(|(name, text)| format!("{name} {text}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// Why there is no alert to show.
-async fn nothing(context: &Context, filters: &Value) -> String {
-    let words = filters_in_words(filters, &["sortDir"]);
-    let any = context
-        .aside(API, "listAlerts", json!({"pageSize": 1}))
-        .await
-        .is_some_and(|answer| !answer.items("alertSummaries").is_empty());
-    if any {
+async fn nothing(context: &Context, filters: &ListAlertsRequest) -> String {
+    let words = in_words(filters);
+    let one = ListAlertsRequest {
+        page_size: Some(1),
+        ..ListAlertsRequest::default()
+    };
+    let any = context.call(one).await;
+    if any.is_ok_and(|answer| !answer.alert_summaries.is_empty()) {
         return format!(
             "no alert with {words}; there are alerts without that: pantherctl alerts list"
         );
     }
-    let status = context.aside("node", "status", json!({})).await;
-    let detections = match status.as_ref().map(|status| &status["pack"]) {
-        Some(pack) if pack.is_object() => {
-            format!("{} are live", counted(pack.number("rules"), "rule"))
+    let status = context.call(StatusRequest {}).await;
+    let detections = match status.as_ref().map(|status| &status.pack) {
+        Ok(Some(pack)) => {
+            let rules = i64::try_from(pack.rules()).unwrap_or(i64::MAX);
+            format!("{} are live", counted(rules, "rule"))
         }
-        Some(_) => "no detections are uploaded (`pantherctl detections upload`)".to_owned(),
-        None => "the detections are not known".to_owned(),
+        Ok(None) => "no detections are uploaded (`pantherctl detections upload`)".to_owned(),
+        Err(_) => "the detections are not known".to_owned(),
     };
     let received = ledger::in_words(context, None).await;
     format!("there is no alert at all: {detections}; {received}")
@@ -314,48 +343,52 @@ async fn nothing(context: &Context, filters: &Value) -> String {
 
 impl Settle {
     async fn run(self, context: &Context, status: Status) -> Result<Exit, Failure> {
-        update(
-            context,
-            json!({
-                "alertIds": self.alerts,
-                "status": names(&[status]).concat(),
-                "userId": context.user,
-                "disposition": self.disposition.map(|disposition| names(&[disposition]).concat()),
-                "reason": self.reason,
-            }),
-        )
-        .await
+        let request = UpdateAlertStatusRequest {
+            alert_ids: self.alerts,
+            status: Some(names(&[status]).concat()),
+            disposition: self
+                .disposition
+                .map(|disposition| names(&[disposition]).concat()),
+            reason: self.reason,
+            ..UpdateAlertStatusRequest::default()
+        };
+        update(context, request).await
     }
 }
 
 impl Assign {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        update(
-            context,
-            json!({"alertIds": self.alerts, "userId": context.user, "assignee": self.assignee}),
-        )
-        .await
+        let request = UpdateAlertStatusRequest {
+            alert_ids: self.alerts,
+            assignee: Some(self.assignee),
+            ..UpdateAlertStatusRequest::default()
+        };
+        update(context, request).await
     }
 }
 
-async fn update(context: &Context, input: Value) -> Result<Exit, Failure> {
-    let answer = context
-        .change(API, "updateAlertStatus", given(input))
-        .await?;
+async fn update(context: &Context, request: UpdateAlertStatusRequest) -> Result<Exit, Failure> {
+    let request = UpdateAlertStatusRequest {
+        user_id: context.user.clone(),
+        ..request
+    };
+    let answer = context.call(request).await?;
     context
         .screen
-        .show(&answer, |look| table(answer.items("summaries"), look))?;
+        .show(&answer, |look| table(&answer.summaries, look))?;
     Ok(Exit::Fine)
 }
 
 impl Deliver {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let ids = outputs::ids_of(context, &self.outputs).await?;
-        let input = json!({"alertId": self.alert, "outputIds": ids});
-        let answer = context.change(API, "deliverAlert", input).await?;
-        context.screen.show(&answer, |look| {
-            table(std::slice::from_ref(&answer.value), look)
-        })?;
+        let request = DeliverAlertRequest {
+            alert_id: self.alert.clone(),
+            output_ids: outputs::ids_of(context, &self.outputs).await?,
+        };
+        let answer = context.call(request).await?;
+        context
+            .screen
+            .show(&answer, |look| table(std::slice::from_ref(&*answer), look))?;
         context.screen.note(&format!(
             "on its way; how it went: pantherctl alerts show {}",
             self.alert
@@ -367,19 +400,70 @@ impl Deliver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use panther_proto::v1::{AlertChange, AlertDetails};
+    use serde_json::json;
+
+    fn attempts() -> Vec<DeliveryResponse> {
+        let attempt = |output: &str, success| DeliveryResponse {
+            output_id: output.to_owned(),
+            success,
+            ..DeliveryResponse::default()
+        };
+        vec![attempt("o", false), attempt("o", true), attempt("p", false)]
+    }
 
     /// An alert as the API gives it whole.
-    pub(super) fn alert() -> Value {
-        json!({"alertId": "a1", "type": "RULE", "ruleId": "R", "severity": "HIGH", "status": "OPEN", "title": "Too\nmany",
-            "creationTime": "2023-11-14T22:13:20Z", "eventsMatched": 12, "logTypes": ["AWS.CloudTrail"],
-            "deliveryResponses": [{"outputId": "o", "success": false}, {"outputId": "o", "success": true}, {"outputId": "p", "success": false}],
-            "history": [{"at": "2023-11-14T22:13:21Z", "status": "OPEN"}],
-            "events": [{"p_row_id": "r1"}, "{\"p_row_id\":\"r2\"}"]})
+    pub(super) fn alert() -> AlertDetails {
+        let text = |text: &str| Some(text.to_owned());
+        AlertDetails {
+            alert_id: "a1".to_owned(),
+            r#type: text("RULE"),
+            rule_id: text("R"),
+            severity: text("HIGH"),
+            status: "OPEN".to_owned(),
+            title: text("Too\nmany"),
+            creation_time: text("2023-11-14T22:13:20Z"),
+            events_matched: Some(12),
+            log_types: vec!["AWS.CloudTrail".to_owned()],
+            delivery_responses: attempts(),
+            history: vec![AlertChange {
+                time: "2023-11-14T22:13:21Z".to_owned(),
+                status: text("OPEN"),
+                ..AlertChange::default()
+            }],
+            events: vec![
+                json!({"p_row_id": "r1"}).into(),
+                json!({"p_row_id": "r2"}).into(),
+            ],
+            ..AlertDetails::default()
+        }
     }
 
     #[test]
     fn a_row_tells_the_last_attempt_of_each_output() {
-        let shown = table(&[alert()], &Look::plain_at(1_700_000_120));
+        let AlertDetails {
+            alert_id,
+            rule_id,
+            severity,
+            status,
+            title,
+            creation_time,
+            events_matched,
+            delivery_responses,
+            ..
+        } = alert();
+        let summary = AlertSummary {
+            alert_id,
+            rule_id,
+            severity,
+            status,
+            title,
+            creation_time,
+            events_matched,
+            delivery_responses,
+            ..AlertSummary::default()
+        };
+        let shown = table(&[summary], &Look::plain_at(1_700_000_120));
         let row: Vec<&str> = shown
             .lines()
             .nth(1)

@@ -1,14 +1,14 @@
 //! alerts show: one alert, from its texts to its events.
 
 use clap::Args;
-use serde_json::{Value, json};
+use panther_proto::v1::{AlertChange, AlertDetails, GetAlertRequest};
 
-use super::{API, PAGE, title};
+use super::{PAGE, title};
 use crate::{
-    answer::{Answer, Fields, plain},
-    commands::{Context, given, outputs},
+    answer::Reply,
+    commands::{Context, outputs},
     failure::{Exit, Failure},
-    output::{Details, Look, clean, moment, one_line, pretty},
+    output::{Details, Look, instant, moment, one_line, pretty},
 };
 
 /// `alerts show`.
@@ -25,88 +25,90 @@ impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let answer = self.pages(context).await?;
         context.screen.show(&answer, |look| whole(&answer, look))?;
-        if answer.has("eventsLastEvaluatedKey") {
+        if answer.events_last_evaluated_key.is_some() {
             context.screen.note(&format!(
                 "{} of {} events are shown; --events N shows more",
-                answer.items("events").len(),
-                answer.number("eventsMatched")
+                answer.events.len(),
+                answer.events_matched()
             ));
         }
         Ok(Exit::Fine)
     }
 
     /// The alert with as many of its events as asked for, as one answer.
-    async fn pages(&self, context: &Context) -> Result<Answer, Failure> {
-        let mut events: Vec<Value> = Vec::new();
-        let mut unreadable: Vec<Value> = Vec::new();
-        let mut key = Value::Null;
+    async fn pages(&self, context: &Context) -> Result<Reply<AlertDetails>, Failure> {
+        let (mut events, mut unreadable) = (Vec::new(), Vec::new());
+        let mut key = None;
         loop {
             let size = self.events.saturating_sub(events.len()).min(PAGE);
-            let input = given(
-                json!({"alertId": self.alert, "eventsPageSize": size, "eventsExclusiveStartKey": key}),
-            );
-            let mut page = context
-                .read(API, "getAlert", input)
-                .await
-                .map_err(|error| {
-                    if error.is_not_found() {
-                        error.next("`pantherctl alerts list` lists alerts; ids are given whole")
-                    } else {
-                        error
-                    }
-                })?;
-            events.extend(page.items("events").iter().cloned());
-            unreadable.extend(page.items("eventsUnreadable").iter().cloned());
-            let next = page["eventsLastEvaluatedKey"].clone();
-            if next.is_null() || next == key || events.len() >= self.events {
-                page.value["events"] = Value::Array(events);
-                page.value["eventsUnreadable"] = Value::Array(unreadable);
-                return Ok(Answer::of(page.value));
+            let request = GetAlertRequest {
+                alert_id: self.alert.clone(),
+                events_page_size: u32::try_from(size).ok(),
+                events_exclusive_start_key: key.clone(),
+            };
+            let mut page = context.call(request).await.map_err(|error| {
+                if error.is_not_found() {
+                    error.next("`pantherctl alerts list` lists alerts; ids are given whole")
+                } else {
+                    error
+                }
+            })?;
+            events.append(&mut page.events);
+            unreadable.append(&mut page.events_unreadable);
+            let next = page.events_last_evaluated_key.clone();
+            if next.is_none() || next == key || events.len() >= self.events {
+                page.events = events;
+                page.events_unreadable = unreadable;
+                return Ok(page);
             }
             key = next;
         }
     }
 }
 
-fn whole(alert: &Value, look: &Look) -> String {
-    let mut text = look.heading(&title(alert));
+fn whole(alert: &AlertDetails, look: &Look) -> String {
+    let mut text = look.heading(title(
+        alert.title(),
+        alert.rule_display_name(),
+        alert.rule_id(),
+    ));
     let mut details = Details::default();
-    let version = match alert.text("ruleVersion") {
-        version if version.is_empty() => String::new(),
+    let version = match alert.rule_version() {
+        "" => String::new(),
         version => format!(" version {version}"),
     };
     details
-        .add("alert", alert.text("alertId"))
-        .add("status", alert.text("status"))
-        .add("severity", alert.text("severity"))
-        .add("type", alert.text("type"))
-        .add("rule", format!("{}{version}", alert.text("ruleId")))
-        .add("pack", alert.text("packVersion"))
-        .add("decided by", alert.text("engine"))
-        .add("dedup", alert.text("dedupString"))
-        .add("log types", alert.text("logTypes"))
-        .add("created", moment(look.now, alert.instant("creationTime")))
-        .add("updated", moment(look.now, alert.instant("updateTime")))
+        .add("alert", &alert.alert_id)
+        .add("status", &alert.status)
+        .add("severity", alert.severity())
+        .add("type", alert.r#type())
+        .add("rule", format!("{}{version}", alert.rule_id()))
+        .add("pack", alert.pack_version())
+        .add("decided by", alert.engine())
+        .add("dedup", alert.dedup_string())
+        .add("log types", alert.log_types.join(", "))
+        .add("created", moment(look.now, instant(alert.creation_time())))
+        .add("updated", moment(look.now, instant(alert.update_time())))
         .add(
             "first event",
-            moment(look.now, alert.instant("firstEventMatchTime")),
+            moment(look.now, instant(alert.first_event_match_time())),
         )
-        .add("events", alert.text("eventsMatched"))
-        .add("assignee", alert.text("assignee"))
-        .add("disposition", alert.text("disposition"))
-        .add("last changed by", alert.text("lastUpdatedBy"))
-        .add("description", alert.text("description"))
-        .add("runbook", alert.text("runbook"))
-        .add("reference", alert.text("reference"))
-        .add("tags", alert.text("tags"));
-    if alert["context"]
-        .as_object()
-        .is_some_and(|context| !context.is_empty())
+        .add("events", alert.events_matched().to_string())
+        .add("assignee", alert.assignee())
+        .add("disposition", alert.disposition())
+        .add("last changed by", alert.last_updated_by())
+        .add("description", alert.description())
+        .add("runbook", alert.runbook())
+        .add("reference", alert.reference())
+        .add("tags", alert.tags.join(", "));
+    let alert_context = alert.context.as_ref().map(|context| context.value());
+    if let Some(value) = alert_context
+        && value.as_object().is_some_and(|object| !object.is_empty())
     {
-        details.add("context", pretty(&alert["context"]));
+        details.add("context", pretty(&value));
     }
     text.push_str(&details.render(look));
-    let deliveries = alert.items("deliveryResponses");
+    let deliveries = &alert.delivery_responses;
     text.push('\n');
     text.push_str(&look.heading("deliveries"));
     if deliveries.is_empty() {
@@ -114,57 +116,42 @@ fn whole(alert: &Value, look: &Look) -> String {
     } else {
         text.push_str(&outputs::attempts(deliveries, look));
     }
-    let history = alert.items("history");
-    if !history.is_empty() {
+    if !alert.history.is_empty() {
         text.push_str(&look.heading("history"));
-        for entry in history {
+        for entry in &alert.history {
             text.push_str(&format!("- {}\n", one_line(&change(entry, look))));
         }
     }
-    let unreadable = alert.items("eventsUnreadable");
-    if !unreadable.is_empty() {
+    if !alert.events_unreadable.is_empty() {
         text.push_str(&look.heading("events that cannot be read"));
-        for object in unreadable {
-            let line = format!("{}: {}", object.text("object"), object.text("reason"));
+        for object in &alert.events_unreadable {
+            let line = format!("{}: {}", object.object, object.reason);
             text.push_str(&format!("- {}\n", one_line(&line)));
         }
     }
-    let events = alert.items("events");
-    if !events.is_empty() {
+    if !alert.events.is_empty() {
         text.push_str(&look.heading("events"));
-        for event in events {
-            text.push_str(&format!("{}\n", event_text(event)));
+        for event in &alert.events {
+            text.push_str(&format!("{}\n", pretty(&event.value())));
         }
     }
     text
 }
 
-/// An event, which the API may give as JSON or as JSON in a text.
-fn event_text(event: &Value) -> String {
-    match event {
-        Value::String(text) => {
-            serde_json::from_str::<Value>(text).map_or_else(|_| clean(text), |event| pretty(&event))
-        }
-        other => pretty(other),
-    }
-}
-
 /// One change of an alert, in a line.
-fn change(entry: &Value, look: &Look) -> String {
-    let Value::Object(fields) = entry else {
-        return plain(entry);
-    };
-    fields
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| {
-            let is_time =
-                key.to_ascii_lowercase().contains("time") || key == "at" || key.ends_with("_ms");
-            match entry.instant(key).filter(|_| is_time) {
-                Some(time) => moment(look.now, Some(time)),
-                None => format!("{key} {}", plain(value)),
-            }
-        })
+fn change(entry: &AlertChange, look: &Look) -> String {
+    let texts = [
+        ("user", entry.user.as_str()),
+        ("status", entry.status()),
+        ("disposition", entry.disposition()),
+        ("assignee", entry.assignee()),
+        ("reason", entry.reason()),
+    ];
+    let given = texts.iter().filter(|(_, text)| !text.is_empty());
+    let told = given.map(|(name, text)| format!("{name} {text}"));
+    std::iter::once(moment(look.now, instant(&entry.time)))
+        .filter(|time| !time.is_empty())
+        .chain(told)
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -113,7 +113,7 @@ impl Way {
         zip: Vec<u8>,
     ) -> Result<Exit, Failure> {
         let call = Call::read(API, "getUploadPlan", input.clone()).payload(zip.clone());
-        let plan = match context.client.invoke(call.long()).await {
+        let plan = match context.client.invoke(call).await {
             Ok(plan) => plan,
             Err(error) => return refused(context, error),
         };
@@ -146,7 +146,7 @@ impl Way {
             input["force"] = true.into();
         }
         let call = Call::change(API, "bulkUpload", input).payload(zip);
-        match context.client.invoke(call.long()).await {
+        match context.client.invoke(call).await {
             Ok(answer) => {
                 context
                     .screen

@@ -96,7 +96,7 @@ fn history(answer: &Value, look: &Look) -> String {
 impl Diff {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let input = given(json!({"from": self.from, "to": self.to}));
-        let call = Call::read(API, "getDifference", input).long();
+        let call = Call::read(API, "getDifference", input);
         let answer = context.client.invoke(call).await?;
         context.screen.show(&answer, |look| {
             let mut text = look.heading(&format!(
@@ -205,7 +205,7 @@ impl Download {
             [folder] => (None, PathBuf::from(folder)),
             _ => return Err(Failure::input("name a folder to write to")),
         };
-        let call = Call::read(API, "getVersion", given(json!({"version": version}))).long();
+        let call = Call::read(API, "getVersion", given(json!({"version": version})));
         let answer = context.client.invoke(call).await?;
         let files: Vec<(String, String)> = answer["files"]
             .as_object()

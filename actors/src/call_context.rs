@@ -1,0 +1,339 @@
+//! What a call carries beside its request: who calls, the request id, the audit record, and the answer that a retry gets.
+//!
+//! A change and its audit record are one command. A call with a request id leaves a row in the table of requests, in the same command: the
+//! sealed answer. A retry finds that row and gets that answer, also where the change has made the request invalid meanwhile (a second delete).
+//! Work in several commands notes first what it set out to do ([`CallContext::begin`]), so that a retry goes on with the same bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::{Door, DoorError};
+use panther_proto::v1::{Key, Row, RowChange, Transact};
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::ApiError;
+use crate::audit::AuditRecord;
+use crate::sealing::Sealer;
+
+/// The table of requests.
+pub(crate) const REQUESTS: &str = "panther-requests";
+/// How long a row is kept after the request was issued: a request id is refused ten minutes after its time, which may be ten minutes ahead.
+const KEPT_MS: u64 = 20 * 60 * 1000;
+/// Bytes of an answer that a row may hold; a command has room for 1 MB in all.
+const ANSWER_BYTES: usize = 512 << 10;
+
+/// Makes a retry of a call one effect with one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId {
+    /// Chosen by the caller, different for each call.
+    pub id: String,
+    /// When the call was issued, milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// What a call carries beside its request; clones are of the same call.
+#[derive(Clone, Default)]
+pub struct CallContext {
+    /// Who calls; empty if the caller did not say.
+    pub user: String,
+    /// Of a changing call that may be retried.
+    pub request: Option<RequestId>,
+    change: Option<Arc<Changing>>,
+}
+
+/// Of a changing call.
+struct Changing {
+    method: String,
+    record: AuditRecord,
+    sealer: Sealer,
+    is_recorded: AtomicBool,
+}
+
+impl std::fmt::Debug for CallContext {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("CallContext")
+            .field("user", &self.user)
+            .field("request", &self.request)
+            .field("changes", &self.change.is_some())
+            .finish()
+    }
+}
+
+impl CallContext {
+    /// Of a call that changes nothing.
+    #[must_use]
+    pub fn reading(user: String) -> Self {
+        Self {
+            user,
+            ..Self::default()
+        }
+    }
+
+    /// Of a call of `method` that changes something. `sealer` seals its answer, which may hold secrets.
+    #[must_use]
+    pub(crate) fn changing(
+        method: String,
+        record: AuditRecord,
+        request: Option<RequestId>,
+        sealer: Sealer,
+    ) -> Self {
+        Self {
+            user: record.user().to_owned(),
+            request,
+            change: Some(Arc::new(Changing {
+                method,
+                record,
+                sealer,
+                is_recorded: AtomicBool::new(false),
+            })),
+        }
+    }
+
+    /// The request id as the cluster's commands take it.
+    #[must_use]
+    pub fn request_pair(&self) -> Option<(String, u64)> {
+        let request = self.request.as_ref()?;
+        Some((request.id.clone(), request.time_ms))
+    }
+
+    /// The base of the one command of a change: the request id, `changes`, and the audit record. A retry of the request does not repeat it.
+    #[must_use]
+    pub fn transact(&self, now_ms: u64, changes: Vec<RowChange>) -> Transact {
+        self.recorded(now_ms, changes, "done")
+    }
+
+    fn recorded(&self, now_ms: u64, mut changes: Vec<RowChange>, outcome: &str) -> Transact {
+        if let Some(change) = &self.change {
+            changes.push(change.record.row(now_ms, outcome));
+            change.is_recorded.store(true, Ordering::Relaxed);
+        }
+        let (request_id, request_time_ms) = self.request_pair().unwrap_or_default();
+        Transact {
+            changes,
+            request_id,
+            request_time_ms,
+            ..Transact::default()
+        }
+    }
+
+    /// The base of the last command of work in several: it keeps the answer, and the audit record where no command before held it.
+    #[must_use]
+    pub fn ending(&self, now_ms: u64) -> Transact {
+        let (request_id, request_time_ms) = self.step("answer");
+        let is_recorded = self
+            .change
+            .as_ref()
+            .is_none_or(|change| change.is_recorded.load(Ordering::Relaxed));
+        Transact {
+            changes: if is_recorded {
+                Vec::new()
+            } else {
+                self.transact(now_ms, Vec::new()).changes
+            },
+            request_id,
+            request_time_ms,
+            ..Transact::default()
+        }
+    }
+
+    /// Carries out the one command of a change whose answer is known before; the first answer if the call is a retry.
+    ///
+    /// # Errors
+    /// As [`Door::transact`].
+    pub async fn commit<M: Message + Default>(
+        &self,
+        door: &Door,
+        mut transact: Transact,
+        answer: M,
+    ) -> Result<M, DoorError> {
+        self.answer_with(&mut transact, &answer);
+        door.transact(transact).await?;
+        self.given(door, answer).await
+    }
+
+    /// Makes the answer of a change part of its command.
+    pub fn answer_with<M: Message>(&self, transact: &mut Transact, answer: &M) {
+        transact.changes.extend(self.answer_row(answer));
+    }
+
+    /// The answer that was kept for this request: `answer`, or that of a call with the same id which was first.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn given<M: Message + Default>(
+        &self,
+        door: &Door,
+        answer: M,
+    ) -> Result<M, DoorError> {
+        let first = self.first_answer(door).await?;
+        Ok(first
+            .and_then(|first| M::decode(first.as_slice()).ok())
+            .unwrap_or(answer))
+    }
+
+    /// Keeps the answer of a change that was carried out already, for a retry.
+    ///
+    /// # Errors
+    /// As [`Door::transact`].
+    pub async fn keep<M: Message>(&self, door: &Door, answer: &M) -> Result<(), DoorError> {
+        if let Some(row) = self.answer_row(answer) {
+            let transact = Transact {
+                changes: vec![row],
+                ..Transact::default()
+            };
+            door.transact(transact).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what work in several commands sets out to do, as part of its first command.
+    ///
+    /// # Errors
+    /// What is noted has no JSON form.
+    pub fn begin<B: Serialize>(&self, transact: &mut Transact, bounds: &B) -> Result<(), ApiError> {
+        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+            return Ok(());
+        };
+        let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
+        let bounds = serde_json::to_vec(bounds).map_err(|error| internal(&error))?;
+        let sealed = change.sealer.seal(&place(request), &bounds);
+        let row = change
+            .row(request)
+            .set("begun", sealed.map_err(|error| internal(&error))?);
+        transact.changes.push(row.done());
+        Ok(())
+    }
+
+    /// What this work set out to do when it was begun; nothing if it was not begun.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn begun<B: DeserializeOwned>(&self, door: &Door) -> Result<Option<B>, DoorError> {
+        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+            return Ok(None);
+        };
+        let row = door.get(REQUESTS, &key(request)).await?;
+        let sealed = row.as_ref().and_then(|row| row.blob("begun"));
+        let bounds = sealed.and_then(|sealed| change.sealer.open(&place(request), sealed).ok());
+        Ok(bounds.and_then(|bounds| serde_json::from_slice(&bounds).ok()))
+    }
+
+    /// Begins work in several commands by one that records it; what it sets out to do, which for a retry is what it set out to do at first.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub async fn begin_with<B: Serialize + DeserializeOwned>(
+        &self,
+        door: &Door,
+        bounds: B,
+    ) -> Result<B, ApiError> {
+        if let Some(begun) = self.begun(door).await? {
+            return Ok(begun);
+        }
+        let mut transact = self.recorded(door.now_ms(), Vec::new(), "begun");
+        self.begin(&mut transact, &bounds)?;
+        door.transact(transact).await?;
+        // Another call with the same id may have been first.
+        Ok(self.begun(door).await?.unwrap_or(bounds))
+    }
+
+    /// The request id of a step of work in several commands, as the cluster's commands take it: the remembered reply of each step lets a retry
+    /// pass over the steps that are done. Empty for a call without a request id.
+    #[must_use]
+    pub fn step(&self, name: &str) -> (String, u64) {
+        self.request
+            .as_ref()
+            .map_or_else(Default::default, |request| {
+                (format!("{}/{name}", request.id), request.time_ms)
+            })
+    }
+
+    /// The first answer to this request, if it was answered.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub(crate) async fn first_answer(&self, door: &Door) -> Result<Option<Vec<u8>>, DoorError> {
+        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+            return Ok(None);
+        };
+        let row = door.get(REQUESTS, &key(request)).await?;
+        Ok(row.and_then(|row| change.open(request, &row)))
+    }
+
+    /// The answer to this request that is kept, or why the request cannot be carried out.
+    ///
+    /// # Errors
+    /// The id was used for a call of another method, or there is no leader.
+    pub(crate) async fn answered(&self, door: &Door) -> Result<Option<Vec<u8>>, ApiError> {
+        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+            return Ok(None);
+        };
+        let Some(row) = door.get(REQUESTS, &key(request)).await? else {
+            return Ok(None);
+        };
+        if row.text("method") != Some(&change.method) {
+            return Err(ApiError::Invalid(format!(
+                "the request id {} was used for another call ({}): each call needs an id of its own",
+                request.id,
+                row.text("method").unwrap_or_default()
+            )));
+        }
+        Ok(change.open(request, &row))
+    }
+
+    /// Leaves a record of a change that had no command of its own to be part of, or that failed with `outcome`.
+    pub(crate) async fn record(&self, door: &Door, outcome: Option<&ApiError>) {
+        let Some(change) = &self.change else { return };
+        if outcome.is_none() && change.is_recorded.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let outcome = outcome.map_or_else(
+            || "done".to_owned(),
+            |error| error.to_string().chars().take(500).collect(),
+        );
+        let transact = Transact {
+            changes: vec![change.record.row(door.now_ms(), &outcome)],
+            ..Transact::default()
+        };
+        if let Err(error) = door.transact(transact).await {
+            tracing::error!(%error, "the audit record of a call could not be written");
+        }
+    }
+
+    /// The row that keeps an answer; without a request id there is no retry to keep it for.
+    fn answer_row<M: Message>(&self, answer: &M) -> Option<RowChange> {
+        let (Some(request), Some(change)) = (&self.request, &self.change) else {
+            return None;
+        };
+        let answer = answer.encode_to_vec();
+        if answer.len() > ANSWER_BYTES {
+            return None;
+        }
+        let sealed = change.sealer.seal(&place(request), &answer).ok()?;
+        Some(change.row(request).set("answer", sealed).done())
+    }
+}
+
+impl Changing {
+    /// The row of a request, to which more is added.
+    fn row(&self, request: &RequestId) -> Change {
+        Change::update(REQUESTS, key(request))
+            .set("method", &self.method)
+            .set("expiresAt", request.time_ms.saturating_add(KEPT_MS) / 1_000)
+    }
+
+    fn open(&self, request: &RequestId, row: &Row) -> Option<Vec<u8>> {
+        self.sealer.open(&place(request), row.blob("answer")?).ok()
+    }
+}
+
+fn key(request: &RequestId) -> Key {
+    change::key(&request.id)
+}
+
+fn place(request: &RequestId) -> String {
+    format!("{REQUESTS}/{}", request.id)
+}
