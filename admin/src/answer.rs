@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use chrono::DateTime;
-use panther_proto::methods::{ApiRequest, Method};
+use panther_proto::methods::Method;
 use prost::Message;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ impl<M: Message + Default> Reply<M> {
     ///
     /// # Errors
     /// The bytes are not such an answer.
-    pub(crate) fn read<R: ApiRequest<Answer = M>>(
+    pub(crate) fn read(
         method: &'static Method,
         answer: Bytes,
     ) -> Result<Self, prost::DecodeError> {

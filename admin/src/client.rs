@@ -165,7 +165,7 @@ impl Client {
             Failure::new("this pantherctl does not know its own methods").tried(R::PATH)
         })?;
         let answer = self.carry(method, request.encode_to_vec().into()).await?;
-        Reply::read::<R>(method, answer).map_err(|error| nonsense(&Call::of(method), &error).into())
+        Reply::read(method, answer).map_err(|error| nonsense(&Call::of(method), &error).into())
     }
 
     /// Calls a method with an encoded request.

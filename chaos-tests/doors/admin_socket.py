@@ -31,7 +31,7 @@ OPERATIONS = {
     "NoApi": ("X",),
 }
 METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Converse")
-# Queues that hold no data of the neighbour.
+# Queues to which nothing of the neighbour comes.
 QUEUES = ("panther-layer-manager-queue-dlq", "panther-resources-queue", "no-queue", "", "\0")
 TABLES = ("panther-outputs", "panther-alarms", "panther-objects", "panther-log-alert-info", "panther-analysis", "none", "")
 STATUS, TAIL, BACKUP = "/panther.v1.NodeApi/Status", "/panther.v1.NodeStreams/Tail", "/panther.v1.NodeStreams/Backup"
@@ -122,7 +122,7 @@ class AdminSocket:
             ),
             "Converse": message(f1=rng.choice(NUMBERS), **{f"f{rng.randint(2, 7)}": random_message(rng)}),
         }[method]
-        # A mutated message may name another queue, and a receive of the neighbour's queue would remove its lines.
+        # What is changed at random may name another queue, and a receive of the neighbour's queue would take its lines.
         return whole if kind == 1 or method == "Receive" else mutated(rng, whole)
 
     def lengths(self, rng: random.Random, connection: http2.Connection) -> None:

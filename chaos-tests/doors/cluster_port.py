@@ -13,8 +13,8 @@ from texts import text
 METHODS = ("Append", "Vote", "HandOver", "SnapshotHeld", "SnapshotSend", "Forward", "ReadIndex", "KeepAlive", "Heard", "Lead", "Hello")
 JOIN = "/panther.v1.Joining/Join"
 PATHS = (*(f"/panther.v1.Peers/{method}" for method in METHODS), JOIN, "/panther.v1.NodeApi/Status", "/panther.v1.Doors/Transact", "/", "/panther.v1.Peers/", "*")
-# Calls of a member that do not harm its cluster, with any content. Raft trusts its members: a vote of a member counts, and so does its
-# report of its state.
+# Calls of a member that do its cluster no harm, whatever stands in them. Raft believes its members: a vote of theirs counts, and so does
+# what they say of their state.
 HARMLESS = ("Hello", "Heard", "ReadIndex", "SnapshotHeld", "Forward")
 GROUP = 1
 # A term that no cluster reaches.

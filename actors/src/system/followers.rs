@@ -51,7 +51,7 @@ async fn look(inner: &Inner, since: &mut Option<String>) {
             // The least time after this one: a text sorts behind its own beginning.
             *since = Some(format!("{created} "));
         }
-        let line = panther_proto::json::of("AlertSummary", &summary(&key.hash, &row));
-        let _ = inner.alerts.send(line.to_string()); // the last follower may have gone
+        let line = panther_proto::json::of("AlertSummary", &summary(&key.hash, &row)).to_string();
+        let _ = inner.alerts.send(line); // the last follower may have gone
     }
 }

@@ -19,12 +19,10 @@ impl Views<'_> {
             name: spec.name,
             indexes: spec.indexes.into_iter().map(|index| index.name).collect(),
             ttl: spec.ttl_attribute,
-            feed: spec
-                .feeds
-                .into_iter()
-                .map(|feed| feed.queue)
-                .collect::<Vec<_>>()
-                .join(", "),
+            feed: {
+                let queues: Vec<String> = spec.feeds.into_iter().map(|feed| feed.queue).collect();
+                Some(queues.join(", ")).filter(|queues| !queues.is_empty())
+            },
         });
         Ok(TablesAnswer {
             tables: shown.collect(),

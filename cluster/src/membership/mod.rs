@@ -253,7 +253,7 @@ impl Members {
         Ok(members)
     }
 
-    /// Creates an invitation for one node, which is valid for `valid`. Returns the token for `pantherd join`. The invitation is written as part of
+    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`. The invitation is written down as part of
     /// the command that `base` gives for the token.
     ///
     /// # Errors
@@ -326,11 +326,10 @@ impl Members {
         }
     }
 
-    /// Starts a CA rotation as part of the command `base`. Returns once the request is committed. Certificates of the old CA become invalid when the
-    /// rotation is complete.
+    /// Replaces the cluster's authority; returns once that is written down as part of `base`. Certificates of before are good for nothing once it is done.
     ///
     /// # Errors
-    /// This node has no listener for other nodes, a rotation is in progress already, or the cluster does not answer.
+    /// This node listens to no others, the authority is being replaced already, or the cluster gives no answer.
     pub async fn rotate_authority(&self, base: Transact) -> Result<(), MembersError> {
         rotation::begin(&self.inner, base).await
     }
@@ -380,12 +379,11 @@ impl Members {
         }
     }
 
-    /// Drains a node (`drained`), or reverts that. A drained node receives no messages, does not lead, and is a voter only if the cluster needs it.
-    /// Reverting also cancels a removal, as long as the node is a member of the Raft group. The change is part of the command `base`, which is executed
-    /// also if nothing has to change.
+    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that. One that is being removed
+    /// can be taken back as long as Raft has it. The change is part of the command `base`, which is carried out also where the node stands so already.
     ///
     /// # Errors
-    /// The node does not exist, is still joining, or its removal has progressed too far.
+    /// There is no such node, or it is gone too far.
     pub async fn drain(
         &self,
         node: u64,
@@ -420,11 +418,11 @@ impl Members {
         changed.map_err(|error| moved_on(node, error))
     }
 
-    /// Requests the permanent removal of a node. The reconciliation loop removes it as soon as it can; [`Members::unmet`] shows what blocks the
-    /// removal. The change is part of the command `base`, which is executed also if the removal was requested before.
+    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for. The
+    /// change is part of the command `base`, which is carried out also where it was asked for already.
     ///
     /// # Errors
-    /// The node does not exist, or it is the last one that can keep the data.
+    /// There is no such node, or it is the last.
     pub async fn remove(&self, node: u64, base: Transact) -> Result<(), MembersError> {
         let from = self.standing(node).await?;
         if from == Standing::Leaving {
@@ -451,10 +449,10 @@ impl Members {
         self.inner.waits.lock().unmet()
     }
 
-    /// Sets the desired number of voters: 1, 3 or 5. It applies if there are enough nodes. The change is part of the command `base`.
+    /// Sets how many nodes vote, if there are enough: 1, 3 or 5. The change is part of the command `base`.
     ///
     /// # Errors
-    /// Another number.
+    /// It is another number.
     pub async fn set_voters(&self, wanted: u64, base: Transact) -> Result<(), MembersError> {
         if ![1, 3, 5].contains(&wanted) {
             return Err(MembersError::Refused(format!(

@@ -179,7 +179,7 @@ pub(super) async fn is_under_way(door: &Door) -> Result<bool, MembersError> {
     Ok(rotation.is_some_and(|rotation| rotation.step != RotationStep::Done))
 }
 
-/// Creates a new CA and starts its rotation as part of the command `base`.
+/// Makes a new authority and writes it down.
 pub(super) async fn begin(inner: &Inner, base: Transact) -> Result<(), MembersError> {
     let door = &inner.door;
     let refused = |reason: &str| MembersError::Refused(reason.to_owned());

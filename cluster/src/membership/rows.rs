@@ -394,7 +394,7 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     make(door, changes).await
 }
 
-/// Writes the desired number of voters.
+/// Says how many nodes should vote.
 pub(super) async fn set_voters(door: &Door, wanted: u64, base: Transact) -> Result<(), DoorError> {
     let change = Change::update(MEMBERS, key(CLUSTER))
         .set(VOTERS, wanted)

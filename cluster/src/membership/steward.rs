@@ -228,7 +228,7 @@ async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), Member
     door.end_session_of(node).await?;
     match rows::change_standing(door, node, standing, Standing::Removed, Transact::default()).await
     {
-        // The removal was cancelled meanwhile, so the node is added again.
+        // It was taken back meanwhile, and is taken in again.
         Err(DoorError::Conflict(_)) => Ok(()),
         changed => Ok(changed?),
     }

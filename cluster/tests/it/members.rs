@@ -459,7 +459,7 @@ async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
         .drain(1, true, Transact::default())
         .await
         .unwrap();
-    // Until node 1 knows the new leader, a proposal to it can fail, and without a request id it must not be retried.
+    // Until it knows so itself, what it is given may be proposed in vain, and without an id nobody may try again.
     until("another leads, and it knows", async || {
         let leader = |node: u64| cluster.nodes[&node].door.group().status().leader;
         leader(2).filter(|leading| *leading != 1 && leader(1) == Some(*leading))

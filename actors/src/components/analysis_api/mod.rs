@@ -27,9 +27,9 @@ use super::pack::status::{self, DetectionStatus};
 use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
-use upload::Upload;
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
+use upload::Upload;
 
 /// The type of correlation rules in lists.
 const CORRELATION_RULE: &str = "CORRELATION_RULE";
