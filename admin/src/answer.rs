@@ -26,10 +26,7 @@ impl<M: Message + Default> Reply<M> {
     ///
     /// # Errors
     /// The bytes are not such an answer.
-    pub(crate) fn read(
-        method: &'static Method,
-        answer: Bytes,
-    ) -> Result<Self, prost::DecodeError> {
+    pub(crate) fn read(method: &'static Method, answer: Bytes) -> Result<Self, prost::DecodeError> {
         let message = M::decode(answer)?;
         Ok(Self { message, method })
     }
