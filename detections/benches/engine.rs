@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use panther_detections::engine::{
-    EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome,
-};
+use panther_detections::engine::{Engine, EngineSettings, Evaluation, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Pack;
+use panther_detections::verdict::Outcome;
 use serde_json::{Value, json};
 
 /// pantherd's, in which the engine runs.

@@ -7,11 +7,16 @@
 mod alone;
 mod environment;
 mod evaluate;
+mod evaluation;
 mod folder;
 mod host;
+mod in_python;
 mod interpreter;
 mod layer;
+mod plan;
 mod pool;
+mod progress;
+mod running;
 mod settings;
 mod shadow;
 mod stored;
@@ -19,7 +24,6 @@ mod strikes;
 mod template;
 mod tested;
 mod trial;
-mod verdict;
 mod wire;
 mod worker;
 
@@ -27,20 +31,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use evaluation::{Difference, Effects, Evaluation, EventInput, Statistics, Verdict};
 pub use interpreter::Interpreter;
 pub use settings::{EngineFault, EngineSettings};
 pub use template::is_of_an_engine;
-pub use verdict::{
-    Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
-    KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
-};
-pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
+pub use wire::{Decided, Explanation, Operand, Step};
 
 use crate::guard::{Guard, Index};
-use crate::native::{Known, Native};
+use crate::key_value::{EmptyView, KeyValueView};
+use crate::native::{Known, Native, NativeSettings};
 pub use crate::native::{Spent, Stages};
 use crate::pack::{Detection, Pack, Test};
+use crate::verdict::{RuleError, Tested};
 use pool::Pool;
+use running::{Running, Selection};
 use worker::{Ended, Store};
 
 /// A running engine for one version of a pack.
@@ -48,20 +52,9 @@ use worker::{Ended, Store};
 /// Dropping it kills its processes; [`Engine::stop`] ends them in order.
 #[derive(Debug)]
 pub struct Engine {
-    settings: EngineSettings,
     version: String,
-    pool: Pool,
-    selection: Arc<Selection>,
+    running: Running,
     load: LoadReport,
-}
-
-/// What decides a pair of event and rule, or finds that Python has to.
-#[derive(Debug)]
-struct Selection {
-    index: Index,
-    /// By detection index: why it did not load. Each of its events gives this error.
-    broken: BTreeMap<u32, RuleError>,
-    native: Option<Native>,
 }
 
 /// What came of loading a pack's Python.
@@ -190,13 +183,15 @@ impl Engine {
         pool.prove().await?;
         Ok(Self {
             version: pack.version.clone(),
-            settings,
-            pool,
-            selection: Arc::new(Selection {
-                index,
-                broken,
-                native,
-            }),
+            running: Running {
+                settings,
+                pool,
+                selection: Arc::new(Selection {
+                    index,
+                    broken,
+                    native,
+                }),
+            },
             load,
         })
     }
@@ -224,13 +219,13 @@ impl Engine {
     /// How many rules look at events of this log type.
     #[must_use]
     pub fn rules(&self, log_type: &str) -> usize {
-        self.selection.index.rules(log_type)
+        self.running.selection.index.rules(log_type)
     }
 
     /// What each detection has cost so far, the dearest first. Times are of the events that [`EngineSettings::profile_one_in`] takes.
     #[must_use]
     pub fn costs(&self) -> Vec<Cost> {
-        let Some(native) = &self.selection.native else {
+        let Some(native) = &self.running.selection.native else {
             return Vec::new();
         };
         let cost = |rule: u32| Cost {
@@ -254,14 +249,14 @@ impl Engine {
     /// Where the time of those events went before Python had any part in it.
     #[must_use]
     pub fn stages(&self) -> Stages {
-        let native = self.selection.native.as_ref();
+        let native = self.running.selection.native.as_ref();
         native.map(Native::stages).unwrap_or_default()
     }
 
     /// Of how many events one is timed for [`Engine::costs`] and [`Engine::stages`]; 0: none.
     #[must_use]
     pub fn profile_one_in(&self) -> u32 {
-        self.settings.profile_one_in
+        self.running.settings.profile_one_in
     }
 
     /// Evaluates the rules of each event's log type. `now` is what rules and their stored state take for the present.
@@ -276,7 +271,7 @@ impl Engine {
         now: SystemTime,
         view: &dyn KeyValueView,
     ) -> Result<Evaluation, EngineFault> {
-        evaluate::evaluate(self, events, unix_seconds(now), view).await
+        evaluate::evaluate(&self.running, events, unix_seconds(now), view).await
     }
 
     /// Evaluates one rule both ways over events that may be made up, and says in [`Evaluation::differences`] where Rust and Python do not agree; the rule
@@ -291,16 +286,13 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Evaluation, EngineFault> {
         let rule = u32::try_from(detection).unwrap_or(u32::MAX);
-        trial::evaluate(self, rule, events, unix_seconds(now)).await
+        trial::evaluate(&self.running, rule, events, unix_seconds(now)).await
     }
 
     /// Whether a detection is evaluated in Rust, at least where that is the same.
     #[must_use]
     pub fn is_native(&self, detection: usize) -> bool {
-        let native = self.selection.native.as_ref();
-        native
-            .zip(u32::try_from(detection).ok())
-            .is_some_and(|(native, rule)| native.has(rule))
+        u32::try_from(detection).is_ok_and(|detection| self.running.is_native(detection))
     }
 
     /// Runs unit tests of detections, each one's in their order. The key-value store is empty for them. From the first one on that Rust does not evaluate, Python does.
@@ -319,7 +311,7 @@ impl Engine {
             .iter()
             .map(|(detection, tests)| (place(*detection), *tests));
         let detections: Vec<_> = detections.collect();
-        tested::run(self, &detections, unix_seconds(now)).await
+        tested::run(&self.running, &detections, unix_seconds(now)).await
     }
 
     /// Runs tests of one detection both ways, each by itself, and gives how many of them Rust evaluated, and where the two do not agree; the detection is left to
@@ -334,7 +326,7 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(u64, Vec<Difference>), EngineFault> {
         let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        tested::both_ways(self, index, tests, unix_seconds(now)).await
+        tested::both_ways(&self.running, index, tests, unix_seconds(now)).await
     }
 
     /// Evaluates one detection over one event step by step, in Python: why it says what it says. The key-value store is empty for it.
@@ -348,8 +340,8 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Explanation, EngineFault> {
         let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        let mut lease = self.pool.lease().await?;
-        let mut store = Store::new(&EmptyView, self.settings.rule_time);
+        let mut lease = self.running.pool.lease().await?;
+        let mut store = Store::new(&EmptyView, self.running.settings.rule_time);
         let worker = lease.worker();
         match worker
             .explain(index, event, unix_seconds(now), &mut store)
@@ -361,7 +353,7 @@ impl Engine {
             }
             Err(Ended::Lost(loss)) => Ok(Explanation {
                 verdict: None,
-                error: Some(strikes::loss_error(&loss, self.settings.rule_time)),
+                error: Some(strikes::loss_error(&loss, self.running.settings.rule_time)),
                 steps: Vec::new(),
                 decided: None,
                 printed: String::new(),
@@ -373,7 +365,7 @@ impl Engine {
 
     /// Ends all processes in order and removes the engine's folder. Evaluations under way fail with [`EngineFault::Stopped`].
     pub async fn stop(&self) {
-        self.pool.stop().await;
+        self.running.pool.stop().await;
     }
 }
 
@@ -385,6 +377,12 @@ async fn compiled(
 ) -> Result<Native, EngineFault> {
     let fault = |reason| EngineFault::Native { reason };
     let compiled = tokio::task::spawn_blocking(move || {
+        let settings = NativeSettings {
+            python_only: &settings.python_only,
+            shadow_one_in: settings.shadow_one_in,
+            profile_one_in: settings.profile_one_in,
+            remembers: settings.guards,
+        };
         serde_json::from_slice(&told).map(|told| Native::new(told, &known, &settings))
     });
     let compiled = compiled.await.map_err(|error| fault(error.to_string()))?;

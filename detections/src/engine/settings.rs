@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ViewError;
+use crate::key_value::ViewError;
 
 /// How an engine is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]

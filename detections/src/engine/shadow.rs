@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::{Difference, Evaluation, Outcome, RuleError};
+use super::evaluation::{Difference, Evaluation};
 use crate::native::Native;
+use crate::verdict::{Outcome, RuleError};
 
 /// Characters that are kept of what each side said.
 const KEPT: usize = 400;

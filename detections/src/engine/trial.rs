@@ -7,18 +7,22 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::evaluate::{decide, in_python, learn};
+use super::evaluation::{Difference, Evaluation, EventInput};
+use super::in_python::{in_python, learn};
+use super::plan::decide;
 use super::pool::Pool;
+use super::running::{Running, Selection};
+use super::settings::EngineFault;
 use super::shadow::{self, Shadow};
-use super::stored::Guess;
+use super::stored::{self, Guess};
 use super::strikes::Strikes;
-use super::verdict::{Difference, EmptyView, Evaluation, EventInput, KeyValueChange, Outcome};
 use super::worker::{Job, Store};
-use super::{Engine, EngineFault, Selection, stored};
+use crate::key_value::{EmptyView, KeyValueChange};
 use crate::native::{Look, Native, Rows, Site};
+use crate::verdict::Outcome;
 
 pub(super) async fn evaluate(
-    engine: &Engine,
+    engine: &Running,
     rule: u32,
     events: &[EventInput],
     now: f64,
@@ -46,7 +50,7 @@ pub(super) async fn evaluate(
 
 /// A rule on trial.
 struct Rule<'a> {
-    engine: &'a Engine,
+    engine: &'a Running,
     native: &'a Native,
     rule: u32,
     now: f64,

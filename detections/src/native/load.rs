@@ -1,5 +1,6 @@
 //! Takes in what Python tells of a pack that it has loaded.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use parking_lot::Mutex;
@@ -9,8 +10,20 @@ use super::constants::Constant;
 use super::memo::Memo;
 use super::program::{Detection, Mapping, Model, Output, Program, Step};
 use super::{Native, address, compile, raised, strptime, syntax};
-use crate::engine::EngineSettings;
 use crate::pack::{DetectionKind, Pack, Severity};
+
+/// How a pack is evaluated natively.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NativeSettings<'a> {
+    /// Ids of detections that Python alone evaluates.
+    pub(crate) python_only: &'a BTreeSet<String>,
+    /// One event in this many is evaluated by Python as well. 0: no event.
+    pub(crate) shadow_one_in: u32,
+    /// One event in this many is timed. 0: no event.
+    pub(crate) profile_one_in: u32,
+    /// Whether the engine remembers which rules say no to which events.
+    pub(crate) remembers: bool,
+}
 
 /// What has to be known of a pack beside what Python tells of it.
 #[derive(Debug)]
@@ -45,7 +58,7 @@ impl Known {
 
 impl Native {
     /// Takes what Python told of a pack.
-    pub(crate) fn new(mut dump: Json, pack: &Known, settings: &EngineSettings) -> Self {
+    pub(crate) fn new(mut dump: Json, pack: &Known, settings: &NativeSettings<'_>) -> Self {
         syntax::give_trees(&mut dump);
         let none = serde_json::Map::new();
         let told = |what: &str| dump[what].as_object().unwrap_or(&none);
@@ -112,7 +125,7 @@ impl Native {
             memos: pack
                 .detections
                 .iter()
-                .filter(|_| settings.guards)
+                .filter(|_| settings.remembers)
                 .flat_map(|detection| &detection.log_types)
                 .map(|log_type| (log_type.clone(), Memo::new()))
                 .collect(),

@@ -51,10 +51,11 @@ use std::time::Instant;
 use bumpalo::Bump;
 use parking_lot::Mutex;
 
-use crate::engine::{KeyValueChange, RuleError};
 use crate::event::Map;
+use crate::key_value::KeyValueChange;
 use crate::pack::DetectionKind;
-pub(crate) use load::Known;
+use crate::verdict::RuleError;
+pub(crate) use load::{Known, NativeSettings};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::Program;

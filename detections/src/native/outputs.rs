@@ -9,8 +9,8 @@ use super::raised::Site;
 use super::run::Run;
 use super::text;
 use super::value::{Done, Stop, Value};
-use crate::engine::{Outputs, RuleError};
 use crate::pack::Severity;
+use crate::verdict::{Outputs, RuleError};
 
 /// Characters of a text, beyond which it is cut (by Python).
 const MOST_TEXT: usize = 1000;

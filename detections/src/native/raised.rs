@@ -13,7 +13,7 @@ use super::constants::FrozenKind;
 use super::program::Expression;
 use super::run::Run;
 use super::value::{Done, Raised, Stop, Value, raise, raise_with};
-use crate::engine::RuleError;
+use crate::verdict::RuleError;
 
 /// Errors that are kept, over all rules.
 const MOST: usize = 1024;

@@ -10,7 +10,7 @@ use bumpalo::collections::Vec as ArenaVec;
 use super::names::Builtin;
 use super::run::Run;
 use super::value::{Done, Stop, Value, raise};
-use crate::engine::{Change, KeyValueChange, KeyValueRow};
+use crate::key_value::{KeyValueChange, KeyValueRow, ValueChange};
 
 /// How long a row lives unless told otherwise, in seconds.
 const LIFE: i64 = 90 * 24 * 3600;
@@ -140,7 +140,7 @@ impl Rows {
         row.expires.is_some_and(|expires| expires < self.now)
     }
 
-    fn note(&mut self, key: &str, change: Change) {
+    fn note(&mut self, key: &str, change: ValueChange) {
         self.changes.push(KeyValueChange {
             key: key.to_owned(),
             change,
@@ -150,14 +150,14 @@ impl Rows {
     /// Removes what a row holds but for its set, if that is to stay.
     fn clear(&mut self, key: &str, row: &KeyValueRow, keep_set: bool) {
         if row.count.is_some() {
-            self.note(key, Change::ResetCount);
+            self.note(key, ValueChange::ResetCount);
         }
         if row.set.is_some() && !keep_set {
-            self.note(key, Change::ResetSet);
+            self.note(key, ValueChange::ResetSet);
         }
         if row.dict.is_some() {
             let value = serde_json::Value::Null;
-            self.note(key, Change::PutDict { value });
+            self.note(key, ValueChange::PutDict { value });
         }
     }
 
@@ -254,8 +254,8 @@ impl<'e> Run<'e> {
                 rows.note(
                     key,
                     match function {
-                        Builtin::ResetCounter => Change::ResetCount,
-                        _ => Change::ResetSet,
+                        Builtin::ResetCounter => ValueChange::ResetCount,
+                        _ => ValueChange::ResetSet,
                     },
                 );
                 Ok(Value::None)
@@ -263,7 +263,7 @@ impl<'e> Run<'e> {
             Builtin::SetKeyExpiration => {
                 let at = moment(rows.now, given.take(1, "epoch_seconds"))?;
                 rows.row(key)?;
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Expire { at });
                 Ok(Value::None)
             }
             Builtin::PutStringSet => {
@@ -271,13 +271,13 @@ impl<'e> Run<'e> {
                 small(values.iter())?;
                 let row = rows.row(key)?;
                 if values.is_empty() {
-                    rows.note(key, Change::ResetSet);
+                    rows.note(key, ValueChange::ResetSet);
                     return Ok(Value::None);
                 }
                 let at = moment(rows.now, given.take(2, "epoch_seconds"))?;
                 rows.clear(key, &row, true);
-                rows.note(key, Change::PutSet { values });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::PutSet { values });
+                rows.note(key, ValueChange::Expire { at });
                 Ok(Value::None)
             }
             Builtin::AddToStringSet => {
@@ -290,8 +290,8 @@ impl<'e> Run<'e> {
                 let mut all = rows.renewed(key)?.set.unwrap_or_default();
                 all.extend(values.iter().cloned());
                 small(all.iter())?;
-                rows.note(key, Change::Union { values });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Union { values });
+                rows.note(key, ValueChange::Expire { at });
                 self.texts(all)
             }
             Builtin::IncrementCounter | Builtin::EvaluateThreshold => {
@@ -309,14 +309,14 @@ impl<'e> Run<'e> {
                 let at = moment(rows.now, life)?;
                 let count = rows.renewed(key)?.count.unwrap_or(0);
                 let count = count.checked_add(add).ok_or(Stop::Hole(&"a big integer"))?;
-                rows.note(key, Change::Add { value: add });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Add { value: add });
+                rows.note(key, ValueChange::Expire { at });
                 if function == Builtin::IncrementCounter {
                     return Ok(Value::Int(count));
                 }
                 let reached = count >= number(1, "threshold", 10)?;
                 if reached {
-                    rows.note(key, Change::ResetCount);
+                    rows.note(key, ValueChange::ResetCount);
                 }
                 Ok(Value::Bool(reached))
             }

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, Outcome, Verdict};
+use panther_detections::engine::{Engine, EngineSettings, EventInput, Verdict};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::{DetectionKind, Pack};
 use panther_detections::testing::{self, Options};
+use panther_detections::verdict::Outcome;
 
 fn python() -> std::path::PathBuf {
     std::env::var_os("PANTHER_PYTHON")
