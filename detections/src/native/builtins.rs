@@ -7,9 +7,10 @@ use super::names::Builtin;
 use super::pattern::{Pattern, Way, glob};
 use super::program::{Comparison, Operator};
 use super::run::Run;
+use super::stop::{Stop, raise};
 use super::text;
 use super::times;
-use super::value::{Done, Stop, Value, plain, raise};
+use super::value::{Done, Value, plain};
 use crate::event::read_value;
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];

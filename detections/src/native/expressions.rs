@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::Number;
 use super::format::write_formatted;
 use super::methods::Named;
 use super::names::Method;
+use super::number::Number;
 use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
-use super::sets::Elements;
+use super::stop::{Stop, raise};
 use super::text;
-use super::value::{Closure, Done, Stop, Value, raise};
+use super::value::{Closure, Done, Elements, Value};
 
 impl<'e> Run<'e> {
     pub(super) fn truth(

@@ -23,16 +23,19 @@ mod memo;
 mod methods;
 mod moment;
 mod names;
+mod number;
 mod operators;
 mod outputs;
 mod pattern;
 mod program;
 mod raised;
+mod rows;
 mod run;
 mod sets;
 mod similarity;
 mod stages;
 mod statements;
+mod stop;
 mod store;
 mod strptime;
 mod syntax;
@@ -40,6 +43,7 @@ mod tested;
 mod text;
 mod texts;
 mod times;
+mod trail;
 mod value;
 mod views;
 
@@ -59,12 +63,12 @@ pub(crate) use load::{Known, NativeSettings};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::Program;
-pub(crate) use raised::Site;
+pub(crate) use rows::Rows;
 pub(crate) use stages::Clock;
 pub use stages::Stages;
-pub(crate) use store::Rows;
+use stop::Stop;
 pub(crate) use tested::{InRust, TestEvent};
-use value::Stop;
+pub(crate) use trail::Site;
 
 /// The rules of a pack that are evaluated here.
 #[derive(Debug)]

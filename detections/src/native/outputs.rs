@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::program::{Detection, Output};
-use super::raised::Site;
 use super::run::Run;
+use super::stop::Stop;
 use super::text;
-use super::value::{Done, Stop, Value};
+use super::trail::Site;
+use super::value::{Done, Value};
 use crate::pack::Severity;
 use crate::verdict::{Outputs, RuleError};
 

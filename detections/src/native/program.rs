@@ -29,7 +29,7 @@ pub(super) struct Program {
     /// Networks of the running interpreter that make an address private, and those among them that do not.
     pub(super) addresses: super::address::Tables,
     /// The countries of `pycountry` by their codes of two letters, in small letters.
-    pub(super) countries: HashMap<Box<str>, super::kinds::Kind>,
+    pub(super) countries: HashMap<Box<str>, super::constants::Kind>,
 }
 
 /// A global that functions write.

@@ -7,8 +7,9 @@ use serde_json::Value as Json;
 use super::functions::{Compiler, Meaning, hole};
 use super::{attribute, class, items, name_of, named};
 use crate::native::constants::{Constant, Frozen, FrozenKind};
-use crate::native::names::{Module, error_classes};
+use crate::native::names::Module;
 use crate::native::program::{Comparison, Comprehension, Expression, Loop, Made, Operator, Part};
+use crate::native::stop::error_classes;
 
 impl<'d> Compiler<'_, 'd> {
     pub(super) fn optional(&mut self, tree: &'d Json) -> Option<Expression> {

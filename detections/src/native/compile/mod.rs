@@ -12,13 +12,14 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value as Json;
 
+use super::constants::Kind;
 use super::constants::{Constant, Frozen, FrozenKind};
-use super::kinds::Kind;
 use super::moment::Span;
-use super::names::{Builtin, Class, error_classes};
+use super::names::{Builtin, Class};
 use super::pattern::Pattern;
 use super::program::{Function, Written};
-use super::value::OwnError;
+use super::stop::OwnError;
+use super::stop::error_classes;
 use crate::threads::side_by_side;
 use functions::Compiler;
 
