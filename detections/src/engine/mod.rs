@@ -39,7 +39,7 @@ pub use wire::{Decided, Explanation, Operand, Step};
 
 use crate::guard::{Guard, Index};
 use crate::key_value::{EmptyView, KeyValueView};
-use crate::native::{Known, Native, NativeSettings};
+use crate::native::{Known, Native, NativeSettings, Told};
 pub use crate::native::{Spent, Stages};
 use crate::pack::{Detection, Pack, Test};
 use crate::verdict::{RuleError, Tested};
@@ -383,7 +383,9 @@ async fn compiled(
             profile_one_in: settings.profile_one_in,
             remembers: settings.guards,
         };
-        serde_json::from_slice(&told).map(|told| Native::new(told, &known, &settings))
+        let read: Told = serde_json::from_slice(&told)?;
+        drop(told);
+        Ok::<_, serde_json::Error>(Native::new(&read, &known, &settings))
     });
     let compiled = compiled.await.map_err(|error| fault(error.to_string()))?;
     compiled.map_err(|error| fault(format!("what Python tells of the pack: {error}")))

@@ -33,16 +33,17 @@ mod rows;
 mod run;
 mod sets;
 mod similarity;
+mod source;
 mod stages;
 mod statements;
 mod stop;
 mod store;
 mod strptime;
-mod syntax;
 mod tested;
 mod text;
 mod texts;
 mod times;
+mod told;
 mod trail;
 mod value;
 mod views;
@@ -68,6 +69,7 @@ pub(crate) use stages::Clock;
 pub use stages::Stages;
 use stop::Stop;
 pub(crate) use tested::{InRust, TestEvent};
+pub(crate) use told::Told;
 pub(crate) use trail::Site;
 
 /// The rules of a pack that are evaluated here.
