@@ -150,7 +150,12 @@ async fn main() {
     let streams = streams(Path::new(&folder));
     let mut out = serde_json::Map::new();
     let only = std::env::var("ONLY").ok();
-    for (how, guards) in [("guarded", true), ("unguarded", false), ("staged", true)] {
+    for (how, guards, memory) in [
+        ("guarded", true, true),
+        ("remembered", false, true),
+        ("called", false, false),
+        ("staged", true, true),
+    ] {
         if only.as_deref().is_some_and(|only| only != how) {
             continue;
         }
@@ -160,6 +165,7 @@ async fn main() {
                 .into(),
             workers: 1,
             guards,
+            memory,
             profile_one_in: u32::from(how == "staged"),
             ..EngineSettings::default()
         };

@@ -381,7 +381,7 @@ async fn compiled(
             python_only: &settings.python_only,
             shadow_one_in: settings.shadow_one_in,
             profile_one_in: settings.profile_one_in,
-            remembers: settings.guards,
+            remembers: settings.memory,
         };
         let read: Told = serde_json::from_slice(&told)?;
         drop(told);
