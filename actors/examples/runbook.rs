@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use panther_actors::catalogue::{catalogue, markdown};
+use panther_actors::catalogue::markdown;
+use panther_actors::components::catalogue;
 
 fn main() -> std::io::Result<()> {
     std::io::stdout().write_all(markdown(catalogue()).as_bytes())

@@ -1,9 +1,11 @@
 //! One supervised actor for every component of the run book.
 //!
-//! * [`catalogue`]: the 64 components, each declared once
+//! * [`component`]: how a component is described and made; [`catalogue`]: what all of them are
+//! * [`life`]: what a supervised loop is given
 //! * [`supervision`]: restarts, budgets, circuits; what each component is doing
 //! * [`worker`]: the loop that receives, handles, completes or gives back
-//! * [`components`]: one module per component
+//! * [`components`]: one folder per component
+//! * [`egress`]: where alerts may go
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
 //! * [`callers`]: callers that this node's listeners turned away
@@ -11,6 +13,7 @@
 //! * [`pause`]: a drill that does nothing outside
 //! * [`retention`]: how long objects and alerts are kept
 //! * `anchor`: files that others name are opened below a folder
+//! * [`schedules`]: runs that are due once per period
 //! * [`sealing`]: secrets never reach the log in the clear; [`sealing_key`]: which key they are sealed with
 //! * [`system`]: everything above, started and stopped together
 
@@ -19,11 +22,15 @@ mod anchor;
 pub mod api;
 pub mod callers;
 pub mod catalogue;
+pub mod component;
 pub mod components;
+pub mod egress;
 pub mod ingest;
 mod json;
+pub mod life;
 pub mod pause;
 pub mod retention;
+pub mod schedules;
 pub mod sealing;
 pub mod sealing_key;
 pub mod supervision;

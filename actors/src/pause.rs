@@ -2,12 +2,15 @@
 //!
 //! The pause is a row, so that nodes that join later keep to it too. It begins before the components start, and ends when an operator resumes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_proto::v1::Transact;
 use tokio::sync::watch;
+
+use crate::life::Life;
 
 /// The table of what holds for the whole cluster.
 pub const TABLE: &str = "panther-settings";
@@ -22,15 +25,14 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Reads whether the cluster is paused, and begins a pause if `begin` is given. While it lasts, a task looks for its end until `stop`.
+    /// Reads whether the cluster is paused, and begins a pause if `begin` is given. The watch of a pause has to run, so that its end is seen.
     ///
     /// # Errors
     /// There is no leader.
     pub(crate) async fn read(
         door: &Door,
         begin: bool,
-        stop: watch::Receiver<bool>,
-    ) -> Result<(Self, Option<tokio::task::JoinHandle<()>>), DoorError> {
+    ) -> Result<(Self, Option<PauseWatch>), DoorError> {
         if begin {
             let now = door.now_ms();
             let row = Change::put(TABLE, change::key(ROW)).set("since", now);
@@ -38,13 +40,16 @@ impl Pause {
         }
         let since = since(door).await?;
         let (say, said) = watch::channel(since);
-        let task = since.map(|_| {
+        let watch = since.map(|_| {
             tracing::warn!(
                 "the cluster is paused: no alert is delivered and no folder is watched; `pantherctl resume` ends the pause"
             );
-            tokio::spawn(look(door.clone(), say, stop))
+            PauseWatch {
+                door: door.clone(),
+                say: Arc::new(say),
+            }
         });
-        Ok((Self { since: said }, task))
+        Ok((Self { since: said }, watch))
     }
 
     /// When the pause began, in cluster time; `None`: there is no pause.
@@ -59,6 +64,30 @@ impl Pause {
         // Without the task that looks, nothing changes any more: the node is stopping.
         if since.wait_for(Option::is_none).await.is_err() && self.since().is_some() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Sees that a pause has ended.
+#[derive(Clone)]
+pub(crate) struct PauseWatch {
+    door: Door,
+    say: Arc<watch::Sender<Option<u64>>>,
+}
+
+impl PauseWatch {
+    /// Looks until its life is over.
+    pub(crate) async fn run(self, life: Life) {
+        let mut ticks = life.ticks(EVERY);
+        while ticks.next().await {
+            if self.say.borrow().is_none() {
+                continue;
+            }
+            // Without an answer the pause goes on.
+            if let Ok(None) = since(&self.door).await {
+                tracing::info!("the pause has ended");
+                self.say.send_replace(None);
+            }
         }
     }
 }
@@ -86,18 +115,4 @@ async fn write(door: &Door, change: Change) -> Result<(), DoorError> {
         ..Transact::default()
     };
     door.transact(transact).await.map(drop)
-}
-
-async fn look(door: Door, say: watch::Sender<Option<u64>>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
-        // Without an answer the pause goes on.
-        if let Ok(None) = since(&door).await {
-            tracing::info!("the pause has ended");
-            say.send_replace(None);
-            return;
-        }
-    }
 }

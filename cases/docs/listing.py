@@ -1,4 +1,5 @@
-"""`commands.toml`: what a command needs before it, what stands for the reader's machine, and which commands are not run, and why."""
+"""`commands.toml`: the preparation of commands, the placeholders of the reader's machine, and the commands that are not
+run, with reasons."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -7,44 +8,45 @@ from typing import Any
 
 
 class ListingError(Exception):
-    """The list does not agree with the pages, or with itself."""
+    """The list contradicts the pages or itself."""
 
 
 @dataclass
 class Entry:
-    """What is said of one command. Without an entry a command is run as it is and must end with exit code 0."""
+    """The entry of one command. A command without an entry is run as it is and must end with exit code 0."""
 
     line: str
-    # Shell that makes ready what the page assumes.
+    # Shell text that prepares what the page assumes.
     before: str = ""
-    # A file of the page's folder that is given as standard input.
+    # A file in the page's folder that becomes standard input.
     stdin: str = ""
     exit: int = 0
-    # Expressions that must match within what is printed.
+    # Regular expressions that must match in the output.
     prints: list[str] = field(default_factory=list)
-    # It asks on a terminal; here it is given --yes.
+    # The command asks for a confirmation on a terminal; here it gets --yes.
     confirmed: bool = False
-    # Runs until it is stopped.
+    # The command runs until it is stopped.
     endless: bool = False
-    # Why it is not run.
+    # The reason why the command is not run.
     left_out: str = ""
     used: int = 0
 
 
 @dataclass
 class Text:
-    """A block that is no shell: what it is. With `output_of`, that command is run there and must print its columns."""
+    """A block that is not shell, and its kind. With `output_of`, that command is run at this point and must print
+    the same columns."""
 
     first: str
     what: str
     output_of: str = ""
-    # The line with the names of the columns; the first one if it is not given.
+    # The line with the column names; by default the first line.
     columns: str = ""
 
 
 @dataclass
 class Page:
-    """One page: what is made ready before its first command, and its stand-ins beside those of all pages."""
+    """One page: the preparation before its first command, and its placeholders in addition to those of all pages."""
 
     file: str
     setup: str = ""
@@ -53,7 +55,7 @@ class Page:
     texts: list[Text] = field(default_factory=list)
 
     def entry(self, line: str) -> Entry:
-        """The next entry of this line; the last one of them holds for further occurrences."""
+        """The next entry of this line; the last entry applies to all further occurrences."""
         of = [entry for entry in self.commands if entry.line == line]
         found = next((entry for entry in of if not entry.used), of[-1] if of else Entry(line))
         found.used += 1
@@ -65,19 +67,19 @@ class Listing:
     """All pages, by file."""
 
     stand_ins: dict[str, str]
-    # Why commands that begin with a text are not run, on all pages.
+    # The reasons why commands with a certain prefix are not run, on all pages.
     left_out: dict[str, str]
     pages: dict[str, Page]
 
     def entry(self, page: Page, line: str) -> Entry:
-        """What is said of a command, on its page or on all."""
+        """The entry of a command, from its page or from the list for all pages."""
         entry = page.entry(line)
         entry.left_out = entry.left_out or next((why for begins, why in self.left_out.items() if line.startswith(begins)), "")
         return entry
 
 
 def made(kind: type, table: dict[str, Any], where: str) -> Any:
-    """An object of a table of the file; an unknown key is an error."""
+    """Builds an object from a table of the file. An unknown key is an error."""
     try:
         return kind(**table)
     except TypeError as error:

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
-# The first words of a command line. A block in which no line begins with one of them is no shell block.
+# First words of command lines. A block without such a line is not a shell block.
 PROGRAMS = ("pantherctl", "pantherd", "sudo", "systemctl", "make", "curl", "gzip", "garage", "python3", "cases/", "chaos-tests/", "target/", "RUST_LOG=")
 ASSIGNMENT = re.compile(r"^[A-Z_]+=\$\(")
-# Languages of fenced blocks that hold commands, or may.
+# Languages of fenced blocks that may hold commands.
 SHELL = ("", "sh", "bash", "shell", "console")
 COMMENT = re.compile(r"\s+#(\s.*)?$")
 INLINE = re.compile(r"`((?:pantherctl|pantherd) [^`]+)`")
@@ -29,7 +29,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it stands on the page, without its comment."""
+    """A command of a page, without its comment."""
 
     page: str
     line: int
@@ -41,7 +41,8 @@ def is_command(line: str) -> bool:
 
 
 def blocks(page: str, text: str) -> list[Block]:
-    """All blocks of a page that may be shell: fenced without another language, or indented by four spaces up to a blank line."""
+    """All blocks of a page that may be shell: fenced without another language, or indented by four spaces up to a
+    blank line."""
     found: list[Block] = []
     fenced: Block | None = None
     indented: Block | None = None

@@ -1,9 +1,10 @@
-# What a page is typed into. ROOT is the page's folder, BIN that of the programs; each machine has a home and a configuration of its own.
-# sudo, systemctl and the daemon's folders stand for those of an installed system: the user is the same one, the unit starts pantherd.
+# The environment in which the commands of a page are run. ROOT is the page's folder, BIN the folder of the programs;
+# each machine has its own home and configuration. sudo, systemctl and the daemon's folders are substitutes for those of
+# an installed system: sudo keeps the same user, systemctl starts pantherd.
 
 export PATH="$BIN:$PATH"
 
-# The machine at which the next commands are typed.
+# Selects the machine for the next commands.
 machine() {
   export MACHINE=$1 M="$ROOT/$1"
   export HOME="$M/home" PANTHER_CONFIG="$M/pantherd.toml" PANTHER_SOCKET="$M/pantherd.sock"
@@ -16,7 +17,7 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# As deploy/pantherd.toml has it, in the machine's folder; what is given is added.
+# Writes the configuration of deploy/pantherd.toml for the machine's folder, with the given additions.
 configure() {
   {
     printf 'data_dir = "%s/data"\nsocket = "%s"\nidentity = "%s/identity"\n' "$M" "$PANTHER_SOCKET" "$M"
@@ -56,7 +57,7 @@ drained() {
 sys.exit(any(q["waiting"] or q["in_flight"] or q["delayed"] for q in json.load(sys.stdin)["queues"] if q["kind"] != "dlq"))'
 }
 
-# The value at a path of the JSON on standard input: get alertSummaries 0 alertId.
+# Prints the value at a path of the JSON on standard input: get alertSummaries 0 alertId.
 get() {
   python3 -c 'import functools, json, sys
 print(functools.reduce(lambda of, step: of[int(step) if isinstance(of, list) else step], sys.argv[1:], json.load(sys.stdin)))' "$@"
@@ -65,7 +66,7 @@ print(functools.reduce(lambda of, step: of[int(step) if isinstance(of, list) els
 sudo() { [ "$1 $2" = "-u panther" ] && shift 2 && "$@"; }
 systemctl() { [ "$1 $2" = "start pantherd" ] && start; }
 
-# A machine that listens to the others; all of a page share one folder of objects, or the one that is named.
+# A machine with a cluster port. All machines of a page share one folder of objects, or use the given one.
 cluster_machine() {
   machine "$1"
   mkdir -p "$ROOT/${2:-objects}"
@@ -75,7 +76,7 @@ listen = \"127.0.0.1:$(free_port)\"
 url = \"file://$ROOT/${2:-objects}\""
 }
 
-# An invitation, kept in the file that `pantherd join -` is given.
+# Creates an invitation, in the file that becomes the input of `pantherd join -`.
 invitation() { pantherctl --json cluster invite | get token >"$ROOT/invitation"; }
 
 vote() {
@@ -84,7 +85,7 @@ of = json.load(sys.stdin)
 sys.exit(not (of["leader"] and len(of["voters"]) == int(sys.argv[1]) and all(n["alive"] for n in of["nodes"] if n["standing"] == "member")))' "$1"
 }
 
-# The sample pack, and sources with logs that make alerts, a line in quarantine, and an event to trace.
+# Uploads the sample pack, and adds sources with logs that cause alerts, a quarantined line, and an event to trace.
 feed_samples() {
   pantherctl detections upload "$CLONE/samples/pack" --yes || return 1
   pantherctl --json sources add http nginx --log-types Nginx.Access >added || return 1
@@ -105,7 +106,7 @@ post() { curl --silent --fail -H "Authorization: Bearer $TOKEN" --data-binary @-
 
 event_of() { python3 -c 'import re, sys; print(re.search(r"p_row_id\W+([0-9a-f]{44})", sys.stdin.read())[1])'; }
 
-# A destination that answers every POST with 200; its address is in RECEIVER.
+# Starts a destination that answers every POST with 200; its address is in RECEIVER.
 receiver() {
   RECEIVER_PORT=$(free_port)
   RECEIVER="http://127.0.0.1:$RECEIVER_PORT/alerts"
@@ -120,19 +121,19 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Taken).serve_forever()' 
   until_true 'curl --silent --data x "$RECEIVER"'
 }
 
-# The blocks of one language in a page, under a heading, the nth: block_of PAGE LANGUAGE N.
+# Prints the nth block of one language on a page: block_of PAGE LANGUAGE N.
 block_of() {
   python3 -c 'import re, sys
 blocks = re.findall(rf"^```{sys.argv[2]}\n(.*?)^```", open(sys.argv[1]).read(), re.DOTALL | re.MULTILINE)
 print(blocks[int(sys.argv[3])], end="")' "$CLONE/docs/$1" "$2" "$3"
 }
 
-# The rule and data model that the page on detections shows, as a pack.
+# Builds a pack from the rule and data model on the page about detections.
 page_pack() {
   mkdir -p my-pack && block_of detections.md yaml 0 >my-pack/example_access_denied.yml && block_of detections.md python 0 >my-pack/example_access_denied.py
 }
 
-# The keys of two JSON objects, in files, are the same and stand in the same order.
+# Checks that two JSON objects, in files, have the same keys in the same order.
 same_keys() {
   python3 -c 'import json, sys
 shown, got = ([*json.loads(open(file).readline() if file.endswith("l") else open(file).read())] for file in sys.argv[1:])

@@ -1,1 +1,1 @@
-"""What the cases are run with: a node, a receiver of alerts, expectations and the report. Standard library only."""
+"""The harness of the cases: a node, a receiver of alerts, expectations and the report. Standard library only."""

@@ -1,4 +1,4 @@
-"""One case while it runs: its inputs, its temporary folder, what it starts, and what it expects.
+"""One running case: its inputs, its temporary folder, its processes, and its expectations.
 
 A case is a folder with a `case.py` (a function `check` that takes a `Case`) or with a table of readings, `case.toml`.
 """
@@ -17,7 +17,7 @@ from harness.receiver import Receiver
 
 
 class Case:
-    """What a case's `check` works with. Whatever it starts is stopped when the case ends, however it ends."""
+    """The argument of a case's `check`. All processes of a case are stopped when the case ends, with any result."""
 
     def __init__(self, binaries: Path, folder: Path, outcome: Outcome, stack: contextlib.ExitStack) -> None:
         self.binaries, self.folder, self.outcome = binaries, folder, outcome
@@ -27,14 +27,14 @@ class Case:
         self.temporary = Path(tempfile.mkdtemp(prefix="case-"))
         stack.callback(remove_folder, self.temporary)
 
-    # What it starts.
+    # Processes.
 
     def node(self, pack: str | None = None) -> Node:
-        """A node with fresh data; with a pack of the case's folder live."""
+        """A node with fresh data; optionally with a live pack from the case's folder."""
         return self.started(Node(self.binaries, self.temporary), pack)
 
     def started(self, node: Node, pack: str | None = None) -> Node:
-        """Sees to the end of a node that was just started."""
+        """Registers a started node, so that it is stopped at the end."""
         self._stack.callback(node.stop)
         if pack is not None:
             node.upload(self.folder / pack)
@@ -45,7 +45,7 @@ class Case:
         self._stack.callback(receiver.close)
         return receiver
 
-    # What it reads.
+    # Inputs.
 
     def input(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
@@ -54,10 +54,10 @@ class Case:
         return read_logs(self.pantherctl, schema, self.folder / log)
 
     def test_pack(self, pack: str = "pack") -> Answer:
-        """Runs the tests of a pack of the case's folder, without a server and without remembered results."""
+        """Runs the tests of a pack in the case's folder, without a server and without the cache of results."""
         return self.pantherctl.run("detections", "test", self.folder / pack, "--fresh")
 
-    # What it expects.
+    # Expectations.
 
     def same(self, what: str, wanted: Any, got: Any) -> bool:
         return self.outcome.same(what, wanted, got)

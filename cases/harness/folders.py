@@ -1,4 +1,4 @@
-"""Watched folders of nginx logs: lines are written as a web server writes them, and counted as they are stored."""
+"""Watched folders of nginx logs: writes lines as a web server does, and counts the stored lines."""
 
 import collections
 from pathlib import Path
@@ -11,7 +11,7 @@ MARK = "/mark/"
 
 
 def append(log: Path, *lines: str) -> None:
-    """Writes lines to the end of a file, in one write."""
+    """Appends lines to a file, in one write."""
     with open(log, "a", encoding="utf-8") as file:
         file.write("".join(lines))
 
@@ -22,20 +22,20 @@ def request_path(event: dict[str, str]) -> str:
 
 
 def stored_paths(node: Node) -> dict[str, int]:
-    """How often each line is stored, by the path of its request; marks are left out."""
+    """Number of stored copies of each line, by the path of its request; without markers."""
     paths = (request_path(event) for event in node.events("Nginx.Access"))
     return dict(sorted(collections.Counter(path for path in paths if not path.startswith(MARK)).items()))
 
 
 def stored_at_least(node: Node, source: str, lines: int) -> bool:
-    """As many lines of a source are stored, or more than that."""
+    """True if at least this number of lines of a source is stored."""
     return node.ledger(source).stored >= lines
 
 
 def mark(node: Node, source: str, watched: Path, name: str) -> None:
-    """Lays a new file with one line into the folder and waits until the line is stored.
+    """Puts a new file with one line into the folder and waits until the line is stored.
 
-    What was in the folder before has then been looked at too: nothing of it is still to come.
+    By then the node has also scanned the earlier content of the folder: no further lines of it will arrive.
     """
     path = f"{MARK}{name}"
     append(watched / f"mark-{name}.log", nginx(path, status=200))

@@ -1,6 +1,6 @@
-"""A pantherd in a fresh folder, driven by pantherctl and by its HTTP door, as a user would.
+"""A pantherd in a fresh folder, driven by pantherctl and by its HTTP door, as a user would do.
 
-Everything that knows how the product is called or where it keeps stored events stands in this file.
+Only this file contains knowledge of the product's commands and of the location of its stored events.
 """
 
 import gzip
@@ -25,12 +25,13 @@ from harness.polling import pause, until
 INPUT_QUEUE = "panther-input-data-notifications-queue"
 INPUT_DLQ = INPUT_QUEUE + "-dlq"
 STOP_SECONDS = 30.0
-# Nothing waits in any queue and no count of a source has changed for this long: nothing more comes. Longer than the
-# slowest door: HTTP gathers bodies for 1 s, a folder is looked at every few seconds. Wrong outcomes alone take it.
+# If all queues are empty and no count of a source has changed for this time, no further data will arrive. The value is
+# larger than the delay of the slowest door: HTTP batches bodies for 1 s, a folder is scanned every few seconds. Only
+# wrong outcomes take this time.
 QUIET_SECONDS = 8.0
-# The HTTP door puts together what comes within a second. Bodies of one test come this far apart, in a known order.
+# The HTTP door batches the bodies of one second. The bodies of one test are sent with this interval, in a known order.
 BETWEEN_BODIES_SECONDS = 0.1
-# In the name of a file of stored events.
+# A part of the name of a file of stored events.
 MESSAGE_AND_ATTEMPT = re.compile(r"-(?P<message>\d{16})-(?P<attempt>\d+)-")
 
 _running: set["Node"] = set()
@@ -39,7 +40,7 @@ _running_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class HttpSource:
-    """What a sender needs to know of an http source."""
+    """The data that a sender needs for an http source."""
 
     url: str
     token: str
@@ -47,7 +48,7 @@ class HttpSource:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What the HTTP door answered a sender."""
+    """The answer of the HTTP door to a sender."""
 
     status: int
     body: str
@@ -55,7 +56,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What became of the records of one source."""
+    """The record counts of one source."""
 
     received: int
     stored: int
@@ -65,7 +66,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that was given up, with the reason."""
+    """A dead letter, with the reason."""
 
     body: str
     reason: str
@@ -77,12 +78,12 @@ class Node:
     def __init__(self, binaries: Path, folder: Path, user: int | None = None) -> None:
         self.folder, self.data, self.log = folder, folder / "data", folder / "pantherd.log"
         self.pantherctl = Pantherctl(binaries, folder / "pantherd.sock")
-        # A configuration of its own, though empty: this machine's configuration is no part of a case.
+        # An explicit configuration, although it is empty: the configuration of this machine must not affect a case.
         (folder / "pantherd.toml").write_text("")
         self._command = [
             str(binaries / "pantherd"),
             *("--config", str(folder / "pantherd.toml"), "--data-dir", str(self.data)),
-            # Port 0: the operating system gives a free one, and the node tells senders which.
+            # Port 0: the operating system assigns a free port, and the node reports it.
             *("--socket", str(folder / "pantherd.sock"), "--ingest", "127.0.0.1:0", "--log-format", "json"),
         ]
         self._user = user
@@ -95,7 +96,7 @@ class Node:
 
     def launch(self) -> None:
         """Starts the process, also again after `kill`; `wait_ready` waits until it serves."""
-        # An earlier process has said that it is ready, too.
+        # An earlier process has also logged that it is ready.
         self._launched_at = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
@@ -124,16 +125,16 @@ class Node:
         return True
 
     def ingest_url(self, source: str) -> str:
-        """Where senders of a source post to since the last start: the port changes with each."""
+        """The address for senders of a source since the last start: the port changes with each start."""
         return self._ingest.replace("SOURCE", source)
 
     def kill(self) -> None:
-        """Ends the process with SIGKILL, so that it can save nothing."""
+        """Kills the process with SIGKILL, so that it cannot save anything."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Stops the process in good order, by force if it takes too long."""
+        """Stops the process gracefully, or kills it after a timeout."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -144,10 +145,10 @@ class Node:
         with _running_lock:
             _running.discard(self)
 
-    # What the node says.
+    # Reports of the node.
 
     def log_entries(self, levels: Iterable[str] | None = None, start: int = 0) -> Iterator[dict[str, Any]]:
-        """What it has logged so far, optionally of some levels only, or from a byte of the log on."""
+        """Its log so far, optionally only of some levels, or from an offset in bytes."""
         for line in self.log.read_bytes()[start:].decode(errors="replace").splitlines():
             try:
                 entry = json.loads(line)
@@ -164,11 +165,11 @@ class Node:
         return [json.dumps(entry, ensure_ascii=False) for entry in self.log_entries(("WARN", "ERROR"))]
 
     def alarms(self) -> list[str]:
-        """The alarms that are raised now, as text."""
+        """The raised alarms, as text."""
         return [json.dumps(alarm, ensure_ascii=False) for alarm in self.pantherctl.call("alarms")["alarms"]]
 
     def state_of(self, source: str) -> str:
-        """Everything that it says now of a source: the source's own state, and the alarms."""
+        """All current reports about a source: the source's own state, and the alarms."""
         shown = [self.pantherctl.run("sources", "show", source, as_json=as_json).text() for as_json in (True, False)]
         return "\n".join([*shown, *self.alarms()])
 
@@ -181,7 +182,7 @@ class Node:
         self.pantherctl.call("outputs", "add", kind, name, target, *options)
 
     def test_output(self, name: str) -> dict[str, Any]:
-        """Sends a test alert; how its one delivery went. A delivery that failed is an answer too."""
+        """Sends a test alert. Returns the result of its single delivery, also if the delivery failed."""
         response: dict[str, Any] = self.pantherctl.run("outputs", "test", name).json()["responses"][0]
         return response
 
@@ -196,14 +197,14 @@ class Node:
         return HttpSource(added["ingestUrl"], added["token"])
 
     def add_folder(self, name: str, *log_types: str) -> Path:
-        """A source for a new, empty folder; the folder."""
+        """Adds a source for a new, empty folder. Returns the folder."""
         watched = self.folder / f"watched-{name}"
         watched.mkdir()
         self.watch(name, watched, *log_types)
         return watched
 
     def watch(self, name: str, watched: Path, *log_types: str) -> None:
-        """A source for a folder that is there."""
+        """Adds a source for an existing folder."""
         self.pantherctl.call("sources", "add", "folder", name, watched, "--log-types", ",".join(log_types))
 
     def add_objects(self, name: str, prefix: str, *log_types: str) -> None:
@@ -216,7 +217,7 @@ class Node:
                 return Ledger(one["received"], one["stored"], one["quarantined"], one["filtered"])
         raise CommandFailed(f"there is no source {source}")
 
-    # What comes in.
+    # Input.
 
     def post_together(self, source: HttpSource, bodies: list[bytes]) -> list[HttpAnswer]:
         """Posts each body on a connection of its own, in this order and all before the first answer."""
@@ -224,7 +225,7 @@ class Node:
         connections = [http.client.HTTPConnection(url.hostname or "", url.port, timeout=60) for _ in bodies]
         try:
             for connection, body in zip(connections, bodies, strict=True):
-                # Sent at once, the door may take them in any order, and the order is what harms.
+                # If they were sent at once, the door could accept them in any order, and the bug depends on the order.
                 time.sleep(BETWEEN_BODIES_SECONDS)
                 connection.request("POST", url.path, body, {"Authorization": f"Bearer {source.token}"})
             responses = [connection.getresponse() for connection in connections]
@@ -237,33 +238,33 @@ class Node:
         return self.post_together(source, [body])[0]
 
     def put_object(self, key: str, content: bytes) -> None:
-        """Lays an object into the object store, as a log service lays it into a bucket."""
+        """Puts an object into the object store, as a log service puts it into a bucket."""
         place = self.data / "objects" / key
         place.parent.mkdir(parents=True, exist_ok=True)
         (self.folder / "object").write_bytes(content)
         os.replace(self.folder / "object", place)
 
     def notify(self, message: str) -> None:
-        """Sends the text of a notification to the input queue, as SQS brings it, and waits until it is done with."""
+        """Sends the text of a notification to the input queue, as SQS delivers it, and waits until it is processed."""
         self.pantherctl.call("queue", "send", INPUT_QUEUE, message)
-        # A message that fails is tried four times within half a minute before it is a dead letter.
+        # A message that fails has four attempts within half a minute before it becomes a dead letter.
         until("the notification is done with", self.drained, 120, got=lambda: self.pantherctl.call("queue", "ls"))
 
     def drained(self) -> bool:
-        """Nothing waits, is under way or is delayed, dead letters left aside."""
+        """True if no message waits, is in progress or is delayed; dead letters are not counted."""
         queues = self.pantherctl.call("queue", "ls")["queues"]
         return not any(
             queue["waiting"] or queue["in_flight"] or queue["delayed"] for queue in queues if queue["kind"] != "dlq"
         )
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The notifications that were given up."""
+        """The notifications that became dead letters."""
         messages = self.pantherctl.call("queue", "peek", INPUT_DLQ, "--limit", "50")["messages"]
         return [DeadLetter(message["body"], message["last_error"]) for message in messages]
 
     def settle(self, source: str, records: int) -> Ledger:
-        """Waits until `records` of a source are stored or quarantined and all queues are empty; or, where they do not
-        come, until nothing has changed for a while. The ledger then; the case says whether it is right."""
+        """Waits until `records` of a source are stored or quarantined and all queues are empty, or until no
+        count has changed for a while. Returns the ledger at that time; the case decides whether it is right."""
         end = time.monotonic() + 120
         before, changed_at = None, time.monotonic()
         while True:
@@ -276,19 +277,20 @@ class Node:
                 return ledger
             pause()
 
-    # What is stored.
+    # Stored data.
 
     def events(self, log_type: str) -> list[dict[str, Any]]:
-        """The stored events of a log type, in no order."""
+        """The stored events of a log type, in arbitrary order."""
         table = "".join(letter if letter.isalnum() else "_" for letter in log_type.lower())
         files = latest_attempts((self.data / "objects" / "logs" / table).glob("**/*.gz"))
         return [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
 
 
 def latest_attempts(files: Iterable[Path]) -> list[Path]:
-    """The files without those of attempts that were given up: they are left behind until they are swept.
+    """The files without those of abandoned attempts, which remain until they are swept.
 
-    A file is named by its message and attempt. The ledger counts what is stored; this says which events they are.
+    A file is named by its message and attempt. The ledger gives the number of stored events; the files give the
+    events.
     """
     attempts: dict[str, int] = {}
     named: list[tuple[Path, str, int]] = []
@@ -309,7 +311,7 @@ def stop_all() -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a case's folder, also where a case has taken rights away."""
+    """Removes a case's folder, even if a case has removed permissions."""
     for parent, folders, _files in os.walk(folder):
         for place in (Path(parent) / name for name in folders):
             if not place.is_symlink():

@@ -1,19 +1,19 @@
-"""The result of one case: what was wanted, what was got, and where the two differ.
+"""The result of one case: the wanted value, the actual value, and their difference.
 
-A case states all of its expectations and none of them stops it, so that one run shows every difference at once.
+A case states all of its expectations, and a failed one does not stop it, so that one run shows every difference.
 """
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-# Longer values are cut in the report; the reader needs the place where they differ, not a whole log file.
+# Longer values are truncated in the report; the reader needs the position of the difference, not a whole log file.
 SHOWN_LETTERS = 600
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One expectation that does not hold."""
+    """One failed expectation."""
 
     what: str
     wanted: str
@@ -24,7 +24,7 @@ class Difference:
 
 
 def shown(value: Any) -> str:
-    """A value as the report prints it: texts as they are, everything else as JSON."""
+    """A value for the report: texts unchanged, everything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     text = text.encode(errors="backslashreplace").decode().replace("\n", "\\n")
     return text if len(text) <= SHOWN_LETTERS else text[:SHOWN_LETTERS] + " ..."
@@ -44,14 +44,14 @@ class Outcome:
         return equal
 
     def holds(self, what: str, condition: bool, wanted: str, got: Any) -> bool:
-        """Expects `condition`; `wanted` says it in words."""
+        """Expects `condition`; `wanted` describes it."""
         if not condition:
             self.differences.append(Difference(what, wanted, shown(got)))
         return condition
 
 
 def same_value(wanted: Any, got: Any) -> bool:
-    """Equality that tells numbers apart as a rule does: a rounded 1.0e29 is not the integer, and True is not 1."""
+    """Equality that distinguishes numbers as a rule does: a rounded 1.0e29 is not the integer, and True is not 1."""
     if isinstance(wanted, dict) and isinstance(got, dict):
         return wanted.keys() == got.keys() and all(same_value(wanted[key], got[key]) for key in wanted)
     if isinstance(wanted, (list, tuple)) and isinstance(got, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Runs pantherctl as an operator would, and keeps all that it answers."""
+"""Runs pantherctl as an operator would do, and keeps its complete output."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class CommandFailed(Exception):
-    """pantherctl ended with an exit code that the case did not expect."""
+    """pantherctl ended with an unexpected exit code."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one command said."""
+    """The result of one command."""
 
     words: tuple[str, ...]
     exit_code: int
@@ -22,7 +22,7 @@ class Answer:
     err: str
 
     def json(self) -> Any:
-        """The answer of a command that was called with `as_json`."""
+        """The JSON output of a command that was called with `as_json`."""
         try:
             return json.loads(self.out)
         except ValueError as error:
@@ -33,7 +33,7 @@ class Answer:
 
 
 def environment() -> dict[str, str]:
-    """The environment without the settings of whoever runs the suite."""
+    """The environment without the Panther settings of the user who runs the suite."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PANTHER_")}
 
 
@@ -45,7 +45,7 @@ class Pantherctl:
     socket: Path | None = None
 
     def run(self, *words: object, as_json: bool = True, folder: Path | None = None, timeout: float = 120) -> Answer:
-        """Runs one command, in `folder` if given; any exit code is an answer."""
+        """Runs one command, in `folder` if given; any exit code is a valid result."""
         options = ["--json"] if as_json else []
         if self.socket is not None:
             options += ["--socket", str(self.socket)]
@@ -62,7 +62,7 @@ class Pantherctl:
         return Answer(tuple(arguments), done.returncode, out, err)
 
     def call(self, *words: object) -> Any:
-        """Runs a command that must succeed; its JSON."""
+        """Runs a command that must succeed. Returns its JSON."""
         answer = self.run(*words)
         if answer.exit_code != 0:
             raise CommandFailed(

@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline, in place of fixed sleeps."""
+"""Waiting for a condition with a deadline, instead of fixed sleeps."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# A condition that should hold soon is given this long: the machine may be busy with other cases.
+# Deadline of a condition that should become true soon: the machine may be busy with other cases.
 DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
@@ -16,7 +16,7 @@ _interrupted = threading.Event()
 
 
 class Interrupted(Exception):
-    """The run is being ended: nothing is waited for any more."""
+    """The run is being stopped, so all waits end."""
 
 
 def interrupt() -> None:
@@ -25,13 +25,13 @@ def interrupt() -> None:
 
 
 def pause() -> None:
-    """The time between two looks at a condition."""
+    """The poll interval."""
     if _interrupted.wait(POLL_SECONDS):
         raise Interrupted
 
 
 class NotInTime(Exception):
-    """A condition did not hold within its deadline: an expectation that failed, not a fault of the harness."""
+    """A condition did not become true before its deadline: a failed expectation, not a fault of the harness."""
 
     def __init__(self, what: str, seconds: float, got: object) -> None:
         super().__init__(f"{what}: not within {seconds:.0f} s")
@@ -44,7 +44,7 @@ def until(
     seconds: float = DEADLINE_SECONDS,
     got: Callable[[], object] = lambda: "no sign of it",
 ) -> Result:
-    """Calls `probe` until it returns something true, and returns that; `got` says what there is instead."""
+    """Calls `probe` until it returns a true value, and returns that value; `got` describes the actual state."""
     end = time.monotonic() + seconds
     while True:
         result = probe()

@@ -1,7 +1,7 @@
-"""Expectations on what `pantherctl schemas test` makes of a log file, as the case tables (TOML) state them.
+"""Expectations on the result of `pantherctl schemas test` for a log file, as declared in the case tables (TOML).
 
-A reading names a schema and a file. It states one outcome, or several under `accept` of which one must come out.
-An outcome can state how many events and quarantined records there are, and what is in the events, in their order.
+A reading names a schema and a file. It declares one outcome, or several under `accept`, one of which must occur. An
+outcome can declare the number of events and quarantined records, and the content of the events, in their order.
 """
 
 import json
@@ -15,17 +15,17 @@ from harness.pantherctl import Pantherctl
 
 MISSING = "(not there)"
 INDICATORS = "p_any_"
-# The exit code of pantherctl for an input that it cannot use, such as a schema that is wrong.
+# The exit code of pantherctl for invalid input, such as an invalid schema.
 BAD_INPUT = 2
 
 
 class TableError(Exception):
-    """A case table is written wrongly."""
+    """A case table is invalid."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the program made of one log file. `refused` is its reason if it did not take the schema."""
+    """The result for one log file. `refused` is the reason if the schema was rejected."""
 
     events: list[Any]
     event_count: int
@@ -46,7 +46,7 @@ class Result:
 
 def read_logs(pantherctl: Pantherctl, schema: str, log: Path) -> Result:
     """Reads one log file by a schema; `schema` is a file or the name of a log type."""
-    # From the file's own folder: a folder that happens to be called as the log type must not be taken for it.
+    # Runs in the file's own folder, because a folder with the name of the log type must not be mistaken for the schema.
     words = ("schemas", "test", schema, log.name, "--events", "1000", "--unclassified", "1000")
     answer = pantherctl.run(*words, folder=log.parent)
     if answer.exit_code == BAD_INPUT and not answer.out:
@@ -63,7 +63,8 @@ def read_logs(pantherctl: Pantherctl, schema: str, log: Path) -> Result:
 
 
 def lookup(event: Any, name: str) -> Any:
-    """A field by its name; where no field has the whole name, its dots lead into objects and lists."""
+    """A field by its name; if no field has the complete name, its dots separate the keys of nested objects and
+    lists."""
     if isinstance(event, dict) and name in event:
         return event[name]
     value = event
@@ -78,12 +79,13 @@ def lookup(event: Any, name: str) -> Any:
 
 
 def without_standard_fields(event: Any) -> Any:
-    """The event without what Panther adds: a text in an indicator or a row id is no field that was kept."""
+    """The event without the fields that Panther adds: a text in an indicator or a row id does not count as a kept
+    field."""
     return {k: v for k, v in event.items() if not k.startswith("p_")} if isinstance(event, dict) else event
 
 
 def values_of(event: Any) -> Iterator[str]:
-    """All values of an event as texts, whatever the field and however deep."""
+    """All values of an event as texts, of any field and at any depth."""
     if isinstance(event, dict):
         event = event.values()
     elif not isinstance(event, list):
@@ -95,16 +97,16 @@ def values_of(event: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class EventExpectation:
-    """What one event must hold.
+    """The expected content of one event.
 
-    fields              name = value; a name may lead into objects with dots
-    absent              names that are missing or null
-    contains            texts that occur in the event, whatever the field
-    values              texts that are a value in the event, whatever the field
-    excludes            texts that occur in no value of the event
-    indicators          p_any_ fields that are exactly so, without the prefix
-    indicators_include  p_any_ fields that hold at least these values
-    time                p_event_time
+        fields              name = value; a name may lead into objects with dots
+        absent              names that are missing or null
+        contains            texts that occur in the event, in any field
+        values              texts that are a value in the event, in any field
+        excludes            texts that occur in no value of the event
+        indicators          p_any_ fields with exactly these values, without the prefix
+        indicators_include  p_any_ fields that hold at least these values
+        time                p_event_time
     """
 
     fields: dict[str, Any] | None = None
@@ -149,7 +151,7 @@ class EventExpectation:
 
 @dataclass(frozen=True)
 class ReadingExpectation:
-    """What a reading must come to. Where `error_contains` is not given, the file must be read to its end."""
+    """The expected outcome of a reading. Without `error_contains`, the file must be read to its end."""
 
     events: int | None = None
     quarantined: int | None = None
@@ -189,14 +191,14 @@ class ReadingExpectation:
 
 @dataclass(frozen=True)
 class Reading:
-    """One schema and file of a case, and the outcomes of which one must come out."""
+    """One schema and file of a case, and the accepted outcomes."""
 
     schema: str
     log: Path
     accepted: tuple[ReadingExpectation, ...]
 
     def differences(self, result: Result) -> list[Difference]:
-        """Nothing if one accepted outcome came out; else what each of them misses."""
+        """Empty if an accepted outcome occurred; otherwise the differences from each outcome."""
         title = f"{self.log.name} read as {Path(self.schema).name}"
         missed: list[list[Difference]] = []
         for outcome in self.accepted:
@@ -209,7 +211,7 @@ class Reading:
 
 
 def parse_reading(table: dict[str, Any], folder: Path) -> Reading:
-    """A `reading` table; the files stand in `folder`. A schema that is no file is the name of a log type."""
+    """A `reading` table; the files are in `folder`. A schema that is not a file is the name of a log type."""
     table = dict(table)
     try:
         schema, log = table.pop("schema"), folder / table.pop("input")
@@ -240,7 +242,7 @@ def parse_expectation(table: dict[str, Any]) -> ReadingExpectation:
 
 
 def checked(kind: type, table: dict[str, Any]) -> dict[str, Any]:
-    """The table, if it has only keys that `kind` knows."""
+    """The table, if all its keys are known to `kind`."""
     unknown = set(table) - {one.name for one in fields(kind)}
     if unknown:
         raise TableError(f"unknown keys: {', '.join(sorted(unknown))}")

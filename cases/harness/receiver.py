@@ -1,4 +1,4 @@
-"""An HTTP or HTTPS server that alerts are delivered to: it notes each request and answers as the case says."""
+"""An HTTP or HTTPS server for deliveries of alerts: it records each request and answers as the case defines."""
 
 import http.server
 import json
@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -34,7 +34,7 @@ class Response:
 
 
 class Receiver:
-    """A server on a free port of this machine. `answer` gets the request and all requests before it on its path."""
+    """A server on a free port of this machine. `answer` gets the request and all earlier requests on its path."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Receiver:
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            """Hands each POST to the receiver."""
+            """Passes each POST to the receiver."""
 
             def do_POST(self) -> None:  # The name is that of http.server.
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -60,13 +60,14 @@ class Receiver:
                 self.wfile.write(response.body)
 
             def log_message(self, *_: object) -> None:
-                """Says nothing on the terminal."""
+                """Suppresses the log on the terminal."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
-            # The handshake is made by the thread of the connection: one caller that refuses it stops no other.
+            # The thread of the connection performs the handshake: a caller that rejects the certificate blocks no other
+            # caller.
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -91,9 +92,9 @@ class Receiver:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A server whose threads end with the process, and that says nothing of connections which break off."""
+    """A server whose threads end with the process, and that does not report broken connections."""
 
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that refuses the certificate breaks its connection off, which is what some cases want."""
+        """A client that rejects the certificate closes its connection, which some cases expect."""

@@ -1,4 +1,4 @@
-"""Log records and notifications of our own making, in the vendors' forms; names, addresses and ids are examples."""
+"""Log records and notifications of our own making, in the vendors' formats; names, addresses and ids are examples."""
 
 import json
 from typing import Any
@@ -38,17 +38,18 @@ def cloudtrail(event_id: str, **fields: Any) -> bytes:
 
 
 def cloudtrail_file(*event_ids: str) -> bytes:
-    """A file as CloudTrail lays it into a bucket."""
+    """A file as CloudTrail writes it to a bucket."""
     return compact({"Records": [{**CLOUDTRAIL, "eventID": event_id} for event_id in event_ids]})
 
 
 def nginx(path: str, status: int = 404) -> str:
-    """One line of an nginx access log in the combined format; the path tells lines apart."""
+    """One line of an nginx access log in the combined format; the path identifies the line."""
     return f'198.51.100.7 - - [03/Oct/2024:21:59:00 +0000] "GET {path} HTTP/1.1" {status} 150 "-" "curl/8"\n'
 
 
 def s3_record(key: str, event_name: str = "ObjectCreated:Put", **of_object: Any) -> dict[str, Any]:
-    """One record of an S3 notification; `key` as S3 writes it, URL-encoded. `of_object` adds an ETag and the like."""
+    """One record of an S3 notification; `key` is URL-encoded, as S3 writes it. `of_object` adds fields such as the
+    ETag."""
     return {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",

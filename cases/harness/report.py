@@ -1,4 +1,4 @@
-"""Runs cases side by side and reports them: differences as they appear, and the count at the end."""
+"""Runs cases concurrently and reports them: differences at once, and the totals at the end."""
 
 import concurrent.futures
 import contextlib
@@ -13,7 +13,7 @@ from harness.outcome import Difference, Outcome
 from harness.polling import NotInTime, interrupt
 from harness.suite import CaseFile
 
-# A line of the summary is for the eye; the details stand above it.
+# A line of the summary is short; the details are printed above it.
 LINE_LETTERS = 240
 
 
@@ -22,20 +22,20 @@ class Verdict(Enum):
 
     PASSED = "passed"
     FAILED = "failed"
-    # It failed, as the list of waiting cases says that it does.
+    # The case failed, and the list of waiting cases says that it does.
     WAITING = "waiting"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One case that ran. `broken` holds the traceback of a case that could not be run to its end."""
+    """One completed case. `broken` holds the traceback of a case that could not be completed."""
 
     case: CaseFile
     differences: list[Difference]
     broken: str | None
 
     def verdict(self, waits: bool) -> Verdict:
-        """A waiting case fails the run if it passes, for then the list is not true, or if it cannot be run."""
+        """The verdict of the case. A waiting case fails if it passes, because then the list is wrong, or if it cannot be run."""
         if self.broken is not None:
             return Verdict.FAILED
         if waits:
@@ -43,7 +43,7 @@ class Finished:
         return Verdict.FAILED if self.differences else Verdict.PASSED
 
     def first_line(self, waits: bool) -> str:
-        """The one line of this case in the summary."""
+        """The line of this case in the summary."""
         if self.broken is not None:
             return f"cannot be run: {self.broken.strip().splitlines()[-1]}"
         if not self.differences:
@@ -55,7 +55,7 @@ class Finished:
 
 
 def run_case(case: CaseFile, binaries: Path) -> Finished:
-    """Runs one case to its end; what it started is stopped and its folder removed."""
+    """Runs one case to its end; its processes are stopped and its folder removed."""
     outcome = Outcome()
     broken = None
     try:
@@ -70,7 +70,7 @@ def run_case(case: CaseFile, binaries: Path) -> Finished:
 
 
 def run(cases: list[CaseFile], binaries: Path, jobs: int, waiting: dict[str, str]) -> int:
-    """Runs the cases, `jobs` at a time, and prints the report; the exit code."""
+    """Runs the cases, `jobs` at a time, and prints the report. Returns the exit code."""
     finished: list[Finished] = []
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
     try:
@@ -82,7 +82,7 @@ def run(cases: list[CaseFile], binaries: Path, jobs: int, waiting: dict[str, str
     except BaseException:
         interrupt()
         stop_all()
-        # Each case that runs ends at its next wait, and stops what it started since.
+        # Each running case ends at its next wait, and stops its processes.
         pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
@@ -90,7 +90,7 @@ def run(cases: list[CaseFile], binaries: Path, jobs: int, waiting: dict[str, str
 
 
 def print_details(one: Finished, verdict: Verdict) -> None:
-    """Every difference of a case that failed, as soon as it has."""
+    """Prints every difference of a failed case as soon as it has ended."""
     if verdict is not Verdict.FAILED:
         return
     print(f"\nFAIL {one.case.name}", flush=True)
@@ -102,7 +102,7 @@ def print_details(one: Finished, verdict: Verdict) -> None:
 
 
 def print_summary(finished: list[Finished], waiting: dict[str, str]) -> int:
-    """A line for each case that waits or fails, and the count alone on the last line; the exit code."""
+    """Prints a line for each case that waits or fails, and the totals on the last line. Returns the exit code."""
     verdicts = {one.case.name: one.verdict(one.case.name in waiting) for one in finished}
     print()
     for one in finished:

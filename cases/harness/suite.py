@@ -1,4 +1,4 @@
-"""Finds the cases in their folders, and the list of those that wait for something that is not built yet."""
+"""Finds the cases in their folders, and the list of cases that wait for something that is not built yet."""
 
 import importlib.util
 import tomllib
@@ -14,12 +14,12 @@ GROUPS = ("bugs", "logs")
 
 
 class SuiteError(Exception):
-    """The suite itself is wrong: a case without a check, a list that names no case."""
+    """The suite itself is invalid: a case without a check, or a list with an unknown case."""
 
 
 @dataclass(frozen=True)
 class CaseFile:
-    """A case as it stands in the suite. `seconds` is about how long it takes; the longest start first."""
+    """A case of the suite. `seconds` is its approximate duration; the longest cases start first."""
 
     name: str
     folder: Path
@@ -28,7 +28,7 @@ class CaseFile:
 
 
 def discover(root: Path) -> list[CaseFile]:
-    """All cases: a folder each with `case.py` or `case.toml`, and the tables of each group's `cases.toml`."""
+    """All cases: folders with `case.py` or `case.toml`, and the tables in each group's `cases.toml`."""
     cases: list[CaseFile] = []
     for group in GROUPS:
         table = root / group / "cases.toml"
@@ -82,7 +82,7 @@ def parse_readings(name: str, table: dict[str, Any], folder: Path) -> list[Readi
 
 
 def waiting(file: Path, names: set[str]) -> dict[str, str]:
-    """The cases that wait, with the reason of each. Every entry must name a case and give a reason."""
+    """The waiting cases with their reasons. Every entry must name a case and give a reason."""
     reasons: dict[str, str] = {}
     for entry in load(file).get("waiting", []):
         name, reason = entry.get("case"), entry.get("reason")
@@ -95,7 +95,7 @@ def waiting(file: Path, names: set[str]) -> dict[str, str]:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """A table file; what is wrong with it is said with its name."""
+    """A parsed table file; an error contains the name of the file."""
     try:
         return tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:

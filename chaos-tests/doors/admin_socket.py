@@ -1,4 +1,4 @@
-"""Attacks on the admin socket. A caller that may open it may do everything, so no attack names what the neighbour lives on."""
+"""Attacks on the admin socket. A caller with access to the socket has all rights, so no attack names resources of the neighbour."""
 
 import random
 
@@ -30,7 +30,7 @@ OPERATIONS = {
     "panther-log-processor": ("x",),
     "none": ("x",),
 }
-# Keys that these operations read.
+# Keys of the arguments of these operations.
 KEYS = (
     *(
         "queue", "limit", "after", "before", "cursor", "table", "key", "hash", "range", "index", "message", "messageId", "id", "source", "hours",
@@ -50,14 +50,14 @@ KEYS = (
     ),
 )
 METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Peek", "Counts", "Purge", "Requeue", "Converse")
-# Queues to which nothing of the neighbour comes.
+# Queues that hold no data of the neighbour.
 QUEUES = ("panther-layer-manager-queue-dlq", "panther-resources-queue", "no-queue", "", "\0")
 TABLES = ("panther-outputs", "panther-alarms", "panther-objects", "panther-log-alert-info", "panther-analysis", "none", "")
 INVOKE, TAIL, BACKUP = "/panther.v1.Api/Invoke", "/panther.v1.Api/Tail", "/panther.v1.Api/Backup"
 
 
 class AdminSocket:
-    """Draws one attack after the other."""
+    """Generates attacks."""
 
     name = "socket"
 
@@ -90,7 +90,7 @@ class AdminSocket:
 
     @staticmethod
     def converse(connection: http2.Connection, calls: list[tuple[str, bytes]]) -> None:
-        """Makes the calls at once and waits for their ends."""
+        """Makes the calls concurrently and waits for all of them."""
         connection.begin((http2.INITIAL_WINDOW, 0x7FFFFFFF))
         connection.send(http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\x3f\xff\xff\xff"))
         for number, (path, data) in enumerate(calls):
@@ -121,7 +121,7 @@ class AdminSocket:
 
     @staticmethod
     def input(rng: random.Random) -> object:
-        # The first node's number, and the neighbour's names, are not among what is drawn.
+        # The node id of the first node and the names of the neighbour are not among the random values.
         drawn = value(rng, 2)
         return 99 if drawn in (1, True) else drawn
 
@@ -151,7 +151,7 @@ class AdminSocket:
             "Requeue": message(f1=queue, f2=rng.choice(QUEUES), f3=text(rng).encode(errors="replace"), f4=rng.choice(NUMBERS)),
             "Converse": message(f1=rng.choice(NUMBERS), **{f"f{rng.randint(2, 7)}": random_message(rng)}),
         }[method]
-        # What is changed at random may name another queue, and a receive or a purge of the neighbour's queue would take its lines.
+        # A mutated message may name another queue, and a receive or a purge of the neighbour's queue would remove its lines.
         return whole if kind == 1 or method in ("Receive", "Purge", "Requeue") else mutated(rng, whole)
 
     def lengths(self, rng: random.Random, connection: http2.Connection) -> None:
@@ -167,7 +167,7 @@ class AdminSocket:
         list(connection.frames(0.3))
 
     def unread(self, rng: random.Random, connection: http2.Connection) -> None:
-        """Long answers that are never read."""
+        """Requests with long answers that are never read."""
         connection.begin((http2.INITIAL_WINDOW, rng.choice((0, 0x7FFFFFFF))))
         for stream in range(1, 2 * rng.choice((5, 40)), 2):
             call = message(f1="node", f2=rng.choice(("runbook", "components", "status")), f3="{}")

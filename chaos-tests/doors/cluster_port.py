@@ -1,4 +1,4 @@
-"""Attacks on the port for other nodes, by callers of every standing."""
+"""Attacks on the port for other nodes, by callers with every level of rights."""
 
 import random
 import ssl
@@ -13,8 +13,8 @@ from texts import text
 METHODS = ("Append", "Vote", "HandOver", "SnapshotHeld", "SnapshotSend", "Forward", "ReadIndex", "KeepAlive", "Heard", "Lead", "Hello")
 JOIN = "/panther.v1.Joining/Join"
 PATHS = (*(f"/panther.v1.Peers/{method}" for method in METHODS), JOIN, "/panther.v1.Api/Invoke", "/panther.v1.Doors/Purge", "/", "/panther.v1.Peers/", "*")
-# Calls of a member that do its cluster no harm, whatever stands in them. Raft believes its members: a vote of theirs counts, and so does
-# what they say of their state.
+# Calls of a member that do not harm its cluster, with any content. Raft trusts its members: a vote of a member counts, and so does its
+# report of its state.
 HARMLESS = ("Hello", "Heard", "ReadIndex", "SnapshotHeld", "Forward")
 GROUP = 1
 # A term that no cluster reaches.
@@ -22,7 +22,7 @@ FAR_TERM = 1 << 62
 
 
 class ClusterPort:
-    """Draws one attack after the other."""
+    """Generates attacks."""
 
     name = "cluster"
 
@@ -34,8 +34,8 @@ class ClusterPort:
                 self.callers[standing] = http2.tls(*node.key_files())
 
     def once(self, rng: random.Random) -> str:
-        """One attack; what it was."""
-        # A node does not call itself, so the second one's certificate is shown to the first.
+        """Makes one attack. Returns its description."""
+        # A node does not call itself, so the certificate of the second node is used against the first one.
         standing = rng.choice(("raw", *self.callers))
         target = self.cluster.first if standing == "member" else rng.choice(self.cluster.nodes)
         if standing == "raw":
@@ -55,10 +55,10 @@ class ClusterPort:
             raw.recv(4_096)
         return "raw bytes"
 
-    # Each takes a connection that is through with TLS.
+    # Attacks that need a connection with a completed TLS handshake.
 
     def noise(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """Frames of any kind and bytes that are no frames."""
+        """Frames of any kind, and bytes that are not frames."""
         connection.begin(*((rng.randrange(9), rng.choice(NUMBERS) & 0xFFFFFFFF) for _ in range(rng.randrange(3))))
         for _ in range(rng.randrange(1, 60)):
             payload = rng.randbytes(rng.choice((0, 4, 5, 8, 9, 100, 16_384)))
@@ -68,7 +68,7 @@ class ClusterPort:
         list(connection.frames(0.2))
 
     def calls(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """Calls that end, of messages that are almost right."""
+        """Complete calls with almost valid messages."""
         connection.begin()
         streams = range(1, 2 * rng.randint(1, 40), 2)
         for stream in streams:
@@ -97,7 +97,7 @@ class ClusterPort:
         return path, call if kind == 1 else mutated(rng, call)
 
     def call(self, rng: random.Random, standing: str, target: Node, path: str, believed: bool) -> bytes:
-        """A call as a node makes it. If the receiver believes the caller, it has nothing that Raft would follow."""
+        """A call in the form that a node makes it. If the receiver accepts the caller, the call contains nothing that Raft would act on."""
         numbers = self.cluster.numbers
         sender = numbers.get({"member": "second"}.get(standing, standing), 1)
         between = message(f1=self.cluster.cluster, f2=GROUP, f3=sender, f4=numbers[target.name])
@@ -123,7 +123,7 @@ class ClusterPort:
         return message(f1=between, f2=rng.choice((0, 99, (1 << 64) - 1)))
 
     def lengths(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """Messages that announce more than comes."""
+        """Messages that announce more bytes than they send."""
         connection.begin()
         for stream in range(1, 2 * rng.randint(1, 60), 2):
             announced = rng.choice((1, 8 << 10, 16 << 20, (16 << 20) + 1, (1 << 31) - 1, (1 << 32) - 1))
@@ -134,14 +134,14 @@ class ClusterPort:
         list(connection.frames(rng.choice((0.1, 1.0))))
 
     def endless(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """More calls at one time than a connection may have; none of them ends."""
+        """More concurrent calls than a connection may have; they never end."""
         connection.begin()
         for stream in range(1, 2 * rng.choice((10, 300, 1_500)), 2):
             connection.send(http2.frame(HEADERS, END_HEADERS, stream, http2.call_headers(rng.choice(PATHS))))
         list(connection.frames(rng.choice((0.2, 2.0))))
 
     def flood(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """Very many frames that cost the sender nothing."""
+        """A flood of frames that cost the sender nothing."""
         connection.begin()
         times, path = rng.choice((500, 5_000)), rng.choice(PATHS)
         headers = http2.call_headers(path)
@@ -155,7 +155,7 @@ class ClusterPort:
             for stream in range(1, 2 * times, 2):
                 connection.send(http2.frame(HEADERS, END_HEADERS, stream, headers) + http2.frame(RST_STREAM, 0, stream, b"\0\0\0\x08"))
         elif kind == HEADERS:
-            # Trailers without end, and a table of names that is to grow.
+            # Trailers without end, and a header table that grows.
             connection.send(http2.frame(HEADERS, END_HEADERS, 1, headers))
             for number in range(times // 5):
                 connection.send(http2.frame(HEADERS, END_HEADERS, 1, b"\x40" + http2.literal(b"x-%d" % number, b"y" * 500)[1:]))
@@ -167,7 +167,7 @@ class ClusterPort:
         list(connection.frames(0.2))
 
     def windows(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """Calls whose answers may not be sent: a window of nothing, or a caller that does not read."""
+        """Calls whose answers cannot be sent: a flow control window of 0, or a caller that does not read."""
         connection.begin((http2.INITIAL_WINDOW, rng.choice((0, 1, 0x7FFFFFFF))))
         for stream in range(1, 2 * rng.choice((10, 200, 800)), 2):
             path, data = self.message(rng, standing, target)
@@ -177,7 +177,7 @@ class ClusterPort:
         time.sleep(rng.choice((0.1, 1.0)))
 
     def slow(self, rng: random.Random, connection: http2.Connection, standing: str, target: Node) -> None:
-        """A byte now and then."""
+        """Single bytes with pauses."""
         path, data = self.message(rng, standing, target)
         whole = http2.PREFACE + http2.settings() + http2.call(1, path, data)
         for at in range(0, min(len(whole), 60), 3):

@@ -1,4 +1,4 @@
-"""Configuration files and environments of any kind: what is wrong is refused with exit code 3."""
+"""Configuration files and environments of any kind: invalid ones are rejected with exit code 3."""
 
 import random
 import re
@@ -19,7 +19,7 @@ VALUES = (
 
 
 class Configurations:
-    """Draws one configuration after the other; it needs no node."""
+    """Generates configurations. Needs no node."""
 
     name = "configuration"
 
@@ -60,7 +60,7 @@ class Configurations:
         return kind.__name__
 
     def of_keys(self, rng: random.Random) -> bytes:
-        """Keys that there are, with values of any kind."""
+        """Existing keys with values of any type."""
         lines = []
         for section, key in sorted(rng.sample(self.keys, rng.randint(1, 6)), key=lambda one: (one[0] != "", one[0])):
             if section and f"[{section}]" not in lines:
@@ -78,7 +78,7 @@ class Configurations:
         )
 
     def of_sample(self, rng: random.Random) -> bytes:
-        """The file that is delivered, with some bytes changed."""
+        """The shipped configuration file with some bytes changed."""
         content = bytearray(self.sample.replace("\n#", "\n").encode() if rng.random() < 0.3 else self.sample.encode())
         for _ in range(rng.randint(1, 30)):
             at = rng.randrange(len(content))

@@ -1,4 +1,4 @@
-"""A watched folder whose files become something else while they are read."""
+"""A watched folder whose files are replaced while they are read."""
 
 import gzip
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from nodes import Cluster
 
 SOURCE = "swapped"
-# Bytes of a file that holds nothing: it takes no room, and would take all memory if it were read at once.
+# Size of a sparse file, in bytes: it takes no disk space, but would take all memory if it were read at once.
 SPARSE_BYTES = 1_900_000_000
 NAMES = 24
-# Longest line without an end.
+# Maximum length of a line without an end, in bytes.
 LINE_BYTES = 100_000_000
-# What must be found in no stored event and in no quarantine: the neighbour's secret beside the folder.
+# A text that must not occur in any stored event or quarantine: the neighbour's secret, in a file next to the folder.
 SECRET = b"a-secret-that-no-log-holds"
 
 
 class Folders:
-    """Draws one swap after the other. What it lays out is the folder `watched`."""
+    """Generates replacements in the folder `watched`."""
 
     name = "folders"
 
@@ -46,7 +46,7 @@ class Folders:
         return kind.__name__
 
     def put(self, new: Path, place: Path) -> None:
-        """In one step, as a writer that means harm does it."""
+        """Replaces a file atomically, as an attacker would do it."""
         self.clear(place)
         os.replace(new, place)
 
@@ -71,7 +71,7 @@ class Folders:
         self.put(new, place)
 
     def link(self, rng: random.Random, place: Path) -> None:
-        """The node's own keys and others' files, behind a name that was a file of equal length a moment before."""
+        """The node's own keys and files of others, behind a name that was a file of equal length a moment before."""
         data = self.cluster.first.data
         target = rng.choice(
             (
@@ -114,7 +114,7 @@ class Folders:
         self.put(new, place)
 
     def socket(self, rng: random.Random, place: Path) -> None:
-        """A file that is a socket; and one that grows and shrinks."""
+        """A file that is a socket, and a file that grows and shrinks."""
         if rng.random() < 0.3:
             new = self.fresh()
             os.mknod(new, stat.S_IFSOCK | 0o600)
@@ -124,7 +124,7 @@ class Folders:
 
     def packed(self, rng: random.Random, place: Path) -> None:
         new = self.fresh()
-        whole = gzip.compress(b'{"id":"folder","text":"packed"}\n' * 50)
+        whole = gzip.compress(b'{"id":"folder","text":"packed"}\n' * 50, mtime=0)
         new.write_bytes(whole[: rng.randrange(len(whole))] + rng.randbytes(rng.randrange(20)))
         self.put(new, self.watched / f"{rng.randrange(NAMES)}.log.gz")
 

@@ -1,4 +1,4 @@
-"""HTTP/2 frame by frame, so that a caller can do what no library lets it do. Literal HPACK, no compression."""
+"""HTTP/2 at the level of frames, for calls that no library permits. Literal HPACK, without compression."""
 
 import socket
 import ssl
@@ -15,7 +15,7 @@ INITIAL_WINDOW = 4
 
 @dataclass(frozen=True)
 class Frame:
-    """What came from the other side."""
+    """A received frame."""
 
     kind: int
     flags: int
@@ -24,7 +24,7 @@ class Frame:
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
-    """One frame; `length` lies about its length."""
+    """One frame; `length` overrides the true length."""
     announced = len(payload) if length is None else length
     return struct.pack(">I", announced & 0xFFFFFF)[1:] + bytes((kind & 0xFF, flags & 0xFF)) + struct.pack(">I", stream & 0xFFFFFFFF) + payload
 
@@ -34,7 +34,7 @@ def settings(*pairs: tuple[int, int]) -> bytes:
 
 
 def integer(number: int, prefix: int) -> bytes:
-    """A number as HPACK writes it, with the first bits of its first byte zero."""
+    """An HPACK integer. The first bits of its first byte are zero."""
     most = (1 << prefix) - 1
     if number < most:
         return bytes((number,))
@@ -47,24 +47,24 @@ def integer(number: int, prefix: int) -> bytes:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header that is not indexed."""
+    """A header field that is not indexed."""
     return b"\0" + integer(len(name), 7) + name + integer(len(value), 7) + value
 
 
 def call_headers(path: str, *more: tuple[bytes, bytes]) -> bytes:
-    """Those of a call of gRPC."""
+    """The header fields of a gRPC call."""
     named = ((b":method", b"POST"), (b":scheme", b"https"), (b":path", path.encode()), (b":authority", b"localhost"))
     of_grpc = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
     return b"".join(literal(*header) for header in (*named, *of_grpc, *more))
 
 
 def grpc(data: bytes, announced: int | None = None, packed: int = 0) -> bytes:
-    """A message of gRPC; `announced` lies about its length."""
+    """A gRPC message; `announced` overrides the true length."""
     return struct.pack(">BI", packed, len(data) if announced is None else announced) + data
 
 
 def call(stream: int, path: str, data: bytes) -> bytes:
-    """A whole call."""
+    """A complete call."""
     return frame(HEADERS, END_HEADERS, stream, call_headers(path)) + body(stream, grpc(data))
 
 
@@ -76,7 +76,7 @@ def body(stream: int, data: bytes, end: bool = True, piece: int = 16_384) -> byt
 
 
 class Connection:
-    """A connection on which every step is the caller's. Errors of the network are its ordinary end."""
+    """A connection that the caller controls frame by frame. Network errors end it normally."""
 
     def __init__(self, raw: socket.socket, timeout: float = 5.0) -> None:
         self.socket, self.timeout = raw, timeout
@@ -96,7 +96,7 @@ class Connection:
         self.send(PREFACE + settings(*pairs))
 
     def frames(self, seconds: float) -> Iterator[Frame]:
-        """What comes within this time; SETTINGS and PING are answered."""
+        """Reads the frames that arrive within this time; answers SETTINGS and PING."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             while len(self._read) >= 9 and len(self._read) >= 9 + (length := int.from_bytes(self._read[:3], "big")):
@@ -117,7 +117,7 @@ class Connection:
             self._read += more
 
     def ask(self, path: str, data: bytes, seconds: float = 5.0) -> list[Frame]:
-        """One whole call on a new connection; its frames up to the end of the answer."""
+        """Makes one complete call on a new connection. Returns its frames up to the end of the answer."""
         self.begin()
         self.send(call(1, path, data))
         got = []
@@ -155,7 +155,7 @@ def over_tls(port: int, context: ssl.SSLContext, timeout: float = 5.0) -> Connec
 
 
 def tls(certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """A caller that believes anybody, with or without a certificate of its own."""
+    """A TLS client that accepts any server certificate, with or without a client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])

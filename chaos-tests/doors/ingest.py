@@ -1,4 +1,4 @@
-"""Attacks on HTTP ingest: callers without a right, and senders with a token whose bodies mean harm."""
+"""Attacks on HTTP ingest: unauthorized callers, and senders with a token and hostile bodies."""
 
 import gzip
 import io
@@ -16,17 +16,17 @@ from harness.node import HttpSource
 from nodes import Node
 from texts import as_json, text, value
 
-# A source for each log type that reads in a way of its own.
+# One source for each log type with a special form of input.
 SOURCES = {
     "attacked-json": "Custom.Honest", "attacked-web": "Nginx.Access", "attacked-flows": "AWS.VPCFlow", "attacked-trail": "AWS.CloudTrail",
     "attacked-csv": "Custom.Table"
 }
-# Bytes of what a bomb becomes, and in a short run; a node reads bodies in pieces, so that its size must not matter.
+# Decompressed size of a bomb, in bytes, in a long and in a short run. A node reads bodies in pieces, so the size must not matter.
 BOMB_BYTES, SHORT_BOMB_BYTES = 200_000_000, 10_000_000
 
 
 def gzip_bomb(filler: bytes, size: int = BOMB_BYTES) -> bytes:
-    """A few hundred kilobytes that become so many bytes, without lines, or with nothing but lines."""
+    """A few hundred kilobytes that decompress to `size` bytes, without lines, or with nothing but lines."""
     piece = filler * (1_000_000 // len(filler))
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join(packer.compress(piece) for _ in range(size // len(piece))) + packer.flush()
@@ -41,14 +41,14 @@ def zip_bomb(size: int) -> bytes:
 
 
 def zstd_bomb(blocks: int = 1_500) -> bytes:
-    """Blocks of one repeated byte, each 128 KiB: written by hand, as the standard library has no zstd."""
+    """Zstd blocks of one repeated byte, each 128 KiB. They are encoded here because the standard library has no zstd."""
     block = struct.pack("<I", (128 << 10) << 3 | 1 << 1)[:3] + b"0"
     last = struct.pack("<I", (128 << 10) << 3 | 1 << 1 | 1)[:3] + b"0"
     return b"\x28\xb5\x2f\xfd\x00\x58" + block * (blocks - 1) + last
 
 
 class Ingest:
-    """Draws one attack after the other."""
+    """Generates attacks."""
 
     name = "ingest"
 
@@ -56,7 +56,7 @@ class Ingest:
         self.nodes, self.sources = nodes, sources
         self._made: dict[str, bytes] = {}
         size = SHORT_BOMB_BYTES if small else BOMB_BYTES
-        # Blank lines, one line, an array that is never closed, and a record that is nested without end.
+        # Blank lines, one long line, an array that is never closed, and a record with unlimited nesting.
         fillers = {"lines": b"\n", "zeros": b"\0", "array": b"[1,", "nested": b'{"a":'}
         self.makers: dict[str, Callable[[], bytes]] = {name: partial(gzip_bomb, filler, size) for name, filler in fillers.items()}
         self.makers |= {"zip": partial(zip_bomb, size // 4), "zstd": partial(zstd_bomb, size >> 17)}
@@ -90,7 +90,7 @@ class Ingest:
         connection.socket.settimeout(seconds)
         return connection.socket.recv(4_096)
 
-    # Callers without a right.
+    # Unauthorized callers.
 
     def half_headers(self, rng: random.Random, connection: http2.Connection) -> None:
         whole = self.head(rng, "Content-Length: 10", right=rng.random() < 0.5)
@@ -116,7 +116,7 @@ class Ingest:
         connection.send(self.head(rng, f"Content-Length: {announced}", right=False) + b"abc")
         self.answer(connection)
 
-    # Senders whose bodies are wrong.
+    # Senders with invalid bodies.
 
     def chunks(self, rng: random.Random, connection: http2.Connection) -> None:
         connection.send(self.head(rng, "Transfer-Encoding: chunked", *rng.choice(((), ("Content-Length: 3",)))))
@@ -141,7 +141,7 @@ class Ingest:
             time.sleep(0.2)
 
     def odd_body(self, rng: random.Random, connection: http2.Connection) -> None:
-        """A whole body that no log type expects, packed in some way and damaged now and then."""
+        """A complete body that no log type expects, compressed in some way and sometimes damaged."""
         body = self.body(rng)
         packed = rng.randrange(5)
         if packed == 0:

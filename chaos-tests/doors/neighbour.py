@@ -1,7 +1,7 @@
-"""The neighbour: honest callers of a node that is attacked, in a process of their own so that attackers take no time from them.
+"""The neighbour: honest callers of the attacked node, in a separate process so that attackers take no processor time from them.
 
-A line is posted every tenth of a second on a connection of its own, and pantherctl asks once a second. What came of each goes to
-a file, a line of JSON each, until standard input ends.
+It posts a line every tenth of a second on a connection of its own, and runs pantherctl once a second. It appends each result to a file as a
+line of JSON, until standard input ends.
 """
 
 import http.client
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 POST_EVERY, ASK_EVERY = 0.1, 1.0
-# A post that takes longer has failed, whatever comes of it.
+# A post that takes longer counts as failed, whatever its result is.
 PATIENCE = 15.0
 ASKED = (("status",), ("cluster", "status"), ("sources", "list"), ("alarms",), ("queue", "ls"))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Whom the neighbour calls."""
+    """The targets of the neighbour."""
 
     port: int
     source: str
@@ -34,7 +34,7 @@ class Settings:
 
 
 class Neighbour:
-    """Posts and asks until it is stopped."""
+    """Posts and queries until it is stopped."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.stopped = settings, threading.Event()
@@ -59,7 +59,7 @@ class Neighbour:
             self.file.flush()
 
     def post(self, number: int) -> None:
-        """Posts one line until it is taken: a try that fails is noted, and the line still has to be stored once."""
+        """Posts one line until it is accepted. A failed attempt is recorded, and the line still has to be stored once."""
         for attempt in range(100):
             began = time.monotonic()
             failed = self.post_once(number)
@@ -70,7 +70,7 @@ class Neighbour:
         self.note(what="lost", line=number, began=began, took=0.0, failed="never taken")
 
     def post_once(self, number: int) -> str | None:
-        """Why it failed."""
+        """The reason of a failure."""
         settings = self.settings
         connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=PATIENCE)
         try:
@@ -108,7 +108,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Noted:
-    """What came of one try."""
+    """Result of one attempt."""
 
     what: str
     began: float
@@ -119,7 +119,7 @@ class Noted:
 
 
 class Neighbourhood:
-    """The neighbour's process, and what it has noted."""
+    """The neighbour's process, and its records."""
 
     def __init__(self, settings: Settings) -> None:
         self._notes = Path(settings.notes)
@@ -139,18 +139,18 @@ class Neighbourhood:
 
 
 def longest_wait(notes: list[Noted]) -> float:
-    """How long a line that was taken has waited to be stored at most, by what `sources list` said of it."""
+    """Upper bound of the time from the acceptance of a line to its storage, by the counts of `sources list`."""
     taken = sorted(one.began + one.took for one in notes if one.what == "post" and one.failed is None)
     longest = 0.0
     for seen in notes:
-        # The first line that is not among those stored. Lines are stored in the order in which they were taken, but for those of one batch.
+        # The first line that is not stored yet. Lines are stored in the order of their acceptance, except within one batch.
         if seen.what == "stored" and seen.line < len(taken):
             longest = max(longest, seen.began - taken[seen.line])
     return longest
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The least value that so large a share of the values does not exceed; 0 of nothing."""
+    """Quantile by nearest rank: the smallest value that is at least as large as this share of the values; 0 without values."""
     ordered = sorted(values)
     if not ordered:
         return 0.0

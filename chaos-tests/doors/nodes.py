@@ -1,4 +1,4 @@
-"""A cluster of two nodes, and the folder of a third one that was removed."""
+"""A cluster of two nodes, and the folder of a third, removed node."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 class Node:
-    """One pantherd with a cluster port, an ingest port, a socket and a folder of its own."""
+    """One pantherd with its own cluster port, ingest port, socket and folder."""
 
     def __init__(self, binaries: Path, folder: Path, name: str, objects: Path) -> None:
         home = folder / name
@@ -28,7 +28,7 @@ class Node:
         self.name, self.data, self.log = name, home / "data", home / "pantherd.log"
         self.socket, self.cluster_port, self.ingest_port = home / "pantherd.sock", free_port(), free_port()
         self.pantherctl = Pantherctl(binaries, self.socket)
-        # A body is answered once the bodies of one batch are stored, so a batch must be short where answers are timed.
+        # A body is answered when the bodies of its batch are stored, so batches must be short if the answers are timed.
         (home / "pantherd.toml").write_text(
             f"[node]\nname = {json.dumps(name)}\n[cluster]\nlisten = \"127.0.0.1:{self.cluster_port}\"\n"
             f"[objects]\nurl = {json.dumps(objects.as_uri())}\n[python]\nworkers = 1\n[ingest]\nbatch_ms = 200\n"
@@ -46,7 +46,7 @@ class Node:
         until(f"{self.name} is ready", self._ready, got=self.tail)
 
     def join(self, token: str) -> None:
-        """Becomes a node of the cluster that has made the invitation."""
+        """Joins the cluster that has created the invitation."""
         done = subprocess.run([*self._command, "join", "-"], env=environment(), input=token, capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             raise CommandFailed(f"pantherd join ended with exit code {done.returncode}: {done.stderr}")
@@ -65,7 +65,7 @@ class Node:
         return self._process.pid
 
     def stop(self) -> int | None:
-        """Stops it in good order, by force if that takes too long; its exit code."""
+        """Stops it gracefully, or kills it after a timeout. Returns its exit code."""
         if self._process is None:
             return None
         if self._process.poll() is None:
@@ -78,7 +78,7 @@ class Node:
         return self._process.returncode
 
     def memory(self) -> dict[str, float]:
-        """Resident memory now and at most so far, in MB (10^6 bytes)."""
+        """Resident memory now and its peak, in MB (10^6 bytes)."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
@@ -86,7 +86,7 @@ class Node:
         return {name: int(kilobytes) * 1024 / 1e6 for name, kilobytes in re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status)}
 
     def forget_peak(self) -> None:
-        """Counts the most memory from now on."""
+        """Resets the peak."""
         try:
             Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         except OSError:
@@ -99,12 +99,12 @@ class Node:
         return " | ".join(line[:400] for line in self.log.read_text(errors="replace").splitlines()[-5:])
 
     def key_files(self) -> tuple[str, str]:
-        """Its certificate and its key, as it shows them to other nodes."""
+        """Its certificate and key, as used for other nodes."""
         return str(self.data / "keys" / "node.pem"), str(self.data / "keys" / "node.key")
 
 
 class Cluster:
-    """What is attacked, and the certificates that callers show."""
+    """The attacked cluster, and the certificates of the attackers."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries, self.folder, self.objects = binaries, folder, folder / "objects"
@@ -141,7 +141,7 @@ class Cluster:
         return any(node["node"] == number and node["standing"] == "member" for node in nodes)
 
     def _foreign(self) -> None:
-        """A cluster of one node, whose certificate is good in a cluster that is not this one."""
+        """A cluster of one node. Its certificate is valid only in that other cluster."""
         objects = self.folder / "foreign-objects"
         objects.mkdir()
         foreign = Node(self.binaries, self.folder, "foreign", objects)
@@ -150,7 +150,7 @@ class Cluster:
         self.foreign = foreign
 
     def stop(self) -> list[str]:
-        """Stops all; what went wrong with it."""
+        """Stops all nodes. Returns the problems."""
         wrong = []
         for node in (self.second, self.first):
             code = node.stop()

@@ -15,17 +15,17 @@ from texts import as_json, text, value
 
 SOURCE, PREFIX = "told", "told/"
 BUCKETS = ("panther-objects", "some-bucket", "", "../x")
-# What a store outside a folder would refuse, and one in a folder must.
+# Keys that an object store would reject by itself, and that a store in a folder must reject too.
 ESCAPES = (
     "../data/sealing.key", "told/../../first/data/keys/node.key", "told/%2e%2e/x", "/etc/passwd", "told//x", "told/\0", "told/" + "d/" * 300,
     "told/" + "n" * 400, "told"
 )
-# Lines of a node's own come through the same queue, so few stand before them at one time.
+# Maximum number of waiting messages of the attacker: honest lines use the same queue, so only a few may be in front of them.
 AT_ONCE = 6
 
 
 class Notifications:
-    """Draws one message after the other."""
+    """Generates messages."""
 
     name = "notifications"
 
@@ -89,12 +89,12 @@ class Notifications:
         place = self.cluster.objects / name
         if not place.exists():
             content = as_json(rng, value(rng)).encode(errors="replace")
-            place.write_bytes(rng.choice((content, gzip.compress(content)[: rng.randrange(40)], rng.randbytes(500), b"")))
+            place.write_bytes(rng.choice((content, gzip.compress(content, mtime=0)[: rng.randrange(40)], rng.randbytes(500), b"")))
         return name
 
     @staticmethod
     def spoiled(rng: random.Random, of: Any) -> Any:
-        """One part of it replaced by something else."""
+        """Replaces one part of a message by something else."""
         if isinstance(of, dict) and of and rng.random() < 0.8:
             key = rng.choice(list(of))
             return {**of, key: Notifications.spoiled(rng, of[key])}

@@ -1,4 +1,4 @@
-"""Packs and schemas that are damaged, that grow without end, or that name what is not theirs."""
+"""Packs and schemas that are damaged, that expand without limit, or that name files outside."""
 
 import io
 import random
@@ -21,7 +21,7 @@ REFUSED = (0, 1, 2)
 
 
 def laughs(depth: int = 9) -> str:
-    """YAML of a few hundred bytes that becomes billions of nodes."""
+    """YAML of a few hundred bytes that expands to billions of nodes."""
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
     for level in range(1, depth):
         lines.append(f"a{level}: &a{level} [" + ",".join([f"*a{level - 1}"] * 9) + "]")
@@ -48,7 +48,7 @@ def yaml(rng: random.Random) -> str:
 
 
 def schema(rng: random.Random) -> str:
-    """A schema that is almost right."""
+    """An almost valid schema."""
     kind = rng.randrange(6)
     if kind == 0:
         return yaml(rng)
@@ -68,7 +68,7 @@ def schema(rng: random.Random) -> str:
 
 
 class Packs:
-    """Draws one pack or schema after the other and gives it to pantherctl, which gives it to the node."""
+    """Generates packs and schemas and passes them to pantherctl, which passes them to the node."""
 
     name = "packs"
 
@@ -82,7 +82,7 @@ class Packs:
         return kind.__name__
 
     def judge(self, answer: Answer, content: bytes) -> None:
-        """pantherctl refuses what is wrong, and never breaks down over it."""
+        """Checks that pantherctl rejects invalid input, and never crashes on it."""
         if answer.exit_code not in REFUSED or "panicked" in answer.err:
             kept = self.folder / f"kept-{len(list(self.folder.glob('kept-*')))}"
             kept.write_bytes(content)
@@ -95,7 +95,7 @@ class Packs:
         self.judge(rng.choice(self.cluster.nodes).pantherctl.run("detections", "upload", self.folder / "p.zip", "--yes", *dry, timeout=330), content)
 
     def check(self, rng: random.Random) -> None:
-        """A folder in place of a zip, without a node."""
+        """A folder instead of a zip, without a node."""
         pack = self.folder / "pack"
         shutil.rmtree(pack, ignore_errors=True)
         pack.mkdir()
@@ -143,7 +143,7 @@ class Packs:
         whole = bytearray(out.getvalue())
         if kind >= 6 and whole:
             for _ in range(rng.randint(1, 5)):
-                # Sizes, offsets and names stand near the end.
+                # Sizes, offsets and names are near the end.
                 at = rng.randrange(max(0, len(whole) - 200), len(whole)) if rng.random() < 0.7 else rng.randrange(len(whole))
                 whole[at] = rng.choice((0, 0xFF, rng.randrange(256)))
             if rng.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Protocol buffers written by hand: fields as they are meant, and fields as no compiler would write them."""
+"""Hand-written protocol buffers: valid fields, and fields that no compiler would write."""
 
 import random
 
@@ -16,7 +16,7 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, value: int | bytes | str) -> bytes:
-    """One field: a number as a varint, anything else with its length before it."""
+    """One field: a number as a varint, any other value with its length prefix."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     data = value.encode() if isinstance(value, str) else value
@@ -24,7 +24,7 @@ def field(number: int, value: int | bytes | str) -> bytes:
 
 
 def message(**fields: int | bytes | str | list[bytes]) -> bytes:
-    """A message of fields named f1, f2 and so on; a list is a repeated field."""
+    """A message with the fields f1, f2 and so on; a list is a repeated field."""
     out = b""
     for name, value in fields.items():
         for one in value if isinstance(value, list) else [value]:
@@ -36,7 +36,7 @@ NUMBERS = (0, 1, 2, 127, 128, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63, (1 << 64
 
 
 def random_message(rng: random.Random, depth: int = 4) -> bytes:
-    """Fields of any number and wire type; lengths that lie now and then."""
+    """Fields of any number and wire type; some with a false length."""
     out = bytearray()
     for _ in range(rng.randrange(6)):
         number, kind = rng.choice((1, 1, 2, 3, 4, 5, 6, 15, 16, 1 << 28)), rng.randrange(9)
@@ -49,7 +49,7 @@ def random_message(rng: random.Random, depth: int = 4) -> bytes:
         elif kind < 7:
             out += field(number, rng.randbytes(rng.randrange(40)))
         elif kind < 8:
-            # Groups, fixed numbers, wire types that are not defined.
+            # Groups, fixed-size numbers, undefined wire types.
             out += varint(number << 3 | rng.randrange(8)) + rng.randbytes(rng.randrange(9))
         else:
             out += varint(number << 3 | 2) + varint(rng.choice(NUMBERS)) + b"short"
@@ -62,7 +62,7 @@ def random_message(rng: random.Random, depth: int = 4) -> bytes:
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
-    """Some bytes changed, cut or doubled."""
+    """Changes, truncates or duplicates some bytes."""
     out = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(out) + 1)

@@ -1,4 +1,4 @@
-"""Scenarios that have a bound of their own: what callers without a right may cost, and how long honest posts may take meanwhile."""
+"""Scenarios with limits of their own: the cost of unauthorized callers, and the latency of honest posts in that time."""
 
 import socket
 import time
@@ -11,15 +11,15 @@ from http2 import END_HEADERS, GOAWAY, HEADERS
 from nodes import Cluster, Node
 
 SILENT, ANNOUNCED, ANNOUNCED_BYTES = 1_000, 1_000, 16 << 20
-# How much memory a node may gain by it, and how long an honest post may take.
+# Maximum growth of a node's memory in MB, and maximum latency of an honest post in seconds.
 GROWTH_MB, P99_SECONDS = 50.0, 1.0
-# Connections that each send what they can, and bytes of a request's headers.
+# Number of connections that each send as much as they can, and size of a request's headers in bytes.
 LONG, LONG_BYTES = 400, 400_000
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One of them. A member is admitted, so what it may hold is its budget and not the bound of others."""
+    """One scenario. A member is admitted, so its limit is its budget and not the limit of unauthorized callers."""
 
     name: str
     run: Callable[[Cluster, ClusterPort, float], str]
@@ -27,7 +27,7 @@ class Scenario:
 
 
 def silent(port: Callable[[Node], int], stay: float, node: Node, start: Callable[[socket.socket], None] = lambda _: None) -> str:
-    """Connections that say nothing, or begin and go no further."""
+    """Connections that send nothing, or an incomplete request."""
     held, refused = [], 0
     try:
         end = time.monotonic() + stay + 20
@@ -48,7 +48,8 @@ def silent(port: Callable[[Node], int], stay: float, node: Node, start: Callable
 
 
 def announced(standing: str) -> Callable[[Cluster, ClusterPort, float], str]:
-    """Calls that each announce a large message, bring a part of it, and never end; all on one connection, as long as the node keeps it."""
+    """Calls that each announce a large message, send a part of it, and never end; all on one connection, as long as the node keeps it
+    open."""
 
     def run(cluster: Cluster, port: ClusterPort, stay: float) -> str:
         path = "/panther.v1.Joining/Join" if standing == "stranger" else "/panther.v1.Peers/Append"
@@ -74,7 +75,7 @@ def announced(standing: str) -> Callable[[Cluster, ClusterPort, float], str]:
 
 
 def long_headers(cluster: Cluster, _: ClusterPort, stay: float) -> str:
-    """Callers of ingest without a token whose first request has a header without end."""
+    """Callers of ingest without a token whose first request has endless headers."""
     held, taken = [], 0
     try:
         for _ in range(LONG):
@@ -96,7 +97,7 @@ def long_headers(cluster: Cluster, _: ClusterPort, stay: float) -> str:
 
 
 def full_windows(cluster: Cluster, port: ClusterPort, stay: float) -> str:
-    """Connections of a removed node that send as much as may come before it is read, and read no answer."""
+    """Connections of a removed node that fill their flow control windows and read no answer."""
     held, sent, filler = [], 0, http2.body(1, b"x" * (1 << 20), end=False)
     end = time.monotonic() + stay + 20
     try:
@@ -121,7 +122,7 @@ def full_windows(cluster: Cluster, port: ClusterPort, stay: float) -> str:
 
 
 def tls_hello(one: socket.socket) -> None:
-    """The first bytes of a handshake."""
+    """The first bytes of a TLS handshake."""
     one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 
 
@@ -141,5 +142,5 @@ SCENARIOS = (
     Scenario("400 connections of full windows: removed node", full_windows),
     Scenario("1,000 announced messages: member", announced("member"), growth=None),
 )
-# Those of a short run.
+# The scenarios of a short run.
 SHORT_SCENARIOS = tuple(one for one in SCENARIOS if one.name.endswith(("half handshakes: cluster port", "messages: removed node")))

@@ -1,4 +1,4 @@
-"""Texts, and JSON of them, that take a careless reader apart."""
+"""Texts, and JSON built from them, that break a careless parser."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def value(rng: random.Random, depth: int = 4) -> Any:
 
 
 def as_json(rng: random.Random, of: Any) -> str:
-    """As JSON; now and then nested without end, cut, doubled or with a key that comes twice."""
+    """A value as JSON; sometimes with unlimited nesting, truncated, duplicated or with a duplicate key."""
     said = json.dumps(of, ensure_ascii=rng.random() < 0.5)
     kind = rng.randrange(20)
     if kind == 0:

@@ -1,4 +1,4 @@
-"""One run: a cluster, its neighbour, the attacks, the scenarios, and what is left at the end."""
+"""One run: a cluster, its neighbour, the attacks, the scenarios, and the final checks."""
 
 import gzip
 import json
@@ -37,24 +37,25 @@ SCHEMAS = {
 }
 MEMORY_MB = 300.0
 WATCH_SECONDS = 1.0
-# How long an honest line that was taken may wait to be stored.
+# Maximum time until an accepted honest line is stored.
 WAIT_SECONDS = 60.0
-# Doors whose attacks share nothing, and how many run at one time: on one door, and on each while all are attacked.
+# Doors whose attacks share no files, and the number of concurrent attackers: on one door alone, and on each door in the stage with all
+# doors.
 NETWORK = ("cluster", "ingest", "socket", "notifications")
 ALONE, TOGETHER = 4, 2
-# Attacks of each door in a short run: the same on any machine.
+# Number of attacks on each door in a short run: the same on any machine.
 SHORT_ATTACKS = {"cluster": 25, "ingest": 25, "socket": 20, "notifications": 12, "folders": 60, "packs": 5, "configuration": 25}
-# No further honest line is stored for this long: it does not come any more, or attackers hold it up.
+# If no further honest line is stored for this time, the line is lost, or attackers delay it too long.
 STUCK_SECONDS = 60.0
-# How long the callers of a scenario stay once all are there.
+# How long the callers of a scenario stay after all of them are connected.
 STAY_SECONDS = 12.0
-# What an attacker meets when it is turned away, and no fault of a node.
+# Errors of an attacker that is rejected. They are not faults of a node.
 TURNED_AWAY = (OSError, ssl.SSLError, EOFError)
 
 
 @dataclass
 class Settings:
-    """What a run is drawn from, and how long it is."""
+    """The seed of a run, its duration, and its files."""
 
     binaries: Path
     folder: Path
@@ -68,7 +69,7 @@ class Settings:
 
 @dataclass
 class Row:
-    """What one stage showed: an attack on one door, on all, or a scenario."""
+    """Result of one stage: an attack on one door, on all doors, or a scenario."""
 
     name: str
     seconds: float = 0.0
@@ -93,7 +94,7 @@ HEADING = f"{'stage':<50}{'s':>6}{'attacks':>8}{'posts':>7}{'p50':>7}{'p99':>7}{
 
 
 class Watch(threading.Thread):
-    """Resident memory of each node, once a second."""
+    """Samples the resident memory of each node once a second."""
 
     def __init__(self, nodes: tuple[Node, ...]) -> None:
         super().__init__(daemon=True)
@@ -111,7 +112,7 @@ class Watch(threading.Thread):
             self.peaks[node.name] = max(self.peaks[node.name], most)
 
     def begin(self) -> dict[str, float]:
-        """A stage begins: what each node has now."""
+        """Starts a stage: records the present values of each node."""
         self.look()
         for node in self.nodes:
             node.forget_peak()
@@ -148,11 +149,11 @@ class Trial:
         self.judge()
 
     def report(self, what: str) -> None:
-        """A fault, said at once: a long run may be ended early."""
+        """Reports a fault at once, because a long run may be ended early."""
         self.wrong.append(what)
         print(f"  fault: {what}"[:1_500], flush=True)
 
-    # The parts of a run.
+    # The steps of a run.
 
     def prepare(self) -> None:
         cluster, folder = self.cluster, self.settings.folder
@@ -189,14 +190,14 @@ class Trial:
         return [] if self.neighbourhood is None else self.neighbourhood.notes()
 
     def stage(self, name: str, work: Any) -> Row:
-        """Runs one stage, with what it showed as a row of the table."""
+        """Runs one stage. Its results become a row of the table."""
         row, began, before = Row(name), time.monotonic(), self.watch.begin()
         work(row)
         ended = time.monotonic()
         self.watch.look()
         row.seconds, row.peaks = ended - began, dict(self.watch.stage)
         row.growth = max(self.watch.stage[name] - before[name] for name in before)
-        # What began within the stage, and had an answer in time to be noted.
+        # Attempts that began in the stage, and whose answers were recorded in time.
         seen = [one for one in self.notes() if began <= one.began <= ended]
         posts = [one.took for one in seen if one.what == "post"]
         row.posts, row.p50, row.p99 = len(posts), percentile(posts, 0.5), percentile(posts, 0.99)
@@ -240,7 +241,7 @@ class Trial:
             self.report(f"{scenario.name}: the 99th percentile of honest posts was {row.p99:.2f} s, not below {P99_SECONDS:.0f}")
 
     def attack(self) -> None:
-        """The doors one after the other, then all at one time."""
+        """Attacks the doors one after another, and then all at the same time."""
         settings = self.settings
         if settings.short:
             for name in settings.only:
@@ -252,7 +253,7 @@ class Trial:
         self.stage("all at one time", lambda row: self.attack_doors(settings.only, row, TOGETHER, time.monotonic() + 0.4 * settings.seconds))
 
     def attack_door(self, name: str, row: Row, most: int | None, end: float, salt: str = "") -> None:
-        """One attack after the other, each drawn from the seed, the door and its number."""
+        """Makes one attack after another. Each is determined by the seed, the door and its number."""
         number = 0
         while (most is None or number < most) and time.monotonic() < end:
             rng = random.Random(f"{self.settings.seed} {name} {salt} {number}")
@@ -268,7 +269,7 @@ class Trial:
         row.attacks += number
 
     def attack_doors(self, doors: tuple[str, ...], row: Row, many: int, end: float) -> None:
-        """Several attackers for each door; one where attacks share files."""
+        """Starts several attackers per door, but only one where attacks share files."""
         attackers = [(name, str(number)) for name in doors for number in range(many if name in NETWORK else 1)]
         failures: list[BaseException] = []
 
@@ -286,7 +287,7 @@ class Trial:
         if failures:
             raise failures[0]
 
-    # What is left.
+    # Final checks.
 
     def settle(self) -> None:
         assert self.neighbourhood is not None
@@ -319,7 +320,7 @@ class Trial:
         return next({name: one[name] for name in ("received", "stored", "quarantined", "filtered")} for one in sources if one["integrationLabel"] == HONEST)
 
     def wait_for(self, lines: int) -> None:
-        """Until the honest lines are stored, or no further one comes for a while."""
+        """Waits until the honest lines are stored, or no further line arrives for a while."""
         before, changed = -1, time.monotonic()
         while (stored := self.honest()["stored"]) < lines:
             if stored != before:
@@ -329,13 +330,13 @@ class Trial:
             pause()
 
     def stored(self) -> list[str]:
-        """The ids of honest lines as they are stored. What attackers wrote has other ids."""
+        """The ids of honest lines, as they are stored. Lines of attackers have other ids."""
         files = latest_attempts((self.cluster.objects / "logs").glob("**/*.gz"))
         events = (json.loads(line) for file in files if "custom_honest" in str(file) for line in gzip.decompress(file.read_bytes()).splitlines())
         return [event["id"] for event in events if str(event.get("id", "")).startswith("line-")]
 
     def look_for_secrets(self) -> None:
-        """Nothing that a link pointed to is in the object store."""
+        """Checks that the object store contains no data from the target of a link."""
         if "folders" not in self.doors:
             return
         secrets = {"the key that seals secrets": (self.cluster.first.data / "sealing.key").read_bytes(), "a file beside the folder": SECRET}

@@ -1,4 +1,4 @@
-"""Random bodies for the HTTP door, each with what docs/ingest.md promises of it."""
+"""Random bodies for the HTTP door, each with its expected result by docs/ingest.md."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from forms import FORMS, Form, Good, Orders, Rows
 
 BOM = b"\xef\xbb\xbf"
 ZSTD = shutil.which("zstd")
-# First bytes of forms that are not read, by name.
+# First bytes of unsupported formats, by name.
 UNREAD = {
     "zip": b"PK\x03\x04\x14\x00\x00\x00",
     "png": b"\x89PNG\r\n\x1a\n\x00\x00",
@@ -26,18 +26,18 @@ LARGE_LINES, LARGE_PADDING = 60, 100_000
 
 @dataclass
 class Body:
-    """One body and its promise. `keyed` and compressed bodies are objects of their own, the others are gathered."""
+    """One body and its expected result. `keyed` and compressed bodies become separate objects, the others are batched."""
 
     kind: str
     content: bytes
     keyed: bool
-    # Stored once each.
+    # Lines that must be stored exactly once.
     good: list[Good] = field(default_factory=list)
-    # Texts, each within exactly one record in quarantine.
+    # Texts, each of which must be in exactly one quarantined record.
     marks: list[str] = field(default_factory=list)
-    # Records in quarantine without such a text: the end that is missing.
+    # Number of quarantined records without such a text: for a missing end.
     unmarked: int = 0
-    # Nothing of the object can be read: one dead letter, nothing stored.
+    # The object is completely unreadable: one dead letter, nothing stored.
     dead: bool = False
 
 
@@ -45,13 +45,13 @@ def zstd(content: bytes) -> bytes:
     return subprocess.run([str(ZSTD), "-q", "-c"], input=content, capture_output=True, check=True).stdout
 
 
-COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda content: gzip.compress(content, 6)}
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda content: gzip.compress(content, 6, mtime=0)}
 if ZSTD is not None:
     COMPRESSIONS["zstd"] = zstd
 
 
 class Bodies:
-    """The bodies of one sender, drawn from its own random numbers: they do not depend on what other threads do."""
+    """The bodies of one sender, from its own random generator: they do not depend on the actions of other threads."""
 
     def __init__(self, log_types: list[str], rng: random.Random, sender: str) -> None:
         self.forms = [FORMS[log_type] for log_type in log_types]
@@ -84,7 +84,7 @@ class Bodies:
             body.content, body.kind = COMPRESSIONS[name](body.content), f"{body.kind}, {name}"
         return body
 
-    # Bodies that are text.
+    # Text bodies.
 
     def readable(self, keyed: bool) -> Body:
         form = self.rng.choice(self.forms)
@@ -96,12 +96,12 @@ class Bodies:
         return body
 
     def lines(self, form: Form, body: Body) -> None:
-        """Lines, among them some that no log type takes, blank ones, and the header a second time."""
+        """Lines, including lines that no log type matches, blank lines, and a repeated header."""
         rng = self.rng
         end = rng.choice((b"\n", b"\n", b"\r\n"))
         write, header = self.columns(form)
         lines: list[bytes] = [] if header is None else [header]
-        # The first lines tell whether the body is text at all.
+        # The first lines determine whether the body counts as text.
         body.good += self.good(form, 3, 6)
         lines += map(write, body.good)
         for _ in range(rng.randrange(25)):
@@ -124,15 +124,15 @@ class Bodies:
         body.content = end.join(lines) + (end if rng.random() < 0.8 else b"")
 
     def columns(self, form: Form) -> tuple[Callable[[Good], bytes], bytes | None]:
-        """How a line of this body is written, and its header if it has one."""
-        # Flows without a header are in the order of their vendor; rows need a header.
+        """The format of this body's lines, and its header if there is one."""
+        # Flows without a header use the column order of their vendor; rows need a header.
         if form.columns and (isinstance(form, Rows) or self.rng.random() < 0.5):
             order = shuffled(self.rng, form.columns)
             return (lambda good: form.line(good, order)), form.header(order)
         return form.line, None
 
     def bad(self, form: Form, body: Body) -> bytes:
-        """A line that no log type takes."""
+        """A line that no log type matches."""
         mark = self.mark()
         body.marks.append(mark)
         text = mark.encode()
@@ -141,7 +141,7 @@ class Bodies:
             choices += [b'{"id":"' + text, b'{"id":"' + text + b'","seller":"s"}', b'{"id":"' + text + b'",,}']
         return self.rng.choice(choices)
 
-    # JSON that is more than a value a line.
+    # JSON bodies other than one value per line.
 
     def json(self, form: Orders, body: Body) -> None:
         layout = self.rng.choice((self.array, self.array, self.wrapped, self.page, self.concatenated, self.documents))
@@ -155,7 +155,7 @@ class Bodies:
         self.elements(form, body, b'{"' + name + b'":[', b"]}")
 
     def elements(self, form: Orders, body: Body, opening: bytes, closing: bytes) -> None:
-        """An array, bare or wrapped; whole, with elements that are bad, or without its end."""
+        """An array, bare or wrapped; complete, with bad elements, or without its end."""
         rng = self.rng
         body.kind = "array" if opening == b"[" else "wrapped array"
         body.good += self.good(form, 2, 20)
@@ -173,7 +173,7 @@ class Bodies:
             return
         body.kind = f"{body.kind}, not closed"
         if rng.random() < 0.5:
-            # The array breaks off between two elements: what opened it is the record that says so.
+            # The array breaks off between two elements: the text that opened the array is the record with the defect.
             body.content += rng.choice((b"", b","))
             body.unmarked += 1
         else:
@@ -208,15 +208,15 @@ class Bodies:
         body.good += self.good(form, 1, 10)
         body.content = b"\n".join(json.dumps(good.fields, indent=2).encode() for good in body.good) + b"\n"
 
-    # Bodies that are no text, or not to their end.
+    # Bodies that are not text, or that are truncated.
 
     def unreadable(self, keyed: bool) -> Body:
-        """Nothing can be read: a record in quarantine if it was gathered with others, else a dead letter."""
+        """A completely unreadable body: a quarantined record if it was batched with others, otherwise a dead letter."""
         rng = self.rng
         mark = self.mark()
         name = rng.choice((*UNREAD, "noise", "gzip head", "utf-16"))
         if name == "gzip head":
-            content = gzip.compress(b"x")[:10] + bytes(255 - byte % 3 for byte in range(rng.randrange(5, 200)))
+            content = gzip.compress(b"x", mtime=0)[:10] + bytes(255 - byte % 3 for byte in range(rng.randrange(5, 200)))
             return Body("gzip of nothing", content, keyed, dead=True)
         if name == "utf-16":
             content = "\ufeffevery second byte of it is zero\n".encode("utf-16-le") + mark.encode()
@@ -229,7 +229,7 @@ class Bodies:
         return Body(name, content, keyed, marks=[mark])
 
     def cut(self, keyed: bool) -> Body:
-        """A compressed body that breaks off: the records before are stored, and one record says where it ends."""
+        """A truncated compressed body: the records before the break are stored, and one record reports the break."""
         rng = self.rng
         form = rng.choice(self.forms)
         write, header = self.columns(form)
@@ -237,11 +237,11 @@ class Bodies:
         lines = [*([] if header is None else [header]), *map(write, good)]
         if rng.random() < 0.5 and "zstd" in COMPRESSIONS:
             return self.cut_frames(keyed, good, lines, header is not None)
-        whole = gzip.compress(b"\n".join(lines) + b"\n")
+        whole = gzip.compress(b"\n".join(lines) + b"\n", mtime=0)
         if rng.random() < 0.2:
             return Body("gzip cut in its head", whole[: rng.randrange(4, 10)], keyed, dead=True)
         if rng.random() < 0.2:
-            # Everything can be unpacked, and the checksum at the end is wrong.
+            # All data can be decompressed, but the checksum at the end is wrong.
             return Body("gzip with a wrong checksum", whole[:-8] + b"\0" * 8, keyed, good, unmarked=1)
         content = whole[: rng.randrange(len(whole) // 2, len(whole) - 20)]
         unpacked = zlib.decompressobj(31).decompress(content).count(b"\n") - (header is not None)
@@ -250,14 +250,14 @@ class Bodies:
         return Body("gzip that breaks off", content, keyed, good[:unpacked], unmarked=1)
 
     def cut_frames(self, keyed: bool, good: list[Good], lines: list[bytes], header: bool) -> Body:
-        """Frames of zstd, the last of which breaks off. A frame is unpacked whole or not at all."""
+        """Zstd frames, the last of which is truncated. A frame is decompressed completely or not at all."""
         middle = self.rng.randrange(10, 30)
         first, second = (zstd(b"\n".join(part) + b"\n") for part in (lines[:middle], lines[middle:]))
         content = first + second[: len(second) // 2]
         return Body("zstd that breaks off", content, keyed, good[: middle - header], unmarked=1)
 
     def large(self, keyed: bool) -> Body:
-        """More than is gathered: an object of its own."""
+        """A body above the batch size: a separate object."""
         form = self.rng.choice(self.forms)
         if not isinstance(form, Orders):
             return self.readable(keyed)

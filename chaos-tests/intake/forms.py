@@ -1,4 +1,4 @@
-"""Log lines of four forms, each with an id of its own and values that tell if columns were swapped or cut."""
+"""Log lines of four formats. Each has a unique id, and values that reveal swapped or truncated columns."""
 
 import json
 import random
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Texts that take a parser apart if it is careless: braces, brackets, escapes, other scripts, and a comma.
+# Texts that break a careless parser: braces, brackets, escapes, other scripts, and a comma.
 AWKWARD = ["plain", 'a "quoted" word', "}{", "]}", "[1,2", "back\\slash", "Zürich Ω 日本", "tab\there", "x, y", "'", "#", ""]
 
 
@@ -19,23 +19,23 @@ class Good:
 
 
 class Form:
-    """A log type, how its lines are written, and where a stored event has its id."""
+    """A log type, the format of its lines, and the position of the id in a stored event."""
 
     log_type: str
-    # A schema that is added to the node; the others are built in.
+    # A schema that is added to the node; `None` for a built-in log type.
     schema: str | None = None
-    # Names of columns, in the order that holds where no header line says another one.
+    # Names of the columns, in the order that applies if no header line sets another one.
     columns: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, id: str) -> Good:
         raise NotImplementedError
 
     def line(self, good: Good, order: tuple[str, ...] = ()) -> bytes:
-        """The line without its end, its columns in this order if the form has some."""
+        """The line without its line end, with its columns in this order if the format has columns."""
         raise NotImplementedError
 
     def header(self, order: tuple[str, ...]) -> bytes:
-        """The line that names the columns."""
+        """The header line."""
         raise NotImplementedError
 
     def id_of(self, event: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ class Form:
 
 
 class Orders(Form):
-    """JSON of a log type of one's own, with values of every kind."""
+    """JSON of a user-defined log type, with values of every type."""
 
     log_type = "Custom.Orders"
     schema = """schema: Custom.Orders
@@ -72,7 +72,7 @@ fields:
 
 
 class Rows(Form):
-    """Comma-separated values whose header names the columns, in another order from body to body."""
+    """Comma-separated values. The header names the columns, in an order that differs from body to body."""
 
     log_type = "Custom.Rows"
     schema = """schema: Custom.Rows
@@ -92,7 +92,7 @@ fields:
 
     @staticmethod
     def over_lines(rng: random.Random, good: Good) -> Good:
-        """The same row with a value over several lines: one event all the same."""
+        """The same row with a multi-line value: still one event."""
         more = "".join(f"\nmore {number}, of {good.id}" for number in range(rng.randint(1, 4)))
         return Good(good.id, {**good.fields, "left": good.fields["left"] + more})
 
@@ -107,14 +107,14 @@ fields:
 
 
 def quoted(value: str) -> str:
-    """A value as RFC 4180 has it."""
+    """A value in the quoting of RFC 4180."""
     if any(letter in value for letter in ',"\n'):
         return '"' + value.replace('"', '""') + '"'
     return value
 
 
 class Nginx(Form):
-    """The access log of a web server; the request's path is the id."""
+    """The access log of a web server; the path of the request is the id."""
 
     log_type = "Nginx.Access"
 
@@ -138,7 +138,7 @@ class Nginx(Form):
 
 
 class Flows(Form):
-    """Network flows: a header gives an order of its own to one body, and AWS's order holds where there is no header."""
+    """Network flows: a header sets the column order of one body; without a header AWS's order applies."""
 
     log_type = "AWS.VPCFlow"
     NAMES = {
@@ -194,7 +194,7 @@ FORMS: dict[str, Form] = {form.log_type: form for form in (Orders(), Rows(), Ngi
 
 
 def add_schemas(pantherctl: Any, folder: Path) -> None:
-    """Gives the node the log types that are not built in."""
+    """Adds the user-defined log types to the node."""
     for form in FORMS.values():
         if form.schema is not None:
             file = folder / f"{form.log_type}.yml"

@@ -1,4 +1,4 @@
-"""What was promised to senders and writers, held against what the node has."""
+"""The expected results of senders and writers, compared with the data of the node."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ PAGE = 1_000
 
 
 class Times(Enum):
-    """How often something may be there."""
+    """How often an item may exist."""
 
     ONCE = "once"
     AT_MOST_ONCE = "at most once"
@@ -30,7 +30,7 @@ class Times(Enum):
 
 @dataclass
 class Unmarked:
-    """Records in quarantine, or dead letters, without a mark: counted by object, somewhere, or allowed up to a number."""
+    """Quarantined records, or dead letters, without a mark: counted per object, anywhere, or allowed up to a number."""
 
     of_object: Counter[str] = field(default_factory=Counter)
     somewhere: int = 0
@@ -41,11 +41,11 @@ class Unmarked:
 
 
 class Promises:
-    """All promises of a run, by source."""
+    """All expected results of a run, by source."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Source and id; the line, how often, and where it was sent or written.
+        # Source and id; the line, its expected count, and where it was sent or written.
         self.lines: dict[tuple[str, str], tuple[Good, Times, str]] = {}
         self.marks: dict[tuple[str, str], tuple[Times, str]] = {}
         self.quarantined: dict[str, Unmarked] = {}
@@ -59,7 +59,7 @@ class Promises:
                 self.marks[source, mark] = (times, where)
 
     def add_unmarked(self, source: str, quarantined: int, dead: int, object_name: str | None) -> None:
-        """Without the name of the object, it may be there or not."""
+        """Without the name of the object, the record is optional."""
         with self._lock:
             for held, count in ((self.quarantined, quarantined), (self.dead, dead)):
                 of = held.setdefault(source, Unmarked())
@@ -69,12 +69,12 @@ class Promises:
                     of.allowed += count
 
     def add_hole(self, source: str) -> None:
-        """A run of NUL bytes in a file: one record in quarantine, in an object that the writer does not know."""
+        """A run of NUL bytes in a file: one quarantined record, in an object that the writer does not know."""
         with self._lock:
             self.quarantined.setdefault(source, Unmarked()).somewhere += 1
 
     def wanted(self) -> dict[str, tuple[int, int]]:
-        """By source, the lines and records in quarantine that must be there at least."""
+        """The minimum number of stored lines and quarantined records, by source."""
         with self._lock:
             stored = Counter(source for (source, _), (_, times, _) in self.lines.items() if times is Times.ONCE)
             aside = Counter(source for (source, _), (times, _) in self.marks.items() if times is Times.ONCE)
@@ -89,7 +89,7 @@ class Promises:
 
 @dataclass
 class Holdings:
-    """What the node has: events and records in quarantine of objects that a command has named, and dead letters."""
+    """The data of the node: events and quarantined records of objects that a command has named, and dead letters."""
 
     events: list[tuple[str, dict[str, Any]]]
     # Source id, raw object, text.
@@ -118,7 +118,7 @@ def form_table(log_type: str) -> str:
 
 
 def objects(node: Node) -> Iterator[str]:
-    """The names of all objects that a completion has named. Files of attempts that were given up are not among them."""
+    """The names of all objects that a completion has named. This excludes files of abandoned attempts."""
     cursor: list[str] = []
     while True:
         page = node.pantherctl.call("table", "scan", "panther-objects", "--limit", PAGE, *cursor)
@@ -151,7 +151,7 @@ def dead_letters(node: Node) -> Iterator[tuple[str, str, str]]:
 
 
 def differences(promises: Promises, holdings: Holdings, labels: dict[str, str]) -> list[str]:
-    """Everything that is not as promised, a line each. `labels` gives the name of a source by its id."""
+    """All differences from the expected results, one line each. `labels` gives the name of a source by its id."""
     return [
         *wrong_events(promises, holdings, labels),
         *wrong_quarantine(promises, holdings, labels),
@@ -168,7 +168,7 @@ def wrong_events(promises: Promises, holdings: Holdings, labels: dict[str, str])
     for key, events in found.items():
         if key not in promises.lines:
             yield f"{key[0]}: stored, and no sender wrote it so: {json.dumps(events[0])[:300]}"
-    # Many lines of one file or body mostly have one cause.
+    # Many lost lines of one file or body usually have one cause.
     counts: dict[tuple[str, str, int], list[str]] = {}
     for (source, id), (good, times, where) in promises.lines.items():
         events = found.get((source, id), [])
@@ -212,7 +212,7 @@ def wrong_dead_letters(promises: Promises, holdings: Holdings, labels: dict[str,
 
 
 def beside(source: str, what: str, wanted: Unmarked, got: Counter[str], texts: dict[str, str]) -> Iterator[str]:
-    """Compares counts by object; what is more than wanted must stay within what is allowed in all."""
+    """Compares counts per object. The total excess must stay within the allowed number."""
     more = 0
     for raw in {*wanted.of_object, *got}:
         if got[raw] < wanted.of_object[raw]:
@@ -225,7 +225,7 @@ def beside(source: str, what: str, wanted: Unmarked, got: Counter[str], texts: d
 
 
 def wrong_ledger(holdings: Holdings, labels: dict[str, str]) -> Iterator[str]:
-    """The ledger adds up in each hour, and counts what is there."""
+    """Checks that the ledger adds up in each hour, and agrees with the data."""
     stored = Counter(labels.get(event["p_source_id"]) for _, event in holdings.events)
     aside = Counter(labels.get(source_id) for source_id, _, _ in holdings.quarantined)
     counted: dict[str, Counter[str]] = {}

@@ -1,10 +1,9 @@
-"""Writers of log files in watched folders, at full speed, and the schemes by which they rotate.
+"""Writers of log files in watched folders, at full speed, and their rotation schemes.
 
-What each scheme gives is the table of docs/ingest.md. An exact scheme promises each line once. A lossy one takes lines
-away that the node may not have read: each is there once or is lost.
+The table of docs/ingest.md defines the result of each scheme. An exact scheme guarantees each line once. A lossy scheme removes lines that
+the node may not have read yet: each such line exists once or is lost.
 """
 
-import gzip
 import os
 import random
 import shutil
@@ -13,19 +12,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bodies import ZSTD, shuffled, zstd
+from bodies import COMPRESSIONS, ZSTD, shuffled, zstd
 from forms import Form, Rows
 from promises import Promises, Times
 
-# A writer waits while more than this is not stored: the run checks what is counted, not how fast it is.
+# A writer waits while more lines than this are not stored: the run checks correctness, not speed.
 BACKLOG = 4_000
 PATIENCE_SECONDS = 180.0
-# Below 1 KiB equal content can be chance, and a name that is not alike makes another file of it.
+# Below 1 KiB equal content can be a coincidence, and a dissimilar name makes it a separate file.
 KNOWN_BYTES = 2_048
 
 
 class Log:
-    """An open log file; its lines may be half written."""
+    """An open log file. Its last line may be half written."""
 
     def __init__(self, path: Path, append: bool = True) -> None:
         self.path, self.append = path, append
@@ -43,7 +42,7 @@ class Log:
 
 
 class Writer(threading.Thread):
-    """The one writer of a folder. It goes from episode to episode: a file, some rotations of it by one scheme."""
+    """The only writer of a folder. It works in episodes: a file and some rotations of it by one scheme."""
 
     def __init__(self, name: str, form: Form, folder: Path, schemes: "dict[str, Scheme]", seed: str, stored: Callable[[str], int]) -> None:
         super().__init__(name=name, daemon=True)
@@ -55,11 +54,11 @@ class Writer(threading.Thread):
         self.promises: Promises | None = None
         self.stop, self.failure = threading.Event(), ""
         self.count, self.episode, self.scheme = 0, 0, ""
-        # The order of columns in the file that is written.
+        # The column order of the current file.
         self.order = form.columns
-        # Last lines without a line end, which are read after 30 s, and values over several lines.
+        # True if last lines may lack a line end (they are read after 30 s) and values may span several lines.
         self.open_ends = True
-        # Lines of the longest burst.
+        # Number of lines of the longest burst.
         self.longest = 1_500
 
     def begin(self, promises: Promises) -> None:
@@ -78,7 +77,7 @@ class Writer(threading.Thread):
     # Writing.
 
     def open(self, path: Path, append: bool = True) -> Log:
-        """A new file, with a header of its own where the form has one."""
+        """Starts a new file, with a header of its own if the format has one."""
         log = Log(path, append)
         self.header(log)
         return log
@@ -91,7 +90,7 @@ class Writer(threading.Thread):
                 self.rest(0.8)
 
     def lines(self, path: Path, at_least: int = 1) -> bytes:
-        """Lines that are promised from now on."""
+        """Lines that are expected from now on."""
         assert self.promises is not None
         goods, longest = [], self.longest
         few, some, many = self.rng.randint(1, 10), self.rng.randint(longest // 30, longest // 5), self.rng.randint(longest // 5, longest)
@@ -106,7 +105,7 @@ class Writer(threading.Thread):
         return b"".join(self.form.line(good, self.order) + b"\n" for good in goods)
 
     def burst(self, log: Log, at_least: int = 1) -> None:
-        """Lines as fast as they can be written, in pieces that end anywhere."""
+        """Writes lines at full speed, in pieces that end at any byte."""
         content = self.lines(log.path, at_least)
         while content:
             piece = self.rng.choice((len(content), self.rng.randint(1, len(content)), min(len(content), 40)))
@@ -127,7 +126,7 @@ class Writer(threading.Thread):
         time.sleep(self.rng.random() * seconds)
 
     def hold_back(self) -> None:
-        """Waits while the node is far behind."""
+        """Waits while the node has a large backlog."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not self.lossy and self.count - self.stored(self.source) > BACKLOG:
             if time.monotonic() > end:
@@ -135,7 +134,7 @@ class Writer(threading.Thread):
             time.sleep(0.2)
 
     def until_read(self) -> None:
-        """Waits until all that was written is stored, so that it may be removed."""
+        """Waits until all written lines are stored, so that the file may be removed."""
         end = time.monotonic() + PATIENCE_SECONDS
         while self.stored(self.source) < self.count:
             if time.monotonic() > end:
@@ -148,7 +147,7 @@ class Writer(threading.Thread):
     # Rotation.
 
     def shift(self, path: Path) -> Path:
-        """Makes room for `path`.1: each older file gets the next number. The name that is free then."""
+        """Frees the name `path`.1: each older file gets the next number. Returns the free name."""
         old = [file for file in path.parent.iterdir() if file.name.startswith(f"{path.name}.")]
         for file in sorted(old, key=lambda file: -int(file.name[len(path.name) + 1 :].split(".")[0])):
             number, *ending = file.name[len(path.name) + 1 :].split(".")
@@ -156,7 +155,7 @@ class Writer(threading.Thread):
         return path.with_name(f"{path.name}.1")
 
     def renamed(self, log: Log) -> tuple[Log, Path]:
-        """Renames the file. Its writer goes on in it until it opens the new one, perhaps within a line."""
+        """Renames the file. Its writer continues to write to it until it opens the new file, perhaps in the middle of a line."""
         target = self.shift(log.path)
         late = self.lines(log.path) if self.rng.random() < 0.5 else b""
         half = self.rng.randint(0, len(late))
@@ -168,8 +167,8 @@ class Writer(threading.Thread):
         return self.open(log.path), target
 
     def compress(self, path: Path) -> None:
-        """As gzip does it: the compressed file grows beside the plain one, which is then removed."""
-        name, pack = self.rng.choice((("gz", gzip.compress), ("zst", zstd))) if ZSTD else ("gz", gzip.compress)
+        """Compresses like gzip: the compressed file grows next to the plain one, which is then removed."""
+        name, pack = self.rng.choice((("gz", COMPRESSIONS["gzip"]), ("zst", zstd))) if ZSTD else ("gz", COMPRESSIONS["gzip"])
         packed = Log(path.with_name(f"{path.name}.{name}"))
         content = pack(path.read_bytes())
         step = max(1, len(content) // self.rng.randint(1, 4))
@@ -206,7 +205,7 @@ def rename_and_compress(writer: Writer, path: Path) -> None:
 
 
 def delay_compress(writer: Writer, path: Path) -> None:
-    """What was renamed at one rotation is compressed at the next."""
+    """A file that was renamed at one rotation is compressed at the next rotation."""
     log, old = writer.open(path), None
     for _ in writer.rotations():
         writer.bursts(log)
@@ -235,7 +234,7 @@ def copy_truncate_and_compress(writer: Writer, path: Path) -> None:
 
 
 def hole(writer: Writer, path: Path) -> None:
-    """The writer of a file that was truncated goes on at its old place: before that are NUL bytes."""
+    """The writer of a truncated file continues at its old position: the bytes before it are NUL bytes."""
     assert writer.promises is not None
     log = writer.open(path, append=False)
     for _ in writer.rotations():
@@ -248,7 +247,7 @@ def hole(writer: Writer, path: Path) -> None:
 
 
 def dated(writer: Writer, path: Path) -> None:
-    """A new file each day, and a symbolic link to the newest, which is not followed here."""
+    """A new file each day, and a symbolic link to the newest file, which is not followed here."""
     link = path.with_name(f"current-{path.name}")
     for day in writer.rotations():
         log = writer.open(path.with_name(f"{path.stem}-2026-11-{day + 10}.log"))
@@ -259,7 +258,7 @@ def dated(writer: Writer, path: Path) -> None:
 
 
 def created_again(writer: Writer, path: Path) -> None:
-    """Removed once it is read, and written under the same name, perhaps with the same inode."""
+    """A file is removed after it is read, and created again under the same name, perhaps with the same inode."""
     for _ in writer.rotations():
         log = writer.open(path)
         writer.bursts(log)
@@ -269,7 +268,7 @@ def created_again(writer: Writer, path: Path) -> None:
 
 
 def removed_later(writer: Writer, path: Path) -> None:
-    """Renamed, and removed once it is read."""
+    """A file is renamed, and removed after it is read."""
     log = writer.open(path)
     for _ in writer.rotations():
         writer.bursts(log)
@@ -280,7 +279,7 @@ def removed_later(writer: Writer, path: Path) -> None:
 
 
 def replaced(writer: Writer, path: Path) -> None:
-    """An editor's way: the old content and more in a new file, which takes the old one's name."""
+    """Like an editor: the old content and more in a new file, which replaces the old one."""
     log = writer.open(path)
     for _ in writer.rotations():
         writer.bursts(log)
@@ -302,7 +301,7 @@ def copied_beside(writer: Writer, path: Path) -> None:
 
 
 def archived(writer: Writer, path: Path) -> None:
-    """Moved to a subfolder, with a hard link in the folder."""
+    """A file is moved to a subfolder, with a hard link in the folder."""
     archive = path.parent / "archive"
     archive.mkdir(exist_ok=True)
     for number in writer.rotations():
@@ -314,7 +313,7 @@ def archived(writer: Writer, path: Path) -> None:
 
 
 def followed_link(writer: Writer, path: Path) -> None:
-    """The files lie elsewhere; the folder has links to them, and one to the newest, which changes."""
+    """The files are outside; the folder has links to them, and a changing link to the newest file."""
     current = path.with_name("current.log")
     for number in writer.rotations():
         real = writer.elsewhere / f"{path.stem}-{number}.log"

@@ -1,4 +1,4 @@
-"""Senders of the HTTP door: they post bodies, try again as docs/ingest.md says, and note what they were promised."""
+"""Senders of the HTTP door: they post bodies, retry as docs/ingest.md documents, and record the expected results."""
 
 import http.client
 import json
@@ -14,13 +14,13 @@ from bodies import Bodies, Body
 from forms import Good
 from promises import Promises, Times
 
-# A node that was killed is back within this time, or the run has failed.
+# A killed node must be back within this time; otherwise the run has failed.
 PATIENCE_SECONDS = 120.0
 TRY_AGAIN_SECONDS = 0.3
 
 
 class Sender(threading.Thread):
-    """One sender of one source. What it sends depends on its seed only; when, on the node."""
+    """One sender of one source. Its bodies depend only on its seed; their timing depends on the node."""
 
     def __init__(self, name: str, source: str, log_types: list[str], seed: str, url: Callable[[], str], token: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -28,7 +28,7 @@ class Sender(threading.Thread):
         self.rng = random.Random(seed)
         self.bodies = Bodies(log_types, self.rng, name)
         self.promises: Promises | None = None
-        # It ends after so many bodies, if it is to send the same ones on any machine.
+        # The sender ends after this number of bodies, if it has to send the same ones on any machine.
         self.most = sys.maxsize
         self.stop, self.sent, self.failure = threading.Event(), 0, ""
 
@@ -57,12 +57,12 @@ class Sender(threading.Thread):
         else:
             self.without_key(body)
 
-    # The ways to send.
+    # Ways to send.
 
     def with_key(self, body: Body) -> None:
-        """Tried again until it is taken: it counts once, also if an answer was lost or it is sent once more."""
+        """Retries until the body is accepted: it counts once, even if an answer was lost or it is sent once more."""
         key = f"{self.name}-{self.sent}"
-        # Lines that are on their way may be there before their sender knows it.
+        # Lines in flight may be stored before their sender gets the answer.
         self.promise(body, Times.AT_MOST_ONCE, None)
         again, another = self.rng.random() < 0.2, self.rng.random() < 0.1
         name = self.until_taken(body, key)
@@ -73,7 +73,7 @@ class Sender(threading.Thread):
             self.used_key(key)
 
     def without_key(self, body: Body) -> None:
-        """Sent once. Without an answer it may have been taken or not."""
+        """Sends once. Without an answer the body may or may not have been accepted."""
         self.promise(body, Times.AT_MOST_ONCE, None)
         status, answer = self.post(body.content, None)
         if status == 200:
@@ -84,7 +84,7 @@ class Sender(threading.Thread):
             self.promises_of.add_unmarked(self.source, body.unmarked, body.dead, None)
 
     def used_key(self, key: str) -> None:
-        """Another body under a key that was used is refused, and nothing of it is taken."""
+        """Another body under a used key is rejected, and nothing of it is stored."""
         other = self.bodies.readable(True)
         self.promises_of.add(self.source, other.good, other.marks, Times.NEVER, f"used key #{key}")
         status, answer = self.post(other.content, key)
@@ -92,7 +92,7 @@ class Sender(threading.Thread):
             raise AssertionError(f"another body with a used key was answered {status}: {answer!r}")
 
     def broken_off(self, body: Body) -> None:
-        """The connection ends within the body: nothing of it is taken."""
+        """The connection ends within the body: nothing of it is stored."""
         self.promises_of.add(self.source, body.good, body.marks, Times.NEVER, f"broken off, {body.kind} #{self.sent}")
         url = urllib.parse.urlsplit(self.url())
         head = f"POST {url.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.token}\r\nContent-Length: {len(body.content)}\r\n\r\n"
@@ -107,7 +107,7 @@ class Sender(threading.Thread):
         if status not in (0, 400, 429, 503):
             raise AssertionError(f"an empty body was answered {status}: {answer!r}")
 
-    # The steps of them.
+    # Steps of the senders.
 
     @property
     def promises_of(self) -> Promises:
@@ -122,7 +122,7 @@ class Sender(threading.Thread):
             self.promises_of.add_unmarked(self.source, body.unmarked, body.dead, name)
 
     def until_taken(self, body: Body, key: str) -> str:
-        """The name of the object that the body became."""
+        """The name of the object that contains the body."""
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             status, answer = self.post(body.content, key)

@@ -1,4 +1,4 @@
-"""One run: a node with its sources, senders and writers, kills in between, and what is left at the end."""
+"""One run: a node with its sources, senders and writers, kills in between, and the final checks."""
 
 import random
 import subprocess
@@ -14,14 +14,14 @@ from promises import Holdings, Promises, differences
 from rotation import EXACT, LINKED, LOSSY, Writer
 from senders import Sender
 
-# Sources of the HTTP door, with their log types, and how many send to each.
+# Sources of the HTTP door, with their log types, and the number of senders of each.
 HTTP = {
     "orders": (["Custom.Orders"], 2),
     "rows": (["Custom.Rows"], 2),
     "flows": (["AWS.VPCFlow"], 2),
     "mixed": (["Nginx.Access", "Custom.Orders"], 1),
 }
-# Watched folders, with their log type and the schemes of their writer.
+# Watched folders, with their log type and the rotation schemes of their writer.
 FOLDERS = {
     "web": ("Nginx.Access", EXACT),
     "shop": ("Custom.Orders", EXACT),
@@ -30,34 +30,34 @@ FOLDERS = {
     "linked": ("Nginx.Access", LINKED),
     "lossy": ("Custom.Orders", LOSSY),
 }
-# A last line without a line end rests 30 s; a dead letter is tried for 26 s.
+# A last line without a line end waits 30 s; a dead letter has attempts for 26 s.
 SETTLE_SECONDS = 240.0
-# Neither changes what is there in the end: what is put back fails again.
+# Operations that do not change the final state: a requeued message fails again.
 OPERATIONS = [("snapshot",), ("requeue", INPUT_QUEUE, "--yes")]
-# Of a short run: bodies of each sender, and lines of the longest burst.
+# For a short run: number of bodies per sender, and lines of the longest burst.
 SHORT_BODIES, SHORT_LINES = 40, 200
-# Nothing has changed for this long, and something is missing: it does not come any more.
+# If nothing has changed for this time and data is missing, the data is lost.
 STUCK_SECONDS = 75.0
-# Everything promised is there, and for this long nothing more has come.
+# All expected data exists, and nothing more has arrived for this time.
 QUIET_SECONDS = 6.0
 
 
 @dataclass
 class Settings:
-    """What a run is drawn from, and how long it is."""
+    """The seed of a run, its duration, and its files."""
 
     binaries: Path
     folder: Path
     seed: int
     seconds: float
     kills_apart: tuple[float, float] = (1.5, 9.0)
-    # Short: the same bodies on any machine, small files, and nothing that rests for long.
+    # A short run: the same bodies on any machine, small files, and no long waits.
     short: bool = False
 
 
 @dataclass
 class Report:
-    """What a run showed."""
+    """Results of a run."""
 
     wrong: list[str] = field(default_factory=list)
     kills: int = 0
@@ -80,7 +80,7 @@ class Report:
 
 
 class Counts(threading.Thread):
-    """The counts of all sources, asked for again and again; while the node is down, the last ones hold."""
+    """The counts of all sources, polled; while the node is down, the last ones are kept."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(daemon=True)
@@ -128,7 +128,7 @@ class Trial:
             self.node.stop()
         return self.report
 
-    # The parts of a run.
+    # The steps of a run.
 
     def prepare(self) -> None:
         add_schemas(self.node.pantherctl, self.settings.folder)
@@ -157,7 +157,7 @@ class Trial:
         return lambda: self.node.ingest_url(source)
 
     def disturb(self) -> None:
-        """Senders and writers at work, and the node killed or stopped under them."""
+        """Runs senders and writers while the node is killed or stopped."""
         self.counts.start()
         for actor in self.actors:
             actor.begin(self.promises)
@@ -175,7 +175,7 @@ class Trial:
             else:
                 self.kill()
             if self.rng.random() < 0.2:
-                # Once more, before it serves or just then.
+                # A second kill, before the node serves or just at that time.
                 time.sleep(self.rng.random() * 0.5)
                 self.kill()
                 self.report.early += 1
@@ -191,7 +191,7 @@ class Trial:
                 self.report.wrong.append(actor.failure)
 
     def operate(self) -> None:
-        """What an operator may do at any time; the kill comes into the work on it."""
+        """Operations that an operator may run at any time; a kill hits the work on them."""
         what = self.rng.choice([*OPERATIONS, *[()] * len(OPERATIONS)])
         if what:
             answer = self.node.pantherctl.run(*what)
@@ -205,7 +205,7 @@ class Trial:
         self.node.launch()
 
     def settle(self) -> None:
-        """Waits until everything promised is there and nothing more comes, or until it is too late."""
+        """Waits until all expected data exists and nothing more arrives, or until the deadline."""
         began, quiet_since, before = time.monotonic(), time.monotonic(), None
         while time.monotonic() - began < SETTLE_SECONDS:
             time.sleep(0.5)

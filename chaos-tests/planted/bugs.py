@@ -1,6 +1,6 @@
-"""Bugs that the tests must catch: each a change of the sources that a tired developer could make.
+"""Planted bugs that the tests must catch. Each is a change of the sources that a tired developer could make.
 
-`what` is the promise that it breaks; `change` is a list of (file, old text, new text), where the old text occurs once.
+`what` is the guarantee that the bug breaks; `change` is a list of (file, old text, new text). The old text must occur exactly once.
 """
 
 from dataclasses import dataclass
@@ -139,8 +139,8 @@ BUGS = [
         "a snapshot that is damaged or cut off changes nothing",
         (
             STORAGE + "store.rs",
-            "        let db = database::open(&folder, self.shared.settings)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
-            "        let db = database::open(&folder, self.shared.settings)?;\n        folders::point_to(&self.root, &folder)?;\n        let applied = database::load(&db, file)?;\n        // The file first",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        let applied = database::load(&db, file)?;\n        // The snapshot file is kept first",
+            "        let db = database::open(&folder, self.shared.settings)?;\n        folders::point_to(&self.root, &folder)?;\n        let applied = database::load(&db, file)?;\n        // The snapshot file is kept first",
         ),
     ),
     bug(
@@ -283,7 +283,7 @@ BUGS = [
         "records of one key are handled in order",
         (
             QUEUES + "mod.rs",
-            "            return Ok(()); // its turn comes when the earlier one has left\n",
+            "            return Ok(()); // becomes ready when the earlier message has left\n",
             "",
         ),
     ),
@@ -310,7 +310,7 @@ BUGS = [
     bug(
         "a clock that is told the time adds what has passed since it was last asked",
         "cluster time is never far ahead of true time",
-        ("cluster/src/door/clock.rs", "        state.pass(self.source.monotonic()); // what has passed until now is in what is told\n", ""),
+        ("cluster/src/door/clock.rs", "        state.pass(self.source.monotonic()); // the new time includes what has passed until now\n", ""),
     ),
     bug(
         "whoever waits for a change of a group that has stopped spins",

@@ -1,4 +1,4 @@
-//! A server of S3's protocol for a run: moto's, in a Python environment of its own that is made once.
+//! An S3-compatible server for a run: moto, in its own Python virtual environment, which is created once and reused.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use tokio::process::{Child, Command};
 use crate::cluster::Store;
 use crate::{During, Failure, Result, until};
 
-/// The server, as pip takes it.
+/// The server, as a pip requirement.
 const PACKAGE: &str = "moto[server]==5.2.5";
-/// How long the environment may take to be made, and the server to start.
+/// Deadline for creating the environment and for starting the server.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The server takes any; a client has to have some.
+/// The server accepts any credential, but a client must have one.
 const CREDENTIAL: &str = "chaos";
 
-/// A server with nothing in it; it ends when this is dropped.
+/// A running server without objects. Dropping it ends the server.
 pub struct Server {
     address: String,
     _process: Child,
 }
 
 impl Server {
-    /// Starts one. `place` is where environments are kept from run to run.
+    /// Starts a server. `place` is the folder in which environments are kept from run to run.
     ///
     /// # Errors
-    /// This Python makes no environments, the package cannot be had, or the server does not start.
+    /// Python cannot create environments, the package cannot be installed, or the server does not start.
     pub async fn start(place: &Path) -> Result<Self> {
         let program = installed(place).await?;
         let port = TcpListener::bind("127.0.0.1:0")
@@ -54,10 +54,10 @@ impl Server {
         })
     }
 
-    /// Makes a bucket; how a node reaches it, or a folder in it.
+    /// Creates a bucket. Returns the configuration with which a node reaches it, or a folder in it.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server rejects the request.
     pub async fn bucket(&self, name: &str, folder: &str) -> Result<Store> {
         let endpoint = format!("http://{}", self.address);
         let made = crate::doors::client()?
@@ -97,12 +97,12 @@ async fn python(words: &[&str]) -> Result<()> {
     )))
 }
 
-/// The server's program, installed if it is not there.
+/// The path of the server's program. Installs it if it is missing.
 async fn installed(place: &Path) -> Result<PathBuf> {
     let folder = place.join("moto");
     let program = folder.join("bin/moto_server");
     let ready = folder.join("ready");
-    // Runs beside this one wait for it.
+    // Concurrent runs wait for this lock.
     let lock = std::fs::File::create(place.join("moto.lock")).during("locking the environment")?;
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock));
     let _lock = lock
@@ -112,7 +112,7 @@ async fn installed(place: &Path) -> Result<PathBuf> {
     if ready.exists() {
         return Ok(program);
     }
-    // Debian ships Python without what makes environments unless python3-venv is there.
+    // Debian's Python has no venv modules without the package python3-venv.
     if python(&["-c", "import venv, ensurepip"]).await.is_err() {
         return Err(Failure::CannotRun(
             "this Python makes no virtual environments (python3-venv is missing), so there is no server of S3's protocol".to_owned(),

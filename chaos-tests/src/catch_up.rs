@@ -1,5 +1,5 @@
-//! How a cluster bears a large state: a node with an empty disk takes the place of one that is lost, while clients write; a node that was killed opens
-//! what it has. Times and memory are measured and not judged; what was acknowledged has to be there.
+//! Behaviour of a cluster with a large state: a node with an empty disk replaces a lost one while clients write, and a killed node opens
+//! its state. Times and memory are measured without a limit; acknowledged data must exist.
 
 use std::fmt;
 use std::path::Path;
@@ -14,31 +14,31 @@ use crate::cluster::Cluster;
 use crate::load::{Client, Notes, TABLE, key};
 use crate::{During, Failure, Result, until};
 
-/// Bytes of one row.
+/// Size of one row, in bytes.
 const ROW: usize = 200 << 10;
-/// Clients that fill the state.
+/// Number of clients that fill the state.
 const FILLERS: usize = 8;
-/// How long the large things may take.
+/// Deadline of the long steps.
 const LONG: Duration = Duration::from_secs(1_800);
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Bytes of rows.
+    /// Size of all rows, in bytes.
     pub bytes: u64,
-    /// How long they took to be written.
+    /// Time for writing the rows.
     pub filled: Duration,
-    /// From the new node's first start until it held all that the others did.
+    /// Time from the new node's first start until it has the whole state of the others.
     pub caught_up: Duration,
-    /// The leader's peak of memory meanwhile, and before, in kilobytes.
+    /// The leader's peak memory during the catch-up, and before it, in kilobytes.
     pub leader_kb: [u64; 2],
-    /// The new node's peak of memory.
+    /// The new node's peak memory, in kilobytes.
     pub newcomer_kb: u64,
-    /// The longest that a write took meanwhile.
+    /// The longest write during the catch-up.
     pub longest_write: Duration,
-    /// From the start of a node that was killed until it was ready, and its peak of memory.
+    /// Time from the start of a killed node until it is ready.
     pub opened: Duration,
-    /// That peak.
+    /// Peak memory of that start, in kilobytes.
     pub opened_kb: u64,
 }
 
@@ -69,10 +69,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Fills a cluster with so many megabytes and runs it.
+/// Fills a cluster with `megabytes` of rows and runs the test.
 ///
 /// # Errors
-/// Something acknowledged is gone, or the nodes do not come together.
+/// Acknowledged data is missing, or the nodes do not converge.
 pub async fn run(megabytes: u64) -> Result<Report> {
     let folder = tempfile::Builder::new()
         .prefix("panther-catch-up-")
@@ -84,7 +84,7 @@ pub async fn run(megabytes: u64) -> Result<Report> {
     ran.map_err(|failure| failure.with_words(|| cluster.last_words()))
 }
 
-/// A peak of a process's memory in kilobytes (`VmHWM`), from now on if it is reset.
+/// Peak memory of a process, in kilobytes (`VmHWM`). With `reset`, the peak is counted from now on.
 fn peak_kb(process: u32, reset: bool) -> Result<u64> {
     let folder = Path::new("/proc").join(process.to_string());
     let status = std::fs::read_to_string(folder.join("status")).during("reading VmHWM")?;
@@ -99,7 +99,7 @@ fn peak_kb(process: u32, reset: bool) -> Result<u64> {
     Ok(peak)
 }
 
-/// A row of noise: what compresses would be less than it says.
+/// A row of random bytes, because compressible data would take less space than its size.
 fn row(number: u64) -> RowChange {
     let mut noise = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let content: Vec<u8> = std::iter::repeat_with(|| {
@@ -216,7 +216,7 @@ async fn measured(cluster: &mut Cluster, bytes: u64) -> Result<Report> {
     })
     .await?;
     cluster.equal().await?;
-    // All hold the same; one row in a hundred is looked at.
+    // All nodes have the same state; one row in a hundred is checked.
     let (_stop, stopped) = watch::channel(false);
     let caller = cluster.at(newcomer)?.caller();
     let mut reader = Client::new(vec![caller], 0, Arc::default(), stopped);

@@ -1,16 +1,16 @@
-//! A wall clock of a process that can be set while it runs (libfaketime); its monotonic clock goes on as it is.
+//! A wall clock of a process that can be set while the process runs (libfaketime). The monotonic clock is not changed.
 
 use std::path::{Path, PathBuf};
 
 use crate::{During, Failure, Result};
 
-/// Where Debian puts the library, and where it lies without several architectures.
+/// Paths of the library on Debian, and on systems without multiarch folders.
 const PLACES: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/faketime/libfaketime.so.1",
 ];
 
-/// The clock of one process.
+/// The wall clock of one process.
 #[derive(Debug, Clone)]
 pub struct Clock {
     file: PathBuf,
@@ -18,7 +18,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that is right, kept in `folder`.
+    /// Creates a clock without an offset. Its file is in `folder`.
     ///
     /// # Errors
     /// This machine lacks libfaketime.
@@ -36,19 +36,19 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Sets it so many seconds off.
+    /// Sets the offset of the clock, in seconds.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn set(&self, off_s: i64) -> Result<()> {
-        // Renamed into place: whoever reads it meanwhile gets the old or the new one.
+        // An atomic rename: a reader gets either the old or the new content.
         let beside = self.file.with_extension("new");
         std::fs::write(&beside, format!("{off_s:+}\n"))
             .and_then(|()| std::fs::rename(&beside, &self.file))
             .during("setting a clock")
     }
 
-    /// What a process is started with that goes by it.
+    /// Environment variables for a process that uses this clock.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.display().to_string();
@@ -57,7 +57,7 @@ impl Clock {
             ("FAKETIME_TIMESTAMP_FILE", text(&self.file)),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            // Threads of one process must not wait for each other's clock in shared memory that outlives a kill.
+            // Without this, threads of a process wait for a lock in shared memory that outlives a kill.
             ("FAKETIME_DISABLE_SHM", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -1,4 +1,4 @@
-//! Three nodes of one cluster, each a process with a data folder and ports of its own, and one folder of objects for all.
+//! A cluster of three nodes. Each node is a process with its own data folder and ports; all share one folder of objects.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,29 +13,29 @@ use crate::node::{Binaries, Caller, Node, NodeSettings, Place, count, items, tex
 use crate::wires::Wires;
 use crate::{During, Failure, Result, until};
 
-/// How long a start, a join or a healing may take.
+/// Deadline of a start, a join or a healing.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where a cluster's objects lie, as its nodes' configuration says it.
+/// Object store of a cluster, as configured on its nodes.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// `objects.url`.
     pub url: String,
-    /// `objects.endpoint`; empty for none.
+    /// `objects.endpoint`; empty if it is not set.
     pub endpoint: String,
-    /// Variables that the nodes are started with.
+    /// Environment variables of the nodes.
     pub environment: Vec<(String, String)>,
 }
 
 impl Store {
-    /// A folder for a run's objects, made below the run's own.
+    /// A folder for the objects of a run, created in the run's folder.
     fn within(run: &Path) -> Result<Self> {
         let objects = run.join("objects");
         std::fs::create_dir_all(&objects).during("making the folder of objects")?;
         Ok(Self::folder(&objects))
     }
 
-    /// A folder that all nodes see.
+    /// A folder that all nodes share.
     #[must_use]
     pub fn folder(folder: &Path) -> Self {
         Self {
@@ -46,58 +46,58 @@ impl Store {
     }
 }
 
-/// What machines have of their own beside a folder.
+/// What each machine has in addition to a folder.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Machines {
-    /// A network card, so that a node can be cut off, and a clock that can be set.
+    /// A network interface and a wall clock, so that a node can be partitioned and its clock set.
     pub wires: bool,
-    /// A disk.
+    /// A file system of its own.
     pub disks: bool,
 }
 
-/// Size of a machine's disk; what is not written takes no room.
+/// Size of a machine's disk. The image is sparse, so unwritten space takes no room.
 const DISK_MEGABYTES: u64 = 6_000;
 
-/// The nodes by number.
+/// The nodes by node id.
 pub struct Cluster {
     folder: PathBuf,
     store: Store,
     binaries: Binaries,
-    /// Machines so far, each with a folder of its own.
+    /// Number of machines so far. Each has a folder of its own.
     machines: u8,
-    /// The nodes; they go before what their machines have.
+    /// The nodes. They are dropped before the resources of their machines.
     pub nodes: BTreeMap<u64, Node>,
-    /// The machine on which each node runs or ran.
+    /// The machine of each node, also of nodes that no longer run.
     machine_of: BTreeMap<u64, u8>,
     wires: Option<Wires>,
     clocks: BTreeMap<u8, Clock>,
     disks: BTreeMap<u8, Disk>,
-    /// How long a node may take to be ready, and the nodes to come together: [`PATIENCE`], unless the state is large.
+    /// Deadline for a node to be ready, and for the nodes to converge: [`PATIENCE`], unless the state is large.
     pub patience: Duration,
 }
 
 impl Cluster {
-    /// Three voters, joined as an operator joins them.
+    /// Creates a cluster of three voters, joined in the same way as an operator joins them.
     ///
     /// # Errors
-    /// They do not come together.
+    /// The nodes do not form a cluster.
     pub async fn three(folder: PathBuf) -> Result<Self> {
         let store = Store::within(&folder)?;
         Self::make(folder, store, Machines::default()).await
     }
 
-    /// The same, with their objects elsewhere.
+    /// Like [`Cluster::three`], with another object store.
     ///
     /// # Errors
-    /// They do not come together.
+    /// The nodes do not form a cluster.
     pub async fn three_with(folder: PathBuf, store: Store) -> Result<Self> {
         Self::make(folder, store, Machines::default()).await
     }
 
-    /// The same, on machines that have more of their own.
+    /// Like [`Cluster::three`], on machines with further resources.
     ///
     /// # Errors
-    /// They do not come together, or this machine has no clocks that can be set, or no disks to give.
+    /// The nodes do not form a cluster, or this machine cannot provide settable clocks or disks.
     pub async fn three_on(folder: PathBuf, machines: Machines) -> Result<Self> {
         let store = Store::within(&folder)?;
         Self::make(folder, store, machines).await
@@ -140,18 +140,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One more machine, with the cluster's objects; it is no node yet.
+    /// Adds a machine with the cluster's object store. It is not a node yet.
     ///
     /// # Errors
-    /// Its folder cannot be made.
+    /// Its folder cannot be created.
     pub fn machine(&self, name: &str) -> Result<Node> {
         self.machine_with(name, &self.store)
     }
 
-    /// One more machine, with objects of its own.
+    /// Adds a machine with another object store.
     ///
     /// # Errors
-    /// Its folder cannot be made.
+    /// Its folder cannot be created.
     pub fn machine_with(&self, name: &str, store: &Store) -> Result<Node> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -190,10 +190,10 @@ impl Cluster {
         })
     }
 
-    /// One more node, invited by `host`; its number.
+    /// Adds a node, invited by `host`. Returns its node id.
     ///
     /// # Errors
-    /// It is not taken in.
+    /// The join is rejected.
     pub async fn join(&mut self, host: u64, options: &[&str]) -> Result<u64> {
         let words = [&["cluster", "invite"], options].concat();
         let invited = self.at(host)?.ctl(&words).await?;
@@ -215,10 +215,10 @@ impl Cluster {
         Ok(number)
     }
 
-    /// The machine of a node that was killed is given an empty disk, and takes the node's place in the cluster, as a new node.
+    /// Gives the machine of a killed node an empty disk, and lets it replace the lost node as a new node.
     ///
     /// # Errors
-    /// It is not taken in, or does not become a member.
+    /// The join is rejected, or the node does not become a member.
     pub async fn replace(&mut self, lost: u64, host: u64) -> Result<()> {
         let machine = self.machine_of(lost)?;
         let node = self.nodes.remove(&lost);
@@ -245,23 +245,23 @@ impl Cluster {
     /// The disk of a node.
     ///
     /// # Errors
-    /// It has none of its own.
+    /// The node has no disk of its own.
     pub fn disk(&self, node: u64) -> Result<&Disk> {
         let disk = self.disks.get(&self.machine_of(node)?);
         disk.ok_or_else(|| Failure::broken("the node has no disk of its own"))
     }
 
-    /// A node's power fails: its process is gone, and of what it wrote, what was not synced.
+    /// Simulates a power failure of a node: its process is killed, and unsynced writes are lost.
     ///
     /// # Errors
-    /// It had ended by itself, or this machine cannot make the fault.
+    /// The process had already ended, or this machine cannot create the fault.
     pub async fn power_off(&mut self, node: u64) -> Result<()> {
-        // The process first: what it acknowledges after its disk is gone would be a lie that no power cut tells.
+        // Kill the process first: otherwise it could acknowledge writes after the disk is gone, which does not happen in a power cut.
         self.at_mut(node)?.kill().await?;
         self.disk(node)?.cut().await
     }
 
-    /// It is back, and the node is started.
+    /// Restores the power: mounts the disk and starts the node.
     ///
     /// # Errors
     /// The disk does not mount, or the node does not start.
@@ -276,7 +276,7 @@ impl Cluster {
         node.ready().await
     }
 
-    /// The address of this process, as the nodes reach it.
+    /// The address of this process, as seen from the nodes.
     #[must_use]
     pub fn outside(&self) -> Ipv4Addr {
         self.wires.as_ref().map_or(Ipv4Addr::LOCALHOST, Wires::own)
@@ -292,10 +292,10 @@ impl Cluster {
         machine.ok_or_else(|| Failure::Broken(format!("there is no node {node}")))
     }
 
-    /// A node no longer hears the others, or is no longer heard by them, or both.
+    /// Partitions a node: with `deaf` it receives nothing from the others, with `silent` the others receive nothing from it.
     ///
     /// # Errors
-    /// The nodes have no cards of their own.
+    /// The nodes have no network interfaces of their own.
     pub fn cut(&self, node: u64, deaf: bool, silent: bool) -> Result<()> {
         let wires = self.wires()?;
         let one = self.machine_of(node)?;
@@ -311,10 +311,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Of what a node sends and is sent a part gets lost.
+    /// Drops a percentage of a node's packets, in both directions.
     ///
     /// # Errors
-    /// The nodes have no cards of their own.
+    /// The nodes have no network interfaces of their own.
     pub fn lose(&self, node: u64, percent: u8) -> Result<()> {
         let wires = self.wires()?;
         let one = self.machine_of(node)?;
@@ -326,10 +326,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sets a node's clock so many seconds off.
+    /// Sets the offset of a node's clock, in seconds.
     ///
     /// # Errors
-    /// It has none of its own.
+    /// The node has no clock of its own.
     pub fn set_clock(&self, node: u64, off_s: i64) -> Result<()> {
         let clock = self.clocks.get(&self.machine_of(node)?);
         clock
@@ -337,45 +337,45 @@ impl Cluster {
             .set(off_s)
     }
 
-    /// All hear each other again, and all clocks are right.
+    /// Heals all partitions and corrects all clocks.
     ///
     /// # Errors
-    /// The nodes have no cards of their own.
+    /// The nodes have no network interfaces of their own.
     pub fn mend(&self) -> Result<()> {
         self.wires()?.mend()?;
         self.clocks.values().try_for_each(|clock| clock.set(0))
     }
 
-    /// A node by its number.
+    /// A node by its node id.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such node.
     pub fn at(&self, number: u64) -> Result<&Node> {
         self.nodes
             .get(&number)
             .ok_or_else(|| Failure::Broken(format!("there is no node {number}")))
     }
 
-    /// The same, to be changed.
+    /// Mutable access to a node by its node id.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such node.
     pub fn at_mut(&mut self, number: u64) -> Result<&mut Node> {
         self.nodes
             .get_mut(&number)
             .ok_or_else(|| Failure::Broken(format!("there is no node {number}")))
     }
 
-    /// How to call each.
+    /// A client of each node.
     #[must_use]
     pub fn callers(&self) -> Vec<Caller> {
         self.nodes.values().map(Node::caller).collect()
     }
 
-    /// Who leads, as the nodes that run say alike.
+    /// The leader, when all running nodes agree on it.
     ///
     /// # Errors
-    /// They do not agree in time.
+    /// The nodes do not agree before the deadline.
     pub async fn leader(&self) -> Result<u64> {
         let mut found = None;
         until("a leader is known", PATIENCE, async || {
@@ -395,10 +395,10 @@ impl Cluster {
         found.ok_or_else(|| Failure::broken("no leader"))
     }
 
-    /// Waits until so many vote.
+    /// Waits until there are `wanted` voters.
     ///
     /// # Errors
-    /// They do not, in time.
+    /// The deadline is exceeded.
     pub async fn voters(&self, wanted: usize) -> Result<()> {
         until("enough nodes vote", self.patience, async || {
             let status = self.any()?.ctl(&["cluster", "status"]).await?;
@@ -408,10 +408,10 @@ impl Cluster {
         .await
     }
 
-    /// A node that runs.
+    /// Any running node.
     ///
     /// # Errors
-    /// None does.
+    /// No node runs.
     pub fn any(&self) -> Result<&Node> {
         self.nodes
             .values()
@@ -419,13 +419,14 @@ impl Cluster {
             .ok_or_else(|| Failure::broken("no node runs"))
     }
 
-    /// All nodes alive, each with the leader's state at some entry from here on.
+    /// Waits until all nodes are alive and each has the leader's state at some entry from now on.
     ///
-    /// After a load the state goes on changing: answers are forgotten one after the other, four times a second. What a leader has heard of others is up to
-    /// two seconds old, so it is compared with what the leader itself had at that entry. States that have parted never have one hash again.
+    /// After a load the state keeps changing, because remembered answers expire one after another, four times a second. The leader's
+    /// knowledge of the other nodes is up to two seconds old, so the hash of a node is compared with the leader's own hash at the same
+    /// entry. States that have diverged never have the same hash again.
     ///
     /// # Errors
-    /// They are not, in time.
+    /// The deadline is exceeded.
     pub async fn equal(&self) -> Result<()> {
         let mut hashes: BTreeMap<u64, BTreeMap<u64, String>> = BTreeMap::new();
         until("all nodes hold the same", self.patience, async || {
@@ -457,10 +458,10 @@ impl Cluster {
         .await
     }
 
-    /// Starts nodes again that have ended by themselves, as their units do.
+    /// Restarts nodes that have ended by themselves, as their systemd units would do.
     ///
     /// # Errors
-    /// One does not start.
+    /// A node does not start.
     pub async fn start_what_ended(&mut self) -> Result<()> {
         for node in self.nodes.values_mut() {
             if node.start_if_ended()? {
@@ -470,10 +471,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops all in good order.
+    /// Stops all nodes gracefully.
     ///
     /// # Errors
-    /// One does not stop, or not in good order.
+    /// A node does not stop, or not with a graceful shutdown.
     pub async fn stop(&mut self) -> Result<()> {
         for node in self.nodes.values_mut() {
             node.stop().await?;
@@ -492,7 +493,7 @@ impl Cluster {
     }
 }
 
-/// The lines of a status that are about nodes that belong to the cluster.
+/// The rows of a status that describe members of the cluster.
 fn members(status: &Value) -> Vec<&Value> {
     items(status, "nodes")
         .iter()

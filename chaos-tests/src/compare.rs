@@ -1,14 +1,13 @@
-//! Two runs of the same input side by side.
+//! Comparison of two runs with the same input.
 //!
-//! Matches, rule errors and the ledger must be equal whatever happened. Alerts must be equal too, as long as the run
-//! was shorter than a rule's dedup period. Windows go by the time at which events are handled: in a longer run the
-//! same matches may open a further window, which is a further alert, or two half-filled windows that both stay below
-//! the threshold. For such rules the number of alerts may be up to one per group and period begun, and what must hold
-//! exactly is what [`Tally`](crate::tally::Tally) has checked in itself: every window at its threshold is one alert, and
-//! counts as many events as there are matches stored under it.
+//! Matches, rule errors and the ledger must always be equal. Alerts must be equal too, if the run was shorter than a rule's dedup period.
+//! Windows are based on processing time: in a longer run the same matches may open a further window, which is a further alert, or two
+//! partial windows that both stay below the threshold. For such rules the number of alerts may differ by one per group and started period.
+//! The exact invariant for them is the one that [`Tally`](crate::tally::Tally) checks within one run: every window at its threshold is one
+//! alert, and its event count equals the number of matches stored under it.
 //!
-//! A rule that remembers earlier events (in the key-value store) may match others when events come in another order, and
-//! kills change the order. Such rules are named by whoever knows them; what a tally checks in itself holds for them too.
+//! A rule with memory of earlier events (in the key-value store) may match other events if their order changes, and kills change the order.
+//! The caller names such rules. The checks within one tally still apply to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use crate::tally::{Alerts, Group, Tally};
 
-/// What is wrong with `disturbed`, which took `took`, beside `undisturbed`.
+/// The differences between `disturbed`, which took `took`, and `undisturbed`.
 #[must_use]
 pub fn differences(
     undisturbed: &Tally,
@@ -60,7 +59,7 @@ pub fn differences(
     );
     let turns = |group: &Group| {
         let minutes = undisturbed.periods.get(&group.rule).copied().unwrap_or(0);
-        // A period of no length is one that we do not know: nothing can be said of its windows.
+        // A period of length 0 is unknown, so its windows cannot be predicted.
         took.as_secs() / (minutes * 60).max(1)
     };
     let steady = |group: &&Group| turns(group) == 0 && !apart(&group.rule);
@@ -92,7 +91,7 @@ pub fn differences(
         .iter()
         .filter(|(group, _)| turns(group) > 0 && !apart(&group.rule))
     {
-        // Matches that stayed below the threshold in one run may reach it in the other only if they were in one window there.
+        // Matches that stayed below the threshold in one run can reach it in the other run only if they were in one window there.
         let most = 1 + turns(group);
         if alerts.alerts > most {
             found.push(format!(

@@ -1,8 +1,8 @@
-//! Killed again and again while logs come in through three doors; the counts equal an undisturbed run's.
+//! Crash loop: the node is killed repeatedly while logs arrive through three doors; the totals must equal those of an undisturbed run.
 //!
-//! Both runs get the same files, each through the same door. In the disturbed one the files are let in bit by bit, so
-//! that there is work under way at every kill. When a kill falls is drawn from the seed: mostly once the node has come
-//! up, sometimes while it still starts, sometimes into a snapshot.
+//! Both runs get the same files, each through the same door. In the disturbed run the files are released gradually, so that there is work
+//! in progress at every kill. The times of the kills come from the seed: mostly after the node has started, sometimes during its start,
+//! sometimes during a snapshot.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,35 +20,35 @@ use crate::receiver::Receiver;
 use crate::tally::{Tally, delivered, is_of_the_machine};
 use crate::{During, Failure, Result, until};
 
-/// A run's settings.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the kills are drawn from.
+    /// Seed of the kills.
     pub seed: u64,
-    /// Kills.
+    /// Number of kills.
     pub rounds: usize,
-    /// After this time there are no further kills, however many there were.
+    /// After this time there are no further kills, whatever their number.
     pub limit: Duration,
-    /// Shortest time from kill to kill.
+    /// Minimum time between kills.
     pub min: Duration,
-    /// Longest time from kill to kill, if the node is up by then.
+    /// Maximum time between kills, if the node has started by then.
     pub max: Duration,
     /// The pack of detections.
     pub pack: PathBuf,
     /// The folder of log files.
     pub logs: PathBuf,
-    /// The log types in it, by commas.
+    /// The log types of the files, separated by commas.
     pub log_types: String,
     /// Rules whose matches depend on the order of events.
     pub order_dependent: Vec<String>,
-    /// The Python that evaluates detections.
+    /// The Python interpreter for detections.
     pub python: String,
-    /// How long a start, and everything after the last kill, may take.
+    /// Deadline of a start, and of everything after the last kill.
     pub patience: Duration,
 }
 
 impl Settings {
-    /// On the project's own samples.
+    /// Settings for the project's own samples.
     #[must_use]
     pub fn on_samples(seed: u64) -> Self {
         Self {
@@ -67,20 +67,20 @@ impl Settings {
     }
 }
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// The run without faults.
+    /// The undisturbed run.
     pub undisturbed: Tally,
-    /// The run with them.
+    /// The run with kills.
     pub disturbed: Tally,
-    /// How long the run with faults took.
+    /// Duration of the run with kills.
     pub took: Duration,
-    /// Kills while the node was up, and while it started.
+    /// Number of kills after and during a start.
     pub kills: [usize; 2],
-    /// Messages that were being handled when the node was killed, summed over all kills.
+    /// Messages in progress at a kill, summed over all kills.
     pub in_flight: u64,
-    /// What is wrong.
+    /// Differences between the two runs.
     pub differences: Vec<String>,
 }
 
@@ -118,23 +118,23 @@ impl fmt::Display for Report {
     }
 }
 
-/// A file's way to its alerts takes about a second; most kills fall within this time after files were let in.
+/// The path of a file to its alerts takes about a second; most kills happen within this time after files were released.
 const LEAD: Duration = Duration::from_millis(1_200);
 
-/// When one kill falls.
+/// Timing of one kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Round {
-    /// Time since the kill before.
+    /// Time since the previous kill.
     spacing: Duration,
-    /// Whether it falls then even if the node is not up yet.
+    /// If true, the kill happens at that time even if the node has not started yet.
     early: bool,
-    /// How long before it the next files are let in, so that it falls into the work on them.
+    /// How long before the kill the next files are released, so that the kill hits the work on them.
     lead: Duration,
-    /// Whether a snapshot is asked for just before, and how long before.
+    /// How long before the kill a snapshot is requested; `None` means without a snapshot.
     snapshot: Option<Duration>,
 }
 
-/// All kills of a seed. What happens between them has no influence on what is drawn.
+/// All kills of a seed. They do not depend on events during the run.
 fn rounds(settings: &Settings) -> Vec<Round> {
     let mut random = StdRng::seed_from_u64(settings.seed);
     let mut draw = || Round {
@@ -148,10 +148,10 @@ fn rounds(settings: &Settings) -> Vec<Round> {
     (0..settings.rounds).map(|_| draw()).collect()
 }
 
-/// Runs both.
+/// Runs both runs and compares them.
 ///
 /// # Errors
-/// A run did not get to its end. What is wrong with the results is in the report.
+/// A run did not complete. Wrong results are part of the report.
 pub async fn run(settings: &Settings) -> Result<Report> {
     let binaries = Binaries::find()?;
     let (undisturbed, _, _) = one(settings, &binaries, &[]).await?;
@@ -241,10 +241,10 @@ async fn flow(
     Ok((tally, kills, took))
 }
 
-/// What the kills met.
+/// Statistics of the kills.
 #[derive(Debug, Default, Clone)]
 struct Kills {
-    /// While up, while starting.
+    /// Number of kills after and during a start.
     number: [usize; 2],
     in_flight: u64,
 }
@@ -270,14 +270,14 @@ async fn kill_again_and_again(
             tokio::time::sleep_until(at).await;
         } else {
             node.ready().await?;
-            // A node that comes up late gets some time to work in all the same, or a slow machine would show nothing.
+            // A node that starts late still gets some time to work; otherwise the test would show nothing on a slow machine.
             let at = at.max(tokio::time::Instant::now() + round.spacing / 2);
             tokio::time::sleep_until(at - round.lead).await;
             release.send_replace(free);
             let caller = node.caller();
             if let Some(before) = round.snapshot {
                 tokio::time::sleep_until(at - before).await;
-                // Its answer is lost with the node.
+                // The answer is lost with the node.
                 tokio::spawn(
                     async move { caller.invoke("node", "snapshot", &json!({}), None).await },
                 );
@@ -297,7 +297,7 @@ async fn kill_again_and_again(
     Ok(kills)
 }
 
-/// Waits until the watched folder is taken, the queues are empty, and no alarm is left.
+/// Waits until the watched folder is read, the queues are empty, and no alarm is raised.
 async fn settle(node: &Node, files: usize, patience: Duration) -> Result<()> {
     let watched = (0..files).filter(|place| place % LABELS.len() == 1).count();
     until("everything settles", patience, async || {
@@ -327,7 +327,7 @@ async fn settle(node: &Node, files: usize, patience: Duration) -> Result<()> {
     .await
 }
 
-/// What lies in the dead letter queues, and why.
+/// The content of the dead letter queues, with the reasons.
 async fn letters(node: &Node, queues: &serde_json::Value) -> Result<String> {
     let mut said = String::new();
     for queue in items(queues, "queues") {
@@ -340,7 +340,7 @@ async fn letters(node: &Node, queues: &serde_json::Value) -> Result<String> {
     Ok(said)
 }
 
-/// Log files below a folder in order of their paths; what describes them is left out.
+/// Log files below a folder, sorted by path, without their descriptions.
 fn log_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -1,5 +1,5 @@
-//! File systems of a run's own, which can lose what was not synced, or have no room left. Both need root; where they
-//! cannot be made, a run says so instead of passing.
+//! File systems of a run, which can lose unsynced data or become full. Both need root; if they cannot be created, a run reports that
+//! instead of passing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,25 +8,25 @@ use tokio::process::Command;
 
 use crate::{During, Failure, Result, until};
 
-/// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, with `EXT4_GOING_FLAGS_NOLOGFLUSH` (2): the file system stops at
-/// once, and neither data nor journal that were not synced reach the device (Linux, fs/ext4/ext4.h).
+/// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, with `EXT4_GOING_FLAGS_NOLOGFLUSH` (2): the file system stops at once, and neither
+/// unsynced data nor the unsynced journal reach the device (Linux, fs/ext4/ext4.h).
 const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
     fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
 
-/// A mounted file system; unmounted when it is dropped.
+/// A mounted file system. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct Disk {
     place: PathBuf,
-    /// The image behind it, where it has one.
+    /// The image file, if there is one.
     image: Option<PathBuf>,
     mounted: bool,
 }
 
 impl Disk {
-    /// ext4 on a loop device.
+    /// Creates an ext4 file system on a loop device.
     ///
     /// # Errors
-    /// This machine cannot make one.
+    /// This machine cannot create one.
     pub async fn ext4(folder: &Path, megabytes: u64) -> Result<Self> {
         let image = folder.join("disk.img");
         cannot(std::fs::File::create(&image).and_then(|file| file.set_len(megabytes << 20)))?;
@@ -37,10 +37,10 @@ impl Disk {
         Ok(disk)
     }
 
-    /// A file system in memory.
+    /// Creates a file system in memory.
     ///
     /// # Errors
-    /// This machine cannot make one.
+    /// This machine cannot create one.
     pub async fn in_memory(folder: &Path, megabytes: u64) -> Result<Self> {
         let mut disk = Self::at(folder, None)?;
         let size = format!("size={megabytes}m");
@@ -64,13 +64,13 @@ impl Disk {
         })
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     #[must_use]
     pub fn place(&self) -> &Path {
         &self.place
     }
 
-    /// Mounts it; its journal is replayed.
+    /// Mounts it. The kernel replays its journal.
     ///
     /// # Errors
     /// It does not mount.
@@ -83,20 +83,20 @@ impl Disk {
         Ok(())
     }
 
-    /// The power fails: from now on nothing reaches the device.
+    /// Simulates a power cut: from now on no write reaches the device.
     ///
     /// # Errors
-    /// The file system does not know the call.
+    /// The file system does not support the call.
     pub async fn cut(&self) -> Result<()> {
         run("python3", &["-c", SHUTDOWN, &text(&self.place)])
             .await
             .map_err(Failure::CannotRun)
     }
 
-    /// It stands still: writes and syncs wait until it is thawed.
+    /// Freezes it: writes and syncs block until it is thawed.
     ///
     /// # Errors
-    /// This machine cannot make it so.
+    /// This machine cannot freeze it.
     pub async fn freeze(&self) -> Result<Still> {
         run("fsfreeze", &["-f", &text(&self.place)])
             .await
@@ -104,10 +104,10 @@ impl Disk {
         Ok(Still(Some(self.place.clone())))
     }
 
-    /// Not one more byte fits, until [`Disk::free`]. What is in files that have room already can still be written.
+    /// Fills it completely, until [`Disk::free`]. Space that is already allocated to files can still be written.
     ///
     /// # Errors
-    /// The room cannot be taken.
+    /// The space cannot be allocated.
     pub fn fill(&self) -> Result<()> {
         let filler = std::fs::File::create(self.filler()).during("filling the disk")?;
         let (mut taken, mut step) = (0, 1_u64 << 30);
@@ -122,13 +122,13 @@ impl Disk {
         Ok(())
     }
 
-    /// There is room again.
+    /// Frees the space that [`Disk::fill`] took.
     ///
     /// # Errors
-    /// There is not.
+    /// The space cannot be freed.
     pub fn free(&self) -> Result<()> {
         std::fs::remove_file(self.filler()).during("making room")?;
-        // Else a power cut soon after fills the disk again.
+        // Without this sync, a power cut soon afterwards would fill the disk again.
         std::fs::File::open(&self.place)
             .and_then(|place| place.sync_all())
             .during("making room")
@@ -138,10 +138,10 @@ impl Disk {
         self.place.join("filler")
     }
 
-    /// Unmounts it, once nobody uses it any more.
+    /// Unmounts it.
     ///
     /// # Errors
-    /// Somebody does.
+    /// It is still in use.
     pub async fn unmount(&mut self) -> Result<()> {
         let place = text(&self.place);
         until(
@@ -155,15 +155,15 @@ impl Disk {
     }
 }
 
-/// A file system that stands still until this is dropped: whoever waits for it cannot even be killed.
+/// A frozen file system. Dropping it thaws the file system. A process that waits for it cannot be killed.
 #[derive(Debug)]
 pub struct Still(Option<PathBuf>);
 
 impl Still {
-    /// It goes on.
+    /// Thaws the file system.
     ///
     /// # Errors
-    /// It does not.
+    /// The file system cannot be thawed.
     pub async fn thaw(mut self) -> Result<()> {
         let place = self.0.take().unwrap_or_default();
         let thawed = run("fsfreeze", &["-u", &text(&place)]).await;
@@ -174,7 +174,7 @@ impl Still {
 impl Drop for Still {
     fn drop(&mut self) {
         if let Some(place) = &self.0 {
-            // Nothing can be said here; a file system that stays frozen shows by itself.
+            // An error cannot be reported from here; a file system that stays frozen is visible in other ways.
             let _ = std::process::Command::new("fsfreeze")
                 .arg("-u")
                 .arg(place)
@@ -186,7 +186,7 @@ impl Drop for Still {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily, so that nothing that still uses it keeps it in the way.
+            // A lazy unmount, so that a process which still uses it does not prevent the unmount.
             let _ = std::process::Command::new("umount")
                 .arg("-l")
                 .arg(&self.place)
@@ -203,7 +203,7 @@ fn cannot<T>(made: std::io::Result<T>) -> Result<T> {
     made.map_err(|error| Failure::CannotRun(error.to_string()))
 }
 
-/// Runs a program of the system; what it said if it fails.
+/// Runs a system tool. The error is the tool's output.
 async fn run(program: &str, arguments: &[&str]) -> std::result::Result<(), String> {
     let output = Command::new(program)
         .args(arguments)

@@ -1,10 +1,10 @@
-//! Files into the three doors. Whatever happens to the node, each file is retried until it is acknowledged, in a way
-//! that makes the retry no second effect:
+//! Sends files through the three doors. Each file is retried until it is acknowledged, whatever happens to the node. The retries are
+//! idempotent:
 //!
 //! * HTTP: the same `Idempotency-Key`
-//! * watched folder: nothing to retry; the file lies there until the node has taken it
-//! * objects: the same request id with the notification. `pantherctl sources notify` gives each of its runs a new one, so
-//!   the notification goes over the socket directly, as a program that forwards a bucket's events would send it
+//! * watched folder: no retry is needed; the file stays there until the node has read it
+//! * objects: the same request id for the notification. `pantherctl sources notify` creates a new request id for each run, so the
+//!   notification goes directly over the socket, as a program that forwards a bucket's events would do it
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,14 +17,14 @@ use tokio::task::JoinHandle;
 use crate::node::{Caller, Node, RequestId, text};
 use crate::{During, Failure, Result};
 
-/// What the names of objects begin with.
+/// Prefix of the names of objects.
 const PREFIX: &str = "trail/";
-/// A client's pause before it tries again.
+/// Pause of a client between attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long one post may take before the client gives up on it and tries again.
+/// Deadline of one post, after which the client retries.
 const POST: Duration = Duration::from_secs(30);
 
-/// The sources' labels, by door.
+/// The labels of the sources, by door.
 pub const LABELS: [&str; 3] = ["posted", "watched", "stored"];
 
 /// The three sources of a node.
@@ -40,10 +40,10 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Makes the sources, each for all of these log types.
+    /// Creates the sources, each with all these log types.
     ///
     /// # Errors
-    /// The node refuses them.
+    /// The node rejects them.
     pub async fn open(node: &Node, log_types: &str) -> Result<Self> {
         let (watched, staged) = (node.folder().join("watched"), node.folder().join("staged"));
         for folder in [&watched, &staged] {
@@ -76,8 +76,8 @@ impl Doors {
         })
     }
 
-    /// Feeds the files, a third through each door. A file goes in once `released` has reached its place in the list.
-    /// Each task ends when its files are acknowledged.
+    /// Sends the files, a third through each door. A file is sent when `released` has reached its index in the list. Each task ends when
+    /// its files are acknowledged.
     #[must_use]
     pub fn feed(
         &self,
@@ -126,7 +126,7 @@ impl Doors {
         let staged = self.staged.join(&name);
         std::fs::copy(file, &staged)
             .and_then(|_| {
-                // What is moved in is taken at once if it has been as it is for a while.
+                // A file that is moved in is read at once if its modification time is old enough.
                 let old = std::time::SystemTime::now() - Duration::from_secs(60);
                 std::fs::File::options()
                     .write(true)
@@ -165,9 +165,9 @@ impl Doors {
 /// A client of HTTP ingest.
 ///
 /// # Errors
-/// The machine's TLS set-up cannot be used.
+/// TLS cannot be initialised.
 pub fn client() -> Result<reqwest::Client> {
-    // Refused only where a provider is in place already, which is as good.
+    // This fails only if a provider is already installed, which is equivalent.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(POST)
@@ -175,10 +175,10 @@ pub fn client() -> Result<reqwest::Client> {
         .during("making an HTTP client")
 }
 
-/// Posts a body until it is acknowledged; the answer.
+/// Posts a body until it is acknowledged. Returns the answer.
 ///
 /// # Errors
-/// It is refused for good.
+/// It is rejected permanently.
 pub async fn post(
     http: &reqwest::Client,
     url: &str,
@@ -194,21 +194,21 @@ pub async fn post(
     }
 }
 
-/// What came of one post.
+/// Result of one post.
 #[derive(Debug)]
 pub enum Posted {
-    /// It is acknowledged.
+    /// The post is acknowledged.
     Taken(Value),
-    /// It was turned away for now, for this reason.
+    /// The post was rejected temporarily, with this reason.
     Busy(String),
-    /// Nothing is known: there was no answer, for this reason.
+    /// The result is unknown, because there was no answer, for this reason.
     Unknown(String),
 }
 
 /// Posts a body once.
 ///
 /// # Errors
-/// It is refused for good.
+/// It is rejected permanently.
 pub async fn post_once(
     http: &reqwest::Client,
     url: &str,
@@ -230,7 +230,7 @@ pub async fn post_once(
     let status = response.status();
     let answer = match response.text().await {
         Ok(answer) => answer,
-        // The status is an acknowledgement only together with its answer: the connection may have been cut before.
+        // A status is an acknowledgement only together with a complete answer: the connection may have been cut before.
         Err(error) => return Ok(Posted::Unknown(error.to_string())),
     };
     match status {
@@ -243,11 +243,11 @@ pub async fn post_once(
     }
 }
 
-/// Whether the same call may succeed once the node is back or less busy.
+/// True if a retry may succeed when the node is back or less busy.
 #[must_use]
 pub fn may_pass(status: &tonic::Status) -> bool {
     use tonic::Code;
-    // What a node says has no cause; a connection that breaks has.
+    // A status from the node has no source error; a broken connection has one.
     let broken = std::error::Error::source(status).is_some();
     let passing = [
         Code::Unavailable,
@@ -258,7 +258,7 @@ pub fn may_pass(status: &tonic::Status) -> bool {
     broken || passing.contains(&status.code())
 }
 
-/// A name of its own for each file: two folders may hold files of the same name.
+/// A unique name for each file: two folders may hold files of the same name.
 fn named(place: usize, file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     format!("{place:04}-{name}")

@@ -1,4 +1,4 @@
-//! Faults of nodes of a cluster: how each is made and healed, and for how long writes at another node pause meanwhile.
+//! Faults of a cluster's nodes: their injection and healing, and the pause of writes at another node in that time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,45 +15,45 @@ use crate::cluster::Cluster;
 use crate::load::{Client, Notes};
 use crate::{During, Failure, Result};
 
-/// What is done to the nodes.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Fault {
-    /// kill -9 of the leader; started again a little later.
+    /// kill -9 of the leader, which is restarted a little later.
     KillLeader,
-    /// The same of another node.
+    /// kill -9 of another node, which is restarted a little later.
     KillFollower,
-    /// The leader is held still (SIGSTOP) for a while.
+    /// The leader is paused (SIGSTOP) for a while.
     HoldLeader,
-    /// Another node is held still.
+    /// Another node is paused (SIGSTOP) for a while.
     HoldFollower,
-    /// The lead is handed over by command.
+    /// Leadership is transferred by command.
     HandOver,
-    /// A node is stopped in good order and started again.
+    /// A node is stopped gracefully and started again.
     Restart,
-    /// The leader and the others no longer hear each other.
+    /// The leader is partitioned from the others, in both directions.
     CutLeader,
-    /// Another node hears nobody and is heard by nobody.
+    /// Another node is partitioned, in both directions.
     CutFollower,
-    /// A node is heard and hears nobody.
+    /// An inbound partition: a node sends, but receives nothing.
     Deafen,
-    /// A node hears the others and is not heard.
+    /// An outbound partition: a node receives, but nothing that it sends arrives.
     Silence,
-    /// A third of what a node sends and is sent gets lost.
+    /// A third of a node's packets, in both directions, is lost.
     Lose,
-    /// A node's clock is set up to an hour off, and right again.
+    /// A node's clock is set up to an hour off, and then corrected.
     SetClock,
-    /// A node is lost with its disk; an empty one takes its place.
+    /// A node is lost with its disk; an empty one replaces it.
     Replace,
-    /// A node's disk has no byte left for a while.
+    /// A node's disk is full for a while.
     FillDisk,
-    /// A node's disk stands still for a while: what is written waits.
+    /// A node's disk is frozen for a while: writes block.
     FreezeDisk,
-    /// A node's power fails: what its disk had not synced is gone.
+    /// A node loses power: unsynced data of its disk is lost.
     CutPower,
 }
 
 impl Fault {
-    /// Those that every machine can make.
+    /// Faults that every machine can create.
     pub const ANYWHERE: [Self; 7] = [
         Self::KillLeader,
         Self::KillFollower,
@@ -63,7 +63,7 @@ impl Fault {
         Self::Restart,
         Self::Replace,
     ];
-    /// Those that need cards and clocks of the nodes' own.
+    /// Faults that need a network interface and a clock per node.
     pub const WITH_WIRES: [Self; 6] = [
         Self::CutLeader,
         Self::CutFollower,
@@ -72,28 +72,28 @@ impl Fault {
         Self::Lose,
         Self::SetClock,
     ];
-    /// Those that need disks of the nodes' own.
+    /// Faults that need a disk per node.
     pub const WITH_DISKS: [Self; 3] = [Self::FillDisk, Self::FreezeDisk, Self::CutPower];
 }
 
-/// What was seen of a fault.
+/// Measurements of one fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
-    /// Which it was.
+    /// The kind of fault.
     pub fault: Fault,
-    /// The longest that a write at another node took meanwhile.
+    /// The longest write at another node during the fault.
     pub pause: Duration,
-    /// From its healing until writes had been acknowledged at every node.
+    /// Time from the healing until every node had acknowledged a write.
     pub resumed: Duration,
 }
 
-/// Within this time the flow goes on after a healing, and at other nodes after a fault.
+/// Maximum time until the flow resumes: at all nodes after a healing, and at unaffected nodes after a fault.
 const RESUMES: Duration = Duration::from_secs(15);
 
-/// Makes a fault and heals it.
+/// Injects a fault and heals it.
 ///
 /// # Errors
-/// It cannot be made, or the node does not come back.
+/// The fault cannot be created, or the node does not recover.
 pub async fn make(
     fault: Fault,
     cluster: &mut Cluster,
@@ -124,7 +124,7 @@ pub async fn make(
         | Fault::FreezeDisk
         | Fault::CutPower => *[leader, other].choose(random).unwrap_or(&leader),
     };
-    // Whoever writes is at a node that nothing is done to.
+    // The probing client writes at an unaffected node.
     let asked = others
         .iter()
         .copied()
@@ -169,7 +169,7 @@ pub async fn make(
             node.ready().await?;
         }
         Fault::HoldLeader | Fault::HoldFollower => {
-            // Some are held for so long that their sessions end.
+            // Some pauses are long enough that sessions end.
             let held = random.random_range(500..16_000);
             tokio::time::sleep(Duration::from_millis(held)).await;
             cluster.at(victim)?.signal(Signal::CONT)?;
@@ -186,7 +186,7 @@ pub async fn make(
         }
         Fault::Replace => cluster.replace(victim, asked).await?,
         Fault::FillDisk | Fault::FreezeDisk => {
-            // Some stay so for long enough that a leader has to hand over.
+            // Some faults last long enough that a leader has to transfer leadership.
             let while_ms = random.random_range(500..25_000);
             tokio::time::sleep(Duration::from_millis(while_ms)).await;
             match still {
@@ -209,7 +209,7 @@ pub async fn make(
     })
 }
 
-/// Writes at every node; how long it took until all were acknowledged.
+/// Writes at every node. Returns the time until all writes were acknowledged.
 async fn flows(cluster: &Cluster, number: usize) -> Result<Duration> {
     let healed = Instant::now();
     for (node, there) in &cluster.nodes {
@@ -227,7 +227,7 @@ async fn flows(cluster: &Cluster, number: usize) -> Result<Duration> {
     Ok(resumed)
 }
 
-/// Writes one after the other at one node; the longest that one took, up to one that began after it is said to be over.
+/// Writes sequentially at one node. Returns the longest write, up to one that began after the fault has ended.
 fn probe(
     cluster: &Cluster,
     asked: u64,

@@ -1,5 +1,5 @@
-//! No room is left: new logs are refused with the reason and a time, the node says that it is not well, nothing that
-//! was accepted is lost, and it goes on once there is room again.
+//! Full disk: new logs are rejected with a reason and a retry time, the node reports that it is unhealthy, accepted data is kept, and the
+//! node recovers when there is free space.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use crate::doors::{self, Posted};
 use crate::node::{Binaries, Node, NodeSettings, Place, count, items, text};
 use crate::{During, Failure, Result, until};
 
-/// Size of the file system.
+/// Size of the file system, in megabytes.
 const MEGABYTES: u64 = 192;
 /// Lines of one posted body.
 const LINES: u64 = 500;
-/// How long each step may take.
+/// Deadline of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// Bodies that were acknowledged before, and after.
+    /// Bodies that were acknowledged before and after the disk was full.
     pub acknowledged: [usize; 2],
-    /// Bodies that were refused while the disk was full.
+    /// Bodies that were rejected while the disk was full.
     pub refused: usize,
-    /// What the refusal said.
+    /// The text of the rejection.
     pub refusal: String,
-    /// What the node said of itself while the disk was full.
+    /// The problems that the node reported while the disk was full.
     pub problems: String,
-    /// How often it ended by itself to be started again, once there was room.
+    /// How often the node ended by itself and was restarted, after there was free space.
     pub starts: usize,
-    /// How long after there was room the first body was taken.
+    /// Time from free space until the first accepted body.
     pub resumed: Duration,
 }
 
@@ -57,13 +57,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// What the alarm of a full disk is called.
+/// Name of the alarm of a full disk.
 const DISK: &str = "node: disk_full";
 
-/// Runs it.
+/// Runs the test.
 ///
 /// # Errors
-/// A promise was broken, or this machine cannot make the fault.
+/// A guarantee was broken, or this machine cannot create the fault.
 pub async fn run() -> Result<Report> {
     let binaries = Binaries::find()?;
     let folder = tempfile::Builder::new()
@@ -82,7 +82,7 @@ pub async fn run() -> Result<Report> {
         place: Place::default(),
     })?;
     let ran = fill_and_free(&mut node, &disk).await;
-    let _ = node.kill().await; // it may have ended by itself, which the run has told then
+    let _ = node.kill().await; // it may have ended by itself, which the run has then reported
     disk.unmount().await?;
     ran.map_err(|failure| {
         failure.with_words(|| format!("the node's log ends with:\n{}", node.last_words()))
@@ -135,7 +135,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
 
     disk.fill()?;
     let (mut refused, mut refusal) = (0, String::new());
-    // The last of the room in files that are open already may take a body or two.
+    // The remaining allocated space in open files may accept one or two bodies.
     for _ in 0..20 {
         match post(&mut number).await? {
             Posted::Taken(answer) => acknowledged.push((number, text(&answer, "object"))),
@@ -169,7 +169,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
     let room = Instant::now();
     let mut starts = 0;
     until("bodies are taken again", PATIENCE, async || {
-        // A node whose log or state cannot be written any more ends once there is room, for a start to mend it.
+        // A node that can no longer write its log or state ends when there is free space, so that a restart repairs it.
         starts += usize::from(node.start_if_ended()?);
         Ok(match post(&mut number).await? {
             Posted::Taken(answer) => {
@@ -188,7 +188,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
         let shown = node.ctl(&["sources", "show", "posted"]).await?;
         let stored = count(&shown, "stored");
         if stored > expected {
-            // A refusal may have come after the write: the sender was told to try again, so its lines may be there.
+            // The rejection may have come after the write: the sender was asked to retry, so the lines may exist.
             return Ok(None);
         }
         Ok((stored < expected).then(|| format!("{stored} of {expected} lines are")))
@@ -212,7 +212,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
             "the full disk was counted against messages: {letters}"
         )));
     }
-    // That a component met errors is an alarm for five minutes after the last one; nothing else may be left.
+    // The alarm for errors of a component stays for five minutes after the last error; no other alarm may be raised.
     until("the node is well again", PATIENCE, async || {
         if node.start_if_ended()? {
             starts += 1;
@@ -228,7 +228,7 @@ async fn fill_and_free(node: &mut Node, disk: &Disk) -> Result<Report> {
         Ok(left.map(ToString::to_string))
     })
     .await?;
-    // What was written badly while the disk was full would show at a start.
+    // A bad write while the disk was full would show at a restart.
     node.stop().await?;
     node.start()?;
     node.ready().await?;

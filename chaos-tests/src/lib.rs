@@ -1,31 +1,31 @@
-//! Real processes, real faults, checked results: `pantherd` as it is shipped, driven through its public faces only.
+//! Fault injection tests with real processes: the shipped `pantherd`, driven through its public interfaces only, with verified results.
 //!
-//! * [`crash_loop`]: killed again and again while logs come in through three doors; the counts equal an undisturbed run's
-//! * [`power_cut`]: the disk loses what was not synced; nothing acknowledged is gone
-//! * [`three_nodes`]: nodes of a cluster come and go under load; for how long writes pause
-//! * [`lineage`]: a majority is gone for good and one goes on alone; a backup becomes a cluster
-//! * [`slow_disk`]: the leader's disk stands still, and another leads
-//! * [`upgrade`]: node by node to a release with the next format, under load
-//! * [`wrong_clock`]: a start with a clock that is a year ahead, and the way back
-//! * [`catch_up`]: what a large state costs a new node, the leader, and a start
-//! * [`full_disk`]: no room is left; new logs are refused, accepted ones are kept, and it goes on
+//! * [`crash_loop`]: the node is killed repeatedly while logs arrive through three doors; the totals equal those of an undisturbed run
+//! * [`power_cut`]: the disk loses unsynced data; acknowledged data is kept
+//! * [`three_nodes`]: faults of a cluster's nodes under load; measures the pauses of writes
+//! * [`lineage`]: a majority is lost for good and one node continues alone; a backup becomes a cluster
+//! * [`slow_disk`]: the leader's disk is frozen, and leadership moves to another node
+//! * [`upgrade`]: a rolling upgrade to a release with the next format, under load
+//! * [`wrong_clock`]: a start with a clock that is a year ahead, and the recovery
+//! * [`catch_up`]: the cost of a large state for a new node, for the leader, and for a start
+//! * [`full_disk`]: a full disk; new logs are rejected, accepted ones are kept, and the node recovers
 //!
-//! and what they are made of:
+//! Building blocks:
 //!
-//! * [`node`]: a pantherd in a folder of its own, started, killed, asked
-//! * [`cluster`]: three of them that are one cluster
-//! * [`bucket`]: a server of S3's protocol for their objects
-//! * [`faults`]: how each fault is made and healed
-//! * [`under_load`]: clients of a cluster, from their beginning to the look at what is there
-//! * [`load`]: what clients of a cluster do meanwhile, and what they note
-//! * [`doors`]: files into the three doors, each retried until it is acknowledged
-//! * [`receiver`]: the webhook that alerts are delivered to
-//! * [`tally`]: all that a run left behind, counted and checked in itself
-//! * [`compare`]: two runs of the same input side by side
-//! * [`wires`]: network namespaces, in which nodes are cut off; [`clocks`]: wall clocks that are set wrong
-//! * [`disk`]: file systems that can be cut off or filled up
+//! * [`node`]: one pantherd in its own folder
+//! * [`cluster`]: three nodes that form a cluster
+//! * [`bucket`]: an S3-compatible server for their objects
+//! * [`faults`]: injection and healing of each fault
+//! * [`under_load`]: a cluster under load, with a comparison of expected and actual results
+//! * [`load`]: the clients of a cluster, and what they record
+//! * [`doors`]: sends files through the three doors, each retried until it is acknowledged
+//! * [`receiver`]: the webhook to which alerts are delivered
+//! * [`tally`]: all results of a run, counted and checked for consistency
+//! * [`compare`]: comparison of two runs with the same input
+//! * [`wires`]: network namespaces for partitions; [`clocks`]: wall clocks that can be set
+//! * [`disk`]: file systems that can lose power or be filled
 //!
-//! Whatever is drawn by chance comes from one seed, which is printed, and which draws the same again.
+//! All random choices come from one seed. It is printed, and the same seed gives the same choices.
 
 pub mod bucket;
 pub mod catch_up;
@@ -53,24 +53,24 @@ pub mod wrong_clock;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How a run ended that did not end well.
+/// Why a run did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The system did what it must not do, or did not do what it must.
+    /// The system violated a guarantee.
     #[error("{0}")]
     Broken(String),
-    /// This machine cannot make the fault: nothing is known of the system.
+    /// This machine cannot create the fault, so the run says nothing about the system.
     #[error("not run: {0}")]
     CannotRun(String),
 }
 
 impl Failure {
-    /// The system is at fault.
+    /// A violated guarantee.
     pub fn broken(what: impl std::fmt::Display) -> Self {
         Self::Broken(what.to_string())
     }
 
-    /// Adds what the nodes' logs end with, where the system is at fault.
+    /// Appends the end of the nodes' logs, if the system is at fault.
     #[must_use]
     pub fn with_words(self, words: impl FnOnce() -> String) -> Self {
         match self {
@@ -80,10 +80,10 @@ impl Failure {
     }
 }
 
-/// What runs give back.
+/// Result of a run.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// Adds what was being done to an error.
+/// Adds the current activity to an error.
 pub(crate) trait During<T> {
     fn during(self, what: impl std::fmt::Display) -> Result<T>;
 }
@@ -94,19 +94,19 @@ impl<T, E: std::fmt::Display> During<T> for std::result::Result<T, E> {
     }
 }
 
-/// The project's own samples.
+/// The folder of the project's own samples.
 #[must_use]
 pub fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples")
 }
 
-/// How often something is looked at that is waited for.
+/// Poll interval of [`until`].
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits until `look` finds nothing left to wait for (`None`). What it last gave is why it took too long.
+/// Polls `look` until it returns `None`. Otherwise `look` returns the reason for waiting, and the last reason is part of the error.
 ///
 /// # Errors
-/// It is not so within `patience`.
+/// The condition is not reached within `patience`.
 pub async fn until(
     what: &str,
     patience: Duration,

@@ -1,4 +1,4 @@
-//! Two of three machines are gone for good: the third goes on alone and takes others in. All are gone: a backup becomes a cluster.
+//! Two of three machines are lost for good: the third continues alone and admits new nodes. Then all are lost: a backup becomes a cluster.
 
 use std::path::Path;
 
@@ -10,12 +10,13 @@ use crate::{During, Failure, Result, until};
 
 const SOURCE: &str = "posted";
 
-/// One request that a rule of the samples minds.
+/// One request that matches a rule of the samples.
 fn line(number: u32) -> Vec<u8> {
     format!("10.9.0.{number} - - [05/Mar/2026:14:00:00 +0000] \"GET /{number}/.env HTTP/1.1\" 404 153 \"-\" \"curl/8.5.0\"\n").into_bytes()
 }
 
-/// Posts a line, and waits until its alert is delivered: the source's token, the detections, and what the destination's address was sealed with are all there.
+/// Posts a line, and waits until its alert is delivered. This shows that the source's token, the detections, and the sealing key of the
+/// destination's address are intact.
 async fn alert(node: &Node, token: &str, receiver: &Receiver, number: u32) -> Result<()> {
     let url = format!("http://{}/ingest/{SOURCE}", node.ingest());
     let before = receiver.received().len();
@@ -46,7 +47,7 @@ fn must(fine: bool, what: &str) -> Result<()> {
     }
 }
 
-/// It must fail, and say this.
+/// The command must fail with this text.
 fn refused(result: Result<String>, words: &str) -> Result<()> {
     match result {
         Err(Failure::Broken(said)) if said.contains(words) => Ok(()),
@@ -70,10 +71,10 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs it.
+/// Runs the test.
 ///
 /// # Errors
-/// Something that was there is not, or a node of the old cluster is let in.
+/// Data is missing, or a node of the old cluster is admitted.
 pub async fn run() -> Result<()> {
     let folder = tempfile::Builder::new()
         .prefix("panther-lineage-")
@@ -109,11 +110,11 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     first
         .ctl(&["outputs", "add", "webhook", "two", &url])
         .await?;
-    // What the restored cluster will see of the objects, as of now.
+    // A copy of the present objects, for the restored cluster.
     let objects = folder.join("objects-restored");
     copy(&folder.join("objects"), &objects).during("copying the objects")?;
 
-    // The third has applied the last change, and is all that is left.
+    // The third node has applied the last change. It is the only node that is kept.
     must(
         outputs(cluster.at(3)?).await? == ["one", "two"],
         "node 3 does not show both outputs",
@@ -133,7 +134,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
         items(&status, "voters") == [3],
         "node 3 is not the only voter",
     )?;
-    // One of the old cluster that comes back is let in by nobody, and starts on none of the objects.
+    // A node of the old cluster that comes back is rejected by the new nodes, and does not start on the objects of the new cluster.
     let mut old = cluster
         .nodes
         .remove(&1)
@@ -146,7 +147,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
         "a node of the old cluster goes on",
     )?;
     old.kill().await?;
-    // Others are taken in, under numbers that were never used.
+    // New nodes join, with node ids that were never used.
     let joined = [cluster.join(3, &[]).await?, cluster.join(3, &[]).await?];
     must(
         joined == [4, 5],
@@ -156,7 +157,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     alert(cluster.at(5)?, &token, &receiver, 3).await?;
     cluster.equal().await?;
 
-    // All are gone but the backup, the key and the objects.
+    // Everything is lost except the backup, the key and the objects.
     let machine = cluster.machine_with("restored", &Store::folder(&objects))?;
     let key = cluster
         .at(3)?
@@ -215,7 +216,7 @@ async fn played(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     cluster.stop().await
 }
 
-/// A forged backup: it was changed without the key of the cluster. The seal stays, or is removed.
+/// A forged backup: changed without the key of the cluster. The seal is kept or removed.
 fn forge(backup: &Path, to: &Path, keep_seal: bool) -> Result<String> {
     const ABOUT: &str = "backup.json";
     copy(backup, to).during("copying a backup")?;

@@ -1,5 +1,5 @@
-//! What clients of a cluster do while its nodes come and go: each goes to another node when one gives no answer, with the same request, until it is
-//! acknowledged. What they noted is compared with what is there in the end.
+//! Clients of a cluster under faults. If a node does not answer, a client sends the same request to another node, until it is acknowledged.
+//! The clients' records are compared with the final state.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,39 +19,39 @@ use crate::doors::{self, Posted};
 use crate::node::{Caller, RequestId};
 use crate::{During, Failure, Result};
 
-/// A table in which rows of any kind may stand.
+/// A table without a fixed kind of rows.
 pub const TABLE: &str = "panther-kv-store";
-/// A dead letter queue: no component receives from it, so the load's own receivers are the only ones.
+/// A dead letter queue: no component receives from it, so the receivers of this load are its only consumers.
 pub const QUEUE: &str = "panther-alerts-queue-dlq";
-/// What one call may take before the client goes to another node.
+/// Deadline of one call, after which the client goes to another node.
 const CALL: Duration = Duration::from_secs(5);
-/// A client's pause before it tries elsewhere.
+/// Pause of a client before the next attempt.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long one request may go without an answer, over all nodes, before the run has failed.
+/// Deadline of one request over all nodes. When it is exceeded, the run has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Lines of a body that no rule minds.
+/// Lines of a body that match no rule.
 const PLAIN: usize = 4;
 
-/// What was acknowledged.
+/// The acknowledged requests of the clients.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Additions, by adder.
+    /// Increments, by adder.
     pub sums: Vec<i64>,
-    /// Ids of messages that were sent.
+    /// Ids of the messages that were sent.
     pub sent: BTreeSet<String>,
-    /// Messages that were ended.
+    /// Number of completed messages.
     pub done: usize,
-    /// Bodies that were posted.
+    /// Number of posted bodies.
     pub bodies: usize,
-    /// Requests that had no answer at first.
+    /// Number of requests that had to be retried.
     pub again: usize,
-    /// The longest that one request took.
+    /// The longest request.
     pub longest: Duration,
-    /// Reads that did not show what was acknowledged before they began.
+    /// Stale reads: reads that did not show writes acknowledged before they began.
     pub stale: Vec<String>,
 }
 
-/// A client's way to the nodes.
+/// A client's connections to the nodes.
 #[derive(Clone)]
 pub struct Client {
     callers: Vec<Caller>,
@@ -61,7 +61,7 @@ pub struct Client {
     stop: watch::Receiver<bool>,
 }
 
-/// Where bodies are posted, one address for each node.
+/// The addresses for posts, one per node.
 #[derive(Debug, Clone)]
 pub struct Ingest {
     /// The addresses.
@@ -81,7 +81,7 @@ pub(crate) fn key(hash: String) -> Key {
     }
 }
 
-/// Adds one to a row.
+/// Increments a row.
 fn plus_one(hash: String) -> RowChange {
     RowChange {
         table: TABLE.to_owned(),
@@ -95,7 +95,7 @@ fn plus_one(hash: String) -> RowChange {
 }
 
 impl Client {
-    /// Beginning at one of the nodes.
+    /// Creates a client that begins at one of the nodes.
     #[must_use]
     pub fn new(
         callers: Vec<Caller>,
@@ -127,7 +127,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Calls node after node until one answers; a refusal is an answer.
+    /// Calls one node after another until one answers. A rejection is an answer.
     async fn call<T, Called>(
         &mut self,
         what: &str,
@@ -169,10 +169,10 @@ impl Client {
         }
     }
 
-    /// One change, made once however often it is tried. The reply is the door's.
+    /// Executes one change exactly once, with any number of retries. Returns the door's reply.
     ///
     /// # Errors
-    /// No node answers in time.
+    /// No node answers before the deadline.
     pub async fn transact(
         &mut self,
         id: &str,
@@ -191,10 +191,10 @@ impl Client {
         .await
     }
 
-    /// A change that must not be refused.
+    /// Executes a change that must not be rejected.
     ///
     /// # Errors
-    /// No node answers in time, or it is refused.
+    /// No node answers before the deadline, or the change is rejected.
     pub async fn done(&mut self, id: &str, transact: Transact) -> Result<()> {
         match self.transact(id, transact).await? {
             Ok(Reply {
@@ -204,10 +204,10 @@ impl Client {
         }
     }
 
-    /// Adds one; when it is acknowledged, for a measurement.
+    /// Increments a row, for a measurement. Returns after the acknowledgement.
     ///
     /// # Errors
-    /// No node answers in time.
+    /// No node answers before the deadline.
     pub async fn probe(&mut self, id: &str) -> Result<()> {
         let change = Transact {
             changes: vec![plus_one("chaos-probe".to_owned())],
@@ -216,10 +216,10 @@ impl Client {
         self.done(id, change).await
     }
 
-    /// The number in a row.
+    /// Reads the number in a row.
     ///
     /// # Errors
-    /// No node answers in time.
+    /// No node answers before the deadline.
     pub async fn number(&mut self, hash: &str) -> Result<i64> {
         Ok(match self.attribute(hash, "n").await? {
             Some(value::Kind::Int(number)) => number,
@@ -227,10 +227,10 @@ impl Client {
         })
     }
 
-    /// An attribute of a row.
+    /// Reads an attribute of a row.
     ///
     /// # Errors
-    /// No node answers in time.
+    /// No node answers before the deadline.
     pub async fn attribute(&mut self, hash: &str, name: &str) -> Result<Option<value::Kind>> {
         let get = DoorGet {
             table: TABLE.to_owned(),
@@ -247,11 +247,11 @@ impl Client {
         Ok(found.and_then(|value| value.kind))
     }
 
-    /// Adds to a row of its own, again and again, and reads it at another node: nobody else writes it, so the read must show just what was
-    /// acknowledged.
+    /// Increments a row of its own repeatedly, and reads it at another node. The row has no other writer, so the read must show exactly the
+    /// acknowledged value.
     ///
     /// # Errors
-    /// No node answers in time, or a change is refused.
+    /// No node answers before the deadline, or a change is rejected.
     pub async fn add(mut self, adder: usize) -> Result<()> {
         let hash = format!("chaos-sum-{adder}");
         let mut reader = Self {
@@ -278,10 +278,10 @@ impl Client {
         Ok(())
     }
 
-    /// Sends messages, each with a body of its own.
+    /// Sends messages, each with a unique body.
     ///
     /// # Errors
-    /// No node answers in time, or a message is refused.
+    /// No node answers before the deadline, or a message is rejected.
     pub async fn send(mut self, sender: usize) -> Result<()> {
         let mut number = 0;
         while !*self.stop.borrow() {
@@ -302,10 +302,11 @@ impl Client {
         Ok(())
     }
 
-    /// Receives messages and ends each together with its effect: one more in a row of its own. Ends when all that was sent is done.
+    /// Receives messages and completes each together with its effect: an increment of a row of its own. Returns when all sent messages are
+    /// done.
     ///
     /// # Errors
-    /// No node answers in time.
+    /// No node answers before the deadline.
     pub async fn receive(mut self, receiver: usize) -> Result<()> {
         let mut attempts = 0_u64;
         let receive = DoorReceive {
@@ -341,7 +342,7 @@ impl Client {
         }
     }
 
-    /// Ends a message; false if the receipt was no longer good, so that somebody else ends it.
+    /// Completes a message. Returns false if the receipt was stale, so that another receiver completes the message.
     async fn end(&mut self, request: &str, body: &str, receipt: Option<Receipt>) -> Result<bool> {
         let change = Transact {
             done: receipt,
@@ -360,10 +361,10 @@ impl Client {
         }
     }
 
-    /// Posts bodies of log lines; one line of each is a matter for an alert of its own.
+    /// Posts bodies of log lines. One line of each body causes an alert of its own.
     ///
     /// # Errors
-    /// A body is refused for good.
+    /// A body is rejected permanently.
     pub async fn post(self, ingest: Ingest, every: Duration) -> Result<()> {
         let http = doors::client()?;
         let mut at = self.at;

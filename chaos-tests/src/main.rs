@@ -1,4 +1,4 @@
-//! `chaos`: the long runs, and how a failure of a short one is repeated.
+//! `chaos`: the long versions of the fault tests, and the way to reproduce a failure of a short one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use panther_chaos_tests::crash_loop::{self, Settings};
 use panther_chaos_tests::three_nodes::{self, Fault};
 use panther_chaos_tests::{Failure, catch_up, full_disk, lineage, power_cut, slow_disk, upgrade};
 
-/// Faults for real pantherd processes, and a look at what is left.
+/// Injects faults into real pantherd processes and verifies the results.
 ///
-/// Exit codes: 0 all promises held, 1 one did not, 2 this machine cannot make the fault.
+/// Exit codes: 0 all guarantees were kept, 1 a guarantee was broken, 2 this machine cannot create the fault.
 #[derive(Debug, Parser)]
 #[command(name = "chaos", version, max_term_width = 100)]
 struct Cli {
@@ -22,27 +22,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// kill -9 again and again while logs come in; the counts equal an undisturbed run's
+    /// Repeated kill -9 while logs arrive; the totals equal those of an undisturbed run
     CrashLoop(CrashLoop),
-    /// The disk loses what was not synced; nothing acknowledged is gone
+    /// The disk loses unsynced data; acknowledged data is kept
     PowerCut(PowerCut),
-    /// No room is left on the disk; new logs are refused, accepted ones are kept
+    /// The disk is full; new logs are rejected, accepted ones are kept
     FullDisk,
-    /// Nodes of a cluster of three are killed, stopped and held still under load; nothing acknowledged is gone or doubled
+    /// Nodes of a cluster of three are killed, stopped and paused under load; acknowledged data is neither lost nor duplicated
     ThreeNodes(ThreeNodes),
-    /// Three nodes are upgraded one by one to a release with the next format, under load
+    /// Rolling upgrade of three nodes to a release with the next format, under load
     Upgrade {
-        /// The newer daemon: built with --features next-format
+        /// The newer daemon, built with --features next-format
         #[arg(long, value_name = "PANTHERD")]
         next: PathBuf,
     },
-    /// The leader's disk stands still, and another leads
+    /// The leader's disk is frozen, and leadership moves to another node
     SlowDisk,
-    /// Two of three machines are gone for good and one goes on alone; a backup becomes a cluster
+    /// Two of three machines are lost for good and one continues alone; a backup becomes a cluster
     Lineage,
-    /// A node with an empty disk takes the place of a lost one while the state is large; times and memory are measured
+    /// A node with an empty disk replaces a lost one while the state is large; times and memory are measured
     CatchUp {
-        /// The state's size
+        /// Size of the state, in megabytes
         #[arg(long, default_value_t = 2_000)]
         megabytes: u64,
     },
@@ -50,78 +50,79 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ThreeNodes {
-    /// What the faults are drawn from; by default the time
+    /// Seed of the faults; by default the current time
     #[arg(long)]
     seed: Option<u64>,
-    /// How many times the leader is killed first
+    /// Number of kills of the leader at the beginning
     #[arg(long, default_value_t = 0)]
     kills: usize,
-    /// How many times the lead is handed over then
+    /// Number of leadership transfers after that
     #[arg(long, default_value_t = 0)]
     hand_overs: usize,
-    /// How many times a node is stopped and started again then
+    /// Number of restarts of a node after that
     #[arg(long, default_value_t = 0)]
     restarts: usize,
-    /// For how many minutes faults of all kinds are drawn then
+    /// Number of minutes with random faults of all kinds after that
     #[arg(long, default_value_t = 0)]
     minutes: u64,
-    /// The kinds of faults that are drawn; by default all
+    /// Kinds of random faults; by default all
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Fault>,
-    /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set; as root, with iproute2, nftables and libfaketime
+    /// Each node has a network interface and a clock, so that it can be partitioned and its clock set; needs root, iproute2, nftables and
+    /// libfaketime
     #[arg(long)]
     wires: bool,
-    /// Each node has a disk of its own, so that it can be full, stand still, or lose what was not synced; as root, with loop devices
+    /// Each node has its own disk, which can be full, be frozen, or lose unsynced data; needs root and loop devices
     #[arg(long)]
     disks: bool,
 }
 
 #[derive(Debug, Args)]
 struct CrashLoop {
-    /// What the kills are drawn from; by default the time
+    /// Seed of the kills; by default the current time
     #[arg(long)]
     seed: Option<u64>,
-    /// How many kills
+    /// Number of kills
     #[arg(long, default_value_t = 200)]
     rounds: usize,
-    /// Stop killing after so many minutes, even if there were fewer kills
+    /// Maximum number of minutes with kills, even if there were fewer kills
     #[arg(long, default_value_t = 60)]
     minutes: u64,
-    /// Shortest time from kill to kill
+    /// Minimum time between kills, in milliseconds
     #[arg(long, default_value_t = 500)]
     min_ms: u64,
-    /// Longest time from kill to kill
+    /// Maximum time between kills, in milliseconds
     #[arg(long, default_value_t = 10_000)]
     max_ms: u64,
-    /// A pack of detections; by default that of samples/
+    /// A pack of detections; by default the pack of samples/
     #[arg(long)]
     pack: Option<PathBuf>,
-    /// A folder of log files; by default that of samples/
+    /// A folder of log files; by default the logs of samples/
     #[arg(long)]
     logs: Option<PathBuf>,
-    /// The log types in it
+    /// The log types of the files
     #[arg(long)]
     log_types: Option<String>,
-    /// A rule whose matches depend on the order of events, and so are not compared; may be given again
+    /// A rule whose matches depend on the order of events, so that its results are not compared; may be repeated
     #[arg(long, value_name = "RULE")]
     order_dependent: Vec<String>,
-    /// The Python that evaluates the pack, with whatever it imports
+    /// The Python interpreter for the pack, with the packages that the pack imports
     #[arg(long, default_value = "python3")]
     python: String,
-    /// How long everything after the last kill may take
+    /// Deadline of everything after the last kill, in seconds
     #[arg(long, default_value_t = 300)]
     patience_s: u64,
 }
 
 #[derive(Debug, Args)]
 struct PowerCut {
-    /// What the cuts are drawn from; by default the time
+    /// Seed of the power cuts; by default the current time
     #[arg(long)]
     seed: Option<u64>,
-    /// How many cuts
+    /// Number of power cuts
     #[arg(long, default_value_t = 50)]
     rounds: usize,
-    /// Stop cutting after so many minutes, even if there were fewer cuts
+    /// Maximum number of minutes with power cuts, even if there were fewer cuts
     #[arg(long, default_value_t = 60)]
     minutes: u64,
 }
@@ -214,7 +215,7 @@ async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
     settings.min = Duration::from_millis(arguments.min_ms);
     settings.max = Duration::from_millis(arguments.max_ms.max(arguments.min_ms));
     settings.patience = Duration::from_secs(arguments.patience_s);
-    // The node runs in a folder of its own.
+    // The node runs in another working folder, so the path must be absolute.
     settings.python = match std::path::absolute(&arguments.python) {
         Ok(path) if arguments.python.contains('/') => path.display().to_string(),
         _ => arguments.python,
@@ -248,7 +249,7 @@ async fn crash_loop(arguments: CrashLoop) -> Result<(), Failure> {
     )))
 }
 
-/// The seed given, or one from the clock: which one it was is said.
+/// The given seed, or one from the clock. The seed is printed.
 fn seed(given: Option<u64>) -> u64 {
     given.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -257,5 +258,5 @@ fn seed(given: Option<u64>) -> u64 {
 }
 
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}"); // nobody is left to tell
+    let _ = writeln!(std::io::stdout(), "{text}"); // a failed write to stdout cannot be reported
 }

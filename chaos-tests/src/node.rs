@@ -1,4 +1,4 @@
-//! A `pantherd` in a folder of its own: started, killed, stopped, and asked through `pantherctl`.
+//! One `pantherd` in its own folder: starts, kills and stops it, and queries it through `pantherctl`.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use tonic::Status;
 
 use crate::{During, Failure, Result};
 
-/// What `pantherctl` may take.
+/// Deadline of a `pantherctl` call.
 const CALL: Duration = Duration::from_secs(120);
-/// What one direct call may take.
+/// Deadline of a direct call.
 const INVOKE: Duration = Duration::from_secs(20);
 
 /// The two programs.
@@ -30,10 +30,10 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// From `PANTHERD` and `PANTHERCTL` in the environment, else from where this program itself was built to.
+    /// Finds the programs: `PANTHERD` and `PANTHERCTL` in the environment, or the folder of this program itself.
     ///
     /// # Errors
-    /// They are not there.
+    /// The programs do not exist.
     pub fn find() -> Result<Self> {
         let own = std::env::current_exe().during("looking for this program's own place")?;
         let mut folder = own.parent().unwrap_or(Path::new(".")).to_owned();
@@ -57,38 +57,38 @@ impl Binaries {
     }
 }
 
-/// How nodes of a run are set up.
+/// Settings of a run's nodes.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
     /// The programs.
     pub binaries: Binaries,
-    /// Log, socket and temporary files.
+    /// Folder for log, socket and temporary files.
     pub folder: PathBuf,
-    /// The data folder; it may be on a file system of its own.
+    /// The data folder. It may be on a separate file system.
     pub data: PathBuf,
-    /// The Python that evaluates detections.
+    /// The Python interpreter for detections.
     pub python: String,
-    /// How long a start may take.
+    /// Deadline of a start.
     pub patience: Duration,
-    /// Variables that the process is started with beside the usual ones.
+    /// Environment variables of the process, in addition to the usual ones.
     pub environment: Vec<(String, String)>,
     /// The configuration file, as TOML.
     pub configuration: String,
-    /// Where on the network it is.
+    /// The network interface of the node.
     pub place: Place,
 }
 
-/// A network card.
+/// A network interface.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Its address.
+    /// The IP address.
     pub address: Ipv4Addr,
-    /// The network namespace that it is in, if it is not this process's.
+    /// The network namespace, if it is not that of this process.
     pub space: Option<String>,
 }
 
 impl Default for Place {
-    /// This machine's loopback.
+    /// The loopback interface of this machine.
     fn default() -> Self {
         Self {
             address: Ipv4Addr::LOCALHOST,
@@ -97,13 +97,13 @@ impl Default for Place {
     }
 }
 
-/// One node; its process is killed when this is dropped.
+/// One node. Dropping it kills its process.
 pub struct Node {
     settings: NodeSettings,
     socket: PathBuf,
     port: u16,
     running: Option<Running>,
-    /// Processes that were started.
+    /// Number of started processes.
     pub starts: u64,
 }
 
@@ -113,19 +113,19 @@ struct Running {
 }
 
 impl Node {
-    /// Not started yet.
+    /// Creates a node without starting it.
     ///
     /// # Errors
-    /// Its folder cannot be made.
+    /// Its folder cannot be created.
     pub fn new(settings: NodeSettings) -> Result<Self> {
         std::fs::create_dir_all(settings.folder.join("tmp")).during("making the node's folder")?;
-        // What the machine's own configuration says is no part of the run.
+        // The machine's own configuration must not affect the run.
         std::fs::write(
             settings.folder.join("pantherd.toml"),
             &settings.configuration,
         )
         .during("configuring the node")?;
-        // Sources are told where to post to, so the port stays the same from start to start.
+        // Senders use a fixed URL, so the port must stay the same from start to start.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .during("looking for a free port")?
@@ -145,13 +145,13 @@ impl Node {
         &self.settings.data
     }
 
-    /// The folder of everything but the data.
+    /// The folder of all other files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.settings.folder
     }
 
-    /// How to call the node from elsewhere.
+    /// A client of the node, which other tasks can use.
     #[must_use]
     pub fn caller(&self) -> Caller {
         Caller {
@@ -159,16 +159,16 @@ impl Node {
         }
     }
 
-    /// The daemon's program with the run's settings.
+    /// The daemon's command with the settings of the run.
     fn command(&self) -> Command {
         let folder = &self.settings.folder;
         let pantherd = &self.settings.binaries.pantherd;
         let mut command = match &self.settings.place.space {
             None => Command::new(pantherd),
-            // It becomes the program: the process's number is pantherd's.
+            // The tool executes the program in place of itself, so the process id is that of pantherd.
             Some(space) => {
                 let mut command = Command::new("nsenter");
-                // `ip netns exec` would make a copy of all mounts too, which a disk that is unmounted lives on in.
+                // `ip netns exec` would also copy all mounts, and an unmounted disk would stay mounted in the copy.
                 command
                     .arg(format!("--net=/run/netns/{space}"))
                     .arg(pantherd);
@@ -189,24 +189,24 @@ impl Node {
             .env("HOME", folder)
             .env("TMPDIR", folder.join("tmp"))
             .env("PANTHER__PYTHON__INTERPRETER", &self.settings.python)
-            // A busy machine must not turn a slow rule into a rule error: results would differ for no fault of the node's.
+            // On a busy machine a slow rule must not become a rule error: results would differ without a fault of the node.
             .env("PANTHER__ENGINE__RULE_TIMEOUT_MS", "60000")
             .envs(self.settings.environment.iter().cloned());
         command
     }
 
-    /// Makes the node one of a cluster that has invited it.
+    /// Joins a cluster that has invited this node.
     ///
     /// # Errors
-    /// The cluster does not take it.
+    /// The cluster rejects the node.
     pub async fn join(&self, token: &str) -> Result<()> {
         self.once(&["join", token]).await.map(drop)
     }
 
-    /// Runs the daemon's program for something that it does at once, such as joining or restoring; what it said.
+    /// Runs the daemon's program for a one-time task, such as a join or a restore. Returns its output.
     ///
     /// # Errors
-    /// It does not end, or says that it failed.
+    /// The program does not end, or it fails.
     pub async fn once(&self, words: &[&str]) -> Result<String> {
         let name = words.first().copied().unwrap_or_default();
         let running = self
@@ -229,27 +229,27 @@ impl Node {
         )))
     }
 
-    /// Another build of the daemon, from its next start on.
+    /// Uses another build of the daemon from the next start on.
     pub fn install(&mut self, pantherd: PathBuf) {
         self.settings.binaries.pantherd = pantherd;
     }
 
-    /// The daemon that it is started with.
+    /// The path of the daemon.
     #[must_use]
     pub fn installed(&self) -> &Path {
         &self.settings.binaries.pantherd
     }
 
-    /// The address of its HTTP ingest.
+    /// The URL of its HTTP ingest.
     #[must_use]
     pub fn ingest(&self) -> String {
         format!("{}:{}", self.settings.place.address, self.port)
     }
 
-    /// The process's number.
+    /// The process id.
     ///
     /// # Errors
-    /// It does not run.
+    /// The node does not run.
     pub fn process(&self) -> Result<u32> {
         let running = self.running.as_ref();
         let process = running.and_then(|running| running.child.id());
@@ -259,7 +259,7 @@ impl Node {
     /// Sends the process a signal.
     ///
     /// # Errors
-    /// It does not run, or the system does not let it.
+    /// The node does not run, or the operating system rejects the call.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         let process = i32::try_from(self.process()?).ok();
         let process = process
@@ -268,16 +268,16 @@ impl Node {
         rustix::process::kill_process(process, signal).during("signalling pantherd")
     }
 
-    /// Whether it was started and not ended by us.
+    /// True if the process was started and has not been ended by this test.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process without waiting.
     ///
     /// # Errors
-    /// It cannot be started at all.
+    /// The process cannot be started.
     pub fn start(&mut self) -> Result<()> {
         let mut child = self
             .command()
@@ -299,11 +299,11 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until the node says that it is ready. One that ends with exit code 1 is started again, as its unit does: it may have come upon damage that
-    /// only a start mends.
+    /// Waits until the node reports that it is ready. A process that ends with exit code 1 is restarted, as its systemd unit would do: it
+    /// may have found damage that only a restart repairs.
     ///
     /// # Errors
-    /// It ends otherwise or again and again, or takes too long.
+    /// The process ends with another exit code, ends repeatedly, or exceeds the deadline.
     pub async fn ready(&mut self) -> Result<()> {
         const STARTS: usize = 3;
         let (log, patience) = (self.log(), self.settings.patience);
@@ -339,7 +339,7 @@ impl Node {
         }
     }
 
-    /// Starts the process again if it has ended by itself, as its unit does; whether it had.
+    /// Restarts the process if it has ended by itself, as its systemd unit would do. Returns true if it had ended.
     ///
     /// # Errors
     /// It cannot be started.
@@ -358,10 +358,10 @@ impl Node {
         Ok(ended)
     }
 
-    /// Kills the process as a crash would.
+    /// Kills the process with SIGKILL, like a crash.
     ///
     /// # Errors
-    /// It had ended by itself before.
+    /// The process had already ended by itself.
     pub async fn kill(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else {
             return Ok(());
@@ -375,10 +375,10 @@ impl Node {
         running.child.kill().await.during("killing pantherd")
     }
 
-    /// Tells the process to stop, and waits for it.
+    /// Stops the process gracefully, and waits for its end.
     ///
     /// # Errors
-    /// It does not end in time, or not with exit code 0.
+    /// It does not end before the deadline, or not with exit code 0.
     pub async fn stop(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else {
             return Ok(());
@@ -405,12 +405,12 @@ impl Node {
         )))
     }
 
-    /// Runs `pantherctl --json` with these words.
+    /// Runs `pantherctl --json` with these arguments.
     ///
     /// # Errors
-    /// It fails, or says something that is no JSON.
+    /// The command fails, or its output is not JSON.
     pub async fn ctl(&self, words: &[&str]) -> Result<Value> {
-        // It runs on the node's machine, so it has the node's clock.
+        // It runs on the node's machine, so it uses the node's clock.
         let command = Command::new(&self.settings.binaries.pantherctl)
             .envs(self.settings.environment.iter().cloned())
             .arg("--json")
@@ -442,7 +442,7 @@ impl Node {
     /// All rows of a table.
     ///
     /// # Errors
-    /// As [`Node::ctl`].
+    /// See [`Node::ctl`].
     pub async fn rows(&self, table: &str) -> Result<Vec<Value>> {
         let mut rows = Vec::new();
         let mut cursor: Option<String> = None;
@@ -466,7 +466,7 @@ impl Node {
         last_lines(&self.log())
     }
 
-    /// Processes of this node's that are still there although it is not, each with its command line.
+    /// Processes of this node that still run after its end, each with its command line.
     #[must_use]
     pub fn left_behind(&self) -> Vec<String> {
         // Engines are started on files below the data folder.
@@ -492,23 +492,23 @@ impl Node {
     }
 }
 
-/// Calls a node's operations over its socket, with request ids of the caller's choice.
+/// Calls a node's operations over its socket, with request ids chosen by the caller.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub(crate) socket: PathBuf,
 }
 
-/// Makes a call that is tried again the same call.
+/// The identity of a call, which makes retries idempotent.
 #[derive(Debug, Clone)]
 pub struct RequestId {
     /// Unique among all requests.
     pub id: String,
-    /// When it was made, milliseconds since 1970.
+    /// Time of the first attempt, in milliseconds since 1970.
     pub time_ms: u64,
 }
 
 impl RequestId {
-    /// Made now.
+    /// A new request id with the current time.
     #[must_use]
     pub fn new(id: String) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -518,10 +518,10 @@ impl RequestId {
 }
 
 impl Caller {
-    /// Calls once.
+    /// Makes one call without a retry.
     ///
     /// # Errors
-    /// The node's own, or what was in the way of reaching it.
+    /// The error of the node, or the error of the connection.
     pub async fn invoke(
         &self,
         component: &str,
@@ -554,25 +554,25 @@ impl Caller {
     }
 }
 
-/// A field that is a list; an empty one if it is none.
+/// A field that is a list; empty if it is not a list.
 #[must_use]
 pub fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A field that is a count; 0 if it is none.
+/// A field that is a count; 0 if it is not a number.
 #[must_use]
 pub fn count(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or(0)
 }
 
-/// A field that is a text; an empty one if it is none.
+/// A field that is a text; empty if it is not a text.
 #[must_use]
 pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// Appends what the process says to the log, and tells when it is ready.
+/// Appends the output of the process to the log, and signals when the node is ready.
 async fn keep_log(stderr: tokio::process::ChildStderr, log: PathBuf, ready: watch::Sender<bool>) {
     let opened = tokio::fs::OpenOptions::new()
         .create(true)
@@ -587,7 +587,7 @@ async fn keep_log(stderr: tokio::process::ChildStderr, log: PathBuf, ready: watc
             ready.send_replace(true);
         }
         if let Some(file) = &mut file {
-            // The log is for whoever looks into a failure; the run does not depend on it.
+            // The log is only for the analysis of a failure; the run does not depend on it.
             let _ = file.write_all(format!("{line}\n").as_bytes()).await;
             let _ = file.flush().await;
         }

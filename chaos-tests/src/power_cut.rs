@@ -1,14 +1,13 @@
-//! The disk loses what was not synced; nothing acknowledged is gone.
+//! Power cut: the disk loses unsynced data; acknowledged data is kept.
 //!
-//! The data folder lies on an ext4 of its own. While writers post logs, send messages and set outputs, each noting what
-//! was acknowledged, the file system is shut down without flushing its journal, and a moment later the node is killed:
-//! what it takes and acknowledges in that moment counts too, for it cannot have written it. After each start everything
-//! that was ever acknowledged must be there. What was not is tried again with the same key, and must in the end be
-//! there once.
+//! The data folder is on a separate ext4 file system. While writers post logs, send messages and set outputs, and each records what was
+//! acknowledged, the file system is shut down without flushing its journal. A moment later the node is killed. Requests that it accepts and
+//! acknowledges in that moment count too: it cannot have written them, so it must not acknowledge them. After each start everything that
+//! was ever acknowledged must exist. Other requests are retried with the same key, and must exist exactly once in the end.
 //!
-//! A write that was under way at the very moment of the cut counts as not acknowledged, whatever its answer: ext4 lets
-//! an `fdatasync` that the shutdown overtakes return success now and then (seen with a bare loop of write and
-//! `fdatasync` on Linux 6.18, once in 80 cuts). When the power really fails, nobody is left to hear such an answer.
+//! A write in progress at the exact moment of the cut counts as not acknowledged, whatever its answer is: ext4 sometimes returns success
+//! for an `fdatasync` that the shutdown overtakes (observed with a bare loop of write and `fdatasync` on Linux 6.18, once in 80 cuts). In a
+//! real power failure such an answer does not reach a client.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,42 +28,42 @@ use crate::doors::{self, Posted};
 use crate::node::{Binaries, Caller, Node, NodeSettings, Place, RequestId, count, items, text};
 use crate::{During, Failure, Result, until};
 
-/// A dead letter queue: it has no consumer, so what is sent to it stays there to be counted.
+/// A dead letter queue: it has no consumer, so its messages stay there to be counted.
 const QUEUE: &str = "panther-alerts-queue-dlq";
-/// The source that logs are posted to.
+/// The source to which logs are posted.
 const SOURCE: &str = "posted";
 /// Lines of one posted body.
 const LINES: usize = 20;
-/// Writers of each kind.
+/// Number of writers of each kind.
 const WRITERS: usize = 3;
-/// Size of the file system.
+/// Size of the file system, in megabytes.
 const MEGABYTES: u64 = 768;
-/// How long a start, or the end, may take.
+/// Deadline of a start, and of the end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A run's settings.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the cuts are drawn from.
+    /// Seed of the cuts.
     pub seed: u64,
-    /// Cuts.
+    /// Number of cuts.
     pub rounds: usize,
-    /// After this time there are no further cuts, however many there were.
+    /// After this time there are no further cuts, whatever their number.
     pub limit: Duration,
 }
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Cuts.
+    /// Number of cuts.
     pub cuts: usize,
-    /// Bodies that were acknowledged.
+    /// Number of acknowledged bodies.
     pub bodies: usize,
-    /// Messages that were acknowledged.
+    /// Number of acknowledged messages.
     pub messages: usize,
-    /// Outputs that were acknowledged.
+    /// Number of acknowledged outputs.
     pub outputs: usize,
-    /// Of all these, what had no answer at first and was tried again.
+    /// How many of all these had no answer at first and were retried.
     pub again: usize,
 }
 
@@ -78,7 +77,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What writers have noted.
+/// Records of the writers.
 #[derive(Debug, Default)]
 struct Notes {
     /// Object and content of each acknowledged body, by key.
@@ -87,29 +86,29 @@ struct Notes {
     messages: BTreeMap<String, String>,
     /// Names of acknowledged outputs.
     outputs: BTreeSet<String>,
-    /// What had no answer, by key.
+    /// Keys of requests without an answer.
     again: BTreeSet<String>,
 }
 
 type Noted = Arc<Mutex<Notes>>;
 
-/// When the power went.
+/// Time of the power cut.
 #[derive(Debug, Default, Clone, Copy)]
 struct Cut {
-    /// From this moment on it may be off.
+    /// From this moment on the power may be off.
     going: Option<Instant>,
-    /// From this moment on it is off.
+    /// From this moment on the power is off.
     gone: Option<Instant>,
 }
 
 impl Cut {
-    /// Whether the power went while something that began then was under way.
+    /// True if the power went off during an operation that began at `began`.
     fn overtook(self, began: Instant) -> bool {
         self.going.is_some() && self.gone.is_none_or(|gone| began <= gone)
     }
 }
 
-/// What the writers of all rounds share.
+/// State shared by the writers of all rounds.
 #[derive(Clone)]
 struct Writing {
     caller: Caller,
@@ -121,10 +120,10 @@ struct Writing {
     off: watch::Receiver<bool>,
 }
 
-/// Runs it.
+/// Runs the test.
 ///
 /// # Errors
-/// Something acknowledged is gone, or this machine cannot make the fault.
+/// Acknowledged data is missing, or this machine cannot create the fault.
 pub async fn run(settings: &Settings) -> Result<Report> {
     let binaries = Binaries::find()?;
     let folder = tempfile::Builder::new()
@@ -201,10 +200,10 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
         cut.lock().going = Some(Instant::now());
         disk.cut().await?;
         cut.lock().gone = Some(Instant::now());
-        // A node that acknowledges now what it cannot have written is found out by the looks below.
+        // If the node acknowledges data now that it cannot have written, the checks below find it.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
         off.send_replace(true);
-        // It may have seen the disk fail and ended; that is as good as the kill.
+        // The node may have noticed the failed disk and ended, which is equivalent to the kill.
         let _ = node.kill().await;
         for writer in writers {
             plans.push(writer.await.during("writing")??);
@@ -213,7 +212,7 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
         disk.mount().await?;
         node.start()?;
         if random.random_ratio(1, 5) {
-            // Some starts are cut off themselves.
+            // Some starts are interrupted too.
             tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
             disk.cut().await?;
             let _ = node.kill().await;
@@ -227,7 +226,7 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
         cuts += 1;
     }
 
-    // What is left open is tried until it is acknowledged, and then counted.
+    // Open requests are retried until they are acknowledged, and then counted.
     let (_off, off_seen) = watch::channel(false);
     let writing = Writing {
         caller: node.caller(),
@@ -261,13 +260,13 @@ async fn rounds(settings: &Settings, node: &mut Node, disk: &mut Disk) -> Result
     })
 }
 
-/// What one writer writes next. It goes on only once that is acknowledged.
+/// The next write of a writer. The writer continues only after this write is acknowledged.
 #[derive(Debug, Clone)]
 struct Plan {
     kind: &'static str,
     writer: usize,
     number: u64,
-    /// Of the write that is open: it stays the same from try to try.
+    /// Request id of the open write. It stays the same for all retries.
     request: Option<RequestId>,
 }
 
@@ -285,7 +284,7 @@ impl Plan {
         format!("{}-{}-{}", self.kind, self.writer, self.number)
     }
 
-    /// Lines that no other body has, and that no rule minds.
+    /// Lines that are unique to this body and that match no rule.
     fn body(&self) -> Vec<u8> {
         let key = self.key();
         let lines = (0..LINES).map(|line| {
@@ -304,7 +303,7 @@ impl Writing {
         Ok(plan)
     }
 
-    /// Tries the open write until it is acknowledged, the power is off, or `patience` is over.
+    /// Retries the open write until it is acknowledged, the power is off, or `patience` is over.
     async fn once(&self, plan: &mut Plan, patience: Duration) -> Result<()> {
         let key = plan.key();
         let request = plan
@@ -324,7 +323,7 @@ impl Writing {
                 return Ok(());
             }
             if began.elapsed() > patience {
-                // With the power on and no answer the next try is the next round's, unless there is none.
+                // If the power is on and there is no answer, the next attempt belongs to the next round, unless this is the last round.
                 return if patience == PATIENCE {
                     Err(Failure::Broken(format!(
                         "{key} is not acknowledged although the node is up: {why}"
@@ -337,7 +336,7 @@ impl Writing {
         }
     }
 
-    /// `None` once it is acknowledged, else why it is not.
+    /// `None` if it is acknowledged, otherwise the reason why it is not.
     async fn try_once(
         &self,
         plan: &Plan,
@@ -350,7 +349,7 @@ impl Writing {
             Err(why) => return Ok(Some(why)),
         };
         if self.cut.lock().overtook(began) {
-            // The same request would be answered from memory now, so it is not made again before the power is back.
+            // The same request would now be answered from memory, so it is not sent again before the power is back.
             let _ = self.off.clone().wait_for(|off| *off).await;
             return Ok(Some("the power went meanwhile".to_owned()));
         }
@@ -370,7 +369,7 @@ impl Writing {
         Ok(None)
     }
 
-    /// The node's answer, or why there is none.
+    /// The node's answer, or the reason why there is no answer.
     async fn answer(
         &self,
         plan: &Plan,
@@ -398,17 +397,17 @@ impl Writing {
             .invoke(component, operation, &input, Some(request))
             .await;
         Ok(match answer {
-            // Its first try was written, and its answer lost.
+            // The first attempt was written, and its answer was lost.
             Err(status) if plan.kind == "output" && status.code() == tonic::Code::AlreadyExists => {
                 Ok(Value::Null)
             }
-            // A node whose disk is gone may say so in any way.
+            // A node without its disk may report it with any status.
             other => other.map_err(|status| status.to_string()),
         })
     }
 }
 
-/// Everything that was ever acknowledged.
+/// Checks that everything that was ever acknowledged exists.
 async fn everything_is_there(node: &Node, notes: &Noted) -> Result<()> {
     let messages = messages(node).await?;
     let outputs = node.ctl(&["outputs", "list"]).await?;
@@ -475,8 +474,8 @@ async fn messages(node: &Node) -> Result<BTreeMap<String, String>> {
     }
 }
 
-/// Everything was acknowledged by now, so everything is there exactly once: messages in their queue, and each line of
-/// each body among the processed events.
+/// Everything is acknowledged by now, so everything must exist exactly once: messages in their queue, and each line of each body among the
+/// processed events.
 async fn nothing_is_there_twice(node: &Node, notes: &Noted) -> Result<()> {
     let lines: BTreeSet<String> = notes
         .lock()

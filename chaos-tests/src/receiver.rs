@@ -1,4 +1,4 @@
-//! The destination of alerts: an HTTP server in this process that notes whose alert was posted to it.
+//! The destination of alerts: an HTTP server in this process that records the posted alerts.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::{During, Result};
 
 type Received = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// Listens until it is dropped.
+/// An HTTP server that runs until this value is dropped.
 pub struct Receiver {
     address: SocketAddr,
     received: Received,
@@ -23,18 +23,18 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// On a free port of this machine.
+    /// Starts a server on a free port of the loopback interface.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no free port.
     pub async fn start() -> Result<Self> {
         Self::at(Ipv4Addr::LOCALHOST).await
     }
 
-    /// The same at another address of it.
+    /// Starts a server at another address of this machine.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no free port.
     pub async fn at(address: Ipv4Addr) -> Result<Self> {
         let listener = tokio::net::TcpListener::bind((address, 0))
             .await
@@ -45,7 +45,7 @@ impl Receiver {
             .route("/alerts", post(take))
             .with_state(received.clone());
         let serving = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await; // it ends with this receiver
+            let _ = axum::serve(listener, router).await; // the task ends with this receiver
         });
         Ok(Self {
             address,
@@ -54,13 +54,13 @@ impl Receiver {
         })
     }
 
-    /// Where alerts are to be posted.
+    /// The URL for posts of alerts.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/alerts", self.address)
     }
 
-    /// How often each alert came, by its id.
+    /// The number of posts of each alert, by alert id.
     #[must_use]
     pub fn received(&self) -> BTreeMap<String, u64> {
         self.received.lock().clone()

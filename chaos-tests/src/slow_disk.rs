@@ -1,5 +1,5 @@
-//! The leader's disk stands still (`fsfreeze`): its heartbeats go on, so nobody elects another, and it has to see for itself that it must not lead. Writes go on,
-//! nothing acknowledged is lost, and it follows again once its disk is back.
+//! The leader's disk is frozen (`fsfreeze`). Its heartbeats continue, so the followers start no election, and the leader has to detect by
+//! itself that it must not lead. Writes continue, acknowledged data is kept, and the node follows again when its disk is back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,22 +15,24 @@ use crate::node::{items, text};
 use crate::{During, Failure, Result, until};
 
 const MEGABYTES: u64 = 400;
-/// By when another leads: a disk is slow from two seconds on, and ten of that are too many. Whatever else gives way in the end takes longer.
+/// Deadline for another leader: a disk counts as slow after two seconds, and ten slow seconds are too many. Any other mechanism that would
+/// end the pause takes longer.
 const LATEST: Duration = Duration::from_secs(25);
-/// How long the disk stands still once another leads.
+/// How long the disk stays frozen after another node leads.
 const STILL: Duration = Duration::from_secs(5);
 
-/// How often is written: so seldom that the leader's log does not fill up what may wait for its disk, which would silence it before.
+/// Interval of writes. It is long enough that the leader's log does not fill its queue of waiting writes, because a full queue would
+/// silence the leader earlier.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// From the freeze until another led.
+    /// Time from the freeze until another node leads.
     pub handed_over: Duration,
-    /// The longest that a write at another node took meanwhile.
+    /// The longest write at another node in that time.
     pub longest: Duration,
-    /// Writes that were acknowledged, all of which are there.
+    /// Acknowledged writes, all of which exist.
     pub writes: i64,
 }
 
@@ -46,16 +48,16 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs it.
+/// Runs the test.
 ///
 /// # Errors
-/// A promise was broken, or this machine cannot make the fault.
+/// A guarantee was broken, or this machine cannot create the fault.
 pub async fn run() -> Result<Report> {
     let folder = tempfile::Builder::new()
         .prefix("panther-slow-")
         .tempdir()
         .during("making a folder")?;
-    // The first node's data lie on a disk of their own.
+    // The data of the first node is on a separate disk.
     let (first, place) = (folder.path().join("first"), folder.path().join("disk"));
     for folder in [&first, &place] {
         std::fs::create_dir_all(folder).during("making a folder")?;

@@ -1,5 +1,5 @@
-//! All that a run left behind, counted through the public faces, and checked in itself: nothing lost, nothing doubled,
-//! every object whole, every alert at its threshold with as many events as matches are stored under it.
+//! All results of a run, counted through the public interfaces and checked for consistency: no loss, no duplicates, every object intact,
+//! every alert at its threshold and with an event count that equals its stored matches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::node::{Node, count, items, text};
 use crate::receiver::Receiver;
 use crate::{During, Result};
 
-/// A rule with a dedup string, and RULE or RULE_ERROR: what becomes one alert at a time.
+/// An alert group: a rule with a dedup string, and RULE or RULE_ERROR. It has at most one open alert at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
     /// The rule.
@@ -27,27 +27,27 @@ pub struct Group {
 /// Alerts of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alerts {
-    /// How many.
+    /// Number of alerts.
     pub alerts: u64,
-    /// The events that they count, together.
+    /// Sum of their event counts.
     pub events: u64,
-    /// Successful attempts on record, per output's name.
+    /// Recorded successful deliveries, by the name of the output.
     pub deliveries: BTreeMap<String, u64>,
 }
 
-/// What a row of the deduplication table says of a group's newest window.
+/// A row of the deduplication table: the newest window of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Windows so far.
+    /// Number of windows so far.
     pub alert_count: u64,
-    /// Matches in this one.
+    /// Matches in this window.
     pub events: u64,
 }
 
 /// received, stored, quarantined, filtered.
 pub type Ledger = [u64; 4];
 
-/// Everything that two runs of the same input have in common if nothing went wrong.
+/// The results that two correct runs with the same input have in common.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Stored matches per rule.
@@ -62,15 +62,15 @@ pub struct Tally {
     pub ledger: BTreeMap<String, Ledger>,
     /// The dedup period of each rule that matched, in minutes.
     pub periods: BTreeMap<String, u64>,
-    /// Posts that the webhook took, repeated ones included.
+    /// Posts that the webhook received, including repeated ones.
     pub posts: u64,
-    /// Alerts that were raised at some time, with how often: for the report, no promise.
+    /// Alarms that were raised at any time, with their number. For the report only, without a check.
     pub alarms_seen: BTreeMap<String, u64>,
-    /// What is wrong whatever another run gave.
+    /// Inconsistencies within this run.
     pub problems: Vec<String>,
 }
 
-/// What is read before it is counted.
+/// Data that is read before it is counted.
 struct Readings {
     alerts: Vec<Value>,
     windows: Vec<Value>,
@@ -82,24 +82,24 @@ struct Readings {
 #[derive(Default)]
 struct Lines {
     events: u64,
-    /// Matches under each alert id with its rule and RULE or RULE_ERROR.
+    /// Number of matches under each alert id, with its rule and RULE or RULE_ERROR.
     under: BTreeMap<String, (String, &'static str, u64)>,
 }
 
 impl Tally {
-    /// Alerts of all groups.
+    /// Number of alerts of all groups.
     #[must_use]
     pub fn alert_count(&self) -> u64 {
         self.alerts.values().map(|alerts| alerts.alerts).sum()
     }
 
-    /// Matches of all rules.
+    /// Number of matches of all rules.
     #[must_use]
     pub fn match_count(&self) -> u64 {
         self.matches.values().sum()
     }
 
-    /// Alerts per rule, rule errors left aside.
+    /// Number of alerts per rule, without rule errors.
     #[must_use]
     pub fn alerts_by_rule(&self) -> BTreeMap<String, u64> {
         let mut by_rule = BTreeMap::new();
@@ -111,10 +111,10 @@ impl Tally {
         by_rule
     }
 
-    /// Reads and counts everything. The node must have settled.
+    /// Reads and counts all results. The node must be idle.
     ///
     /// # Errors
-    /// The node does not answer. What is wrong with its answers is in [`Tally::problems`].
+    /// The node does not answer. Inconsistent answers are listed in [`Tally::problems`].
     pub async fn take(node: &Node, receiver: &Receiver) -> Result<Self> {
         let mut tally = Self::default();
         let read = Readings::from(node).await?;
@@ -143,7 +143,7 @@ impl Tally {
         self.problems.push(what);
     }
 
-    /// Every object that a row names is there, whole; no event and no match is in them twice.
+    /// Checks that every object that a row names exists and is intact, and that no event and no match is stored twice.
     async fn objects(&mut self, node: &Node) -> Result<Lines> {
         let mut lines = Lines::default();
         let (mut events, mut matched) = (BTreeSet::new(), BTreeSet::new());
@@ -242,7 +242,8 @@ impl Tally {
         Ok(())
     }
 
-    /// An alert is there if and only if its matches reach the threshold, and counts as many events as are stored under it.
+    /// Checks that an alert exists if and only if its matches reach the threshold, and that its event count equals the number of events
+    /// stored under it.
     fn groups(&mut self, read: &Readings, under: &BTreeMap<String, (String, &'static str, u64)>) {
         let mut left = under.clone();
         for alert in &read.alerts {
@@ -291,8 +292,8 @@ impl Tally {
         }
     }
 
-    /// Every attempt on record reached its destination, each destination took each of its alerts once on record, and
-    /// nobody got an alert that does not exist.
+    /// Checks that every recorded delivery reached its destination, that each destination has one recorded success per alert, and that
+    /// every received alert exists.
     fn deliveries(&mut self, node: &Node, read: &Readings, receiver: &Receiver) -> Result<()> {
         let mut arrived: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
         arrived.insert("webhook", receiver.received());
@@ -349,7 +350,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Nothing waits, nothing is in a dead letter queue, and every message ever accepted ended in exactly one way.
+    /// Checks that no message waits, that the dead letter queues are empty, and that every accepted message ended in exactly one way.
     async fn queues(&mut self, node: &Node) -> Result<()> {
         let queues = node.ctl(&["queue", "ls"]).await?;
         for queue in items(&queues, "queues") {
@@ -399,7 +400,7 @@ impl Tally {
     }
 }
 
-/// Whether an alarm is about the disk of the machine that the run is on, which is no matter of the run's.
+/// True if an alarm is about the disk of the machine that runs the test, which the run does not control.
 #[must_use]
 pub fn is_of_the_machine(alarm: &str) -> bool {
     alarm.starts_with("node: disk_nearly_full")
@@ -429,7 +430,7 @@ impl Readings {
     }
 }
 
-/// Where the file output of a run writes to.
+/// The file of a run's file output.
 #[must_use]
 pub fn delivered(node: &Node) -> std::path::PathBuf {
     node.folder().join("alerts.ndjson")

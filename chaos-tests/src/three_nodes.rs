@@ -1,5 +1,5 @@
-//! Nodes of a cluster of three are killed, stopped, cut off and held still while clients write, read, send, receive and post; whatever was acknowledged is there
-//! in the end, and nothing is there twice. Measures for how long writes pause.
+//! Nodes of a cluster of three are killed, stopped, partitioned and paused while clients write, read, send, receive and post. In the end
+//! every acknowledged change exists exactly once. Measures the pauses of writes.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,29 +14,29 @@ use crate::faults::{Seen, make};
 use crate::under_load::{Account, Load};
 use crate::{During, Failure, Result};
 
-/// A run's settings.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What faults are drawn from.
+    /// Seed of the faults.
     pub seed: u64,
-    /// Faults in this order first; then, as long as there is time, drawn ones.
+    /// Faults in this order first; then random ones, as long as there is time.
     pub first: Vec<Fault>,
-    /// How long faults are drawn.
+    /// Duration of the random faults.
     pub drawn: Duration,
-    /// The faults that are drawn; all that can be made if there are none.
+    /// Kinds of random faults; if empty, all kinds that this machine can create.
     pub kinds: Vec<Fault>,
-    /// Each node has a network card and a clock of its own, so that it can be cut off and its clock set.
+    /// Each node has a network interface and a clock, so that it can be partitioned and its clock set.
     pub wires: bool,
-    /// Each node has a disk of its own, so that it can be full, stand still, or lose what was not synced.
+    /// Each node has its own disk, which can be full, be frozen, or lose unsynced data.
     pub disks: bool,
 }
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What was seen of each fault.
+    /// Measurements of each fault.
     pub seen: Vec<Seen>,
-    /// What the load came to.
+    /// Totals of the load.
     pub account: Account,
 }
 
@@ -67,10 +67,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs it.
+/// Runs the test.
 ///
 /// # Errors
-/// Something acknowledged is gone or doubled, or the cluster does not heal.
+/// Acknowledged data is lost or duplicated, or the cluster does not recover.
 pub async fn run(settings: &Settings) -> Result<Report> {
     let folder = tempfile::Builder::new()
         .prefix("panther-three-")

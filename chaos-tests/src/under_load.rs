@@ -1,4 +1,5 @@
-//! A cluster under load: clients write, read, send, receive and post until they are told to end; then what they were told is compared with what is there.
+//! A cluster under load: clients write, read, send, receive and post until they are stopped; then the acknowledged results are compared
+//! with the state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,25 +15,25 @@ use crate::node::{count, items, text};
 use crate::receiver::Receiver;
 use crate::{During, Failure, Result, until};
 
-/// The source that logs are posted to.
+/// The source to which logs are posted.
 const SOURCE: &str = "posted";
-/// Adders, senders and receivers, each.
+/// Number of adders, of senders and of receivers.
 const CLIENTS: usize = 3;
-/// How often a body is posted: each is an alert, with Python, on machines that have little of it to give.
+/// Interval of posts. Each body is an alert that needs Python, on machines with little processor time.
 const POST_EVERY: Duration = Duration::from_millis(250);
 
-/// What the load came to, all of it looked at.
+/// Totals of the load, all of them verified.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// Additions, messages, bodies that were acknowledged.
+    /// Acknowledged increments, messages and bodies.
     pub acknowledged: [usize; 3],
-    /// Requests that were tried again.
+    /// Number of retried requests.
     pub again: usize,
-    /// The longest that one request of the load took.
+    /// The longest request of the load.
     pub longest: Duration,
-    /// Alerts, each one once.
+    /// Number of alerts, each counted once.
     pub alerts: usize,
-    /// From the last acknowledgement to the last alert, with nothing left in any queue.
+    /// Time from the last acknowledgement to the last alert, with all queues empty.
     pub settled: Duration,
 }
 
@@ -59,10 +60,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins.
+    /// Starts the load.
     ///
     /// # Errors
-    /// The cluster does not take a pack, a destination or a source.
+    /// The cluster rejects a pack, a destination or a source.
     pub async fn begin(cluster: &Cluster) -> Result<Self> {
         let receiver = Receiver::at(cluster.outside()).await?;
         let first = cluster.any()?;
@@ -110,10 +111,10 @@ impl Load {
         })
     }
 
-    /// Whether all clients still go on.
+    /// Checks that all clients still run.
     ///
     /// # Errors
-    /// One has ended: why.
+    /// A client has ended; the error gives the reason.
     pub async fn goes_on(&mut self) -> Result<()> {
         if let Some(ended) = self.clients.iter().position(JoinHandle::is_finished) {
             self.clients.swap_remove(ended).await.during("the load")??;
@@ -121,10 +122,10 @@ impl Load {
         Ok(())
     }
 
-    /// Ends, waits until everything is done, and looks at what is there.
+    /// Stops the load, waits until everything is processed, and verifies the state.
     ///
     /// # Errors
-    /// Something acknowledged is gone or there twice, a client failed, or it is not done in time.
+    /// Acknowledged data is lost or duplicated, a client failed, or the deadline is exceeded.
     pub async fn end(self, cluster: &Cluster) -> Result<Account> {
         self.stop.send_replace(true);
         let ending = Instant::now();
@@ -135,7 +136,7 @@ impl Load {
     }
 }
 
-/// What was acknowledged beside what is there.
+/// Compares the acknowledged results with the state.
 async fn look(
     cluster: &Cluster,
     receiver: &Receiver,
@@ -178,7 +179,7 @@ async fn look(
             wrong.push(format!("adder {adder}: {sum} acknowledged, {there} there"));
         }
     }
-    // Page by page: there may be a hundred thousand.
+    // Page by page: there may be a hundred thousand rows.
     let ended: BTreeMap<String, u64> = node
         .rows(TABLE)
         .await?

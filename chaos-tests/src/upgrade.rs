@@ -1,5 +1,5 @@
-//! A cluster is upgraded node by node to a release with the next format, under load: old and new run together, whoever leads; the format rises by command once all know it; an
-//! old build does not come back, and says why.
+//! Rolling upgrade of a cluster to a release with the next format, under load. Old and new nodes run together, with any of them as the
+//! leader. A command raises the format when all nodes support it. After that an old build does not start, and gives the reason.
 
 use std::fmt;
 use std::path::Path;
@@ -10,21 +10,21 @@ use crate::node::{Node, count};
 use crate::under_load::{Account, Load};
 use crate::{During, Failure, Result, until};
 
-/// For how long the load runs with each node in the lead, in each state of the upgrade.
+/// How long the load runs with each node as the leader, in each state of the upgrade.
 const LED_FOR: Duration = Duration::from_secs(3);
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What the load came to.
+    /// Totals of the load.
     pub account: Account,
-    /// What was said of raising the format while a node did not know it.
+    /// The error for raising the format while a node did not support it.
     pub refused: String,
-    /// What an old build said when it was started afterwards.
+    /// The message of an old build that was started afterwards.
     pub too_old: String,
     /// The formats before and after.
     pub formats: [u64; 2],
-    /// From the first stop until the format had risen.
+    /// Time from the first stop until the format was raised.
     pub took: Duration,
 }
 
@@ -42,10 +42,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs it: from the daemon beside this program to `next`.
+/// Runs the test: from the daemon next to this program to `next`.
 ///
 /// # Errors
-/// Something acknowledged is gone or doubled, or a step of the upgrade goes another way.
+/// Acknowledged data is lost or duplicated, or a step of the upgrade has another result than expected.
 pub async fn run(next: &Path) -> Result<Report> {
     if !next.is_file() {
         return Err(Failure::CannotRun(format!(
@@ -75,7 +75,7 @@ async fn upgraded(cluster: &mut Cluster, next: &Path) -> Result<Report> {
         node.install(next.to_owned());
         node.start()?;
         node.ready().await?;
-        // Old and new, each of them in the lead.
+        // Old and new nodes run together; each of them leads for a while.
         for leader in &numbers {
             lead(cluster, *leader).await?;
             tokio::time::sleep(LED_FOR).await;
@@ -117,7 +117,7 @@ async fn upgraded(cluster: &mut Cluster, next: &Path) -> Result<Report> {
     })
 }
 
-/// The format in force, as a node says.
+/// The format in force, as reported by a node.
 async fn format(node: &Node) -> Result<u64> {
     Ok(count(&node.ctl(&["cluster", "status"]).await?, "format"))
 }
@@ -135,7 +135,7 @@ async fn lead(cluster: &Cluster, wanted: u64) -> Result<()> {
     .await
 }
 
-/// It must fail and say this: the sentence that does.
+/// The command must fail with this text. Returns the sentence that contains it.
 fn said<T: fmt::Debug>(result: Result<T>, words: &str) -> Result<String> {
     match result {
         Err(Failure::Broken(said)) if said.contains(words) => {

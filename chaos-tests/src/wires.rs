@@ -1,23 +1,24 @@
-//! Machines with network cards of their own: a network namespace for each node, all of them on one bridge. What one node sends to another can be dropped, wholly or in part, either way.
+//! Machines with their own network interfaces: a network namespace for each node, all connected to one bridge. Packets from one node to
+//! another can be dropped, completely or partly, in each direction.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 use crate::{Failure, Result};
 
-/// Machines that have a card: nodes that are replaced get new ones.
+/// Number of machines with an interface. Replaced nodes get new machines.
 const MACHINES: u8 = 8;
-/// What this process has on the bridge.
+/// Host part of this process's address on the bridge.
 const OWN: u8 = 254;
 
-/// The namespaces of one run; removed when this is dropped.
+/// The namespaces of one run. Dropping the value removes them.
 #[derive(Debug)]
 pub struct Wires {
-    /// The run's own number, so that two of them do not meet.
+    /// Number of the run, which keeps concurrent runs apart.
     run: u8,
 }
 
-/// Runs a tool, whose absence means that this machine cannot make the fault.
+/// Runs a tool. If the tool is missing, this machine cannot create the fault.
 fn tool(name: &str, words: &[&str]) -> Result<()> {
     let done = Command::new(name)
         .args(words)
@@ -34,12 +35,12 @@ fn tool(name: &str, words: &[&str]) -> Result<()> {
 }
 
 impl Wires {
-    /// Lays them.
+    /// Creates the namespaces and the bridge.
     ///
     /// # Errors
-    /// This machine has no network namespaces for us, or lacks `ip` or `nft`.
+    /// This machine permits no network namespaces, or lacks `ip` or `nft`.
     pub fn lay() -> Result<Self> {
-        // The process's number keeps runs apart that go on at the same time.
+        // The process id keeps concurrent runs apart.
         let run = u8::try_from(std::process::id() % 250).unwrap_or(1);
         let wires = Self { run };
         wires.remove();
@@ -96,24 +97,24 @@ impl Wires {
         self.at(machine)
     }
 
-    /// The address at which machines reach this process.
+    /// The address of this process, as seen from the machines.
     #[must_use]
     pub fn own(&self) -> Ipv4Addr {
         self.at(OWN)
     }
 
-    /// What `from` sends no longer comes to `to`.
+    /// Drops all packets of `from` to `to`.
     ///
     /// # Errors
-    /// The rule cannot be made.
+    /// The rule cannot be created.
     pub fn cut(&self, from: u8, to: u8) -> Result<()> {
         self.rule(to, &format!("ip saddr {} drop", self.address(from)))
     }
 
-    /// Of what `from` sends only a part comes to `to`.
+    /// Drops a percentage of the packets of `from` to `to`.
     ///
     /// # Errors
-    /// The rule cannot be made.
+    /// The rule cannot be created.
     pub fn lose(&self, percent: u8, from: u8, to: u8) -> Result<()> {
         let rule = format!(
             "ip saddr {} numgen random mod 100 < {percent} drop",
@@ -127,7 +128,7 @@ impl Wires {
         tool("ip", &["netns", "exec", &self.space(at), "nft", &rule])
     }
 
-    /// Everything reaches everybody again.
+    /// Removes all drop rules.
     ///
     /// # Errors
     /// The rules cannot be removed.
@@ -140,7 +141,7 @@ impl Wires {
     }
 
     fn remove(&self) {
-        // What is not there cannot be removed, and need not be.
+        // Removing a missing namespace fails, which is harmless.
         for machine in 1..=MACHINES {
             let _ = tool("ip", &["link", "del", &format!("{}h", self.space(machine))]);
             let _ = tool("ip", &["netns", "del", &self.space(machine)]);

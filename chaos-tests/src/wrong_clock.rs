@@ -1,5 +1,5 @@
-//! A node is started with a clock that is more than a year ahead: it does not follow it, nothing expires when an operator accepts it by mistake, changes are
-//! made, and time is set back.
+//! A node is started with a clock that is more than a year ahead. The node does not follow it. When an operator accepts the time by
+//! mistake, nothing expires and changes are still possible, and the time can be set back.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn must(fine: bool, what: impl std::fmt::Display) -> Result<()> {
     }
 }
 
-/// All letters are there.
+/// Checks that all dead letters exist.
 async fn kept(node: &Node) -> Result<()> {
     let queue = node.ctl(&["queue", "show", QUEUE]).await?;
     must(
@@ -39,7 +39,7 @@ async fn clock_alarm(node: &Node) -> Result<Option<String>> {
     Ok(raised.map(|alarm| text(alarm, "reason")))
 }
 
-/// The alarm of the clock says this, or there is no such alarm.
+/// Checks that the alarm of the clock contains this text, or that there is no such alarm.
 async fn says(node: &Node, words: Option<&str>) -> Result<()> {
     until("the alarm of the clock", PATIENCE, async || {
         let said = clock_alarm(node).await?;
@@ -65,10 +65,10 @@ async fn add_source(node: &Node, name: &str) -> Result<Value> {
     node.ctl(&words).await
 }
 
-/// Runs it in a folder of its own.
+/// Runs the test in its own folder.
 ///
 /// # Errors
-/// A promise was not kept, or this machine lacks libfaketime.
+/// A guarantee was broken, or this machine lacks libfaketime.
 pub async fn run() -> Result<()> {
     let folder = tempfile::tempdir().during("making a folder")?;
     let clock = Clock::right(folder.path())?;

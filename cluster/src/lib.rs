@@ -1,4 +1,4 @@
-//! Tables, queues and topics on one replicated log: the substrate. It knows nothing of security, Python, logs or AWS.
+//! The substrate: tables, queues and topics on one replicated log. It knows nothing of security, Python, logs or AWS.
 
 pub mod door;
 pub mod log;

@@ -1,8 +1,8 @@
-//! Work that blocks leaves the async threads: for a thread of the runtime's, or, in a simulation, which has one thread only, it is done at once.
+//! Blocking work is moved off the async threads to the runtime's blocking threads. A simulation has one thread only and does the work at once.
 
 use std::io;
 
-/// Does work that blocks.
+/// Runs blocking work and waits for it.
 ///
 /// # Errors
 /// The runtime is stopping, or the work panicked.
@@ -18,7 +18,7 @@ pub(crate) async fn offload<T: Send + 'static>(
         .map_err(io::Error::other)
 }
 
-/// A thread on which everything runs that a simulation of several nodes does, in an order that its seed decides.
+/// Marks the single thread of a simulation of several nodes. Everything runs on it, in an order that the simulation's seed determines.
 #[cfg(feature = "simulation")]
 pub mod simulated {
     use std::cell::Cell;
@@ -27,12 +27,12 @@ pub mod simulated {
         static ON: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// From now on this thread starts no others and waits for none: logs, stores and state machines opened on it work on it.
+    /// Marks this thread: logs, stores and state machines opened on it start no threads and wait for none.
     pub fn begin() {
         ON.set(true);
     }
 
-    /// Whether this thread is one.
+    /// True if this thread runs a simulation.
     pub(crate) fn is_on() -> bool {
         ON.get()
     }

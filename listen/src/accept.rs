@@ -1,4 +1,4 @@
-//! The loop that takes connections and has each one served by a task of its own.
+//! Accept loop: accepts connections and serves each one in a task of its own.
 
 use std::future::Future;
 use std::io;
@@ -14,41 +14,43 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::places::{Place, Places};
 
-/// How long to wait after the machine could not give a connection, such as for want of open files.
+/// Delay after an accept error, such as the error for too many open files.
 const BREATH: Duration = Duration::from_millis(100);
-/// Faults of accepting are logged once in this time, with their count.
+/// Rate limit of the log line for accept errors: one line per interval, with the number of errors.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
-/// A connection that came.
+/// An accepted connection.
 pub struct Accepted<S> {
-    /// Its bytes.
+    /// The byte stream of the connection.
     pub stream: S,
-    /// The caller's address; `None` where there is no network.
+    /// The peer's address; `None` for a connection without a network, such as a Unix socket.
     pub address: Option<IpAddr>,
-    /// The number of its descriptor, and the highest number that a connection may have; `None` where there is no descriptor.
+    /// The file descriptor, and the highest descriptor that a connection of this listener may have; `None` for a stream without a
+    /// descriptor.
     pub descriptor: Option<(i64, i64)>,
 }
 
-/// What connections come from.
+/// A source of connections: a listening socket, or a channel in tests.
 pub trait Listen: Send + 'static {
-    /// The bytes of a connection.
+    /// The byte stream of a connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection. Dropping the future loses no connection.
+    /// Waits for the next connection. Cancellation safe: dropping the future loses no connection.
     ///
     /// # Errors
-    /// The machine cannot give a connection now. The loop tries again.
+    /// The operating system cannot accept a connection now. The accept loop retries.
     fn next(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 }
 
-/// A TCP socket, and the highest descriptor of its connections.
+/// A TCP listener, and the highest file descriptor that its connections may have.
 pub struct Tcp {
     listener: Arc<TcpListener>,
     ceiling: i64,
 }
 
 impl Tcp {
-    /// For callers on other machines: descriptors are kept back from them.
+    /// Creates a listener for callers on other machines. It leaves file descriptors free for the node itself: see
+    /// [`crate::descriptors::OTHERS`].
     #[must_use]
     pub fn new(listener: Arc<TcpListener>) -> Self {
         Self {
@@ -63,7 +65,8 @@ impl Listen for Tcp {
 
     async fn next(&mut self) -> io::Result<Accepted<TcpStream>> {
         let (stream, from) = self.listener.accept().await?;
-        // An answer is one small write; waiting to join it with another only delays it. A caller that is gone already needs no such setting.
+        // Disable Nagle's algorithm: an answer is one small write, and buffering only delays it. The call fails only if the peer has
+        // already disconnected.
         let _ = stream.set_nodelay(true);
         Ok(Accepted {
             descriptor: Some((i64::from(stream.as_raw_fd()), self.ceiling)),
@@ -73,8 +76,8 @@ impl Listen for Tcp {
     }
 }
 
-/// Has every connection served until `closed` says true. Then it takes no further connection, and returns once all tasks have ended. Dropping the future
-/// ends all tasks.
+/// Serves every connection until `closed` is true. Then it stops accepting and returns after all tasks have ended. Dropping the future
+/// aborts all tasks.
 pub async fn accept<L, F>(
     mut listener: L,
     places: Places,
@@ -134,7 +137,7 @@ fn say_panic(ended: Result<(), JoinError>) {
     }
 }
 
-/// Faults that may come thousands of times a second.
+/// Rate-limited log of errors that may occur thousands of times a second.
 #[derive(Default)]
 struct Faults {
     said: Option<tokio::time::Instant>,
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
     use crate::places::PlaceLimits;
 
-    /// Connections with the descriptors that the test gives them.
+    /// Connections with the descriptors that the test chooses.
     struct Given(mpsc::Receiver<(i64, DuplexStream)>);
 
     impl Listen for Given {
@@ -200,7 +203,7 @@ mod tests {
             }
         });
         let serving = tokio::spawn(serving);
-        // The last one is served, so the one in front of it was judged.
+        // The last connection is served, so the accept loop has already handled the one before it.
         let held = [served.recv().await.unwrap(), served.recv().await.unwrap()];
         let counts = places.counts();
         assert_eq!((counts.open, counts.accepted, counts.refused), (2, 2, 1));

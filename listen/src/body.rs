@@ -1,7 +1,7 @@
-//! Bytes of requests that may be in memory at one time, and how long a request's body may pause.
+//! Budget for request bytes in memory, and the longest pause within a request's body.
 //!
-//! gRPC announces the length of a message before its bytes, and the whole message is kept until it is there. Without a bound a caller could announce
-//! large messages on many calls, and end none of them.
+//! gRPC sends the length of a message before its bytes and buffers the whole message until it is complete. Without a budget a caller could
+//! start many calls with large messages and never complete one of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-/// Room for bytes of request bodies; clones share it.
+/// A budget of bytes for request bodies. Clones share it.
 #[derive(Clone)]
 pub struct Budget {
     room: Arc<Semaphore>,
@@ -23,7 +23,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of so many bytes.
+    /// Creates a budget of `bytes` bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self {
@@ -32,10 +32,10 @@ impl Budget {
         }
     }
 
-    /// Takes room for bytes that come later, such as for the messages of a stream.
+    /// Reserves bytes that arrive later, such as the messages of a stream. The reservation ends when the permit is dropped.
     ///
     /// # Errors
-    /// There is no room: the caller has too much under way.
+    /// `RESOURCE_EXHAUSTED`: the budget is used up by the requests in progress.
     pub fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.room
@@ -50,10 +50,11 @@ impl Budget {
     }
 }
 
-/// The room that a body has taken. It is given back once the body and every clone of this are dropped: what was read of the body lives as long as its call.
+/// The reservation of a body. It is released after the body and all clones of this handle are dropped, because the data that was read from
+/// the body lives as long as its call.
 pub type Held = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
-/// A request's body whose bytes count towards a budget and which may pause only so long.
+/// A request body whose bytes are counted against a budget and whose pauses are limited.
 pub struct Metered {
     body: Body,
     budget: Option<Budget>,
@@ -63,7 +64,7 @@ pub struct Metered {
 }
 
 impl Metered {
-    /// Over a body; without a budget only its pauses count.
+    /// Wraps a body. Without a budget only the pauses are limited. `pause` is the longest time between two frames.
     #[must_use]
     pub fn new(body: Body, budget: Option<Budget>, pause: Duration) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Metered {
         }
     }
 
-    /// The room that it takes.
+    /// The reservation of this body.
     #[must_use]
     pub fn held(&self) -> Held {
         self.held.clone()

@@ -1,4 +1,4 @@
-//! HTTP over one connection, within bounds of time and of calls at one time.
+//! Serves HTTP on one connection, with limits on time and on concurrent calls.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -18,48 +18,48 @@ use tower::ServiceExt;
 
 use crate::places::Place;
 
-/// Bytes of a request's headers.
+/// Maximum size of a request's headers, in bytes.
 const HEADERS_BYTES: u32 = 16 << 10;
-/// Bytes that an HTTP/1.1 connection may hold before they are read: headers, or a piece of a body.
+/// Maximum buffer of an HTTP/1.1 connection, in bytes: headers, or a piece of a body.
 const BUFFER_BYTES: usize = 32 << 10;
-/// How long a caller that is asked whether it is there may take for the answer.
+/// Deadline for the peer's answer to a keep-alive ping.
 const PONG: Duration = Duration::from_secs(20);
 
-/// The form of HTTP.
+/// HTTP version and its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1: one request after the other.
+    /// HTTP/1.1: requests are processed one after another.
     Http1 {
-        /// How long the headers of a request may take, and how long the connection may wait for its next request.
+        /// Maximum time for the headers of a request, which is also the maximum idle time between requests.
         headers: Duration,
     },
-    /// HTTP/2, as gRPC needs it.
+    /// HTTP/2, which gRPC needs.
     Http2 {
-        /// Calls at one time.
+        /// Maximum number of concurrent calls (streams).
         calls: u32,
-        /// Bytes of one call's request that may come before they are read.
+        /// Flow control window of one call, in bytes: unread request data that the peer may send.
         call_window: u32,
-        /// The same for all calls of the connection.
+        /// Flow control window of the whole connection, in bytes.
         connection_window: u32,
-        /// How often a caller is asked whether it is there.
+        /// Interval of keep-alive pings.
         ping: Duration,
     },
 }
 
-/// How a connection is served.
+/// Limits under which a connection is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http {
-    /// The form.
+    /// HTTP version and its limits.
     pub protocol: Protocol,
-    /// How long the first request may take to begin.
+    /// Maximum time until the first request begins.
     pub first: Duration,
-    /// How long the connection may last in all; calls under way are cut off then.
+    /// Maximum lifetime of the connection. At its end, calls in progress are cut off.
     pub life: Option<Duration>,
 }
 
 impl Http {
-    /// Serves a connection until its caller closes it, `closed` says true and the calls under way have ended, or a bound is reached. Each request carries
-    /// the [`crate::PlaceHandle`] of the connection as an extension.
+    /// Serves a connection until the peer closes it, until `closed` is true and the calls in progress have ended, or until a limit is
+    /// reached. Each request carries the [`crate::PlaceHandle`] of the connection as an extension.
     pub async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,

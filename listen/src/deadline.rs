@@ -1,4 +1,4 @@
-//! How long a gRPC call may take: what its caller asked for, and no longer than the server allows.
+//! Deadline of a gRPC call: the deadline that the caller requests, limited by the server's maximum.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Status;
 
-/// Ends a call after the shorter of `longest` and the time that the header `grpc-timeout` names. A layer for [`axum::middleware::from_fn`].
+/// Ends a call after `longest` or after the time in the header `grpc-timeout`, whichever is shorter. Middleware for
+/// [`axum::middleware::from_fn`].
 pub async fn within(longest: Duration, request: Request, next: Next) -> Response {
     let asked = request
         .headers()
@@ -21,7 +22,7 @@ pub async fn within(longest: Duration, request: Request, next: Next) -> Response
     }
 }
 
-/// A time as gRPC writes it: up to eight digits and a unit.
+/// Parses a gRPC timeout: up to eight digits and a unit.
 fn time(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,13 +1,15 @@
-//! Open files of the process. Connections may not use them all: the log, the state and the admin socket need some.
+//! Limits on open files. Connections must not use all file descriptors of the process: the log, the state and the admin socket need some.
 
 use rustix::process::{Resource, getrlimit};
 
-/// Percent of all open files above which a listener for other machines takes no connection.
+/// Percentage of the open-file limit above which a listener for other machines rejects connections.
 pub const OTHERS: u64 = 80;
-/// The same for the admin socket, which has to be open when callers of other listeners have used up their part.
+/// The same percentage for the admin socket. It is higher, so that the admin socket still works when other listeners have used up their
+/// share.
 pub const ADMIN: u64 = 95;
 
-/// The highest descriptor that a connection may have. The machine gives the lowest free number, so a higher number says that as many are in use.
+/// The highest file descriptor that a connection may have. The operating system assigns the lowest free number, so a descriptor above this
+/// one means that at least as many files are open.
 #[must_use]
 pub fn ceiling(percent: u64) -> i64 {
     let soft = getrlimit(Resource::Nofile)

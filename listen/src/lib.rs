@@ -1,13 +1,13 @@
-//! One accept loop for every listener of a node. A caller who has proved nothing holds no memory, no descriptor and no time of the node.
+//! The accept loop that every listener of a node uses. An unauthenticated caller cannot hold memory, file descriptors or time of the node.
 //!
-//! * [`places`]: how many connections there may be, in all and from one address, and which one ends when a new one needs its place
-//! * [`descriptors`]: open files that are kept back from callers, for log, state and the admin socket
-//! * [`accept`]: the loop
-//! * [`connection`]: HTTP over one connection: how long a caller may take for its first request, how many calls it may have at one time
-//! * [`body`]: bytes of requests that may be in memory at one time
-//! * [`deadline`]: how long a gRPC call may take
+//! * [`places`]: connection limits, in total and per address, and eviction of an idle connection when a new one needs its slot
+//! * [`descriptors`]: file descriptors that are reserved for the log, the state and the admin socket
+//! * [`accept`]: the accept loop
+//! * [`connection`]: HTTP on one connection: time limit for the first request, limit of concurrent calls
+//! * [`body`]: budget for request bytes in memory
+//! * [`deadline`]: deadline of a gRPC call
 //!
-//! The crate knows nothing of what is served. TLS is the business of the caller, between [`accept`] and [`connection`].
+//! The crate is independent of the services behind it. The caller adds TLS between [`accept`] and [`connection`].
 
 pub mod accept;
 pub mod body;

@@ -1,8 +1,9 @@
-//! Places of connections. When all places are taken, a connection that does no work gives its place to the new one.
+//! Connection slots ("places") of a listener. When all places are taken, a new connection evicts an idle one.
 //!
-//! A queue of waiting callers would let silent connections keep honest callers out. A limit for each address alone would not help either: behind a proxy
-//! all callers have one address. So the place of a new caller comes from the caller who uses its own place least: first from connections that never had
-//! an admitted request, of the address that has the most of them, the oldest one; then from the connection that has been idle for the longest time.
+//! Why eviction: with a queue of waiting callers, silent connections could keep honest callers out. A limit per address alone does not help
+//! either, because all callers behind a proxy share one address. So a new connection evicts the connection that makes the least use of its
+//! place. First come connections without any admitted request: of those, the oldest one from the address that has the most of them. Then
+//! comes the connection that has been idle for the longest time.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,18 +15,19 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How many connections a listener may have.
+/// Connection limits of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaceLimits {
-    /// Connections at one time. At least one is allowed.
+    /// Maximum number of concurrent connections. Values below 1 count as 1.
     pub total: usize,
-    /// Connections from one address at one time. Connections without an address, such as those of a Unix socket, count as one address.
+    /// Maximum number of concurrent connections from one address. All connections without an address, such as those of a Unix socket, count
+    /// as one address.
     pub per_address: usize,
-    /// How long a connection that does no work keeps its place all the same: its first request may be on the way.
+    /// Time for which an idle connection cannot be evicted, because its first request may be on the way.
     pub grace: Duration,
 }
 
-/// The places of one listener; clones share them.
+/// The connection slots of one listener. Clones share them.
 #[derive(Clone)]
 pub struct Places {
     inner: Arc<Inner>,
@@ -43,47 +45,47 @@ struct Inner {
 
 #[derive(Default)]
 struct Held {
-    /// Counts entries and ends of work: the order of both.
+    /// Sequence number of connections and of the ends of requests. It gives both an order.
     order: u64,
     connections: BTreeMap<u64, Connection>,
 }
 
 struct Connection {
     address: Option<IpAddr>,
-    /// Requests that began and have not ended.
+    /// Number of requests in progress.
     working: usize,
-    /// Whether a request was ever admitted.
+    /// True after the first admitted request.
     proven: bool,
-    /// Whether it gives way to others although its request has not ended.
+    /// True if the connection can be evicted although a request is in progress.
     gives_way: bool,
-    /// When it came or its last work ended, in `order`.
+    /// Sequence number (`order`) of the connection's start, or of the end of its last request.
     since: u64,
-    /// The same as a time.
+    /// Time of the same event.
     rests_since: Instant,
     evicted: Arc<Notify>,
 }
 
-/// What has happened at a listener since the node started.
+/// Counters of a listener since the start of the node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlaceCounts {
-    /// Connections that are open.
+    /// Open connections.
     pub open: u64,
     /// Connections that got a place.
     pub accepted: u64,
-    /// Connections that were closed because a new one needed their place.
+    /// Connections that were evicted for a new one.
     pub evicted: u64,
-    /// Connections that were closed at once: their address had too many that work, or too few descriptors were left.
+    /// Connections that were rejected: their address had its maximum of busy connections, or too few file descriptors were free.
     pub refused: u64,
-    /// Connections that were closed because their first request did not come in time.
+    /// Connections that were closed because their first request did not arrive in time.
     pub late: u64,
 }
 
-/// A place. Dropping it gives the place back.
+/// A connection slot. Dropping it frees the slot.
 pub struct Place {
     handle: PlaceHandle,
 }
 
-/// Names a place without holding it: a request carries it to its handler.
+/// A reference to a place that does not keep it occupied. A request carries it to its handler.
 #[derive(Clone)]
 pub struct PlaceHandle {
     places: Places,
@@ -92,22 +94,22 @@ pub struct PlaceHandle {
     evicted: Arc<Notify>,
 }
 
-/// A request began and has not ended: its connection is not closed for another one.
+/// Guard of a request in progress: while it exists, its connection is not evicted, unless [`PlaceHandle::give_way`] allows it.
 pub struct Working {
     handle: PlaceHandle,
 }
 
-/// What became of an attempt to enter.
+/// Result of an attempt to get a place.
 enum Entry {
     Entered(Place),
-    /// The address has its share, and all of it works.
+    /// The address has its maximum of connections, and all of them are busy.
     AddressFull,
-    /// No connection can give its place now. One can at the latest after this time; `None`: all of them work.
+    /// No connection can be evicted now. The duration is the time until one can be; `None` means that all connections are busy.
     Full(Option<Duration>),
 }
 
 impl Places {
-    /// With these limits.
+    /// Creates the slots of a listener.
     #[must_use]
     pub fn new(limits: PlaceLimits) -> Self {
         Self {
@@ -123,11 +125,11 @@ impl Places {
         }
     }
 
-    /// A place for a connection from an address. It waits while every connection works or has just come; work has an end of its own.
-    /// `None` if the address has its share of connections and every one of them works.
+    /// Gets a place for a connection from `address`. Waits while every connection is busy or within its grace time; every request has a
+    /// deadline, so this wait ends. Returns `None` if the address has its maximum of connections and all of them are busy.
     pub async fn enter(&self, address: Option<IpAddr>) -> Option<Place> {
         loop {
-            // Asked for before the look, so that a place which is freed between the two is not missed.
+            // Subscribe before the check, so that a place which is freed in between is not missed.
             let freed = self.inner.freed.notified();
             match self.try_enter(address) {
                 Entry::Entered(place) => return Some(place),
@@ -137,13 +139,13 @@ impl Places {
                 }
                 Entry::Full(None) => freed.await,
                 Entry::Full(Some(wait)) => {
-                    let _ = tokio::time::timeout(wait, freed).await; // it is looked again either way
+                    let _ = tokio::time::timeout(wait, freed).await; // the loop checks again in both cases
                 }
             }
         }
     }
 
-    /// Counts a connection that was closed at once.
+    /// Counts a connection that was rejected.
     pub(crate) fn refuse(&self) {
         self.inner.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -164,7 +166,7 @@ impl Places {
             None
         };
         if let Some(connection) = victim.and_then(|victim| held.connections.remove(&victim)) {
-            // The task that serves it may not wait yet: the permit is kept for it.
+            // `notify_one` stores a permit, because the task of the evicted connection may not be waiting yet.
             connection.evicted.notify_one();
             self.inner.evicted.fetch_add(1, Ordering::Relaxed);
         }
@@ -195,7 +197,7 @@ impl Places {
         })
     }
 
-    /// What has happened so far.
+    /// The counters so far.
     #[must_use]
     pub fn counts(&self) -> PlaceCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -217,7 +219,7 @@ impl Held {
             .count()
     }
 
-    /// The connection that gives its place to a new one; of one address, if one is named.
+    /// Selects the connection to evict. With `of`, only connections of that address are candidates.
     fn victim(&self, of: Option<Option<IpAddr>>, grace: Duration) -> Victim {
         let mut unproven: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
         let mut youngest: Option<Duration> = None;
@@ -250,29 +252,29 @@ impl Held {
     }
 }
 
-/// What gives its place to a new connection.
+/// The connection to be evicted for a new one.
 enum Victim {
-    /// This connection.
+    /// This connection can be evicted now.
     Ripe(u64),
-    /// One that has just come, after this time.
+    /// All idle connections are within their grace time; the first one can be evicted after this time.
     Young(Duration),
-    /// All connections work.
+    /// All connections are busy.
     Missing,
 }
 
 impl Place {
-    /// Names it.
+    /// A reference to this place.
     #[must_use]
     pub fn handle(&self) -> PlaceHandle {
         self.handle.clone()
     }
 
-    /// Returns once the place was given to another connection. The caller then closes its own.
+    /// Waits until this place is given to another connection. The caller must then close its connection.
     pub async fn evicted(&self) {
         self.handle.evicted.notified().await;
     }
 
-    /// Counts that the first request did not come in time.
+    /// Counts a first request that did not arrive in time.
     pub fn note_late(&self) {
         let counts = &self.handle.places.inner.late;
         counts.fetch_add(1, Ordering::Relaxed);
@@ -280,13 +282,14 @@ impl Place {
 }
 
 impl PlaceHandle {
-    /// The address that the connection comes from; `None` on a Unix socket.
+    /// The address of the peer; `None` on a Unix socket.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Says that a request of the connection was admitted: its caller has proved a right. Connections without one go first.
+    /// Records that a request of the connection was admitted: the caller has the right to make it. Connections without an admitted request
+    /// are evicted first.
     pub fn prove(&self) {
         let mut held = self.places.inner.held.lock();
         if let Some(connection) = held.connections.get_mut(&self.number) {
@@ -294,7 +297,7 @@ impl PlaceHandle {
         }
     }
 
-    /// Says that the request under way was refused, and its answer is held back: the connection gives way to others meanwhile.
+    /// Allows the eviction of this connection while the answer to a rejected request is held back.
     pub fn give_way(&self) {
         let places = &self.places.inner;
         if let Some(connection) = places.held.lock().connections.get_mut(&self.number) {
@@ -303,7 +306,7 @@ impl PlaceHandle {
         places.freed.notify_waiters();
     }
 
-    /// Says that a request of the connection began; it has ended once the answer is dropped.
+    /// Marks the start of a request. The request ends when the returned guard is dropped.
     #[must_use]
     pub fn work(&self) -> Working {
         let mut held = self.places.inner.held.lock();
@@ -327,7 +330,7 @@ impl Drop for Working {
             connection.since = now;
             connection.rests_since = Instant::now();
             drop(held);
-            // A connection that ended its work can give its place away.
+            // A connection without a request in progress can be evicted.
             inner.freed.notify_waiters();
         }
     }
@@ -350,7 +353,7 @@ mod tests {
 
     use super::*;
 
-    /// Futures that are polled once.
+    /// Helpers that poll a future once.
     mod polled {
         use std::future::Future;
         use std::task::{Context, Poll, Waker};

@@ -1,8 +1,8 @@
-//! Parsing speed, with `serde_json::Value` over the same bytes in the same run as the baseline.
+//! Parsing benchmarks. The baseline is `serde_json::Value` on the same bytes in the same run.
 //!
-//! `events` is the whole way of a record: reading, classification among three log types, validation, standard fields, indicators, encoding.
-//! `objects` is the same from a gzip file's bytes on. Records are those of the CloudTrail files (`*.json.gz`) in the
-//! folder that `SAMPLES` names, or generated ones where it is not set.
+//! `events` measures the whole path of a record: reading, classification among three log types, validation, standard fields, indicators,
+//! encoding. `objects` measures the same path from the bytes of a gzip file. The records come from the CloudTrail files (`*.json.gz`) in
+//! the folder that the environment variable `SAMPLES` names, or are generated if it is not set.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{hint::black_box, io::Read, path::PathBuf};

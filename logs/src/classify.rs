@@ -1,8 +1,8 @@
-//! Classification: of the log types that a source may send, which one is this record?
+//! Classification: finds which of a source's log types a record belongs to.
 //!
-//! Log types are tried in the order of their penalties: one that fails gets one more, one that succeeds has none. So the type of the record
-//! before is tried first, and equal penalties leave the order in which the source lists its types. A type whose declared fields all have
-//! the declared shapes is preferred to one for which some have not.
+//! Log types are tried in ascending order of penalty. A failed match adds 1 to a log type's penalty; a successful match resets it to 0. So
+//! the log type of the previous record is tried first. Log types of equal penalty are tried in the order in which the source lists them. A
+//! log type whose declared fields all match is preferred to a log type with misfits.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,34 +20,36 @@ use crate::{
     schema::{Findings, Shapes, match_record},
 };
 
-/// How deep a record's JSON may be nested.
+/// Maximum nesting depth of a record's JSON.
 const MAX_DEPTH: usize = 128;
 
-/// What became of a record.
+/// Result of the classification of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A log type took it: one event, or several that it held.
+    /// A log type matched the record. The record holds one or more events.
     Events(Vec<Event>),
-    /// A log type took it as the end of an event that records with the outcome `Begun` began. Those records are parts of this event.
+    /// A log type matched the record as the last part of a multi-record event. The preceding records with the outcome `Begun` are the other
+    /// parts of this event.
     Joined(Vec<Event>),
-    /// It may be part of an event that a later record ends. The caller keeps it until then: a later `Joined` of the same input makes it part of
-    /// that event. The reader must know of it: see [`ObjectReader::set_within_event`](crate::ObjectReader::set_within_event). Blank lines and
-    /// parts of an envelope decide nothing. Every other outcome, and the end of the input, puts it into quarantine.
+    /// The record may be part of a multi-record event that a later record completes. The caller buffers it: a later `Joined` of the same
+    /// input makes it part of that event. The reader must know that an event is open: see
+    /// [`ObjectReader::set_within_event`](crate::ObjectReader::set_within_event). Blank lines and parts of an envelope leave the record
+    /// undecided. Every other outcome, and the end of the input, sends it to quarantine.
     Begun {
-        /// Why it is quarantined if the event does not end.
+        /// Quarantine reasons, used if the event is never completed.
         reasons: Vec<Rejection>,
     },
-    /// No log type took it; it belongs into quarantine, with the reasons.
+    /// No log type matched the record. It goes to quarantine with the reasons.
     Unclassified {
-        /// Each log type's reason, or the one reason for which no log type was tried.
+        /// The reason of each log type, or a single reason if the record was unreadable and no log type was tried.
         reasons: Vec<Rejection>,
     },
-    /// It carries no event, and nothing is lost without it.
+    /// The record carries no event and is filtered out. No data is lost.
     Skipped(Filter),
 }
 
 impl Outcome {
-    /// Whether records with the outcome `Begun` before this one stay undecided.
+    /// True if preceding records with the outcome `Begun` stay undecided after this outcome.
     pub fn leaves_begun_open(&self) -> bool {
         matches!(
             self,
@@ -56,56 +58,56 @@ impl Outcome {
     }
 }
 
-/// Why a record was not taken.
+/// Why a record was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The log type that refused it; none where the record itself is unreadable.
+    /// The log type that rejected the record. `None` if the record itself is unreadable.
     pub log_type: Option<Arc<str>>,
-    /// Why.
+    /// Reason of the rejection, for operators.
     pub reason: String,
 }
 
-/// Why there can be no classifier.
+/// Why a classifier cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClassifierError {
     /// The source lists no log type.
     #[error("no log type is given to classify records by")]
     NoLogTypes,
-    /// A log type that does not exist.
+    /// The source lists an unknown log type.
     #[error("there is no log type `{name}`{}", nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default())]
     UnknownLogType {
-        /// Its name.
+        /// The unknown name.
         name: String,
-        /// The name most like it.
+        /// The known name with the smallest edit distance, if one is close enough.
         nearest: Option<Arc<str>>,
     },
 }
 
-/// What went through a classifier. `records` = `classified` + `filtered` + `unclassified`.
+/// Counters of a classifier. Invariant: `records` = `classified` + `filtered` + `unclassified`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Records received.
     pub records: u64,
-    /// Bytes of those records in their object.
+    /// Total length of those records in their object, in bytes.
     pub bytes: u64,
     /// Records that became events.
     pub classified: u64,
-    /// Events that they became.
+    /// Events made from those records.
     pub events: u64,
-    /// Blank, header and comment lines, and parts of an event that a later record ended.
+    /// Blank lines, header lines, comments, and leading parts of a completed multi-record event.
     pub filtered: u64,
-    /// Records that no log type took, and parts of an event that has not ended.
+    /// Records that no log type matched, and parts of a multi-record event that is not complete.
     pub unclassified: u64,
-    /// Events some of whose fields have other shapes than declared: see [`Event::misfits`].
+    /// Events with fields whose type differs from the declared type: see [`Event::misfits`].
     pub misfits: u64,
 }
 
-/// Classifies the records of one object. What it learns (penalties, header lines) holds for that object only.
+/// Classifies the records of one object. Learned state (penalties, header lines) applies to that object only.
 #[derive(Debug)]
 pub struct Classifier {
     entries: Vec<Entry>,
     tally: Tally,
-    /// Records of the event that has not ended.
+    /// Number of records of the open multi-record event.
     begun: u64,
     reader: Reader,
     scratch: Scratch,
@@ -118,7 +120,7 @@ struct Entry {
     penalty: u64,
 }
 
-/// Working memory kept from record to record; empty between them.
+/// Buffers reused from record to record. They are empty between records.
 #[derive(Debug, Default)]
 struct Scratch {
     nodes: Vec<Node<'static>>,
@@ -129,10 +131,10 @@ struct Scratch {
 }
 
 impl Classifier {
-    /// For the log types that a source lists, in its order; names given twice count once.
+    /// Creates a classifier for the log types that a source lists, in that order. Duplicate names are ignored.
     ///
     /// # Errors
-    /// A name that `known` does not have, or no name at all.
+    /// A name is not in `known`, or `log_types` is empty.
     pub fn new(known: &LogTypes, log_types: &[impl AsRef<str>]) -> Result<Self, ClassifierError> {
         let mut entries: Vec<Entry> = Vec::with_capacity(log_types.len());
         for name in log_types.iter().map(AsRef::as_ref) {
@@ -165,7 +167,7 @@ impl Classifier {
         })
     }
 
-    /// Another input begins: forgets penalties and header lines, which hold for one input only.
+    /// Starts a new input: resets penalties and learned header lines, which apply to one input only.
     pub fn begin_input(&mut self) {
         self.begun = 0;
         for entry in &mut self.entries {
@@ -174,7 +176,7 @@ impl Classifier {
         }
     }
 
-    /// What follows does not stand directly behind what came: an event that has begun does not go on.
+    /// Marks a gap in the input: the next record does not directly follow the previous one, so an open multi-record event is dropped.
     pub fn gap(&mut self) {
         self.begun = 0;
         for entry in &mut self.entries {
@@ -182,29 +184,29 @@ impl Classifier {
         }
     }
 
-    /// Whether an event of one of the log types may be more than one record.
+    /// True if one of the log types has multi-record events.
     pub(crate) fn has_long_events(&self) -> bool {
         let mut parsers = self.entries.iter().map(|entry| &entry.log_type.parser);
         parsers.any(Parser::has_long_events)
     }
 
-    /// Whether one of the log types could take a line for the beginning of an event that later records end.
+    /// True if one of the log types could read this line as the first part of a multi-record event.
     pub(crate) fn may_begin(&self, line: &str) -> bool {
         let mut parsers = self.entries.iter().map(|entry| &entry.log_type.parser);
         parsers.any(|parser| parser.may_begin(line))
     }
 
-    /// Whether the next record may go on with an event that the records before have begun.
+    /// True if a multi-record event is open, so that the next record may continue it.
     pub fn is_within_event(&self) -> bool {
         self.entries.iter().any(|entry| entry.state.is_open())
     }
 
-    /// What went through so far.
+    /// The counters so far.
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// Finds the log type of a record and makes its events.
+    /// Classifies one record and builds its events.
     pub fn classify(&mut self, record: &Record, context: &EventContext) -> Outcome {
         let outcome = match record.text() {
             Ok(_) if record.filter.is_some() => {
@@ -219,7 +221,7 @@ impl Classifier {
                     }
                     Outcome::Skipped(Filter::Blank)
                 } else {
-                    // a parser's fault is one record's matter
+                    // a panic of a parser affects only this record
                     catch_unwind(AssertUnwindSafe(|| {
                         self.classify_text(text, whole, record.number, context)
                     }))
@@ -229,7 +231,7 @@ impl Classifier {
                 }
             }
             Err(defect) => {
-                // An event without one of its lines would be another event.
+                // a multi-record event without one of its lines would be a different event
                 for entry in &mut self.entries {
                     entry.state.forget_begun();
                 }
@@ -420,16 +422,16 @@ impl Classifier {
     }
 }
 
-/// What the best log type so far made of a record.
+/// The best match so far.
 struct Taken {
-    /// The log type's place in the classifier.
+    /// Index of the log type in the classifier.
     index: usize,
     events: Vec<Event>,
-    /// Whether the record ends an event that earlier records began.
+    /// True if the record completes a multi-record event.
     ends_begun: bool,
 }
 
-/// Makes events of the JSON that a parser wrote.
+/// Builds events from the JSON that a parser wrote.
 struct Written<'s> {
     reader: &'s mut Reader,
     shapes: Shapes,
@@ -438,7 +440,7 @@ struct Written<'s> {
 }
 
 impl Written<'_> {
-    /// The events of all `texts`, or the reason of the first that is none: a record is taken whole or not at all.
+    /// The events of all `texts`, or the reason of the first text that does not match: a record is matched as a whole or not at all.
     fn events(
         &mut self,
         texts: &[String],
@@ -488,10 +490,10 @@ fn unreadable(reason: String) -> Outcome {
     }
 }
 
-/// Nodes whose memory is kept for the next record; what a larger record took is given back.
+/// Largest node buffer that is kept for the next record, in nodes. The memory of a larger buffer is freed.
 const KEPT_NODES: usize = 64 << 10;
 
-/// The emptied vector for nodes of another text: collecting in place keeps the allocation.
+/// Clears the vector so that it can hold the nodes of another text. Collecting in place keeps the allocation.
 fn recycled<'b>(mut nodes: Vec<Node<'_>>) -> Vec<Node<'b>> {
     if nodes.capacity() > KEPT_NODES {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! Where events end in a text that is read piece by piece as it grows.
+//! Event boundaries in a text that is read piece by piece while it grows.
 //!
-//! Most events are one record. A row of CSV may go on over several records, as a quoted value may have line ends. A piece that ends within
-//! such a row would give two pieces of which neither is an event.
+//! Most events are one record. A CSV row may span several records, because a quoted value may contain line ends. A cut inside such a row
+//! would give two pieces, and neither piece is a valid event.
 
 use crate::{
     classify::{Classifier, ClassifierError, Outcome},
@@ -11,8 +11,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// Follows the records of one text, and tells behind which of them no event is open. It reads as a [`Classifier`] of the same log types does,
-/// so that a piece which ends where no event is open is read in the same way as in one piece with what follows.
+/// Follows the records of one text and reports after which records no event is open. It parses in the same way as a [`Classifier`] of the
+/// same log types. So if a text is cut where no event is open, the two pieces give the same events as the uncut text.
 #[derive(Debug)]
 pub struct EventEnds {
     classifier: Classifier,
@@ -20,10 +20,7 @@ pub struct EventEnds {
 }
 
 impl EventEnds {
-    /// For the log types of a source; `None` if each event of these log types is one record.
-    ///
-    /// # Errors
-    /// As [`Classifier::new`].
+    /// Creates a tracker for the log types of a source. Returns `None` if every event of these log types is one record.
     pub fn new(
         known: &LogTypes,
         log_types: &[impl AsRef<str>],
@@ -34,30 +31,30 @@ impl EventEnds {
         };
         Ok(classifier.has_long_events().then(|| Self {
             classifier,
-            // Its events are not kept.
+            // The events are discarded.
             context: EventContext::new("", "", "", epoch),
         }))
     }
 
-    /// Another text begins.
+    /// Starts a new text.
     pub fn begin(&mut self) {
         self.classifier.begin_input();
     }
 
-    /// The records that follow do not stand directly behind the ones before: see [`Classifier::gap`].
+    /// Marks a gap: the next record does not directly follow the previous one. See [`Classifier::gap`].
     pub fn gap(&mut self) {
         self.classifier.gap();
     }
 
-    /// Whether an event can be open behind a record if no event is open in front of it. Cheap, and sometimes true where no event is open:
-    /// what other log types take is not looked at.
+    /// True if an event may be open after this record, given that no event is open before it. This check is cheap and may give false
+    /// positives, because it does not try the other log types.
     pub fn may_begin(&self, record: &Record) -> bool {
         record
             .text()
             .is_ok_and(|text| self.classifier.may_begin(text))
     }
 
-    /// Takes the next piece of a raw object, as [`EventEnds::take`] does.
+    /// Processes the next piece of a raw object. Returns true if an event is open after it, as [`EventEnds::take`] does.
     pub fn follow(&mut self, piece: &Piece) -> bool {
         match piece {
             Piece::Input { .. } => self.begin(),
@@ -69,7 +66,7 @@ impl EventEnds {
         self.classifier.is_within_event()
     }
 
-    /// Takes the next record. True if an event is open behind it, so that the text must not be cut there.
+    /// Processes the next record. Returns true if an event is open after it, so that the text must not be cut there.
     pub fn take(&mut self, record: &Record) -> bool {
         let outcome = self.classifier.classify(record, &self.context);
         debug_assert!(

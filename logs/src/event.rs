@@ -1,4 +1,4 @@
-//! Events: a classified record with its standard fields, as one line of JSON.
+//! Events: a classified record with the standard fields, as one line of JSON.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -10,19 +10,19 @@ use crate::{
     time::Timestamp,
 };
 
-/// What an event tells of where it came from. One for each object that is read.
+/// Origin of an event: its source, object and parse time. One context per object.
 #[derive(Debug, Clone)]
 pub struct EventContext {
     parse_time: Timestamp,
     /// `,"p_parse_time":…,"p_source_id":…,"p_source_label":…`, the same for every event of the object.
     origin: String,
-    /// What row ids of the object begin with.
+    /// Prefix of the row ids of the object.
     object: String,
 }
 
 impl EventContext {
-    /// `object_id` names the object for good: the same object read again gives the same row ids.
-    /// `parse_time` is the caller's clock; this library has none.
+    /// `object_id` is the permanent id of the object: reading the same object again gives the same row ids. `parse_time` comes from the
+    /// caller's clock, because this library has no clock.
     pub fn new(
         source_id: &str,
         source_label: &str,
@@ -49,13 +49,14 @@ impl EventContext {
         }
     }
 
-    /// The time that stands in for an event's own where it has none.
+    /// Fallback event time for events without a time of their own.
     pub fn parse_time(&self) -> Timestamp {
         self.parse_time
     }
 
-    /// The id of an event: 24 hexadecimal digits for the object (of the SHA-256 of its id), 12 for the record and 8 for the event within it.
-    /// Unique within an object by construction, equal on every reading, and in the order of the object's records.
+    /// Row id of an event: 24 hexadecimal digits for the object (prefix of the SHA-256 of its id), 12 for the record number and 8 for the
+    /// event within the record. Row ids are unique within an object, are the same on every reading, and sort in the order of the object's
+    /// records.
     pub fn row_id(&self, record: u64, sub: u32) -> String {
         let mut id = String::with_capacity(44);
         id.push_str(&self.object);
@@ -71,25 +72,25 @@ fn hex(number: u64, digits: u32, out: &mut String) {
     }
 }
 
-/// A classified record, or one of several that a record held.
+/// An event: a classified record, or one of several events that a record held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The log type that took the record.
+    /// The log type that matched the record.
     pub log_type: Arc<str>,
-    /// The event's own time, or the parse time where it tells none.
+    /// The event's own time, or the parse time if the event has no time.
     pub event_time: Timestamp,
     /// See [`EventContext::row_id`].
     pub row_id: String,
-    /// The event in UTF-8: one JSON object on one line, without a line end. Fields stand as they came, with declared timestamps in the form
-    /// `YYYY-MM-DD HH:MM:SS.fffffffff`; the standard fields follow.
+    /// The event in UTF-8: one JSON object on one line, without a line end. Fields keep their original form, except that declared
+    /// timestamps are rewritten to `YYYY-MM-DD HH:MM:SS.fffffffff`. The standard fields follow.
     pub json: Vec<u8>,
-    /// Optional fields whose values have other shapes than their log type declares, each with what is otherwise. They stand in the event as
-    /// they came.
+    /// Optional fields whose values do not have the declared type, each with a description of the mismatch. These fields keep their
+    /// original form in the event.
     pub misfits: Vec<String>,
 }
 
-/// Names that an event's standard fields have, and that later steps add. A record's own fields of these names are left out of its event:
-/// whoever writes a log line must not be able to tell where it came from or what it was found to be.
+/// Reserved names: the standard fields of an event, and the fields that later stages add. A record's own fields of these names are removed
+/// from its event, because the sender of a log line must not be able to forge its origin or its analysis results.
 const RESERVED: [&str; 18] = [
     "p_log_type",
     "p_row_id",
@@ -111,12 +112,12 @@ const RESERVED: [&str; 18] = [
     "p_udm",
 ];
 
-/// Whether a field name belongs to the standard fields.
+/// True if a field name is reserved for standard fields.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with("p_") && (name.starts_with("p_any_") || RESERVED.contains(&name))
 }
 
-/// Makes the event of the object at `at`.
+/// Builds the event of the object at `at`.
 pub(crate) fn build(
     log_type: &Arc<str>,
     document: Document<'_, '_>,
@@ -160,7 +161,7 @@ pub(crate) fn build(
     }
 }
 
-/// The object without its closing bracket and without fields of reserved names.
+/// Writes the object without its closing bracket and without fields of reserved names.
 fn write_unreserved(
     document: Document<'_, '_>,
     at: usize,

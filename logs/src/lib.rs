@@ -1,15 +1,15 @@
 //! Log types: bytes in, classified events out.
 //!
-//! The way of a log file through this library:
+//! Data flow of a log file:
 //!
-//! 1. [`ObjectReader`] takes an object's bytes apart into [`Record`]s: lines, or the elements of a JSON array.
-//! 2. A [`Classifier`], one for each object, tries the log types of its source on each record until one takes it.
-//! 3. What it takes becomes an [`Event`]: the record as it came, declared timestamps in one form, standard fields and indicators added.
-//!    What nobody takes comes back with every log type's reason. Nothing is dropped: of each record a caller learns which of the three
-//!    ways of [`Outcome`] it went.
+//! 1. [`ObjectReader`] splits an object's bytes into [`Record`]s: lines, or the elements of a JSON array.
+//! 2. A [`Classifier`], one per object, tries the log types of the source on each record until one matches.
+//! 3. A matched record becomes an [`Event`]: the original record, with declared timestamps in one format, and with standard fields and
+//!    indicators added. A record that no log type matches is returned with the reason of each log type. No record is dropped: the caller
+//!    gets one [`Outcome`] per record.
 //!
-//! A log type is a schema in YAML: those built in stand in `schemas/`, others are added by [`LogTypes::with_schema`].
-//! The library does no I/O of its own and has no clock: bytes and parse time are handed in.
+//! A log type is a YAML schema. The built-in schemas are in `schemas/`; others are added by [`LogTypes::with_schema`]. The library does no
+//! I/O of its own and has no clock: the caller passes in bytes and parse time.
 //!
 //! ```
 //! use panther_logs::{Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Timestamp};
@@ -25,7 +25,7 @@
 //!         Outcome::Events(events) => assert_eq!(&*events[0].log_type, "Nginx.Access"),
 //!         Outcome::Unclassified { reasons } => panic!("into quarantine: {reasons:?}"),
 //!         Outcome::Skipped(filter) => println!("counted as filtered: {filter:?}"),
-//!         // A row of CSV may go on over several records: the first begins the event, each next one joins it.
+//!         // A CSV row may span several records: `Begun` for each record before the last, `Joined` for the last.
 //!         Outcome::Begun { .. } | Outcome::Joined(_) => println!("part of an event that a later record ends"),
 //!     }
 //! }

@@ -1,4 +1,4 @@
-//! The log types there are: those built in, and those that users add.
+//! The registry of log types: the built-in ones, and those that users add.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use crate::{
     schema::{Schema, SchemaError, compile},
 };
 
-/// The schemas built in, one file each.
+/// The built-in schemas, one file each.
 const BUILTIN: &[&str] = &[
     include_str!("../schemas/AWS.ALB.yml"),
     include_str!("../schemas/AWS.CloudTrail.yml"),
@@ -45,7 +45,7 @@ const BUILTIN: &[&str] = &[
     include_str!("../schemas/Zeek.DNS.yml"),
 ];
 
-/// A log type: a schema and the parser that goes with it.
+/// A log type: a schema and its compiled parser.
 #[derive(Debug)]
 pub struct LogType {
     pub(crate) schema: Schema,
@@ -82,22 +82,22 @@ impl LogType {
         &self.schema.name
     }
 
-    /// What it is, in its author's words.
+    /// Description, as its author wrote it.
     pub fn description(&self) -> &str {
         &self.schema.description
     }
 
-    /// Where its format is documented; empty if nothing is told.
+    /// Link to the documentation of the format; empty if the schema gives no link.
     pub fn reference(&self) -> &str {
         &self.schema.reference
     }
 
-    /// Its schema as its author wrote it, in YAML.
+    /// The YAML schema, as its author wrote it.
     pub fn yaml(&self) -> &str {
         &self.yaml
     }
 
-    /// Whether it is built in.
+    /// True if the log type is built in.
     pub fn is_builtin(&self) -> bool {
         self.builtin
     }
@@ -110,7 +110,7 @@ pub struct LogTypes {
 }
 
 impl LogTypes {
-    /// The log types built in, read on the first call.
+    /// The built-in log types. They are compiled on the first call.
     #[expect(
         clippy::expect_used,
         reason = "the schemas are part of the program, and a test reads each of them"
@@ -129,7 +129,7 @@ impl LogTypes {
         READ.clone()
     }
 
-    /// Names in alphabetical order.
+    /// The names in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.types.keys()
     }
@@ -139,7 +139,7 @@ impl LogTypes {
         self.types.get(name)
     }
 
-    /// The name that is most like `name`, whatever its case, if one is like it at all.
+    /// The known name with the smallest edit distance from `name`, ignoring case, or `None` if no name is close enough.
     pub fn nearest(&self, name: &str) -> Option<&Arc<str>> {
         let wanted = name.to_lowercase();
         self.names()
@@ -149,10 +149,10 @@ impl LogTypes {
             .map(|(_, known)| known)
     }
 
-    /// These log types and the one that `yaml` declares, which takes the place of a user's earlier one of that name.
+    /// Adds the log type that `yaml` declares. It replaces an earlier user log type of the same name.
     ///
     /// # Errors
-    /// What is wrong with the schema; a name that a log type built in has is taken.
+    /// The schema is invalid, or its name belongs to a built-in log type.
     pub fn with_schema(mut self, yaml: &str) -> Result<Self, SchemaError> {
         let log_type = LogType::read(yaml, false)?;
         let name = Arc::clone(log_type.name());
@@ -168,7 +168,7 @@ impl LogTypes {
     }
 }
 
-/// How many letters differ between two texts, one being put in, taken out, or changed.
+/// Edit distance (Levenshtein) of two texts, in characters inserted, removed or replaced.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

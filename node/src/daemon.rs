@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_actors::callers::Callers;
-use panther_actors::components::alert_delivery::Egress;
 use panther_actors::components::rules_engine::trial;
+use panther_actors::egress::Egress;
 use panther_actors::sealing_key::KeyError;
 use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;
@@ -307,6 +307,7 @@ impl Node {
             batch_bytes: configuration.batch_bytes,
             batch_time: configuration.batch_time,
             alarm_command: configuration.alarm_command.clone(),
+            loop_stall: panther_actors::system::LOOP_STALL,
             ingest_url: ingest_url.clone().unwrap_or_default(),
             alert_link: configuration.alert_link.clone(),
             egress: Egress::without(configuration.denied_networks.clone()),

@@ -1,4 +1,4 @@
-//! Clients: each asks the door of its node, and goes on with what it was at when its node is back.
+//! Clients. Each calls the door of its node, and continues its work when the node is back after a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,17 @@ use crate::history::{Answer, Asked};
 use crate::tally::{QUEUE, TABLE};
 use crate::world::{World, elapsed};
 
-/// How long a register's key is in use: an order is looked for key by key.
+/// How long the keys of registers are in use, in seconds. Linearizability is checked key by key, so short histories are
+/// cheap.
 const EPOCH: u64 = 4;
 
-/// A request that is dated so far ahead of cluster time, in milliseconds, is refused.
+/// A request whose time is further ahead of cluster time than this, in ms, is refused.
 const DATED_AHEAD_MS: u64 = 600_000;
 
-/// When a message is seen again whose receiver has forgotten it.
+/// Visibility timeout of a message that its receiver abandons.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
-/// What a client needs.
+/// Context of a client.
 #[derive(Clone)]
 struct Client {
     world: Arc<World>,
@@ -32,7 +33,7 @@ struct Client {
     door: Door,
 }
 
-/// Counts a client as busy while it is in the middle of something that has to be finished.
+/// Counts a client as busy while it has a request to finish.
 struct Busy(Arc<World>);
 
 impl Busy {
@@ -48,7 +49,7 @@ impl Drop for Busy {
     }
 }
 
-/// The clients of a node.
+/// Starts the clients of a node.
 pub(crate) fn at(world: &Arc<World>, node: u64, run: u64, door: &Door) -> JoinSet<()> {
     let client = Client {
         world: world.clone(),
@@ -78,18 +79,18 @@ impl Client {
         self.world.tally.lock().broken.push(what);
     }
 
-    /// Makes a request until it is answered: its id makes it one.
+    /// Retries a request until it has an answer. Its request id makes the retries idempotent.
     async fn insist(&self, mut request: Transact, id: String) -> Result<(), DoorError> {
         request.request_id = id;
         let issued = Instant::now();
         loop {
-            // How old it is counts, whatever has become of the clocks.
+            // The request's age counts, whatever happens to the clocks.
             let age_ms = u64::try_from(issued.elapsed().as_millis()).unwrap_or(u64::MAX);
             request.request_time_ms = self.door.now_ms().saturating_sub(age_ms);
             match self.door.transact(request.clone()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_fault_of_node() => pause(20, 200).await,
-                // Cluster time was set back after the request had been dated.
+                // Cluster time was set back after the request had got its time.
                 Err(_) if request.request_time_ms > self.door.now_ms() + DATED_AHEAD_MS => {
                     pause(20, 200).await;
                 }
@@ -98,9 +99,9 @@ impl Client {
         }
     }
 
-    /// Adds one to a row of its own again and again, and reads it: it alone writes there, so it knows what must be there.
+    /// Adds one to a row repeatedly, and reads the row. No other client writes to it, so its value is known.
     async fn add(self) {
-        // A row per run: of the last addition of a run that died nobody knows.
+        // One row per run: the outcome of the last addition of a killed run is unknown.
         let key = format!("sum-{}-{}", self.node, self.run);
         let mut number = 0_u64;
         while !self.world.is_draining() {
@@ -161,7 +162,7 @@ impl Client {
         }
     }
 
-    /// Gives names that others want at the same moment.
+    /// Claims unique names that other clients claim at the same time.
     async fn name(self) {
         let mut number = 0_u64;
         while !self.world.is_draining() {
@@ -194,7 +195,7 @@ impl Client {
         }
     }
 
-    /// Reads, writes and swaps what others write and swap too. Each value is written once.
+    /// Reads, writes and swaps registers that other clients use too. Each value is written only once.
     async fn register(self) {
         while !self.world.is_draining() {
             let key = format!(
@@ -242,12 +243,12 @@ impl Client {
         let answer = match self.door.transact(transact).await {
             Ok(_) => Answer::Done,
             Err(DoorError::Conflict(_)) => Answer::Differs,
-            Err(_) => return, // nobody knows
+            Err(_) => return, // the outcome is unknown
         };
         self.world.history.lock().end(&begun, answer);
     }
 
-    /// Receives messages, and does with them what happens to messages.
+    /// Receives messages, and completes, fails, delays, releases or abandons them.
     async fn work(self) {
         loop {
             let received = match self.door.receive(QUEUE, 3, Duration::from_secs(2)).await {
@@ -297,7 +298,7 @@ impl Client {
                 return;
             }
             _ => {
-                // Forgotten, until its visibility runs out.
+                // Abandoned: it comes back after its visibility timeout.
                 if let Some(receipt) = message.receipt {
                     let _ = self.door.extend(receipt, FORGOTTEN).await;
                 }
@@ -317,7 +318,7 @@ impl Client {
             .await;
     }
 
-    /// As the worker loop does: what does no harm twice is tried again while it makes sense.
+    /// Retries an idempotent command until its retry deadline, as the worker loop does.
     async fn until_answered(&self, act: impl AsyncFn() -> Result<(), DoorError>) {
         let until = Instant::now() + INSIST;
         while let Err(error) = act().await {

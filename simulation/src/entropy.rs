@@ -1,8 +1,9 @@
-//! Chance under a seed.
+//! Randomness from a seed.
 //!
-//! Hash maps, tokio's choice among ready branches, election timeouts, keys of TLS: all of it asks the operating system for random bytes, by way of the C library's `getrandom`.
-//! A program may define that symbol itself, and then its own is called. So a thread on which a seed was set gets bytes that follow from the seed, whoever asks, and a run under one seed
-//! repeats. Other threads get the system's.
+//! Hash maps, tokio's choice among ready branches, election timeouts and TLS keys all take their random bytes from the
+//! operating system, through `getrandom` of the C library. A program may define that symbol itself, and then its own
+//! function is called. So a thread with a seed gets bytes that follow from the seed, for every caller, and a run is
+//! reproducible by its seed. Other threads get the system's random bytes.
 
 use std::cell::RefCell;
 
@@ -13,12 +14,12 @@ thread_local! {
     static GENERATOR: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
 }
 
-/// From now on all chance on this thread follows from `seed`. Called first thing on a new thread: whatever has drawn its keys keeps them.
+/// Seeds all randomness on this thread. Call it first on a new thread: what has drawn its keys already keeps them.
 pub(crate) fn begin(seed: u64) {
     GENERATOR.set(Some(SmallRng::seed_from_u64(seed)));
 }
 
-/// Fills `bytes` if this thread has a seed.
+/// Fills `bytes` with seeded bytes. Returns false if this thread has no seed.
 fn drawn(bytes: &mut [u8]) -> bool {
     GENERATOR
         .try_with(|generator| match generator.try_borrow_mut() {
@@ -31,8 +32,10 @@ fn drawn(bytes: &mut [u8]) -> bool {
         .unwrap_or(false)
 }
 
-/// The only unsafe code of the project. It replaces the C library's function of this name in programs that this crate is part of: `simulate` and this crate's tests, never in what is shipped.
-/// Sound because it keeps that function's contract: it writes `length` bytes to `buffer`, which its caller vouches for, and returns how many it wrote, or the system call's error.
+/// The only unsafe code of the project. It replaces the C library's function of this name in programs that link this
+/// crate: `simulate` and this crate's tests, never in what is shipped. It is sound because it keeps that function's
+/// contract: it writes `length` bytes to `buffer`, which the caller guarantees to be valid, and returns how many it
+/// wrote, or the system call's error.
 #[allow(unsafe_code)]
 mod replaced {
     /// As getrandom(2).
@@ -42,7 +45,8 @@ mod replaced {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, flags: u32) -> isize {
         if !buffer.is_null() && length > 0 {
-            // SAFETY: the caller vouches for `length` writable bytes at `buffer`; they are set before they are seen as a slice.
+            // SAFETY: the caller guarantees `length` writable bytes at `buffer`. They are initialised before the slice
+            // is made.
             let bytes = unsafe {
                 buffer.write_bytes(0, length);
                 std::slice::from_raw_parts_mut(buffer, length)

@@ -1,4 +1,4 @@
-//! What is done to the nodes, and when: all of it drawn from the seed.
+//! Fault injection: which faults happen to the nodes, and when, is drawn from the seed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,60 +13,60 @@ use turmoil::Sim;
 use crate::node::{Then, empty, host, lose_state};
 use crate::world::{Order, Removal, Return, World};
 
-/// The nodes.
+/// Machine numbers of the nodes.
 const NODES: [u64; 3] = [1, 2, 3];
 
-/// How long it takes at most until the leader has heard a clock that was set right: longer than a node is cut off.
+/// Longest time until the leader knows the value of a clock that was set right: longer than any node is cut off.
 const CLOCKS_HEARD: Duration = Duration::from_secs(20);
 
 /// How often each kind of fault was made.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// Nodes that lost their power, and what they had not synced.
+    /// Nodes that lost their power, and with it what they had not synced.
     pub power_cuts: u32,
-    /// Times that all nodes lost theirs at once.
+    /// Power cuts of all nodes at once.
     pub blackouts: u32,
-    /// Nodes that were stopped in order.
+    /// Nodes that were stopped gracefully.
     pub stops: u32,
     /// Pairs of nodes that could not reach each other.
     pub partitions: u32,
-    /// Pairs of which one could not reach the other.
+    /// Pairs of nodes that were cut off in one direction.
     pub one_way: u32,
-    /// Nodes that heard nothing for a while, and then everything at once.
+    /// Nodes that received nothing for a while, and then everything at once.
     pub held: u32,
-    /// Times that messages began to take long.
+    /// Periods of high message latency.
     pub slow: u32,
     /// Clocks that were set wrong.
     pub clocks: u32,
-    /// Leads that were handed over.
+    /// Leadership transfers that were requested.
     pub hand_overs: u32,
-    /// Snapshots that were asked for.
+    /// Snapshots that were requested.
     pub snapshots: u32,
-    /// Logs that lost a part that was vouched for, all of it or the end.
+    /// Logs that lost synced entries: all of them, or the end.
     pub lost_logs: u32,
     /// Logs that lost the last vote.
     pub lost_votes: u32,
-    /// States that were lost, while the log was not.
+    /// States that were lost while the log was kept.
     pub lost_states: u32,
-    /// Machines of which nothing was left, not even who they were.
+    /// Machines that lost everything, their identity included.
     pub lost_machines: u32,
     /// Nodes that were removed, and whose machines joined again.
     pub removals: u32,
-    /// Of these, machines that were started again with the data of the removed node.
+    /// Of these, machines that were restarted with the data of the removed node.
     pub old_data: u32,
-    /// Of these, machines that were started again empty, under the number of the removed node.
+    /// Of these, machines that were restarted empty, under the id of the removed node.
     pub old_numbers: u32,
     /// Of these, machines that joined as another node in the folder of the removed one.
     pub old_folders: u32,
-    /// Clocks of one node that leapt by hours or days.
+    /// Leaps of one node's clock, by hours or days.
     pub node_leaps: u32,
-    /// Times that the clocks of all nodes leapt alike by hours or days while the nodes ran.
+    /// Equal leaps of all clocks, by hours or days, while the nodes ran.
     pub leaps: u32,
-    /// Times that all nodes were started with clocks that had leapt so.
+    /// Equal leaps of all clocks while all nodes were down.
     pub leaps_at_start: u32,
-    /// Of all these, leaps back.
+    /// Of the leaps of all clocks, those back.
     pub leaps_back: u32,
-    /// Of all these, leaps of clocks that said that they were synchronised.
+    /// Of the leaps of all clocks, those of clocks that reported to be synchronised.
     pub believed_leaps: u32,
 }
 
@@ -98,7 +98,7 @@ impl std::ops::AddAssign for Made {
     }
 }
 
-/// Something that will be mended.
+/// The repair of a fault.
 #[derive(Debug, Clone, Copy)]
 enum Mend {
     Start(u64),
@@ -109,7 +109,7 @@ enum Mend {
     AllClocks,
 }
 
-/// Draws faults and mends them.
+/// Draws faults, makes them and repairs them.
 pub(crate) struct Faults {
     chance: StdRng,
     next: Duration,
@@ -148,7 +148,7 @@ impl Faults {
         }
     }
 
-    /// Mends what is due and makes the next fault if it is time for one. `begun` is when faults may begin.
+    /// Makes the repairs that are due, and the next fault if it is due. No fault is made before `begun`.
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, world: &World, begun: Duration) {
         let now = sim.elapsed();
         while let Some(at) = self.mends.iter().position(|(due, _)| *due <= now) {
@@ -158,7 +158,7 @@ impl Faults {
         if now >= begun + self.next {
             self.make(sim, world);
             let pause = if self.chance.random_ratio(1, 6) {
-                self.ms(3_000, 8_000) // time to come to rest
+                self.ms(3_000, 8_000) // time for the cluster to settle
             } else {
                 self.ms(50, 2_000)
             };
@@ -166,7 +166,7 @@ impl Faults {
         }
     }
 
-    /// Mends everything.
+    /// Repairs everything.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
         for place in world.places.values() {
             place.orders.lock().clear();
@@ -244,7 +244,7 @@ impl Faults {
                 later(self, 1_000, 6_000, Mend::Start(node));
             }
             33..46 => {
-                // One is cut off from one other, or from both.
+                // A node is cut off from one other node, or from both.
                 let (node, other) = self.pair();
                 let both = self.chance.random_bool(0.6);
                 for to in NODES {
@@ -282,7 +282,7 @@ impl Faults {
                 later(self, 500, 6_000, Mend::Fast);
             }
             69..77 => {
-                // No two at a time: of three clocks a majority is right.
+                // At most one at a time, so that a majority of the three clocks is right.
                 let node = self.node();
                 let leaps = self.chance.random_bool(0.5);
                 let (off_ms, _) = if leaps {
@@ -294,9 +294,9 @@ impl Faults {
                     .places
                     .values()
                     .all(|place| place.off_ms.load(Ordering::SeqCst) == 0);
-                // Of a node that was cut off the leader knows the clock as it was before.
+                // While a node is cut off, the leader knows only an older value of its clock.
                 let known = self.clock_set.is_none_or(|at| now >= at + CLOCKS_HEARD);
-                // A node that votes alone has no other clock to compare with.
+                // A single voter has no other clock to compare with.
                 if right && known && !world.is_replacing() {
                     self.made.clocks += 1;
                     self.made.node_leaps += u32::from(leaps);
@@ -334,7 +334,7 @@ impl Faults {
         }
     }
 
-    /// The leader more often than not: nothing else is so much in the way.
+    /// Draws the leader more often than another node: faults of the leader disturb the cluster most.
     fn leader_or_any(&mut self, world: &World) -> u64 {
         let leader = world.places.values().find(|place| {
             let door = place.door.lock();
@@ -347,7 +347,7 @@ impl Faults {
         }
     }
 
-    /// A node loses its power: with it goes what was not synced, but for the first bytes of a write.
+    /// Cuts a node's power: what was not synced is lost, except possibly the first bytes of a write (a torn write).
     fn cut(&mut self, sim: &mut Sim<'_>, world: &World, node: u64) {
         world.note(sim.elapsed(), format_args!("n{node} loses its power"));
         let place = &world.places[&node];
@@ -364,7 +364,7 @@ impl Faults {
 }
 
 impl Faults {
-    /// How far a clock leaps, in milliseconds: hours or days, ahead or behind; and whether ahead.
+    /// Draws how far a clock leaps, in ms, by hours or days; the second value is true if the leap is forward.
     fn far(&mut self) -> (i64, bool) {
         let days = self.chance.random_bool(0.5);
         let hours = self
@@ -374,7 +374,7 @@ impl Faults {
         (hours * 3_600_000 * if ahead { 1 } else { -1 }, ahead)
     }
 
-    /// A node is removed while it runs or is down; its machine joins again, and may try before that what it must not.
+    /// Removes a node that runs or is down. Its machine joins again, and may first try a return that must be refused.
     fn remove(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
         let place = &world.places[&node];
         let number = place.node.load(Ordering::SeqCst);
@@ -414,7 +414,7 @@ impl Faults {
         world.note(sim.elapsed(), format_args!("n{node} loses its state"));
     }
 
-    /// The clocks of all nodes are off alike: hours or days ahead or behind.
+    /// Sets all clocks wrong by the same amount: hours or days, forward or back.
     fn leap(&mut self, sim: &Sim<'_>, world: &World) {
         let (off_ms, ahead) = self.far();
         let believed = ahead && self.chance.random_bool(0.3);
@@ -433,7 +433,7 @@ impl Faults {
         }
     }
 
-    /// Nothing is left of a node that is down, not even who it was: its machine takes its place as another node.
+    /// A node that is down loses everything, its identity included. Its machine replaces it as another node.
     fn lose_machine(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
         let place = &world.places[&node];
         let number = place.node.load(Ordering::SeqCst);
@@ -447,7 +447,8 @@ impl Faults {
         );
     }
 
-    /// A node that is down loses a part of its log that it has vouched for, and keeps its state. One at a time: what a majority has lost nothing brings back.
+    /// A node that is down loses a synced part of its log and keeps its state. At most one at a time: what a majority
+    /// has lost cannot be recovered.
     fn lose_log(&mut self, sim: &Sim<'_>, world: &World, node: u64) {
         let place = &world.places[&node];
         let kinds = [
@@ -482,17 +483,17 @@ impl Faults {
     }
 }
 
-/// The longest that a message takes if nothing is wrong.
+/// Highest message latency of an undisturbed network.
 pub(crate) const FAST: Duration = Duration::from_millis(6);
 
-/// Starts all that do not run.
+/// Starts all nodes that do not run.
 pub(crate) fn start_all(sim: &mut Sim<'_>) {
     for node in NODES {
         start(sim, node);
     }
 }
 
-/// Starts machines whose node was refused or removed: they go on as another one.
+/// Starts machines whose node was refused or removed: they continue as another node.
 pub(crate) fn start_others(sim: &mut Sim<'_>, world: &World) {
     for place in world.places.values() {
         let ended = matches!(*place.then.lock(), Then::Ended);
@@ -502,7 +503,7 @@ pub(crate) fn start_others(sim: &mut Sim<'_>, world: &World) {
     }
 }
 
-/// Starts a node that does not run.
+/// Starts a node if it does not run.
 pub(crate) fn start(sim: &mut Sim<'_>, node: u64) {
     if !sim.is_host_running(host(node)) {
         sim.bounce(host(node));

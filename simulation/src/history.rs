@@ -1,35 +1,35 @@
-//! What clients asked for and were told, and whether one order of all of it explains every answer (linearizability, key by key).
+//! The history of client calls, and a check that it is linearizable, key by key.
 
 use std::collections::{BTreeMap, HashSet};
 
-/// What was asked of a row that holds one number.
+/// A call on a row that holds one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
-    /// What it holds.
+    /// Reads the number.
     Read,
-    /// To hold this.
+    /// Writes the number.
     Write(i64),
-    /// To hold `to` if it holds `from`.
+    /// Compare and swap: writes `to` if the row holds `from`.
     Swap { from: i64, to: i64 },
 }
 
-/// What was answered.
+/// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
-    /// It holds this; `None`: there is no row.
+    /// The row holds this number; `None`: there is no row.
     Holds(Option<i64>),
-    /// It was done.
+    /// The write took effect.
     Done,
-    /// It holds something else.
+    /// The swap failed: the row holds another number.
     Differs,
 }
 
-/// A call. Moments are places in the order of everything that happened.
+/// A call with its answer. Times are positions in the order of all events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
     asked: Asked,
     began: u64,
-    /// `None`: nobody knows whether it took effect.
+    /// `None`: it is unknown whether the call took effect.
     ended: Option<(u64, Answer)>,
 }
 
@@ -40,25 +40,25 @@ pub(crate) struct History {
     calls: BTreeMap<String, Vec<Call>>,
 }
 
-/// A call that was begun.
+/// Handle of a call that has begun.
 #[derive(Debug)]
 pub(crate) struct Begun {
     key: String,
     at: usize,
 }
 
-/// What a check comes to.
+/// Result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// One order explains all answers.
+    /// One order explains all answers: the calls are linearizable.
     Explained,
-    /// None does.
+    /// No order explains them.
     Unexplained,
-    /// Too many orders to look at.
+    /// There are too many orders to search.
     Undecided,
 }
 
-/// Orders that are looked at before a key is left undecided.
+/// Number of orders that are searched before a key is left undecided.
 const ORDERS: usize = 2_000_000;
 
 impl History {
@@ -92,12 +92,12 @@ impl History {
         }
     }
 
-    /// How many calls there were.
+    /// The number of calls.
     pub(crate) fn len(&self) -> usize {
         self.calls.values().map(Vec::len).sum()
     }
 
-    /// Checks each key: those that no order explains, and those that are undecided.
+    /// Checks each key. Returns the keys that no order explains, and the keys that are undecided.
     pub(crate) fn check(&self) -> (Vec<String>, Vec<String>) {
         let (mut unexplained, mut undecided) = (Vec::new(), Vec::new());
         for (key, calls) in &self.calls {
@@ -111,7 +111,8 @@ impl History {
     }
 }
 
-/// Leaves out calls without an answer that cannot matter: reads, and writes of what nobody has seen while nobody was told that it differs.
+/// Drops unanswered calls that cannot affect linearizability: reads, and writes of a value that was never observed.
+/// Such a write is kept if a swap failed after the write began, because the write may be the reason.
 fn relevant(calls: &[Call]) -> Vec<Call> {
     let seen: HashSet<i64> = calls
         .iter()
@@ -141,7 +142,7 @@ fn relevant(calls: &[Call]) -> Vec<Call> {
         .collect()
 }
 
-/// What a row holds after a call, if the call's answer fits what it held before.
+/// What a row holds after a call; `None` if the call's answer does not fit what it held before.
 fn after(call: &Call, held: Option<i64>) -> Option<Option<i64>> {
     let answer = call.ended.map(|(_, answer)| answer);
     match (call.asked, answer) {
@@ -154,7 +155,7 @@ fn after(call: &Call, held: Option<i64>) -> Option<Option<i64>> {
     }
 }
 
-/// Looks for an order (Wing and Gong's search, with what was seen before left out).
+/// Searches for an order (Wing and Gong's algorithm, which skips states that it has seen before).
 fn explain(calls: &[Call]) -> Verdict {
     let calls = relevant(calls);
     let words = calls.len().div_ceil(64);
@@ -169,7 +170,7 @@ fn explain(calls: &[Call]) -> Verdict {
             return Verdict::Undecided;
         }
         let is_placed = |at: usize| placed[at / 64] & (1 << (at % 64)) != 0;
-        // Whatever began after another had ended comes after it.
+        // A call that began after another one ended must come after it.
         let first_end = calls
             .iter()
             .enumerate()

@@ -1,12 +1,14 @@
-//! Three nodes on one thread, under a seed.
+//! Deterministic simulation: three nodes on one thread, reproducible by a seed.
 //!
-//! What runs is the substrate as it is shipped: doors, openraft, gRPC with mutual TLS, log, state. What is not real is around it: the network (turmoil's), the disk below the log (what was not synced is
-//! lost with the power), the clocks, and chance. So a run of half a minute takes about a second, makes some dozens of faults, and happens again exactly so under its seed.
+//! The nodes run the substrate as it is shipped: doors, openraft, gRPC with mutual TLS, log, state. Its environment is
+//! simulated: the network (turmoil), the disk below the log (what was not synced is lost in a power cut), the clocks,
+//! and randomness. So a run of half a minute takes about a second, makes some dozens of faults, and is repeated exactly
+//! by its seed.
 //!
-//! * [`entropy`]: chance under a seed
-//! * [`world`]: what outlives the nodes; [`node`]: a node; [`operator`]: what is done for it by hand
-//! * [`clients`]: what is asked of them; [`history`], [`tally`]: what was answered, and whether it can be true
-//! * [`faults`]: what is done to them; [`watch`]: what must hold meanwhile
+//! * [`entropy`]: randomness from a seed
+//! * [`world`]: state that outlives the nodes; [`node`]: a node; [`operator`]: what an operator does for it
+//! * [`clients`]: client calls; [`history`], [`tally`]: their answers, and whether the answers can be true
+//! * [`faults`]: fault injection; [`watch`]: invariants that must hold meanwhile
 
 mod clients;
 mod entropy;
@@ -34,55 +36,56 @@ use watch::Watch;
 pub use world::Broken;
 use world::{DAWN_MS, World};
 
-/// A step of simulated time.
+/// Duration of one step of simulated time.
 const STEP: Duration = Duration::from_millis(1);
-/// How often the nodes are looked at from outside, in steps.
+/// Interval of the outside checks, in steps.
 const LOOK: u32 = 20;
-/// How long it may take until three nodes are one cluster.
+/// Longest time until three nodes form one cluster.
 const FORM: Duration = Duration::from_secs(30);
-/// How long it may take after the last fault until everything is done. A connection that lost a message is only given up after ten seconds.
+/// Longest time from the last fault until everything is done. A connection that lost a message is given up only after
+/// ten seconds.
 const SETTLE: Duration = Duration::from_secs(90);
 
-/// How a run is made.
+/// Settings of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// What everything follows from.
+    /// The seed: everything follows from it.
     pub seed: u64,
-    /// For how long faults are made.
+    /// For how long faults are made, in simulated time.
     pub faults_for: Duration,
-    /// Prints what happens.
+    /// True to print events as they happen.
     pub spoken: bool,
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The faults that were made.
     pub made: Made,
-    /// Starts that were refused, by the code of the loss.
+    /// Refused starts, by the code of the loss.
     pub refused: BTreeMap<String, u32>,
     /// Nodes that moved to another address.
     pub moves: u32,
-    /// Terms that had a leader.
+    /// Leaders seen, over all terms.
     pub terms: usize,
-    /// Messages that were done.
+    /// Messages that were completed.
     pub messages: usize,
-    /// Calls whose answers were explained by one order.
+    /// Calls that were checked for linearizability.
     pub calls: usize,
-    /// Keys with too many orders to look at.
+    /// Keys with too many orders to search.
     pub undecided: usize,
-    /// How long it took after the last fault until everything was done.
+    /// Time from the last fault until everything was done.
     pub settled: Duration,
-    /// What stands for all that happened.
+    /// Hash of all events of the run.
     pub trace: u64,
 }
 
-/// Runs under a seed.
+/// Runs one simulation.
 ///
 /// # Errors
-/// A promise was not kept.
+/// A promise was broken.
 pub fn run(settings: Settings) -> Result<Report, Broken> {
-    // A thread of its own: hash maps draw their keys once a thread.
+    // A thread of its own: hash maps draw their keys once per thread.
     let thread = std::thread::Builder::new()
         .name(format!("seed-{}", settings.seed))
         .spawn(move || {
@@ -103,7 +106,8 @@ pub fn run(settings: Settings) -> Result<Report, Broken> {
     })
 }
 
-/// A folder for the states. Nothing of them is lost with the power, so they may lie in memory: syncing files to a disk takes longer than all the rest.
+/// A folder for the states. A power cut takes nothing from them, so they may be in memory: syncing files to a disk
+/// would take longer than all the rest.
 fn in_memory() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
@@ -198,7 +202,8 @@ fn simulate(settings: Settings) -> Result<Report, Broken> {
     })
 }
 
-/// Goes on until `reached`, and looks at the nodes meanwhile. A node that has ended by itself is started again, as systemd does.
+/// Steps the simulation until `reached`, and checks the nodes meanwhile. A node that ended because it was refused or
+/// removed is restarted, as systemd does.
 fn until(
     sim: &mut Sim<'_>,
     world: &World,
@@ -231,7 +236,7 @@ fn until(
     }
 }
 
-/// Nobody is in the middle of something, no message waits, and all nodes hold the same.
+/// True if no client is busy, no message is left, and all nodes hold the same state.
 fn is_done(world: &World) -> bool {
     if world.tally.lock().busy > 0
         || world.is_replacing()
@@ -264,7 +269,7 @@ fn is_done(world: &World) -> bool {
         .all(|one| *one == held[0] && one.2 == 0 && one.3 == 0)
 }
 
-/// What the nodes are at, for whoever has to find out what went wrong.
+/// Status of all nodes, for the analysis of a failure.
 fn describe(world: &World) -> String {
     let nodes: Vec<u64> = world
         .places

@@ -1,4 +1,4 @@
-//! `simulate`: as many seeds as there is time for, and one again that failed.
+//! `simulate`: runs many seeds, or one seed again that failed.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -10,28 +10,28 @@ use clap::Parser;
 use panther_simulation::{Made, Report, Settings, run};
 use parking_lot::Mutex;
 
-/// Three nodes on one thread, under a seed: power cuts, partitions, slow networks, wrong clocks.
+/// Simulates three nodes on one thread, by a seed: power cuts, partitions, slow networks, wrong clocks.
 ///
-/// Exit codes: 0 all promises held, 1 one did not; the seed is printed, and `--seed` repeats it.
+/// Exit codes: 0 all promises held, 1 a promise was broken. The seed is printed, and `--seed` repeats its run.
 #[derive(Debug, Parser)]
 #[command(name = "simulate", version, max_term_width = 100)]
 struct Cli {
-    /// One seed, with everything that happens printed
+    /// Runs only this seed, and prints all its events
     #[arg(long)]
     seed: Option<u64>,
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// The first of them
+    /// First seed
     #[arg(long, default_value_t = 1)]
     from: u64,
     /// For how many simulated seconds faults are made
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Of one seed only what it came to, as JSON
+    /// Prints only the result of one seed, as JSON
     #[arg(long)]
     brief: bool,
-    /// Runs at a time; by default as many as there are processors
+    /// Number of parallel runs; by default the number of processors
     #[arg(long)]
     jobs: Option<usize>,
 }
@@ -68,7 +68,8 @@ fn one(cli: &Cli, seed: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs one seed as a process of its own, as `--seed` does: tokio and others count in static variables, so that only the first run of a process repeats.
+/// Runs one seed in a process of its own, with `--seed`: tokio and other crates keep counters in static variables, so
+/// only the first run of a process is reproducible.
 fn apart(cli: &Cli, seed: u64) -> Result<Report, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let (seed, seconds) = (seed.to_string(), cli.seconds.to_string());

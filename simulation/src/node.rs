@@ -1,4 +1,5 @@
-//! A node as the simulation runs it: the substrate as it is shipped (door, openraft, gRPC with TLS, log, store), over a network, a disk and a clock that are not real.
+//! A simulated node: the shipped substrate (door, openraft, gRPC with TLS, log, store) on a simulated network, disk and
+//! clock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::operator;
 use crate::tally::{BY_NAME, DLQ, MAX_FAILURES, QUEUE, TABLE};
 use crate::world::{Clocks, Order, Place, Return, World, elapsed};
 
-/// How often a node looks for orders.
+/// Interval at which a node checks for orders.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn host(number: u64) -> String {
@@ -44,13 +45,13 @@ fn settings() -> DoorSettings {
 fn declaration() -> Declare {
     let queue = |name: &str, dlq: &str| QueueSpec {
         name: name.into(),
-        // Whoever lets it run out has failed; here only those do that forget a message.
+        // A visibility timeout counts as a failure; here only abandoned messages time out.
         visibility_ms: 30_000,
         retention_ms: 86_400_000,
         max_receive_count: if dlq.is_empty() { 0 } else { MAX_FAILURES },
         dlq: dlq.into(),
         dedup_window_ms: 300_000,
-        // Nodes die here all the time, and none of it is a message's fault.
+        // Nodes die here all the time, and a message is never the cause.
         lonely_deaths: 1_000,
         dead_letter: dlq.is_empty(),
         ..QueueSpec::default()
@@ -110,7 +111,7 @@ async fn among(
     })
 }
 
-/// The cluster's authority, as each node has it.
+/// The cluster's certificate authority, as each node holds it.
 fn authority(world: &World) -> Result<Authority, Box<dyn std::error::Error>> {
     let own = &world.authority;
     Ok(Authority::open(
@@ -128,7 +129,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// A node that has lost its log is refused; its machine is emptied and joins as another node.
+/// Replaces a node that was refused because of a loss: its machine is emptied and joins as another node. Fails if the
+/// reported loss does not match the damage.
 fn replace(world: &World, place: &Place, loss: &Loss) -> turmoil::Result {
     let (number, old) = (place.number, place.node.load(Ordering::SeqCst));
     world.note(
@@ -150,7 +152,7 @@ fn replace(world: &World, place: &Place, loss: &Loss) -> turmoil::Result {
     Ok(())
 }
 
-/// Whether a refusal's code says what was done to the log.
+/// True if a refusal's code matches the damage to the log.
 fn tells(harm: Harm, code: &str) -> bool {
     let codes: &[&str] = match harm {
         Harm::Emptied => &["log-empty"],
@@ -163,7 +165,7 @@ fn tells(harm: Harm, code: &str) -> bool {
     codes.contains(&code)
 }
 
-/// What the machine of a removed node does.
+/// Prepares the machine of a removed node for its next run.
 fn go_on(world: &World, place: &Place) -> std::io::Result<()> {
     let returns = place.returns.lock().take().unwrap_or(Return::Emptied);
     world.note(elapsed(), format_args!("n{}: {returns:?}", place.number));
@@ -191,12 +193,12 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A state is lost, and the log is not.
+/// Deletes a node's state but not its log.
 pub(crate) fn lose_state(place: &Place) -> std::io::Result<()> {
     remove(&place.folder.join("state"))
 }
 
-/// Nothing of a node is left on its machine.
+/// Deletes everything of a node from its machine.
 pub(crate) fn empty(place: &Place, replaces: Option<u64>) -> std::io::Result<()> {
     *place.replaces.lock() = replaces;
     place.node.store(0, Ordering::SeqCst);
@@ -206,17 +208,18 @@ pub(crate) fn empty(place: &Place, replaces: Option<u64>) -> std::io::Result<()>
     remove(&place.folder)
 }
 
-/// What comes after a run of a node.
+/// What follows a run of a node.
 pub(crate) enum Then {
-    /// Its daemon has ended.
+    /// The daemon ended.
     Ended,
-    /// It was refused because of a loss.
+    /// The start was refused because of a loss.
     Refused(Loss),
-    /// It was removed.
+    /// The node was removed.
     Removed,
 }
 
-/// Runs a machine until its daemon ends. What is done about its end is done before the next run: nothing of this one is left then.
+/// Runs a machine until its daemon ends. The end is handled before the next run, when nothing of this run exists any
+/// more.
 pub(crate) async fn run(world: Arc<World>, place: Arc<Place>) -> turmoil::Result {
     let then = std::mem::replace(&mut *place.then.lock(), Then::Ended);
     match then {
@@ -235,7 +238,7 @@ async fn run_node(
 ) -> Result<Then, Box<dyn std::error::Error>> {
     let run = place.runs.fetch_add(1, Ordering::SeqCst) + 1;
     while place.node.load(Ordering::SeqCst) == 0 {
-        tokio::time::sleep(LOOK).await; // it has no invitation yet
+        tokio::time::sleep(LOOK).await; // not invited yet
     }
     let (number, node) = (place.number, place.node.load(Ordering::SeqCst));
     if place.started.load(Ordering::SeqCst) && !world.is_replacing() && rand::random_ratio(1, 12) {
@@ -259,7 +262,7 @@ async fn run_node(
             );
             return Ok(Then::Removed);
         }
-        // A daemon ends then, and is started again.
+        // A daemon exits here, and is restarted.
         Err(
             error @ (DoorError::Unavailable(_)
             | DoorError::Deadline { .. }
@@ -319,7 +322,7 @@ async fn run_node(
         let order = place.orders.lock().pop_front();
         match order {
             Some(Order::HandOver(to)) => {
-                let _ = door.group().hand_over(to).await; // whoever does not lead hands nothing over
+                let _ = door.group().hand_over(to).await; // no effect on a node that does not lead
             }
             Some(Order::Snapshot) => {
                 let _ = door.group().snapshot().await;
@@ -336,7 +339,7 @@ async fn run_node(
             }
             None => {
                 if number == 1 && world.is_mended() {
-                    let _ = door.requeue(DLQ, QUEUE, "", None).await; // the next look tries again
+                    let _ = door.requeue(DLQ, QUEUE, "", None).await; // the next iteration retries
                 }
                 if world.is_mended() && !world.wrote.lock().contains(&number) {
                     let put = Transact {
@@ -357,7 +360,7 @@ async fn run_node(
                         world.note(elapsed(), format_args!("n{number} is removed as node {node}"));
                         clients.shutdown().await;
                         *place.door.lock() = None;
-                        let _ = door.close().await; // no node hears it any more
+                        let _ = door.close().await; // no other node answers it any more
                         return Ok(Then::Removed);
                     }
                 }

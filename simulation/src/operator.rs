@@ -1,4 +1,5 @@
-//! What an operator does: invites a machine that is empty, removes a node, sets cluster time back. Each node has one, and the one at the leader acts.
+//! A simulated operator: invites empty machines, removes nodes, sets cluster time back. Each node has one; the leader's
+//! acts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +14,12 @@ use panther_proto::v1::JoinCall;
 use crate::watch::AHEAD_MS;
 use crate::world::{Place, Removal, World, elapsed, true_ms};
 
-/// How often it is looked what is to be done.
+/// Interval at which the operator checks for work.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long an invitation is good.
+/// Validity of an invitation.
 const VALID: Duration = Duration::from_secs(3_600);
 
-/// Looks until the node ends.
+/// Runs until the node ends.
 pub(crate) async fn run(world: Arc<World>, door: Door, members: Members, gate: Arc<Gate>) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -40,7 +41,7 @@ pub(crate) async fn run(world: Arc<World>, door: Door, members: Members, gate: A
         if let Some(Removal { node, asked: false }) = removal {
             let asked = members.remove(node).await;
             world.note(elapsed(), format_args!("node {node} is removed: {asked:?}"));
-            // It may have been done before, without an answer.
+            // An earlier attempt may have succeeded although its answer was lost.
             let look = members.look().await;
             let stands = standing(&look, node);
             if look.blind.is_none()
@@ -62,7 +63,7 @@ fn standing(look: &Look, node: u64) -> Option<Standing> {
     seen.map(|seen| seen.member.standing)
 }
 
-/// Lets an empty machine become a node.
+/// Admits an empty machine as a node.
 async fn invite(
     world: &World,
     members: &Members,
@@ -91,7 +92,7 @@ async fn invite(
         }
     };
     if place.node.load(Ordering::SeqCst) != 0 {
-        return Ok(()); // invited by another node's operator meanwhile; this number is given up
+        return Ok(()); // another node's operator was faster; this id is discarded
     }
     *place.replaces.lock() = None;
     place.node.store(node, Ordering::SeqCst);
@@ -102,7 +103,7 @@ async fn invite(
     Ok(())
 }
 
-/// The number that the machine was given by an admission whose answer was lost.
+/// The node id that the machine got from an admission whose answer was lost.
 async fn admitted_before(world: &World, members: &Members, place: &Place) -> Option<u64> {
     let look = members.look().await;
     let taken: BTreeSet<u64> = world.used.lock().clone();
@@ -114,7 +115,7 @@ async fn admitted_before(world: &World, members: &Members, place: &Place) -> Opt
     joins.map(|member| member.node)
 }
 
-/// Gives up numbers that were given to no machine: two invited the same machine at one time.
+/// Removes node ids that belong to no machine: two operators can invite the same machine at the same time.
 async fn give_up_strays(world: &World, members: &Members) {
     if world
         .places
@@ -141,7 +142,8 @@ async fn give_up_strays(world: &World, members: &Members) {
     }
 }
 
-/// Cluster time was led ahead by clocks that said they were synchronised. They are right again.
+/// Sets cluster time back after wrong clocks that reported to be synchronised had moved it ahead. The clocks are right
+/// again.
 async fn set_back(world: &World, door: &Door) {
     let set = door.force_time().await;
     world.note(elapsed(), format_args!("time is set back: {set:?}"));

@@ -1,4 +1,4 @@
-//! What clients were promised, to be held against what is there at the end.
+//! The promises made to clients, which are checked against the state at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,39 +8,40 @@ use panther_cluster::storage::StateStore;
 
 use crate::world::Broken;
 
-/// The tables and queues of a run.
+/// The table of a run.
 pub(crate) const TABLE: &str = "rows";
-/// Unique names.
+/// Its unique index of names.
 pub(crate) const BY_NAME: &str = "by-name";
-/// Where messages go.
+/// The queue of a run.
 pub(crate) const QUEUE: &str = "work";
-/// Where those end that fail too often.
+/// Its dead letter queue.
 pub(crate) const DLQ: &str = "work-dlq";
 
-/// Failures of its own after which a message does.
+/// Failures after which a message goes to the dead letter queue.
 pub(crate) const MAX_FAILURES: u32 = 3;
 
-/// What clients were promised.
+/// Promises made to clients.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Additions acknowledged, per row.
+    /// Number of acknowledged additions, by row.
     pub(crate) added: BTreeMap<String, i64>,
-    /// Rows to which an addition was under way when it was last looked: one that its node took with it may be there.
+    /// Rows with an addition in progress when last observed. If its node died, the addition may or may not have taken
+    /// effect.
     pub(crate) adding: BTreeSet<String>,
-    /// Bodies that were sent and acknowledged.
+    /// Bodies of messages whose send was acknowledged.
     pub(crate) sent: BTreeSet<String>,
-    /// Bodies whose sending was begun.
+    /// Bodies of messages whose send was begun.
     pub(crate) begun: BTreeSet<String>,
-    /// Rows that were given a name.
+    /// Rows that have claimed a name, by name.
     pub(crate) named: BTreeMap<String, String>,
-    /// Promises that were seen broken while the run went on.
+    /// Broken promises observed during the run.
     pub(crate) broken: Vec<String>,
-    /// Clients that are in the middle of something.
+    /// Number of clients with a request to finish.
     pub(crate) busy: usize,
 }
 
 impl Tally {
-    /// Holds what is there at the end against what was promised. How many messages were done.
+    /// Checks the state at the end against the promises. Returns the number of completed messages.
     pub(crate) fn check(&self, store: &StateStore) -> Result<usize, Broken> {
         let unread = |error: std::io::Error| Broken(format!("the state cannot be read: {error}"));
         if let Some(broken) = self.broken.first() {

@@ -1,4 +1,4 @@
-//! What must hold at every moment, seen from outside.
+//! Invariants that must hold at every moment, checked from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -9,29 +9,29 @@ use panther_cluster::state::read;
 use crate::tally::{DLQ, MAX_FAILURES, QUEUE};
 use crate::world::{Broken, World, true_ms};
 
-/// How far cluster time may be ahead of true time.
+/// How far cluster time may be ahead of the true time.
 pub(crate) const AHEAD_MS: u64 = 5_000;
 
-/// What was seen so far.
+/// Observations so far.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// Who led in each term. openraft orders leaders by term and then by number: of two in one term the second has the votes of a majority, and the first
-    /// decides nothing any more.
+    /// The leaders of each term. openraft orders leaders by term, then by node id. Of two leaders in one term the
+    /// second one has the votes of a majority, and the first one can commit nothing any more.
     leaders: BTreeSet<(u64, u64)>,
-    /// The hash of the state at each applied index, and whose entry of which term is there.
+    /// For each applied index: the first node seen there, its state hash, and the term and proposer of the entry.
     hashes: BTreeMap<u64, (u64, u64, (u64, u64))>,
-    /// How far each node had applied, in its present run.
+    /// For each node: its present run, and how far it has applied.
     applied: BTreeMap<u64, (u64, u64)>,
-    /// The latest cluster time, how often it was set, and the index at which it was seen.
+    /// The latest cluster time, its era, and the index at which it was seen.
     clock: (u64, u64, u64),
     /// How often cluster time has been set.
     era: u64,
 }
 
 impl Watch {
-    /// Looks at all nodes.
+    /// Checks all nodes.
     pub(crate) fn look(&mut self, world: &World, now: Duration) -> Result<(), Broken> {
-        // A node that lags is at entries of before cluster time was set.
+        // A lagging node may be at entries from before cluster time was set.
         for door in world
             .places
             .values()
@@ -93,7 +93,7 @@ impl Watch {
                     )));
                 }
             }
-            // What is in a queue changes with what is applied, and at no other time.
+            // A queue changes only when entries are applied.
             let dead = if before == Some((run, applied)) {
                 Vec::new()
             } else {
@@ -121,7 +121,7 @@ impl Watch {
         Ok(())
     }
 
-    /// How many terms there were.
+    /// The number of leaders seen, over all terms.
     pub(crate) fn terms(&self) -> usize {
         self.leaders.len()
     }

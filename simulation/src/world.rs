@@ -1,4 +1,5 @@
-//! What outlives the nodes of a run: their disks, their clocks, what clients were told, and what was seen of the nodes from outside.
+//! State of a run that outlives the nodes: their disks and clocks, the answers that clients got, and outside
+//! observations.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -22,20 +23,20 @@ use crate::history::History;
 use crate::node::Then;
 use crate::tally::Tally;
 
-/// When a simulated day begins, in milliseconds since 1970.
+/// Simulated time at the start of a run, in milliseconds since 1970.
 pub(crate) const DAWN_MS: u64 = 1_800_000_000_000;
 
-/// Where a node listens, until it moves.
+/// The port on which a node listens until it moves to another address.
 pub(crate) const PORT: u16 = 7_000;
 
-/// What a node is told from outside.
+/// An order to a node from outside.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Order {
-    /// Lets another lead, if it does.
+    /// If it leads, it transfers leadership to this node.
     HandOver(u64),
-    /// Takes a snapshot and cuts the log.
+    /// It takes a snapshot and truncates the log.
     Snapshot,
-    /// Stops in order.
+    /// It stops gracefully.
     Stop,
 }
 
@@ -44,36 +45,37 @@ pub(crate) enum Order {
 pub(crate) enum Return {
     /// It is emptied.
     Emptied,
-    /// It is started once more with all that it has.
+    /// It is started once more with all its old data.
     OldData,
-    /// It is emptied, and started once more under the number of the removed node.
+    /// It is emptied, and started once more under the id of the removed node.
     OldNumber,
     /// It joins as another node, and keeps the folder of the removed one.
     OldFolder,
 }
 
-/// A machine: what of a node is there while it does not run.
+/// A machine: the part of a node that exists while the node does not run.
 pub(crate) struct Place {
     pub(crate) number: u64,
-    /// The node that it is: another one after it was replaced; 0: it is empty, and waits to be admitted.
+    /// Id of the machine's node. It changes when the node is replaced; 0: the machine is empty and waits to be
+    /// admitted.
     pub(crate) node: AtomicU64,
-    /// The node whose place it takes once it is admitted.
+    /// The node that it replaces once it is admitted.
     pub(crate) replaces: Mutex<Option<u64>>,
-    /// It has taken part as that node.
+    /// True if it has run as that node.
     pub(crate) started: AtomicBool,
-    /// What was done to its log, so that a start must be refused.
+    /// Damage to its log, because of which the next start must be refused.
     pub(crate) harmed: Mutex<Option<Harm>>,
-    /// It has lost its state and not its log: a start rebuilds the state, or is refused.
+    /// True if it has lost its state but not its log: the next start rebuilds the state, or is refused.
     pub(crate) state_lost: AtomicBool,
-    /// What comes of its last run.
+    /// What follows its last run.
     pub(crate) then: Mutex<Then>,
     /// What it does when its node has been removed.
     pub(crate) returns: Mutex<Option<Return>>,
-    /// Where the other nodes reach it.
+    /// The port at which other nodes reach it.
     pub(crate) port: AtomicU16,
     pub(crate) files: MemoryFiles,
     pub(crate) folder: PathBuf,
-    /// How far its wall clock is off.
+    /// Its wall clock minus the true time, in ms.
     pub(crate) off_ms: Arc<AtomicI64>,
     pub(crate) runs: AtomicU64,
     /// The node's door while it is open.
@@ -81,41 +83,41 @@ pub(crate) struct Place {
     pub(crate) orders: Mutex<VecDeque<Order>>,
 }
 
-/// A node is removed.
+/// Removal of a node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Removal {
     pub(crate) node: u64,
-    /// The cluster has written down that it leaves.
+    /// True once the cluster has recorded the removal.
     pub(crate) asked: bool,
 }
 
-/// A run.
+/// Everything that belongs to one run.
 pub(crate) struct World {
     pub(crate) places: BTreeMap<u64, Arc<Place>>,
     pub(crate) authority: Authority,
-    /// The three are one cluster, and clients may come.
+    /// True once the three nodes form one cluster: clients may start.
     pub(crate) ready: AtomicBool,
-    /// Clients begin nothing new.
+    /// True while clients start nothing new.
     pub(crate) draining: AtomicBool,
-    /// Machines whose nodes had a write acknowledged after the last fault.
+    /// Machines whose nodes got a write acknowledged after the last fault.
     pub(crate) wrote: Mutex<BTreeSet<u64>>,
-    /// What failed before is mended: messages that were bad are good.
+    /// True once all failures are repaired: bad messages count as good.
     pub(crate) mended: AtomicBool,
-    /// Logs that were harmed.
+    /// Number of logs that were damaged.
     pub(crate) harms: AtomicU32,
-    /// Starts that were refused, by the code of the loss.
+    /// Number of refused starts, by the code of the loss.
     pub(crate) refused: Mutex<BTreeMap<String, u32>>,
-    /// Addresses that nodes have left for others.
+    /// Number of address changes of nodes.
     pub(crate) moves: AtomicU32,
-    /// A node that is to be removed; its machine joins again as another one.
+    /// The node that is to be removed; its machine joins again as another node.
     pub(crate) removal: Mutex<Option<Removal>>,
-    /// Numbers of nodes that were used.
+    /// Node ids that were used.
     pub(crate) used: Mutex<BTreeSet<u64>>,
-    /// The clocks say that they are synchronised while they are right.
+    /// True if the clocks of this run report that they are synchronised while they are right.
     pub(crate) are_synchronised: bool,
-    /// The clocks say that they are synchronised.
+    /// True if the clocks report that they are synchronised now.
     pub(crate) synchronised: Arc<AtomicBool>,
-    /// Clocks that said so may have led cluster time ahead.
+    /// True if wrong clocks that reported to be synchronised may have moved cluster time ahead.
     pub(crate) led_ahead: AtomicBool,
     pub(crate) history: Mutex<History>,
     pub(crate) tally: Mutex<Tally>,
@@ -123,7 +125,7 @@ pub(crate) struct World {
     spoken: bool,
 }
 
-/// What a promise that was not kept looks like.
+/// A broken promise: the failure of a run.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Broken(pub String);
@@ -133,7 +135,7 @@ impl World {
         let place = |number: u64| {
             let place = Place {
                 number,
-                node: AtomicU64::new(u64::from(number == 1)), // the first makes the cluster
+                node: AtomicU64::new(u64::from(number == 1)), // the first one creates the cluster
                 replaces: Mutex::default(),
                 started: AtomicBool::new(false),
                 harmed: Mutex::default(),
@@ -172,7 +174,7 @@ impl World {
         })
     }
 
-    /// Notes what has happened: two runs of one seed note the same.
+    /// Records an event in the trace. Two runs of one seed record the same events.
     pub(crate) fn note(&self, at: Duration, what: std::fmt::Arguments<'_>) {
         let line = format!("{:>9.3} {what}", at.as_secs_f64());
         self.trace.lock().update(line.as_bytes());
@@ -181,7 +183,7 @@ impl World {
         }
     }
 
-    /// Takes what a node is at into what stands for everything that happened.
+    /// Adds a node's status to the trace hash.
     pub(crate) fn saw(&self, what: [u64; 5]) {
         let mut trace = self.trace.lock();
         for number in what {
@@ -189,12 +191,12 @@ impl World {
         }
     }
 
-    /// What stands for everything that was noted.
+    /// The hash of everything that was recorded.
     pub(crate) fn trace(&self) -> u64 {
         self.trace.lock().digest()
     }
 
-    /// A removal is over once the machine of the removed node is no longer that node.
+    /// Ends a removal once the machine of the removed node runs as another node.
     pub(crate) fn end_removal(&self) {
         let mut removal = self.removal.lock();
         let is = |place: &Arc<Place>, node| place.node.load(Ordering::SeqCst) == node;
@@ -203,7 +205,7 @@ impl World {
         }
     }
 
-    /// A machine was harmed or is to be removed, and another node has not yet taken its place: nothing else may be lost meanwhile.
+    /// True while a node is damaged or being removed, and not yet replaced: nothing else may be lost meanwhile.
     pub(crate) fn is_replacing(&self) -> bool {
         let harmed = |place: &Arc<Place>| {
             place.harmed.lock().is_some() || place.state_lost.load(Ordering::SeqCst)
@@ -213,7 +215,8 @@ impl World {
             || !self.stands_as_wanted()
     }
 
-    /// Whether the nodes of the three machines are the members, vote, and are reached where they are, as far as one that is up knows; and no other node does.
+    /// True if, as far as a running node knows, exactly the nodes of the three machines are members, vote, and are
+    /// recorded at their present addresses.
     pub(crate) fn stands_as_wanted(&self) -> bool {
         let nodes: BTreeMap<u64, String> = self
             .places
@@ -230,7 +233,7 @@ impl World {
         })
     }
 
-    /// Whether all clocks are right.
+    /// True if all clocks are right.
     pub(crate) fn clocks_are_right(&self) -> bool {
         let right = |place: &Arc<Place>| place.off_ms.load(Ordering::SeqCst) == 0;
         self.places.values().all(right)
@@ -245,8 +248,8 @@ impl World {
     }
 }
 
-/// Whether these nodes decide by the membership that is in force in a state. What the log ends with may be undone, and of a change under way
-/// a majority of those before has to agree as well.
+/// True if exactly these nodes vote under the membership in force in a state. The membership at the end of the log may
+/// still be undone, and during a change a majority of the old voters has to agree as well.
 fn decide(store: &StateStore, nodes: &BTreeMap<u64, String>) -> bool {
     let Some(membership) = store.applied().membership else {
         return false;
@@ -262,7 +265,7 @@ fn decide(store: &StateStore, nodes: &BTreeMap<u64, String>) -> bool {
     reached == *nodes && voters.iter().eq(nodes.keys())
 }
 
-/// Whether a state has these nodes as members, and no other node but removed ones.
+/// True if exactly these nodes are members in a state, apart from removed ones.
 fn are_members(store: &StateStore, nodes: &BTreeMap<u64, String>) -> bool {
     let query = Query {
         table: MEMBERS.to_owned(),
@@ -285,27 +288,27 @@ fn are_members(store: &StateStore, nodes: &BTreeMap<u64, String>) -> bool {
 }
 
 impl Place {
-    /// Where the other nodes reach it.
+    /// The address at which other nodes reach it.
     pub(crate) fn address(&self) -> String {
         format!("n{}:{}", self.number, self.port.load(Ordering::SeqCst))
     }
 }
 
-/// The time since the run began, on whichever node.
+/// Simulated time since the start of the run. The same on all nodes.
 pub(crate) fn elapsed() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
-/// The true time, in milliseconds since 1970.
+/// The true simulated time, in milliseconds since 1970.
 pub(crate) fn true_ms(now: Duration) -> u64 {
     DAWN_MS + u64::try_from(now.as_millis()).unwrap_or(0)
 }
 
-/// A node's clocks: the simulation's, and as far off as was said.
+/// A node's clocks: the simulation's time, with the node's error added to the wall clock.
 pub(crate) struct Clocks {
     off_ms: Arc<AtomicI64>,
     synchronised: Arc<AtomicBool>,
-    /// turmoil's time runs ahead within a step, and is set back to the step's end behind it.
+    /// turmoil's time runs ahead within a step, and is set back to the step's end afterwards. This keeps it monotonic.
     latest_us: AtomicU64,
 }
 

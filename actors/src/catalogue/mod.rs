@@ -1,18 +1,28 @@
-//! The 64 components of the run book, each declared once: what it is, what its failure does, what brings it back, and how
-//! far it is built. The supervisor, the alarms, the run book and `pantherctl describe` are all made from this.
+//! What the components of the run book are: prose for operators, attributes of queues, tables and functions, and how far each is built.
+//!
+//! A component is described in one file beside its code (`components/*/component.toml`). The supervisor, the declarations to the cluster, the
+//! alarms, the run book and `pantherctl describe` are all derived from these files.
+//!
+//! * [`unit`]: the form of such a file
+//! * [`alarm`]: the alarms of each kind of component
+//! * [`declare`]: queues, tables and topics as they are declared to the cluster
+//! * [`runbook`]: the run book as a document
 
+mod alarm;
 mod declare;
 mod runbook;
+mod unit;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-pub use declare::{DECLARATIONS, declarations};
+pub use alarm::AlarmSpec;
+pub use declare::{declarations, version};
 pub use runbook::markdown;
+pub use unit::UnitError;
 
-/// What kind of thing a component is.
+/// The kind of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -29,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it stands behind the slash of an identity.
+    /// The part of an identity behind the slash.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,36 +57,21 @@ impl Kind {
 }
 
 /// How far a component is built in this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Built {
+    #[default]
     Yes,
     Partly,
     No,
-}
-
-/// When an alarm is raised: the statistic over a period is above the threshold in so many periods in a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AlarmSpec {
-    /// What is measured.
-    pub metric: String,
-    /// How a period's values become one.
-    pub statistic: String,
-    /// What must not be exceeded.
-    pub threshold: f64,
-    /// Periods in a row.
-    pub periods: u32,
-    /// Seconds of a period.
-    pub period_seconds: u64,
 }
 
 /// Attributes of a queue or dead letter queue; times in seconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueAttributes {
-    /// Time for which a received message is hidden.
+    /// Time for which a received message is hidden from other receivers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility_seconds: Option<u64>,
     /// Time after which a message is removed.
@@ -84,55 +79,112 @@ pub struct QueueAttributes {
     /// Failures after which a message goes to `dlq`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_receive_count: Option<u32>,
-    /// Delay of every message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delay_seconds: Option<u64>,
     /// Age of the oldest message above which the alarm is raised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_alarm_seconds: Option<u64>,
     /// Its dead letter queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dlq: Option<String>,
-    /// Of a dead letter queue: whose dead letters it keeps.
+    /// For a dead letter queue: the queue whose dead letters it keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letters_of: Option<String>,
+    /// Messages of different sources take turns.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fair: bool,
+    /// The topics whose messages it receives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribes: Vec<TopicFilter>,
     /// A remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// What the run book's own version had, where it differs.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub run_book: BTreeMap<String, u64>,
+}
+
+/// Which messages of a topic a queue receives.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicFilter {
+    /// The topic.
+    pub topic: String,
+    /// For each attribute of a message the values that pass; an attribute that is not named may hold anything.
+    #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
+    pub wanted: BTreeMap<String, Vec<String>>,
+}
+
+/// What starts a function.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A call of one of its operations.
+    #[default]
+    Call,
+    /// A message in its queue.
+    Queue,
+    /// A message that the leader sends to its queue once per period of so many seconds.
+    ScheduleSeconds(u64),
+}
+
+/// How many messages a function handles at one time on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Concurrency {
+    /// As many as this.
+    Fixed(usize),
+    /// As many as the node has processors, times `processors`, and `more`; at least `least`.
+    #[serde(rename_all = "snake_case")]
+    ByProcessors {
+        /// Messages for each processor.
+        processors: usize,
+        /// Messages added to that.
+        #[serde(default)]
+        more: usize,
+        /// The least number.
+        #[serde(default)]
+        least: usize,
+    },
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self::Fixed(1)
+    }
+}
+
+impl Concurrency {
+    /// The number on a node with so many processors; at least 1.
+    #[must_use]
+    pub fn places(self, processors_here: usize) -> usize {
+        match self {
+            Self::Fixed(places) => places.max(1),
+            Self::ByProcessors {
+                processors,
+                more,
+                least,
+            } => (processors * processors_here + more).max(least).max(1),
+        }
+    }
 }
 
 /// How a function is run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkAttributes {
-    /// Deadline of one run.
-    pub timeout_seconds: u64,
-    /// Memory that the original gave it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_mb: Option<u64>,
-    /// queue, feed, call or schedule.
-    pub trigger: String,
-    /// The queue or feed.
+    /// Deadline of one run or one call, in seconds.
+    pub deadline_seconds: u64,
+    /// What starts it.
+    pub trigger: Trigger,
+    /// The queue whose messages it handles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Messages at once.
+    /// How many messages it handles at one time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<u32>,
-    /// Time for which a batch may wait to fill.
+    pub concurrency: Option<Concurrency>,
+    /// With a fair queue: how many of these places one source alone never gets. A source whose messages take long holds up no other, and a few such
+    /// sources do not either.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_seconds: Option<u64>,
-    /// Period of a schedule.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every_seconds: Option<u64>,
+    pub kept_for_other_turns: Option<usize>,
     /// A remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// What the run book's own version had, where it differs.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub run_book: BTreeMap<String, u64>,
 }
 
 /// An index of a table.
@@ -149,45 +201,48 @@ pub struct IndexAttributes {
     pub unique: bool,
 }
 
+/// A queue that receives a record of each change of a table's rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedAttributes {
+    /// The queue.
+    pub queue: String,
+    /// While a record waits, a later change of the same row with equal values of these attributes is merged into it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coalesce_by: Vec<String>,
+}
+
 /// Attributes of a table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TableAttributes {
     /// Name of the hash key.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
-    /// Name of the range key; empty if there is none.
+    /// Name of the range key; empty if the key has no range.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub range: String,
     /// Indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexAttributes>,
-    /// Attribute that ends a row's life, in unix seconds.
+    /// Attribute that ends a row's life, in unix seconds; empty if rows do not expire.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ttl_attribute: String,
-    /// The feed that its changes fill.
-    pub feed: String,
+    /// The feeds that its changes fill.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub feeds: Vec<FeedAttributes>,
     /// A remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-}
-
-/// Whom a topic reaches: a queue, and what attributes of a message must hold.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopicFilter {
-    /// The subscriber.
-    pub queue: String,
-    /// Values of the attribute `type`; empty = any.
-    #[serde(rename = "type")]
-    pub kinds: Vec<String>,
-    /// Values of the attribute `id`; empty = any.
-    #[serde(rename = "id")]
-    pub ids: Vec<String>,
 }
 
 /// Attributes of a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicAttributes {
-    /// Subscribers.
-    pub filters: Vec<TopicFilter>,
+    /// The queues that receive its messages, if their consumer is built.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<String>,
     /// A remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -202,8 +257,7 @@ pub struct StateMachineAttributes {
 }
 
 /// One component.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
     /// Its run-book name.
     pub name: String,
@@ -212,42 +266,38 @@ pub struct Component {
     /// What it is for.
     pub function: String,
     /// What stops while it fails.
-    #[serde(default)]
     pub failure_impact: Vec<String>,
     /// What brings everything back, in order.
-    #[serde(default)]
     pub recovery: Vec<String>,
-    /// What it takes from or asks.
-    #[serde(default)]
+    /// What it reads from or calls.
     pub reads: Vec<String>,
     /// What it changes or sends to.
-    #[serde(default)]
     pub writes: Vec<String>,
     /// What it touches outside the system.
-    #[serde(default)]
     pub outside: Vec<String>,
     /// How far it is built.
     pub built: Built,
     /// What is missing, or with what it comes.
-    #[serde(default)]
     pub built_note: String,
+    /// It is not one of the 64 of the run book.
+    #[serde(skip)]
+    pub internal: bool,
     /// Its alarms.
-    #[serde(default)]
     pub alarms: Vec<AlarmSpec>,
     /// Of a queue or dead letter queue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueAttributes>,
     /// Of a function.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkAttributes>,
     /// Of a table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<TableAttributes>,
     /// Of a topic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicAttributes>,
     /// Of a state machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state_machine: Option<StateMachineAttributes>,
 }
 
@@ -259,29 +309,13 @@ impl Component {
     }
 }
 
-/// All components and the internal queues and tables beside them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// All components: the 64 of the run book, and the queues and tables that they need among themselves.
+#[derive(Debug, Clone)]
 pub struct Catalogue {
-    /// The 64 of the run book.
-    #[serde(rename = "component")]
+    /// The 64 of the run book, by name.
     pub components: Vec<Component>,
-    /// Queues and tables of our own.
-    #[serde(rename = "internal")]
+    /// Queues and tables that the run book does not name.
     pub internal: Vec<Component>,
-}
-
-const SOURCE: &str = include_str!("components.toml");
-
-/// The catalogue.
-#[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "the catalogue is part of the program, and a test reads it"
-)]
-pub fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
-    CATALOGUE.get_or_init(|| toml::from_str(SOURCE).expect("components.toml is well-formed"))
 }
 
 /// Why a name finds no component.
@@ -306,6 +340,47 @@ pub enum FindError {
 }
 
 impl Catalogue {
+    /// The components that these files describe, each given by its name and its text.
+    ///
+    /// # Errors
+    /// A file does not parse, or a component is described twice; the error names the file and the key.
+    pub fn read<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, UnitError> {
+        let mut all = Vec::new();
+        for (file, text) in files {
+            all.extend(unit::read(file, text)?);
+        }
+        all.sort_by_key(Component::identity);
+        if let Some(twice) = all
+            .windows(2)
+            .find(|pair| pair[0].identity() == pair[1].identity())
+        {
+            return Err(UnitError::Twice(twice[0].identity()));
+        }
+        let subscribers: Vec<(String, String)> = all
+            .iter()
+            .filter_map(|component| Some((&component.name, component.queue.as_ref()?)))
+            .flat_map(|(name, queue)| {
+                let topics = queue.subscribes.iter();
+                topics.map(move |filter| (filter.topic.clone(), name.clone()))
+            })
+            .collect();
+        for component in &mut all {
+            if let Some(topic) = &mut component.topic {
+                let names = subscribers
+                    .iter()
+                    .filter(|(topic, _)| *topic == component.name);
+                topic.subscribers = names.map(|(_, queue)| queue.clone()).collect();
+            }
+        }
+        let (internal, components) = all.into_iter().partition(|component| component.internal);
+        Ok(Self {
+            components,
+            internal,
+        })
+    }
+
     /// Components and internals.
     pub fn all(&self) -> impl Iterator<Item = &Component> {
         self.components.iter().chain(&self.internal)
@@ -314,7 +389,7 @@ impl Catalogue {
     /// The component of a name, or of `name/kind`.
     ///
     /// # Errors
-    /// There is none, or several.
+    /// No component has the name, or several have.
     pub fn find(&self, name: &str) -> Result<&Component, FindError> {
         let found: Vec<&Component> = self
             .all()
@@ -345,12 +420,18 @@ impl Catalogue {
     /// The dead letter queue of a queue, if it has one.
     #[must_use]
     pub fn dlq_of(&self, queue: &str) -> Option<&str> {
-        self.all()
-            .find(|component| component.name == queue && component.kind == Kind::Queue)
-            .and_then(|component| component.queue.as_ref()?.dlq.as_deref())
+        self.queue(queue)?.dlq.as_deref()
     }
 
-    /// The function that consumes a queue or feed.
+    /// The attributes of a queue that is no dead letter queue.
+    #[must_use]
+    pub fn queue(&self, queue: &str) -> Option<&QueueAttributes> {
+        self.all()
+            .find(|component| component.name == queue && component.kind == Kind::Queue)
+            .and_then(|component| component.queue.as_ref())
+    }
+
+    /// The function that consumes a queue.
     #[must_use]
     pub fn consumer_of(&self, queue: &str) -> Option<&Component> {
         self.all().find(|component| {
@@ -360,72 +441,5 @@ impl Catalogue {
                 .and_then(|work| work.source.as_deref())
                 == Some(queue)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_64_components_stand_in_it_once() {
-        let catalogue = catalogue();
-        assert_eq!(catalogue.components.len(), 64);
-        let mut identities: Vec<String> = catalogue.all().map(Component::identity).collect();
-        let count = identities.len();
-        identities.sort_unstable();
-        identities.dedup();
-        assert_eq!(identities.len(), count);
-    }
-
-    #[test]
-    fn every_component_says_what_it_is_for_and_what_brings_it_back() {
-        for component in &catalogue().components {
-            assert!(!component.function.is_empty(), "{}", component.identity());
-            assert!(
-                !component.failure_impact.is_empty() && !component.recovery.is_empty(),
-                "{}",
-                component.identity()
-            );
-            assert!(
-                component.built == Built::Yes || !component.built_note.is_empty(),
-                "{} says nothing of what is missing",
-                component.identity()
-            );
-        }
-    }
-
-    #[test]
-    fn every_queue_has_a_dead_letter_queue_that_names_it() {
-        let catalogue = catalogue();
-        // What was deleted is handled by no component, and so cannot fail.
-        let handled = catalogue.all().filter(|component| {
-            component.kind == Kind::Queue && component.name != crate::views::queues::DELETED
-        });
-        for queue in handled {
-            let dlq = catalogue
-                .find(catalogue.dlq_of(&queue.name).unwrap())
-                .unwrap();
-            assert_eq!(
-                dlq.queue.as_ref().unwrap().dead_letters_of.as_deref(),
-                Some(queue.name.as_str())
-            );
-        }
-    }
-
-    #[test]
-    fn a_bare_name_is_taken_where_it_is_unique_and_refused_with_the_choices_where_it_is_not() {
-        let catalogue = catalogue();
-        assert!(catalogue.find("panther-alerts-queue").is_ok());
-        let error = catalogue.find("panther-analysis-api").unwrap_err();
-        assert!(
-            error.to_string().contains("panther-analysis-api/function"),
-            "{error}"
-        );
-        assert!(catalogue.find("panther-analysis-api/gateway").is_ok());
-        assert!(matches!(
-            catalogue.find("panther-alert"),
-            Err(FindError::Unknown { near: Some(_), .. })
-        ));
     }
 }

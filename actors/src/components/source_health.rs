@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use panther_cluster::door::change;
 use panther_cluster::door::{Door, DoorError};
-use tokio::sync::watch;
 
 use super::sources::{self, LEDGER, Ledger, Source};
 use crate::alarms::Alarms;
+use crate::life::Life;
 
 /// The component that the alarms are of.
 const COMPONENT: &str = "panther-source-api";
@@ -21,14 +21,12 @@ const LEAST_RECORDS: u64 = 10;
 const PERCENT: u64 = 10;
 
 /// Watches until the node stops.
-pub(crate) async fn watch(door: Door, alarms: Alarms, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(crate) async fn watch(door: Door, alarms: Alarms, life: Life) {
     // Labels whose alarms may be raised, so that those of a removed source are cleared.
     let mut watched = BTreeSet::new();
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
-        if door.group().status().leader != Some(door.node()) {
+    let mut ticks = life.ticks(EVERY);
+    while ticks.next().await {
+        if !door.group().status().leads {
             continue;
         }
         if let Err(error) = look(&door, &alarms, &mut watched).await {

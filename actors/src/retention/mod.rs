@@ -1,21 +1,18 @@
 //! How long objects and alerts are kept, and the removal of what is older.
 //!
 //! Without a setting everything is kept. A setting is a row for each kind of data, or for one log type of a kind, so that all nodes go by the same one.
-//! The leader removes the rows of what is too old ([`collect`]); an object without a row is removed a day after it was written ([`sweep`]).
+//! `panther-storage-collector` removes the rows of what is too old ([`collect`]), and objects without a row a day after they were written ([`sweep`]).
 
 pub mod collect;
-mod sweep;
+pub mod sweep;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::objects::Objects;
 use panther_cluster::state::read::Query;
 use panther_proto::v1::{RowChange, Transact};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::components::objects::table_name;
 
@@ -23,8 +20,6 @@ use crate::components::objects::table_name;
 pub const TABLE: &str = "panther-retention";
 /// Longest time that can be set, in days.
 pub const MOST_DAYS: u32 = 36_500;
-/// How often everything is looked through.
-const EVERY: Duration = Duration::from_secs(3600);
 
 /// A kind of data with a time of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,33 +190,6 @@ impl Periods {
             ..Transact::default()
         };
         door.transact(transact).await.map(|_| ())
-    }
-}
-
-/// Removes what is too old and what no message named, until the node stops.
-pub(crate) async fn run(door: Door, objects: Objects, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
-        if door.group().status().leader == Some(door.node()) {
-            match collect::collect(&door).await {
-                Ok(removed) if removed.is_empty() => {}
-                Ok(removed) => {
-                    tracing::info!(%removed, "data older than their retention were removed")
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "data older than their retention could not be removed; tried again in an hour");
-                }
-            }
-        }
-        match sweep::sweep(&door, &objects).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "objects that no row names were removed"),
-            Err(error) => {
-                tracing::warn!(error, "objects could not be swept; tried again in an hour");
-            }
-        }
     }
 }
 

@@ -12,8 +12,11 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Folders of objects that only our own attempts write.
 const FOLDERS: [&str; 6] = ["raw", "logs", "rules", "rule_errors", "quarantine", "packs"];
 
-/// Removes the objects of our folders that are older than a day and have no row. How many.
-pub(super) async fn sweep(door: &Door, objects: &Objects) -> Result<u64, String> {
+/// Removes the objects of our folders that are older than a day and have no row. Returns how many.
+///
+/// # Errors
+/// The store or the cluster gives no answer.
+pub async fn sweep(door: &Door, objects: &Objects) -> Result<u64, String> {
     let read = door.read(|store| read::globals(store)).await;
     let globals = read.map_err(|error| error.to_string())?;
     // The store dates objects by its own clock. Cluster time may be ahead of it, and holds back what was due within a leap.

@@ -11,13 +11,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::policy::{Decision, Policy, RestartBudget};
 use crate::api::{Api, ApiCall, ApiError};
+use crate::life::{Life, Progress};
 use crate::worker::{WorkerStatus, WorkerView, panic_text};
 
-/// A component's loop: runs until told to stop.
-pub type RunFn = Arc<dyn Fn(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Starts a component's loop, which runs until its life is over and reports progress to it.
+pub type RunFn = Arc<dyn Fn(Life) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a component's actor is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,6 +54,9 @@ pub(super) struct Shared {
     state: Mutex<RunState>,
     pub(super) restarts: AtomicU64,
     budget: Mutex<RestartBudget>,
+    pub(super) progress: Arc<Progress>,
+    /// Ends the loop that runs now.
+    abort: Mutex<Option<AbortHandle>>,
 }
 
 impl Shared {
@@ -62,6 +67,8 @@ impl Shared {
             state: Mutex::new(RunState::Stopped),
             restarts: AtomicU64::new(0),
             budget: Mutex::default(),
+            progress: Arc::new(Progress::new()),
+            abort: Mutex::default(),
         }
     }
 
@@ -75,6 +82,19 @@ impl Shared {
 
     pub(super) fn set(&self, state: RunState) {
         *self.state.lock() = state;
+    }
+
+    /// For how long a loop that should run has reported no progress.
+    pub(super) fn silent(&self) -> Option<Duration> {
+        let runs = *self.state.lock() == RunState::Running && self.abort.lock().is_some();
+        runs.then(|| self.progress.silent())
+    }
+
+    /// Ends a loop that hangs. One that blocks its thread does not end by this.
+    pub(super) fn abort(&self) {
+        if let Some(abort) = &*self.abort.lock() {
+            abort.abort();
+        }
     }
 }
 
@@ -102,9 +122,10 @@ impl ComponentActor {
     fn start_loop(&mut self, context: &mut Context<Self>) {
         self.shared.set(RunState::Running);
         let Some(run) = self.run.clone() else { return };
-        let stop = self.stop.clone();
+        let life = Life::new(self.stop.clone(), self.shared.progress.clone());
         // The call itself may panic as well, so it is inside the task.
-        let task = self.runtime.spawn(async move { run(stop).await });
+        let task = self.runtime.spawn(async move { run(life).await });
+        *self.shared.abort.lock() = Some(task.abort_handle());
         context.spawn(
             task.into_actor(self)
                 .map(|ended, actor, context| actor.loop_ended(ended, context)),
@@ -116,6 +137,7 @@ impl ComponentActor {
         ended: Result<(), tokio::task::JoinError>,
         context: &mut Context<Self>,
     ) {
+        *self.shared.abort.lock() = None;
         if *self.stop.borrow() {
             self.shared.set(RunState::Stopped);
             return;
@@ -125,6 +147,10 @@ impl ComponentActor {
             Err(error) if error.is_panic() => {
                 format!("it panicked: {}", panic_text(error.into_panic()))
             }
+            Err(error) if error.is_cancelled() => format!(
+                "it reported no progress for {} s and was ended",
+                self.shared.progress.silent().as_secs()
+            ),
             Err(error) => error.to_string(),
         };
         self.shared.status.failed(&why);

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::actor::{Call, ComponentActor, ComponentState, RunFn, RunState, Shared};
 use super::policy::Policy;
 use crate::api::{Api, ApiCall, ApiError};
+use crate::life::Disturbance;
 use crate::worker::WorkerStatus;
 
 /// Calls that one component may have waiting.
@@ -35,6 +36,23 @@ pub struct Part {
     pub status: Arc<WorkerStatus>,
     /// Deadline of a call.
     pub deadline: Duration,
+    /// The longest time in which its loop may report no progress; a loop that is silent for longer is ended and started again.
+    pub stall: Duration,
+}
+
+impl Part {
+    /// A loop that belongs to no component of the run book, such as the one that raises alarms.
+    #[must_use]
+    pub fn of_loop(name: &str, stall: Duration, run: RunFn) -> Self {
+        Self {
+            identity: format!("{name}/loop"),
+            run: Some(run),
+            api: None,
+            status: Arc::default(),
+            deadline: stall,
+            stall,
+        }
+    }
 }
 
 struct Supervised {
@@ -115,6 +133,16 @@ impl Supervisor {
                 while !*stop.borrow() {
                     ticks.tick().await;
                     for supervised in &parts {
+                        let stall = supervised.part.stall;
+                        let silent = supervised.shared.silent();
+                        if silent.is_some_and(|silent| silent > stall) {
+                            tracing::error!(
+                                component = supervised.shared.identity,
+                                ?silent,
+                                "a loop reports no progress; it is ended and started again"
+                            );
+                            supervised.shared.abort();
+                        }
                         let dead = supervised
                             .address
                             .read()
@@ -170,11 +198,37 @@ impl Supervisor {
         })?
     }
 
-    /// Returns once the thread of the actors has answered; an error if it has ended. It depends on nothing but that thread.
+    /// Causes a fault in a loop, for drills and tests.
     ///
     /// # Errors
-    /// The thread takes no work any more.
+    /// No loop of this identity runs on this node.
+    pub fn disturb(&self, identity: &str, disturbance: Disturbance) -> Result<(), ApiError> {
+        let supervised = self.parts.get(identity);
+        let supervised = supervised.filter(|supervised| supervised.part.run.is_some());
+        let supervised = supervised
+            .ok_or_else(|| ApiError::NotFound(format!("no loop {identity} runs on this node")))?;
+        supervised.shared.progress.disturb(disturbance);
+        Ok(())
+    }
+
+    /// Returns once the thread of the actors has answered, if no loop hangs that could not be ended.
+    ///
+    /// # Errors
+    /// The thread has ended, or a loop blocks its thread: it was silent for twice the time after which it is ended.
     pub async fn goes_round(&self) -> Result<(), ApiError> {
+        let stuck = self.parts.values().find_map(|supervised| {
+            let silent = supervised.shared.silent()?;
+            (silent > supervised.part.stall * 2).then(|| {
+                ApiError::Internal(format!(
+                    "{} has reported no progress for {} s and does not end",
+                    supervised.shared.identity,
+                    silent.as_secs()
+                ))
+            })
+        });
+        if let Some(stuck) = stuck {
+            return Err(stuck);
+        }
         let gone = || ApiError::Internal("the actors' thread has ended".to_owned());
         let (answer, answered) = tokio::sync::oneshot::channel();
         let asked = self.system.arbiter().spawn_fn(move || {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use panther_cluster::door::{Door, DoorError, HeardNode};
 use panther_cluster::state::read;
 use panther_cluster::storage::room;
-use tokio::sync::watch;
 
-use super::Inner;
+use super::{Inner, Late};
 use crate::alarms::Alarms;
 use crate::callers::CallerAlarms;
 use crate::catalogue::{Component, Kind};
+use crate::life::Life;
 use crate::supervision::RunState;
 use crate::worker::WorkerStatus;
 
@@ -29,12 +29,10 @@ pub(super) async fn watch_component(
     door: Door,
     alarms: Alarms,
     status: Arc<WorkerStatus>,
-    mut stop: watch::Receiver<bool>,
+    life: Life,
 ) {
-    let mut ticks = tokio::time::interval(MEASURE);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+    let mut ticks = life.clone().ticks(MEASURE);
+    while ticks.next().await {
         if !matches!(component.kind, Kind::Queue | Kind::Dlq) {
             continue; // tables and topics have no measure of their own: their errors are their callers'
         }
@@ -92,18 +90,18 @@ pub(super) async fn watch_component(
 }
 
 /// Looks at all components and at the node itself.
-pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(super) async fn watch(late: Late, life: Life) {
+    let mut ticks = life.clone().ticks(LOOK);
     let mut failed_before = BTreeMap::new();
     let mut outage = Outage::default();
     let mut raised = [false; 2];
     let mut others = Others::default();
     let mut slow_for = 0_u32;
     let mut of_callers = CallerAlarms::default();
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
-        let Some(inner) = inner.upgrade() else { return };
+    while ticks.next().await {
+        let Some(inner) = late.get().and_then(Weak::upgrade) else {
+            continue;
+        };
         let alarms = &inner.alarms;
         let of_outage = outage.look(&inner.settings.door, alarms).await;
         for (identity, state) in inner.supervisor.states() {
@@ -125,9 +123,7 @@ pub(super) async fn watch(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 .await;
             // Failures since the last look; the alarm clears after a while without any.
             let failures = state.work.failed + state.work.node_faults;
-            let entry = failed_before
-                .entry(identity.clone())
-                .or_insert((failures, None));
+            let entry = failed_before.entry(identity.clone()).or_insert((0, None)); // also what failed before this loop was started again is told
             if failures > entry.0 {
                 let at = tokio::time::Instant::now();
                 *entry = (failures, if of_outage { entry.1 } else { Some(at) });

@@ -1,48 +1,47 @@
 //! Everything that a node runs behind its doors, started and stopped together.
 
 mod audit;
+mod followers;
 mod health;
+mod loops;
 mod metrics;
 mod parts;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panther_cluster::door::change::{IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::membership::{Gate, Members, Own};
 use panther_cluster::objects::Objects;
-use panther_cluster::state::read::Query;
 use panther_cluster::storage::room::Room;
 use panther_detections::engine::EngineSettings;
 use panther_proto::v1::{command, reply};
-use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::api::{ApiCall, ApiError};
 use crate::callers::Callers;
-use crate::catalogue::{Built, FindError, catalogue, declarations};
-use crate::components::alert_delivery::Egress;
-use crate::components::alert_delivery::sealed;
-use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
-use crate::components::log_types::LogTypeRegistry;
-use crate::components::outputs_api::OutputCache;
-use crate::components::pack::{self, LivePack};
-use crate::components::rules_engine::{Decisions, trial};
-use crate::components::source_health;
-use crate::ingest::folder::FolderWatch;
+use crate::catalogue::{Built, FindError, declarations};
+use crate::component::Deps;
+use crate::components::catalogue;
+use crate::components::pack::LivePack;
+use crate::components::rules_engine::trial;
+use crate::egress::Egress;
 use crate::ingest::http::{Admitted, HttpIngest};
+use crate::life::Disturbance;
 use crate::pause::Pause;
 use crate::sealing::Sealer;
 use crate::sealing_key::{self, KeyError};
-use crate::supervision::{Policy, Supervisor};
+use crate::supervision::{ComponentState, Policy, Supervisor};
 use crate::views::{Identity, Views};
+
+/// As [`SystemSettings::loop_stall`] should be: longer than all calls of one look with their deadlines.
+pub const LOOP_STALL: Duration = Duration::from_secs(180);
 
 /// What a node gives its system.
 #[derive(Clone)]
@@ -77,6 +76,8 @@ pub struct SystemSettings {
     pub own: Arc<Own>,
     /// Where machines ask to be taken in; opened once the node is of its cluster.
     pub gate: Arc<Gate>,
+    /// The longest time in which a background loop may report no progress; one that is silent for longer is ended and started again.
+    pub loop_stall: Duration,
     /// Callers that this node's listeners turn away.
     pub callers: Callers,
     /// Under what address sources are told to post, for instance `http://127.0.0.1:8686`.
@@ -148,6 +149,9 @@ pub struct System {
     inner: Arc<Inner>,
 }
 
+/// The system, once it is there: loops are started before it is.
+type Late = Arc<OnceLock<Weak<Inner>>>;
+
 struct Inner {
     settings: SystemSettings,
     supervisor: Supervisor,
@@ -160,7 +164,6 @@ struct Inner {
     identity: Identity,
     followed: broadcast::Sender<String>,
     alerts: broadcast::Sender<String>,
-    background: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -188,8 +191,13 @@ impl System {
     /// What keeps it from starting.
     pub async fn start(settings: SystemSettings) -> Result<Self, StartError> {
         let door = settings.door.clone();
-        match door.execute(command::Kind::Declare(declarations())).await? {
-            reply::Kind::Done(_) => {}
+        let declared = declarations(catalogue(), env!("CARGO_PKG_VERSION"));
+        match door.execute(command::Kind::Declare(declared)).await? {
+            reply::Kind::Done(done) if done.kept.is_empty() => {}
+            reply::Kind::Done(done) => tracing::warn!(
+                kept = done.kept.join(", "),
+                "these tables and queues keep their old indexes, expiry or order of turns, because they are not empty; the next start tries again"
+            ),
             // A newer node has declared more; what this one needs is among it.
             reply::Kind::Refused(refused) => tracing::warn!(
                 reason = refused.reason,
@@ -205,8 +213,8 @@ impl System {
         let members = Members::start(door.clone(), settings.own.clone(), &settings.gate)
             .await
             .map_err(|error| ApiError::Unavailable(error.to_string()))?;
-        let (stop, stopped) = watch::channel(false);
-        let (pause, pausing) = Pause::read(&door, settings.paused, stopped.clone()).await?;
+        let (stop, _) = watch::channel(false);
+        let (pause, pausing) = Pause::read(&door, settings.paused).await?;
         let (followed, _) = broadcast::channel(256);
         let (alerts, _) = broadcast::channel(256);
         let alarms = Alarms::new(
@@ -221,7 +229,22 @@ impl System {
             settings.engine.clone(),
         );
         let disk = Room::of(settings.own_folders());
-        let parts = parts::all(&settings, &alarms, &live, &disk, &pause)?;
+        let deps = Deps {
+            door: door.clone(),
+            objects: settings.objects.clone(),
+            sealer: Sealer::new(&settings.sealing_key),
+            live: live.clone(),
+            alarms: alarms.clone(),
+            disk: disk.clone(),
+            pause: pause.clone(),
+            own_folders: settings.own_folders(),
+            ingest_url: settings.ingest_url.clone(),
+            alert_link: settings.alert_link.clone(),
+            egress: settings.egress.clone(),
+        };
+        let late: Late = Arc::default();
+        let mut parts = parts::all(&deps)?;
+        parts.extend(loops::all(&deps, &settings, &late, pausing));
         let supervisor =
             Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
                 ApiError::Internal(format!("the actors cannot be started: {error}"))
@@ -252,60 +275,10 @@ impl System {
             identity,
             followed,
             alerts,
-            background: Mutex::new(JoinSet::new()),
             stop,
         });
-        let mut background = JoinSet::new();
-        background.spawn(health::watch(Arc::downgrade(&inner), stopped.clone()));
-        background.spawn(follow_alerts(Arc::downgrade(&inner), stopped.clone()));
-        background.spawn(crate::retention::run(
-            inner.settings.door.clone(),
-            inner.settings.objects.clone(),
-            stopped.clone(),
-        ));
-        let decisions = Decisions {
-            objects: inner.settings.objects.clone(),
-            live: inner.live.clone(),
-            alarms: inner.alarms.clone(),
-        };
-        background.spawn(pack::watch::run(
-            inner.settings.door.clone(),
-            inner.live.clone(),
-            LogTypeRegistry::new(inner.settings.door.clone()),
-            inner.alarms.clone(),
-            stopped.clone(),
-        ));
-        background.spawn(source_health::watch(
-            inner.settings.door.clone(),
-            inner.alarms.clone(),
-            stopped.clone(),
-        ));
-        background.spawn(sealed::watch(
-            OutputCache::new(
-                inner.settings.door.clone(),
-                Sealer::new(&inner.settings.sealing_key),
-            ),
-            inner.alarms.clone(),
-            stopped.clone(),
-        ));
-        let trial = inner.settings.trial.clone();
-        background.spawn(trial::run(decisions, trial, stopped.clone()));
-        let folders = FolderWatch::new(
-            inner.settings.door.clone(),
-            inner.settings.objects.clone(),
-            LogTypeRegistry::new(inner.settings.door.clone()),
-            disk,
-            &inner.settings.own_folders(),
-        );
-        background.spawn(async move {
-            pause.ended().await;
-            folders.run(stopped).await;
-        });
-        if let Some(pausing) = pausing {
-            // It ends with the pause, or when the node stops.
-            background.spawn(async move { drop(pausing.await) });
-        }
-        *inner.background.lock() = background;
+        // The loops find the system by this; before, there is nothing for them to look at.
+        let _ = late.set(Arc::downgrade(&inner));
         Ok(Self { inner })
     }
 
@@ -429,6 +402,20 @@ impl System {
         self.inner.supervisor.goes_round().await
     }
 
+    /// What each component and each background loop is doing, by `name/kind` and `name/loop`.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<String, ComponentState> {
+        self.inner.supervisor.states()
+    }
+
+    /// Causes a fault in a component's loop or a background loop, for drills and tests.
+    ///
+    /// # Errors
+    /// No loop of this identity runs on this node.
+    pub fn disturb(&self, identity: &str, disturbance: Disturbance) -> Result<(), ApiError> {
+        self.inner.supervisor.disturb(identity, disturbance)
+    }
+
     /// Metrics in Prometheus' text form.
     pub async fn metrics(&self) -> String {
         let Inner {
@@ -444,48 +431,6 @@ impl System {
         self.inner.stop.send_replace(true);
         self.inner.ingest.drain().await;
         self.inner.supervisor.stop(drain).await;
-        let mut background = std::mem::take(&mut *self.inner.background.lock());
-        background.abort_all();
-        while background.join_next().await.is_some() {}
         self.inner.live.stop().await;
-    }
-}
-
-/// Tells followers of alerts: new rows of the table, newest last.
-async fn follow_alerts(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    let mut since: Option<String> = None;
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
-        let Some(inner) = inner.upgrade() else { return };
-        let door = &inner.settings.door;
-        let now = crate::components::objects::rfc3339(door.now_ms());
-        if inner.alerts.receiver_count() == 0 {
-            // Whoever begins to follow before the next tick misses nothing of what comes meanwhile.
-            since = Some(now);
-            continue;
-        }
-        let from = since.clone().unwrap_or(now);
-        let query = Query {
-            table: ALERTS.to_owned(),
-            index: "timePartition-creationTime-index".to_owned(),
-            hash: Some(PARTITION.into_value()),
-            from: Some(from.as_str().into_value()),
-            limit: 200,
-            ..Query::default()
-        };
-        since = Some(from.clone());
-        let Ok(page) = door.query(query).await else {
-            continue;
-        };
-        for (key, row) in page.rows {
-            if let Some(created) = row.text("creationTime") {
-                // The least time after this one: a text sorts behind its own beginning.
-                since = Some(format!("{created} "));
-            }
-            let _ = inner
-                .alerts
-                .send(crate::components::alerts_api::summary(&key.hash, &row).to_string());
-        }
     }
 }

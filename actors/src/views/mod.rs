@@ -153,7 +153,7 @@ impl Views<'_> {
             "components" => Ok(self.components()),
             "describe" => self.describe(call),
             "runbook" => Ok(
-                serde_json::json!({"markdown": crate::catalogue::markdown(crate::catalogue::catalogue())}),
+                serde_json::json!({"markdown": crate::catalogue::markdown(crate::components::catalogue())}),
             ),
             "alarms" => self.alarm_list(call).await,
             "queues" => self.queues().await,

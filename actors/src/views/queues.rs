@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::Views;
 use crate::api::{ApiCall, ApiError};
-use crate::catalogue::{Kind, catalogue};
+use crate::catalogue::Kind;
+use crate::components::catalogue;
 use crate::components::outputs_api::request;
 
 #[derive(Deserialize)]

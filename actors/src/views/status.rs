@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Views;
 use crate::alarms::{self, Alarm};
 use crate::api::{ApiCall, ApiError};
-use crate::catalogue::{Built, Component, catalogue};
+use crate::catalogue::{Built, Component};
+use crate::components::catalogue;
 use crate::supervision::RunState;
 
 /// What the node is.

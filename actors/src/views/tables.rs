@@ -34,7 +34,7 @@ impl Views<'_> {
         let specs = self.door.read(|store| read::tables(store)).await?;
         let shown: Vec<Value> = specs
             .iter()
-            .map(|spec| json!({"name": spec.name, "indexes": spec.indexes.iter().map(|index| index.name.clone()).collect::<Vec<_>>(), "ttl": spec.ttl_attribute, "feed": spec.feed.as_ref().map(|feed| feed.queue.clone())}))
+            .map(|spec| json!({"name": spec.name, "indexes": spec.indexes.iter().map(|index| index.name.clone()).collect::<Vec<_>>(), "ttl": spec.ttl_attribute, "feed": spec.feeds.iter().map(|feed| feed.queue.clone()).collect::<Vec<_>>().join(", ")}))
             .collect();
         Ok(json!({"tables": shown}))
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
 use panther_proto::v1::{Code, GiveBack, Message, RowChange, Transact};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::returned::Returned;
 use super::{Context, Failure, Handler, Plan, WorkerStatus};
+use crate::life::Life;
 
 /// How long a receive waits for a first message before it asks again.
 const RECEIVE_WAIT: Duration = Duration::from_secs(20);
@@ -85,22 +86,26 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Receives and handles until `stop` is true, then lets what is being handled end.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, life: Life) {
+        let mut stop = life.stop();
         let places = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut tasks: JoinSet<bool> = JoinSet::new();
         let mut pause = Duration::ZERO;
-        while !*stop.borrow() {
-            if !pause.is_zero() {
-                tokio::select! { () = tokio::time::sleep(pause) => {}, _ = stop.changed() => break }
+        while !life.is_over() {
+            if !pause.is_zero() && life.wait(tokio::time::sleep(pause)).await.is_none() {
+                break;
             }
+            life.beat().await;
             while let Some(ended) = tasks.try_join_next() {
                 pause = next_pause(pause, ended.unwrap_or(false));
             }
             let place = tokio::select! { place = places.clone().acquire_owned() => place, _ = stop.changed() => break };
             let Ok(place) = place else { break };
-            let ready = tokio::select! { ready = self.handler.ready() => ready, _ = stop.changed() => break };
+            let Some(ready) = life.wait(self.handler.ready()).await else {
+                break;
+            };
             if let Err(failure) = ready {
-                if self.leader_is_back(&mut stop).await {
+                if self.leader_is_back(&life).await {
                     continue;
                 }
                 tracing::warn!(component = self.settings.component, %failure, "not ready to receive; trying again");
@@ -151,7 +156,7 @@ impl<H: Handler> Worker<H> {
                     }
                 }
                 Ok(Err(error)) => {
-                    if self.leader_is_back(&mut stop).await {
+                    if self.leader_is_back(&life).await {
                         continue;
                     }
                     tracing::warn!(component = self.settings.component, %error, "cannot receive; trying again");
@@ -168,13 +173,13 @@ impl<H: Handler> Worker<H> {
 
     /// If there is no leader, waits until there is one or the node stops, and says true: nothing can be received meanwhile, which is the node's
     /// alarm and no failure of this component.
-    async fn leader_is_back(&self, stop: &mut watch::Receiver<bool>) -> bool {
+    async fn leader_is_back(&self, life: &Life) -> bool {
         let local = self.door.local();
         if local.without_leader().is_none() {
             return false;
         }
-        while local.without_leader().is_some() && !*stop.borrow() {
-            tokio::select! { () = tokio::time::sleep(LEADERLESS) => {}, _ = stop.changed() => {} }
+        while local.without_leader().is_some() && !life.is_over() {
+            life.wait(tokio::time::sleep(LEADERLESS)).await;
         }
         true
     }

@@ -5,9 +5,11 @@
 mod bad_input;
 mod flow;
 mod keys;
+mod loops;
 mod outputs;
 mod pause;
 mod retention;
+mod schedules;
 mod states;
 mod support;
 mod swap;

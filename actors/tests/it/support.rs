@@ -76,10 +76,11 @@ impl World {
             batch_bytes: 1 << 20,
             batch_time: Duration::from_millis(50),
             alarm_command: None,
+            loop_stall: Duration::from_secs(5),
             ingest_url: "http://127.0.0.1:8686".into(),
             alert_link: None,
             callers: panther_actors::callers::Callers::default(),
-            egress: panther_actors::components::alert_delivery::Egress::without(Vec::new()),
+            egress: panther_actors::egress::Egress::without(Vec::new()),
             paused: folder.join("paused").exists(),
             own: std::sync::Arc::new(Own {
                 name: "test".into(),

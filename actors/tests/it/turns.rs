@@ -83,7 +83,7 @@ async fn a_slow_source_leaves_a_place_for_the_others() {
     };
     let worker = Worker::new(settings, door.clone(), handler.clone(), Arc::default());
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(worker.run(stopped));
+    let running = tokio::spawn(worker.run(panther_actors::life::Life::unsupervised(stopped)));
     let mut next = async || {
         let next = tokio::time::timeout(Duration::from_secs(20), begun.recv());
         next.await

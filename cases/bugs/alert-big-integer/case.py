@@ -1,4 +1,4 @@
-"""The digits of an integer stay as they are: in the stored event, where an alert is shown, where it is delivered."""
+"""The digits of an integer are kept: in the stored event, in the display of an alert, and in its delivery."""
 
 import json
 import re
@@ -14,7 +14,7 @@ NUMBERS = (12345678901234567890, 123456789012345678901234567890)
 
 
 def find(value: Any, name: str) -> list[Any]:
-    """All values of a key, however deep; texts that hold JSON are looked into."""
+    """All values of a key at any depth; JSON in strings is searched too."""
     if isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""An alert context of parts of the event, nested, or of the whole event is plain JSON."""
+"""An alert context that contains nested parts of the event, or the whole event, is plain JSON."""
 
 import json
 from typing import Any

@@ -1,10 +1,10 @@
-"""An event with half of a surrogate pair spoils neither its alert nor the way to it."""
+"""An event with a lone surrogate damages neither its alert nor the processing of it."""
 
 from harness.case import Case
 from harness.polling import until
 
 EVENTS = 21
-# As it came, or with the character that stands for what is no character.
+# In its original form, or with the replacement character U+FFFD.
 USER_AGENTS = ("x \ud83d y", "x \ufffd y")
 
 

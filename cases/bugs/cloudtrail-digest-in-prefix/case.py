@@ -1,4 +1,4 @@
-"""Digest files beside the trail are passed over, or are events of a log type of their own."""
+"""Digest files next to the trail are skipped, or become events of a separate log type."""
 
 from harness.case import Case
 

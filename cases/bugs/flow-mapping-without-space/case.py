@@ -1,4 +1,4 @@
-"""YAML that one reader takes and another refuses is refused before the upload, with file, line and reason."""
+"""YAML that one parser accepts and another rejects is rejected before the upload, with file, line and reason."""
 
 from harness.case import Case
 

@@ -1,4 +1,4 @@
-"""The lines of a file that is never quiet arrive while it is written to, each of them once."""
+"""The lines of a file that is written to continuously arrive during the writes, each of them once."""
 
 import threading
 from functools import partial
@@ -9,9 +9,9 @@ from harness.polling import until
 from harness.records import nginx
 
 SECONDS = 20
-# The file never rests for longer, which is the point of the case.
+# The file is never unchanged for longer than this, which is the point of the case.
 BETWEEN_LINES_SECONDS = 0.2
-# "Within seconds", on a machine that other cases keep busy.
+# "Within seconds", on a machine that is also busy with other cases.
 ARRIVAL_SECONDS = 20.0
 
 

@@ -1,4 +1,4 @@
-"""A log file that grows in a watched folder is read where the last read ended: each line is one event."""
+"""A growing log file in a watched folder is read from the end of the last read: each line is one event."""
 
 from functools import partial
 from pathlib import Path
@@ -24,5 +24,5 @@ def check(case: Case) -> None:
     mark(node, "web", watched, "end")
     case.same("stored lines", {f"/{line}": 1 for line in range(5)}, stored_paths(node))
     case.same("received records", 6, node.ledger("web").received)
-    # The rule matches the five lines and has a threshold of ten.
+    # The rule matches the five lines, but its threshold is ten.
     case.same("alerts", [], [alert["title"] for alert in node.alerts()])

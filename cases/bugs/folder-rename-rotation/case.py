@@ -27,7 +27,7 @@ def check(case: Case) -> None:
     compressed = watched / "access.log.2.gz"
     times = (second.stat().st_atime, second.stat().st_mtime)
     compressed.write_bytes(gzip.compress(second.read_bytes()))
-    # gzip gives the new file the time of the old one.
+    # gzip gives the new file the modification time of the old one.
     os.utime(compressed, times)
     second.unlink()
     mark(node, "web", watched, "compressed")

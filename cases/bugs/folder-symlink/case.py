@@ -1,4 +1,4 @@
-"""Links and deep folders are read, or the node names them in the source's state, its log or an alarm."""
+"""Links and deep folders are read, or the node reports them in the source's state, its log or an alarm."""
 
 from harness.case import Case
 from harness.folders import append, mark, stored_paths
@@ -7,7 +7,7 @@ from harness.records import nginx
 
 SECONDS = 25
 DEEP = 10
-# Reading a folder takes some seconds; then everything is read or named.
+# Reading a folder takes some seconds; after that everything is read or reported.
 LOOKED_AT_SECONDS = 20.0
 
 
@@ -23,7 +23,7 @@ def check(case: Case) -> None:
     deep = watched.joinpath(*(f"level-{level}" for level in range(1, DEEP + 1)))
     deep.mkdir(parents=True)
     append(deep / "a.log", nginx("/deep"))
-    # What the node would name: the link, or the deep file or any folder of the last levels above it.
+    # The names that the node may report: the link, or the deep file or any folder of the last levels above it.
     names = {
         "/linked-file": ("linked-file.log",),
         "/linked-folder": ("linked-folder",),

@@ -1,4 +1,4 @@
-"""Files and folders that cannot be read are named in the source's state or an alarm, and are warned of once."""
+"""Unreadable files and folders are reported in the source's state or an alarm, with one warning each."""
 
 import contextlib
 import os
@@ -14,19 +14,19 @@ from harness.records import nginx
 SECONDS = 40
 NOBODY = 65534
 UNREADABLE = ("secret.log", "unlistable")
-# The folder is looked at again for each of these files, and each look meets what cannot be read.
+# The folder is scanned again for each of these files, and each scan meets the unreadable files.
 LOOKS = 5
-# An alarm may be raised some seconds after what it is about.
+# An alarm may be raised some seconds after its cause.
 NAMED_SECONDS = 15.0
-# Its own, the log entry of an alarm, and a repetition now and then.
+# The warning itself, the log entry of an alarm, and an occasional repetition.
 WARNINGS_AT_MOST = 3
 
 
 def node_without_rights(case: Case) -> Node:
-    """A node that mode 000 keeps out: root reads everything, so as root the node runs as another user id."""
+    """A node for which mode 000 is effective: root can read everything, so as root the node runs as another user id."""
     if os.geteuid() != 0:
         return case.node()
-    # The other user may not reach the folder that the program was built in.
+    # The other user may have no access to the build folder.
     binaries = case.temporary / "bin"
     binaries.mkdir()
     for name in ("pantherd", "pantherctl"):

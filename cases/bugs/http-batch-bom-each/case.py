@@ -1,4 +1,4 @@
-"""A byte order mark at the start of a body is no part of its text, wherever the body stands among others."""
+"""A byte order mark at the start of a body is not part of its text, at any position of the body in a batch."""
 
 from harness.case import Case
 from harness.records import cloudtrail

@@ -1,4 +1,4 @@
-"""The header of one sender's body names no column of another sender's body."""
+"""The header of one sender's body does not name the columns of another sender's body."""
 
 from harness.case import Case
 

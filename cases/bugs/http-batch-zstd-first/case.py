@@ -1,4 +1,4 @@
-"""A body in a compression that cannot be read harms itself alone."""
+"""A body with an unreadable compression affects no other body."""
 
 from harness.case import Case
 from harness.records import cloudtrail

@@ -1,4 +1,5 @@
-"""A line of a network load balancer has a log type, or the reason says that the line is not of an application one."""
+"""A line of a network load balancer matches a log type, or the reason says that it is not a line of an application load
+balancer."""
 
 from harness.case import Case
 

@@ -1,4 +1,4 @@
-"""An object that EventBridge tells of is read; its key is not URL-encoded there."""
+"""An object in an EventBridge notification is read; its key is not URL-encoded there."""
 
 from harness.case import Case
 from harness.records import cloudtrail_file

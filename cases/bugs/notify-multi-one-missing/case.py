@@ -1,4 +1,4 @@
-"""A notification of three objects of which one is gone: the other two are read, and the missing one is named."""
+"""A notification of three objects, one of which is missing: the other two are read, and the missing one is reported."""
 
 from harness.case import Case
 from harness.records import cloudtrail_file, s3_notification, s3_record

@@ -1,4 +1,5 @@
-"""Notifications of deletes create nothing: they are said and done with, and are no dead letter and no alarm."""
+"""Notifications of deletes create no events: they are logged and completed, without a dead letter and without an alarm.
+"""
 
 import json
 

@@ -3,7 +3,7 @@
 from harness.case import Case
 from harness.records import cloudtrail_file, s3_notification, s3_record
 
-# The key as the notification writes it, and the object's name.
+# The key in the notification, and the name of the object.
 KEYS = {
     "AWSLogs/a+b/c%3Dd%2Be.json": "AWSLogs/a b/c=d+e.json",
     "AWSLogs/%C3%BC/%E6%97%A5.json": "AWSLogs/\u00fc/\u65e5.json",

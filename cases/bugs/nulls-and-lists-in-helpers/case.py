@@ -1,4 +1,4 @@
-"""deep_get, get and deep_walk over nulls, lists and missing paths answer as Panther's event object does."""
+"""deep_get, get and deep_walk on nulls, lists and missing paths return the same as Panther's event object."""
 
 from harness.case import Case
 

@@ -1,4 +1,4 @@
-"""A key that panther_analysis_tool takes in a rule is taken."""
+"""A key that panther_analysis_tool accepts in a rule is accepted."""
 
 from harness.case import Case
 

@@ -1,4 +1,4 @@
-"""Slack's three control characters arrive escaped in every text that an event had a part in."""
+"""Slack's three control characters arrive escaped in every text that contains data of an event."""
 
 from collections.abc import Iterator
 from typing import Any

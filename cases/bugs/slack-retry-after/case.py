@@ -1,4 +1,4 @@
-"""After 429 the next attempt comes when `Retry-After` says: not earlier, and not minutes later."""
+"""After 429 the next attempt follows at the time of `Retry-After`: not earlier, and not minutes later."""
 
 import email.utils
 import time
@@ -10,17 +10,17 @@ from harness.polling import until
 from harness.receiver import Receiver, Request, Response
 from harness.records import cloudtrail
 
-# Times are the point of this case: it takes as long as the longest wait.
+# This case measures time: it takes as long as the longest wait.
 SECONDS = 60
-# How much later than told an attempt may come; the node's own back-off would be 30 s and more.
+# Maximum delay of an attempt after the requested time; the node's own back-off would be 30 s and more.
 LATER_SECONDS = 20.0
-# A date of `Retry-After` has whole seconds.
+# A date in `Retry-After` has whole seconds.
 DATE_ROUNDING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Wait:
-    """How long a destination wants to be left alone, and in which of the two forms it says so."""
+    """The wait that a destination requests, and the form of the header in which it does so."""
 
     seconds: int
     as_date: bool = False
@@ -43,7 +43,7 @@ def answer(request: Request, earlier: list[Request]) -> Response:
 
 
 def tried_again(slack: Receiver, path: str) -> bool:
-    """A second request came to this path."""
+    """True if a second request has arrived at this path."""
     return len(slack.requests(path)) > 1
 
 

@@ -1,4 +1,4 @@
-"""A time without a year gets its year from the time of reading: of a log type for RFC 3164, or in a schema."""
+"""A time without a year gets its year from the time of reading: with a log type for RFC 3164, or with a schema."""
 
 import datetime
 
@@ -20,7 +20,7 @@ def check(case: Case) -> None:
         return
     day = "-03-05 10:11:12" if taken is own else "-02-07 03:12:44"
     now = datetime.datetime.now(datetime.UTC)
-    # The newest year that is not in the future; a day is left for clocks that differ.
+    # The latest year that is not in the future, with a tolerance of one day for clocks that differ.
     past = now + datetime.timedelta(days=1) >= datetime.datetime.fromisoformat(f"{now.year}{day}+00:00")
     wanted = f"{now.year if past else now.year - 1}{day}.000000000"
     case.same("p_event_time", wanted, lookup(taken.events[0], "p_event_time"))

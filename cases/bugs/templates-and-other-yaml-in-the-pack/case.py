@@ -1,4 +1,4 @@
-"""YAML files that are no detections, as a checkout of a pack holds them, are passed over; the rule is tested."""
+"""YAML files that are not detections, as in a checkout of a pack, are skipped; the rule is tested."""
 
 from harness.case import Case
 

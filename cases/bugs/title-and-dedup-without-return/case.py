@@ -1,4 +1,4 @@
-"""A title or dedup that returns nothing fails its test, and the report says which function returned what."""
+"""A title or dedup function without a return value fails its test, and the report names the function and the value."""
 
 from harness.case import Case
 

@@ -1,11 +1,11 @@
-"""A destination with a certificate of one's own is trusted where its output says so, and nowhere else."""
+"""A destination with a self-signed certificate is trusted only by the output that names the certificate."""
 
 import subprocess
 from pathlib import Path
 
 from harness.case import Case
 
-# The option of `outputs add webhook` that names a file of certificates to trust for this destination.
+# The option of `outputs add webhook` for a file of trusted certificates of this destination.
 TRUST_OPTION = "--ca-file"
 
 
@@ -14,14 +14,14 @@ def openssl(folder: Path, *words: str) -> None:
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """What plain `openssl req -x509` makes: a certificate that says of itself that it is an authority."""
+    """The result of plain `openssl req -x509`: a certificate that is marked as a CA."""
     key = ("-newkey", "rsa:2048", "-nodes", "-keyout", "self.key", "-subj", "/CN=localhost")
     openssl(folder, "req", "-x509", *key, "-out", "self.pem", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1")
     return folder / "self.pem", folder / "self.key"
 
 
 def of_own_authority(folder: Path) -> tuple[Path, Path]:
-    """A certificate that an authority of one's own, `ca.pem`, has signed."""
+    """A certificate that is signed by a private CA, `ca.pem`."""
     authority = ("-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-subj", "/CN=own-ca")
     openssl(folder, "req", "-x509", *authority, "-out", "ca.pem", "-days", "2")
     openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=l")

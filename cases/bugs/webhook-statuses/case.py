@@ -1,4 +1,4 @@
-"""Any answer of a webhook is told as what it is: 2xx is delivered, all else failed with the answer's text."""
+"""Each answer of a webhook is reported correctly: 2xx is delivered, all others failed with the text of the answer."""
 
 from harness.case import Case
 from harness.polling import until
@@ -39,7 +39,7 @@ def check(case: Case) -> None:
         delivery = node.test_output(path[1:])
         got = (delivery["success"], delivery["statusCode"])
         case.same(f"test alert answered {response.status}", (response.status < 300, response.status), got)
-        # Of the address that a redirect names, the path may be a secret.
+        # The path of a redirect's address may be a secret.
         text = webhook.url if "Location" in response.headers else response.body.decode(errors="ignore")
         case.holds(f"message of {response.status}", text in delivery["message"], f"holds {text}", delivery["message"])
     case.same("requests to the place that redirects name", [], webhook.requests(ELSEWHERE))

@@ -1,4 +1,4 @@
-"""Every command of a page is found, and a page that is not true is seen."""
+"""Every command of a page is found, and an incorrect page is detected."""
 
 import sys
 import unittest
@@ -44,7 +44,7 @@ Then:
 
 
 class Blocks(unittest.TestCase):
-    """What of a page is a block, and what of a block is a command."""
+    """The blocks of a page, and the commands of a block."""
 
     def setUp(self) -> None:
         self.blocks = blocks("p", PAGE)
@@ -59,7 +59,7 @@ class Blocks(unittest.TestCase):
         self.assertEqual(found[1].text, "TOKEN=$(pantherctl sources rotate-token web)")
         self.assertEqual(found[2].text, 'curl -H "Authorization: Bearer $TOKEN" --data-binary @f http://127.0.0.1:8686/ingest/web')
         self.assertEqual([PAGE.splitlines()[one.line - 1].split()[0].split("=")[0] for one in found], ["pantherctl", "TOKEN", "curl"])
-        # A slip in a program's name is no command, and is said.
+        # A typing error in a program's name is not a command, and is reported.
         self.assertEqual(strange, ["pantherclt status"])
 
     def test_an_indented_block_is_read_too(self) -> None:
@@ -78,7 +78,7 @@ class Blocks(unittest.TestCase):
 
 
 class List(unittest.TestCase):
-    """Entries are taken in their order, and the list is checked."""
+    """Entries are used in their order, and the list is validated."""
 
     def test_entries_of_one_line_are_taken_in_order_and_the_last_goes_on(self) -> None:
         page = Page("p", commands=[Entry("a", exit=1), Entry("b"), Entry("a", exit=2)])

@@ -1,4 +1,4 @@
-"""An expectation holds only if the value is the same, of the same type."""
+"""An expectation is met only if the value is equal and of the same type."""
 
 import unittest
 
@@ -6,7 +6,7 @@ from harness.outcome import SHOWN_LETTERS, Outcome, same_value, shown
 
 
 class SameValue(unittest.TestCase):
-    """Values that Python holds for equal and a rule does not."""
+    """Values that are equal in Python but not for a rule."""
 
     def test_types_are_told_apart_at_any_depth(self) -> None:
         for wanted, got in ((1, True), (1, 1.0), ([1], [1.0]), ({"a": 0}, {"a": False}), ("1", 1), (None, "")):
@@ -27,7 +27,7 @@ class SameValue(unittest.TestCase):
 
 
 class Collecting(unittest.TestCase):
-    """An outcome notes what fails, and goes on."""
+    """An outcome records failures and continues."""
 
     def test_every_difference_is_kept_and_what_holds_is_not(self) -> None:
         outcome = Outcome()

@@ -1,4 +1,4 @@
-"""The tables of readings: every key can fail, and a table that is written wrongly is an error and no pass."""
+"""The tables of readings: every key can fail, and an invalid table is an error and not a pass."""
 
 import tempfile
 import unittest
@@ -32,7 +32,7 @@ class Lookup(unittest.TestCase):
 
 
 class Expectations(unittest.TestCase):
-    """Each key holds for what it says, and fails for what it excludes."""
+    """Each key accepts what it declares, and fails for other content."""
 
     def check(self, table: dict[str, Any], holds: Result, fails: Result) -> None:
         expectation = parse_expectation(table)
@@ -77,7 +77,7 @@ class Expectations(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
-    """Readings as they stand in a file."""
+    """Readings as written in a file."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()

@@ -1,4 +1,4 @@
-"""The suite finds its cases and refuses lists that are not true; a run counts each case as what it is."""
+"""The suite finds its cases and rejects wrong lists; a run counts each case correctly."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ CASE = "from harness.case import Case\n\n\ndef check(case: Case) -> None:\n    c
 
 
 class Folders(unittest.TestCase):
-    """Cases in folders and tables of a suite of its own."""
+    """Cases in folders and tables of a test suite."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()

@@ -1,4 +1,4 @@
-"""Of two log types that take a line alike, the one that the user gave first wins."""
+"""If two log types match a line equally, the one that the user listed first wins."""
 
 from harness.case import Case
 

@@ -1,4 +1,4 @@
-"""The fuzz's own parts: an attacker that cannot speak the protocol would find every door closed."""
+"""Tests of the attackers themselves: an attacker with a wrong implementation of the protocol would find every door closed."""
 
 import random
 import socket
@@ -63,7 +63,7 @@ class Protocol(unittest.TestCase):
 
 
 class Drawing(unittest.TestCase):
-    """The same seed draws the same, and what is drawn is of many kinds."""
+    """The same seed gives the same attacks, and the attacks are of many kinds."""
 
     def test_a_seed_draws_the_same(self) -> None:
         def drawn(seed: int) -> list[object]:

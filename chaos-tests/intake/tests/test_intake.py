@@ -1,4 +1,4 @@
-"""The run's own parts: a promise that cannot be broken would let every node pass."""
+"""Tests of the test itself: an expectation that cannot fail would let every node pass."""
 
 import gzip
 import os
@@ -32,7 +32,7 @@ def row(stored: int, quarantined: int = 0, filtered: int = 0, **changed: Any) ->
 
 
 class Comparing(unittest.TestCase):
-    """Each kind of difference is seen."""
+    """Each kind of difference is detected."""
 
     def setUp(self) -> None:
         self.promises = Promises()
@@ -110,7 +110,7 @@ class Drawing(unittest.TestCase):
 
 
 class Rotating(unittest.TestCase):
-    """Each exact scheme leaves every line in the folder, whole and in files that the node reads."""
+    """Each exact scheme leaves every line in the folder, complete and in files that the node reads."""
 
     def test_no_scheme_loses_a_line_by_itself(self) -> None:
         for name, scheme in {**EXACT, **LINKED}.items():

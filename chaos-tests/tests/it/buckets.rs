@@ -1,4 +1,4 @@
-//! Objects in a bucket: the store's promises against a real server of S3's protocol, and three nodes that share one.
+//! Objects in a bucket: the guarantees of the store against a real S3-compatible server, and three nodes that share a bucket.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,7 +16,7 @@ use panther_cluster::objects::{Objects, ObjectsError};
 
 use super::{built, fine, known};
 
-/// Where environments are kept: beside what is built.
+/// The folder in which environments are kept, next to the build output.
 fn place() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     own.ancestors().nth(3).unwrap().to_owned()
@@ -37,7 +37,7 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
     let store = fine(server.bucket("logs", "a/b").await);
     let objects = open(&store);
     objects.put("raw/x/1", Bytes::from("one")).await.unwrap();
-    // The same again is the same write; another content is refused.
+    // Writing the same content again is idempotent; other content is rejected.
     objects.put("raw/x/1", Bytes::from("one")).await.unwrap();
     let other = objects.put("raw/x/1", Bytes::from("other")).await;
     assert!(
@@ -53,7 +53,7 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
     }
     assert_eq!(objects.list("many").await.unwrap().len(), 1_005);
     assert_eq!(objects.list("raw").await.unwrap()[0].name, "raw/x/1");
-    // What is large is read piece by piece.
+    // Large objects are read piece by piece.
     let large = Bytes::from_iter((0..20_000_000_u32).map(|byte| byte as u8));
     objects.put("large", large.clone()).await.unwrap();
     let mut reader = objects.open("large").await.unwrap();
@@ -72,7 +72,7 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
         objects.open("raw/x/1").await.err(),
         Some(ObjectsError::NotFound(_))
     ));
-    // Another folder of the bucket is another store.
+    // Another folder of the bucket is a separate store.
     let beside = open(&fine(server.bucket("logs", "c").await));
     assert!(beside.list("many").await.unwrap().is_empty());
     proof::prove(&objects, "c1", 1, &[], false).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_bucket_keeps_the_promises_of_a_folder() {
         proof::prove(&objects, "c1", 1, &[2], true).await,
         Err(ProofError::Foreign { .. })
     ));
-    // A bucket that is not there, and a server that is gone, are faults and say where.
+    // A missing bucket and an unreachable server are faults, and the error names the location.
     let nowhere = open(&Store {
         url: "s3://nowhere/a".to_owned(),
         ..store.clone()
@@ -121,7 +121,7 @@ async fn three_nodes_share_a_bucket_and_one_that_sees_another_is_refused() {
         "Nginx.Access",
     ];
     let token = text(&fine(first.ctl(&words).await), "token");
-    // Whoever takes it in, whoever works on it: all see the objects.
+    // Any node may accept a log, and any node may process it: all nodes see the objects.
     for node in 1..=3_u32 {
         let address = fine(cluster.at(u64::from(node))).ingest();
         let line = format!(

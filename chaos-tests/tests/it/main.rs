@@ -1,4 +1,4 @@
-//! Short runs of what `chaos` runs at length. Each prints the seed that repeats it.
+//! Short versions of the runs of `chaos`. Each prints the seed that reproduces it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -16,10 +16,10 @@ use panther_chaos_tests::{
 };
 use serde_json::Value;
 
-/// The same in every run of the tests, so that what fails fails again; `chaos` draws others.
+/// The same seed in every test run, so that a failure is reproducible; `chaos` uses random seeds.
 const SEED: u64 = 20_260_305;
 
-/// The daemon and the tool, built beside this test if they are not there.
+/// Builds the daemon and the admin tool next to this test if they are missing.
 fn built() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -51,7 +51,7 @@ fn built() {
     });
 }
 
-/// The result, unless this machine cannot make the fault: then it says so, and nothing is known.
+/// The result, or `None` with a printed note if this machine cannot create the fault.
 fn known<T>(result: Result<T, Failure>) -> Option<T> {
     match result {
         Err(failure @ Failure::CannotRun(_)) => {
@@ -62,7 +62,7 @@ fn known<T>(result: Result<T, Failure>) -> Option<T> {
     }
 }
 
-/// The result; a failure is said at the head and again at the end, because logs of nodes may stand between and be cut.
+/// The result. The failure is printed first and repeated at the end, because the node logs between may be truncated.
 fn fine<T>(result: Result<T, Failure>) -> T {
     result.unwrap_or_else(|failure| {
         let words = failure.to_string();
@@ -81,7 +81,7 @@ async fn ten_kills_change_nothing_in_what_comes_out() {
         "seed {SEED}: {:#?}",
         report.differences
     );
-    // Two runs that are wrong alike would be equal: the samples' own table says what is right.
+    // Two runs with the same defect would be equal, so the result is also compared with the table of the samples.
     let expected: Value =
         serde_json::from_slice(&std::fs::read(samples().join("expected.json")).unwrap()).unwrap();
     let of = |name: &str| -> BTreeMap<String, u64> {

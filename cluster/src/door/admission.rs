@@ -1,4 +1,5 @@
-//! How much may wait behind a door: commands and bytes. More is turned away with a time, never queued.
+//! Admission control: limits on waiting commands and their bytes. Excess commands are rejected with a retry time, not
+//! queued.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::DoorError;
 
-/// When somebody who was turned away may try again.
+/// When a rejected caller may try again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) struct Admission {
@@ -17,7 +18,7 @@ pub(super) struct Admission {
     bytes: Arc<Semaphore>,
 }
 
-/// Held while a command waits.
+/// The permit of a waiting command; frees its capacity when dropped.
 pub(super) struct Admitted(
     #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit,
     #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit,

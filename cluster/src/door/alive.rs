@@ -1,7 +1,8 @@
-//! Sessions that are kept alive, and those that fell silent.
+//! Heartbeats of sessions, and detection of silent nodes.
 //!
-//! Each node tells the leader again and again that its session is alive. The leader remembers it in memory alone, so that an
-//! idle cluster writes nothing; a new one therefore ends nobody's session before it has led for as long as silence may last.
+//! Each node sends heartbeats to the leader. The leader keeps them in memory only, so that an idle cluster writes
+//! nothing. A new leader therefore expires no session until it has led for one full session timeout: it has no
+//! heartbeat history yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// What the leader has heard.
+/// Tracks the heartbeats that the leader has received.
 pub(super) struct Heard {
     silence: Duration,
     state: Mutex<State>,
@@ -21,38 +22,39 @@ struct State {
     last: BTreeMap<u64, (Instant, Sign)>,
 }
 
-/// What a node says of itself when it says that it is alive.
+/// Heartbeat payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sign {
-    /// The last write that it has applied, and the running hash up to it.
+    /// Index of the last entry that the node has applied, and the running hash up to it.
     pub(super) applied: u64,
     pub(super) hash: u64,
-    /// How far its wall clock is ahead of this node's monotonic one: of that node's clock alone, whoever sets this one's.
+    /// The sender's wall clock minus this node's monotonic clock, in ms. Changes of this node's wall clock do not
+    /// affect it.
     pub(super) ahead_ms: i64,
 }
 
-/// What the leader knows of a node.
+/// What the leader knows of a node's health.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeardNode {
-    /// How long ago it last said that it is alive; `None` if it has not since the leader leads.
+    /// Time since its last heartbeat; `None` if this leader has had no heartbeat from it.
     pub silent: Option<Duration>,
-    /// The last write that it has applied.
+    /// Index of the last entry that it has applied.
     pub applied: u64,
     /// The running hash of all writes up to it.
     pub hash: u64,
-    /// The last entry that it is known to have in its log.
+    /// Index of the last entry that its log is known to hold (replication progress).
     pub matched: Option<u64>,
-    /// How far its wall clock is from the leader's, in milliseconds.
+    /// Its wall clock minus the leader's, in ms.
     pub clock_off_ms: i64,
     /// How its state differs from the leader's at the same entry, if it does.
     pub differs: Option<String>,
 }
 
-/// Whoever has said within this time that it is alive, is.
+/// A node is alive if its last heartbeat is not older than this.
 pub(super) const LATELY: Duration = Duration::from_secs(6);
 
 impl HeardNode {
-    /// Whether it is alive, as far as is known.
+    /// True if the node is alive, as far as is known.
     #[must_use]
     pub fn lately(&self) -> bool {
         self.silent.is_some_and(|silent| silent <= LATELY)
@@ -60,7 +62,7 @@ impl HeardNode {
 }
 
 impl Heard {
-    /// After `silence` a session ends.
+    /// `silence` is the session timeout.
     pub(super) fn new(silence: Duration) -> Self {
         Self {
             silence,
@@ -68,12 +70,12 @@ impl Heard {
         }
     }
 
-    /// After so many milliseconds of silence a session ends.
+    /// The session timeout in ms.
     pub(super) fn silence_ms(&self) -> u64 {
         u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether this node leads, looked at again; what was heard in an earlier time as leader counts for nothing.
+    /// Updates whether this node leads. Heartbeats from an earlier time as leader are dropped.
     pub(super) fn leads(&self, leads: bool) {
         let mut state = self.state.lock();
         match (leads, state.leads_since) {
@@ -88,12 +90,13 @@ impl Heard {
         }
     }
 
-    /// A node is alive.
+    /// Records a heartbeat.
     pub(super) fn from(&self, node: u64, sign: Sign) {
         self.state.lock().last.insert(node, (Instant::now(), sign));
     }
 
-    /// What was heard since this node leads, and how long ago; nothing from nodes that have been silent for too long.
+    /// The last heartbeat of each node, with its age, since this node leads. Nodes past the session timeout are left
+    /// out.
     pub(super) fn signs(&self) -> BTreeMap<u64, (Duration, Sign)> {
         let state = self.state.lock();
         if state.leads_since.is_none() {
@@ -106,7 +109,7 @@ impl Heard {
         signs.filter(|(_, (ago, _))| *ago < self.silence).collect()
     }
 
-    /// Whether a node has been silent for too long.
+    /// True if a node has exceeded the session timeout.
     pub(super) fn silent(&self, node: u64) -> bool {
         let state = self.state.lock();
         let Some(since) = state.leads_since else {

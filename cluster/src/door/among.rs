@@ -1,4 +1,4 @@
-//! A door among others: what other nodes call here, what this one tells the leader, and what a leader does for all.
+//! A door of a cluster member: calls from other nodes, heartbeats to the leader, and the leader's care for sessions.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -26,19 +26,19 @@ use crate::offload::offload;
 use crate::raft::{Group, GroupStatus, Membership};
 use crate::state::{limits, read};
 
-/// A node's place among others, and what it has of its machine. The default knows no others.
+/// How a node takes part in its cluster, and what it uses of its machine. The default is a node without peers.
 pub struct Among {
-    /// How it stands to its group.
+    /// This node's membership in its group.
     pub membership: Membership,
-    /// Where others call it.
+    /// Listener for calls from other nodes.
     pub listener: Option<Listener>,
-    /// Where others ask to be taken in.
+    /// Handler of join requests.
     pub gate: Option<Arc<dyn Admits>>,
-    /// Where the log lies; `None`: in the node's folder.
+    /// Storage of the log; `None`: files in the node's folder.
     pub log_files: Option<Arc<dyn Files>>,
     /// The machine's clocks.
     pub time: Arc<dyn TimeSource>,
-    /// Given what this node knows by itself, long before the door is open: a door opens only once there is a leader.
+    /// Receives the node's local view long before the door is open: a door opens only once there is a leader.
     pub early: Option<oneshot::Sender<Local>>,
 }
 
@@ -55,7 +55,7 @@ impl Default for Among {
     }
 }
 
-/// What other nodes call: hardly anything before the door is open.
+/// Handler of calls from other nodes. Before the door is open it refuses most of them.
 pub(super) struct Backstage {
     group: Group,
     inner: OnceLock<Weak<Inner>>,
@@ -70,7 +70,7 @@ impl Backstage {
     }
 
     pub(super) fn open(&self, inner: &Arc<Inner>) {
-        let _ = self.inner.set(Arc::downgrade(inner)); // opened once
+        let _ = self.inner.set(Arc::downgrade(inner)); // set only once
     }
 
     fn inner(&self) -> Result<Arc<Inner>, Refusal> {
@@ -93,7 +93,8 @@ impl Behind for Backstage {
         let inner = self.inner()?;
         let mut admitted = Vec::with_capacity(call.commands.len());
         for command in &call.commands {
-            // The other door has looked; this one answers for what it proposes.
+            // The sender's door has checked the limits. This door is responsible for what it proposes, so it checks
+            // them too.
             limits::check(command)
                 .map_err(|refused| Refusal::Unavailable(DoorError::Refused(refused).to_string()))?;
             admitted.push(inner.admission.admit(command)?);
@@ -179,7 +180,8 @@ impl Behind for Backstage {
 }
 
 impl Inner {
-    /// How far the middle of the voters' clocks is from this node's, as far as they were heard; of two, none is the middle.
+    /// How far the median of the voters' clocks is ahead of this node's clock, in ms, over the voters with a heartbeat.
+    /// 0 with fewer than three clocks: two clocks have no median.
     fn middle_ms(&self, voters: &[u64]) -> i64 {
         let mut offs: Vec<i64> = self.offs(voters);
         offs.push(0);
@@ -190,12 +192,12 @@ impl Inner {
         offs.get(offs.len() / 2).copied().unwrap_or(0)
     }
 
-    /// How far a node's clock is from this one's.
+    /// How far a node's clock is ahead of this node's clock, in ms.
     fn off_ms(&self, sign: &Sign) -> i64 {
         sign.ahead_ms.saturating_sub(self.clock.offset_ms())
     }
 
-    /// How far the clocks of other voters are from this node's.
+    /// How far the clocks of the other voters are ahead of this node's clock, in ms, for each voter with a heartbeat.
     pub(super) fn offs(&self, voters: &[u64]) -> Vec<i64> {
         let signs = self.heard.signs();
         let others = signs
@@ -204,7 +206,8 @@ impl Inner {
         others.map(|(_, (_, sign))| self.off_ms(sign)).collect()
     }
 
-    /// What this node has heard of all, itself among them, if it leads; else who does.
+    /// The leader's health data of all nodes, including itself. `Err` with the leader, if known, when this node does
+    /// not lead.
     pub(super) fn heard_here(&self) -> Result<HeardAnswer, Option<u64>> {
         let status = self.group.status();
         if !status.leads {
@@ -213,7 +216,7 @@ impl Inner {
         let signs = self.heard.signs();
         let own = self.sign();
         let differing = self.compared.differing();
-        // Of a node that has said nothing nothing is known, and no clock is off.
+        // A node without a heartbeat: its state is unknown, and its clock counts as correct.
         let own_clock = Sign {
             ahead_ms: own.ahead_ms,
             ..Sign::default()
@@ -248,7 +251,7 @@ impl Inner {
         })
     }
 
-    /// What this node says of itself.
+    /// This node's heartbeat payload.
     fn sign(&self) -> Sign {
         let said = local::hello(&self.group);
         Sign {
@@ -258,7 +261,7 @@ impl Inner {
         }
     }
 
-    /// Holds what a node says of its state against this one's; why it must stop, if it must.
+    /// Compares a node's state hash with this node's. Returns the reason why that node must stop; empty if it need not.
     fn compare(&self, status: &GroupStatus, node: u64, applied: u64, hash: u64) -> String {
         if let Some(own) = self.group.hashes().at(applied) {
             self.compared.note(node, applied, own, hash);
@@ -271,14 +274,14 @@ impl Inner {
             )
         };
         if let Some(own) = off.iter().find(|off| off.node == self.node) {
-            let _ = self.differs.set(why(own)); // the first is the reason
+            let _ = self.differs.set(why(own)); // keeps the first reason
         }
         let theirs = off.iter().find(|off| off.node == node);
         theirs.map(why).unwrap_or_default()
     }
 }
 
-/// Tells the leader again and again that this node's session is alive, and opens another when it has ended.
+/// The heartbeat task: reports this node's session to the leader, and opens a new session when it has ended.
 pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -297,7 +300,7 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
             Ok(KeptAlive::No) => renew(&inner, session).await,
             Ok(KeptAlive::Yes) => {}
             Ok(KeptAlive::Differs(reason)) => {
-                let _ = inner.differs.set(reason); // the first is the reason
+                let _ = inner.differs.set(reason); // keeps the first reason
             }
             Err(error) => {
                 tracing::debug!(%error, "the leader could not be told that this node is alive")
@@ -306,7 +309,7 @@ pub(super) async fn stay_alive(inner: Weak<Inner>, every: Duration) {
     }
 }
 
-/// Opens another session in place of one that has ended, unless somebody was faster.
+/// Opens a new session in place of an ended one, unless a concurrent call has done so.
 pub(super) async fn renew(inner: &Inner, ended: u64) {
     let _one_at_a_time = inner.renewing.lock().await;
     if inner.session.load(Ordering::Relaxed) != ended {
@@ -333,7 +336,7 @@ pub(super) async fn renew(inner: &Inner, ended: u64) {
     }
 }
 
-/// A command again and again until it has nothing left to do; how much it moved.
+/// Repeats a command until it has nothing left to do. Returns how many messages it moved.
 async fn in_steps(inner: &Inner, kind: &command::Kind) -> Result<u32, DoorError> {
     let mut count = 0;
     loop {
@@ -363,7 +366,7 @@ async fn in_steps(inner: &Inner, kind: &command::Kind) -> Result<u32, DoorError>
 }
 
 impl Door {
-    /// What the leader has heard of all nodes.
+    /// The leader's health data of all nodes, by node id.
     ///
     /// # Errors
     /// No leader can be asked.
@@ -387,13 +390,14 @@ impl Door {
             .collect())
     }
 
-    /// Whether a node has been silent for too long, as far as this one can know: if it has led for long enough.
+    /// True if a node exceeded the session timeout. Always false on a node that does not lead, or has not led that
+    /// long.
     #[must_use]
     pub fn is_silent(&self, node: u64) -> bool {
         node != self.inner.node && self.inner.heard.silent(node)
     }
 
-    /// Lets another voter lead; returns once it is seen to.
+    /// Transfers leadership to another voter. Returns once that voter leads.
     ///
     /// # Errors
     /// No leader can be asked, or it still leads after some seconds.
@@ -414,7 +418,7 @@ impl Door {
                     (HAND_OVER * 2).as_secs()
                 )));
             }
-            // Asked again only of another leader, or when the first asking has come to nothing.
+            // Ask again only if the leader has changed, or if the first request had no effect.
             let due = asked.is_none_or(|(leader, at): (Option<u64>, Instant)| {
                 leader != status.leader || at.elapsed() >= ASK_AGAIN
             });
@@ -433,7 +437,7 @@ impl Door {
         }
     }
 
-    /// Ends the session of another node, so that what it holds is received elsewhere.
+    /// Ends the session of another node, so that its messages can be received elsewhere.
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.
@@ -461,19 +465,20 @@ impl Door {
         Ok(())
     }
 
-    /// How this node's state differs from the others', if it has been told so: it must not go on.
+    /// How this node's state differs from the others', if it does. The node must then stop.
     #[must_use]
     pub fn differs(&self) -> Option<String> {
         self.inner.differs.get().cloned()
     }
 
-    /// Returns once another node has said that this one is no longer of its cluster.
+    /// Returns once another node has reported that this node was removed from the cluster.
     pub async fn removed(&self) -> Removal {
         self.inner.local.removed().await
     }
 }
 
-/// Ends the sessions of nodes that the leader has not heard of for too long, so that what they held is received elsewhere.
+/// Ends the sessions of nodes without a heartbeat for the session timeout, so that their messages are received
+/// elsewhere.
 pub(super) async fn end_silent_sessions(inner: &Inner) {
     let store = inner.group.store().clone();
     let sessions = match offload(move || read::open_sessions(&store)).await {
@@ -486,7 +491,8 @@ pub(super) async fn end_silent_sessions(inner: &Inner) {
     };
     let now = inner.clock.now_ms();
     for (node, (session, opened_ms)) in sessions {
-        // Whoever has opened a session lately was alive then, whether or not it has said so to this leader.
+        // A node whose session is younger than the timeout was alive then, even if this leader has had no heartbeat
+        // from it.
         let young = now.saturating_sub(opened_ms) < inner.heard.silence_ms();
         if node == inner.node || young || !inner.heard.silent(node) {
             continue;

@@ -1,4 +1,4 @@
-//! How callers write keys, values, changes and sends, without the ceremony of the wire form.
+//! Builders for keys, values, row changes and sends, shorter than the wire form.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use panther_proto::v1::{
     value,
 };
 
-/// A key without a range part.
+/// Builds a key without a range part.
 #[must_use]
 pub fn key(hash: impl Into<String>) -> Key {
     Key {
@@ -16,7 +16,7 @@ pub fn key(hash: impl Into<String>) -> Key {
     }
 }
 
-/// A key with a range part.
+/// Builds a key with a range part.
 #[must_use]
 pub fn key_range(hash: impl Into<String>, range: impl Into<String>) -> Key {
     Key {
@@ -26,9 +26,9 @@ pub fn key_range(hash: impl Into<String>, range: impl Into<String>) -> Key {
     }
 }
 
-/// What can be stored in an attribute.
+/// Types that can be stored in an attribute.
 pub trait IntoValue {
-    /// As a value.
+    /// Converts to a value.
     fn into_value(self) -> Value;
 }
 
@@ -53,7 +53,7 @@ into_value! {
     bool => value::Kind::Flag,
     i64 => value::Kind::Int,
     u32 => |int| value::Kind::Int(i64::from(int)),
-    // Times and counts: far below the bound.
+    // Times and counts: they stay far below `i64::MAX`.
     u64 => |int| value::Kind::Int(i64::try_from(int).unwrap_or(i64::MAX)),
     &str => |text: &str| value::Kind::Text(text.to_owned()),
     String => value::Kind::Text,
@@ -62,7 +62,7 @@ into_value! {
     Vec<String> => |items| value::Kind::Set(set(items)),
 }
 
-/// A set of strings, sorted and unique.
+/// Builds a set of strings, sorted and without duplicates.
 #[must_use]
 pub fn set(items: impl IntoIterator<Item = String>) -> TextSet {
     let mut items: Vec<String> = items.into_iter().collect();
@@ -71,7 +71,7 @@ pub fn set(items: impl IntoIterator<Item = String>) -> TextSet {
     TextSet { items }
 }
 
-/// Json as an opaque value.
+/// JSON as an opaque value.
 #[must_use]
 pub fn json(text: impl Into<String>) -> Value {
     Value {
@@ -79,12 +79,12 @@ pub fn json(text: impl Into<String>) -> Value {
     }
 }
 
-/// A change of one row, built up step by step.
+/// Builder of one row change.
 #[derive(Debug, Clone)]
 pub struct Change(RowChange);
 
 impl Change {
-    /// Changes a row's attributes; a row that is not there is made.
+    /// Updates a row's attributes; creates the row if it is absent.
     #[must_use]
     pub fn update(table: &str, key: Key) -> Self {
         Self(RowChange {
@@ -94,7 +94,7 @@ impl Change {
         })
     }
 
-    /// Replaces a row as a whole.
+    /// Replaces all attributes of a row; creates the row if it is absent.
     #[must_use]
     pub fn put(table: &str, key: Key) -> Self {
         Self(RowChange {
@@ -124,31 +124,31 @@ impl Change {
         self
     }
 
-    /// Only if the row is not there.
+    /// Condition: the row is absent.
     #[must_use]
     pub fn if_row_absent(self) -> Self {
         self.condition("", condition::Test::Absent(true))
     }
 
-    /// Only if the row is there.
+    /// Condition: the row is present.
     #[must_use]
     pub fn if_row_present(self) -> Self {
         self.condition("", condition::Test::Absent(false))
     }
 
-    /// Only if an attribute is absent.
+    /// Condition: an attribute is absent.
     #[must_use]
     pub fn if_absent(self, attribute: &str) -> Self {
         self.condition(attribute, condition::Test::Absent(true))
     }
 
-    /// Only if an attribute has this value.
+    /// Condition: an attribute has this value.
     #[must_use]
     pub fn if_equals(self, attribute: &str, value: impl IntoValue) -> Self {
         self.condition(attribute, condition::Test::Equals(value.into_value()))
     }
 
-    /// Only if an attribute is present and less.
+    /// Condition: an attribute is present and less than this value.
     #[must_use]
     pub fn if_less(self, attribute: &str, value: impl IntoValue) -> Self {
         self.condition(attribute, condition::Test::Less(value.into_value()))
@@ -183,31 +183,31 @@ impl Change {
         self.change(attribute, update::Change::Remove(true))
     }
 
-    /// Adds to a number.
+    /// Adds to a number; an absent attribute counts as 0.
     #[must_use]
     pub fn add(self, attribute: &str, number: i64) -> Self {
         self.change(attribute, update::Change::Add(number))
     }
 
-    /// Keeps the greater value.
+    /// Sets an attribute to the greater of its value and this one.
     #[must_use]
     pub fn max(self, attribute: &str, value: impl IntoValue) -> Self {
         self.change(attribute, update::Change::Max(value.into_value()))
     }
 
-    /// Adds to a set.
+    /// Adds items to a set.
     #[must_use]
     pub fn union(self, attribute: &str, items: impl IntoIterator<Item = String>) -> Self {
         self.change(attribute, update::Change::Union(set(items)))
     }
 
-    /// Takes out of a set.
+    /// Removes items from a set. An empty set is removed.
     #[must_use]
     pub fn difference(self, attribute: &str, items: impl IntoIterator<Item = String>) -> Self {
         self.change(attribute, update::Change::Difference(set(items)))
     }
 
-    /// Appends to a list, whose oldest items beyond `bound` fall out.
+    /// Appends an item to a list and drops its oldest items beyond `bound` (0 = the default, 1000).
     #[must_use]
     pub fn append(self, attribute: &str, item: Value, bound: u32) -> Self {
         self.change(
@@ -219,14 +219,14 @@ impl Change {
         )
     }
 
-    /// The wire form.
+    /// The change in wire form.
     #[must_use]
     pub fn done(self) -> RowChange {
         self.0
     }
 }
 
-/// A message to a queue.
+/// Builds a message to a queue.
 #[must_use]
 pub fn to_queue(queue: &str, body: impl Into<bytes::Bytes>) -> Send {
     Send {
@@ -236,7 +236,7 @@ pub fn to_queue(queue: &str, body: impl Into<bytes::Bytes>) -> Send {
     }
 }
 
-/// A message to a topic.
+/// Builds a message to a topic.
 #[must_use]
 pub fn to_topic(
     topic: &str,
@@ -251,17 +251,17 @@ pub fn to_topic(
     }
 }
 
-/// Reads attributes of a row by kind; one of another kind counts as absent.
+/// Typed access to a row's attributes. An attribute of another kind counts as absent.
 pub trait RowExt {
     /// A text.
     fn text(&self, attribute: &str) -> Option<&str>;
     /// A number.
     fn int(&self, attribute: &str) -> Option<i64>;
-    /// A truth value.
+    /// A boolean.
     fn flag(&self, attribute: &str) -> Option<bool>;
-    /// A set's items.
+    /// The items of a set; empty if absent.
     fn items(&self, attribute: &str) -> &[String];
-    /// Json, as text.
+    /// JSON, as text.
     fn json(&self, attribute: &str) -> Option<&str>;
     /// Bytes.
     fn blob(&self, attribute: &str) -> Option<&[u8]>;

@@ -1,7 +1,9 @@
-//! Cluster time as the leader stamps it: it runs by the monotonic clock, follows the wall clock, and goes back only when an operator sets it.
+//! Cluster time as the leader stamps it: it advances by the monotonic clock, follows the wall clock, and goes back only
+//! when an operator sets it.
 //!
-//! A wall clock that is more than an hour ahead of cluster time is followed only while the system says that its clock is synchronised. It
-//! may be that the cluster was down so long, or that the clock is wrong; cluster time goes on by the monotonic clock until then.
+//! A wall clock more than an hour ahead of cluster time is followed only while the system reports it as synchronised.
+//! Either the cluster was down for that long, or the clock is wrong. Until it is followed, cluster time advances by the
+//! monotonic clock.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,34 +15,35 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::state::Globals;
 use crate::state::time::LEAP_MS;
 
-/// How far the wall clock may lead before it is not believed at once.
+/// How far, in ms, the wall clock may be ahead of cluster time and still be followed without further proof.
 pub(super) const JUMP_MS: u64 = 5_000;
-/// How long a leap that was followed is shown as a fault.
+/// How long a leap that was followed is reported as a fault.
 const SAID_FOR: Duration = Duration::from_secs(600);
-/// A kernel's clock whose greatest possible error is at least this, in microseconds, is not synchronised: the kernel says so of a clock that no time service has set.
+/// If the maximum error of the kernel's clock is at least this many microseconds, the clock is not synchronised: the
+/// kernel sets that error on a clock that no time service has set.
 const UNSYNCHRONISED_US: i64 = 16_000_000;
-/// After this time a leap forward is followed, when there is nobody to ask (one voter).
+/// How long a node without other voters (one voter) waits before it follows a forward jump of its wall clock.
 const FOLLOW_AFTER: Duration = Duration::from_secs(60);
 
-/// How far this machine's wall clock is to be believed.
+/// How far this machine's wall clock is trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// There is nobody to ask: a leap is followed after a minute.
+    /// There is no other voter to compare with: a forward jump is followed after a minute.
     #[default]
     Alone,
-    /// Of too few other clocks anything is known: no leap is followed.
+    /// Too few other clocks are known: no forward jump is followed.
     Unheard,
-    /// A majority of the voters' clocks agree with it: it is followed wherever it goes.
+    /// The clock agrees with a majority of the voters' clocks: it is followed.
     Agreed,
-    /// It is this many milliseconds off the others: it is not followed at all.
+    /// The clock differs from the others by this many ms (positive: it is ahead): it is not followed.
     Off(i64),
 }
 
-/// How far a clock may be off the others.
+/// Maximum difference, in ms, at which two clocks agree.
 const OFF_MS: u64 = 5_000;
 
 impl Trust {
-    /// Of a clock among `voters`, given how far other voters' clocks are from it, as far as they were heard.
+    /// Judges a clock among `voters` voters. `others`: how far each known clock of another voter is ahead of it, in ms.
     #[must_use]
     pub fn among(voters: usize, others: &[i64]) -> Self {
         let majority = voters / 2 + 1;
@@ -53,7 +56,7 @@ impl Trust {
         } else if agree + 1 >= majority {
             Self::Agreed
         } else if others.len() >= majority {
-            // More than half are elsewhere; this one is as far off as their middle.
+            // More than half of the clocks differ: report the difference from their median.
             let mut offs = others.to_vec();
             offs.sort_unstable();
             Self::Off(-offs.get(offs.len() / 2).copied().unwrap_or(0))
@@ -62,7 +65,7 @@ impl Trust {
         }
     }
 
-    /// As the leader tells how far a clock is off the middle.
+    /// Judges a clock by the leader's answer: how far the clock is ahead of the median, in ms.
     #[must_use]
     pub fn told(off_ms: i64) -> Self {
         if off_ms.unsigned_abs() <= OFF_MS {
@@ -73,32 +76,32 @@ impl Trust {
     }
 }
 
-/// What tells time; tests give their own.
+/// Source of time. Tests and simulation implement their own.
 pub trait TimeSource: Send + Sync {
-    /// Milliseconds since 1970, as the machine believes.
+    /// The wall clock, in milliseconds since 1970. It may jump forward or back.
     fn wall_ms(&self) -> u64;
-    /// Time since some fixed moment; never goes back.
+    /// Time since a fixed moment. It must never go back.
     fn monotonic(&self) -> Duration;
-    /// Whether the system says that the wall clock is kept right by a time service.
+    /// True if the system reports that a time service keeps the wall clock correct.
     fn is_synchronised(&self) -> bool {
         false
     }
-    /// How long this machine has been up, and what names this run of it; `None` if it is not known.
+    /// The machine's uptime and boot id; `None` if not known.
     fn uptime(&self) -> Option<Uptime> {
         None
     }
 }
 
-/// For how long a machine has run since it was started.
+/// How long a machine has run since its last boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uptime {
-    /// Names this run of the machine: another one after each start.
+    /// Boot id: identifies this run of the machine and changes at every boot.
     pub boot: String,
-    /// The time since its start, also while it was suspended.
+    /// Time since boot, including time in which the machine was suspended.
     pub up: Duration,
 }
 
-/// The machine's clocks. Time goes on while the machine is suspended.
+/// The machine's clocks. Their monotonic time includes time in which the machine was suspended.
 #[derive(Debug, Default)]
 pub struct SystemTimeSource {
     _private: (),
@@ -124,11 +127,11 @@ impl TimeSource for SystemTimeSource {
     }
 
     fn is_synchronised(&self) -> bool {
-        let mut kernel = Timex::new(); // asks, and sets nothing
+        let mut kernel = Timex::new(); // reads only, sets nothing
         if adjtimex(&mut kernel).is_err() || kernel.0.maxerror >= UNSYNCHRONISED_US {
             return false;
         }
-        // What is synchronised is the kernel's clock. A process may be shown another one.
+        // The kernel's clock is synchronised, but a process can see another wall clock, as by a preloaded library.
         let seconds = u64::try_from(kernel.0.time.tv_sec).unwrap_or(0);
         seconds.saturating_mul(1_000).abs_diff(self.wall_ms()) <= JUMP_MS
     }
@@ -149,7 +152,7 @@ fn offset_ms(source: &dyn TimeSource) -> i64 {
         .saturating_sub(monotonic)
 }
 
-/// A moment of cluster time. One of an earlier era says nothing: time was set since.
+/// A moment of cluster time. A stamp of an earlier era is void: an operator has set the time since.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// How often cluster time had been set.
@@ -167,7 +170,7 @@ impl From<&Globals> for Stamp {
     }
 }
 
-/// A span of time as an operator reads it.
+/// Formats a span of time for an operator.
 pub(super) fn span(ms: u64) -> String {
     let minutes = ms / 60_000;
     match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
@@ -177,38 +180,40 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
-/// Cluster time.
+/// The cluster clock of one node.
 pub struct ClusterClock {
     source: Arc<dyn TimeSource>,
-    /// There is no other node whose clock could be compared.
+    /// True if there is no other node to compare clocks with.
     alone: bool,
     state: Mutex<State>,
 }
 
 struct State {
     time_ms: u64,
-    /// How often cluster time has been set, as far as is known here.
+    /// How often cluster time has been set, as far as this node knows.
     era: u64,
-    /// This node stamps entries. Only then its wall clock may lead time by a leap; else the leader tells the time.
+    /// True if this node stamps entries. Only then may its wall clock cause a leap; otherwise the leader provides the
+    /// time.
     leads: bool,
-    /// Cluster time is known: from the state, from the leader, or from a wall clock that was followed where there was no other.
+    /// True if cluster time is known: from the state, from the leader, or from a wall clock that was followed as the
+    /// only source.
     known: bool,
-    /// The last leap that was followed, and when.
+    /// The last leap that was followed: when (monotonic), and its report.
     leapt: Option<(Duration, String)>,
     at: Duration,
     ahead_since: Option<Duration>,
     fault: Option<String>,
     trust: Trust,
-    /// The clock's offset when it was judged.
+    /// The wall clock's offset at the time of `trust`.
     judged_ms: i64,
 }
 
 impl State {
-    /// Time goes on to a moment of the monotonic clock.
+    /// Advances time to a moment of the monotonic clock.
     fn pass(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.at);
         self.time_ms += u64::try_from(passed.as_millis()).unwrap_or(0);
-        // What is less than a millisecond stays for the next call.
+        // Fractions of a millisecond are kept for the next call.
         self.at = now.saturating_sub(Duration::from_nanos(u64::from(
             passed.subsec_nanos() % 1_000_000,
         )));
@@ -216,8 +221,8 @@ impl State {
 }
 
 impl ClusterClock {
-    /// A clock that goes on from what the state holds, and follows the wall clock at once where no clock can disagree with it. One with no state at all
-    /// begins with the wall clock.
+    /// A clock for a node without peers. It continues from the state's time and follows the wall clock at once, because
+    /// no other clock can disagree. Without a time in the state it starts with the wall clock.
     #[must_use]
     pub fn starting_at(state: Stamp, source: Arc<dyn TimeSource>) -> Self {
         let state = State {
@@ -242,7 +247,8 @@ impl ClusterClock {
         }
     }
 
-    /// One among others: it goes on from what the state holds, until the others agree with the wall clock.
+    /// A clock for a cluster member. It continues from the state's time until the other nodes agree with its wall
+    /// clock.
     #[must_use]
     pub fn among_others(state: Stamp, source: Arc<dyn TimeSource>) -> Self {
         let mut clock = Self::starting_at(state, source);
@@ -260,13 +266,13 @@ impl ClusterClock {
         self.stamp().time_ms
     }
 
-    /// Cluster time with its era, as an entry is stamped.
+    /// Cluster time with its era, as the leader stamps an entry.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         let mut state = self.state.lock();
         let (wall, now) = (self.source.wall_ms(), self.source.monotonic());
         state.pass(now);
-        // The clock was set since, and has not been judged.
+        // The wall clock was set since it was judged: the judgement is void.
         let offset_ms = offset_ms(&*self.source);
         if state.trust == Trust::Agreed && offset_ms.abs_diff(state.judged_ms) > JUMP_MS {
             state.trust = if self.alone {
@@ -340,7 +346,8 @@ impl ClusterClock {
         }
     }
 
-    /// Goes by the time that the leader tells: as [`ClusterClock::follow`], and back where this clock has leapt and the cluster's time has not.
+    /// Follows the leader's time, as [`ClusterClock::follow`]. In addition it goes back if this clock has leapt and the
+    /// leader's has not.
     pub fn follow_leader(&self, told: Stamp) {
         self.follow(told);
         let mut state = self.state.lock();
@@ -350,15 +357,15 @@ impl ClusterClock {
         }
     }
 
-    /// This node leads: its clock stamps entries.
+    /// Marks this node as leader: its clock stamps entries.
     pub fn lead(&self) {
         self.state.lock().leads = true;
     }
 
-    /// Follows cluster time that the leader or the state tells, if it is later, or if cluster time was set since.
+    /// Follows a time from the leader or the state, if it is later or if cluster time was set since.
     pub fn follow(&self, told: Stamp) {
         let mut state = self.state.lock();
-        state.pass(self.source.monotonic()); // what has passed until now is in what is told
+        state.pass(self.source.monotonic()); // the new time includes what has passed until now
         state.known |= told.time_ms != 0;
         if told.era > state.era {
             state.era = told.era;
@@ -369,20 +376,21 @@ impl ClusterClock {
         }
     }
 
-    /// Says how far the wall clock is to be believed from now on, as long as nobody sets it: it was judged when it had this [offset](Self::offset_ms).
+    /// Sets how far the wall clock is trusted. It was judged at this [offset](Self::offset_ms); if the clock is set
+    /// later, the judgement is void.
     pub fn trust(&self, trust: Trust, offset_ms: i64) {
         let mut state = self.state.lock();
         state.trust = trust;
         state.judged_ms = offset_ms;
     }
 
-    /// How far the wall clock is ahead of the monotonic one, in milliseconds: it changes when somebody sets the clock, and at no other time.
+    /// The wall clock minus the monotonic clock, in ms. It changes only when the wall clock is set.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
         offset_ms(&*self.source)
     }
 
-    /// Whether the wall clock is known to be wrong.
+    /// True if the wall clock is known to be wrong.
     #[must_use]
     pub fn is_off(&self) -> bool {
         matches!(self.state.lock().trust, Trust::Off(_))
@@ -394,7 +402,7 @@ impl ClusterClock {
         self.source.wall_ms()
     }
 
-    /// What is wrong with the wall clock, if something is.
+    /// The fault of the wall clock, if there is one.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.state.lock().fault.clone()
@@ -484,7 +492,7 @@ mod tests {
         assert_eq!(clock.now_ms(), 1_300_000, "time goes on as it passes");
         assert!(says(&clock, "400 d 0 h ahead"), "{:?}", clock.fault());
         assert!(says(&clock, "accept-time"));
-        // One that nothing was known of is judged again, as by a time service that has just come up.
+        // The clock becomes synchronised, as by a time service that has just started: it is judged again.
         hands.synchronised.store(true, Ordering::SeqCst);
         let _ = clock.now_ms();
         hands.pass(60_000);
@@ -558,7 +566,7 @@ mod tests {
         assert!(says(&clock, "the leader's clock decides"));
         clock.lead();
         assert_eq!(clock.now_ms(), 400 * DAY_MS);
-        // Another leads before an entry has that time.
+        // Another node leads before any entry carries that time.
         clock.follow_leader(told);
         assert_eq!(clock.now_ms(), DAY_MS);
     }
@@ -633,7 +641,7 @@ mod tests {
         hands.wall.fetch_add(1_500_000, Ordering::SeqCst);
         hands.pass(100);
         assert_eq!(clock.now_ms(), 1_000_100);
-        // Nor if the others' judgement comes only now.
+        // Also not if the other nodes' judgement arrives only now.
         clock.trust(Trust::Agreed, asked);
         assert_eq!(clock.now_ms(), 1_000_100);
         clock.trust(Trust::Agreed, clock.offset_ms());
@@ -645,7 +653,7 @@ mod tests {
         assert_eq!(Trust::among(1, &[]), Trust::Alone);
         assert_eq!(Trust::among(3, &[]), Trust::Unheard);
         assert_eq!(Trust::among(3, &[100]), Trust::Agreed);
-        // One against one: nobody can say whose is wrong.
+        // One against one: it is undecidable which clock is wrong.
         assert_eq!(Trust::among(3, &[9_000]), Trust::Unheard);
         assert_eq!(Trust::among(3, &[-100, 3_600_000]), Trust::Agreed);
         assert_eq!(

@@ -1,14 +1,15 @@
-//! Whether the replicas hold the same: each node says with its sign of life up to where it has applied, and the running hash there. The leader holds that
-//! against its own hash at that entry.
+//! Detects diverged replicas. Each heartbeat carries the index of the last applied entry and the running hash there.
+//! The leader compares that hash with its own at the same entry.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-/// Signs of life in a row that must differ: one may come from an older build that reads its index and hash one after the other.
+/// Number of differing heartbeats in a row that count as divergence. A single one can come from an older build, which
+/// does not read index and hash atomically.
 const TIMES: u32 = 2;
 
-/// What the leader has found since it leads.
+/// Results of the comparisons since this node leads.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
     nodes: Mutex<BTreeMap<u64, Seen>>,
@@ -22,11 +23,11 @@ struct Seen {
     times: u32,
 }
 
-/// A node whose state is another at the same entry.
+/// A node whose state differs from the leader's at the same entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Differs {
     pub(super) node: u64,
-    /// The entry, and the hashes at the leader and at the node.
+    /// The entry, and the hashes of the leader and of the node there.
     pub(super) what: String,
 }
 
@@ -41,12 +42,12 @@ impl Seen {
 }
 
 impl Compared {
-    /// Another node leads, or this one begins to: what was found before counts for nothing.
+    /// Drops all results: this node has lost or gained leadership.
     pub(super) fn forget(&self) {
         self.nodes.lock().clear();
     }
 
-    /// A node has applied up to there with that hash, where this one has `own`.
+    /// Records that a node has applied up to `applied` with hash `theirs`, where this node has hash `own`.
     pub(super) fn note(&self, node: u64, applied: u64, own: u64, theirs: u64) {
         let mut nodes = self.nodes.lock();
         let mut seen = Seen {
@@ -63,7 +64,7 @@ impl Compared {
         nodes.insert(node, seen);
     }
 
-    /// The nodes that differ from this one.
+    /// The nodes whose state differs from this node's.
     pub(super) fn differing(&self) -> Vec<Differs> {
         let nodes = self.nodes.lock();
         let differing = nodes.iter().filter(|(_, seen)| seen.differs());
@@ -78,7 +79,8 @@ impl Compared {
             .collect()
     }
 
-    /// The nodes that must stop: a majority of the voters holds another state than each of them. While that is not known of a majority, only the alarm is raised.
+    /// The nodes that must stop because a majority of the voters holds another state. Without such a majority the
+    /// result is empty: then only the alarm is raised.
     pub(super) fn off(&self, leader: u64, voters: &[u64]) -> Vec<Differs> {
         let differing = self.differing();
         let nodes = self.nodes.lock();
@@ -119,7 +121,7 @@ mod tests {
             compared.note(2, 10, 7, 8);
         }
         assert_eq!(compared.differing().len(), 1);
-        // Of two nodes that differ, no third one says which is right.
+        // With two nodes that differ there is no third one to decide which is right.
         assert!(off(&compared).is_empty());
         compared.note(3, 10, 7, 7);
         assert_eq!(off(&compared), [2]);
@@ -128,7 +130,7 @@ mod tests {
         assert!(off(&compared).is_empty(), "once is not enough");
         compared.note(3, 12, 7, 9);
         assert_eq!(off(&compared), [1]);
-        // A node that does not vote is compared, and its own state decides about no other.
+        // A learner is compared, but its state does not count towards a majority.
         let compared = Compared::default();
         compared.note(4, 10, 7, 8);
         compared.note(4, 11, 7, 8);

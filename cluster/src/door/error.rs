@@ -1,4 +1,4 @@
-//! Why a call through the door had no answer of the kind that was asked for.
+//! Errors of calls through the door.
 
 use std::io;
 use std::time::Duration;
@@ -8,40 +8,40 @@ use panther_proto::v1::{Code, Conflict, Refused, reply};
 use crate::net::Removal;
 use crate::raft::ProposeError;
 
-/// Why a call through the door had no answer of the kind that was asked for.
+/// Why a call through the door has no reply of the expected kind.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// The command can never succeed as it is.
+    /// The command was refused; the code says why.
     #[error("refused ({code:?}): {reason}", code = Code::try_from(.0.code).unwrap_or(Code::Invalid), reason = .0.reason)]
     Refused(Refused),
-    /// A condition no longer holds: read again, plan again.
+    /// A condition does not hold any more: read again and plan again.
     #[error("conflict on table {}, attribute {:?}: {}", .0.table, .0.attribute, .0.what)]
     Conflict(Box<Conflict>),
-    /// The door is full.
+    /// The door is full (backpressure).
     #[error("the node is busy; try again in {} ms", retry_after.as_millis())]
     Busy {
-        /// When to try again.
+        /// How long to wait before a retry.
         retry_after: Duration,
     },
-    /// Another node leads, or none does.
+    /// Another node leads, there is no leader, or the connection to it failed.
     #[error("{0}")]
     Unavailable(String),
-    /// This node is no longer of its cluster.
+    /// This node was removed from its cluster.
     #[error("node {} of the cluster says that this node was removed", .0.said_by)]
     Removed(Removal),
-    /// No answer came in time; the command may still take effect.
+    /// The deadline passed. The command may still take effect.
     #[error("no answer within {} ms; the command may still take effect", after.as_millis())]
     Deadline {
-        /// How long was waited.
+        /// How long the call waited.
         after: Duration,
     },
-    /// The state cannot be read here.
+    /// The local state cannot be read.
     #[error("the state cannot be read: {0}")]
     Store(#[from] io::Error),
 }
 
 impl DoorError {
-    /// The same for each of many callers.
+    /// A copy of the error for each of many callers whose commands were merged.
     pub(super) fn to_all(&self) -> Self {
         match self {
             Self::Busy { retry_after } => Self::Busy {
@@ -52,7 +52,7 @@ impl DoorError {
         }
     }
 
-    /// True for a fault of this node or of the cluster, which says nothing of the message that was being handled.
+    /// True for a fault of this node or the cluster. Such an error is not a failure of the message being handled.
     #[must_use]
     pub fn is_fault_of_node(&self) -> bool {
         matches!(
@@ -65,13 +65,13 @@ impl DoorError {
         )
     }
 
-    /// True if nobody knows whether the command took effect: what does no harm twice is tried again.
+    /// True if it is unknown whether the command took effect. An idempotent command is retried then.
     #[must_use]
     pub fn has_no_answer(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Deadline { .. })
     }
 
-    /// The refusal's code, if it is one.
+    /// The code of a refusal.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -87,7 +87,7 @@ impl From<ProposeError> for DoorError {
     }
 }
 
-/// An answer that is none to what was asked.
+/// Converts a reply of another kind than expected to an error.
 pub(super) fn unexpected(reply: reply::Kind) -> DoorError {
     match reply {
         reply::Kind::Refused(refused) => DoorError::Refused(refused),

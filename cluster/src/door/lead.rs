@@ -1,4 +1,5 @@
-//! When a leader lets another voter lead: its clock is off, its disk or its apply is slow, it has yet to apply what another has applied, or it stops.
+//! When a leader transfers leadership: its clock is off, its disk or apply is slow, its apply backlog is much larger
+//! than that of another voter, or it stops.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use super::alive::LATELY;
 use super::clock::Trust;
 use crate::raft::GroupStatus;
 
-/// How long a leader that stops waits for another to lead.
+/// How long a stopping leader waits until another node leads.
 pub(super) const HAND_OVER: Duration = Duration::from_secs(2);
-/// After this a leader that was asked to hand over, and still leads, is asked again.
+/// Interval at which a leader that was asked to transfer leadership, and still leads, is asked again.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What a leader does about its own clock: it believes it as far as the other voters' agree, and does not lead if they do not.
+/// The leader judges its own clock by the other voters' clocks, and transfers leadership if it is off.
 pub(super) async fn compare_clocks(inner: &Inner) {
     let status = inner.group.status();
     let offset_ms = inner.clock.offset_ms();
@@ -33,15 +34,15 @@ pub(super) async fn compare_clocks(inner: &Inner) {
     }
 }
 
-/// What is too slow for a leader.
+/// Duration of a write or of applying a few entries from which a leader counts as slow.
 const SLOW: Duration = Duration::from_secs(2);
-/// For how long it has to be: a burst, or one write that the disk was late with, is none.
+/// How long a leader must stay slow before it transfers leadership. A burst or a single late write does not count.
 const SLOW_FOR: Duration = Duration::from_secs(10);
-/// How often that is looked at.
+/// Interval of these checks.
 const LOOK_AT_PACE: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// What is slow here, if something is.
+    /// What is slow on this node, if anything is.
     pub(super) fn slow(&self) -> Option<String> {
         let (disk, apply) = self.group.takes();
         let (what, takes) = if disk > SLOW {
@@ -55,10 +56,12 @@ impl Inner {
     }
 }
 
-/// Entries that a node may still have to apply and be fit to lead: everybody would wait for that. What a node says of itself is a second or two old.
+/// Apply backlog, in entries, from which a node is unfit to lead: all clients would wait until it is applied. The
+/// backlog that a heartbeat reports is a second or two old.
 pub(crate) const UNAPPLIED: u64 = 5_000;
 
-/// The voter that should lead in the place of a leader that has to apply so much that everybody waits: one that has applied more of it, by what was heard of each.
+/// Chooses the voter to transfer leadership to when this leader's apply backlog stalls all clients: the one that has
+/// applied the most, by its last heartbeat. Returns that voter, and how many entries it is ahead.
 fn ahead(
     status: &GroupStatus,
     heard: impl Iterator<Item = (u64, Duration, u64)>,
@@ -77,8 +80,9 @@ fn ahead(
     Some((node, applied - own))
 }
 
-/// A leader that has been slow for some time lets another voter lead: all others wait for it. One that came to lead before it had applied what others have does so
-/// at once. In a task of its own, since a slow disk holds back the others.
+/// Transfers leadership if this leader has been slow for some time, because all clients wait for it. A new leader with
+/// a much larger apply backlog than another voter does so at once. It runs in a task of its own, because a slow disk
+/// delays other tasks.
 pub(super) async fn watch_pace(inner: Weak<Inner>) {
     let mut ticks = tokio::time::interval(LOOK_AT_PACE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -127,12 +131,12 @@ pub(super) async fn watch_pace(inner: Weak<Inner>) {
     }
 }
 
-/// A leader that stops lets another voter lead first, so that nobody has to wait for an election.
+/// Transfers leadership before a leader stops, so that no client waits for an election.
 pub(super) async fn hand_over(inner: &Inner) {
     let until = Instant::now() + HAND_OVER;
     let status = inner.group.status();
     let mut changes = inner.group.changes();
-    changes.next(Duration::ZERO).await; // what has changed before
+    changes.next(Duration::ZERO).await; // skip changes up to now
     let others = status.voters.iter().filter(|voter| **voter != inner.node);
     for to in others.cycle() {
         let status = inner.group.status();
@@ -183,12 +187,12 @@ mod tests {
         let to = |status: &GroupStatus, heard: &[(u64, Duration, u64)]| {
             ahead(status, heard.iter().copied()).map(|(node, _)| node)
         };
-        // A node that does not vote cannot lead.
+        // A learner cannot lead.
         assert_eq!(to(&leads(100_000, 100), &heard), Some(3));
-        // Nobody is far ahead.
+        // No voter is far ahead.
         assert_eq!(to(&leads(100_000, 98_000), &heard), None);
         assert_eq!(to(&leads(100_000, 100), &[(2, now, 300)]), None);
-        // It is gone, as far as is known.
+        // Its last heartbeat is too old.
         assert_eq!(
             to(&leads(100_000, 100), &[(2, Duration::from_secs(9), 99_000)]),
             None

@@ -1,4 +1,5 @@
-//! What one node knows by itself, for the time when there is no leader to ask: its own log and state, and what it last heard of the others.
+//! The local view of one node, for times without a leader: its own log and state, and what it last knew of the other
+//! nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,18 +16,18 @@ use crate::offload::offload;
 use crate::raft::{Group, GroupStatus};
 use crate::storage::StateStore;
 
-/// Bytes of an address that is taken.
+/// Maximum bytes of an address that is accepted.
 const ADDRESS_BYTES: usize = 512;
-/// How often the other nodes are greeted while no leader is heard.
+/// Interval at which a node greets the other nodes while it hears no leader.
 const GREET: Duration = Duration::from_secs(1);
-/// How long one of them may take to answer.
+/// Deadline of one greeting.
 const ANSWER: Duration = Duration::from_secs(1);
-/// How long counts what a node says of its address: it greets again and again until it hears a leader.
+/// How long an address that a node has reported is valid. The node reports it in each greeting until it hears a leader.
 const ADDRESS_HOLDS: Duration = Duration::from_secs(10);
-/// Addresses of one answer that are tried: more than a cluster has nodes.
+/// Maximum number of addresses of one answer that are tried: more than a cluster has nodes.
 const ADDRESSES: usize = 32;
 
-/// What one node knows without a question to another; clones share it.
+/// What one node knows without asking another. Clones share it.
 #[derive(Clone)]
 pub struct Local {
     inner: Arc<Inner>,
@@ -37,28 +38,28 @@ struct Inner {
     peers: Option<Peers>,
     heard: Mutex<BTreeMap<u64, (Instant, LastHeard)>>,
     without_leader: Mutex<Option<Instant>>,
-    /// Where other nodes reach this one.
+    /// The address at which other nodes reach this one.
     address: String,
-    /// Where members say that they are reached, if the group knows another address, and when they said it.
+    /// Addresses that members have reported and that differ from the group's record, with the time of the report.
     addresses: Mutex<BTreeMap<u64, (Instant, String)>>,
 }
 
-/// What was last heard of a node.
+/// The last known position of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastHeard {
-    /// How long ago that was.
+    /// The age of this information.
     pub ago: Duration,
     /// The last entry in its log.
     pub last_log: Option<u64>,
-    /// The term of that entry, if the node itself said it.
+    /// The term of that entry; only known if the node itself reported it.
     pub last_term: Option<u64>,
-    /// The last write that it had applied.
+    /// Index of the last entry that it had applied.
     pub applied: u64,
     /// The running hash of all writes up to it.
     pub hash: u64,
 }
 
-/// What a node says of its log and state.
+/// This node's log position and state hash.
 pub(super) fn hello(group: &Group) -> HelloAnswer {
     let (applied, hash) = group.hashes().latest();
     HelloAnswer {
@@ -83,8 +84,9 @@ impl Local {
         }
     }
 
-    /// A member without a leader says where it is reached. The leader calls it at the address that is written down, so a node whose address
-    /// has changed while it was down would never hear the leader and could write down nothing.
+    /// Records the address that a member without a leader reports. The leader calls a member at its recorded address.
+    /// If a member's address changed while it was down, it would otherwise never hear the leader, and could not have
+    /// the new address recorded.
     pub(super) fn is_reached_at(&self, node: u64, address: String) {
         let known = self.status().members.remove(&node);
         if known.is_some_and(|known| known != address)
@@ -95,7 +97,7 @@ impl Local {
         }
     }
 
-    /// What members have said lately of their addresses.
+    /// Addresses that members have reported recently.
     pub(crate) fn said_addresses(&self) -> BTreeMap<u64, String> {
         let mut addresses = self.inner.addresses.lock();
         addresses.retain(|_, (at, _)| at.elapsed() < ADDRESS_HOLDS);
@@ -104,7 +106,7 @@ impl Local {
             .collect()
     }
 
-    /// Where the members are reached, as far as this node knows: it may know it before the group does.
+    /// Addresses of the members as far as this node knows. It may know an address before it is recorded in the group.
     pub(super) fn known_addresses(&self) -> BTreeMap<u64, String> {
         let mut known = self.status().members;
         for (node, address) in self.said_addresses() {
@@ -115,32 +117,32 @@ impl Local {
         known
     }
 
-    /// What has happened where other nodes connect; nothing on a node without a cluster port.
+    /// Counters of the cluster port; all zero on a node without one.
     #[must_use]
     pub fn entrance(&self) -> EntranceCounts {
         let peers = self.inner.peers.as_ref();
         peers.map_or_else(EntranceCounts::default, |peers| peers.entrance().counts())
     }
 
-    /// This node's number.
+    /// This node's id.
     #[must_use]
     pub fn node(&self) -> u64 {
         self.inner.group.node()
     }
 
-    /// This node's part in the group.
+    /// This node's member of the Raft group.
     #[must_use]
     pub fn group(&self) -> &Group {
         &self.inner.group
     }
 
-    /// What the group is doing, as this node sees it.
+    /// Status of the Raft group, as this node sees it.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         self.inner.group.status()
     }
 
-    /// How long no leader has been heard, and why nothing can be changed; `None` while a leader is there.
+    /// How long no leader has been heard, and why nothing can be changed; `None` while there is contact with a leader.
     pub fn without_leader(&self) -> Option<(Duration, String)> {
         let status = self.status();
         let mut since = self.inner.without_leader.lock();
@@ -165,7 +167,7 @@ impl Local {
         ))
     }
 
-    /// What was last heard of the other nodes, and what this one knows of itself.
+    /// The last known positions of the other nodes, and this node's own.
     #[must_use]
     pub fn heard(&self) -> BTreeMap<u64, LastHeard> {
         let heard = self.inner.heard.lock();
@@ -187,7 +189,7 @@ impl Local {
         known
     }
 
-    /// Takes note of what the leader has heard of the nodes.
+    /// Stores what the leader knows of the nodes.
     pub(super) fn remember(&self, nodes: &[HeardNode]) {
         let now = Instant::now();
         for node in nodes.iter().filter(|node| node.node != self.node()) {
@@ -216,7 +218,7 @@ impl Local {
         }
     }
 
-    /// Reads the state as this node has it, which may be behind what others acknowledged.
+    /// Reads the local state, which may be older than what other nodes have acknowledged.
     ///
     /// # Errors
     /// `read` fails, or the node is stopping.
@@ -228,13 +230,13 @@ impl Local {
         offload(move || read(&store)).await?
     }
 
-    /// That this node was removed, once another node has said so.
+    /// The notice that this node was removed, if another node has sent one.
     #[must_use]
     pub fn removal(&self) -> Option<Removal> {
         self.inner.peers.as_ref()?.removal()
     }
 
-    /// Returns once another node has said that this one was removed.
+    /// Returns once another node has reported that this node was removed.
     pub(super) async fn removed(&self) -> Removal {
         match &self.inner.peers {
             Some(peers) => peers.removed().await,
@@ -242,7 +244,7 @@ impl Local {
         }
     }
 
-    /// Whether a node answers now at an address.
+    /// True if a node answers at an address now.
     pub(crate) async fn answers(&self, node: u64, address: &str) -> bool {
         match self.inner.peers.clone() {
             Some(peers) => self.ask(&peers, node, address).await.is_some(),
@@ -250,7 +252,7 @@ impl Local {
         }
     }
 
-    /// Greets a node at an address. Its answer says where it believes that the members are reached.
+    /// Greets a node at an address. The answer holds the members' addresses as that node knows them.
     async fn ask(&self, peers: &Peers, node: u64, address: &str) -> Option<BTreeMap<u64, String>> {
         let mut client = peers.client(Lane::Work, node, address).ok()?;
         let call = HelloCall {
@@ -271,8 +273,9 @@ impl Local {
         }
     }
 
-    /// Asks all other nodes for what they know of themselves. A node that does not answer where the group knows it is then asked where the others
-    /// know it. Only a node itself changes what is written down of its address, and the certificate at an address shows which node is there.
+    /// Greets all other nodes. A node that does not answer at its recorded address is then greeted at the addresses
+    /// that the others report for it. This changes no record: only a node itself changes its recorded address. The
+    /// certificate at an address proves which node is there.
     async fn greet(&self, peers: &Peers) {
         let known: BTreeSet<(u64, String)> = self.status().members.into_iter().collect();
         let answers = self.greet_all(peers, known.clone()).await;
@@ -287,7 +290,7 @@ impl Local {
         self.greet_all(peers, elsewhere).await;
     }
 
-    /// Greets nodes at addresses, all at a time. Returns what those that answered said of the members' addresses.
+    /// Greets nodes at addresses, concurrently. Returns the members' addresses as reported by each node that answered.
     async fn greet_all(
         &self,
         peers: &Peers,
@@ -318,7 +321,8 @@ fn last_heard(said: &HelloAnswer) -> LastHeard {
     }
 }
 
-/// Greets the other nodes again and again while no leader is heard: so this node knows who is there, and hears it if it was removed.
+/// Greets the other nodes at an interval while no leader is heard, to learn which nodes are up and whether this node
+/// was removed.
 pub(super) async fn greet(local: Local) {
     let Some(peers) = local.inner.peers.clone() else {
         return;

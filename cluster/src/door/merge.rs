@@ -1,4 +1,5 @@
-//! Many callers' commands become few entries: what waits goes into the next one, by bytes.
+//! Batching: merges the commands of many callers into few entries. Commands that wait go into the next entry, up to a
+//! size.
 
 use std::sync::Arc;
 
@@ -10,13 +11,13 @@ use tokio::task::JoinHandle;
 use super::DoorError;
 use super::route::Route;
 
-/// Bytes of commands after which an entry is closed.
+/// Bytes of commands at which an entry is closed.
 const ENTRY_BYTES: usize = 256 << 10;
-/// Commands after which an entry is closed.
+/// Number of commands at which an entry is closed.
 const ENTRY_COMMANDS: usize = 256;
-/// Entries that are on their way at the same time.
+/// Maximum number of entries in flight.
 const IN_FLIGHT: usize = 16;
-/// Commands that may wait; admission keeps their number lower.
+/// Capacity of the channel of waiting commands. Admission keeps their number lower.
 const WAITING: usize = 16_384;
 
 type Waiting = (Command, oneshot::Sender<Result<Reply, DoorError>>);
@@ -45,7 +46,7 @@ impl Merger {
 async fn run(route: Route, mut waiting: mpsc::Receiver<Waiting>) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
-        // While all places are taken more commands gather here, so entries grow with the load.
+        // While all permits are taken, commands gather in the channel, so entries grow with the load.
         let Ok(place) = in_flight.clone().acquire_owned().await else {
             return;
         };
@@ -66,7 +67,7 @@ async fn run(route: Route, mut waiting: mpsc::Receiver<Waiting>) {
             match answer {
                 Ok(replies) => {
                     for (caller, reply) in callers.into_iter().zip(replies) {
-                        let _ = caller.send(Ok(reply)); // a caller may have given up waiting
+                        let _ = caller.send(Ok(reply)); // the caller may have stopped waiting
                     }
                 }
                 Err(error) => {

@@ -1,17 +1,17 @@
-//! What callers use: commands, receives that wait, linearizable reads. A door checks sizes, admits no more than it can
-//! hold, merges commands into entries, and says `Busy` with a time instead of growing.
+//! The client interface of the cluster: commands, long-poll receives, linearizable reads. A door checks sizes, admits a
+//! bounded number of commands, merges commands into entries, and answers `Busy` with a retry time when it is full.
 //!
-//! * [`admission`]: bounds in commands and bytes
-//! * [`route`]: to this node's part in the group, or to the node that leads
-//! * [`alive`]: sessions that are kept alive, and those that fell silent
-//! * [`among`]: a door that other nodes call too
+//! * [`admission`]: limits in commands and bytes
+//! * [`route`]: routes commands and reads to this node's group member, or to the leader
+//! * [`alive`]: heartbeats of sessions, and detection of silent nodes
+//! * [`among`]: a door that serves other nodes too
 //! * [`clock`]: the leader's cluster time
-//! * [`local`]: what one node knows by itself
-//! * [`merge`]: many callers' commands into few entries
-//! * [`parking`]: receivers that wait at an empty queue cost nothing
-//! * [`queues`]: messages; [`change`]: how callers write changes and conditions
-//! * [`set_time`]: an operator sets cluster time; [`uptime`]: it goes on by the machine's uptime
-//! * [`error`]: why there is no answer
+//! * [`local`]: the local view of one node, for times without a leader
+//! * [`merge`]: merges the commands of many callers into few entries
+//! * [`parking`]: waiting receivers at an empty queue, which cost nothing
+//! * [`queues`]: messages; [`change`]: builders for row changes and conditions
+//! * [`set_time`]: an operator sets cluster time; [`uptime`]: cluster time advances by the machine's uptime
+//! * [`error`]: error types
 
 mod admission;
 mod alive;
@@ -65,24 +65,25 @@ use route::{Reads, Route};
 pub use set_time::TimeSet;
 use uptime::UptimeMark;
 
-/// How long a command may take from the door to its answer.
+/// Deadline of a command, from the door to its answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a look at the node waits for a leader before it shows what the node knows by itself.
+/// How long a status request waits for a leader before it falls back to what the node knows by itself.
 pub const FRESH: Duration = Duration::from_millis(500);
 
-/// How a door runs.
+/// Settings of a door.
 #[derive(Debug, Clone)]
 pub struct DoorSettings {
-    /// The group behind it.
+    /// Settings of the Raft group behind the door.
     pub group: GroupSettings,
-    /// Commands that may wait for an answer.
+    /// Maximum number of commands that wait for an answer.
     pub max_commands: usize,
-    /// Bytes of commands that may wait.
+    /// Maximum bytes of commands that wait for an answer.
     pub max_bytes: usize,
-    /// How often the leader looks for what is due.
+    /// Interval at which the leader checks for due timers.
     pub tick: Duration,
-    /// After this silence of a node its session ends. It says five times as often that it is alive.
+    /// Session timeout: a node without a heartbeat for this long loses its session. The heartbeat interval is a fifth
+    /// of it.
     pub silence: Duration,
 }
 
@@ -98,7 +99,7 @@ impl Default for DoorSettings {
     }
 }
 
-/// A door to the cluster; clones share it.
+/// A door to the cluster. Clones share one door.
 #[derive(Clone)]
 pub struct Door {
     inner: Arc<Inner>,
@@ -115,18 +116,18 @@ struct Inner {
     parking: Arc<Parking>,
     clock: Arc<ClusterClock>,
     session: AtomicU64,
-    /// Attempts to receive, so that each has a number of its own.
+    /// Counter of receive attempts: each attempt has a unique number within the session.
     attempts: AtomicU64,
     renewing: tokio::sync::Mutex<()>,
     node: u64,
-    /// Whether this node receives messages.
+    /// True if this node receives messages.
     receives: watch::Sender<bool>,
     compared: Compared,
     differs: OnceLock<String>,
     tasks: parking_lot::Mutex<AbortOnDrop>,
 }
 
-/// Tasks that end with their owner.
+/// Tasks that are aborted when their owner is dropped.
 #[derive(Default)]
 struct AbortOnDrop(Vec<tokio::task::JoinHandle<()>>);
 
@@ -144,12 +145,12 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// How long a node that stops tries to say so.
+/// How long a stopping node tries to end its session.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long a start waits for what was committed before, if it depends on nobody else.
+/// How long the start of a node without peers waits until it has applied what was committed before.
 const READY: Duration = Duration::from_secs(60);
 
-/// Waits until some node leads and this node has applied what was committed before.
+/// Waits until a node leads and this node has applied everything that was committed before.
 async fn wait_ready(route: &Route) -> Result<(), DoorError> {
     let until = Instant::now() + READY;
     loop {
@@ -157,7 +158,7 @@ async fn wait_ready(route: &Route) -> Result<(), DoorError> {
             Ok(()) => return Ok(()),
             Err(error) if route.group.status().fault.is_some() => return Err(error),
             Err(error) if route.group.store().broken().is_some() => return Err(error),
-            // The others may be started later, or have to take this one in first.
+            // The other nodes may start later, or must add this node to the cluster first.
             Err(error) if Instant::now() >= until && route.peers.is_none() => return Err(error),
             Err(error) => {
                 let others = route.peers.as_ref().map(Peers::failures);
@@ -168,11 +169,11 @@ async fn wait_ready(route: &Route) -> Result<(), DoorError> {
 }
 
 impl Door {
-    /// Opens the data below `folder`, takes part in its group, and opens this run's session, which gives back what an
-    /// earlier run of the node held.
+    /// Opens the data below `folder`, joins its Raft group, and opens this run's session. That ends the session of the
+    /// node's earlier run and releases the messages it held.
     ///
     /// # Errors
-    /// The data cannot be read, or no leader was found in time.
+    /// The data cannot be read, the node was removed, or no leader was found in time.
     pub async fn open(
         folder: &std::path::Path,
         node: u64,
@@ -182,7 +183,7 @@ impl Door {
         Self::open_among(folder, node, session, settings, Among::default()).await
     }
 
-    /// The same among other nodes.
+    /// As [`Door::open`], as a member of a cluster.
     ///
     /// # Errors
     /// As [`Door::open`].
@@ -218,9 +219,9 @@ impl Door {
         .await?;
         let local = Local::of(group.clone(), peers.clone(), address);
         if let Some(early) = early {
-            let _ = early.send(local.clone()); // there may be no listener any more
+            let _ = early.send(local.clone()); // the receiver may be gone
         }
-        // Others may call before this node is ready: it becomes so by their calls.
+        // Serve other nodes before this node is ready: it becomes ready through their calls.
         let backstage = Arc::new(Backstage::of(group.clone()));
         let mut tasks = AbortOnDrop::default();
         tasks.push(tokio::spawn(local::greet(local.clone())));
@@ -250,7 +251,7 @@ impl Door {
         }
         clock.follow(Stamp::from(&read::globals(group.store())?));
         if group.status().voters == [node] {
-            clock.trust(Trust::Agreed, clock.offset_ms()); // with nobody who could disagree
+            clock.trust(Trust::Agreed, clock.offset_ms()); // no other voter can disagree
         }
         let (merger, merging) = Merger::start(route.clone());
         let (reads, reading) = Reads::start(route.clone());
@@ -280,7 +281,7 @@ impl Door {
         };
         backstage.open(&door.inner);
         let opened = async {
-            // First, so that a leap of cluster time at this start is noted as one.
+            // First, so that a leap of cluster time at this start is recorded as a leap.
             door.raise_format().await?;
             door.open_session(session).await
         };
@@ -304,7 +305,7 @@ impl Door {
         Ok(door)
     }
 
-    /// A group whose only voter is this node writes the newest format that this build knows.
+    /// If this node is the only voter of its group, raises the format to the newest one of this build.
     async fn raise_format(&self) -> Result<(), DoorError> {
         let alone = self.inner.group.status().voters == [self.inner.node];
         let format = self.inner.group.newest_format();
@@ -335,10 +336,11 @@ impl Door {
         }
     }
 
-    /// Stops: the session ends, so that what is held can be received elsewhere; then the group stops.
+    /// Stops the node: transfers leadership, ends the session so that its messages can be received elsewhere, stops the
+    /// group.
     ///
     /// # Errors
-    /// The disk does not take what is in memory.
+    /// What is in memory cannot be written to disk.
     pub async fn close(&self) -> Result<(), DoorError> {
         lead::hand_over(&self.inner).await;
         let session = self.inner.session.load(Ordering::Relaxed);
@@ -346,7 +348,7 @@ impl Door {
             node: self.inner.node,
             session,
         }));
-        // The last of several nodes to stop has no majority any more.
+        // The last of several nodes to stop has no quorum any more.
         let ended = tokio::time::timeout(FAREWELL, ending)
             .await
             .unwrap_or(Err(DoorError::Deadline { after: FAREWELL }));
@@ -357,70 +359,71 @@ impl Door {
         Ok(self.inner.group.stop().await?)
     }
 
-    /// This node's number.
+    /// This node's id.
     #[must_use]
     pub fn node(&self) -> u64 {
         self.inner.node
     }
 
-    /// This run's session.
+    /// The session of this run.
     #[must_use]
     pub fn session(&self) -> u64 {
         self.inner.session.load(Ordering::Relaxed)
     }
 
-    /// What this node knows by itself.
+    /// The local view of this node.
     #[must_use]
     pub fn local(&self) -> &Local {
         &self.inner.local
     }
 
-    /// The way to the other nodes; `None` on a node that listens to no other.
+    /// Connections to the other nodes; `None` on a node without a cluster port.
     pub(crate) fn peers(&self) -> Option<&Peers> {
         self.inner.route.peers.as_ref()
     }
 
-    /// The group behind the door.
+    /// The Raft group behind the door.
     #[must_use]
     pub fn group(&self) -> &Group {
         &self.inner.group
     }
 
-    /// Cluster time now, as the leader would stamp it.
+    /// Cluster time now in milliseconds since 1970, as the leader would stamp it.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.inner.clock.now_ms()
     }
 
-    /// Says whether receivers at this door get messages; those of one that is drained wait.
+    /// Allows or forbids that receivers at this door get messages. On a drained node they are forbidden: its receivers
+    /// wait.
     pub fn receives(&self, allowed: bool) {
         self.inner
             .receives
             .send_if_modified(|now| std::mem::replace(now, allowed) != allowed);
     }
 
-    /// Whether receivers at this door get messages.
+    /// True if receivers at this door get messages.
     #[must_use]
     pub fn does_receive(&self) -> bool {
         *self.inner.receives.borrow()
     }
 
-    /// What is wrong with this node's clock, if something is.
+    /// The fault of this node's clock, if there is one.
     #[must_use]
     pub fn clock_fault(&self) -> Option<String> {
         self.inner.clock.fault()
     }
 
-    /// What is slow on this node, if something is: a leader that stays so hands over.
+    /// What is slow on this node, if anything is. A leader that stays slow transfers leadership.
     #[must_use]
     pub fn slow(&self) -> Option<String> {
         self.inner.slow()
     }
 
-    /// Hands in one command and waits for its answer.
+    /// Executes one command and waits for its reply.
     ///
     /// # Errors
-    /// The door is full, there is no leader, or no answer came in time. A refusal or conflict is an answer.
+    /// The door is full, there is no leader, or the deadline passed. A refusal or a conflict is a reply, not an error.
     pub async fn execute(&self, kind: command::Kind) -> Result<reply::Kind, DoorError> {
         let command = Command { kind: Some(kind) };
         limits::check(&command).map_err(DoorError::Refused)?;
@@ -442,10 +445,10 @@ impl Door {
         }
     }
 
-    /// Carries out conditions, changes and sends together; with a receipt, that message is done.
+    /// Executes conditions, changes and sends atomically. With a receipt it also completes that message.
     ///
     /// # Errors
-    /// As [`DoorError`] says.
+    /// See [`DoorError`].
     pub async fn transact(&self, transact: Transact) -> Result<Done, DoorError> {
         match self.execute(command::Kind::Transact(transact)).await? {
             reply::Kind::Done(done) => Ok(done),
@@ -453,7 +456,7 @@ impl Door {
         }
     }
 
-    /// One row, as of a moment after this call began.
+    /// One row (linearizable read).
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.
@@ -462,7 +465,7 @@ impl Door {
         self.read(move |store| read::row(store, &table, &key)).await
     }
 
-    /// A page of rows.
+    /// A page of rows (linearizable read).
     ///
     /// # Errors
     /// There is no leader, no such table or index, or the state cannot be read.
@@ -470,7 +473,7 @@ impl Door {
         self.read(move |store| read::query(store, &query)).await
     }
 
-    /// All rows of a query, page by page. For tables that are small by nature (sources, outputs, detections).
+    /// All rows of a query, page by page. Only for tables that are small by nature (sources, outputs, detections).
     ///
     /// # Errors
     /// As [`Door::query`].
@@ -487,11 +490,11 @@ impl Door {
         }
     }
 
-    /// Waits a moment until the state here holds everything that was acknowledged before this call; the reason, if it may not hold it. What is read here
-    /// afterwards by [`Local::read`] is as good as [`Door::read`] in the first case, and may be behind in the other.
+    /// Waits, up to [`FRESH`], until the local state holds everything that was acknowledged before this call. On
+    /// success [`Local::read`] is as current as [`Door::read`]; on an error it may return older state.
     ///
     /// # Errors
-    /// No leader confirms it in [`FRESH`].
+    /// The reason, if no leader confirms it within [`FRESH`].
     pub async fn fresh(&self) -> Result<(), String> {
         let asked = tokio::time::timeout(FRESH, self.inner.reads.caught_up()).await;
         match asked {
@@ -510,7 +513,7 @@ impl Door {
         })
     }
 
-    /// Reads the state as of a moment after this call began, off the async threads.
+    /// Reads the state (linearizable), on a blocking thread.
     ///
     /// # Errors
     /// There is no leader, or `read` fails.
@@ -530,8 +533,8 @@ impl Door {
     }
 }
 
-/// Ticks, each of bounded size, until nothing more is due: as much may fall due between two looks as was sent between
-/// two others.
+/// Submits ticks of bounded size until nothing more is due: one interval between ticks can make as much due as was sent
+/// in an earlier interval.
 async fn settle(merger: &Merger) -> Result<(), DoorError> {
     const MAX: u32 = 200;
     loop {
@@ -547,7 +550,7 @@ async fn settle(merger: &Merger) -> Result<(), DoorError> {
     }
 }
 
-/// The leader's tick: proposed only if something is due.
+/// The tick task. The leader proposes a tick only if something is due.
 async fn tick(inner: std::sync::Weak<Inner>, uptime: UptimeMark, every: Duration) {
     let uptime = Arc::new(uptime);
     let mut ticks = tokio::time::interval(every);

@@ -1,4 +1,4 @@
-//! Receivers that wait at an empty queue. They are woken by the apply that makes something receivable.
+//! Receivers that wait at an empty queue (long polling). The apply that makes a message receivable wakes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    /// Where to wait for a queue; a wake between this call and the wait is not lost.
+    /// Returns what to wait on for a queue. A wake between this call and the wait is not lost.
     pub(super) fn park(&self, queue: &str) -> Arc<Notify> {
         self.queues
             .lock()
@@ -21,7 +21,7 @@ impl Parking {
             .clone()
     }
 
-    /// Wakes one receiver of each queue; it wakes the next by receiving, if more is there.
+    /// Wakes one receiver of each queue. If more messages are ready, its receive wakes the next one.
     pub(super) fn wake(&self, woke: &BTreeSet<String>) {
         let queues = self.queues.lock();
         for queue in woke {

@@ -1,4 +1,5 @@
-//! Messages through the door: receives that wait, and are asked again where their answer was lost; returns, and what an operator does to queues.
+//! Queue operations of the door: receives that wait and are retried when their answer is lost, releases, and an
+//! operator's bulk operations.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -14,17 +15,17 @@ use super::error::unexpected;
 use super::{Door, DoorError, among};
 use crate::state::read;
 
-/// How long is insisted on an answer to what does no harm twice. A node that hears nothing of a leader for longer loses its session anyway, and what
-/// it holds is given back.
+/// Retry deadline of idempotent commands. A node without contact to a leader for longer than this loses its session
+/// anyway, and its messages are released.
 pub const INSIST: Duration = Duration::from_secs(15);
-/// The pause before such a thing is tried again.
+/// Interval between such retries.
 pub const INSIST_EVERY: Duration = Duration::from_millis(100);
 
 impl Door {
-    /// Receives up to `max` messages, waiting up to `wait` for the first.
+    /// Receives up to `max` messages, and waits up to `wait` for the first one. Empty if none arrives in time.
     ///
     /// # Errors
-    /// As [`DoorError`] says.
+    /// See [`DoorError`].
     pub async fn receive(
         &self,
         queue: &str,
@@ -34,8 +35,8 @@ impl Door {
         self.receive_by_turns(queue, max, 0, wait).await
     }
 
-    /// As [`Door::receive`]; of a fair queue this node holds no more than `turn_max` messages of one turn at the same time (0 = any number),
-    /// so that one source does not hold all that this node works on.
+    /// As [`Door::receive`], with a limit for fair queues: this node holds at most `turn_max` messages of one fairness
+    /// key at a time (0 = no limit), so that a single source does not use all the node's capacity.
     ///
     /// # Errors
     /// As [`Door::receive`].
@@ -70,7 +71,7 @@ impl Door {
                     }
                     reply::Kind::Received(_) => {}
                     reply::Kind::Refused(refused) if refused.code() == Code::StaleSession => {
-                        // The node's matter, and none of whoever receives here.
+                        // The node's session has ended, which is no error of the caller: open a new session.
                         among::renew(&self.inner, session).await;
                         if Instant::now() >= until {
                             return Ok(self.nothing());
@@ -89,7 +90,7 @@ impl Door {
         }
     }
 
-    /// The answer to a receive that found nothing.
+    /// The reply to a receive that found no message.
     fn nothing(&self) -> Received {
         Received {
             messages: Vec::new(),
@@ -97,8 +98,8 @@ impl Door {
         }
     }
 
-    /// One attempt to receive, again under its number if it had no answer: a leader that goes takes with it the answer to what it has done, and
-    /// what nobody knows of would be hidden until its visibility runs out.
+    /// One receive attempt, retried under the same attempt number if it has no answer. When a leader fails, the answer
+    /// to a receive that it has executed is lost; those messages would stay hidden until their visibility timeout.
     async fn attempt(&self, mut receive: Receive) -> Result<reply::Kind, DoorError> {
         let until = Instant::now() + INSIST;
         loop {
@@ -113,10 +114,10 @@ impl Door {
         }
     }
 
-    /// Hides a received message for longer.
+    /// Extends the visibility timeout of a received message, counted from now.
     ///
     /// # Errors
-    /// As [`DoorError`] says; a stale receipt is refused.
+    /// See [`DoorError`]; a stale receipt is refused.
     pub async fn extend(&self, receipt: Receipt, visibility: Duration) -> Result<(), DoorError> {
         let visibility_ms = u64::try_from(visibility.as_millis()).unwrap_or(u64::MAX);
         match self
@@ -131,10 +132,10 @@ impl Door {
         }
     }
 
-    /// Puts a received message back.
+    /// Releases a received message.
     ///
     /// # Errors
-    /// As [`DoorError`] says; a stale receipt is refused.
+    /// See [`DoorError`]; a stale receipt is refused.
     pub async fn give_back(&self, give_back: GiveBack) -> Result<(), DoorError> {
         match self.execute(command::Kind::GiveBack(give_back)).await? {
             reply::Kind::Done(_) => Ok(()),
@@ -142,10 +143,10 @@ impl Door {
         }
     }
 
-    /// Removes what waits in a queue, up to the newest message at the start; how many.
+    /// Removes the messages of a queue that are not in flight, up to the newest one at the start. Returns how many.
     ///
     /// # Errors
-    /// As [`DoorError`] says.
+    /// See [`DoorError`].
     pub async fn purge(&self, queue: &str) -> Result<u64, DoorError> {
         let upto = self.counts(queue).await?.next_seq;
         let step = |after, max| {
@@ -159,10 +160,11 @@ impl Door {
         self.in_steps(u64::MAX, step).await
     }
 
-    /// Moves what waits in one queue to another, up to the newest message at the start; how many.
+    /// Moves messages that are not in flight from one queue to another, up to the newest one at the start. An empty
+    /// `message_id` means all of them. Returns how many.
     ///
     /// # Errors
-    /// As [`DoorError`] says.
+    /// See [`DoorError`].
     pub async fn requeue(
         &self,
         from: &str,
@@ -184,7 +186,7 @@ impl Door {
         self.in_steps(limit.unwrap_or(u64::MAX), step).await
     }
 
-    /// Step after step, until nothing is left or `limit` is reached.
+    /// Repeats steps until nothing is left or `limit` is reached. Returns how many messages were moved.
     async fn in_steps(
         &self,
         limit: u64,
@@ -196,7 +198,7 @@ impl Door {
             let max = u32::try_from(STEP.min(limit - count)).unwrap_or(1);
             let moved = self.moved(step(after, max)).await?;
             count += u64::from(moved.count);
-            // A step that looked at nothing new would look at the same again.
+            // If a step made no progress, the next one would examine the same messages again.
             if moved.finished || count >= limit || moved.last <= after {
                 return Ok(count);
             }
@@ -204,7 +206,7 @@ impl Door {
         }
     }
 
-    /// Messages behind a sequence number, without receiving them.
+    /// Messages after a sequence number, without receiving them.
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.
@@ -228,7 +230,7 @@ impl Door {
         self.read(move |store| read::counts(store, &queue)).await
     }
 
-    /// Counters of all queues, and when each one's oldest message arrived.
+    /// Counters of all queues, each with the arrival time of its oldest message (cluster time, ms).
     ///
     /// # Errors
     /// There is no leader, or the state cannot be read.

@@ -1,7 +1,7 @@
-//! Where commands and reads go: to this node's own part in the group if it leads, else to the node that does.
+//! Routes commands and reads to this node's group member if it leads, else to the leader.
 //!
-//! What a leader says it did not do goes to the next one. What was sent and not answered is never sent again here, since it
-//! may have taken effect: only the caller knows whether a second time does harm.
+//! A call that a node rejects because it does not lead goes to the next leader. A call that was sent and not answered
+//! is not retried here, because it may have taken effect: only the caller knows whether it is idempotent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
 use crate::state::{Globals, read};
 
-/// How long is waited for a change before it is looked again who leads.
+/// Longest interval between checks which node leads.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long one call of the leader may take.
+/// Deadline of one call to the leader.
 const CALL: Duration = Duration::from_secs(8);
-/// Reads that may wait for the round that is under way.
+/// Maximum number of reads that wait for the current read-index round.
 const READS: usize = 16_384;
 
-/// The way of commands and reads; clones share it.
+/// Routing of commands and reads. Clones share it.
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) group: Group,
@@ -37,17 +37,17 @@ pub(super) struct Route {
     pub(super) clock: Arc<ClusterClock>,
 }
 
-/// Who leads, as far as this node knows.
+/// The leader, as far as this node knows.
 enum Leader {
     Me,
     Other(u64, String),
     Nobody,
 }
 
-/// What one attempt came to.
+/// Outcome of one attempt.
 enum Attempt<T> {
     Done(T),
-    /// Nothing was done: the one that was asked does not lead.
+    /// No effect: the node that was asked does not lead.
     Elsewhere,
 }
 
@@ -64,10 +64,10 @@ impl Route {
         }
     }
 
-    /// Waits for a change before it is looked again who leads.
+    /// Waits for a change of the group's status before the caller checks again which node leads.
     ///
     /// # Errors
-    /// It has taken too long, or this node takes no part any more.
+    /// The deadline passed, or the group has stopped on this node.
     async fn look_again(&self, changes: &mut Changes, until: Instant) -> Result<(), DoorError> {
         let status = self.group.status();
         if let Some(fault) = status.fault {
@@ -85,7 +85,7 @@ impl Route {
         Ok(())
     }
 
-    /// Carries commands to the leader; one reply for each.
+    /// Sends commands to the leader. Returns one reply for each.
     pub(super) async fn carry(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
         let until = Instant::now() + DEADLINE;
         let mut changes = self.group.changes();
@@ -144,8 +144,8 @@ impl Route {
         })
     }
 
-    /// Returns once another node leads than the one that was asked, and that one has had a moment more to answer: it may be held still, and would
-    /// be waited for in vain.
+    /// Returns once another node than `asked` leads, and after a short grace period for a late answer. A paused node
+    /// would never answer.
     async fn another_leads(&self, asked: u64) {
         let mut changes = self.group.changes();
         while self
@@ -159,7 +159,7 @@ impl Route {
         tokio::time::sleep(LOOK).await;
     }
 
-    /// Proposes commands as one entry here.
+    /// Proposes commands as one entry on this node.
     async fn propose(&self, commands: &[Command]) -> Result<Attempt<Vec<Reply>>, DoorError> {
         let globals = read::globals(self.group.store())?;
         self.clock.follow(Stamp::from(&globals));
@@ -173,7 +173,7 @@ impl Route {
         };
         match self.group.propose(&entry).await {
             Ok(replies) => Ok(Attempt::Done(replies)),
-            // It may have been appended before the leadership was lost, and the next leader may keep it.
+            // The entry may have been appended before leadership was lost, and the next leader may keep it.
             Err(error @ ProposeError::NotLeader { .. }) => Err(DoorError::Unavailable(format!(
                 "{error}; the command may still take effect"
             ))),
@@ -181,7 +181,7 @@ impl Route {
         }
     }
 
-    /// What a peer forwards: done only if this node leads now.
+    /// Executes commands that another node has forwarded, if this node leads.
     pub(super) async fn for_peer(&self, commands: &[Command]) -> Result<ForwardAnswer, DoorError> {
         let status = self.group.status();
         let Stamp { era, time_ms } = self.clock.stamp();
@@ -213,7 +213,7 @@ impl Route {
         }
     }
 
-    /// Returns once the state here holds what was committed when this was called.
+    /// Returns once the local state holds everything that was committed when this was called.
     pub(super) async fn caught_up(&self) -> Result<(), DoorError> {
         let until = Instant::now() + DEADLINE;
         let mut changes = self.group.changes();
@@ -233,7 +233,8 @@ impl Route {
         }
     }
 
-    /// The read index of the node that leads; a question does no harm twice, so why there is no answer does not matter.
+    /// Asks the leader for its read index. The call is idempotent, so the caller retries on any error; the error is not
+    /// returned.
     async fn ask_read_index(&self, node: u64, address: &str) -> Option<ReadIndexAnswer> {
         let peers = self.peers.as_ref()?;
         let call = ReadIndexCall {
@@ -249,7 +250,7 @@ impl Route {
             .ok()
     }
 
-    /// Tells the leader that a session is alive.
+    /// Sends a heartbeat of a session to the leader.
     pub(super) async fn keep_alive(
         &self,
         session: u64,
@@ -257,7 +258,7 @@ impl Route {
         local: &Local,
     ) -> Result<KeptAlive, DoorError> {
         let (Leader::Other(node, address), Some(peers)) = (self.leader(), &self.peers) else {
-            return Ok(KeptAlive::Yes); // who leads is alive
+            return Ok(KeptAlive::Yes); // the leader is alive
         };
         let offset_ms = self.clock.offset_ms();
         let call = KeepAliveCall {
@@ -277,7 +278,7 @@ impl Route {
             Err(_) => return Err(DoorError::Deadline { after: CALL }),
         };
         if answer.not_leader.is_some() {
-            return Ok(KeptAlive::Yes); // the next time, of whoever leads then
+            return Ok(KeptAlive::Yes); // the next heartbeat goes to the new leader
         }
         local.remember(&answer.heard);
         self.clock.follow_leader(Stamp {
@@ -296,7 +297,7 @@ impl Route {
         })
     }
 
-    /// The leader, as one that can be called.
+    /// The leader, if it is another node that can be called.
     fn other_leader(&self) -> Result<(u64, String, &Peers), DoorError> {
         match (self.leader(), &self.peers) {
             (Leader::Other(node, address), Some(peers)) => Ok((node, address, peers)),
@@ -306,7 +307,7 @@ impl Route {
         }
     }
 
-    /// What the leader has heard of all nodes.
+    /// The leader's health data of all nodes.
     pub(super) async fn heard(&self) -> Result<HeardAnswer, DoorError> {
         let (node, address, peers) = self.other_leader()?;
         let call = HeardCall {
@@ -316,7 +317,7 @@ impl Route {
         answered(node, client.heard(call)).await
     }
 
-    /// Asks the leader to let another voter lead.
+    /// Asks the leader to transfer leadership to another voter.
     pub(super) async fn lead(&self, heir: u64) -> Result<(), DoorError> {
         let (node, address, peers) = self.other_leader()?;
         let call = LeadCall {
@@ -333,7 +334,8 @@ impl Route {
     }
 }
 
-/// The format in force, or the one that the commands put in force: nodes that do not know it stop at this entry.
+/// The format of an entry: the one in force, or a newer one that its commands put in force. A node that does not know
+/// the format stops at this entry.
 fn format_of(globals: &Globals, commands: &[Command]) -> u32 {
     let raised = commands.iter().filter_map(|command| match &command.kind {
         Some(command::Kind::RaiseFormat(raise)) => Some(raise.format),
@@ -342,14 +344,14 @@ fn format_of(globals: &Globals, commands: &[Command]) -> u32 {
     raised.fold(globals.format.max(1), u32::max)
 }
 
-/// What a leader says of a session.
+/// The leader's answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum KeptAlive {
-    /// It is in force.
+    /// The session is in force.
     Yes,
-    /// It has ended.
+    /// The session has ended.
     No,
-    /// Its node's state is another than the others'.
+    /// The node's state differs from that of the others, with the reason.
     Differs(String),
 }
 
@@ -357,7 +359,7 @@ fn no_way(error: PeerError) -> DoorError {
     DoorError::Unavailable(error.to_string())
 }
 
-/// Nothing, if the call never left this node: its connection was closing. It does no harm to call again then.
+/// `None` if the call never left this node because its connection was closing. It is then safe to call again.
 async fn unless_unsent<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<tonic::Response<Option<T>>, tonic::Status> {
@@ -379,7 +381,7 @@ fn was_not_sent(status: &tonic::Status) -> bool {
     false
 }
 
-/// The answer of one call, or that it is not known whether it took effect.
+/// The answer of one call, with a deadline. On an error it is unknown whether the call took effect.
 async fn answered<T>(
     node: u64,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -399,7 +401,7 @@ async fn answered<T>(
     }
 }
 
-/// Reads that wait share one question to the group: each begins after all of them came.
+/// Batches linearizable reads: all waiting reads share one read-index round, which begins after they arrived.
 pub(super) struct Reads {
     waiting: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
@@ -415,7 +417,7 @@ impl Reads {
                 }
                 let result = route.caught_up().await.map_err(|error| error.to_string());
                 for caller in round {
-                    let _ = caller.send(result.clone()); // a caller may have given up waiting
+                    let _ = caller.send(result.clone()); // the caller may have stopped waiting
                 }
             }
         });

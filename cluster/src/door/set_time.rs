@@ -1,4 +1,5 @@
-//! An operator sets cluster time to this node's clock: forward where it is not followed by itself, and back where time was led too far ahead.
+//! An operator sets cluster time to this node's clock: forward where the clock is not followed automatically, or back
+//! where time was ahead.
 
 use panther_proto::v1::{Code, SetTime, command, reply};
 
@@ -8,12 +9,12 @@ use super::{Door, DoorError};
 use crate::state::limits::refused;
 use crate::state::read;
 
-/// What became of cluster time; milliseconds since 1970.
+/// A change of cluster time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeSet {
-    /// What it was.
+    /// The time before.
     pub from_ms: u64,
-    /// What it is.
+    /// The time after.
     pub to_ms: u64,
 }
 
@@ -28,19 +29,20 @@ impl Door {
         self.inner.clock.wall_ms()
     }
 
-    /// When a request was issued, in cluster time, given what the clock of a caller on this machine said then. The two may differ by any span:
-    /// how old the request is counts, and this machine's clock says that.
+    /// Converts the issue time of a request from the clock of a caller on this machine to cluster time. The two clocks
+    /// may differ by any amount, so the request's age is taken from this machine's clock.
     #[must_use]
     pub fn issued_ms(&self, caller_ms: u64) -> u64 {
         let (now, wall) = (self.now_ms(), self.inner.clock.wall_ms());
-        // A stamp from the future was made before this clock was set back: it is young.
+        // A stamp from the future was made before this clock was set back: the request counts as issued now.
         now.saturating_sub(wall.saturating_sub(caller_ms))
     }
 
     /// Sets cluster time forward to this node's clock.
     ///
     /// # Errors
-    /// The clock is not ahead, or is off those of the other nodes; there is no leader, or the format in force knows no such command.
+    /// The clock is not ahead, or it is off the other nodes' clocks; there is no leader, or the format in force lacks
+    /// the command.
     pub async fn accept_time(&self) -> Result<TimeSet, DoorError> {
         let (now, wall) = self.judge_clock()?;
         if wall <= now.saturating_add(JUMP_MS) {
@@ -61,7 +63,8 @@ impl Door {
     /// Sets cluster time back to this node's clock.
     ///
     /// # Errors
-    /// Cluster time is not ahead of the clock, or the clock is off those of the other nodes; there is no leader, or the format in force knows no such command.
+    /// Cluster time is not ahead of the clock, or the clock is off the other nodes' clocks; there is no leader, or the
+    /// format in force lacks the command.
     pub async fn force_time(&self) -> Result<TimeSet, DoorError> {
         let (now, wall) = self.judge_clock()?;
         if wall.saturating_add(JUMP_MS) >= now {

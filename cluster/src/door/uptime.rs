@@ -1,5 +1,5 @@
-//! Cluster time goes on by the machine's uptime while the node is stopped: so a node that is started again after days on a machine that
-//! stayed on needs no other witness of the time that has passed.
+//! While the node is stopped, cluster time advances by the machine's uptime. A node that is started after days, on a
+//! machine that stayed up, therefore needs no other proof of the time that has passed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{Stamp, TimeSource, Uptime};
 
-/// How often the mark is written. A start judges the time since then by the machine's uptime.
+/// Interval at which the mark is written. A later start computes the time since the mark from the machine's uptime.
 const EVERY: Duration = Duration::from_secs(60);
 const FILE: &str = "uptime.mark";
 
-/// Which moment of the machine's uptime was which moment of cluster time.
+/// A moment of the machine's uptime, and the cluster time at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     boot: String,
@@ -23,7 +23,7 @@ struct Mark {
     time_ms: u64,
 }
 
-/// The mark in a node's folder. It is a hint: without it, or if it is damaged, a start knows the state's time only.
+/// The mark file in a node's folder. It is only a hint: if it is missing or damaged, a start uses the state's time.
 pub(super) struct UptimeMark {
     path: PathBuf,
     time: Arc<dyn TimeSource>,
@@ -39,7 +39,7 @@ impl UptimeMark {
         }
     }
 
-    /// Cluster time now, if the machine has run on since the mark was written; else that of the state.
+    /// Cluster time now, if the machine has not rebooted since the mark was written; otherwise the state's time.
     pub(super) fn go_on(&self, state: Stamp) -> Stamp {
         let read = std::fs::read(&self.path).ok();
         let mark = read.and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
@@ -57,7 +57,7 @@ impl UptimeMark {
         }
     }
 
-    /// Writes the mark if the last one is a minute old, or if cluster time was set since.
+    /// Writes the mark if the last one is a minute old or cluster time was set since.
     pub(super) fn note(&self, stamp: Stamp) {
         let Some(Uptime { boot, up }) = self.time.uptime() else {
             return;

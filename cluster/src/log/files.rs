@@ -1,4 +1,4 @@
-//! The few file operations that the log needs, behind a trait, so that tests can lose what was not synced.
+//! The file operations that the log needs, behind a trait, so that tests can lose unsynced data.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,72 +8,72 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of zeroes that are written at once into a new file.
+/// Size of one write of zeroes into a new file, in bytes.
 const ZEROES: usize = 1 << 20;
 
-/// A folder of files.
+/// A folder of log files, and one small file (the mark) outside of that folder.
 pub trait Files: Send + Sync + 'static {
-    /// Names of the files in the folder, in order.
+    /// Sorted names of the files in the folder.
     ///
     /// # Errors
     /// The folder cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Creates a file of `bytes` zeroes; it and its name are durable on return.
+    /// Creates a file of `bytes` zeroes. The file and its name are durable on return.
     ///
     /// # Errors
-    /// The file cannot be made, or there is one of that name. [`io::ErrorKind::StorageFull`] if there is no room for it.
+    /// The file cannot be created, or a file of that name exists. [`io::ErrorKind::StorageFull`] if the disk is full.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn LogFile>>;
 
-    /// Opens a file.
+    /// Opens an existing file for reading and writing.
     ///
     /// # Errors
     /// The file cannot be opened.
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
 
-    /// Removes a file.
+    /// Removes a file. The removal is durable on return.
     ///
     /// # Errors
     /// The file cannot be removed.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// The content of the one small file that lies outside of the folder; `None` if it was never written.
+    /// Content of the mark file; `None` if it was never written.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The mark file exists and cannot be read.
     fn read_mark(&self) -> io::Result<Option<Vec<u8>>>;
 
-    /// Replaces that file as a whole; it is durable on return.
+    /// Replaces the mark file atomically. The new content is durable on return.
     ///
     /// # Errors
-    /// The disk does not take it; the content before is then still there.
+    /// The disk refuses the write; the old content is then still there.
     fn write_mark(&self, content: &[u8]) -> io::Result<()>;
 }
 
-/// One file.
+/// One open file of the log.
 pub trait LogFile: Send + Sync {
-    /// Its length.
+    /// Length of the file in bytes.
     ///
     /// # Errors
     /// The file cannot be read.
     fn size(&self) -> io::Result<u64>;
 
-    /// Reads exactly `into`.
+    /// Fills `into` with the bytes from offset `at` on.
     ///
     /// # Errors
-    /// The file cannot be read or ends before.
+    /// The file cannot be read, or it ends before `into` is full.
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
 
-    /// Writes all of `bytes`.
+    /// Writes all of `bytes` at offset `at`. The bytes are durable only after [`LogFile::sync`].
     ///
     /// # Errors
     /// The file cannot be written, for instance because the disk is full.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
-    /// What was written survives a power cut once this has returned.
+    /// Makes all earlier writes durable: they survive a power cut once this call has returned.
     ///
     /// # Errors
-    /// The disk does not take it; what it holds is then unknown.
+    /// The sync fails; the content of the file on disk is then unknown.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -84,10 +84,10 @@ pub struct DiskFiles {
 }
 
 impl DiskFiles {
-    /// The files of a folder, which is made if it is not there.
+    /// Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn new(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         if let Some(parent) = folder.parent() {
@@ -99,7 +99,7 @@ impl DiskFiles {
     }
 }
 
-/// Makes the names in a folder durable.
+/// Syncs a folder, so that the names of its files are durable.
 ///
 /// # Errors
 /// The folder cannot be opened or synced.
@@ -125,8 +125,8 @@ impl Files for DiskFiles {
             .write(true)
             .create_new(true)
             .open(self.folder.join(name))?;
-        // Space is taken now, so that a full disk shows here. Zeroes are written over it: a block that was only reserved
-        // would have to be noted as written at its first sync, and then a sync depends on the file system's journal.
+        // Space is allocated now, so that a full disk shows up here. Zeroes are then written over it: a block that is only reserved must be marked as
+        // written at its first sync, and that sync would then wait for the file system's journal.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
         let zeroes = vec![0; ZEROES.min(usize::try_from(bytes).unwrap_or(ZEROES))];
         let mut at = 0;
@@ -173,7 +173,7 @@ impl Files for DiskFiles {
     }
 }
 
-/// The mark's file, beside the folder: it outlives the loss of the folder's content.
+/// Path of the mark file. It lies next to the folder, so that it survives the loss of the folder's content.
 fn mark_beside(folder: &Path) -> PathBuf {
     folder.with_extension("mark")
 }
@@ -198,7 +198,7 @@ impl LogFile for DiskFile {
     }
 }
 
-/// Files in memory that forget, at [`MemoryFiles::lose_power`], what was not synced.
+/// Files in memory that lose unsynced writes at [`MemoryFiles::lose_power`].
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
     files: Arc<Mutex<BTreeMap<String, Arc<MemoryFile>>>>,
@@ -208,18 +208,18 @@ pub struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// Has no room for further files from now on, or has it again.
+    /// Simulates a full disk from now on (`true`), or ends the simulation of one (`false`).
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
     }
 
-    /// How many files there was no room for.
+    /// Number of file creations that were refused because the simulated disk was full.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::SeqCst)
     }
 
-    /// Drops unsynced writes of every file; of the last one, `torn` bytes that were not synced stay.
+    /// Simulates a power cut: drops the unsynced writes of every file. The first `torn` bytes of each file's first unsynced write stay.
     pub fn lose_power(&self, torn: usize) {
         for file in lock(&self.files).values() {
             let mut content = lock(&file.0);
@@ -239,18 +239,18 @@ impl MemoryFiles {
         }
     }
 
-    /// Has nothing any more, as a folder that was emptied.
+    /// Removes all files and the mark, as if the folder had been emptied.
     pub fn lose_all(&self) {
         lock(&self.files).clear();
         self.forget_mark();
     }
 
-    /// Loses the mark, as a folder of an older build has none.
+    /// Removes the mark, as in a folder of an older build that wrote no mark.
     pub fn forget_mark(&self) {
         *lock(&self.mark) = None;
     }
 
-    /// Zeroes what lies behind a byte of a file.
+    /// Zeroes a file from the offset `from` on.
     pub fn wipe(&self, name: &str, from: usize) {
         if let Some(file) = lock(&self.files).get(name) {
             let Content { now, durable, .. } = &mut *lock(&file.0);
@@ -261,7 +261,7 @@ impl MemoryFiles {
         }
     }
 
-    /// Cuts a file to a length.
+    /// Truncates a file to `length` bytes.
     pub fn cut(&self, name: &str, length: usize) {
         if let Some(file) = lock(&self.files).get(name) {
             let Content { now, durable, .. } = &mut *lock(&file.0);

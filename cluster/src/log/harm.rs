@@ -1,4 +1,4 @@
-//! What a disk or an operator does to a log: for simulations and tests.
+//! Fault injection for simulations and tests: damage that a disk or an operator does to a log.
 
 use bytes::Bytes;
 
@@ -6,27 +6,28 @@ use super::mark::Mark;
 use super::record::Record;
 use super::{Files, MemoryFiles};
 
-/// A way to lose a part of a log that was vouched for.
+/// A way to lose a part of the log that was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
-    /// All segments are gone: a disk that is not mounted.
+    /// All segments are lost, as if the disk were not mounted.
     Emptied,
-    /// All segments are gone, and the mark with them.
+    /// All segments and the mark are lost.
     Forgotten,
-    /// The newest segment is gone.
+    /// The newest segment is lost.
     NewestGone,
-    /// A segment between the oldest and the newest one is gone.
+    /// A segment between the oldest and the newest one is lost.
     MiddleGone,
-    /// The newest segment holds zeroes.
+    /// The newest segment contains only zeroes.
     NewestZeroed,
     /// The log ends before a batch that was synced.
     CutShort,
-    /// The log ends before the vote that was given last.
+    /// The log ends before the newest vote.
     VoteLost,
 }
 
 impl MemoryFiles {
-    /// Loses a part that was vouched for; false if there is no such part, and nothing was done. `chance` decides where a log is cut short, and which segment is lost.
+    /// Loses a part of the log that was acknowledged. `chance` selects the offset at which the log is cut, or the segment that is lost. Returns
+    /// false, and changes nothing, if the log has no such part.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -79,7 +80,7 @@ impl MemoryFiles {
         Ok(true)
     }
 
-    /// Where the records of a segment begin that were synced, and which of them are votes.
+    /// Offsets of the synced records of a segment (up to and including `batch`), each with true if the record is a vote.
     fn vouched(&self, name: &str, batch: u64) -> std::io::Result<Vec<(usize, bool)>> {
         let file = self.open(name)?;
         let mut content = vec![0; usize::try_from(file.size()?).unwrap_or(0)];

@@ -1,25 +1,25 @@
-//! Why a start is refused: what is on the disk is less than what this node has vouched for.
+//! Reasons to refuse a start: the disk holds less than this node has acknowledged.
 //!
-//! A node that takes part with less than it has acknowledged breaks what the others rely on: it can elect a leader that lacks committed entries,
-//! or vote twice in a term. So each of these ends the start, and nothing on the disk is changed by it.
+//! A node that takes part with less than it has acknowledged breaks the guarantees that other nodes rely on: it can elect a leader that lacks
+//! committed entries, or vote twice in one term. So each of these losses ends the start. The start then changes nothing on the disk.
 
 use std::io;
 
-/// What is missing on this node's disk, and how that is known. Each kind has a [code](Loss::code) that does not change.
+/// What is missing on this node's disk, and the evidence for it. Each variant has a stable [code](Loss::code).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// The log holds nothing, although this node has written one.
+    /// The log is empty, although this node has written entries.
     #[error("the log holds no entry, but {known}")]
     EmptyLog {
-        /// How it is known that there was a log.
+        /// Evidence that the log held entries.
         known: String,
     },
     /// A segment of the log is missing.
     #[error("log segment {name} is missing: {known}")]
     Segment {
-        /// The file's name.
+        /// Name of the segment's file.
         name: String,
-        /// How it is known that there was one.
+        /// Evidence that the segment existed.
         known: String,
     },
     /// The log ends before a batch that was synced.
@@ -28,55 +28,55 @@ pub enum Loss {
         last = named(*last)
     )]
     Cut {
-        /// The last batch that is there.
+        /// The last batch in the log.
         found: u64,
-        /// The last batch that is known to have been synced.
+        /// The last batch that is known to be synced.
         synced: u64,
-        /// The index of the last entry that is there.
+        /// Index of the last entry in the log.
         last: Option<u64>,
-        /// How that is known, and what is seen in the place of the batch.
+        /// Evidence that the batch was synced, and a description of what is found in its place.
         known: String,
     },
-    /// A part of the log that was acknowledged does not check.
+    /// A checksum mismatch in a part of the log that was acknowledged.
     #[error("log segment {name} is damaged at byte {at}: {known}")]
     Damaged {
-        /// The file's name.
+        /// Name of the segment's file.
         name: String,
-        /// Where the damage begins, in bytes.
+        /// Offset of the damage, in bytes.
         at: u64,
-        /// How it is known that this part was acknowledged.
+        /// Evidence that this part was acknowledged.
         known: String,
     },
-    /// Entries in the log are missing.
+    /// The log has a gap between two entries.
     #[error("the log held entry {found}, but entry {missing} before it is missing")]
     Gap {
         /// The first missing index.
         missing: u64,
-        /// The index of an entry behind it.
+        /// Index of an entry behind the gap.
         found: u64,
     },
-    /// The vote is older than one that this node has given.
+    /// The vote in the log is older than one that this node has given.
     #[error("the last vote in the log is {found}, but {known}")]
     Vote {
         /// The vote in the log.
         found: String,
-        /// What proves a later one.
+        /// Evidence of the newer vote.
         known: String,
     },
-    /// The state holds entries that the log does not: entries are synced to the log before the state holds them.
+    /// The state is ahead of the log. Entries are synced to the log before they are applied, so the log has lost entries.
     #[error(
         "the applied state reaches entry {applied}, but the log ends with entry {last}{torn}",
         last = named(*last)
     )]
     StateAhead {
-        /// The index up to which the state, or a snapshot of it, is complete.
+        /// Index of the last entry that the state, or a snapshot of it, includes.
         applied: u64,
-        /// The index of the log's last entry.
+        /// Index of the last entry in the log.
         last: Option<u64>,
-        /// What is seen behind that entry, if something is.
+        /// Description of the torn tail behind that entry; empty if there is no torn tail.
         torn: String,
     },
-    /// There is no state from which the log goes on.
+    /// The log cannot be replayed: no readable state or snapshot reaches the start of the log.
     #[error(
         "the applied state cannot be read ({state}), and the newest whole snapshot reaches entry {snapshot}, but the log begins behind entry {purged}",
         snapshot = named(*snapshot),
@@ -85,20 +85,20 @@ pub enum Loss {
     State {
         /// Why the state cannot be used.
         state: String,
-        /// The index of the newest whole snapshot.
+        /// Index of the newest complete snapshot.
         snapshot: Option<u64>,
-        /// The index up to which the log is cut.
+        /// Index of the last entry that is purged from the log.
         purged: Option<u64>,
     },
 }
 
-/// An index, or a word where no index is known.
+/// The index as text, or a fixed text if there is no entry.
 fn named(index: Option<u64>) -> String {
     index.map_or_else(|| "0 (no entry)".to_owned(), |index| index.to_string())
 }
 
 impl Loss {
-    /// A name of the kind that never changes: documentation and tools rely on it.
+    /// Stable name of the variant. Documentation and tools rely on it.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ impl Loss {
         }
     }
 
-    /// The loss that an error reports, if it reports one.
+    /// The loss inside an I/O error, if the error reports one.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

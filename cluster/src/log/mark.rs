@@ -1,9 +1,9 @@
-//! The high-water mark: what the log has vouched for, kept in a small file outside of the segments.
+//! The high-water mark: a small file outside of the segments that names a batch which was synced.
 //!
-//! A segment cannot say that a later one, or its own end, is lost. The mark can: it names a batch that was synced, and the vote and last entry after it. Batches are
-//! numbered without gaps and their numbers never fall, while the last index may fall when entries are truncated, so the batch decides.
-//! The mark is written before a vote, or the first batch of a segment, is acknowledged. Else it follows when the log has nothing to do, after
-//! [`AGE`] at the latest, and at the end: a batch costs no second sync. What it does not name yet is not claimed.
+//! A segment cannot show that a later segment, or its own end, is lost. The mark can: it names a synced batch, and the vote and the last entry after
+//! that batch. The check compares batches, because batch numbers have no gaps and never fall, while the last index falls when entries are truncated.
+//! The mark is written before a vote, or the first batch of a segment, is acknowledged. Otherwise it is written later, so that a batch costs no
+//! second sync: when the log is idle, after [`AGE`] at the latest, and when the log is closed. Batches after the mark are not covered by the check.
 
 use std::io;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use panther_proto::v1::StoredVote;
 use super::Files;
 use super::record::Record;
 
-/// While batches come without a pause, the mark follows after this time.
+/// Longest age of the mark while batches arrive without a pause.
 pub(super) const AGE: Duration = Duration::from_secs(2);
-/// After this time without a batch the mark follows.
+/// Idle time after which the mark is written.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 const HEAD: &str = "panther log mark 1";
 
-/// What has been synced at least.
+/// Summary of the log at a batch that was synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    /// The segment that holds the batch.
+    /// The segment that contains the batch.
     pub(super) segment: u64,
-    /// The last batch.
+    /// Number of the batch.
     pub(super) batch: u64,
-    /// The last vote up to it.
+    /// The newest vote up to and including the batch.
     pub(super) vote: Option<StoredVote>,
-    /// The index of the last entry after it, or up to where entries are purged.
+    /// Index of the last entry after the batch, or of the last purged entry.
     pub(super) last: Option<u64>,
 }
 
 impl Mark {
-    /// What is vouched for after one more record. A log that is read again follows its records to the same mark, unless a part of it is lost.
+    /// Updates the mark with one more record. Reading a log back yields the same mark, unless a part of the log is lost.
     pub(super) fn follow(&mut self, record: &Record) {
         match record {
             Record::Vote(vote) => self.vote = Some(*vote),
@@ -63,7 +63,7 @@ impl Mark {
         text
     }
 
-    /// `None` if the text is not what [`Mark::encode`] wrote.
+    /// Parses the text of [`Mark::encode`]. `None` if the text is damaged.
     fn decode(text: &str) -> Option<Self> {
         let (content, checksum) = text.rsplit_once("checksum ")?;
         let checksum = u32::from_str_radix(checksum.strip_suffix('\n')?, 16).ok()?;
@@ -85,17 +85,18 @@ impl Mark {
                         committed: committed.parse().ok()?,
                     });
                 }
-                // A later build may say more.
+                // Unknown lines are ignored: a later build may add some.
                 _ => {}
             }
         }
         Some(mark)
     }
 
-    /// The mark of a log. A log of an older build has no mark; a mark that does not check says nothing, and is written again.
+    /// Reads the mark of a log. `None` if there is no mark (a log of an older build) or the mark is damaged; a damaged mark proves nothing and is
+    /// written again.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The mark file exists and cannot be read.
     pub(super) fn read(files: &dyn Files) -> io::Result<Option<Self>> {
         let Some(content) = files.read_mark()? else {
             return Ok(None);
@@ -109,16 +110,16 @@ impl Mark {
         Ok(mark)
     }
 
-    /// Keeps the mark.
+    /// Writes the mark to disk.
     ///
     /// # Errors
-    /// The disk does not take it; the mark before it is then still there.
+    /// The disk refuses the write; the old mark is then still there.
     pub(super) fn write(&self, files: &dyn Files) -> io::Result<()> {
         files.write_mark(self.encode().as_bytes())
     }
 }
 
-/// A vote as messages name it.
+/// The vote as text for messages.
 pub(crate) fn describe(vote: Option<&StoredVote>) -> String {
     vote.map_or_else(
         || "no vote".to_owned(),

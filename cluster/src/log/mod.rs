@@ -1,11 +1,11 @@
-//! Votes and entries on disk: an append-only log of preallocated segments, synced once for many callers.
+//! Votes and entries on disk: an append-only log of preallocated segments with group commit (one sync for many callers).
 //!
-//! One thread writes. Everything that waits for it goes to disk in one write and one sync, then every caller is told.
-//! A vote and an entry keep the order in which they came.
+//! One thread writes. It puts all waiting operations into one batch, writes and syncs the batch once, and then calls each caller's callback. Votes
+//! and entries keep the order in which they were submitted.
 //!
-//! An open first [reads](Found) and changes nothing. It is refused ([`Loss`]) if the log holds less than it has vouched for: the batches' numbers have no
-//! gaps, segments have none either, and a high-water mark outside of the segments names a batch that was synced. Only what an unfinished write of the last
-//! batch may have left is cut.
+//! Opening begins with a [read](Found) that changes nothing. Opening is refused ([`Loss`]) if the log holds less than it has acknowledged. Three
+//! things show that: batch numbers have no gaps, segment numbers have no gaps, and a high-water mark outside of the segments names a batch that was
+//! synced. Opening cuts only the torn tail that an unfinished write of the last batch may have left.
 
 mod files;
 #[cfg(feature = "simulation")]
@@ -37,24 +37,25 @@ pub(crate) use mark::describe as describe_vote;
 pub use pace::Pace;
 use record::Record;
 
-/// Told once what was handed over is durable, or that it is not.
+/// Callback of one operation. It is called once, when the operation is durable or has failed.
 pub type Told = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// An entry's position and encoded payload.
 pub type LogEntry = (LogPosition, Bytes);
 
-/// Bytes of an entry that takes as long to be applied as the smallest: some 0.2 ms of a processor, measured over the log of three nodes under mixed load.
+/// The smallest apply cost of an entry, expressed in bytes: an entry below this size takes as long to apply as one of this size. Some 0.2 ms of
+/// processor time, measured over the log of three nodes under mixed load.
 pub const LEAST_COST: u64 = 1 << 10;
 
-/// Operations that may wait for the writer.
+/// Capacity of the writer's queue, in operations. A caller blocks while the queue is full.
 const WAITING: usize = 1_024;
 
 /// Sizes of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
-    /// Bytes of a segment, taken from the disk when it is made.
+    /// Bytes of a segment. The disk space is allocated when the segment is created.
     pub segment_bytes: u64,
-    /// Bytes of the newest entries kept in memory.
+    /// Bytes of the newest entries that are cached in memory.
     pub cache_bytes: usize,
 }
 
@@ -67,20 +68,20 @@ impl Default for LogSettings {
     }
 }
 
-/// What a log holds.
+/// Summary of the log's content.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogState {
-    /// Up to where entries are gone.
+    /// The last purged entry; it and all entries before it are removed.
     pub purged: Option<LogPosition>,
-    /// The last entry, or where the purge ended if there is none.
+    /// The last entry; equal to `purged` if the log holds no entry.
     pub last: Option<LogPosition>,
-    /// The vote that was given last.
+    /// The newest vote.
     pub vote: Option<StoredVote>,
-    /// Up to where entries were known to be committed.
+    /// The last entry that is known to be committed.
     pub committed: Option<LogPosition>,
 }
 
-/// Where an entry lies.
+/// Position of an entry's payload on disk.
 #[derive(Clone)]
 struct Place {
     file: Arc<dyn LogFile>,
@@ -94,7 +95,7 @@ struct Slot {
     place: Option<Place>,
 }
 
-/// What readers see; it runs ahead of the disk by what the writer has not synced.
+/// In-memory index of the log, which readers use. It is ahead of the disk by the operations that the writer has not synced yet.
 #[derive(Default)]
 struct Index {
     entries: BTreeMap<u64, Slot>,
@@ -102,7 +103,7 @@ struct Index {
     vote: Option<StoredVote>,
     committed: Option<LogPosition>,
     cached_bytes: usize,
-    /// Entries below are not cached.
+    /// No entry below this index is cached.
     cached_from: u64,
 }
 
@@ -145,7 +146,7 @@ impl Index {
         self.purged = Some(upto);
     }
 
-    /// Forgets the oldest cached payloads that are on disk.
+    /// Evicts the oldest cached payloads that are on disk, until the cache holds at most `bytes`.
     fn trim_cache(&mut self, bytes: usize) {
         let mut freed = 0;
         let mut from = self.cached_from;
@@ -161,7 +162,7 @@ impl Index {
     }
 }
 
-/// A handle on the log; clones share it.
+/// Handle of the log. Clones share the log.
 #[derive(Clone)]
 pub struct Log {
     index: Arc<RwLock<Index>>,
@@ -176,7 +177,7 @@ struct Writer {
     stopping: Arc<AtomicBool>,
 }
 
-/// The way to the writer: a thread of its own, or, in a simulation, a task.
+/// Queue to the writer. The writer is a thread; in a simulation it is a task.
 #[derive(Clone)]
 enum Operations {
     Thread(SyncSender<writer::Operation>),
@@ -199,7 +200,7 @@ impl Operations {
         Ok((Self::Thread(sender), Some(thread)))
     }
 
-    /// The operation, if the writer has ended.
+    /// Submits an operation. Returns the operation if the writer has ended.
     fn hand_over(&self, operation: writer::Operation) -> Option<writer::Operation> {
         match self {
             Self::Thread(sender) => sender.send(operation).err().map(|error| error.0),
@@ -215,13 +216,13 @@ impl Drop for Writer {
         self.operations.lock().take();
         if let Some(thread) = self.thread.lock().take() {
             thread.thread().unpark();
-            // The writer ends once its channel is empty and closed; a panic in it was reported by its callers' errors.
+            // The writer ends when its queue is empty and closed. Its callers' errors have already reported a panic of it.
             let _ = thread.join();
         }
     }
 }
 
-/// A log that was read and not changed: it can be held against what else is known before it is opened.
+/// A log that was read but not changed, so that the caller can compare it with other facts before the log is opened.
 pub struct Found {
     found: segments::Found,
     settings: LogSettings,
@@ -231,7 +232,7 @@ impl Found {
     /// Reads a log.
     ///
     /// # Errors
-    /// The files cannot be read, or hold less than was vouched for ([`Loss`]).
+    /// The files cannot be read, or they hold less than the log has acknowledged ([`Loss`]).
     pub fn read(files: Arc<dyn Files>, settings: LogSettings) -> io::Result<Self> {
         Ok(Self {
             found: segments::read(files, settings.segment_bytes)?,
@@ -239,22 +240,22 @@ impl Found {
         })
     }
 
-    /// What the log holds.
+    /// Summary of the log's content.
     #[must_use]
     pub fn state(&self) -> LogState {
         self.found.index.state()
     }
 
-    /// What is seen behind the last entry, as the end of a sentence; empty if nothing is. Opening cuts it.
+    /// Describes the torn tail behind the last entry, as the end of a sentence; empty if there is no torn tail. [`Found::open`] cuts the torn tail.
     #[must_use]
     pub fn torn(&self) -> String {
         self.found.torn()
     }
 
-    /// Cuts what an unfinished write left, and goes on with the log.
+    /// Cuts the torn tail that an unfinished write left, and starts the writer.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses the write or the sync.
     pub fn open(self) -> io::Result<Log> {
         let (index, segments, mark) = self.found.settle()?;
         Log::start(index, segments, mark, self.settings)
@@ -300,19 +301,19 @@ impl Log {
         })
     }
 
-    /// How long a write and its sync take.
+    /// Latency of the writer's current and last batch (write and sync).
     #[must_use]
     pub fn pace(&self) -> &Pace {
         &self.pace
     }
 
-    /// What the log holds.
+    /// Summary of the log's content.
     #[must_use]
     pub fn state(&self) -> LogState {
         self.index.read().state()
     }
 
-    /// Whether everything up to an index is on the disk.
+    /// True if all entries up to `index` are durable or purged.
     #[must_use]
     pub fn holds(&self, index: u64) -> bool {
         let log = self.index.read();
@@ -321,12 +322,12 @@ impl Log {
             || slot.is_some_and(|slot| slot.place.is_some())
     }
 
-    /// Tells when everything that was handed over before is durable and the high-water mark names it.
+    /// Calls `told` when all operations submitted before are durable and the high-water mark names them.
     pub fn settled(&self, told: Told) {
         self.hand_over(Vec::new(), true, told);
     }
 
-    /// Bytes of entries that were not purged.
+    /// Bytes of the entries that are not purged.
     #[must_use]
     pub fn entry_bytes(&self) -> u64 {
         self.index
@@ -337,7 +338,7 @@ impl Log {
             .sum()
     }
 
-    /// What all of them cost to be applied again, in bytes: a small entry counts as [`LEAST_COST`].
+    /// Cost of applying all entries that are not purged again, in bytes. An entry counts at least [`LEAST_COST`].
     #[must_use]
     pub fn replay_cost(&self) -> u64 {
         let index = self.index.read();
@@ -345,7 +346,7 @@ impl Log {
         costs.map(|bytes| bytes.max(LEAST_COST)).sum()
     }
 
-    /// Appends entries: readable at once, durable when told so.
+    /// Appends entries. They are readable at once and durable when `told` is called with `Ok`.
     pub fn append(&self, entries: Vec<LogEntry>, told: Told) {
         {
             let mut index = self.index.write();
@@ -369,25 +370,25 @@ impl Log {
         );
     }
 
-    /// Keeps a vote.
+    /// Saves a vote. It is durable when `told` is called with `Ok`.
     pub fn save_vote(&self, vote: StoredVote, told: Told) {
         self.index.write().vote = Some(vote);
         self.hand_over(vec![Record::Vote(vote)], true, told);
     }
 
-    /// Drops entries behind an index (`None`: all).
+    /// Removes the entries behind the index `after` (`None`: all entries).
     pub fn truncate(&self, after: Option<u64>, told: Told) {
         self.index.write().truncate(after);
         self.hand_over(vec![Record::Truncate(after)], true, told);
     }
 
-    /// Drops entries up to a position.
+    /// Removes the entries up to and including `upto`.
     pub fn purge(&self, upto: LogPosition, told: Told) {
         self.index.write().purge(upto);
         self.hand_over(vec![Record::Purge(upto)], true, told);
     }
 
-    /// Notes what is committed; it goes to disk with the next thing that is synced.
+    /// Records the commit position. It does not cause a sync of its own: it goes to disk with the next operation that is synced.
     pub fn save_committed(&self, at: LogPosition) {
         self.index.write().committed = Some(at);
         self.hand_over(vec![Record::Committed(at)], false, Box::new(|_| ()));
@@ -412,7 +413,7 @@ impl Log {
         }
     }
 
-    /// Entries of a range whose payload is in memory; `None` if one must be read from disk.
+    /// The entries of a range, from memory only. `None` if at least one payload must be read from disk.
     #[must_use]
     pub fn cached(&self, range: Range<u64>) -> Option<Vec<LogEntry>> {
         let index = self.index.read();
@@ -423,7 +424,7 @@ impl Log {
             .collect()
     }
 
-    /// Entries of a range, from memory or disk; it ends early past `max_bytes`, but gives one entry at least.
+    /// The entries of a range, from memory or disk. The result ends before its payloads exceed `max_bytes`, but contains at least one entry.
     ///
     /// # Errors
     /// An entry cannot be read.

@@ -1,18 +1,19 @@
-//! Whether a thread that others wait for keeps up: how long what it does now has taken, or how long the last thing took.
+//! Latency of a thread that others wait for: the duration of its current operation so far, or of its last operation.
 //!
-//! A leader whose disk or apply is slow makes everybody wait, although its heartbeats come in time; so it is measured, and the lead goes to another.
+//! A leader whose disk or apply is slow delays every client, although it sends its heartbeats in time. So the latency is measured, and a slow leader
+//! transfers its leadership to another voter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// For how long it counts that the last thing took long.
+/// How long the duration of the last operation remains relevant.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The pace of one thread.
+/// The latency of one thread.
 #[derive(Debug)]
 pub struct Pace {
     origin: Instant,
-    /// When it began what it does now, in milliseconds since the origin, and one more; 0 while it waits for work.
+    /// Start of the current operation, in milliseconds since the origin, plus 1; 0 while the thread waits for work.
     busy_since: AtomicU64,
     last_took: AtomicU64,
     last_ended: AtomicU64,
@@ -35,12 +36,12 @@ impl Pace {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// It begins something.
+    /// Marks the start of an operation.
     pub(crate) fn begin(&self, at: Instant) {
         self.busy_since.store(self.ms(at) + 1, Ordering::Relaxed);
     }
 
-    /// It has done it.
+    /// Marks the end of the operation.
     pub(crate) fn end(&self, at: Instant) {
         let (now, since) = (self.ms(at), self.busy_since.swap(0, Ordering::Relaxed));
         let took = (now + 1).saturating_sub(since);
@@ -48,7 +49,8 @@ impl Pace {
         self.last_ended.store(now, Ordering::Relaxed);
     }
 
-    /// How long it takes at this moment.
+    /// The latency at the time `at`: the larger of the current operation's duration so far and the last operation's duration, if that one ended less
+    /// than 5 s ago. Resolution 1 ms.
     #[must_use]
     pub fn takes(&self, at: Instant) -> Duration {
         let now = self.ms(at);

@@ -1,32 +1,33 @@
-//! One record of the log: length, checksum, batch, kind, content. A record that does not check ends what can be trusted.
+//! One record of the log: length, checksum, batch number, kind, content. The trusted part of a segment ends at the first record whose checksum is
+//! wrong.
 //!
-//! Batch n+1 is written only after batch n was synced. So a bad record with a good one of a later batch but one behind it
-//! is no torn tail: something that was acknowledged has changed.
+//! Batch n+1 is written only after batch n was synced. So a bad record in front of a good record of a batch at least two later is not a torn tail: an
+//! acknowledged record was damaged.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use panther_proto::v1::{LogPosition, StoredVote};
 use prost::Message;
 
-/// Bytes before a record's content: length of the content, checksum of batch and content, batch.
+/// Bytes in front of a record's content: length of the content, checksum of batch number and content, batch number.
 pub(super) const HEADER: usize = 16;
-/// Largest record: an entry and its position, with room to spare.
+/// Largest length of a record's content, in bytes: an entry and its position, with a margin.
 pub(super) const RECORD_BYTES: usize = 64 << 20;
 
-/// What the log says, in the order in which it was said.
+/// One change of the log. Records are replayed in the order in which they were written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
     Vote(StoredVote),
     /// An entry: its position and its encoded payload.
     Entry(LogPosition, Bytes),
-    /// Entries behind this index are void; `None` = all.
+    /// Removes the entries behind this index; `None` removes all entries.
     Truncate(Option<u64>),
-    /// Entries up to this position are gone.
+    /// Removes the entries up to and including this position.
     Purge(LogPosition),
     Committed(LogPosition),
 }
 
 impl Record {
-    /// Appends the record to `out`; where its payload starts, counted from the record's first byte.
+    /// Appends the encoded record to `out`. Returns the offset of the entry's payload from the record's first byte (0 for other kinds).
     pub(super) fn encode(&self, batch: u64, out: &mut BytesMut) -> usize {
         let start = out.len();
         out.put_bytes(0, HEADER);
@@ -67,7 +68,8 @@ impl Record {
         payload
     }
 
-    /// The record at the start of `bytes`, its batch and its whole length; `None` where none can be trusted.
+    /// Decodes the record at the start of `bytes`. Returns the record, its batch number and its length with header; `None` if `bytes` do not start
+    /// with a valid record.
     pub(super) fn decode(bytes: &Bytes) -> Option<(Self, u64, usize)> {
         let length = u32::from_le_bytes(*bytes.get(..4)?.first_chunk()?) as usize;
         let checksum = u32::from_le_bytes(*bytes.get(4..8)?.first_chunk()?);

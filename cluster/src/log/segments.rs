@@ -1,4 +1,4 @@
-//! The log's files: read in order at open, filled one after the other, removed once all their entries are purged.
+//! The segments of the log: read in order when the log is opened, filled one after the other, removed when all their entries are purged.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,25 +10,25 @@ use super::mark::{Mark, describe};
 use super::record::Record;
 use super::{Files, Index, LogFile, Loss, Place, Slot};
 
-/// Ending of a segment's name; before it stands its number in hexadecimal.
+/// Extension of a segment's file name. The name itself is the segment's number in hexadecimal.
 const ENDING: &str = ".log";
 
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) file: Arc<dyn LogFile>,
     bytes: u64,
-    /// Where the next record goes.
+    /// Offset of the next record.
     pub(super) end: u64,
-    /// The highest index of an entry in it.
+    /// Highest index of an entry in the segment.
     pub(super) highest: u64,
 }
 
 pub(super) struct Segments {
     pub(super) files: Arc<dyn Files>,
     segment_bytes: u64,
-    /// Oldest first; the last one is written.
+    /// Oldest first. Records are appended to the last one.
     open: VecDeque<Segment>,
-    /// The batch that comes next.
+    /// Number of the next batch.
     pub(super) batch: u64,
 }
 
@@ -36,18 +36,18 @@ pub(super) fn name(number: u64) -> String {
     format!("{number:016x}{ENDING}")
 }
 
-/// A log as it lies on the disk, read and not changed.
+/// A log as read from disk; the read changed nothing.
 pub(super) struct Found {
     pub(super) index: Index,
     segments: Segments,
     torn: Option<Torn>,
-    /// What its records come to.
+    /// Mark that results from all records.
     followed: Mark,
-    /// The same up to the batch that the high-water mark names.
+    /// Mark that results from the records up to the batch that the high-water mark names.
     at_mark: Option<Mark>,
 }
 
-/// What lies behind the last good record of the last segment.
+/// The torn tail behind the last good record of the last segment, as a range of bytes.
 struct Torn {
     at: u64,
     end: u64,
@@ -62,7 +62,7 @@ fn damaged(segment: u64, at: usize, known: &str) -> io::Error {
     .into()
 }
 
-/// The segments' numbers have no gaps: only the oldest are removed, and a new one takes the next number.
+/// Checks that segment numbers have no gaps: only the oldest segments are removed, and a new segment gets the next number.
 fn check_numbers(numbers: &[u64], mark: Option<&Mark>) -> Result<(), Loss> {
     if let Some(gap) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
         return Err(Loss::Segment {
@@ -87,10 +87,10 @@ fn check_numbers(numbers: &[u64], mark: Option<&Mark>) -> Result<(), Loss> {
     }
 }
 
-/// Reads all segments and changes nothing.
+/// Reads all segments. Changes nothing.
 ///
 /// # Errors
-/// The files cannot be read, or they hold less than was vouched for ([`Loss`]).
+/// The files cannot be read, or they hold less than the log has acknowledged ([`Loss`]).
 pub(super) fn read(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<Found> {
     let mark = Mark::read(&*files)?;
     let numbers: Vec<u64> = files
@@ -121,7 +121,7 @@ pub(super) fn read(files: Arc<dyn Files>, segment_bytes: u64) -> io::Result<Foun
     let last = found.index.entries.last_key_value();
     found.index.cached_from = last.map_or(0, |(last, _)| last + 1);
     check_gapless(&found.index)?;
-    // A segment is removed only once its entries are purged, and the next one says so.
+    // A segment is removed only when its entries are purged, and the next segment repeats the purge record.
     if let Some(first) = numbers.first().filter(|first| **first > 1)
         && found.index.purged.is_none()
     {
@@ -151,7 +151,7 @@ impl Found {
         };
         let mut at = 0;
         while let Some((record, batch, length)) = Record::decode(&content.slice(at..)) {
-            // Each batch has a record, and the next batch has the next number.
+            // Each batch contains at least one record, and batch numbers increase by 1.
             if followed.batch > 0 && batch != followed.batch && batch != followed.batch + 1 {
                 return Err(damaged(
                     number,
@@ -167,7 +167,7 @@ impl Found {
             }
             (followed.batch, followed.segment) = (batch, number);
             followed.follow(&record);
-            // A segment's first records may tell of a purge before the entries that it covers.
+            // The first records of a segment may contain a purge, while entries that this purge covers follow later.
             if let Record::Entry(position, payload) = &record
                 && index
                     .purged
@@ -211,7 +211,7 @@ impl Found {
         Ok(())
     }
 
-    /// The log ends before the end of the batch that the mark names.
+    /// The error for a log that ends before the end of the batch that the mark names.
     fn cut(&self, at: &Mark, mark: &Mark) -> Loss {
         Loss::Cut {
             found: at.batch,
@@ -225,7 +225,7 @@ impl Found {
         }
     }
 
-    /// What is seen behind the last good record, for a message; empty if nothing is.
+    /// Describes the torn tail, for a message; empty if there is no torn tail.
     pub(super) fn torn(&self) -> String {
         match (&self.torn, self.segments.open.back()) {
             (Some(torn), Some(segment)) => format!(
@@ -237,10 +237,10 @@ impl Found {
         }
     }
 
-    /// Cuts what an unfinished write has left, and vouches for the rest from now on. The mark that is then in force.
+    /// Cuts the torn tail, syncs the rest and writes the mark for it. Returns the mark that is valid from now on.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses the write or the sync.
     pub(super) fn settle(self) -> io::Result<(Index, Segments, Mark)> {
         let Self {
             index,
@@ -261,9 +261,10 @@ impl Found {
             let zeroes = usize::try_from(end - at).map_err(|_| io::ErrorKind::InvalidData)?;
             last.file.write_at(&vec![0; zeroes], at)?;
         }
-        // A process that died may have written without syncing: what is read here from the system's memory is vouched for from now on, so it must not be lost with the power.
+        // A process that was killed may have written records without syncing them, and this read found them in the page cache. The mark covers them
+        // from now on, so they are synced first: a power cut must not remove them afterwards.
         last.file.sync()?;
-        // Of a file without a record nothing is vouched for.
+        // A file without a record needs no mark.
         if followed.batch > 0 {
             followed.write(&*segments.files)?;
         }
@@ -285,7 +286,11 @@ fn replay(index: &mut Index, record: &Record) {
     }
 }
 
-/// Behind the last good record comes nothing, or what a crash left of the batch that was written last. Anything else was acknowledged.
+/// Classifies the bytes behind the last good record. Zeroes: no torn tail. Other bytes: the torn tail of the batch written last, if a crash can
+/// explain them.
+///
+/// # Errors
+/// A later batch or a later segment proves that the bytes were acknowledged ([`Loss::Damaged`]).
 fn torn_tail(
     segment: u64,
     content: &Bytes,
@@ -294,7 +299,7 @@ fn torn_tail(
     is_last: bool,
 ) -> io::Result<Option<Torn>> {
     let written = content[end..].iter().rposition(|&byte| byte != 0);
-    // A segment is begun for a batch.
+    // A segment is created only when a batch is written to it, so it is never empty.
     if !is_last && (written.is_some() || end == 0) {
         return Err(damaged(
             segment,
@@ -305,7 +310,7 @@ fn torn_tail(
     let Some(length) = written else {
         return Ok(None);
     };
-    // The next batch is written only after this one was synced.
+    // The next batch is written only after this batch was synced.
     let later = (end + 1..content.len()).find_map(|at| {
         Record::decode(&content.slice(at..))
             .map(|(_, batch, _)| batch)
@@ -338,8 +343,8 @@ fn check_gapless(index: &Index) -> Result<(), Loss> {
 }
 
 impl Segments {
-    /// The segment that has room for `bytes` more; a new one starts with `preface`, so that older ones can go. If it
-    /// cannot be made nothing has changed.
+    /// The segment that has room for `bytes` more. If the last one is full, a new segment is created. It starts with `preface`, so that older
+    /// segments can be removed. If the creation fails, nothing has changed.
     pub(super) fn with_room(
         &mut self,
         bytes: usize,
@@ -363,7 +368,7 @@ impl Segments {
             let file = match file {
                 Ok(file) => file,
                 Err(error) => {
-                    // Half of one would be in the way of the next attempt, and takes room.
+                    // A partly created file would block the next attempt and occupy space.
                     let _ = self.files.remove(&name(number));
                     return Err(error);
                 }
@@ -381,7 +386,7 @@ impl Segments {
             .ok_or_else(|| io::Error::other("the log has no segment"))
     }
 
-    /// Removes segments before the last whose entries are all purged.
+    /// Removes the oldest segments whose entries are all purged up to `upto`. The last segment always stays.
     pub(super) fn remove_purged(&mut self, upto: u64) -> io::Result<()> {
         while self.open.len() > 1 && self.open[0].highest <= upto {
             self.files.remove(&name(self.open[0].number))?;

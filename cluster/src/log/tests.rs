@@ -49,7 +49,7 @@ fn a_full_disk_holds_callers_back_until_there_is_room_and_loses_nothing() {
     append(&log, 1, 1..4);
     files.fill(true);
     let (sender, receiver) = channel();
-    // More than the segment holds, so a further one is needed.
+    // More than one segment holds, so that a second segment is needed.
     let entries = (4..12)
         .map(|index| (position(1, index), payload(1, index)))
         .collect();
@@ -111,7 +111,7 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
         append(&log, 3, 0..20);
         let before = contents(&log);
         drop(log);
-        // A write that nobody was told of.
+        // A write that was not acknowledged.
         let file = files.open(&files.list().unwrap()[0]).unwrap();
         let mut record = bytes::BytesMut::new();
         Record::Entry(position(3, 20), payload(3, 20)).encode(3, &mut record);
@@ -144,7 +144,7 @@ fn what_was_told_durable_is_there_after_a_power_cut_and_the_rest_is_cut() {
     }
 }
 
-/// A process that dies leaves what it wrote in the system's memory, synced or not, and the next one goes by it.
+/// A killed process leaves its writes in the page cache, synced or not, and the next process reads them from there.
 #[test]
 fn what_was_read_at_a_start_outlives_a_power_cut_behind_it() {
     let files = MemoryFiles::default();
@@ -185,7 +185,7 @@ fn a_flipped_byte_in_an_acknowledged_part_is_refused_and_named() {
     );
 }
 
-/// A log of several segments that was closed in order, and what it held.
+/// A log of several segments that was closed cleanly, and its content.
 fn closed() -> (MemoryFiles, Vec<LogEntry>) {
     let files = MemoryFiles::default();
     let log = Log::open(Arc::new(files.clone()), SMALL).unwrap();
@@ -222,7 +222,7 @@ fn everything(files: &MemoryFiles) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// It is refused, and nothing is changed.
+/// Asserts that opening the log fails and changes nothing. Returns the loss.
 fn loss(files: &MemoryFiles) -> Loss {
     let before = everything(files);
     let error = Log::open(Arc::new(files.clone()), SMALL)
@@ -300,7 +300,7 @@ fn a_vote_that_was_given_is_never_forgotten_although_the_log_ends_in_a_crash() {
         .rposition(|byte| *byte != 0)
         .unwrap();
     wait(|told| log.save_vote(vote(7), told)).unwrap();
-    // What is on the disk at this moment, without an orderly end.
+    // The mark on disk at this moment, before a clean close.
     let mark = files.read_mark().unwrap().unwrap();
     drop(log);
     files.write_mark(&mark).unwrap();

@@ -1,4 +1,4 @@
-//! The thread that writes: everything that waits, in one write and one sync.
+//! The writer thread: it writes and syncs all waiting operations as one batch.
 
 use std::io;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::record::Record;
 use super::segments::Segments;
 use super::{Files, Index, LogFile, LogSettings, Pace, Place, Told};
 
-/// Bytes of records after which a batch is written even if more waits.
+/// Size of a batch, in bytes of entries, at which it is written even if more operations wait.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often a full disk is asked whether there is room again.
+/// Interval at which the writer retries after the disk was full.
 const ASK_FOR_ROOM: Duration = Duration::from_millis(500);
 
 pub(super) struct Operation {
@@ -27,8 +27,8 @@ pub(super) struct Operation {
     pub(super) told: Told,
 }
 
-/// What writes the log. After an error of the disk nothing is written any more: what it holds is unknown.
-/// A disk without room for a further segment is no such error: nothing was written, and callers wait until there is room.
+/// The writer of the log. After a disk error it writes no more, because the content of the disk is then unknown. A full disk at the creation of a
+/// segment is not such an error: nothing was written, and callers wait until there is space.
 pub(super) struct Writer {
     pub(super) segments: Segments,
     pub(super) index: Arc<RwLock<Index>>,
@@ -40,12 +40,12 @@ pub(super) struct Writer {
     mark: Marking,
 }
 
-/// The high-water mark as it is on the disk, and as it should be.
+/// The high-water mark: the state on disk, and the state that should be on disk.
 struct Marking {
     kept: Mark,
     kept_at: Instant,
     synced: Mark,
-    /// It could not be kept the last time, which was said.
+    /// The last write of the mark failed, and a warning was logged.
     refused: bool,
 }
 
@@ -68,25 +68,26 @@ impl Marking {
     }
 }
 
-/// A batch that has been written and not synced.
+/// A batch that is written but not synced.
 struct Written {
     file: Arc<dyn LogFile>,
-    /// What is vouched for once it is synced.
+    /// The mark once the batch is synced.
     mark: Mark,
-    /// Where each entry's payload lies.
+    /// Offset of each entry's payload in the file.
     placed: Vec<(LogPosition, u64)>,
     purged: Option<u64>,
 }
 
-/// A batch on its way, and who is told of its end.
+/// A batch in progress, with the callbacks of its operations.
 pub(super) struct Begun {
     written: io::Result<Option<Written>>,
-    /// It is waited for before the state is written or closed: the mark vouches then for all that the state holds.
+    /// At least one caller asked for [`Log::settled`](super::Log::settled): the mark must be on disk before the callbacks run. Callers ask for it
+    /// before they write or close the state, so that the mark covers everything that the state holds.
     settles: bool,
     tell: Vec<Told>,
 }
 
-/// Takes what else waits, up to a batch's size.
+/// Collects further waiting operations, up to the size of a batch.
 fn gather(first: Operation, mut more: impl FnMut() -> Option<Operation>) -> Vec<Operation> {
     let mut bytes = size(&first.records);
     let mut batch = vec![first];
@@ -125,7 +126,7 @@ impl Writer {
         }
     }
 
-    /// Writes until every handle is gone.
+    /// Runs until all handles of the log are dropped.
     pub(super) fn run(mut self, operations: &Receiver<Operation>) {
         loop {
             let first = if self.mark.kept == self.mark.synced {
@@ -149,7 +150,7 @@ impl Writer {
         self.mark.keep(&*self.segments.files);
     }
 
-    /// The same as a task: a sync takes some milliseconds, and now and then far more.
+    /// The same loop as a simulated task: a sync takes up to 6 ms, and in one of 200 cases up to 400 ms.
     #[cfg(feature = "simulation")]
     pub(super) async fn simulate(
         mut self,
@@ -175,7 +176,7 @@ impl Writer {
         self.mark.keep(&*self.segments.files);
     }
 
-    /// Writes what waits. `None` if nobody waits for it: it rides along with the next that somebody waits for.
+    /// Writes the operations as one batch. `None` if no operation needs a sync: their records are then kept and written with the next batch.
     pub(super) fn write(&mut self, batch: Vec<Operation>) -> Option<Begun> {
         if !batch.iter().any(|operation| operation.sync) {
             let records = batch.into_iter().flat_map(|operation| operation.records);
@@ -201,7 +202,7 @@ impl Writer {
         })
     }
 
-    /// Syncs what was written, and tells of it.
+    /// Syncs the batch and calls the callbacks.
     pub(super) fn sync(&mut self, begun: Begun) {
         let Begun {
             written,
@@ -231,7 +232,7 @@ impl Writer {
     }
 
     fn write_records(&mut self, records: &[Record]) -> io::Result<Option<Written>> {
-        // Who only waits for what was handed over before has nothing to write.
+        // An operation without records only waits for the operations before it.
         if records.is_empty() {
             return Ok(None);
         }
@@ -292,13 +293,13 @@ impl Writer {
         };
         file.sync()?;
         self.mark.synced = mark;
-        // Before it is acknowledged: nothing else would show that this vote, or this segment, was lost.
+        // The mark is written before the acknowledgement: nothing else would show later that this vote or this segment was lost.
         if mark.vote != self.mark.kept.vote || mark.segment != self.mark.kept.segment {
             self.mark.keep(&*self.segments.files);
         }
         let mut index = self.index.write();
         for (position, at) in placed {
-            // It may have been truncated or replaced while it was written.
+            // The entry may have been truncated or replaced during the write.
             if let Some(slot) = index.entries.get_mut(&position.index)
                 && slot.position == position
             {
@@ -330,7 +331,7 @@ fn size(records: &[Record]) -> usize {
         .sum()
 }
 
-/// Makes the next segment, if one is needed, as soon as the disk has room for it.
+/// Creates the next segment if one is needed. Waits while the disk is full, until there is space or the log is closed.
 fn wait_for_room(
     segments: &mut Segments,
     bytes: usize,
@@ -362,7 +363,7 @@ fn wait_for_room(
     }
 }
 
-/// What a new segment repeats, so that the ones before it can be removed.
+/// Records at the start of a new segment. They repeat vote, purge and commit position, so that the segments before it can be removed.
 fn preface(index: &Index) -> Vec<Record> {
     let mut records = Vec::new();
     records.extend(index.vote.map(Record::Vote));

@@ -1,5 +1,5 @@
-//! How a machine becomes a node: it shows the secret of an invitation to a node that it believes by the authority's key, and is given its
-//! number, a certificate, and what the cluster seals secrets with.
+//! How a machine becomes a node: it shows the secret of an invitation to a node, which it authenticates by the public key of the CA. It receives an
+//! id, a certificate, the CA and the key with which the cluster encrypts secrets.
 
 use std::fmt;
 use std::sync::{OnceLock, Weak};
@@ -15,18 +15,18 @@ use super::{Inner, Invitation, Members, MembersError};
 use crate::net::{Admits, Authority, CertificateError, Certificates, calling_as_stranger};
 use crate::state::FORMAT;
 
-/// How long the whole call may take.
+/// Deadline of the whole call.
 const CALL: Duration = Duration::from_secs(20);
 
-/// What a machine is given when it becomes a node. All of it is secret.
+/// What a machine receives when it becomes a node. All of it is secret.
 pub struct Joined {
-    /// Its number.
+    /// The id of the new node.
     pub node: u64,
-    /// What it shows of itself, and whom it believes.
+    /// Certificate and key of the new node, and the CA that it trusts.
     pub certificates: Certificates,
-    /// The cluster's authority, so that this node can take in others.
+    /// The cluster's CA, so that the new node can admit others.
     pub authority: Authority,
-    /// What the cluster seals secrets with.
+    /// Key with which the cluster encrypts secrets.
     pub sealing_key: Vec<u8>,
 }
 
@@ -41,40 +41,41 @@ impl fmt::Debug for Joined {
     }
 }
 
-/// Why a machine is not taken in.
+/// Why a machine is not admitted.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The node that invited is not reached.
+    /// The inviting node cannot be reached.
     #[error(
         "node {node} at {address}, which made the invitation, is not reached: {reason}; is it up, and is its cluster.listen open to this machine?"
     )]
     NotReached {
-        /// It.
+        /// The inviting node.
         node: u64,
         /// Its address.
         address: String,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// It refuses.
+    /// The inviting node refuses.
     #[error("node {node} at {address} refuses: {reason}")]
     Refused {
-        /// It.
+        /// The inviting node.
         node: u64,
         /// Its address.
         address: String,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// What it gives cannot be used.
+    /// The received certificates cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
-/// Shows an invitation to the node that made it. The answer has to be kept before the node starts: the invitation is used up.
+/// Shows an invitation to the node that created it. The caller must store the answer before the node starts, because the invitation can be used only
+/// once.
 ///
 /// # Errors
-/// As [`JoinError`] says.
+/// See [`JoinError`].
 pub async fn join(
     invitation: &Invitation,
     name: &str,
@@ -126,7 +127,7 @@ pub async fn join(
     })
 }
 
-/// A transport's error says only that there was one; its causes say which.
+/// The error with its chain of causes. A transport error itself does not name the cause.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -137,7 +138,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Where others ask to be taken in: shut until this node knows its own cluster.
+/// Handler of join calls. It refuses them until this node's membership is started.
 #[derive(Default)]
 pub struct Gate {
     members: OnceLock<Weak<Inner>>,
@@ -145,7 +146,7 @@ pub struct Gate {
 
 impl Gate {
     pub(super) fn open(&self, members: &Members) {
-        let _ = self.members.set(std::sync::Arc::downgrade(&members.inner)); // opened once
+        let _ = self.members.set(std::sync::Arc::downgrade(&members.inner)); // this is the only call of `set`
     }
 }
 

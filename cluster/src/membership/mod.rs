@@ -1,16 +1,16 @@
-//! Who is of the cluster: nodes are invited, join, vote, are drained, replaced and removed.
+//! Membership of the cluster: nodes are invited, join, become voters, are drained, replaced and removed.
 //!
-//! What operators want is rows; what Raft knows follows them. The leader's [`steward`] compares both again and again and takes
-//! the next step from one to the other, so that each procedure goes on where it was, whichever node leads then. Numbers of nodes are counted in a row and
-//! never given again.
+//! The desired state is a set of rows, and Raft's membership follows it. The leader's [`steward`] is a reconciliation loop: it compares both and
+//! takes the next step from one to the other. So each procedure continues after a change of the leader. Node ids come from a counter in a row and are
+//! never reused.
 //!
-//! * [`rows`]: what is written down of nodes and invitations
-//! * [`roll`]: who stands where, for the gate of calls
-//! * [`token`]: an invitation as an operator carries it from one machine to another
+//! * [`rows`]: the rows of nodes and invitations
+//! * [`roll`]: a node's membership, for the access control of calls
+//! * [`token`]: an invitation as text, which an operator carries from one machine to another
 //! * [`join`]: how a machine becomes a node
-//! * [`rotation`]: a new authority for the cluster
-//! * [`voters`]: who should vote
-//! * [`plan`]: the next step, and what is waited for; [`steward`]: takes the steps
+//! * [`rotation`]: replacement of the cluster's certificate authority (CA)
+//! * [`voters`]: choice of the voters
+//! * [`plan`]: the next step, and what blocks it; [`steward`]: executes the steps
 
 mod join;
 mod plan;
@@ -40,72 +40,73 @@ use crate::raft::GroupStatus;
 use crate::state::read;
 use crate::storage::StateStore;
 
-/// The table of nodes: what each is, and what is wanted of it.
+/// Name of the table of nodes: the data of each node, and its desired state.
 pub const MEMBERS: &str = "panther-nodes";
-/// The table of invitations that are open.
+/// Name of the table of open invitations.
 pub const INVITATIONS: &str = "panther-invitations";
 
-/// Why a change of membership is not made.
+/// Why a membership change is refused or fails.
 #[derive(Debug, thiserror::Error)]
 pub enum MembersError {
-    /// It cannot be as it is asked for.
+    /// The request cannot be fulfilled. The text gives the reason.
     #[error("{0}")]
     Refused(String),
-    /// There is no such node.
+    /// No node has this id.
     #[error("there is no node {0} in this cluster; `pantherctl cluster status` lists the nodes")]
     NoSuchNode(u64),
-    /// The cluster gives no answer.
+    /// The cluster does not answer.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
-/// What a node is, and what it gives to one that joins.
+/// A node's own data, and what it passes to nodes that join through it.
 #[derive(Debug)]
 pub struct Own {
-    /// Its name, for lists.
+    /// Display name.
     pub name: String,
-    /// Where others reach it; empty if they do not.
+    /// Address for other nodes; empty if the node has no listener for them.
     pub address: String,
-    /// Its version, for lists.
+    /// Version of the daemon, for display.
     pub version: String,
-    /// The authority with which the node started; a node without it takes in no others.
+    /// The cluster's CA at the node's start. `None`: the node cannot admit others.
     pub authority: Option<Arc<Authority>>,
-    /// Keeps what a new authority gives to the node; without it the authority cannot be replaced.
+    /// Stores the key material of a new CA on this node. `None`: the CA cannot be rotated.
     pub keeper: Option<Arc<dyn KeyKeeper>>,
-    /// What the cluster seals secrets with.
+    /// Key with which the cluster encrypts secrets.
     pub sealing_key: Vec<u8>,
 }
 
-/// One node as it is seen now.
+/// Status of one node.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// What is written down of it.
+    /// The node's row.
     pub member: Member,
-    /// It votes.
+    /// True if the node is a voter.
     pub votes: bool,
-    /// It leads.
+    /// True if the node is the leader.
     pub leads: bool,
-    /// What the leader has heard of it; `None` while no leader can be asked.
+    /// The leader's data from the node's last heartbeat; `None` if the leader does not answer or has no heartbeat of the node.
     pub heard: Option<HeardNode>,
-    /// What this node last heard of it, from the leader or from the node itself.
+    /// This node's newest data about the node, from the leader or from the node itself.
     pub last: Option<LastHeard>,
 }
 
-/// All nodes as they are seen now.
+/// Status of all nodes.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// The nodes by number.
+    /// The nodes in the order of their ids.
     pub nodes: Vec<Seen>,
-    /// How many should vote, if there are enough nodes.
+    /// The desired number of voters.
     pub voters_wanted: u64,
-    /// Why this is only what this node knows by itself; `None`: it is what the cluster knows.
+    /// Why this is only the local view of one node, which may be outdated; `None` if the cluster has confirmed it.
     pub blind: Option<String>,
 }
 
-/// The leader, as it is shown: if the cluster has just confirmed what this node knows, the one that it knows; else one that was heard of lately.
+/// The leader to display: the leader that this node knows, if the cluster has just confirmed the view; otherwise (`by_itself`) only a leader in
+/// contact.
 #[must_use]
 pub fn known_leader(status: &GroupStatus, by_itself: bool) -> Option<u64> {
     match by_itself {
@@ -114,7 +115,7 @@ pub fn known_leader(status: &GroupStatus, by_itself: bool) -> Option<u64> {
     }
 }
 
-/// All nodes by what one node knows by itself, which may be behind what others acknowledged.
+/// The local view of one node: its status of all nodes. It may lack changes that other nodes have acknowledged.
 pub async fn look_here(local: &Local, blind: String) -> Look {
     let written = local.read(rows::of_store).await;
     let (members, voters_wanted) = written.unwrap_or_else(|_| rows::unwritten());
@@ -161,7 +162,7 @@ fn seen(
     }
 }
 
-/// The cluster's nodes, seen from one of them; clones share it.
+/// Membership operations, executed through one node. Clones share it.
 #[derive(Clone)]
 pub struct Members {
     inner: Arc<Inner>,
@@ -172,7 +173,7 @@ struct Inner {
     own: Arc<Own>,
     steward: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     waits: parking_lot::Mutex<steward::Waits>,
-    /// The authority that this node takes in others with.
+    /// The CA with which this node admits others.
     authority: parking_lot::Mutex<Option<Arc<Authority>>>,
 }
 
@@ -194,7 +195,7 @@ impl Drop for Inner {
     }
 }
 
-/// The tables that have to be declared for membership.
+/// Specifications of the tables that membership needs. They must be declared before [`Members::start`].
 #[must_use]
 pub fn tables() -> Vec<TableSpec> {
     let table = |name: &str, ttl: &str| TableSpec {
@@ -205,10 +206,10 @@ pub fn tables() -> Vec<TableSpec> {
     vec![table(MEMBERS, ""), table(INVITATIONS, rows::EXPIRES)]
 }
 
-/// Begins a new lineage with this node alone: the other nodes that are written down are removed, and what they held is given back. Their numbers.
+/// Starts a new lineage: removes all other nodes and releases the messages they held. Returns the removed node ids.
 ///
 /// # Errors
-/// The cluster gives no answer.
+/// The cluster does not answer.
 pub async fn begin_anew(door: &Door) -> Result<Vec<u64>, DoorError> {
     let (members, _) = rows::all(door).await?;
     let mut others: Vec<u64> = members
@@ -232,10 +233,10 @@ fn moved_on(node: u64, error: DoorError) -> MembersError {
 }
 
 impl Members {
-    /// Notes what this node is, and takes part in looking after membership. The tables are declared.
+    /// Writes this node's data into its row, and starts the reconciliation loop. The tables must be declared.
     ///
     /// # Errors
-    /// The cluster gives no answer.
+    /// The cluster does not answer.
     pub async fn start(door: Door, own: Arc<Own>, gate: &Gate) -> Result<Self, MembersError> {
         rows::note_own(&door, &own).await?;
         let inner = Arc::new(Inner {
@@ -252,10 +253,10 @@ impl Members {
         Ok(members)
     }
 
-    /// Makes an invitation for one node, good for `valid`: the token, to be handed to `pantherd join`.
+    /// Creates an invitation for one node, which is valid for `valid`. Returns the token for `pantherd join`.
     ///
     /// # Errors
-    /// This node has no address that others reach, or the one that is to be replaced is none.
+    /// This node has no address for other nodes, a CA rotation is in progress, or the node `replaces` does not exist or was removed.
     pub async fn invite(
         &self,
         valid: Duration,
@@ -278,7 +279,7 @@ impl Members {
         Ok(invitation.token())
     }
 
-    /// Takes in whoever shows the secret of an open invitation.
+    /// Admits the machine that shows the secret of an open invitation, and issues its certificate.
     pub(crate) async fn admit(
         &self,
         secret: &[u8],
@@ -321,15 +322,15 @@ impl Members {
         }
     }
 
-    /// Replaces the cluster's authority; returns once that is written down. Certificates of before are good for nothing once it is done.
+    /// Starts a CA rotation. Returns once the request is committed. Certificates of the old CA become invalid when the rotation is complete.
     ///
     /// # Errors
-    /// This node listens to no others, the authority is being replaced already, or the cluster gives no answer.
+    /// This node has no listener for other nodes, a rotation is in progress already, or the cluster does not answer.
     pub async fn rotate_authority(&self) -> Result<(), MembersError> {
         rotation::begin(&self.inner).await
     }
 
-    /// How far the replacement of the authority has come, by this node's own state; `None` if there never was one.
+    /// Progress of the newest CA rotation, by this node's own state; `None` if there was no rotation.
     pub async fn rotation(&self) -> Option<RotationState> {
         let state = |store: &StateStore| {
             let (members, _) = rows::of_store(store)?;
@@ -349,7 +350,8 @@ impl Members {
         Ok(member.standing)
     }
 
-    /// All nodes, as written down, as Raft has them and as the leader hears them; soon, and without a leader by what this node knows by itself.
+    /// Status of all nodes, from their rows, Raft's membership and the leader's heartbeat data. Answers within a bounded time; without a leader it is
+    /// the local view.
     pub async fn look(&self) -> Look {
         let door = &self.inner.door;
         let local = door.local();
@@ -373,11 +375,11 @@ impl Members {
         }
     }
 
-    /// Takes the work from a node, or gives it back: it receives nothing, does not lead, and votes only if it is needed for that. One that is being removed
-    /// can be taken back as long as Raft has it.
+    /// Drains a node (`drained`), or reverts that. A drained node receives no messages, does not lead, and is a voter only if the cluster needs it.
+    /// Reverting also cancels a removal, as long as the node is a member of the Raft group.
     ///
     /// # Errors
-    /// There is no such node, or it is gone too far.
+    /// The node does not exist, is still joining, or its removal has progressed too far.
     pub async fn drain(&self, node: u64, drained: bool) -> Result<(), MembersError> {
         let door = &self.inner.door;
         let from = self.standing(node).await?;
@@ -407,10 +409,11 @@ impl Members {
         changed.map_err(|error| moved_on(node, error))
     }
 
-    /// Asks for a node to be taken out of the cluster for good; the steward does it as soon as it can, and [`Members::unmet`] says what it waits for.
+    /// Requests the permanent removal of a node. The reconciliation loop removes it as soon as it can; [`Members::unmet`] shows what blocks the
+    /// removal.
     ///
     /// # Errors
-    /// There is no such node, or it is the last.
+    /// The node does not exist, or it is the last one that can keep the data.
     pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
         let from = self.standing(node).await?;
         if from == Standing::Leaving {
@@ -431,16 +434,16 @@ impl Members {
         asked.map_err(|error| moved_on(node, error))
     }
 
-    /// The nodes that do not stand as it is wanted, with what the leader waits for; known to the leader alone.
+    /// Nodes whose desired state is not reached, with what the leader waits for. Only the leader knows this; empty on other nodes.
     #[must_use]
     pub fn unmet(&self) -> BTreeMap<u64, Unmet> {
         self.inner.waits.lock().unmet()
     }
 
-    /// Sets how many nodes vote, if there are enough: 1, 3 or 5.
+    /// Sets the desired number of voters: 1, 3 or 5. It applies if there are enough nodes.
     ///
     /// # Errors
-    /// It is another number.
+    /// Another number.
     pub async fn set_voters(&self, wanted: u64) -> Result<(), MembersError> {
         if ![1, 3, 5].contains(&wanted) {
             return Err(MembersError::Refused(format!(
@@ -450,10 +453,10 @@ impl Members {
         Ok(rows::set_voters(&self.inner.door, wanted).await?)
     }
 
-    /// From now on the newest format is written that all nodes apply; a node of an older build cannot come back then. The format.
+    /// Raises the format to the newest one that all nodes apply, and returns it. A node of an older build cannot take part afterwards.
     ///
     /// # Errors
-    /// It is in force already: which node stands in the way of a newer one.
+    /// That format is in force already. The text names the node that prevents a newer one.
     pub async fn raise_format(&self) -> Result<u32, MembersError> {
         let door = &self.inner.door;
         let in_force = door.read(|store| read::globals(store)).await?.format;
@@ -483,10 +486,10 @@ impl Members {
         }
     }
 
-    /// Lets another voter lead.
+    /// Transfers leadership to another voter.
     ///
     /// # Errors
-    /// It does not vote, or there is no leader that could be asked.
+    /// The node is not a voter, or there is no leader.
     pub async fn lead(&self, node: u64) -> Result<(), MembersError> {
         let status = self.inner.door.group().status();
         if !status.voters.contains(&node) {

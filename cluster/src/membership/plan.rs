@@ -1,4 +1,4 @@
-//! The next step from the membership that Raft has to the one that is wanted. Pure functions of what the leader sees.
+//! The next step from Raft's membership to the desired one. Pure functions of the leader's view.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,55 +7,55 @@ use super::voters::{Candidate, choose};
 use crate::door::{HeardNode, UNAPPLIED};
 use crate::state::Globals;
 
-/// Entries that a node may lack and still count as caught up: what the leader writes while it is asked.
+/// Entries that a node may lack and still count as caught up: the leader writes that many while it reads the node's progress.
 const BEHIND: u64 = 500;
 
-/// What the leader sees.
+/// The leader's view.
 pub(super) struct View<'a> {
-    /// The leader.
+    /// Id of the leader.
     pub(super) me: u64,
-    /// What is written down of the nodes.
+    /// The rows of the nodes.
     pub(super) members: &'a BTreeMap<u64, Member>,
-    /// How many should vote.
+    /// The desired number of voters.
     pub(super) voters_wanted: u64,
-    /// Who votes, and of a change under way both who did and who will.
+    /// The voters. During a change, the old and the new voters.
     pub(super) voters: &'a [u64],
-    /// A change of the voters is under way. A leader that died in the middle of one leaves it so.
+    /// True while a change of the voters is in progress. If the leader dies during the change, it remains in progress.
     pub(super) changing: bool,
-    /// All that take part in Raft, with their addresses.
+    /// All members of the Raft group, with their addresses.
     pub(super) raft: &'a BTreeMap<u64, String>,
-    /// The last entry of the leader's log.
+    /// Index of the last entry in the leader's log.
     pub(super) last: u64,
-    /// What the leader has heard of the nodes.
+    /// The leader's data from the nodes' heartbeats.
     pub(super) heard: &'a BTreeMap<u64, HeardNode>,
-    /// Nodes that have answered a question lately, whether or not they have caught up.
+    /// Nodes that have answered a call within the last 5 s, caught up or not.
     pub(super) answered: &'a BTreeSet<u64>,
-    /// Cluster time, and what a leap of it holds back.
+    /// Cluster time, and the clock jump that delays deadlines.
     pub(super) now: &'a Globals,
 }
 
-/// What is to be done next.
+/// The next step of the reconciliation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A node is to be given the log.
+    /// Add the node to the Raft group as a learner.
     TakeIn(u64),
-    /// A node that joins has caught up.
+    /// The joining node has caught up: make it a member.
     Arrived(u64),
-    /// A machine has not come in the time of its invitation.
+    /// The admitted machine has missed its deadline: remove the node.
     Expire(u64),
-    /// A node is reached elsewhere.
+    /// The node's address has changed: change it in Raft.
     Moved(u64),
-    /// Exactly these are to vote. Without the leader among them this ends its lead.
+    /// Make exactly these nodes the voters. If the leader is not among them, its leadership ends.
     Vote(BTreeSet<u64>),
-    /// Another voter is to lead.
+    /// Transfer leadership to this voter.
     HandOver(u64),
-    /// A node that leaves and does not vote is to go.
+    /// Remove the leaving node, which is not a voter.
     Remove(u64),
-    /// Nothing.
+    /// The desired state is reached, or cannot be reached at present.
     Rest,
 }
 
-/// Whether a node is to do no work.
+/// True if a node in this state must receive no messages.
 pub(super) fn leaves(standing: Standing) -> bool {
     matches!(
         standing,
@@ -104,7 +104,7 @@ impl View<'_> {
         choose(&self.candidates(), self.voters_wanted, self.me)
     }
 
-    /// The voter that has most of the log, of those that are there and fulfil a condition.
+    /// The voter with the most replicated log entries, among the live voters that fulfil the condition `may`.
     fn heir(&self, may: impl Fn(u64) -> bool) -> Option<u64> {
         let matched = |node: &u64| self.heard.get(node).and_then(|heard| heard.matched);
         let voters = self.voters.iter().copied();
@@ -113,7 +113,7 @@ impl View<'_> {
             .max_by_key(matched)
     }
 
-    /// A machine that was admitted and is late: nothing was ever heard of it.
+    /// True if the admitted machine has missed its deadline: the deadline has passed and the node was never in contact.
     fn is_overdue(&self, member: &Member) -> bool {
         let heard = self.heard.get(&member.node);
         let known = heard.is_some_and(|heard| heard.lately() || heard.matched.is_some());
@@ -128,7 +128,7 @@ impl View<'_> {
             match (member.standing, self.raft.get(&node)) {
                 (Standing::Removed, _) => {}
                 (Standing::Joining, _) if self.is_overdue(member) => return Step::Expire(node),
-                // One that was taken back while it left may be gone from Raft already.
+                // If the removal of a node was cancelled, Raft may have removed the node already.
                 (Standing::Joining | Standing::Member | Standing::Draining, None)
                     if !member.address.is_empty() =>
                 {
@@ -148,7 +148,8 @@ impl View<'_> {
             if wanted.contains(&self.me) {
                 return Step::Vote(wanted);
             }
-            // One that goes on voting leads on, and makes the change. Without such a voter the leader makes it and its lead ends with it.
+            // A voter of the new set should lead and make the change. If no such voter is live, the leader makes the change and loses its leadership
+            // by it.
             return match self.heir(|voter| wanted.contains(&voter)) {
                 Some(heir) => Step::HandOver(heir),
                 None => Step::Vote(wanted),
@@ -166,7 +167,7 @@ impl View<'_> {
         gone.map_or(Step::Rest, |member| Step::Remove(member.node))
     }
 
-    /// The nodes that do not stand as it is wanted, each with what it waits for.
+    /// The nodes whose desired state is not reached, each with what it waits for.
     pub(super) fn unmet(&self) -> BTreeMap<u64, String> {
         let mut unmet = BTreeMap::new();
         for member in self.members.values() {
@@ -201,7 +202,7 @@ impl View<'_> {
         }
     }
 
-    /// Why no other node can take over a vote or the lead, as far as it is known.
+    /// Why no other node can take over a vote or the leadership, as far as the leader knows.
     fn no_successor(&self) -> String {
         let others = self
             .candidates()
@@ -241,7 +242,7 @@ mod tests {
     /// Cluster time, in milliseconds.
     const NOW_MS: u64 = 1_000;
 
-    /// A cluster in the small: Raft's part is played by its rules of who has to agree.
+    /// A model of a cluster. Raft is modelled by its rules about required majorities.
     #[derive(Debug, Clone)]
     struct Model {
         leader: u64,
@@ -303,13 +304,13 @@ mod tests {
             self.members.get_mut(&node).unwrap().standing = standing;
         }
 
-        /// Does a step, as Raft and the rows would; an error if Raft could never do it.
+        /// Executes a step as Raft and the rows would. An error means that Raft could never complete the step.
         fn take(&mut self, step: &Step) -> Result<(), String> {
             match step {
                 Step::TakeIn(node) => {
                     let address = self.members[node].address.clone();
                     self.raft.insert(*node, address);
-                    // It is given the log, if it is there.
+                    // A live node replicates the log at once.
                     if self.live.contains(node) {
                         self.caught_up.insert(*node);
                     }
@@ -371,7 +372,7 @@ mod tests {
         }
     }
 
-    /// Up to seven nodes in any standing, some of them dead, and a majority of the voters there.
+    /// Up to seven nodes in any state, some of them dead; a majority of the voters is live.
     fn model() -> impl Strategy<Value = Model> {
         let standing = prop::sample::select(vec![
             Standing::Member,
@@ -444,7 +445,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// From any state with a leader every step is one that Raft can do, and they end where all is as wanted, as far as live nodes allow.
+        /// From any state with a leader, every step is possible in Raft, and the steps end in the desired state, as far as live nodes allow.
         #[test]
         fn what_is_wanted_is_reached_wherever_it_began(mut model in model()) {
             let began = model.clone();
@@ -461,7 +462,7 @@ mod tests {
                 }
             }
             prop_assert!(rests, "it never comes to rest: {model:?}; it began as {began:?}");
-            // A node that can keep the data: it stays, it is there, and has caught up.
+            // A node that can keep the data: it stays, is live and has caught up.
             let keeps = |node: &u64| model.standing_of(*node) == Standing::Member && model.live.contains(node);
             let successors = model.raft.keys().filter(|node| keeps(node)).count();
             for member in model.members.values() {
@@ -473,7 +474,7 @@ mod tests {
                     _ => {}
                 }
             }
-            // Whatever does not stand as it is wanted is named with its reason.
+            // Every node that has not reached its desired state is listed with a reason.
             let unmet = model.unmet();
             for member in model.members.values() {
                 if matches!(member.standing, Standing::Leaving | Standing::Joining) {
@@ -552,7 +553,7 @@ mod tests {
         assert_eq!(model.next(), Step::Rest);
         model.members.get_mut(&2).unwrap().join_by_ms = Some(999);
         assert_eq!(model.next(), Step::Expire(2));
-        // A leap of cluster time is no time in which the machine could have come.
+        // The machine could not have joined during a jump of cluster time, so the jump does not count.
         let leapt = Globals {
             clock_ms: NOW_MS,
             leap_from_ms: 900,

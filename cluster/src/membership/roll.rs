@@ -1,4 +1,4 @@
-//! Who stands where, as far as this node's own state says: what the gate for calls of other nodes decides by.
+//! A node's membership as this node's own state has it. The access control of other nodes' calls uses it.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use crate::raft::Group;
 use crate::state::read;
 use crate::storage::StateStore;
 
-/// The roll of the cluster's nodes in this node's state.
+/// The membership of all nodes, by this node's state.
 #[derive(Clone)]
 pub(crate) struct Roll {
     group: Group,
@@ -22,7 +22,7 @@ impl Roll {
         Self { group }
     }
 
-    /// Where a node stands.
+    /// The membership of a node.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -34,7 +34,7 @@ impl Roll {
         offload(move || written(&store, node)).await?
     }
 
-    /// Whether a member of the cluster leads, as far as this node knows.
+    /// True if the leader is a member and in contact, as far as this node knows.
     pub(crate) fn member_leads(&self) -> bool {
         let status = self.group.status();
         status
@@ -43,10 +43,10 @@ impl Roll {
     }
 }
 
-/// Where a node stands that Raft does not have.
+/// The membership of a node that is not in the Raft group, from its row.
 fn written(store: &StateStore, node: u64) -> io::Result<Place> {
     let row = |name: &str| match read::row(store, MEMBERS, &key(name)) {
-        // Before the table is declared.
+        // The table is not declared yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         row => row,
     };
@@ -55,7 +55,8 @@ fn written(store: &StateStore, node: u64) -> io::Result<Place> {
         return Ok(match member.standing {
             Standing::Removed => Place::Removed(member.removed_ms),
             Standing::Joining => Place::Joining,
-            // Raft has it in entries that are not applied here, or has it no more and the row follows.
+            // Raft's membership and the row differ for a while: an entry is not applied here yet, or the node was removed from Raft and its row
+            // follows.
             _ => Place::Newer,
         });
     }

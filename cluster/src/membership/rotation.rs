@@ -1,13 +1,14 @@
-//! A new authority for the cluster. Who had a node's folder can make certificates of nodes; after a rotation they are good for nothing.
+//! CA rotation: replacement of the cluster's certificate authority (CA). A copy of a node's folder contains the CA's key and can issue node
+//! certificates; after a rotation such certificates are invalid.
 //!
-//! The leader makes the new authority and writes it down, its key sealed. Each node follows in three steps, and the leader goes on to the next one when every
-//! node has taken it, so that at no time two nodes do not believe each other:
+//! The leader creates the new CA and writes it into a row, with its key encrypted. Each node follows in three steps. The leader starts the next step
+//! when every node has completed the present one, so any two nodes trust each other at all times:
 //!
-//! 1. Each node believes the new authority beside the old one.
-//! 2. Each node shows a certificate of the new authority, and takes in others with it.
-//! 3. Each node believes the new authority alone, and ends the connections that were made before.
+//! 1. Each node trusts both the new CA and the old one.
+//! 2. Each node shows a certificate of the new CA, and admits others with it.
+//! 3. Each node trusts only the new CA, and closes older connections.
 //!
-//! A step is kept on the disk before it is written down, so a node that stops between the two takes it again.
+//! A node stores the result of a step on disk before it records the step in its row. If it stops in between, it repeats the step.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,44 +26,44 @@ use crate::offload::offload;
 use crate::state::read;
 use crate::storage::StateStore;
 
-/// The row of the rotation that is under way, or was the last one.
+/// Key of the row that describes the rotation in progress, or the last one.
 const ROW: &str = "authority";
-/// How far a node has come, in its own row: see [`Rotation::mark`].
+/// Attribute of a node's own row: the last step that the node has completed, see [`Rotation::mark`].
 const TAKEN: &str = "authorityStep";
-/// What the authority's key is sealed for.
+/// Context for the encryption of the CA's key.
 const PLACE: &str = "panther-nodes/authority";
 
-/// Keeps what a node shows of itself, and seals what goes to other nodes through the log.
+/// Stores a node's CA and certificates, and encrypts secrets that go to other nodes through the log.
 pub trait KeyKeeper: Send + Sync + fmt::Debug {
-    /// Keeps both on the disk in place of what is there: all, or nothing. It may block.
+    /// Replaces the stored CA and certificates on disk atomically: both are replaced, or nothing is. May block.
     ///
     /// # Errors
-    /// The disk does not take them.
+    /// The disk refuses the write.
     fn keep(&self, authority: &Authority, certificates: &Certificates) -> io::Result<()>;
 
-    /// Seals a secret for a place.
+    /// Encrypts a secret for the context `place`.
     ///
     /// # Errors
-    /// It cannot be sealed.
+    /// The encryption fails.
     fn seal(&self, place: &str, secret: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// Opens what was sealed for a place.
+    /// Decrypts a secret that was encrypted for the context `place`.
     ///
     /// # Errors
-    /// It was sealed with another key, or changed.
+    /// The secret was encrypted with another key or for another context, or it was changed.
     fn open(&self, place: &str, sealed: &[u8]) -> io::Result<Vec<u8>>;
 }
 
-/// What the nodes do about the new authority.
+/// The step that the nodes execute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RotationStep {
-    /// They believe it beside the old one.
+    /// Nodes trust both CAs.
     Believe,
-    /// They show its certificates.
+    /// Nodes show certificates of the new CA.
     Show,
-    /// They believe no other one.
+    /// Nodes trust only the new CA.
     Alone,
-    /// All have done so.
+    /// All nodes have completed the rotation.
     Done,
 }
 
@@ -81,7 +82,7 @@ impl RotationStep {
         Self::of(self.number() + 1).unwrap_or(Self::Done)
     }
 
-    /// As it is shown.
+    /// The step as text for display.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -93,7 +94,7 @@ impl RotationStep {
     }
 }
 
-/// A rotation, as it is written down.
+/// A rotation as stored in its row.
 #[derive(Clone)]
 pub(super) struct Rotation {
     generation: i64,
@@ -102,17 +103,17 @@ pub(super) struct Rotation {
     sealed: Vec<u8>,
 }
 
-/// A rotation, as it is shown.
+/// A rotation for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotationState {
-    /// What the nodes do at this time.
+    /// The present step.
     pub step: RotationStep,
-    /// Nodes that have yet to do it.
+    /// Nodes that have not completed the step.
     pub waits_for: Vec<u64>,
 }
 
 impl Rotation {
-    /// The step and the rotation as one number, which only grows.
+    /// Rotation and step as one number, which only grows.
     fn mark(&self) -> i64 {
         self.generation * 10 + self.step.number()
     }
@@ -131,7 +132,7 @@ impl Rotation {
     }
 }
 
-/// The rotation and how far each node has come, by this node's own state.
+/// The rotation, and the last completed step of each node, by this node's own state.
 fn read_all(
     store: &StateStore,
     nodes: &[u64],
@@ -153,7 +154,7 @@ fn there(members: &BTreeMap<u64, Member>) -> Vec<u64> {
     there.map(|member| member.node).collect()
 }
 
-/// What is shown of the rotation, with the nodes that it waits for; `None` if there never was one.
+/// The rotation for display, with the nodes that it waits for; `None` if there was no rotation.
 pub(super) fn state(
     store: &StateStore,
     members: &BTreeMap<u64, Member>,
@@ -172,13 +173,13 @@ pub(super) fn state(
     }))
 }
 
-/// Whether a rotation is under way, in which no node is taken in: it would have to be given both authorities.
+/// True while a rotation is in progress. No node is admitted meanwhile, because it would need both CAs.
 pub(super) async fn is_under_way(door: &Door) -> Result<bool, MembersError> {
     let rotation = door.read(Rotation::of_store).await?;
     Ok(rotation.is_some_and(|rotation| rotation.step != RotationStep::Done))
 }
 
-/// Makes a new authority and writes it down.
+/// Creates a new CA and starts its rotation.
 pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
     let door = &inner.door;
     let refused = |reason: &str| MembersError::Refused(reason.to_owned());
@@ -214,7 +215,7 @@ pub(super) async fn begin(inner: &Inner) -> Result<(), MembersError> {
     write(door, change).await
 }
 
-/// The end of a rotation that was under way when a lineage ended: the new lineage has an authority of its own.
+/// Ends a rotation that was in progress when a lineage ended: the new lineage creates its own CA.
 pub(super) async fn given_up(door: &Door) -> Result<Option<RowChange>, DoorError> {
     let rotation = door.read(Rotation::of_store).await?;
     let change = Change::update(MEMBERS, key(ROW))
@@ -232,7 +233,7 @@ async fn write(door: &Door, change: RowChange) -> Result<(), MembersError> {
     Ok(())
 }
 
-/// The leader: on to the next step, once all nodes have taken this one.
+/// On the leader: starts the next step once all nodes have completed the present one.
 pub(super) async fn lead(door: &Door, members: &BTreeMap<u64, Member>) -> Result<(), MembersError> {
     let nodes = there(members);
     let (rotation, taken) = door.read(move |store| read_all(store, &nodes)).await?;
@@ -247,7 +248,7 @@ pub(super) async fn lead(door: &Door, members: &BTreeMap<u64, Member>) -> Result
         .if_equals("generation", rotation.generation)
         .if_equals("step", rotation.step.number())
         .set("step", next.number());
-    // The key has reached all nodes; it need not stay in the state.
+    // All nodes have received the key, so it is removed from the state.
     let change = match next {
         RotationStep::Done => change.remove("key"),
         _ => change,
@@ -260,7 +261,7 @@ pub(super) async fn lead(door: &Door, members: &BTreeMap<u64, Member>) -> Result
     Ok(())
 }
 
-/// Every node: takes the step that is written down, if it has not yet.
+/// On every node: executes the present step, if the node has not completed it.
 pub(super) async fn follow(inner: &Inner) -> Result<(), MembersError> {
     let (door, node) = (&inner.door, inner.door.node());
     let (Some(keeper), Some(peers)) = (&inner.own.keeper, door.peers()) else {
@@ -271,7 +272,7 @@ pub(super) async fn follow(inner: &Inner) -> Result<(), MembersError> {
         .read(move |store| read_all(store, &[node]))
         .await;
     let Ok((Some(rotation), taken)) = here else {
-        return Ok(()); // no rotation was ever asked for, or the tables are not declared yet
+        return Ok(()); // no rotation was requested so far, or the tables are not declared yet
     };
     let taken = taken.get(&node).copied().unwrap_or_default();
     if taken >= rotation.mark() || rotation.step == RotationStep::Done {
@@ -288,7 +289,7 @@ pub(super) async fn follow(inner: &Inner) -> Result<(), MembersError> {
     let both = || vec![new.certificate().to_owned(), old.certificate().to_owned()];
     let (issuing, certificates) = match rotation.step {
         RotationStep::Believe => (old.clone(), shown.believing(both())),
-        // Taken again after a stop, the old one may be the new one already; the certificates name what they believe.
+        // If this step is repeated after a stop, the CA in use may be the new one already. So the trusted CAs are taken from the certificates.
         RotationStep::Show => {
             let believed = shown.believed().to_vec();
             (new.clone(), new.issue(node)?.believing(believed))

@@ -1,5 +1,5 @@
-//! What is written down of nodes and invitations, and the commands that change it. Several nodes may try the same at once: each
-//! command says what it relies on, and who comes second looks again.
+//! The rows of nodes and invitations, and the commands that change them. Several nodes may change a row concurrently (optimistic concurrency): each
+//! command states its conditions, and on a conflict the caller reads again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,46 +16,46 @@ use crate::offload::offload;
 use crate::state::read::{self, Query};
 use crate::storage::StateStore;
 
-/// When an invitation ends, in seconds since 1970: the table's TTL attribute.
+/// Attribute: end of an invitation, in seconds since 1970. It is the table's TTL attribute.
 pub(super) const EXPIRES: &str = "expiresAt";
-/// The row of what holds for all nodes; the others are called by a number.
+/// Key of the row with cluster-wide values. The other rows' keys are node ids.
 pub(super) const CLUSTER: &str = "cluster";
-/// The number that the next node gets. The first node's is 1.
+/// Attribute: the id of the next node. The first node's id is 1.
 pub(super) const NEXT: &str = "next";
 const FIRST_NEXT: i64 = 2;
-/// When a node was removed, in cluster time; milliseconds since 1970.
+/// Attribute: time of a node's removal in cluster time, in milliseconds since 1970.
 const REMOVED_AT: &str = "removedAt";
-/// Until when a machine that was admitted has to come, in cluster time; milliseconds since 1970.
+/// Attribute: deadline for an admitted machine to join, in cluster time; milliseconds since 1970.
 const JOIN_BY: &str = "joinBy";
-/// The longest that an invitation is good.
+/// Longest validity of an invitation.
 pub const LONGEST_VALID: Duration = Duration::from_secs(7 * 24 * 3_600);
-/// A machine has at least so long, however late in the time of its invitation it came.
+/// Shortest time that a machine has to join after its admission, even if the invitation ends earlier.
 const LEAST_TO_JOIN: Duration = Duration::from_secs(600);
-/// How many should vote.
+/// Attribute: the desired number of voters.
 const VOTERS: &str = "voters";
 const DEFAULT_VOTERS: u64 = 3;
-/// Nodes that are read at once: far more than there are.
+/// Page size for reading nodes: far more than a cluster has.
 const NODES: usize = 1_000;
-/// How often a command is tried against others that change the same.
+/// Attempts of an admission if other commands change the same rows.
 const ATTEMPTS: u32 = 20;
 
-/// How a node stands.
+/// State of a node's membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Admitted, and not yet caught up.
+    /// Admitted, not caught up yet.
     Joining,
-    /// Of the cluster.
+    /// A regular member.
     Member,
-    /// Of the cluster, and without work.
+    /// A member that receives no messages.
     Draining,
     /// To be removed.
     Leaving,
-    /// No longer of the cluster.
+    /// Removed.
     Removed,
 }
 
 impl Standing {
-    /// As it is written down.
+    /// The state as stored in the row and displayed.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -75,31 +75,31 @@ impl Standing {
     }
 }
 
-/// One node as it is written down.
+/// The row of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its number.
+    /// The node's id.
     pub node: u64,
-    /// Its name.
+    /// Display name.
     pub name: String,
-    /// Where others reach it; empty if they do not.
+    /// Address for other nodes; empty if the node has no listener for them.
     pub address: String,
-    /// Its daemon's version.
+    /// Version of the node's daemon.
     pub version: String,
     /// The newest format that its daemon applies.
     pub format: u32,
-    /// How it stands.
+    /// State of the node's membership.
     pub standing: Standing,
-    /// The node that it takes the place of once it has caught up.
+    /// The node that it replaces once it has caught up.
     pub replaces: Option<u64>,
-    /// Until when its machine has to come once it was admitted, in milliseconds since 1970.
+    /// Deadline for the admitted machine to join, in milliseconds since 1970.
     pub join_by_ms: Option<u64>,
-    /// When it was removed, in milliseconds since 1970, if it was.
+    /// Time of the removal, in milliseconds since 1970; `None` if the node is not removed.
     pub removed_ms: Option<u64>,
 }
 
 impl Member {
-    /// One that has written nothing of itself yet.
+    /// A member of the Raft group without a row.
     pub(super) fn unwritten(node: u64, address: &str) -> Self {
         Self {
             node,
@@ -135,10 +135,10 @@ impl Member {
     }
 }
 
-/// The nodes by number, and how many should vote.
+/// The nodes by id, and the desired number of voters.
 pub(super) type Written = (BTreeMap<u64, Member>, u64);
 
-/// What holds before anything is written down.
+/// The values before any row is written.
 pub(super) fn unwritten() -> Written {
     (BTreeMap::new(), DEFAULT_VOTERS)
 }
@@ -163,12 +163,12 @@ pub(super) fn of_store(store: &StateStore) -> io::Result<Written> {
     Ok((members, voters))
 }
 
-/// All, as of now.
+/// Linearizable read of all rows.
 pub(super) async fn all(door: &Door) -> Result<Written, DoorError> {
     door.read(of_store).await
 }
 
-/// All, as far as this node has them: the last to look at when no leader can be asked.
+/// Local read of all rows, for nodes without contact to a leader. It may be outdated.
 pub(super) async fn all_here(door: &Door) -> io::Result<Written> {
     let store = door.group().store().clone();
     offload(move || of_store(&store)).await?
@@ -186,7 +186,7 @@ async fn make(door: &Door, changes: Vec<RowChange>) -> Result<(), DoorError> {
     door.transact(transact).await.map(drop)
 }
 
-/// Writes down what this node is, if it is not there already.
+/// Writes this node's data into its row, if they have changed.
 pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
     let node = door.node();
     let (members, _) = all(door).await?;
@@ -207,7 +207,7 @@ pub(super) async fn note_own(door: &Door, own: &Own) -> Result<(), DoorError> {
     make(door, vec![change]).await
 }
 
-/// Writes down where a node is reached.
+/// Writes a node's address into its row.
 pub(super) async fn set_address(door: &Door, node: u64, address: &str) -> Result<(), DoorError> {
     let change = of_node(node)
         .if_row_present()
@@ -216,16 +216,16 @@ pub(super) async fn set_address(door: &Door, node: u64, address: &str) -> Result
     make(door, vec![change]).await
 }
 
-/// The secret itself is kept nowhere.
+/// Key of an invitation: the SHA-256 hash of its secret. The secret itself is not stored.
 fn secret_key(secret: &[u8]) -> String {
     let mut name = String::new();
     for byte in Sha256::digest(secret) {
-        let _ = write!(name, "{byte:02x}"); // a String takes all
+        let _ = write!(name, "{byte:02x}"); // writing to a String does not fail
     }
     name
 }
 
-/// Opens an invitation.
+/// Writes the row of a new invitation.
 pub(super) async fn invite(
     door: &Door,
     secret: &[u8],
@@ -240,7 +240,7 @@ pub(super) async fn invite(
     make(door, vec![change]).await
 }
 
-/// Gives a new node its number and closes the invitation, both or neither.
+/// Assigns an id to a new node and deletes its invitation, in one command.
 pub(super) async fn admit(
     door: &Door,
     secret: &[u8],
@@ -259,7 +259,7 @@ pub(super) async fn admit(
             .and_then(|node| u64::try_from(node).ok());
         let least = u64::try_from(LEAST_TO_JOIN.as_millis()).unwrap_or(u64::MAX);
         let ends = open.int(EXPIRES).and_then(|at| u64::try_from(at).ok());
-        // One that was made while cluster time was ahead would be open for as long as it was.
+        // An invitation that was created while cluster time was ahead would stay open longer by that difference.
         let latest = door.now_ms() / 1_000 + LONGEST_VALID.as_secs();
         if ends.is_some_and(|ends| ends > latest) {
             return Err(MembersError::Refused(
@@ -303,7 +303,7 @@ pub(super) async fn admit(
     ))
 }
 
-/// Says how a node should stand from now on, if it stands as it was seen.
+/// Changes the state of a node's membership, on condition that it is still `from`.
 pub(super) async fn change_standing(
     door: &Door,
     node: u64,
@@ -314,7 +314,8 @@ pub(super) async fn change_standing(
     make(door, vec![to_stand(door, change, to).done()]).await
 }
 
-/// A node is to leave, as long as another one stays that can keep the data: of two nodes that are to leave at once the second is refused.
+/// Marks a node as leaving, on condition that the node `stays`, which can keep the data, does not leave. If two nodes are to leave at once and each
+/// command relies on the other node, the second command is refused.
 pub(super) async fn leave(
     door: &Door,
     node: u64,
@@ -330,7 +331,7 @@ pub(super) async fn leave(
     make(door, changes).await
 }
 
-/// A change of a node that takes place only if the node stands so. The first node's row says nothing of it until something is said.
+/// A change of a node's row with the condition that its state is still `standing`. The first node's row has no state until it is changed once.
 async fn still(door: &Door, node: u64, standing: Standing) -> Result<Change, DoorError> {
     let row = door.get(MEMBERS, &key(node.to_string())).await?;
     let change = of_node(node);
@@ -348,7 +349,7 @@ fn to_stand(door: &Door, change: Change, standing: Standing) -> Change {
     }
 }
 
-/// A node has caught up: it is a member, and the one whose place it takes leaves.
+/// Records that a node has caught up: it becomes a member, and the node that it replaces starts to leave.
 pub(super) async fn caught_up(
     door: &Door,
     member: &Member,
@@ -361,7 +362,7 @@ pub(super) async fn caught_up(
         .remove(JOIN_BY)
         .done();
     let mut changes = vec![joined];
-    // What was removed stays so.
+    // A removed node stays removed.
     let old = member.replaces.and_then(|old| members.get(&old));
     if let Some(old) = old.filter(|old| old.standing != Standing::Removed) {
         let leaving = still(door, old.node, old.standing).await?;
@@ -370,7 +371,7 @@ pub(super) async fn caught_up(
     make(door, changes).await
 }
 
-/// The nodes of a lineage that has ended are no longer of the cluster; this one is.
+/// Marks the nodes of an ended lineage as removed, and this node as a member.
 pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorError> {
     let own = of_node(door.node()).set("standing", Standing::Member.word());
     let mut changes = vec![own.done()];
@@ -381,7 +382,7 @@ pub(super) async fn begin_anew(door: &Door, nodes: &[u64]) -> Result<(), DoorErr
     make(door, changes).await
 }
 
-/// Says how many nodes should vote.
+/// Writes the desired number of voters.
 pub(super) async fn set_voters(door: &Door, wanted: u64) -> Result<(), DoorError> {
     let change = Change::update(MEMBERS, key(CLUSTER))
         .set(VOTERS, wanted)

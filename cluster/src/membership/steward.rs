@@ -1,5 +1,5 @@
-//! The leader's look after membership: what is written down of nodes beside what Raft has, and one step from the one to the other. Whoever leads next
-//! goes on from there. What is remembered in between is only for how long something has been waited for.
+//! Reconciliation of membership on the leader: compares the rows of the nodes with Raft's membership and takes one step from the latter to the
+//! former. A new leader continues from the same data. The only state in memory is how long each node has been waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
@@ -15,27 +15,27 @@ use crate::door::{Door, DoorError};
 use crate::raft::GroupStatus;
 use crate::state::read;
 
-/// How often it is looked, if nothing changes in the group.
+/// Longest interval between two rounds, if nothing changes in the group.
 const LOOK: Duration = Duration::from_secs(1);
-/// A node that has answered within this time is there.
+/// A node that has answered within this time counts as reachable.
 const ANSWERED: Duration = Duration::from_secs(5);
 
-/// What a node that does not stand as it is wanted waits for.
+/// A node whose desired state is not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
-    /// How it should stand, or is on its way from.
+    /// The state of the node's membership, which the node should enter or leave.
     pub standing: Standing,
-    /// Why it does not, as far as the leader knows.
+    /// What the node waits for, as far as the leader knows.
     pub reason: String,
-    /// For how long this leader has waited.
+    /// How long this leader has waited.
     pub for_so_long: Duration,
 }
 
-/// Since when each node that does not stand as it is wanted is waited for.
+/// For each node whose desired state is not reached: the time since when it is waited for, its state, and the reason.
 #[derive(Default)]
 pub(super) struct Waits {
     nodes: BTreeMap<u64, (Instant, Standing, String)>,
-    /// Why the last step was not done.
+    /// Error of the last step, if it failed.
     failed: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl Waits {
     }
 }
 
-/// Looks until the node stops.
+/// Runs the reconciliation loop until the node stops.
 pub(super) async fn run(inner: Weak<Inner>) {
     let mut changes = None;
     loop {
@@ -84,7 +84,7 @@ pub(super) async fn run(inner: Weak<Inner>) {
             .get_or_insert_with(|| door.group().changes())
             .next(LOOK)
             .await;
-        // What is known here is enough for a node to keep its hands off the work, with a leader or without.
+        // Local data is enough for a drained or leaving node to stop receiving messages, with or without a leader.
         if let Ok((members, _)) = rows::all_here(&door).await {
             let own = members.get(&door.node()).map(|member| member.standing);
             door.receives(!own.is_some_and(leaves));
@@ -112,13 +112,13 @@ pub(super) async fn run(inner: Weak<Inner>) {
     }
 }
 
-/// Sees what is to be done, and does the next step.
+/// One round: reads the state and takes the next step.
 async fn look(inner: &Inner, status: &GroupStatus) -> Result<(), MembersError> {
     let door = &inner.door;
     let (members, voters_wanted) = rows::all(door).await?;
     rotation::lead(door, &members).await?;
     if members.len() <= 1 && status.members.len() <= 1 {
-        return Ok(()); // alone, and nobody joins
+        return Ok(()); // a group of one node, and no machine joins
     }
     for (node, address) in door.local().said_addresses() {
         if members
@@ -184,7 +184,7 @@ async fn take(
             tracing::info!(node, replaces, "a node that joined has caught up");
         }
         Step::Expire(node) => {
-            // It may be on its way, with much to be given.
+            // The machine may be reachable and still busy with a large transfer.
             if door.local().answers(node, &address(node)).await {
                 return Ok(());
             }
@@ -205,7 +205,7 @@ async fn take(
             tracing::info!(?voters, "who votes has changed");
         }
         Step::HandOver(heir) => {
-            // The heir goes on with the steps.
+            // The heir continues the reconciliation.
             group.hand_over(heir).await.map_err(refused)?;
             tokio::time::sleep(LOOK).await;
         }
@@ -217,7 +217,7 @@ async fn take(
     Ok(())
 }
 
-/// Takes a node out of Raft, gives back what it held, and writes down that it is gone, if it still stands as it did.
+/// Removes a node from Raft, releases the messages it held, and marks its row as removed if its state is still `standing`.
 async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), MembersError> {
     let group = door.group();
     if group.status().members.contains_key(&node) {
@@ -226,7 +226,7 @@ async fn remove(door: &Door, node: u64, standing: Standing) -> Result<(), Member
     }
     door.end_session_of(node).await?;
     match rows::change_standing(door, node, standing, Standing::Removed).await {
-        // It was taken back meanwhile, and is taken in again.
+        // The removal was cancelled meanwhile, so the node is added again.
         Err(DoorError::Conflict(_)) => Ok(()),
         changed => Ok(changed?),
     }

@@ -1,7 +1,7 @@
-//! An invitation as an operator carries it from one machine to another: where to call, whom to believe there, and a secret that is good once.
+//! An invitation as text, which an operator carries from one machine to another: the address to call, the CA to trust, and a secret for one use.
 //!
-//! It holds the authority's public key, not a hash of it: the new machine believes this key and nothing else from its first connection on, so
-//! whoever stands between cannot pass for the cluster.
+//! It contains the CA's public key, not a hash of it. The new machine trusts only this key from its first connection on, so a man in the middle
+//! cannot impersonate the cluster.
 
 use std::fmt;
 
@@ -14,48 +14,48 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use crate::net::{Authority, CertificateError};
 
-/// What a token begins with: a later form begins otherwise.
+/// Prefix of a token. A later version has another prefix.
 const FORM: &str = "panther1-";
-/// Bytes of the secret.
+/// Length of the secret in bytes.
 const SECRET: usize = 32;
 
-/// Why a text is no invitation.
+/// Why a text is not an invitation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is something else.
+    /// The text has another prefix.
     #[error(
         "this is no invitation: it begins with {FORM}, as `pantherctl cluster invite` prints it"
     )]
     Other,
-    /// It was cut or changed on its way.
+    /// The text was truncated or changed. The value is its length in characters.
     #[error(
         "this invitation is not whole (it has {0} characters): copy all of what `pantherctl cluster invite` printed, which is one line"
     )]
     Broken(usize),
 }
 
-/// An invitation of one node.
+/// An invitation for one node.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct Invitation {
-    /// The cluster.
+    /// Name of the cluster.
     #[prost(string, tag = "1")]
     pub cluster: String,
-    /// The node that invites, and is called.
+    /// The inviting node, which the new machine calls.
     #[prost(uint64, tag = "2")]
     pub node: u64,
-    /// Where it is reached.
+    /// Address of that node.
     #[prost(string, tag = "3")]
     pub address: String,
-    /// Good once.
+    /// The secret. It can be used once.
     #[prost(bytes = "vec", tag = "4")]
     pub secret: Vec<u8>,
-    /// The authority's name and public key, as in its certificate.
+    /// Name (subject) of the CA, as in its certificate.
     #[prost(bytes = "vec", tag = "5")]
     subject: Vec<u8>,
     #[prost(bytes = "vec", tag = "6")]
     public_key: Vec<u8>,
-    /// Finds out letters that were lost.
+    /// CRC-32 of the encoded invitation with this field set to 0. It detects lost characters.
     #[prost(fixed32, tag = "7")]
     sum: u32,
 }
@@ -84,7 +84,7 @@ impl Invitation {
         })
     }
 
-    /// As text of one line.
+    /// The invitation as one line of text.
     #[must_use]
     pub fn token(&self) -> String {
         let unsummed = Self {
@@ -96,10 +96,10 @@ impl Invitation {
         format!("{FORM}{}", URL_SAFE_NO_PAD.encode(summed.encode_to_vec()))
     }
 
-    /// From text.
+    /// Parses an invitation.
     ///
     /// # Errors
-    /// It is none, or not whole.
+    /// The text is not an invitation, or it was changed.
     pub fn read(token: &str) -> Result<Self, TokenError> {
         let token = token.trim();
         let Some(text) = token.strip_prefix(FORM) else {
@@ -115,7 +115,7 @@ impl Invitation {
         Ok(unsummed)
     }
 
-    /// Whom to believe.
+    /// The CA to trust, as a trust anchor for TLS.
     pub(super) fn anchor(&self) -> TrustAnchor<'static> {
         TrustAnchor {
             subject: self.subject.clone().into(),

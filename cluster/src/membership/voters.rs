@@ -1,31 +1,31 @@
-//! Who should vote, given who is there. A pure function.
+//! Choice of the voters. A pure function of the nodes' state.
 
 use std::collections::BTreeSet;
 
-/// A node, as far as voting goes.
+/// A node with the properties that matter for the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) node: u64,
     pub(super) votes: bool,
-    /// It was heard of lately.
+    /// It is in contact: its last heartbeat is recent.
     pub(super) live: bool,
-    /// It is live, has what the leader has, and may be made a voter.
+    /// It is live, has caught up with the leader, and may become a voter.
     pub(super) fit: bool,
-    /// It should not vote if another can in its stead.
+    /// It should be a voter only if no other node can.
     pub(super) draining: bool,
-    /// It must not vote any more.
+    /// It must not be a voter.
     pub(super) leaving: bool,
 }
 
-/// The voters there should be: an odd number of at most `wanted`, of those that vote now as many as can stay, and more than half of them live.
-/// Empty if there is no such set, or if too little was heard to tell: then nothing is changed.
+/// Chooses the voters: an odd number, at most `wanted`, with a live majority. As many of the present voters as possible stay. Empty if there is no
+/// such set, or if too few voters are known to be live; then nothing is changed.
 pub(super) fn choose(nodes: &[Candidate], wanted: u64, leader: u64) -> BTreeSet<u64> {
-    // A leader that is new has heard no other node yet, though a majority is there. It must not take away the votes of nodes that it does not know.
+    // A new leader has no heartbeats of other nodes yet, although a majority is live. It must not remove votes of nodes that it does not know.
     let voters: Vec<&Candidate> = nodes.iter().filter(|node| node.votes).collect();
     if !live_majority(&voters) {
         return BTreeSet::new();
     }
-    // A voter stays though it is silent for now: taking its vote away would make the loss of the next one fatal.
+    // A voter stays even if it is silent: without its vote, the loss of one more node could be fatal.
     let can = |node: &&Candidate| !node.leaving && (node.votes || node.fit);
     let mut ranked: Vec<&Candidate> = nodes.iter().filter(can).collect();
     ranked.sort_by_key(|node| {
@@ -49,7 +49,8 @@ fn live_majority(nodes: &[&Candidate]) -> bool {
     nodes.iter().filter(|node| node.live).count() * 2 > nodes.len()
 }
 
-/// The first `size` nodes, with live ones in the place of silent ones as far as it takes for a majority: a set whose majority is gone could decide nothing.
+/// The first `size` nodes. Silent ones are replaced by live ones until a majority is live, because a set without a live majority cannot decide
+/// anything.
 fn alive(ranked: &[&Candidate], size: usize) -> Option<BTreeSet<u64>> {
     let (first, rest) = ranked.split_at_checked(size)?;
     let mut chosen = first.to_vec();
@@ -115,13 +116,13 @@ mod tests {
 
     #[test]
     fn votes_are_left_only_to_nodes_of_which_a_majority_is_there() {
-        // The leader leaves; of the two that stay one is silent.
+        // The leader leaves; one of the two remaining nodes is silent.
         let two = [(1, "vfl"), (2, "v"), (3, "vf")];
         assert_eq!(chosen(&two, 3, 1), [3]);
-        // The vote of a silent node goes to one that is there, if it has to.
+        // A silent node's vote goes to a live node if necessary.
         let five = [(1, "vfl"), (2, "v"), (3, "vfl"), (4, "f"), (5, "vfl")];
         assert_eq!(chosen(&five, 1, 1), [4]);
-        // Nobody can take over.
+        // No other node can take over.
         assert_eq!(chosen(&[(1, "vfl"), (2, "")], 3, 1), [0; 0]);
     }
 
@@ -161,7 +162,7 @@ mod tests {
                     prop_assert!(!node.leaving && (node.votes || node.fit));
                 }
             }
-            // It comes to rest: with its own choice in force it chooses the same.
+            // The choice is stable: applied to its own result it returns the same voters.
             let after: Vec<Candidate> = nodes
                 .iter()
                 .map(|node| Candidate { votes: chosen.contains(&node.node), ..*node })

@@ -1,7 +1,7 @@
-//! Who a node is, to the others: a certificate of the cluster's own authority, which names cluster and node.
+//! A node's identity towards other nodes: a certificate of the cluster's own certificate authority (CA), which names cluster and node.
 //!
-//! The authority is the cluster's, made with it; nothing of the world's public authorities is believed. A certificate is good for calling and
-//! for being called, and is checked both ways.
+//! Each cluster creates its own CA. Public CAs are not trusted. A certificate serves as client and as server certificate, and both sides verify it
+//! (mutual TLS).
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// Why a certificate cannot be made.
+/// Why a certificate cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[error("a certificate of cluster {cluster} cannot be made: {reason}")]
 pub struct CertificateError {
@@ -34,25 +34,25 @@ impl CertificateError {
     }
 }
 
-/// The cluster's authority: who holds it can make nodes. Its key is a secret.
+/// The cluster's CA. The holder of its key can issue certificates for nodes, so the key is a secret.
 pub struct Authority {
     cluster: String,
     key: KeyPair,
     certificate: String,
 }
 
-/// What one node shows of itself, and whom it believes. Its key is a secret.
+/// One node's certificate, its key, and the CAs that the node trusts. The key is a secret.
 #[derive(Clone)]
 pub struct Certificates {
     cluster: String,
     node: u64,
-    /// Certificates of the authorities that are believed, each as PEM: one, or two while one takes the place of the other.
+    /// Certificates of the trusted CAs, each as PEM: one, or two during a CA rotation.
     believed: Vec<String>,
     certificate: String,
     key: String,
 }
 
-/// The name under which a node is known in its certificate.
+/// The node's name in its certificate.
 fn name(cluster: &str, node: u64) -> String {
     format!("node-{node}.{cluster}.panther")
 }
@@ -68,10 +68,10 @@ fn authority_params(cluster: &str) -> CertificateParams {
 }
 
 impl Authority {
-    /// A new one, for a new cluster. The cluster's name is letters, digits and hyphens.
+    /// Creates the CA of a new cluster. The cluster's name consists of letters, digits and hyphens.
     ///
     /// # Errors
-    /// There is no randomness.
+    /// The system has no randomness.
     pub fn create(cluster: &str) -> Result<Self, CertificateError> {
         let failed = failed(cluster);
         let key = KeyPair::generate().map_err(&failed)?;
@@ -85,10 +85,10 @@ impl Authority {
         })
     }
 
-    /// One that was kept.
+    /// Opens a stored CA.
     ///
     /// # Errors
-    /// The key is none.
+    /// The key is not a valid PEM key.
     pub fn open(cluster: &str, key: &str, certificate: &str) -> Result<Self, CertificateError> {
         Ok(Self {
             cluster: cluster.to_owned(),
@@ -103,22 +103,22 @@ impl Authority {
         &self.cluster
     }
 
-    /// Its key, to be kept sealed.
+    /// The CA's private key as PEM, for encrypted storage. A secret.
     #[must_use]
     pub fn key(&self) -> String {
         self.key.serialize_pem()
     }
 
-    /// Its certificate, which every node believes.
+    /// The CA's certificate as PEM. Every node trusts it.
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// Makes a node's certificate and key.
+    /// Issues a node's certificate and key.
     ///
     /// # Errors
-    /// The cluster's name is none, or there is no randomness.
+    /// The cluster's name is not valid in a certificate, or the system has no randomness.
     pub fn issue(&self, node: u64) -> Result<Certificates, CertificateError> {
         let failed = failed(&self.cluster);
         let mut params =
@@ -165,7 +165,7 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Those that were kept: the certificates of the authorities that are believed, the node's own and its key, as PEM.
+    /// Restores stored certificates: the certificates of the trusted CAs, the node's own certificate and its key, all as PEM.
     #[must_use]
     pub fn kept(
         cluster: &str,
@@ -183,7 +183,7 @@ impl Certificates {
         }
     }
 
-    /// The same for a node that believes these authorities.
+    /// A copy that trusts these CAs instead.
     #[must_use]
     pub fn believing(&self, believed: Vec<String>) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl Certificates {
         }
     }
 
-    /// The certificates of the authorities that are believed, each as PEM.
+    /// The certificates of the trusted CAs, each as PEM.
     #[must_use]
     pub fn believed(&self) -> &[String] {
         &self.believed
@@ -216,7 +216,7 @@ impl Certificates {
         &self.cluster
     }
 
-    /// The node's number.
+    /// The node's id.
     #[must_use]
     pub fn node(&self) -> u64 {
         self.node
@@ -226,7 +226,7 @@ impl Certificates {
         Identity::from_pem(&self.certificate, &self.key)
     }
 
-    /// For calling one node, and no other at its address.
+    /// TLS settings for calls to one node. Another node at the same address fails the handshake.
     pub(super) fn calling(&self, node: u64) -> ClientTlsConfig {
         ClientTlsConfig::new()
             .ca_certificates(self.believed.iter().map(Certificate::from_pem))
@@ -234,7 +234,7 @@ impl Certificates {
             .domain_name(name(&self.cluster, node))
     }
 
-    /// For being called by nodes of this cluster, and by machines that have no certificate yet: those may show an invitation and nothing else.
+    /// TLS settings for calls of nodes of this cluster, and of machines without a certificate: such a machine may only show an invitation.
     ///
     /// # Errors
     /// Certificate or key cannot be read.
@@ -269,7 +269,7 @@ impl Certificates {
     }
 }
 
-/// For calling a node before one is a node oneself: it is believed for the authority behind it.
+/// TLS settings for calls to a node by a machine that has no certificate yet. The called node is verified against the CA `anchor`.
 pub(crate) fn calling_as_stranger(
     anchor: TrustAnchor<'static>,
     cluster: &str,
@@ -280,7 +280,8 @@ pub(crate) fn calling_as_stranger(
         .domain_name(name(cluster, node))
 }
 
-/// The node that a caller's certificate, which the authority has signed, names; `None` if it names no node of the cluster.
+/// The node that a caller's certificate names; `None` if the certificate names no node of the cluster. TLS has verified the certificate's signature
+/// before.
 pub(super) fn node_of(certificate: &CertificateDer<'_>, cluster: &str) -> Option<u64> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     let mut names = certificate.valid_dns_names();

@@ -1,7 +1,7 @@
-//! From a connection to a call: who calls is known, and whether it may, before anything of the call's body is read.
+//! The path from a connection to a call: caller and permission are known before any byte of the call's body is read.
 //!
-//! A node shows a certificate, and membership in this node's state decides about each of its calls. A machine without a certificate may show an
-//! invitation: it has one call at one time, of a few kilobytes and a few seconds, and its connection gives way to newer ones.
+//! A node shows a certificate, and its membership in this node's state is checked for each call. A machine without a certificate may show an
+//! invitation. It gets one call at a time with a few kilobytes and a few seconds, and its connection is evicted in favour of newer ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,37 +29,37 @@ use super::peers::{MESSAGE_BYTES, Peers};
 use crate::membership::Roll;
 use crate::raft::Group;
 
-/// How long the handshake of TLS may take.
+/// Deadline of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection may take for its first call.
+/// Deadline for the first call of a connection.
 const FIRST: Duration = Duration::from_secs(10);
-/// How long a call's body may pause.
+/// Longest pause within a call's body.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often a silent caller is asked whether it is there.
+/// Interval of HTTP/2 pings to an idle caller.
 const PING: Duration = Duration::from_secs(20);
-/// How long a connection that has just come keeps its place, while its handshake or its first call is on the way.
+/// Minimum time for which a new connection keeps its place, during its handshake and its first call.
 const GRACE: Duration = Duration::from_millis(250);
-/// Connections at one time, and those of one address. A node has three to each other node.
+/// Limits of concurrent connections, in total and per address. A node has three connections to each other node.
 const CONNECTIONS: PlaceLimits = PlaceLimits {
     total: 512,
     per_address: 256,
     grace: GRACE,
 };
-/// The same for machines without a certificate.
+/// Limits of concurrent connections without a certificate.
 const STRANGERS: PlaceLimits = PlaceLimits {
     total: 32,
     per_address: 8,
     grace: GRACE,
 };
-/// Calls of one node's connection at one time.
+/// Concurrent calls on one node's connection.
 const CALLS: u32 = 256;
-/// Bytes of one node's calls that are under way: what its door lets wait at one time, and some more for Raft.
+/// Bytes of one node's concurrent calls: the limit of what its door lets wait, and a margin for Raft.
 const NODE_BYTES: usize = 96 << 20;
-/// How long a machine without a certificate may stay connected.
+/// Longest life of a connection without a certificate.
 const STRANGER_LIFE: Duration = Duration::from_secs(30);
-/// Bytes of an invitation that is shown.
+/// Largest size of a call that shows an invitation, in bytes.
 pub(super) const INVITATION_BYTES: usize = 8 << 10;
-/// Bytes of a connection of HTTP/2 that come before they are read; it is the least that the protocol allows.
+/// Flow-control window of an HTTP/2 connection in bytes: the smallest that the protocol allows.
 const LEAST_WINDOW: u32 = 65_535;
 
 const MEMBERS: Http = Http {
@@ -84,7 +84,7 @@ const OF_STRANGERS: Http = Http {
     life: Some(STRANGER_LIFE),
 };
 
-/// What happens where other nodes connect.
+/// State of the entrance for other nodes. Clones share it.
 #[derive(Clone)]
 pub(crate) struct EntranceState {
     places: Places,
@@ -92,14 +92,14 @@ pub(crate) struct EntranceState {
     refused: Arc<AtomicU64>,
 }
 
-/// What has happened where other nodes connect, since this node started.
+/// Counters of the entrance for other nodes, since this node started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EntranceCounts {
-    /// Connections.
+    /// All connections.
     pub connections: PlaceCounts,
-    /// Of these, connections without a certificate.
+    /// Connections without a certificate; they are part of `connections` too.
     pub strangers: PlaceCounts,
-    /// Invitations that were shown and refused.
+    /// Invitations that were refused.
     pub refused_invitations: u64,
 }
 
@@ -118,7 +118,7 @@ impl EntranceState {
         self.places.clone()
     }
 
-    /// Counts an invitation that was refused; how many there were.
+    /// Counts a refused invitation. Returns the number of refused invitations so far.
     pub(super) fn refuse_invitation(&self) -> u64 {
         self.refused.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -132,24 +132,24 @@ impl EntranceState {
     }
 }
 
-/// The node that calls, by its certificate. Membership was asked for.
+/// The calling node, by its certificate. The entrance has checked its membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Caller(pub(super) u64);
 
 /// The entrance of one node.
 pub(super) struct PeerEntrance {
-    /// The certificates that TLS is set up for.
+    /// The TLS acceptor, and the certificates that it was created from.
     tls: Mutex<Option<(Arc<Certificates>, TlsAcceptor)>>,
     gate: Arc<CallGate>,
     state: EntranceState,
     nodes: Router,
-    /// `None` where no invitation can be shown.
+    /// `None` if this node accepts no invitations.
     strangers: Option<Router>,
-    /// The budget of each member that has called.
+    /// The byte budget of each member that has called.
     budgets: Mutex<BTreeMap<u64, Budget>>,
 }
 
-/// Decides about each call of a node.
+/// Checks each call of a node.
 pub(super) struct CallGate {
     pub(super) peers: Peers,
     pub(super) group: Group,
@@ -165,7 +165,7 @@ impl CallGate {
         }
     }
 
-    /// Whether a node may call a method.
+    /// Checks that a node may call a method.
     async fn admit(&self, from: u64, path: &str) -> Result<(), Status> {
         let callers = gate::callers_of(path)
             .ok_or_else(|| Status::unimplemented("this method has no callers"))?;
@@ -173,7 +173,8 @@ impl CallGate {
         receiver.is_another(from)?;
         let place = self.roll.place(from).await;
         let place = place.map_err(|error| Status::unavailable(error.to_string()))?;
-        let member_leads = place == Place::Newer && self.roll.member_leads();
+        let member_leads =
+            matches!(place, Place::Newer | Place::Joining) && self.roll.member_leads();
         receiver.admit(callers, from, place, member_leads)
     }
 }
@@ -197,7 +198,7 @@ impl PeerEntrance {
         }
     }
 
-    /// TLS by the certificates of now.
+    /// The TLS acceptor for the current certificates.
     fn tls(&self) -> Result<TlsAcceptor, CertificateError> {
         let now = self.gate.peers.certificates();
         let mut tls = self.tls.lock();
@@ -211,7 +212,7 @@ impl PeerEntrance {
         }
     }
 
-    /// The caller has shown the certificate of a node.
+    /// Serves the connection of a caller that has shown a node's certificate.
     async fn serve_node(
         &self,
         node: u64,
@@ -220,7 +221,7 @@ impl PeerEntrance {
     ) {
         let stands = self.gate.roll.place(node).await;
         let known = matches!(stands, Ok(Place::Member | Place::Joining | Place::Newer));
-        // A connection of a node of the cluster makes room for no other one, also while it is silent.
+        // A connection of a node of the cluster is never evicted, not even while it is idle.
         let _kept = known.then(|| seat.handle().work());
         let budget = match known {
             true => {
@@ -230,7 +231,7 @@ impl PeerEntrance {
                     .or_insert_with(|| Budget::new(NODE_BYTES));
                 budget.clone()
             }
-            // Not kept: numbers that never were of the cluster would fill the memory.
+            // This budget is not kept: ids that were never part of the cluster would fill the memory.
             false => Budget::new(INVITATION_BYTES),
         };
         let router = self
@@ -238,7 +239,7 @@ impl PeerEntrance {
             .clone()
             .layer(axum::Extension(Caller(node)))
             .layer(axum::Extension(budget));
-        // What was shown under another authority is shown again, once the calls under way have ended.
+        // After a CA rotation the caller must show its certificate again, so the connection is closed once its current calls have ended.
         let mut certificates = self.gate.peers.certificates_over_time();
         let (close, closed) = watch::channel(false);
         let mut served = std::pin::pin!(MEMBERS.serve(stream, seat, router, closed));
@@ -247,7 +248,7 @@ impl PeerEntrance {
             _ = certificates.changed() => {}
         }
         close.send_replace(true);
-        let _ = tokio::time::timeout(PAUSE, served).await; // what has not ended by then is cut off
+        let _ = tokio::time::timeout(PAUSE, served).await; // calls that have not ended by then are aborted
     }
 }
 
@@ -257,7 +258,7 @@ impl Entrance for PeerEntrance {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         seat: Seat,
     ) {
-        let (_open, closed) = watch::channel(false); // the listener ends its connections by dropping them
+        let (_open, closed) = watch::channel(false); // never set: the listener drops its connections to end them
         let tls = match self.tls() {
             Ok(tls) => tls,
             Err(error) => {
@@ -292,7 +293,7 @@ impl Entrance for PeerEntrance {
                 else {
                     return;
                 };
-                // From here on the places of strangers decide.
+                // From here on the limits of connections without a certificate apply.
                 let _kept = seat.handle().work();
                 tokio::select! {
                     () = OF_STRANGERS.serve(stream, &stranger, router, closed) => {}
@@ -303,7 +304,7 @@ impl Entrance for PeerEntrance {
     }
 }
 
-/// Lets a node's call in by who calls and by how many bytes of its calls are under way. The body is read after that.
+/// Admits a node's call by its caller, and by the bytes of the caller's concurrent calls. The body is read after these checks.
 async fn guard(State(gate): State<Arc<CallGate>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     let (caller, budget) = (extensions.get::<Caller>(), extensions.get::<Budget>());
@@ -314,7 +315,7 @@ async fn guard(State(gate): State<Arc<CallGate>>, request: Request, next: Next) 
     if let Err(refused) = gate.admit(from, path).await {
         return refused.into_http();
     }
-    // The pieces of a stream are taken one after the other: one message is in memory, and the next one may come.
+    // The pieces of a stream are processed one after the other: one message is in memory, and the next one may arrive.
     let streams = path.ends_with("/SnapshotSend");
     let taken = match streams.then(|| budget.take(2 * MESSAGE_BYTES)).transpose() {
         Ok(taken) => taken,
@@ -326,7 +327,7 @@ async fn guard(State(gate): State<Arc<CallGate>>, request: Request, next: Next) 
     next.run(Request::from_parts(parts, Body::new(body))).await
 }
 
-/// A machine that shows an invitation has little time and room.
+/// Limits time and bytes of a call that shows an invitation.
 async fn guard_stranger(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body = Metered::new(body, Some(Budget::new(2 * INVITATION_BYTES)), HANDSHAKE);

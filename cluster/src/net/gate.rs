@@ -1,6 +1,6 @@
-//! Who may call what. One table for all methods that a node serves, and one gate for all calls between nodes.
+//! Access control: one table of all methods that a node serves, and one check for all calls between nodes.
 //!
-//! A certificate proves which node calls, and no more: whether that node is of the cluster is decided by this node's own state, at every call.
+//! A certificate only proves which node calls. Whether that node is a member of the cluster is decided by this node's own state, at every call.
 
 use panther_proto::v1::Between;
 use tonic::Status;
@@ -12,14 +12,14 @@ use super::removal;
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callers {
-    /// Nodes that take part in Raft.
+    /// Members of the Raft group, and in one case nodes that this node does not know yet.
     ///
-    /// A node that was away may lack the entries that took others in, and would be cut off for ever from a leader that is one of them. So a node whose number
-    /// is higher than all that this node's state knows is heard too, as long as no node leads that it does know.
+    /// A node that was offline may lack the entries that added other nodes, and would then reject a leader that is one of them for ever. So a node
+    /// that may be such a new member is accepted too, as long as no member that this node knows is the leader.
     Replicas,
-    /// Nodes that take part in Raft.
+    /// Members of the Raft group.
     Members,
-    /// Those, and nodes that were admitted and do not take part in Raft yet.
+    /// Members of the Raft group, and nodes that are admitted but not members yet.
     Admitted,
     /// A machine without a certificate that shows the secret of an open invitation.
     Invited,
@@ -27,7 +27,7 @@ pub enum Callers {
     Socket,
 }
 
-/// Every method that a node serves, and who may call it.
+/// Every method that a node serves, with its callers.
 pub const METHODS: &[(&str, &str, Callers)] = &[
     ("Peers", "Append", Callers::Replicas),
     ("Peers", "Vote", Callers::Replicas),
@@ -57,26 +57,26 @@ pub const METHODS: &[(&str, &str, Callers)] = &[
     ("Doors", "Converse", Callers::Socket),
 ];
 
-/// Where a node stands, by this node's own state.
+/// A node's membership, by this node's own state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It takes part in Raft.
+    /// A member of the Raft group.
     Member,
-    /// It was admitted, and does not take part in Raft yet.
+    /// Admitted, but not a member of the Raft group yet.
     Joining,
-    /// It was removed: when, in milliseconds since 1970, if that was written down.
+    /// Removed. The time of the removal, in milliseconds since 1970, if it was recorded.
     Removed(Option<u64>),
-    /// It was admitted after all that this node's state knows, if it was admitted.
+    /// Possibly a member: this node's state does not know its admission, or not its place in the Raft group. It may lack the newest entries.
     Newer,
-    /// It is on its way out, or never was of the cluster.
+    /// Not a node of the cluster: its id is not new, and no row names it.
     Outside,
 }
 
-/// Terms above this node's own that a call may name. An election raises the term by one, so no cluster gets there; a term near the largest number
-/// would leave no room for further elections.
+/// Largest difference between a term in a call and this node's own term. An election raises the term by one, so no cluster reaches this difference. A
+/// term near the largest number would leave no room for further elections.
 const TERMS_AHEAD: u64 = 1 << 32;
 
-/// Who the receiver is.
+/// Identity of the node that receives a call.
 pub(super) struct Receiver<'a> {
     pub(super) cluster: &'a str,
     pub(super) node: u64,
@@ -84,7 +84,7 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// A node does not call itself: such a caller has a copy of this node's key.
+    /// Rejects a call from this node's own id: such a caller has a copy of this node's key.
     pub(super) fn is_another(&self, from: u64) -> Result<(), Status> {
         if from == self.node {
             return Err(Status::permission_denied(format!(
@@ -94,7 +94,8 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// The caller's number, once it is proved that the call is its own and meant for this node. `shown` is what its certificate says.
+    /// Checks that the call is from the node it names, and meant for this node. `shown` is the node in the caller's certificate. Returns the caller's
+    /// id.
     pub(super) fn caller(
         &self,
         shown: Option<Caller>,
@@ -125,7 +126,7 @@ impl Receiver<'_> {
         Ok(between.from)
     }
 
-    /// Whether a node that stands so may call a method.
+    /// Checks that a node with this membership may call a method. `member_leads` is true if a member that this node knows is the leader.
     pub(super) fn admit(
         &self,
         callers: Callers,
@@ -138,7 +139,7 @@ impl Receiver<'_> {
                 callers,
                 Callers::Replicas | Callers::Members | Callers::Admitted
             ),
-            // A node that lags knows the leader of today as one that joins, and would never hear of what came later.
+            // A node that lags behind may know the present leader only as a joining node. It would reject the leader and never catch up.
             Place::Joining => {
                 callers == Callers::Admitted || callers == Callers::Replicas && !member_leads
             }
@@ -155,7 +156,7 @@ impl Receiver<'_> {
         )))
     }
 
-    /// Whether the terms that a call names can be.
+    /// Rejects a call that names an impossible term.
     pub(super) fn terms(&self, from: u64, terms: &[u64]) -> Result<(), Status> {
         let highest = terms.iter().copied().max().unwrap_or(0);
         if highest.saturating_sub(self.term) > TERMS_AHEAD {
@@ -168,7 +169,7 @@ impl Receiver<'_> {
     }
 }
 
-/// Who may call a method by its path; a method that stands in no table has no callers.
+/// Who may call the method with this path; `None` if the table does not contain the method.
 pub(super) fn callers_of(path: &str) -> Option<Callers> {
     let (service, method) = path.strip_prefix("/panther.v1.")?.split_once('/')?;
     METHODS
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(admitted(Place::Joining, false), raft_and_work);
         assert_eq!(admitted(Place::Newer, true), none);
         assert_eq!(admitted(Place::Newer, false), raft);
-        // Methods for others are not for nodes.
+        // Methods for other kinds of callers are closed to nodes.
         for callers in [Callers::Invited, Callers::Socket] {
             assert!(receiver.admit(callers, 2, Place::Member, true).is_err());
         }

@@ -1,4 +1,4 @@
-//! What peers connect to: a socket, or, in a simulation, connections that it makes.
+//! The source of peers' connections: a TCP socket, or connections that a simulation creates.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// What peers connect to.
+/// The source of peers' connections.
 pub enum Listener {
-    /// A socket.
+    /// A TCP socket.
     Tcp(TcpListener),
-    /// Connections that a simulation makes.
+    /// Connections that a simulation creates.
     #[cfg(feature = "simulation")]
     Given(futures::stream::BoxStream<'static, std::io::Result<Connection>>),
 }
@@ -24,7 +24,7 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Serves one connection.
+/// Serves one connection. The call returns when the connection has ended.
 pub(super) trait Entrance: Send + Sync + 'static {
     fn serve(
         self: Arc<Self>,
@@ -36,7 +36,7 @@ pub(super) trait Entrance: Send + Sync + 'static {
 impl Listener {
     /// Serves connections until the future is dropped.
     pub(super) async fn serve(self, places: Places, entrance: Arc<impl Entrance>) {
-        // The log stops after its listener, and ends all calls of other nodes with it.
+        // Never set: the listener stops before the log, by the drop of this future, which also ends all calls of other nodes.
         let (_open, closed) = watch::channel(false);
         match self {
             Self::Tcp(socket) => {
@@ -74,24 +74,24 @@ mod simulated {
     use panther_listen::{Accepted, Listen};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-    /// Makes a connection to an address.
+    /// Creates a connection to an address.
     pub type Connector =
         Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Connection>> + Send + Sync>;
 
     trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
     impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
-    /// A connection that is no socket.
+    /// A connection without a socket.
     pub struct Connection(Box<dyn Bytes>);
 
     impl Connection {
-        /// Over anything that carries bytes both ways.
+        /// Wraps a bidirectional byte stream.
         pub fn over(bytes: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
             Self(Box::new(bytes))
         }
     }
 
-    /// Connections that a simulation makes.
+    /// Connections that a simulation creates.
     pub(super) struct Given(pub(super) BoxStream<'static, io::Result<Connection>>);
 
     impl Listen for Given {

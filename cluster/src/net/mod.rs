@@ -1,13 +1,13 @@
-//! How nodes of one cluster speak to each other: gRPC with mutual TLS, one connection for Raft and one for the work of doors, so that a flood
-//! of commands never keeps a heartbeat from its turn.
+//! Communication between the nodes of a cluster: gRPC with mutual TLS. Raft, snapshots and the doors' work have separate connections, so that a flood
+//! of commands never delays a heartbeat.
 //!
-//! * [`listener`]: what peers connect to
-//! * [`certificates`]: who a node is, and whom it believes
-//! * [`entrance`]: from a connection to a call
-//! * [`gate`]: who may call what
-//! * [`peers`]: connections to other nodes, made when they are needed
-//! * [`removal`]: what a node that was removed is answered
-//! * [`server`]: what other nodes call here
+//! * [`listener`]: the source of peers' connections
+//! * [`certificates`]: identity of a node, and the CAs that it trusts
+//! * [`entrance`]: the path from a connection to a call
+//! * [`gate`]: access control
+//! * [`peers`]: connections to other nodes, created on first use
+//! * [`removal`]: the answer to a node that was removed
+//! * [`server`]: handlers of other nodes' calls
 
 mod certificates;
 mod entrance;

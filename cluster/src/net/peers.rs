@@ -1,4 +1,4 @@
-//! Connections to other nodes. One is made at its first use and kept; tonic mends a broken one at the next call.
+//! Connections to other nodes. A connection is created at its first use and kept; tonic reconnects at the next call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,42 +15,42 @@ use super::certificates::Certificates;
 use super::entrance::EntranceState;
 use super::removal::{self, Removal};
 
-/// How long making a connection may take.
+/// Deadline of connection setup.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How often an idle connection is asked whether it stands, and how long the answer may take.
+/// Interval of keep-alive pings on an idle connection, and deadline of the answer.
 const ASK: Duration = Duration::from_secs(5);
-/// Largest message that is taken: an entry has 1 MB, an append gathers up to 2 MB and may end in one more.
+/// Largest accepted message, in bytes. An entry has up to 1 MB; an append gathers up to 2 MB of entries and may exceed that by one entry.
 pub(super) const MESSAGE_BYTES: usize = 16 << 20;
-/// The group's number: there is one.
+/// Number of the Raft group. There is one.
 pub(super) const GROUP: u32 = 1;
 
-/// What a connection is for.
+/// Purpose of a connection. Each purpose has a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Votes and entries.
     Raft,
-    /// Snapshots, which may fill a connection for minutes.
+    /// Snapshots, which may use the whole bandwidth of a connection for minutes.
     Snapshots,
     /// Commands and reads.
     Work,
 }
 
-/// Why a peer gave no answer.
+/// Why a call to a peer failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeerError {
-    /// Its address is none.
+    /// The address does not parse.
     #[error("node {node} is said to be at {address:?}, which is no address: {reason}")]
     Address {
         node: u64,
         address: String,
         reason: String,
     },
-    /// The call failed; whether it had an effect is not known.
+    /// The call failed. It is unknown whether it had an effect.
     #[error("node {node}: {status}", status = .status.message())]
     Call { node: u64, status: Box<Status> },
 }
 
-/// The way to the other nodes of a cluster; clones share connections.
+/// Connections to the other nodes of a cluster. Clones share them.
 #[derive(Clone)]
 pub struct Peers {
     inner: Arc<Inner>,
@@ -59,20 +59,20 @@ pub struct Peers {
 struct Inner {
     cluster: String,
     node: u64,
-    /// What this node shows and believes; it changes while the cluster's authority is replaced.
+    /// This node's certificates and trusted CAs. They change during a CA rotation.
     certificates: watch::Sender<Arc<Certificates>>,
     #[cfg(feature = "simulation")]
     connector: Option<super::Connector>,
     channels: Mutex<BTreeMap<(Lane, u64), (String, Channel)>>,
-    /// Where the others connect to this node.
+    /// State of the entrance for other nodes.
     entrance: EntranceState,
     removal: watch::Sender<Option<Removal>>,
-    /// Why the last call to each node failed.
+    /// Error of the last call to each node; absent if that call succeeded.
     failed: Mutex<BTreeMap<u64, String>>,
 }
 
 impl Peers {
-    /// For the node that these certificates are of.
+    /// Connections of the node that owns these certificates.
     #[must_use]
     pub fn new(certificates: Certificates) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Peers {
         }
     }
 
-    /// The same over connections that are no sockets.
+    /// Like [`Peers::new`], but over connections of a simulation.
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn over(certificates: Certificates, connector: super::Connector) -> Self {
@@ -113,29 +113,29 @@ impl Peers {
         &self.inner.cluster
     }
 
-    /// What this node shows of itself, and whom it believes.
+    /// This node's certificates and trusted CAs.
     pub(crate) fn certificates(&self) -> Arc<Certificates> {
         self.inner.certificates.borrow().clone()
     }
 
-    /// The same, and its changes.
+    /// Subscribes to changes of the certificates.
     pub(super) fn certificates_over_time(&self) -> watch::Receiver<Arc<Certificates>> {
         self.inner.certificates.subscribe()
     }
 
-    /// From now on this node shows and believes these. Connections that stand are made again.
+    /// Replaces this node's certificates and trusted CAs. Existing connections are created again.
     pub(crate) fn renew(&self, certificates: Certificates) {
         self.inner.certificates.send_replace(Arc::new(certificates));
         self.inner.channels.lock().clear();
     }
 
-    /// Where the others connect to this node.
+    /// State of the entrance for other nodes.
     pub(crate) fn entrance(&self) -> EntranceState {
         self.inner.entrance.clone()
     }
 
-    /// Takes note of a refusal: it may say that this node was removed. The connection was made to that node's certificate, and what is removed stays so,
-    /// however old the state of the node that says it.
+    /// Checks if a refusal means that this node was removed, and records it. The answer is trusted, because the connection verified that node's
+    /// certificate. A removal is final, so an outdated state of that node does no harm.
     pub(crate) fn heed(&self, node: u64, refused: &Status) {
         let Some(removal) = removal::of(node, refused) else {
             return;
@@ -147,25 +147,25 @@ impl Peers {
         });
     }
 
-    /// That this node was removed, once another node has said so.
+    /// The removal of this node, once another node has reported it.
     pub(crate) fn removal(&self) -> Option<Removal> {
         self.inner.removal.borrow().clone()
     }
 
-    /// Returns once another node has said that this one was removed.
+    /// Waits until another node reports that this node was removed.
     pub(crate) async fn removed(&self) -> Removal {
         let mut said = self.inner.removal.subscribe();
         loop {
             let known = said.borrow_and_update().clone();
             match known {
                 Some(removal) => return removal,
-                // The sender is this one's own, and lives as long.
+                // The sender belongs to `self` and outlives this wait.
                 None => drop(said.changed().await),
             }
         }
     }
 
-    /// What a call to `node` says of itself.
+    /// Header of a call to `node`: cluster, group, sender and receiver.
     pub(crate) fn between(&self, node: u64) -> Option<Between> {
         Some(Between {
             cluster: self.inner.cluster.to_owned(),
@@ -175,7 +175,7 @@ impl Peers {
         })
     }
 
-    /// Notes how a call to a node ended.
+    /// Records the result of a call to a node.
     pub(crate) fn note(&self, node: u64, failure: Option<&Status>) {
         let mut failed = self.inner.failed.lock();
         match failure {
@@ -184,7 +184,7 @@ impl Peers {
         }
     }
 
-    /// What the other nodes answer instead, for one that waits for them; empty if nothing went wrong.
+    /// Errors of the last calls to other nodes, for the error text of a caller that waits for them; empty if there are none.
     pub(crate) fn failures(&self) -> String {
         let failed = self.inner.failed.lock();
         let each = failed
@@ -193,7 +193,7 @@ impl Peers {
         each.collect::<Vec<_>>().join("; ")
     }
 
-    /// A client of a node at an address. Nothing is sent yet.
+    /// A client for a node at an address. Connects at the first call.
     pub(crate) fn client(
         &self,
         lane: Lane,
@@ -233,7 +233,7 @@ impl Peers {
 }
 
 impl Peers {
-    /// Nothing is sent yet.
+    /// Creates a channel that connects at the first call.
     fn connect(&self, endpoint: &Endpoint) -> Channel {
         #[cfg(feature = "simulation")]
         if let Some(connector) = self.inner.connector.clone() {
@@ -249,7 +249,7 @@ impl Peers {
     }
 }
 
-/// A status with what lies below it: that a certificate is of another authority stands there.
+/// The status message with its chain of causes. A certificate of another CA, for example, is named only in a cause.
 fn reasons(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut below = std::error::Error::source(status);

@@ -1,21 +1,21 @@
-//! What a node that was removed is answered, so that it can tell its removal from a refusal that passes.
+//! The answer to calls of a removed node. It lets the node distinguish its removal from a temporary refusal.
 
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-/// The header of a refusal that is for good: when the node was removed, in milliseconds since 1970; 0 if that is not known.
+/// Header of a permanent refusal: time of the removal in milliseconds since 1970; 0 if unknown.
 const HEADER: &str = "panther-removed-at-ms";
 
-/// That a node is no longer of its cluster, as one of the cluster's nodes says it.
+/// A node's removal from its cluster, as reported by another node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
-    /// The node that says so; its certificate was checked.
+    /// The node that reports the removal. Its certificate was verified.
     pub said_by: u64,
-    /// When it was removed, in cluster time; milliseconds since 1970.
+    /// Time of the removal in cluster time, in milliseconds since 1970; `None` if unknown.
     pub at_ms: Option<u64>,
 }
 
-/// The refusal of every call of a node that was removed.
+/// The refusal of every call of a removed node.
 pub(super) fn refusal(node: u64, cluster: &str, at_ms: Option<u64>) -> Status {
     let mut headers = MetadataMap::new();
     headers.insert(HEADER, at_ms.unwrap_or(0).into());
@@ -26,7 +26,7 @@ pub(super) fn refusal(node: u64, cluster: &str, at_ms: Option<u64>) -> Status {
     )
 }
 
-/// Whether a refusal is for good.
+/// The removal that a status reports; `None` if the status is not a permanent refusal.
 pub(super) fn of(said_by: u64, status: &Status) -> Option<Removal> {
     let at = status.metadata().get(HEADER)?.to_str().ok()?.parse().ok()?;
     Some(Removal {

@@ -1,4 +1,5 @@
-//! What other nodes call here. The entrance has let the caller in; each call is checked for whom it is meant before anything of it counts.
+//! Handlers of other nodes' calls. The entrance has admitted the caller; each handler checks that the call is meant for this node before it acts on
+//! the call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,9 +28,9 @@ use crate::raft::Group;
 /// Why a door does not serve a peer.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Not now.
+    /// The call cannot be served now. The text gives the reason.
     Unavailable(String),
-    /// Too much waits already.
+    /// Too many commands are waiting.
     Busy,
 }
 
@@ -42,50 +43,50 @@ impl From<Refusal> for Status {
     }
 }
 
-/// What stands behind the server besides Raft: the door, once it is open.
+/// Handler of the peer calls that are not part of Raft. All of them except [`Behind::hello`] fail until the door is open.
 pub(crate) trait Behind: Send + Sync + 'static {
-    /// Carries out commands, if this node leads.
+    /// Executes commands, if this node is the leader.
     fn forward(
         &self,
         call: ForwardCall,
     ) -> impl Future<Output = Result<ForwardAnswer, Refusal>> + Send;
 
-    /// The read index, if this node leads.
+    /// The read index, if this node is the leader.
     fn read_index(&self) -> impl Future<Output = Result<ReadIndexAnswer, Refusal>> + Send;
 
-    /// A node's session is alive.
+    /// Handles a heartbeat of the session of node `from`.
     fn keep_alive(
         &self,
         from: u64,
         call: KeepAliveCall,
     ) -> impl Future<Output = Result<KeepAliveAnswer, Refusal>> + Send;
 
-    /// What was heard of all nodes, if this node leads.
+    /// The leader's view of all nodes' heartbeats, if this node is the leader.
     fn heard(&self) -> impl Future<Output = Result<HeardAnswer, Refusal>> + Send;
 
-    /// What this node knows of itself. The caller is reached at `address`, if it says so.
+    /// This node's own data. The caller is reachable at `address`, unless that is empty.
     fn hello(
         &self,
         from: u64,
         address: String,
     ) -> impl Future<Output = Result<HelloAnswer, Refusal>> + Send;
 
-    /// Lets another voter lead, if this node does.
+    /// Transfers leadership to the voter `node`, if this node is the leader.
     fn lead(&self, node: u64) -> impl Future<Output = Result<LeadAnswer, Refusal>> + Send;
 }
 
-/// Takes in machines that show an invitation.
+/// Handler of machines that show an invitation.
 #[tonic::async_trait]
 pub trait Admits: Send + Sync + 'static {
-    /// Makes the caller a node, if its secret is that of an open invitation.
+    /// Makes the caller a node, if its secret is the secret of an open invitation.
     async fn admit(&self, call: JoinCall) -> Result<JoinAnswer, Status>;
 }
 
-/// Secrets that are looked up at one time.
+/// Concurrent lookups of secrets.
 const ADMISSIONS: usize = 4;
-/// How long a machine waits for the answer that its secret is wrong: guesses are slow, and cost no place of those that are looked up meanwhile.
+/// Delay of the answer that a secret is wrong. It slows down guessing, and does not occupy a lookup slot.
 const WRONG: Duration = Duration::from_secs(1);
-/// Refused invitations are logged: each of the first ones, then one of so many.
+/// Log rate of refused invitations: each of the first 100, then one of every 100.
 const SAY_EACH: u64 = 100;
 
 struct JoiningService {
@@ -108,7 +109,7 @@ impl Joining for JoiningService {
             )));
         }
         let address = address.map_or_else(String::new, |address| address.to_string());
-        // A caller that guesses holds its place for one lookup only, so an honest one comes to its turn.
+        // A guessing caller occupies a slot for one lookup only, so that an honest caller gets its turn.
         let place = self.places.acquire().await;
         let place = place.map_err(|_| Status::unavailable("the node is stopping"))?;
         let admitted = self.gate.admit(call).await;
@@ -177,7 +178,7 @@ pub(crate) async fn serve<B: Behind>(
 }
 
 impl<B: Behind> PeerService<B> {
-    /// The caller, once it is proved that the call is its own and meant for this node. `terms` are those that the call names.
+    /// Checks that the call is from the node it names, and meant for this node, and that its `terms` are possible. Returns the caller's id.
     fn check(
         &self,
         caller: Option<Caller>,
@@ -191,7 +192,7 @@ impl<B: Behind> PeerService<B> {
     }
 }
 
-/// The terms of a vote and of positions in the log.
+/// The terms of a vote and of log positions.
 fn terms<const N: usize>(
     vote: Option<&StoredVote>,
     positions: [&Option<LogPosition>; N],
@@ -207,7 +208,7 @@ fn terms_of_append(call: &AppendCall) -> Vec<u64> {
     all
 }
 
-/// The node that the entrance has let in.
+/// The caller that the entrance has admitted.
 fn caller<T>(request: &Request<T>) -> Option<Caller> {
     request.extensions().get::<Caller>().copied()
 }

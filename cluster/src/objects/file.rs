@@ -1,4 +1,4 @@
-//! The content of a file as an object, piece by piece: what is in memory does not depend on the file's size.
+//! Upload of a file's content in pieces, so that memory use does not depend on the file's size.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::{ObjectsError, failed, not_written, within};
 
-/// Bytes of a piece; a bucket takes no smaller ones but for the last.
+/// Size of a piece in bytes. Buckets require at least 5 MB, except for the last piece.
 const PIECE: usize = 8 << 20;
-/// Pieces that are on their way at a time.
+/// Concurrent uploads of pieces.
 const ON_THE_WAY: usize = 2;
 
-/// Reads a file from its first byte to its last, and fails at its end if the content is another one than its hash says.
+/// Reader of a whole file. At the end of the file it fails if the content does not match the hash.
 pub(super) struct Checked<'f> {
     file: &'f File,
     at: u64,
@@ -25,7 +25,7 @@ pub(super) struct Checked<'f> {
 }
 
 impl<'f> Checked<'f> {
-    /// `hash` is SHA-256 of the content, in hexadecimal digits.
+    /// `hash` is the SHA-256 of the content in hexadecimal digits.
     pub(super) fn new(file: &'f File, hash: &'f str) -> Self {
         Self {
             file,
@@ -57,7 +57,7 @@ impl Read for Checked<'_> {
     }
 }
 
-/// Writes a file's content to a bucket. Nothing is there before all of it is.
+/// Uploads a file's content to a bucket. The object appears only when all pieces are uploaded.
 pub(super) async fn upload(
     store: &dyn ObjectStore,
     name: &str,
@@ -95,7 +95,7 @@ pub(super) async fn upload(
         }
     };
     if let Err(reason) = sent {
-        // What is not ended is never an object; a bucket removes its pieces by a rule of its own.
+        // An upload that is not finished never becomes an object. If the abort fails, the bucket's own lifecycle rule removes the pieces.
         let _ = within(name, upload.abort()).await;
         return Err(ObjectsError::Store {
             name: name.to_owned(),

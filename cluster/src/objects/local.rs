@@ -1,6 +1,5 @@
-//! Objects in a local folder. `object_store` writes there without syncing: after a power cut a name may be there whose
-//! content is not, and as objects never change, it would be in the way of every further try. So an object is written
-//! and synced aside, and only then gets its name.
+//! Objects in a local folder. `object_store` writes without a sync: after a power cut a file may exist without its content, and because objects never
+//! change, it would make every retry fail. So an object is first written to a staging file and synced, and only then linked to its name.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::log::sync_folder;
 
-/// Where objects are written before they get their names, beside all of them.
+/// Folder of the staging files, inside the root folder.
 const STAGED: &str = ".staged";
-/// After this time nobody writes a staged file any more: its process ended before the object got its name. A folder may
-/// be shared by nodes, so a younger one may be another's.
+/// Age after which a staging file is abandoned: its process ended before the object got its name. Nodes may share the folder, so a younger file may
+/// belong to another node.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that are compared at a time.
 const COMPARED: u64 = 64 << 10;
@@ -24,7 +23,7 @@ pub(super) struct LocalFolder {
 }
 
 impl LocalFolder {
-    /// Makes the folder if it is not there, and removes what was left half-written long ago.
+    /// Creates the folder if it does not exist, and removes abandoned staging files.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder.join(STAGED))?;
         let root = folder.canonicalize()?;
@@ -49,12 +48,12 @@ impl LocalFolder {
         &self.root
     }
 
-    /// Writes an object, durable on return; false if another content has this name already.
+    /// Writes an object, durable on return. Returns false if the name exists with another content.
     pub(super) fn put(&self, path: &str, content: &[u8]) -> io::Result<bool> {
         self.put_from(path, || Ok(content))
     }
 
-    /// The same of what a reader gives, piece by piece. `content` gives a reader of all of it each time.
+    /// Like [`LocalFolder::put`], but reads the content in pieces. Each call of `content` returns a reader of the whole content.
     pub(super) fn put_from<R: Read>(
         &self,
         path: &str,
@@ -77,10 +76,10 @@ impl LocalFolder {
                 }
                 Err(error) => Err(error),
             });
-        // What stays is removed at a start; the object does not depend on it.
+        // A leftover staging file is removed at a later start. The object does not depend on it.
         let _ = std::fs::remove_file(&staged);
         let named = named?;
-        // Also for one that is there already: whoever wrote it may have been cut off before this.
+        // The folders are synced even if the object exists already: its writer may have crashed before its own sync.
         for folder in file.ancestors().skip(1) {
             sync_folder(folder)?;
             if folder == self.root {
@@ -97,7 +96,7 @@ fn write_synced(path: &Path, mut content: impl Read) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether a file has this content.
+/// True if the file has this content.
 fn holds(path: &Path, mut content: impl Read) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());

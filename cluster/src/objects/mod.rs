@@ -1,11 +1,11 @@
-//! Immutable objects beside the log: raw files, processed events, packs. Written once, durable before a command names
-//! them, never changed.
+//! Immutable objects outside of the log: raw files, processed events, packs. An object is written once, is durable before a command names it, and
+//! never changes.
 //!
-//! The store is a local folder, or a bucket of what `object_store` speaks. A local folder is written to by
-//! [`local`], because `object_store` syncs nothing.
+//! The object store is a local folder, or a bucket that the crate `object_store` supports. The module [`local`] writes to a local folder, because
+//! `object_store` does not sync.
 //!
-//! * [`place`]: where they lie
-//! * [`proof`]: that all nodes see the same store
+//! * [`place`]: the store's location
+//! * [`proof`]: check that all nodes use the same store
 
 mod file;
 mod local;
@@ -28,57 +28,57 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use local::LocalFolder;
 use place::{Bucket, Place};
 
-/// How long one call may take.
+/// Deadline of one call.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why an object could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
-    /// There is no object of that name.
+    /// No object has this name.
     #[error("there is no object {0}")]
     NotFound(String),
-    /// The name cannot be one.
+    /// The name is not valid.
     #[error("{name:?} is no name of an object: {reason}")]
     BadName {
-        /// What was given.
+        /// The name.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The store failed: a fault of the node or of the store, not of the object.
+    /// The store failed. This is a fault of the node or of the store, not of the object.
     #[error("the object store failed on {name}: {reason}")]
     Store {
-        /// The object.
+        /// Name of the object.
         name: String,
-        /// What happened.
+        /// Reason.
         reason: String,
     },
 }
 
-/// What is known of an object without reading it.
+/// Metadata of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// When it was written, milliseconds since 1970 by the store's clock.
+    /// Time of the write by the store's clock, in milliseconds since 1970.
     pub written_ms: u64,
 }
 
-/// The objects of a cluster; clones share the store.
+/// The objects of a cluster. Clones share the store.
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
-    /// The folder, where the store is one.
+    /// The folder, if the store is a local folder.
     folder: Option<LocalFolder>,
 }
 
 impl Objects {
-    /// Objects in a local folder, which is made if it is not there.
+    /// Opens a store in a local folder. Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn local(folder: &Path) -> io::Result<Self> {
         let folder = LocalFolder::open(folder)?;
         let store = LocalFileSystem::new_with_prefix(folder.root()).map_err(io::Error::other)?;
@@ -88,10 +88,10 @@ impl Objects {
         })
     }
 
-    /// Objects at a place. A bucket has to be there; whether it can be reached shows at the first call.
+    /// Opens the store at a location. A bucket must exist; the first call shows if it is reachable.
     ///
     /// # Errors
-    /// The folder cannot be made, or what is said of the bucket makes no sense.
+    /// The folder cannot be created, or the bucket's settings are not valid.
     pub fn at(place: &Place) -> io::Result<Self> {
         match place {
             Place::Folder(folder) => Self::local(folder),
@@ -107,17 +107,17 @@ impl Objects {
         })
     }
 
-    /// The folder, where the store is one of this machine's.
+    /// The folder, if the store is a folder.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_ref().map(LocalFolder::root)
     }
 
-    /// Writes an object. It is durable on return. One that is already there with the same content is left as it is: names
-    /// carry the attempt, so it is the same write, tried again.
+    /// Writes an object. It is durable on return. The write is idempotent: an existing object with the same content is kept. Names contain the
+    /// attempt, so the same name with the same content is a retry of the same write.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`]. An existing object with another content is a [`ObjectsError::Store`].
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), ObjectsError> {
         let path = parse(name)?;
         let changed = |reason: &str| ObjectsError::Store {
@@ -142,7 +142,8 @@ impl Objects {
         let put = self.store.put_opts(&path, payload.clone(), options);
         match within(name, put).await? {
             Ok(_) => Ok(()),
-            // A store that cannot write under a condition: looked for first, then written. Names carry the attempt, so nobody else writes it.
+            // The store supports no conditional writes, so existence is checked before the write. Names contain the attempt, so no other node writes
+            // this name.
             Err(error) if knows_no_conditions(&error) => match self.get(name).await {
                 Ok(there) if there == content => Ok(()),
                 Ok(_) => Err(changed("it exists with another content")),
@@ -152,7 +153,7 @@ impl Objects {
                     .map_err(|error| not_written(name, &error)),
                 Err(error) => Err(error),
             },
-            // Only a repeated write comes here, so that reading what is there costs little; its length alone says nothing.
+            // Only a retry gets here, so a read of the object is cheap on average. Its length alone would not prove equal content.
             Err(object_store::Error::AlreadyExists { .. }) => {
                 if self.get(name).await? == content {
                     Ok(())
@@ -164,10 +165,10 @@ impl Objects {
         }
     }
 
-    /// Writes an object of a file's content, piece by piece, as [`Objects::put`] does. `hash` is SHA-256 of the content, in hexadecimal digits.
+    /// Writes a file's content as an object, in pieces, like [`Objects::put`]. `hash` is the SHA-256 of the content in hexadecimal digits.
     ///
     /// # Errors
-    /// The file has another content by now, or as [`ObjectsError`] says.
+    /// The file's content does not match `hash`; or see [`ObjectsError`].
     pub async fn put_file(
         &self,
         name: &str,
@@ -194,10 +195,10 @@ impl Objects {
         })
     }
 
-    /// A whole object.
+    /// Reads a whole object.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn get(&self, name: &str) -> Result<Bytes, ObjectsError> {
         let path = parse(name)?;
         let read = async { self.store.get(&path).await?.bytes().await };
@@ -206,10 +207,10 @@ impl Objects {
             .map_err(|error| failed(name, error))
     }
 
-    /// At most `bytes` bytes of an object, from `from` on; fewer only at its end.
+    /// Reads up to `bytes` bytes of an object from the offset `from` on. The result is shorter only at the end of the object.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn range(
         &self,
         name: &str,
@@ -231,10 +232,10 @@ impl Objects {
             .map_err(|error| failed(name, error))
     }
 
-    /// A reader of an object, for use off the async threads. It is read piece by piece.
+    /// Opens an object for streaming. The reader blocks, so it must be used off the async threads.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn open(&self, name: &str) -> Result<Box<dyn Read + Send>, ObjectsError> {
         let path = parse(name)?;
         let Some(folder) = &self.folder else {
@@ -254,10 +255,10 @@ impl Objects {
         }
     }
 
-    /// What is known of an object.
+    /// Metadata of an object.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn head(&self, name: &str) -> Result<ObjectInfo, ObjectsError> {
         let path = parse(name)?;
         let meta = within(name, self.store.head(&path))
@@ -266,10 +267,10 @@ impl Objects {
         Ok(info(&meta))
     }
 
-    /// Objects whose name starts with a folder's, in no order.
+    /// Lists the objects of a folder and its subfolders, in no particular order.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectsError> {
         let path = parse(folder)?;
         let listed = self
@@ -282,10 +283,10 @@ impl Objects {
             .map_err(|error| failed(folder, error))
     }
 
-    /// Removes an object that no row names any more; one that is not there is removed already.
+    /// Removes an object. Idempotent: a missing object counts as removed. The caller makes sure that no row names the object.
     ///
     /// # Errors
-    /// As [`ObjectsError`] says.
+    /// See [`ObjectsError`].
     pub async fn remove(&self, name: &str) -> Result<(), ObjectsError> {
         let path = parse(name)?;
         match within(name, self.store.delete(&path)).await? {
@@ -295,7 +296,7 @@ impl Objects {
     }
 }
 
-/// What a server of S3's protocol answers that has not learned `If-None-Match`.
+/// True if the error says that an S3-compatible server does not support `If-None-Match`.
 fn knows_no_conditions(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotImplemented { .. })
         || error.to_string().contains("501 Not Implemented")
@@ -337,11 +338,11 @@ fn failed(name: &str, error: object_store::Error) -> ObjectsError {
     }
 }
 
-/// What a file system says of an object's file.
+/// Converts a file system error.
 fn of_file(name: &str, error: &io::Error) -> ObjectsError {
     match error.kind() {
         io::ErrorKind::NotFound => ObjectsError::NotFound(name.to_owned()),
-        // It is the same each time, and no trouble of the store.
+        // This error is permanent and not a fault of the store.
         io::ErrorKind::InvalidFilename => ObjectsError::BadName {
             name: name.to_owned(),
             reason: "it is longer than the file system of the object store takes".to_owned(),
@@ -353,7 +354,7 @@ fn of_file(name: &str, error: &io::Error) -> ObjectsError {
     }
 }
 
-/// What is not found when something is written is the bucket.
+/// Converts an error of a write. "Not found" then refers to the bucket, not to the object.
 fn not_written(name: &str, error: &object_store::Error) -> ObjectsError {
     ObjectsError::Store {
         name: name.to_owned(),

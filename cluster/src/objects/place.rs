@@ -1,4 +1,4 @@
-//! Where objects lie: a folder, or a bucket of S3, of what speaks its protocol, of Google's or of Microsoft's cloud.
+//! Location of the objects: a folder, or a bucket of S3, of an S3-compatible server, of Google Cloud Storage or of Azure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,34 +13,34 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
-/// Schemes of buckets, as they are written.
+/// URL schemes of buckets.
 const SCHEMES: [&str; 3] = ["s3", "gs", "az"];
-/// Names of variables that a bucket's credentials and settings come in begin with one of these.
+/// Prefixes of the environment variables with a bucket's credentials and settings.
 const VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
-/// How long a bucket may take to let itself be connected to.
+/// Deadline of connection setup to a bucket.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long one answer of a bucket may take, its content included: an object is read no faster than it is worked on.
+/// Deadline of one answer of a bucket, including its content. It is long, because an object is streamed only as fast as it is processed.
 const ANSWER: Duration = Duration::from_secs(900);
-/// How often and how long a call that failed is tried again before its caller hears of it.
+/// Retries of a failed call, and the limit of their total time, before the caller gets the error.
 const RETRIES: usize = 5;
 const RETRYING: Duration = Duration::from_secs(15);
 
-/// Where the objects of a cluster lie.
+/// Location of a cluster's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// In a folder, which the nodes share if they are several.
+    /// A folder. All nodes of a cluster must share it.
     Folder(PathBuf),
-    /// In a bucket.
+    /// A bucket.
     Bucket(Bucket),
 }
 
-/// A bucket, and a folder in it if its address names one.
+/// A bucket, and a folder in it if its URL names one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bucket {
-    /// Its address, such as `s3://logs/panther`.
+    /// URL of the bucket, such as `s3://logs/panther`.
     pub(super) url: Url,
-    /// How it is reached, credentials among them: never shown.
+    /// Settings, including credentials. Never displayed.
     pub(super) options: BTreeMap<String, String>,
 }
 
@@ -51,7 +51,7 @@ impl Default for Place {
 }
 
 impl Bucket {
-    /// The bucket, and the folder in it. Whether it can be reached shows at the first call.
+    /// Opens the bucket. Returns the client and the folder in the bucket. The first call shows if the bucket is reachable.
     pub(super) fn open(&self) -> Result<(Arc<dyn ObjectStore>, Path), object_store::Error> {
         let (scheme, folder) = ObjectStoreScheme::parse(&self.url)?;
         let client = ClientOptions::new()
@@ -62,7 +62,8 @@ impl Bucket {
             max_retries: RETRIES,
             retry_timeout: RETRYING,
         };
-        // Options that are none of this cloud's are of another one's tools. Plain HTTP is an option as well, so they come last.
+        // Options that this cloud's client does not know belong to other tools and are ignored. Plain HTTP is one of the options, so the options are
+        // applied last.
         macro_rules! built {
             ($builder:ty) => {{
                 let mut builder = <$builder>::new()
@@ -102,10 +103,10 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Reads an address: `file:///a/folder`, `s3://bucket/folder`, `gs://bucket/folder` or `az://container/folder`.
+    /// Parses a URL: `file:///a/folder`, `s3://bucket/folder`, `gs://bucket/folder` or `az://container/folder`.
     ///
     /// # Errors
-    /// It is none of them; what it should be.
+    /// The text is not such a URL. The error says what is expected.
     pub fn read(text: &str) -> Result<Self, String> {
         if let Some(folder) = text.strip_prefix("file://") {
             if !folder.starts_with('/') {
@@ -140,7 +141,7 @@ impl Place {
         }))
     }
 
-    /// With what the environment says of credentials and settings, under the names that each cloud's own tools use.
+    /// Adds credentials and settings from environment variables. The names are those of each cloud's own tools.
     #[must_use]
     pub fn with_variables<'a>(
         mut self,
@@ -156,7 +157,7 @@ impl Place {
         self
     }
 
-    /// At another address than the cloud's own: of a server that speaks its protocol. Plain HTTP is used only where the address says so.
+    /// Sets the endpoint of an S3-compatible server instead of the cloud's own. Plain HTTP is used only if the endpoint starts with `http://`.
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: &str) -> Self {
         if let Self::Bucket(bucket) = &mut self {
@@ -171,7 +172,7 @@ impl Place {
         self
     }
 
-    /// In this region.
+    /// Sets the region.
     #[must_use]
     pub fn with_region(mut self, region: &str) -> Self {
         if let Self::Bucket(bucket) = &mut self {

@@ -1,18 +1,18 @@
-//! The proof that a node's store is the one that the others use: it holds the cluster's mark, and what each of them wrote there.
+//! Check that a node uses the same store as the other nodes: the store contains the cluster's mark, and a mark that each other node has written.
 //!
-//! Without it a node whose store is another folder would take messages whose objects it cannot read, and write objects that nobody else sees.
+//! Without this check, a node with another store would receive messages whose objects it cannot read, and write objects that no other node sees.
 
 use bytes::Bytes;
 
 use super::{Objects, ObjectsError};
 
-/// Where the store says whose it is.
+/// Name of the object that contains the id of the owning cluster.
 const CLUSTER: &str = "cluster/identity";
 
-/// Why a store is not taken for the cluster's.
+/// Why a store is not accepted as the cluster's store.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// It holds nothing of the cluster.
+    /// The store contains no mark of a cluster.
     #[error(
         "the object store shows nothing of cluster {cluster}: it is not the one that the other nodes use. Set objects.url to the same place on all nodes, such as a folder that all of them mount"
     )]
@@ -20,7 +20,7 @@ pub enum ProofError {
         /// The cluster.
         cluster: String,
     },
-    /// It holds nothing, although this node has used one.
+    /// The store contains no mark, although this node has used it before.
     #[error(
         "the object store is empty, although this node has kept objects in it: is the folder mounted, and is objects.url right? Nothing was written there. If the objects are gone for good, write {cluster} into cluster/identity of the empty store, and start again: alerts and rows stay, their objects are not found"
     )]
@@ -28,25 +28,25 @@ pub enum ProofError {
         /// The cluster.
         cluster: String,
     },
-    /// It is another cluster's.
+    /// The store belongs to another cluster.
     #[error(
         "the object store belongs to cluster {theirs}, and this is a node of cluster {cluster}; give each cluster a store of its own (objects.url)"
     )]
     Foreign {
         /// This cluster.
         cluster: String,
-        /// The one whose it is.
+        /// The owner of the store.
         theirs: String,
     },
-    /// What another node wrote is not seen.
+    /// The mark of another node is not visible.
     #[error(
         "the object store does not show what node {node} wrote there: one of the two nodes has another objects.url, or does not see the other's writes. Set objects.url to the same place on all nodes"
     )]
     Unseen {
-        /// The node.
+        /// The other node.
         node: u64,
     },
-    /// The store gives no answer.
+    /// The store does not answer.
     #[error(transparent)]
     Store(#[from] ObjectsError),
 }
@@ -63,21 +63,21 @@ async fn mark(objects: &Objects) -> Result<Option<String>, ObjectsError> {
     }
 }
 
-/// The time by the store's own clock, in milliseconds since 1970: that of a mark which this node writes now.
+/// The current time of the store's clock, in milliseconds since 1970. The node writes a mark and reads its time.
 ///
 /// # Errors
-/// The store gives no answer.
+/// The store does not answer.
 pub async fn store_time(objects: &Objects, node: u64) -> Result<u64, ObjectsError> {
     let name = format!("cluster/time/node-{node}");
-    objects.remove(&name).await?; // one that is there would keep its time
+    objects.remove(&name).await?; // an existing mark would keep its old time
     objects.put(&name, Bytes::from_static(b"now\n")).await?;
     Ok(objects.head(&name).await?.written_ms)
 }
 
-/// Whether the store is the cluster's already.
+/// Checks that the store belongs to the cluster.
 ///
 /// # Errors
-/// It is not, or gives no answer.
+/// It does not ([`ProofError::Unmarked`], [`ProofError::Foreign`]), or it does not answer.
 pub async fn is_marked(objects: &Objects, cluster: &str) -> Result<(), ProofError> {
     match mark(objects).await? {
         Some(theirs) if theirs == cluster => Ok(()),
@@ -91,30 +91,31 @@ pub async fn is_marked(objects: &Objects, cluster: &str) -> Result<(), ProofErro
     }
 }
 
-/// Whose the store is, if it is any cluster's.
+/// The cluster that owns the store; `None` if no cluster does.
 ///
 /// # Errors
-/// It gives no answer.
+/// The store does not answer.
 pub async fn owner(objects: &Objects) -> Result<Option<String>, ObjectsError> {
     mark(objects).await
 }
 
-/// Makes the store this cluster's, whosever it was. A node of the former owner refuses to start on it from then on.
+/// Makes the cluster the owner of the store, whichever cluster owned it before. From then on nodes of the former owner refuse to start with it.
 ///
 /// # Errors
-/// The store gives no answer.
+/// The store does not answer.
 pub async fn take_over(objects: &Objects, cluster: &str) -> Result<(), ObjectsError> {
-    // Objects never change: the old mark goes first. Without any, no node starts that has others.
+    // Objects never change, so the old mark is removed first. If this stops in between, no node that has other nodes can start with the unmarked
+    // store.
     objects.remove(CLUSTER).await?;
     let mark = Bytes::from(format!("{cluster}\n"));
     objects.put(CLUSTER, mark).await
 }
 
-/// Writes this node's mark, and reads those of the others. A node that is alone in its cluster makes the store the cluster's, unless the node has
-/// `started` before: then the store has its mark, and one without is another one.
+/// Writes this node's mark and checks the marks of the other nodes. If the node is alone in its cluster and the store has no mark, the cluster
+/// becomes the owner; but if the node has `started` before, the store must have a mark already, so an unmarked store is another one.
 ///
 /// # Errors
-/// The store is another one than the others', or gives no answer.
+/// The store is not the one that the other nodes use, or it does not answer.
 pub async fn prove(
     objects: &Objects,
     cluster: &str,

@@ -1,5 +1,4 @@
-//! openraft's state machine interface: one thread applies, so that nothing blocks an async thread and entries keep their
-//! order.
+//! openraft's state machine interface. One thread applies all entries, so that async threads never block and entries keep their order.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,10 +24,10 @@ use crate::offload::offload;
 use crate::state::{Machine, require_format};
 use crate::storage::{AppliedAt, SnapshotFile, StateStore};
 
-/// Told, after each entry, in which queues something became receivable.
+/// Callback after each entry, with the names of the queues in which messages became receivable.
 pub type AfterApply = Arc<dyn Fn(&BTreeSet<String>) + Send + Sync>;
 
-/// Entries that are handed to the thread at once.
+/// Largest number of entries in one job of the apply thread.
 const CHUNK: usize = 64;
 
 type Answers = io::Result<Vec<Replies>>;
@@ -51,7 +50,7 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    /// Applies entries up to the format `newest`, and writes the state behind the log.
+    /// Starts the apply thread for entries up to the format `newest`. From now on the state is written to disk only after the log.
     pub(crate) fn start(
         store: StateStore,
         log: Log,
@@ -85,14 +84,14 @@ impl StateMachine {
         })
     }
 
-    /// Why this build can go no further, once it has met what only a newer one knows.
+    /// Why this build can apply no further entries, if it has found an entry or a snapshot of a newer format.
     pub(crate) fn outdated(&self) -> &Arc<OnceLock<String>> {
         &self.outdated
     }
 
-    /// Takes the snapshot that openraft is asked for next. A failure of the disk is then no failure of the group, as it would be for openraft.
+    /// Takes the snapshot that openraft's next request returns. A disk error then fails this call only; inside openraft it would stop the group.
     pub(crate) async fn prepare_snapshot(&self) -> io::Result<()> {
-        // Elsewhere the snapshot waits by itself, on a thread of its own.
+        // Outside of a simulation the snapshot waits for the log itself, on a thread of its own.
         #[cfg(feature = "simulation")]
         while crate::simulated::is_on() && !self.store.is_logged() {
             durable(|told| self.log.settled(told)).await?;
@@ -104,12 +103,12 @@ impl StateMachine {
         Ok(())
     }
 
-    /// The hashes of the state behind the last entries.
+    /// The running hashes of the state after each of the newest applied entries.
     pub(crate) fn hashes(&self) -> &Arc<Hashes> {
         &self.hashes
     }
 
-    /// How long applying a few entries takes.
+    /// Latency of applying a chunk of entries.
     pub(crate) fn pace(&self) -> &Arc<Pace> {
         &self.pace
     }
@@ -125,7 +124,7 @@ impl StateMachine {
     }
 }
 
-/// Who does the jobs: a thread of its own, or, in a simulation, whoever hands one over.
+/// Executor of the jobs: a thread; in a simulation, the task that submits the job.
 #[derive(Clone)]
 enum Jobs {
     Thread(SyncSender<Job>),
@@ -146,7 +145,7 @@ impl Jobs {
         Ok(Self::Thread(jobs))
     }
 
-    /// `None` if the thread has ended.
+    /// Submits a job. `None` if the queue is full or the thread has ended.
     fn hand_over(&self, job: Job) -> Option<()> {
         match self {
             Self::Thread(jobs) => jobs.try_send(job).ok(),
@@ -173,12 +172,12 @@ fn index_of(store: &StateStore) -> u64 {
     store.applied().last.map_or(0, |at| at.index)
 }
 
-/// Takes note of what only a newer build knows.
+/// Records the first error that says that this build is too old.
 fn note<T>(outdated: &OnceLock<String>, result: &io::Result<T>) {
     if let Err(error) = result
         && error.kind() == io::ErrorKind::Unsupported
     {
-        let _ = outdated.set(error.to_string()); // the first is the reason
+        let _ = outdated.set(error.to_string()); // only the first error is kept: it is the reason
     }
 }
 
@@ -203,7 +202,7 @@ impl Worker {
                 let result = entries.into_iter().map(|entry| self.apply(entry)).collect();
                 self.pace.end(Instant::now());
                 note(&self.outdated, &result);
-                let _ = answer.send(result); // openraft may be shutting down
+                let _ = answer.send(result); // the receiver is gone if openraft is shutting down
             }
             Job::Install(file, answer) => {
                 let result = self.install(&file);
@@ -323,7 +322,8 @@ impl RaftStateMachine<Types> for StateMachine {
         let known = require_format(snapshot.header.format, self.newest, "a snapshot");
         note(&self.outdated, &known);
         known?;
-        // The file first, then the log's cut, then the state: wherever this breaks off, the state is never ahead of the log, and can be rebuilt.
+        // The order is: keep the file, purge the log, install the state. After a crash at any step the state is not ahead of the log and can be
+        // rebuilt.
         let store = self.store.clone();
         let snapshot = offload(move || store.keep(&snapshot)).await??;
         if let Some(last) = snapshot.header.last {
@@ -338,7 +338,8 @@ impl RaftStateMachine<Types> for StateMachine {
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
         let root = self.store.root().to_owned();
         let newest = offload(move || SnapshotFile::newest(&root)).await??;
-        // A state that has lost its end goes on from the log; openraft would install a newer file and cut the log that it has just read.
+        // A state that has lost its newest writes catches up from the log. With a newer snapshot, openraft would install it and purge the log that it
+        // has just read.
         let applied = index_of(&self.store);
         newest
             .filter(|file| file.header.last.is_some_and(|last| last.index <= applied))

@@ -1,4 +1,4 @@
-//! Raft's calls of other nodes, answered by this node's part in the group.
+//! Handlers of the Raft calls of other nodes.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ impl Group {
         Ok(())
     }
 
-    /// Entries of the leader.
+    /// Handles the leader's AppendEntries call: heartbeats and entries.
     pub(crate) async fn append(&self, call: AppendCall) -> io::Result<AppendAnswer> {
         self.still_takes_part()?;
         let request = wire::append_request(&call)?;
@@ -33,7 +33,7 @@ impl Group {
         Ok(answer)
     }
 
-    /// A candidate asks for a vote, or whether it would be given one.
+    /// Handles a candidate's request for a vote, or for a pre-vote.
     pub(crate) async fn vote(&self, call: &VoteCall) -> io::Result<VoteAnswer> {
         self.still_takes_part()?;
         let request = wire::vote_request(call)?;
@@ -45,7 +45,7 @@ impl Group {
         Ok(wire::vote_answer(&response.map_err(io::Error::other)?))
     }
 
-    /// The leader hands over to this node or another; why it cannot, or nothing.
+    /// Handles the leader's announcement that this or another node takes over the leadership. Returns the reason for a refusal; empty if accepted.
     pub(crate) async fn take_over(&self, call: &HandOverCall) -> io::Result<String> {
         self.still_takes_part()?;
         let request = wire::hand_over_request(call)?;
@@ -60,12 +60,12 @@ impl Group {
         }
     }
 
-    /// Where snapshots of the leader arrive.
+    /// The store for snapshots that the leader sends.
     pub(crate) fn incoming(&self) -> Incoming {
         Incoming::below(self.store.root())
     }
 
-    /// Takes over from a snapshot of the leader.
+    /// Installs a snapshot of the leader.
     pub(crate) async fn install(
         &self,
         vote: StoredVote,
@@ -81,7 +81,7 @@ impl Group {
             .install_full_snapshot(types::vote(&vote), snapshot)
             .await
             .map_err(io::Error::other)?;
-        // The state has a copy of its own by now, or did not want it.
+        // The state has a copy of its own by now, or has refused the snapshot.
         if let Err(error) = tokio::fs::remove_file(&path).await {
             tracing::warn!(%error, path = %path.display(), "a snapshot that was taken over is left lying");
         }

@@ -1,4 +1,4 @@
-//! A running Raft group: propose entries, wait for a read index, take snapshots by bytes of log.
+//! A running Raft group: proposes entries, waits for a read index, takes snapshots when the log has grown by enough bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,51 +32,52 @@ use crate::offload::offload;
 use crate::state::FORMAT;
 use crate::storage::{SnapshotFile, StateStore, StoreSettings};
 
-/// Bytes of log that are kept for the sake of a large state: a start reads them.
+/// Upper limit, in bytes, of the log that is kept because the state is large. A start may have to replay that much.
 const LONGEST_LOG: u64 = 1 << 30;
-/// After so many heartbeats that are missed a leader does not count as there: others elect after four to eight.
+/// Missed heartbeats after which a leader counts as unreachable. The election timeout is four to eight heartbeats.
 const SIGNS_MISSED: u32 = 10;
-/// Entries that take some seconds to be applied again.
+/// Number of entries whose replay takes some seconds. A longer replay at a start is logged.
 const MANY_ENTRIES: u64 = 10_000;
-/// The state's folder, below a node's.
+/// Name of the state's folder inside the node's folder.
 pub(super) const STATE: &str = "state";
-/// The log's folder, below a node's.
+/// Name of the log's folder inside the node's folder.
 pub(super) const LOG: &str = "log";
-/// After this a snapshot that failed is tried again: each try writes as much as there is room for.
+/// Delay before a failed snapshot is retried. The delay is long because each attempt writes as much as the disk has room for.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long a new node waits for a snapshot to be taken.
+/// How long the leader waits for its own snapshot before it admits a new node without one.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(60);
 
-/// How a group runs.
+/// Settings of a group.
 #[derive(Debug, Clone)]
 pub struct GroupSettings {
-    /// The log.
+    /// Settings of the log.
     pub log: LogSettings,
-    /// The applied state.
+    /// Settings of the applied state.
     pub store: StoreSettings,
-    /// Bytes of log ([`Log::replay_cost`]) after which a snapshot is taken and the log cut; or half of what the last snapshot holds, if that is more: each
-    /// writes the whole state. A node whose state is damaged applies that much again before it takes part.
+    /// Snapshot threshold: bytes of log ([`Log::replay_cost`]) after which a snapshot is taken and the log is purged. Half of the last snapshot's
+    /// size applies instead if that is larger (up to 1 GiB), because each snapshot writes the whole state. A node whose state is damaged replays that
+    /// much before it takes part.
     pub snapshot_log_bytes: u64,
-    /// How often the log's size is looked at.
+    /// Interval between checks of the log's size.
     pub snapshot_check: Duration,
-    /// Entries that a new node may be left to apply one by one: where the log behind the last snapshot has more, the leader takes a snapshot first.
+    /// Largest number of entries that a new node may have to replay. If the log behind the last snapshot has more, the leader takes a snapshot first.
     pub newcomer_replays: u64,
-    /// The newest format that this node applies: its build's, but for tests of two releases side by side.
+    /// The newest format that this node applies. It is the format of the build, except in tests of two releases.
     pub format: u32,
-    /// How often the leader shows that it lives; after four to eight times of silence another is elected.
+    /// Interval between the leader's heartbeats. The election timeout is four to eight times as long.
     pub heartbeat: Duration,
 }
 
-/// How a node stands to its group when it starts.
+/// A node's relation to its group when it starts.
 #[derive(Clone, Default)]
 pub struct Membership {
-    /// The way to other nodes; `None` for a node that knows no others.
+    /// Connections to other nodes; `None` for a node without other nodes.
     pub peers: Option<Peers>,
-    /// This node's own address, as others reach it.
+    /// This node's own address, under which other nodes reach it.
     pub address: String,
-    /// Waits to be taken in. Otherwise a folder that has never been part of a group becomes a group of one.
+    /// True: the node waits until the leader adds it. False: a node that was never part of a group creates a group of one.
     pub joins: bool,
-    /// It has taken part before, so its log cannot be empty.
+    /// True if the node has taken part before. Its log then cannot be empty.
     pub started: bool,
 }
 
@@ -94,70 +95,71 @@ impl Default for GroupSettings {
     }
 }
 
-/// Why an entry was not applied, as far as this node knows.
+/// Error of a request to the group. After a failed proposal the entry may still be applied later.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// Another node leads.
+    /// Another node is the leader.
     #[error("this node does not lead{}", leader.map(|id| format!("; node {id} does")).unwrap_or_default())]
     NotLeader {
-        /// The node that does, if it is known.
+        /// The leader, if it is known.
         leader: Option<u64>,
     },
-    /// A node that should lead does not vote, or is this node.
+    /// Leadership cannot be transferred to this node: it is not a voter, or it is the leader itself.
     #[error("node {node} cannot be made the leader: it is not another voter")]
     NoHeir {
-        /// The node.
+        /// The node that was requested.
         node: u64,
     },
-    /// The group cannot go on here.
+    /// The group cannot continue on this node, or it refused the request. The text gives the reason.
     #[error("the group has stopped on this node: {0}")]
     Stopped(String),
 }
 
-/// What a group is doing.
+/// Status of the group as this node sees it.
 #[derive(Debug, Clone)]
 pub struct GroupStatus {
-    /// This node.
+    /// Id of this node.
     pub node: u64,
-    /// The node that leads, if it is known.
+    /// The leader, if it is known.
     pub leader: Option<u64>,
-    /// The term.
+    /// The current term.
     pub term: u64,
-    /// The last entry in the log.
+    /// Index of the last entry in the log.
     pub last_log: Option<u64>,
     /// The term of that entry.
     pub last_term: Option<u64>,
-    /// The last applied entry.
+    /// Index of the last applied entry.
     pub applied: Option<u64>,
-    /// The last entry in a snapshot.
+    /// Index of the last entry that the newest snapshot includes.
     pub snapshot: Option<u64>,
-    /// Up to where the log is cut.
+    /// Index of the last purged entry.
     pub purged: Option<u64>,
-    /// Nodes that vote.
+    /// The voters.
     pub voters: Vec<u64>,
-    /// A change of the voters is under way: a majority of those before has to agree as well.
+    /// True while a change of the voters is in progress (joint consensus): a majority of the old voters must agree as well.
     pub changing: bool,
-    /// All nodes that take part, voters and learners, with their addresses.
+    /// All members (voters and learners) with their addresses.
     pub members: BTreeMap<u64, String>,
-    /// The last entry that each other node is known to have; known to the leader alone.
+    /// Index of the last entry that each other member is known to have. Only the leader knows it; empty on other nodes.
     pub matched: BTreeMap<u64, u64>,
-    /// True while this node leads.
+    /// True while this node is the leader.
     pub leads: bool,
-    /// A leader was heard of within the time of an election; of a leader: a majority was.
+    /// On a follower: the leader has sent a message within ten heartbeats. On the leader: a majority of the voters has acknowledged within ten
+    /// heartbeats.
     pub in_contact: bool,
-    /// Why the group stopped here, if it has.
+    /// Reason why the group has stopped on this node, if it has.
     pub fault: Option<String>,
 }
 
 impl GroupStatus {
-    /// The node that leads and was heard of lately; a leader that has gone silent is not one.
+    /// The leader, if it is in contact with this node. A leader that has been silent for ten heartbeats is left out.
     #[must_use]
     pub fn live_leader(&self) -> Option<u64> {
         self.leader.filter(|_| self.in_contact)
     }
 }
 
-/// A handle on the group; clones share it.
+/// Handle of the group. Clones share the group.
 #[derive(Clone)]
 pub struct Group {
     pub(super) raft: Raft<Types, StateMachine>,
@@ -169,19 +171,19 @@ pub struct Group {
     newest_format: u32,
     newcomer_replays: u64,
     pub(super) node: u64,
-    /// Set when it stops: calls of others that still come are turned away before Raft sees them.
+    /// Set when the group stops. Calls of other nodes are then refused before they reach Raft.
     pub(super) stopping: Arc<AtomicBool>,
     snapshots: Arc<AbortOnDrop>,
     snapshotting: Snapshotting,
-    /// The term in which this node was to let another one lead, that one, and since when.
+    /// The leadership transfer in progress: its term, the heir, and the time at which it was requested.
     pub(super) handing_over: Arc<Mutex<Option<(u64, u64, tokio::time::Instant)>>>,
-    /// When the leader was heard of last, as a follower.
+    /// When this node, as a follower, last received a message of the leader.
     heard_leader: Arc<Mutex<Option<tokio::time::Instant>>>,
-    /// How long a leader may be silent and still count as there.
+    /// How long the leader may be silent and still count as in contact.
     contact_time: Duration,
 }
 
-/// How snapshots are taken, and why the last one failed.
+/// Takes snapshots, and keeps the error of the last attempt.
 #[derive(Clone)]
 struct Snapshotting {
     raft: Raft<Types, StateMachine>,
@@ -190,7 +192,7 @@ struct Snapshotting {
 }
 
 impl Snapshotting {
-    /// Takes a snapshot and lets openraft cut the log. A disk that does not take it changes nothing.
+    /// Takes a snapshot and lets openraft purge the log. If the disk refuses the snapshot, nothing changes.
     async fn take(&self) -> Result<(), ProposeError> {
         let prepared = self.machine.prepare_snapshot().await;
         let fault = prepared.err().map(|error| {
@@ -207,15 +209,15 @@ impl Snapshotting {
     }
 }
 
-/// Tells of changes of leadership and membership.
+/// Notifications about changes of leadership and membership.
 pub struct Changes(WatchReceiverOf<Types, RaftServerMetrics<Types>>);
 
 impl Changes {
-    /// Returns when something has changed since the last time (the first time at once), or after `at_most`.
+    /// Waits for a change since the last call, at most for `at_most`. The first call returns at once.
     pub async fn next(&mut self, at_most: Duration) {
         let until = tokio::time::Instant::now() + at_most;
         if let Ok(Err(_)) = tokio::time::timeout_at(until, self.0.changed()).await {
-            // The group has stopped and nothing changes any more: whoever looks again and again must not spin.
+            // The group has stopped, so no further change comes. The wait keeps callers from spinning.
             tokio::time::sleep_until(until).await;
         }
     }
@@ -230,10 +232,10 @@ impl Drop for AbortOnDrop {
 }
 
 impl Group {
-    /// Opens the log and the state below `folder` (the log in `log_files`, if they are given) and starts taking part.
+    /// Opens the log and the state inside `folder`, and starts to take part. The log is in `log_files` if they are given.
     ///
     /// # Errors
-    /// The log or the state cannot be read.
+    /// The log or the state cannot be read, or holds less than this node has acknowledged ([`Loss`]).
     pub async fn start(
         folder: &Path,
         node: u64,
@@ -277,11 +279,12 @@ impl Group {
             heartbeat_interval: heartbeat,
             election_timeout_min: heartbeat * 4,
             election_timeout_max: heartbeat * 8,
-            // A node that was cut off must not drive up the term and unseat a leader that works.
+            // A node that was isolated must not raise the term and unseat a working leader.
             enable_pre_vote: Some(true),
-            // A leader that lost its power may lack what the others have synced and it had not yet; if it led on in the same term, it would write other entries under the same numbers.
+            // A leader that lost power may lack entries that its followers have synced and it had not synced yet. If it resumed its leadership in the
+            // same term, it would write other entries at the same indexes.
             enable_leader_restore: Some(false),
-            // Snapshots are taken by bytes of log, below.
+            // Snapshots are taken by bytes of log, in `take_snapshots`.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: 1_000,
             ..Config::default()
@@ -302,7 +305,7 @@ impl Group {
         )
         .await
         .map_err(io::Error::other)?;
-        let _ = members.set(raft.server_metrics()); // set once
+        let _ = members.set(raft.server_metrics()); // this is the only call of `set`
         if !membership.joins && !raft.is_initialized().await.map_err(io::Error::other)? {
             raft.initialize(BTreeMap::from([(
                 node,
@@ -318,7 +321,7 @@ impl Group {
             .voter_ids()
             .collect();
         if voters == [node] {
-            // Nobody else could be elected, so nothing is to be waited for.
+            // No other node could be elected, so the election timeout need not pass.
             raft.trigger()
                 .elect(false)
                 .await
@@ -354,22 +357,22 @@ impl Group {
         })
     }
 
-    /// This node's number.
+    /// Id of this node.
     #[must_use]
     pub fn node(&self) -> u64 {
         self.node
     }
 
-    /// What is to be waited on for changes of leadership and membership. Made before the status is looked at, so that none is missed.
+    /// Notifications about leadership and membership. Subscribe before you read the status, so that no change is missed.
     #[must_use]
     pub fn changes(&self) -> Changes {
         Changes(self.raft.server_metrics())
     }
 
-    /// Proposes one entry; its replies once it is applied here.
+    /// Proposes one entry. Returns its replies once the entry is applied on this node.
     ///
     /// # Errors
-    /// This node does not lead, or the group has stopped here. The entry may still be applied later in both cases.
+    /// This node is not the leader, or the group has stopped on this node. In both cases the entry may still be applied later.
     pub async fn propose(&self, entry: &Entry) -> Result<Vec<Reply>, ProposeError> {
         let proposal = Proposal(Bytes::from(entry.encode_to_vec()));
         match self.raft.client_write(proposal).await {
@@ -383,10 +386,10 @@ impl Group {
         }
     }
 
-    /// Up to where a node must have applied for a read to see what was committed when this was called.
+    /// The read index: a node that has applied up to this index sees everything that was committed when this call began.
     ///
     /// # Errors
-    /// This node does not lead, or the group has stopped here.
+    /// This node is not the leader, or the group has stopped on this node.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
@@ -395,7 +398,7 @@ impl Group {
                     leader: forward.leader_id,
                 })
             }
-            // No majority confirms that it leads: another node may lead already.
+            // No majority confirms the leadership: another node may be the leader already.
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
                 Err(ProposeError::NotLeader { leader: None })
             }
@@ -403,10 +406,10 @@ impl Group {
         }
     }
 
-    /// Returns once an entry is applied here.
+    /// Waits until the entry `index` is applied on this node.
     ///
     /// # Errors
-    /// It is not within `at_most`, or the group has stopped here.
+    /// The entry is not applied within `at_most`, or the group has stopped on this node.
     pub async fn applied(&self, index: u64, at_most: Duration) -> Result<(), ProposeError> {
         let waited = self
             .raft
@@ -425,13 +428,13 @@ impl Group {
         &self.store
     }
 
-    /// Bytes of the log that no snapshot covers yet.
+    /// Bytes of the entries in the log that are not purged.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log.entry_bytes()
     }
 
-    /// How long this node's disk takes for a write to the log, and its state for a few entries, at this moment.
+    /// Current latency of a write to the log, and of applying a chunk of entries, on this node.
     #[must_use]
     pub fn takes(&self) -> (Duration, Duration) {
         let now = Instant::now();
@@ -444,13 +447,13 @@ impl Group {
         self.newest_format
     }
 
-    /// The running hashes of the state behind the last applied entries.
+    /// The running hashes of the state after each of the newest applied entries.
     #[must_use]
     pub fn hashes(&self) -> &Hashes {
         &self.hashes
     }
 
-    /// Why this build can go no further, once it has met what only a newer one knows.
+    /// Why this build can apply no further entries, if it has found an entry or a snapshot of a newer format.
     #[must_use]
     pub fn outdated(&self) -> Option<String> {
         self.outdated.get().cloned()
@@ -461,7 +464,7 @@ impl Group {
         self.log.state().last
     }
 
-    /// The term of the last vote that this node knows.
+    /// The term of the newest vote that this node knows.
     pub(crate) fn term(&self) -> u64 {
         self.raft
             .server_metrics()
@@ -471,7 +474,7 @@ impl Group {
             .term
     }
 
-    /// Whether a node takes part: by the newest membership in the log, or by the last one that is known to be committed.
+    /// True if the node is a member: by the newest membership in the log, or by the newest one that is known to be committed.
     pub(crate) fn has(&self, node: u64) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
@@ -479,7 +482,7 @@ impl Group {
         of(&metrics.membership_config) || of(&metrics.committed_membership_config)
     }
 
-    /// The leader has given a sign of life.
+    /// Records that the leader has sent a message.
     pub(super) fn leader_was_heard(&self) {
         *self.heard_leader.lock() = Some(tokio::time::Instant::now());
     }
@@ -498,16 +501,16 @@ impl Group {
                 .is_some_and(|at| at.elapsed() <= self.contact_time)
     }
 
-    /// Whether the loop that all of the group's work passes through goes round, with a majority or without; an error says why it has ended.
+    /// Checks the liveness of the Raft core loop, which does all work of the group. The check needs no quorum.
     ///
     /// # Errors
-    /// The group has stopped here.
+    /// The group has stopped on this node; the text gives the reason.
     pub async fn goes_round(&self) -> Result<(), ProposeError> {
         let asked = self.raft.with_raft_state(|_| ()).await;
         asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
     }
 
-    /// What the group is doing.
+    /// Current status of the group.
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
@@ -540,24 +543,25 @@ impl Group {
         }
     }
 
-    /// Takes a snapshot now and cuts the log.
+    /// Takes a snapshot now and purges the log.
     ///
     /// # Errors
-    /// The disk does not take it, and all is as before; or the group has stopped here.
+    /// The disk refuses the snapshot, and nothing has changed; or the group has stopped on this node.
     pub async fn snapshot(&self) -> Result<(), ProposeError> {
         self.snapshotting.take().await
     }
 
-    /// Why the last snapshot was not written, if it was not; it is tried again.
+    /// Why the last snapshot was not written, if it failed. Snapshots are retried.
     #[must_use]
     pub fn snapshot_fault(&self) -> Option<String> {
         self.snapshotting.fault.lock().clone()
     }
 
-    /// Before a node is let in that has nothing: a snapshot, if it would have to apply a long log otherwise. If that takes too long, the log has to do.
+    /// Prepares the admission of a new node: takes a snapshot if the new node would have to replay a long log otherwise. If the snapshot fails or
+    /// takes more than 60 s, the new node replays the log.
     ///
     /// # Errors
-    /// The group has stopped here.
+    /// No error at present: a failed snapshot is not an error of this call.
     pub async fn snapshot_for_newcomer(&self) -> Result<(), ProposeError> {
         let status = self.status();
         let (last, covered) = (status.applied.unwrap_or(0), status.snapshot.unwrap_or(0));
@@ -565,7 +569,7 @@ impl Group {
             return Ok(());
         }
         if self.snapshot().await.is_err() {
-            return Ok(()); // what went wrong is an alarm; the log has to do
+            return Ok(()); // the failed snapshot raises an alarm; the new node replays the log
         }
         let (mut changes, until) = (self.changes(), Instant::now() + SNAPSHOT_TAKES);
         while self.status().snapshot.unwrap_or(0) < last && Instant::now() < until {
@@ -574,22 +578,22 @@ impl Group {
         Ok(())
     }
 
-    /// Stops taking part and moves everything to disk.
+    /// Stops taking part and writes everything to disk.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses a write, or a task of Raft has panicked.
     pub async fn stop(&self) -> io::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         self.snapshots.0.abort();
         self.raft.shutdown().await.map_err(io::Error::other)?;
-        // A log that cannot be written shows below: the state is not written ahead of it.
+        // An error of the log shows up below: the state is not written ahead of the log.
         let _ = durable(|told| self.log.settled(told)).await;
         let store = self.store.clone();
         offload(move || store.close()).await?
     }
 }
 
-/// What a log must hold of a node that has taken part.
+/// Checks the log of a node that has taken part (`started`): the log is not empty, and its vote is not older than its last entry.
 pub(super) fn check(state: &LogState, started: bool) -> Result<(), Loss> {
     let Some(last) = state.last else {
         return if started {
@@ -600,7 +604,7 @@ pub(super) fn check(state: &LogState, started: bool) -> Result<(), Loss> {
             Ok(())
         };
     };
-    // A node votes in a term before it takes an entry of that term.
+    // A node votes in a term before it accepts an entry of that term.
     if state.vote.is_none_or(|vote| vote.term < last.term) {
         return Err(Loss::Vote {
             found: describe_vote(state.vote.as_ref()),
@@ -610,7 +614,7 @@ pub(super) fn check(state: &LogState, started: bool) -> Result<(), Loss> {
     Ok(())
 }
 
-/// What is seen behind the log's end belongs to what is said of it.
+/// Adds the description of the log's torn tail to the error.
 fn with_torn(error: io::Error, found: &Found) -> io::Error {
     match Loss::of(&error) {
         Some(Loss::StateAhead { applied, last, .. }) => Loss::StateAhead {
@@ -648,7 +652,7 @@ async fn take_snapshots(
     }
 }
 
-/// Bytes of the newest snapshot; none, if there is no whole one.
+/// Size of the newest complete snapshot in bytes; 0 if there is none.
 fn last_snapshot(state: &Path) -> u64 {
     let newest = SnapshotFile::newest(state).ok().flatten();
     newest.map_or(0, |snapshot| {

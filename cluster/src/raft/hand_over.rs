@@ -1,7 +1,7 @@
-//! A leader lets another voter lead.
+//! Leadership transfer to another voter.
 //!
-//! From the moment it is asked to, openraft's leader takes no writes and sends no heartbeats: it waits for the heir's election. So the heir has to be one that
-//! can be elected, and a hand-over that comes to nothing has to be taken back.
+//! As soon as a transfer is requested, openraft's leader accepts no writes and sends no heartbeats: it waits for the election of the heir. So the
+//! heir must be electable, and a transfer that does not complete must be reverted.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 
 use super::group::{Group, ProposeError};
 
-/// How long an heir may take. Other voters stand for election before that, as nothing is heard of the leader; they may all lack entries.
+/// How long the heir has to win its election. Other voters campaign earlier, because the old leader sends no heartbeats; they may all lose because
+/// they lack entries.
 const LATE: Duration = Duration::from_secs(5);
 
 impl Group {
-    /// Asks another voter to lead from now on. Returns at once; [`Group::status`] tells when it does. If no other node leads after some seconds,
-    /// [`Group::take_back_lead`] lets this node lead on.
+    /// Requests the transfer of leadership to another voter. Returns at once; [`Group::status`] shows when the transfer is complete. If no other node
+    /// leads after 5 s, [`Group::take_back_lead`] makes this node campaign again.
     ///
     /// # Errors
-    /// This node does not lead, the heir cannot be elected, or the group has stopped here.
+    /// This node is not the leader, the heir cannot be elected, or the group has stopped on this node.
     pub async fn hand_over(&self, to: u64) -> Result<(), ProposeError> {
         let status = self.status();
         if !status.leads {
@@ -33,7 +34,7 @@ impl Group {
     }
 
     async fn ask_heir(&self, to: u64, term: u64) -> Result<(), ProposeError> {
-        // Of several askings the first counts: the leader has been without work since then.
+        // If a transfer is requested several times, the time of the first request counts: the leader has been idle since then.
         self.note_hand_over(term, to);
         let asked = self.raft.trigger().transfer_leader(to).await;
         asked.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
@@ -48,10 +49,11 @@ impl Group {
         *handing_over = Some((term, heir, since));
     }
 
-    /// Leaves the lead and stands for election again, if this node was to hand over and still leads after some seconds; whether it did. To be called every second or so.
+    /// Reverts a leadership transfer: if the heir has not been elected within 5 s, this node steps down and campaigns again. Returns true if it did
+    /// so. The caller repeats this call about once per second.
     ///
     /// # Errors
-    /// The group has stopped here.
+    /// The group has stopped on this node.
     pub(crate) async fn take_back_lead(&self) -> Result<bool, ProposeError> {
         let Some((term, heir, asked)) = *self.handing_over.lock() else {
             return Ok(false);
@@ -65,8 +67,8 @@ impl Group {
             return Ok(false);
         }
         *self.handing_over.lock() = None;
-        // openraft's leader does not stand for election. So this node gives the heir the vote for the next term that it was about to ask for, and stands for
-        // election itself as a follower that hears of no leader.
+        // openraft's leader does not campaign. So this node gives the heir the vote for the next term, which the heir was about to request. This node
+        // thereby becomes a follower without a leader, and campaigns as one.
         let call = VoteCall {
             vote: Some(StoredVote {
                 term: term + 1,
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
     use crate::door::{Door, DoorSettings};
 
-    /// A node that is alone, with a number for each call.
+    /// A group of one node. Each call gets a request id of its own.
     async fn alone(folder: &std::path::Path) -> Door {
         Door::open(folder, 1, 7, DoorSettings::default())
             .await
@@ -113,7 +115,7 @@ mod tests {
         let door = alone(folder.path()).await;
         let before = door.group().status().term;
         door.group().ask_heir(99, before).await.unwrap();
-        // The door looks each second; there is no other node that could be elected.
+        // The door checks once per second. No other node could be elected.
         let read = async {
             while door.group().status().term == before || door.read(|_| Ok(())).await.is_err() {
                 tokio::task::yield_now().await;

@@ -1,20 +1,21 @@
-//! The running hash of the state at each of the last entries, so that two replicas can be compared at one index although they are never at it at the same moment.
+//! The running hash of the state after each of the newest entries. Two replicas can be compared at one index, although they are never at that index
+//! at the same moment.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-/// Entries that are remembered: at a thousand entries a second, more than between two signs of life of a node.
+/// Number of entries whose hash is kept. At 1,000 entries/s this covers more than the time between two heartbeats of a node.
 const REMEMBERED: usize = 8_192;
 
-/// Hashes by the index of the entry behind which they hold.
+/// Running hashes of the state, by the index of the last applied entry.
 #[derive(Debug, Default)]
 pub struct Hashes {
     last: Mutex<VecDeque<(u64, u64)>>,
 }
 
 impl Hashes {
-    /// An entry was applied, or a snapshot up to it was installed.
+    /// Records the hash after an entry was applied, or after a snapshot up to that entry was installed.
     pub(super) fn note(&self, index: u64, hash: u64) {
         let mut last = self.last.lock();
         if last.back().is_some_and(|(before, _)| *before >= index) {
@@ -26,7 +27,7 @@ impl Hashes {
         last.push_back((index, hash));
     }
 
-    /// The hash behind an entry, if it was applied lately.
+    /// The hash after the entry `index`; `None` if that hash is no longer or not yet known.
     #[must_use]
     pub fn at(&self, index: u64) -> Option<u64> {
         let last = self.last.lock();
@@ -34,7 +35,7 @@ impl Hashes {
         place.ok().map(|place| last[place].1)
     }
 
-    /// The last applied entry, and the hash behind it.
+    /// The last applied entry and the hash after it.
     #[must_use]
     pub fn latest(&self) -> (u64, u64) {
         self.last.lock().back().copied().unwrap_or_default()
@@ -55,7 +56,7 @@ mod tests {
         assert_eq!(hashes.latest(), (count, count * 3));
         assert_eq!(hashes.at(count - 5), Some((count - 5) * 3));
         assert_eq!((hashes.at(10), hashes.at(count + 1)), (None, None));
-        // A snapshot is installed: entries in between were never applied here.
+        // A snapshot is installed: the entries in between were never applied here.
         hashes.note(count + 100, 7);
         assert_eq!(hashes.at(count + 50), None);
         assert_eq!(hashes.at(count + 100), Some(7));

@@ -1,7 +1,8 @@
-//! How a group goes on as one of a single voter under a new lineage: from a backup, from what one of its nodes has when the majority is gone for good, or from
+//! Creates a new lineage: a group with a single voter continues from a backup, from the log of one node after the majority is lost for good, or from
 //! the state of a voter that has lost a part of its log.
 //!
-//! Nothing runs meanwhile. The nodes of the old lineage must never speak with the new one: whoever calls this gives it another cluster id.
+//! The node must not run meanwhile. Nodes of the old lineage must never talk to nodes of the new one, so the caller gives the new lineage another
+//! cluster id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,12 +20,12 @@ use crate::offload::offload;
 use crate::state::read;
 use crate::storage::{SnapshotFile, StateStore, not_ahead};
 
-/// What a node goes on from whose majority is gone.
+/// Result of [`force_new`]: the log from which the node continues without the lost majority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forced {
-    /// The last entry that it has.
+    /// The last entry of the old lineage in the log.
     pub last: LogPosition,
-    /// Entries behind the last one that it knew to be committed: they may or may not have been acknowledged, and are kept.
+    /// Number of entries behind the last one that the node knew to be committed. These entries may or may not have been acknowledged; they are kept.
     pub uncertain: u64,
 }
 
@@ -33,10 +34,11 @@ fn alone(node: u64, address: &str) -> io::Result<openraft::Membership<u64, Basic
     openraft::Membership::new(vec![BTreeSet::from([node])], nodes).map_err(io::Error::other)
 }
 
-/// Fills an empty folder with the log and state of a group whose only voter is `node`, and whose state is a backup's. Where the backup ends.
+/// Fills an empty folder with the log and state of a group whose only voter is `node`. The state comes from the snapshot file `backup`. Returns the
+/// position at which the backup ends.
 ///
 /// # Errors
-/// The file is no snapshot or is damaged, or the disk does not take it.
+/// The file is not a snapshot or is damaged, or the disk refuses a write.
 pub async fn restore(
     folder: &Path,
     backup: &Path,
@@ -61,7 +63,7 @@ pub async fn restore(
         io::Result::Ok((log, last))
     });
     let (log, last) = filling.await.map_err(io::Error::other)??;
-    // The next leader's term is above that of every entry in the backup.
+    // The next leader's term is higher than the term of every entry in the backup.
     let vote = StoredVote {
         term: last.term,
         node,
@@ -72,10 +74,10 @@ pub async fn restore(
     Ok(last)
 }
 
-/// The last entry of the log in this folder, by which an operator chooses the node to go on with: the one with the highest term, and of those the highest index.
+/// The last entry of the log in this folder. An operator compares it to choose the node to continue with: the highest term, then the highest index.
 ///
 /// # Errors
-/// There is no log, or it cannot be read.
+/// The log is missing or cannot be read.
 pub async fn last(folder: &Path, settings: GroupSettings) -> io::Result<LogPosition> {
     let log_folder = folder.join("log");
     let opening = tokio::task::spawn_blocking(move || {
@@ -95,7 +97,7 @@ fn no_log() -> io::Error {
 /// Makes `node` the only voter of the group whose log is in this folder.
 ///
 /// # Errors
-/// There is no log, or the disk does not take it.
+/// The log is missing, or the disk refuses a write.
 pub async fn force_new(
     folder: &Path,
     node: u64,
@@ -131,22 +133,22 @@ pub async fn force_new(
     })
 }
 
-/// What is left on a node, whatever has become of its log.
+/// What is still readable on a node, whatever the condition of its log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Remains {
-    /// Why the node does not start; `None` if nothing is lost.
+    /// The loss that keeps the node from starting; `None` if nothing is lost.
     pub loss: Option<Loss>,
-    /// The last entry that the readable state holds.
+    /// The last entry in the readable state.
     pub applied: LogPosition,
     /// Cluster time in that state, in milliseconds since 1970.
     pub time_ms: u64,
-    /// The nodes that vote, as of that state.
+    /// The voters as of that state.
     pub voters: BTreeSet<u64>,
-    /// The snapshot file that holds the state, if the database cannot be read.
+    /// The snapshot file that contains the state, if the database cannot be read.
     pub snapshot: Option<PathBuf>,
 }
 
-/// Reads what is left on a node that has taken part. Neither log nor state is changed.
+/// Reads what is left on a node that has taken part. Changes neither log nor state.
 ///
 /// # Errors
 /// Neither the state nor a snapshot of it can be read.
@@ -206,10 +208,10 @@ fn look(folder: &Path, settings: &GroupSettings) -> io::Result<Remains> {
     Ok(remains)
 }
 
-/// Fills the empty folder `into` with the log and state of a group whose only voter is `node`, and whose state is what is left in `folder`, which is not changed.
+/// Fills the empty folder `into` with the log and state of a group whose only voter is `node`. The state comes from `folder`, which is not changed.
 ///
 /// # Errors
-/// Neither the state nor a snapshot of it can be read, or the disk does not take it.
+/// Neither the state nor a snapshot of it can be read, or the disk refuses a write.
 pub async fn salvage(
     folder: &Path,
     into: &Path,

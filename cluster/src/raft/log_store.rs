@@ -11,7 +11,7 @@ use super::types::{self, LogId, RaftEntry, RaftVoteType, Types};
 use crate::log::{Log, Told};
 use crate::offload::offload;
 
-/// Bytes of entries that one read gives at most.
+/// Largest size of one read's result, in bytes of entries.
 const READ_BYTES: usize = 2 << 20;
 
 #[derive(Clone)]
@@ -25,11 +25,11 @@ impl LogStore {
     }
 }
 
-/// Waits until what is handed over to the log is durable.
+/// Submits an operation to the log and waits until it is durable.
 pub(super) async fn durable(hand_over: impl FnOnce(Told)) -> io::Result<()> {
     let (sender, receiver) = oneshot::channel();
     hand_over(Box::new(move |result| {
-        let _ = sender.send(result); // the caller may have stopped waiting; the write stands
+        let _ = sender.send(result); // the caller may have stopped waiting; the write is done anyway
     }));
     receiver
         .await

@@ -1,4 +1,4 @@
-//! Who takes part in the group: nodes that follow, and nodes that vote.
+//! Membership of the group: learners, which only replicate, and voters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use openraft::{BasicNode, ChangeMembers};
 use super::group::{Group, ProposeError};
 use super::types::Types;
 
-/// How often it is looked at least how far a new node has come.
+/// Longest interval between checks of a new node's replication progress.
 pub(super) const CATCHING_UP: Duration = Duration::from_millis(200);
 
 impl Group {
-    /// Takes a node in as one that follows and does not vote; returns once it has caught up.
+    /// Adds a node as a learner. Returns once the node has caught up with the entry that added it.
     ///
     /// # Errors
-    /// This node does not lead, or another change of membership is under way.
+    /// This node is not the leader, or another membership change is in progress.
     pub async fn take_in(&self, node: u64, address: &str) -> Result<(), ProposeError> {
         let added = self
             .raft
             .add_learner(node, BasicNode::new(address), false)
             .await;
-        // openraft would call a node caught up that is thousands of entries behind, or was never reached.
+        // openraft would count a node as caught up that is thousands of entries behind, or that was never reached.
         let upto = changed_membership(added.map(|done| done.log_id.index()))?;
         let mut data_metrics = self.raft.data_metrics();
         loop {
@@ -41,10 +41,10 @@ impl Group {
         }
     }
 
-    /// Takes a node in as one that follows and does not vote; returns once that is decided.
+    /// Adds a node as a learner. Returns once the change is committed, without waiting for the node to catch up.
     ///
     /// # Errors
-    /// As [`Group::take_in`].
+    /// Same as [`Group::take_in`].
     pub async fn let_follow(&self, node: u64, address: &str) -> Result<(), ProposeError> {
         let added = self
             .raft
@@ -53,12 +53,12 @@ impl Group {
         changed_membership(added.map(drop))
     }
 
-    /// Writes down that a node is reached elsewhere from now on.
+    /// Changes the address of a member.
     ///
     /// # Errors
-    /// As [`Group::take_in`].
+    /// Same as [`Group::take_in`].
     pub async fn set_address(&self, node: u64, address: &str) -> Result<(), ProposeError> {
-        // Calls name their receiver and its certificate, so that another node at this address would take none of them.
+        // Calls name their receiver and check its certificate, so another node at this address would refuse them.
         let nodes = BTreeMap::from([(node, BasicNode::new(address))]);
         let changed = self
             .raft
@@ -67,10 +67,10 @@ impl Group {
         changed_membership(changed.map(drop))
     }
 
-    /// Takes out a node that does not vote.
+    /// Removes a learner.
     ///
     /// # Errors
-    /// As [`Group::take_in`]; or it votes.
+    /// Same as [`Group::take_in`]; or the node is a voter.
     pub async fn let_go(&self, node: u64) -> Result<(), ProposeError> {
         let changed = self
             .raft
@@ -79,10 +79,10 @@ impl Group {
         changed_membership(changed.map(drop))
     }
 
-    /// Makes exactly these nodes vote; all are members already. The others stay as followers.
+    /// Makes exactly these nodes the voters. All of them must be members. The other members stay as learners.
     ///
     /// # Errors
-    /// As [`Group::take_in`]; or their number is even, so that half of them could decide nothing.
+    /// Same as [`Group::take_in`]; or the number of voters is even, which survives no more failures than one voter less.
     pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), ProposeError> {
         if voters.len().is_multiple_of(2) {
             return Err(ProposeError::Stopped(format!(

@@ -1,12 +1,12 @@
-//! Every openraft call stands here, so that an upgrade of its alphas touches one folder.
+//! All calls of openraft. They stand in one folder, so that an upgrade of its alpha releases touches one folder.
 //!
-//! * [`types`]: the types that openraft is given, and their form in the log
+//! * [`types`]: the types for openraft, and their encoding in the log
 //! * [`log_store`]: openraft's log interface over [`crate::log`]
 //! * [`apply`]: openraft's state machine interface over [`crate::state`] and [`crate::storage`], on one thread
-//! * [`network`]: the way to other voters, and [`calls`]: what they call here; [`wire`]: how both cross the wire
-//! * [`lineage`]: a group that goes on with one voter, from a backup or after a lost majority
-//! * [`hashes`]: the state's running hash behind the last entries, to compare replicas by
-//! * [`group`]: a running group: propose, read index, snapshots; [`membership`]: who takes part; [`hand_over`]: another voter leads
+//! * [`network`]: calls to other nodes; [`calls`]: handlers of other nodes' calls; [`wire`]: encoding of both on the wire
+//! * [`lineage`]: a group that continues with one voter, from a backup or after the majority is lost
+//! * [`hashes`]: running hashes of the state after the newest entries, for the comparison of replicas
+//! * [`group`]: a running group: propose, read index, snapshots; [`membership`]: learners and voters; [`hand_over`]: leadership transfer
 
 mod apply;
 mod calls;

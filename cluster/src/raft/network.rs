@@ -1,4 +1,4 @@
-//! openraft's way to other voters, over [`crate::net`]. A group of one has none, and says so if asked.
+//! openraft's network interface over [`crate::net`]. A group of one node has no connections, and each call then returns an error.
 
 use std::fs::File;
 use std::future::Future;
@@ -29,26 +29,26 @@ use crate::net::{Lane, PeerError, Peers};
 use crate::offload::offload;
 use crate::storage::SnapshotFile;
 
-/// Bytes of one piece of a snapshot.
+/// Size of one piece of a snapshot, in bytes.
 const PIECE: usize = 1 << 20;
-/// How long one piece, or the installation at the end, may take.
+/// Deadline of the call that asks how many bytes of the snapshot the receiver holds.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
-/// What openraft knows of the members; set once it has started.
+/// openraft's metrics with the current members. Set once openraft has started.
 pub(crate) type KnownMembers = Arc<OnceLock<WatchReceiverOf<Types, RaftServerMetrics<Types>>>>;
 
-/// Makes the ways to other nodes.
+/// Creates the connections to other nodes.
 pub(crate) struct Network {
     pub(crate) node: u64,
     pub(crate) peers: Option<Peers>,
     pub(crate) members: KnownMembers,
 }
 
-/// The way to one node.
+/// The connection to one node.
 pub(crate) struct Way {
     node: u64,
     target: u64,
-    /// Where the node was reached when the way was made.
+    /// Address of the node when the connection was created.
     address: String,
     peers: Option<Peers>,
     members: KnownMembers,
@@ -77,7 +77,7 @@ fn network(error: &(impl std::error::Error + 'static)) -> RPCError<Types> {
 }
 
 impl Way {
-    /// Where the node is reached now. openraft keeps a way for as long as the node is a member, and a member can move.
+    /// Current address of the node. openraft keeps a connection for as long as the node is a member, but a member's address can change.
     fn address(&self) -> String {
         let known = self.members.get().and_then(|members| {
             let members = members.borrow_watched();
@@ -95,7 +95,8 @@ impl Way {
         })
     }
 
-    /// One call within openraft's time for it.
+    /// Runs one call within openraft's deadline for it. Records the result for error texts, and notes if the receiver answers that this node was
+    /// removed.
     async fn within<T>(
         &self,
         action: RPCTypes,
@@ -164,7 +165,7 @@ impl Way {
             .map_err(|status| network(&PeerError::call(self.target, status)))?
             .into_inner()
             .held;
-        // The last byte is always sent: its arrival is what installs.
+        // The last byte is always sent, because its arrival starts the installation.
         let from = held.min(bytes.saturating_sub(1));
         let (pieces, stream) = mpsc::channel(2);
         let path = file.path.clone();
@@ -175,7 +176,7 @@ impl Way {
             vote: Some(types::stored_vote(vote)),
             ..SnapshotPiece::default()
         };
-        // It ends with the file, or when the receiver is gone.
+        // The reading ends at the end of the file, or when the receiver is gone.
         let reading = read_pieces(path, from, template, pieces);
         let sending = client.snapshot_send(ReceiverStream::new(stream));
         let (read, sent) = tokio::join!(reading, sending);
@@ -228,7 +229,7 @@ async fn read_pieces(
             ..template.clone()
         };
         if pieces.send(piece).await.is_err() {
-            return Ok(()); // the receiver says why
+            return Ok(()); // the call to the receiver returns the reason
         }
         offset += length;
     }

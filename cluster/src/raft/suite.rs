@@ -1,4 +1,4 @@
-//! openraft's storage suite, run over log and state.
+//! openraft's storage test suite, run over our log and state.
 
 use std::sync::Arc;
 

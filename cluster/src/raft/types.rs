@@ -1,4 +1,4 @@
-//! The types that openraft is given, and how they lie in the log.
+//! The types for openraft, and their encoding in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ use panther_proto::v1::{self, LogPosition, NodeAddress, Reply, StoredVote, Voter
 use prost::Message;
 
 openraft::declare_raft_types!(
-    /// What openraft replicates here: encoded entries of commands, answered by one reply per command.
+    /// Type configuration of openraft: it replicates encoded entries of commands. Each command has one reply.
     pub(crate) Types:
         D = Proposal,
         R = Replies,
@@ -20,7 +20,7 @@ openraft::declare_raft_types!(
         Node = BasicNode,
 );
 
-/// An encoded [`v1::Entry`]: encoded once by the leader, written to logs and sent to peers as it is.
+/// An encoded [`v1::Entry`]. The leader encodes it once; logs and peers get the same bytes.
 #[derive(Clone)]
 pub(crate) struct Proposal(pub(crate) Bytes);
 
@@ -36,7 +36,7 @@ impl fmt::Display for Proposal {
     }
 }
 
-/// One answer per command of an entry.
+/// The replies of an entry, one per command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replies(pub(crate) Vec<Reply>);
 

@@ -1,4 +1,4 @@
-//! openraft's messages as they cross the wire.
+//! Encoding of openraft's messages on the wire.
 
 use std::io;
 
@@ -58,7 +58,7 @@ pub(super) fn append_answer(response: AppendEntriesResponse<Types>) -> AppendAns
     use append_answer::Kind;
     let kind = match response {
         AppendEntriesResponse::Success => Kind::Success(true),
-        // Nothing at all is a position before the first.
+        // `None` (before the first entry) is sent as the default position.
         AppendEntriesResponse::PartialSuccess(upto) => {
             Kind::Partly(upto.as_ref().map(types::position).unwrap_or_default())
         }

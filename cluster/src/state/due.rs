@@ -1,19 +1,19 @@
-//! The one index of everything that time will change. The state has no timers: a receive or the leader's tick carries a
-//! time, and what is due by then happens.
+//! Timers: the one index of everything that becomes due. The state has no clock of its own: a receive or the leader's
+//! tick carries a time, and all timers that are due by then fire.
 
 use panther_proto::v1::{Moved, reply};
 
 use super::keys::{KeyBuilder, KeyReader, kind};
 use super::{Globals, Stop, Tx, queues, requests, tables, time};
 
-/// What happens when its time has come.
+/// What happens when a timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A hidden message (in flight, delayed, backing off) may be received.
+    /// A hidden message (in flight, delayed, backing off) becomes receivable.
     Visible,
-    /// A deduplication id is forgotten.
+    /// A deduplication id is removed.
     Dedup,
-    /// A remembered answer is forgotten.
+    /// A remembered reply is removed.
     Request,
     /// A row is removed.
     Row,
@@ -30,17 +30,17 @@ impl Kind {
     }
 }
 
-/// The key of a due thing; the caller adds what names it.
+/// The start of a timer's key; the caller adds the parts that name its object.
 pub(super) fn key(time_ms: u64, what: Kind) -> KeyBuilder {
     KeyBuilder::new(kind::DUE).number(time_ms).byte(what.byte())
 }
 
-/// Key of a hidden message's return.
+/// Key of the timer of a hidden message.
 pub(super) fn visible(time_ms: u64, queue: &str, seq: u64) -> Vec<u8> {
     key(time_ms, Kind::Visible).text(queue).number(seq).done()
 }
 
-/// Bounds of everything that is due: what was due before a leap, and what is due after it.
+/// Key ranges of all due timers: those from before a leap, and those from after it. A range may be empty.
 pub fn ranges(globals: &Globals) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let after = |time_ms: u64| {
         KeyBuilder::new(kind::DUE)
@@ -55,7 +55,7 @@ pub fn ranges(globals: &Globals) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     std::iter::once(first).chain(second)
 }
 
-/// Lets up to `max` due things happen; true if nothing more is due.
+/// Fires up to `max` due timers. Returns their number, and true if no due timer is left.
 pub(super) fn advance(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> {
     let mut found = Vec::new();
     for (from, to) in ranges(tx.globals()) {
@@ -95,7 +95,8 @@ pub(super) fn advance(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> 
     Ok((u32::try_from(found.len()).unwrap_or(u32::MAX), finished))
 }
 
-/// The leader's tick: due things first, then messages whose retention ran out.
+/// The leader's tick. It moves stamps back if time was set back, then fires due timers, then removes messages past
+/// their retention; at most `max` items in all.
 pub(super) fn tick(tx: &mut Tx<'_>, max: u32) -> Result<reply::Kind, Stop> {
     let max = max.clamp(1, 500) as usize;
     let (moved, moved_all) = time::move_back(tx, max)?;

@@ -1,7 +1,7 @@
-//! A feed is a queue that a table fills: one record per change of a row, written by the command that changed it.
+//! A feed is a queue that a table fills (change data capture): one record per row change, sent by the same command.
 //!
-//! A record is in the group of its row, so that one record per row is in flight, in order. While a record waits, a
-//! further change of the row with the same coalescing key replaces its new image and keeps the old one.
+//! The group of a record is its row's key, so at most one record per row is in flight, and in order. While a record
+//! waits, a later change of the row with the same coalescing key replaces its new image; its old image stays.
 
 use panther_proto::v1::{FeedRecord, FeedSpec, Key, Row, Send, Value, value};
 use prost::Message;
@@ -9,7 +9,7 @@ use prost::Message;
 use super::keys::KeyBuilder;
 use super::{Stop, Tx, queues};
 
-/// Writes the record of one change.
+/// Sends the record of one row change.
 pub(super) fn record(
     tx: &mut Tx<'_>,
     feed: &FeedSpec,
@@ -47,7 +47,7 @@ pub(super) fn record(
     Ok(())
 }
 
-/// A waiting record takes the newer record's image and keeps its own old one.
+/// Merges a newer record into a waiting one, which keeps its old image. `None` if either does not decode.
 pub(super) fn merge(waiting: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
     let waiting = FeedRecord::decode(waiting).ok()?;
     let newer = FeedRecord::decode(newer).ok()?;
@@ -69,7 +69,7 @@ fn trace_of(row: &Row) -> Option<String> {
     }
 }
 
-/// Keys are bytes, groups are text: hexadecimal keeps them apart without loss.
+/// Encodes bytes as hexadecimal text: keys are bytes, groups are text, and distinct keys must stay distinct.
 fn text_of(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes

@@ -1,7 +1,7 @@
-//! How state is laid out in one ordered space of keys.
+//! Layout of the state in one ordered key space.
 //!
-//! A key is a kind byte and parts. Text parts are escaped and ended so that byte order is the order of the parts;
-//! numbers are big-endian. Kinds are single letters, so that a dump of the store can be read.
+//! A key is a kind byte followed by parts. Text parts are escaped and terminated, so that byte order equals the order
+//! of the parts; numbers are big-endian. Kinds are single letters, so that a dump of the store is readable.
 
 use panther_proto::v1::{Key, Value, value};
 
@@ -14,33 +14,33 @@ pub mod kind {
     pub const DECLARED: u8 = b'D';
     /// Counters of a queue.
     pub const COUNTS: u8 = b'C';
-    /// What changes about a message.
+    /// The mutable part of a message.
     pub const HEAD: u8 = b'H';
-    /// A message's body.
+    /// The immutable part of a message: its body, attributes and ids.
     pub const BODY: u8 = b'B';
-    /// Messages that may be received now, by turn and order of arrival.
+    /// Messages that may be received now, by fairness key (`turn`) and order of arrival.
     pub const READY: u8 = b'R';
     /// Suspects that may be received now.
     pub const SUSPECT: u8 = b'S';
-    /// Messages of a group, in order.
+    /// Messages of a message group, in order of arrival.
     pub const GROUP: u8 = b'G';
-    /// The waiting message of a coalescing key.
+    /// The newest message of a coalescing key.
     pub const COALESCE: u8 = b'K';
     /// Deduplication ids of a queue.
     pub const DEDUP: u8 = b'U';
-    /// What time will change, by time.
+    /// Timers, by the time at which they are due.
     pub const DUE: u8 = b'E';
-    /// Sessions, and each node's session in force.
+    /// Sessions, and the session in force of each node.
     pub const SESSION: u8 = b'N';
-    /// What a session holds.
+    /// Messages that a session holds.
     pub const HELD: u8 = b'O';
     /// Rows.
     pub const ROW: u8 = b'T';
     /// Index items.
     pub const INDEX: u8 = b'I';
-    /// Remembered answers.
+    /// Remembered replies to requests.
     pub const REQUEST: u8 = b'Q';
-    /// Clock, format, counters of the whole state.
+    /// Global state: clock, format, counters.
     pub const GLOBALS: u8 = b'M';
 }
 
@@ -82,7 +82,7 @@ impl KeyBuilder {
         self.text(&key.tenant).text(&key.hash).text(&key.range)
     }
 
-    /// Adds an indexable value; false if the value does not compare.
+    /// Adds an indexable value. Returns false and adds nothing if values of this kind do not compare.
     pub fn value(&mut self, value: &Value) -> bool {
         match &value.kind {
             Some(value::Kind::Int(int)) => {
@@ -123,18 +123,18 @@ fn push_bytes(out: &mut KeyBytes, bytes: &[u8]) {
     out.extend_from_slice(&[0, 1]);
 }
 
-/// Takes keys apart again.
+/// Reads a key part by part.
 #[derive(Debug)]
 pub struct KeyReader<'a>(&'a [u8]);
 
 impl<'a> KeyReader<'a> {
-    /// Reads behind the kind byte.
+    /// Starts after the kind byte.
     #[must_use]
     pub fn new(key: &'a [u8]) -> Self {
         Self(key.get(1..).unwrap_or_default())
     }
 
-    /// The next part as text; `None` if the key is not of that form.
+    /// The next part as text; `None` if the rest of the key does not start with a text part.
     pub fn text(&mut self) -> Option<String> {
         let mut out = Vec::new();
         let mut at = 0;
@@ -180,7 +180,7 @@ impl<'a> KeyReader<'a> {
         })
     }
 
-    /// Steps over an indexed value.
+    /// Skips an indexed value.
     pub fn skip_value(&mut self) -> Option<()> {
         match self.byte()? {
             1 => self.number().map(drop),
@@ -195,7 +195,7 @@ impl<'a> KeyReader<'a> {
     }
 }
 
-/// The first key behind all keys that start with `prefix`.
+/// The end, exclusive, of the range of all keys that start with `prefix`.
 #[must_use]
 pub fn after(prefix: &[u8]) -> KeyBytes {
     let mut end = prefix.to_vec();
@@ -239,7 +239,7 @@ pub fn suspect(queue: &str, seq: u64) -> KeyBytes {
         .done()
 }
 
-/// Key of a message in its group's order.
+/// Key of a message in the order of its group.
 #[must_use]
 pub fn group(queue: &str, group: &str, seq: u64) -> KeyBytes {
     KeyBuilder::new(kind::GROUP)
@@ -249,7 +249,7 @@ pub fn group(queue: &str, group: &str, seq: u64) -> KeyBytes {
         .done()
 }
 
-/// Key of the waiting message of a coalescing key.
+/// Key under which the newest message of a coalescing key is found.
 #[must_use]
 pub fn coalesce(queue: &str, key: &str) -> KeyBytes {
     KeyBuilder::new(kind::COALESCE).text(queue).text(key).done()
@@ -285,13 +285,13 @@ pub fn session_of(node: u64) -> KeyBytes {
         .done()
 }
 
-/// What every key of a node's session in force starts with.
+/// Common prefix of the keys of each node's session in force.
 #[must_use]
 pub fn sessions_of_nodes() -> KeyBytes {
     KeyBuilder::new(kind::SESSION).byte(b'n').done()
 }
 
-/// What the keys of all messages of a queue that a session holds start with.
+/// Common prefix of the keys of all messages of one queue that a session holds.
 #[must_use]
 pub fn held_of_queue(session: u64, queue: &str) -> KeyBytes {
     KeyBuilder::new(kind::HELD)
@@ -300,7 +300,7 @@ pub fn held_of_queue(session: u64, queue: &str) -> KeyBytes {
         .done()
 }
 
-/// Key of one message that a session holds; its value is the attempt that received it.
+/// Key of one message that a session holds. The value is the attempt number of its receive.
 #[must_use]
 pub fn held(session: u64, queue: &str, seq: u64) -> KeyBytes {
     KeyBuilder::new(kind::HELD)
@@ -316,13 +316,13 @@ pub fn row(table: &str, key: &Key) -> KeyBytes {
     KeyBuilder::new(kind::ROW).text(table).row_key(key).done()
 }
 
-/// Key of a remembered answer.
+/// Key of a remembered reply.
 #[must_use]
 pub fn request(id: &str) -> KeyBytes {
     KeyBuilder::new(kind::REQUEST).text(id).done()
 }
 
-/// Key of what belongs to the whole state.
+/// Key of the global state.
 #[must_use]
 pub fn globals() -> KeyBytes {
     vec![kind::GLOBALS]

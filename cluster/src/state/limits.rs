@@ -1,32 +1,32 @@
-//! Bounds on what one command may carry, checked at the door and again in apply.
+//! Size limits of one command. The door checks them first, and apply checks them again.
 
 use panther_proto::v1::{Code, Command, Refused, RowChange, Send, command};
 use prost::Message as _;
 
 use super::Stop;
 
-/// Bytes of one command in its encoded form.
+/// Maximum bytes of one encoded command.
 pub const COMMAND_BYTES: usize = 1 << 20;
-/// Rows and messages that one command may touch.
+/// Maximum number of rows and messages that one command may touch.
 pub const COMMAND_ITEMS: usize = 1_000;
-/// Bytes of a message's body and attributes (that of the original's queues).
+/// Maximum bytes of a message's body and attributes (as in the original's queues).
 pub const MESSAGE_BYTES: usize = 256 << 10;
-/// Bytes of a row (that of the original's tables).
+/// Maximum bytes of a row (as in the original's tables).
 pub const ROW_BYTES: usize = 400 << 10;
-/// Bytes of each part of a row's key.
+/// Maximum bytes of each part of a row's key, and of each id and key of a message.
 pub const KEY_BYTES: usize = 2 << 10;
-/// Longest name of a table, queue, topic, attribute or group.
+/// Maximum bytes of the name of a table, queue, topic or attribute, and of a tenant.
 pub const NAME_BYTES: usize = 255;
-/// How long an answer to a request from outside is remembered, and how old such a request may be.
+/// How long the reply to an external request is remembered, and how old such a request may be, in ms.
 pub const REQUEST_MS: u64 = 10 * 60 * 1000;
-/// Most messages of one receive.
+/// Maximum number of messages of one receive.
 pub const RECEIVE_MAX: u32 = 100;
-/// Longest time for which a message may be hidden: 12 hours, as in the original.
+/// Longest visibility timeout, in ms: 12 hours, as in the original.
 pub const VISIBILITY_MS: u64 = 12 * 3600 * 1000;
-/// Longest delay of a message: 15 minutes, as in the original.
+/// Longest delay of a message, in ms: 15 minutes, as in the original.
 pub const DELAY_MS: u64 = 15 * 60 * 1000;
 
-/// A refusal with its reason.
+/// Builds a refusal.
 #[must_use]
 pub fn refused(code: Code, reason: impl Into<String>) -> Refused {
     Refused {
@@ -35,7 +35,7 @@ pub fn refused(code: Code, reason: impl Into<String>) -> Refused {
     }
 }
 
-/// Checks a command's sizes without looking at state; the door calls this before it proposes.
+/// Checks a command's sizes without reading state. The door calls this before it proposes the command.
 ///
 /// # Errors
 /// The refusal that apply would give.
@@ -155,7 +155,7 @@ fn check_change(change: &RowChange) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The same as a stop, for use in apply.
+/// As [`refused`], as a [`Stop`] for use in apply.
 pub(super) fn stop(code: Code, reason: impl Into<String>) -> Stop {
     Stop::Refused(refused(code, reason))
 }

@@ -1,4 +1,4 @@
-//! Applies entries: each command in turn, caught if it panics, its writes merged and hashed if it succeeds.
+//! Applies entries: runs each command, catches panics, then merges and hashes the writes of each successful command.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,16 +17,16 @@ use super::tx::{Effects, Stop, Tx};
 use super::view::{Base, Writes};
 use super::{FORMAT, declare, due, keys, queues, sessions, time, transact};
 
-/// What belongs to the whole state.
+/// Global state: everything that belongs to no single table, queue or session.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Globals {
-    /// Cluster time: never goes back.
+    /// Cluster time, ms since the Unix epoch. It never goes back, except when an operator sets it.
     #[prost(uint64, tag = "1")]
     pub clock_ms: u64,
     /// The format in force.
     #[prost(uint32, tag = "2")]
     pub format: u32,
-    /// Messages that were given an id.
+    /// Number of message ids that were issued.
     #[prost(uint64, tag = "3")]
     pub messages: u64,
     /// Version of the declarations in force.
@@ -35,24 +35,24 @@ pub struct Globals {
     /// Running hash of all writes: equal on replicas that applied the same commands.
     #[prost(uint64, tag = "5")]
     pub hash: u64,
-    /// Where the last leap of cluster time began and ended; 0: there was no leap.
+    /// Start of the last leap in cluster time, ms, see [`time`]; 0: no leap.
     #[prost(uint64, tag = "6")]
     pub leap_from_ms: u64,
-    /// See `leap_from_ms`.
+    /// End of the last leap in cluster time, ms; 0: no leap.
     #[prost(uint64, tag = "7")]
     pub leap_to_ms: u64,
     /// How often an operator has set cluster time.
     #[prost(uint64, tag = "8")]
     pub era: u64,
-    /// By how much stamps have yet to be moved back; 0: by nothing.
+    /// By how many ms the remaining stamps must be moved back; 0: no move is in progress.
     #[prost(uint64, tag = "9")]
     pub back_by_ms: u64,
-    /// The key from which on they are.
+    /// Cursor of that move: the key at which the next step continues.
     #[prost(bytes = "vec", tag = "10")]
     pub back_at: Vec<u8>,
 }
 
-/// Decoded state that nearly every command needs; always derivable from the store.
+/// Decoded part of the state that nearly every command reads. It can always be derived from the store.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub(super) globals: Globals,
@@ -108,21 +108,21 @@ impl Cache {
     }
 }
 
-/// What came of an entry.
+/// Result of applying one entry.
 #[derive(Debug)]
 pub struct Applied {
-    /// One answer per command.
+    /// One reply per command, in their order.
     pub replies: Vec<Reply>,
-    /// What the store must keep.
+    /// Writes that the caller must store.
     pub writes: Writes,
-    /// Queues in which something became receivable.
+    /// Queues in which a message became receivable.
     pub woke: BTreeSet<String>,
 }
 
-/// The state and what is needed to change it.
+/// The state machine. It caches a part of the state; the state itself is in the store.
 pub struct Machine {
     cache: Cache,
-    /// The newest format that is applied.
+    /// The newest format that this machine applies.
     newest: u32,
 }
 
@@ -133,15 +133,15 @@ impl Machine {
         self.cache.globals.hash
     }
 
-    /// Takes up the state that a store holds.
+    /// Opens the state machine on the state that a store holds.
     ///
     /// # Errors
-    /// The store cannot be read or holds what this build does not understand.
+    /// The store cannot be read or holds state that this build does not understand.
     pub fn open(base: &dyn Base) -> io::Result<Self> {
         Self::open_up_to(base, FORMAT)
     }
 
-    /// The same, as a build whose newest format is this one.
+    /// As [`Machine::open`], for a build whose newest format is `newest`.
     ///
     /// # Errors
     /// As [`Machine::open`]; [`io::ErrorKind::Unsupported`] if the state is of a newer format.
@@ -160,8 +160,8 @@ impl Machine {
     /// Applies one entry. The caller stores the writes before it applies the next.
     ///
     /// # Errors
-    /// The store cannot be read, or the entry needs a newer format: a fault of this node, after which the machine must
-    /// be opened anew.
+    /// The store cannot be read, or the entry needs a newer format. Either is a fault of this node. The machine must be
+    /// reopened afterwards, because its cache may hold effects of the failed entry.
     pub fn apply(&mut self, base: &dyn Base, entry: &Entry) -> io::Result<Applied> {
         require_format(entry.format, self.newest, "an entry of the log")?;
         let mut applied = Applied {
@@ -195,7 +195,7 @@ impl Machine {
         command: &Command,
     ) -> io::Result<Reply> {
         let mut tx = Tx::new(base, &applied.writes, &self.cache);
-        // A panic is a refused command: it happens on every replica alike, and leaves nothing behind.
+        // A panic in apply is deterministic: it occurs on every replica alike. The command is refused, without effect.
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut tx, command)));
         let kind = match outcome {
             Ok(Ok(kind)) => {
@@ -218,7 +218,7 @@ impl Machine {
         Ok(Reply { kind: Some(kind) })
     }
 
-    /// Makes a command's effects part of the entry: merged, hashed, and seen by the next command.
+    /// Adds a command's effects to the entry: merges its writes, updates the hash, and shows them to the next command.
     fn commit(
         &mut self,
         base: &dyn Base,
@@ -252,7 +252,7 @@ impl Machine {
             keys::globals(),
             Some(effects.globals.encode_to_vec().into()),
         );
-        // Not `append`: that builds the whole map anew for every command of an entry.
+        // Not `append`: it would rebuild the whole map for every command of an entry.
         applied.writes.extend(effects.own);
         applied.woke.extend(effects.woke);
         if effects.declared {
@@ -265,14 +265,16 @@ impl Machine {
     }
 }
 
-/// What a panic said.
+/// The message of a panic; empty if the payload is not text.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default()
 }
 
-/// What is of a newer format must not be applied: by older rules this node would come to another state than the others.
+/// Checks that this build knows a format. By older rules this node would compute another state than the other replicas.
+///
+/// `what` names the object in the error text. The error is [`io::ErrorKind::Unsupported`].
 pub(crate) fn require_format(format: u32, newest: u32, what: &str) -> io::Result<()> {
     if format <= newest {
         return Ok(());
@@ -331,7 +333,7 @@ mod tests {
         assert!(error.to_string().contains("upgrade this node"), "{error}");
     }
 
-    /// A store whose reads are a defect.
+    /// A store in which every read panics.
     struct Defect;
 
     impl Base for Defect {

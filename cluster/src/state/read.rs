@@ -1,4 +1,4 @@
-//! What is read beside commands: rows, index ranges, messages, counts. Nothing here changes state.
+//! Reads outside of commands: rows, index ranges, messages, counters. They change no state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,41 +12,42 @@ use prost::Message;
 use super::keys::{self, KeyBuilder, KeyReader, kind};
 use super::{Base, Globals, declare, queues, tables};
 
-/// Counters of all queues, and when each one's oldest message arrived.
+/// Counters of each queue, and the arrival time of its oldest message (cluster time, ms).
 pub type AllCounts = BTreeMap<String, (QueueCounts, Option<u64>)>;
 
 /// A row with its key.
 pub type KeyedRow = (Key, Row);
 
-/// Which rows of a table are wanted.
+/// A query for rows of one table.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
     /// The table.
     pub table: String,
-    /// Tenant whose rows are wanted.
+    /// Tenant whose rows are read. Empty, without index and `hash`: all tenants.
     pub tenant: String,
-    /// Index to follow; empty = the primary key.
+    /// Index to use; empty = the primary key.
     pub index: String,
-    /// The hash value: of the index, or (as text) of the primary key; `None` = all rows of the table.
+    /// Hash value of the index, or (as text) of the primary key; `None` = all rows.
     pub hash: Option<Value>,
-    /// Least range value, inclusive.
+    /// Lower bound of the range value, inclusive. Used only with a `hash`.
     pub from: Option<Value>,
-    /// Range value that ends the range, exclusive.
+    /// Upper bound of the range value, exclusive. Used only with a `hash`.
     pub to: Option<Value>,
-    /// Most rows.
+    /// Maximum number of rows, 1 to 10,000.
     pub limit: usize,
-    /// From the end.
+    /// True for descending order, from the end of the range.
     pub descending: bool,
-    /// Where the page before ended.
+    /// Cursor: [`Page::next`] of the previous page.
     pub after: Option<Vec<u8>>,
 }
 
-/// Rows and where the next page starts, if there is one.
+/// One page of a query. It may hold fewer rows than the limit although more pages follow, because expired rows are
+/// hidden.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     /// The rows.
     pub rows: Vec<KeyedRow>,
-    /// The cursor to continue behind; `None` at the end.
+    /// Cursor of the next page; `None` at the end.
     pub next: Option<Vec<u8>>,
 }
 
@@ -67,7 +68,7 @@ fn read<M: Message + Default>(base: &dyn Base, key: &[u8]) -> io::Result<Option<
     base.get(key)?.map(decode).transpose()
 }
 
-/// Clock, format, hash.
+/// The global state: clock, format, hash.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -75,7 +76,7 @@ pub fn globals(base: &dyn Base) -> io::Result<Globals> {
     Ok(read(base, &keys::globals())?.unwrap_or_default())
 }
 
-/// The session in force of each node that has one.
+/// The session in force of each node, by node id.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -91,7 +92,7 @@ pub fn sessions(base: &dyn Base) -> io::Result<std::collections::BTreeMap<u64, u
         .collect())
 }
 
-/// Each node's session in force, and when it was opened.
+/// The session in force of each node and when it was opened (cluster time, ms), by node id.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -148,7 +149,7 @@ fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
     .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no table {name}")))
 }
 
-/// One row; expired ones are hidden.
+/// One row; an expired row is hidden.
 ///
 /// # Errors
 /// The store cannot be read, or there is no such table.
@@ -172,7 +173,7 @@ pub fn all_counts(base: &dyn Base) -> io::Result<AllCounts> {
     Ok(all)
 }
 
-/// A page of rows.
+/// A page of rows; expired rows are hidden.
 ///
 /// # Errors
 /// The store cannot be read; there is no such table or index; a bound does not compare.
@@ -289,7 +290,7 @@ pub fn counts(base: &dyn Base, queue: &str) -> io::Result<QueueCounts> {
     Ok(read(base, &keys::counts(queue))?.unwrap_or_default())
 }
 
-/// When the oldest message of a queue arrived, if it holds one.
+/// Arrival time of a queue's oldest message (cluster time, ms); `None` if the queue is empty.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -307,7 +308,7 @@ pub fn oldest_ms(base: &dyn Base, queue: &str) -> io::Result<Option<u64>> {
         .transpose()
 }
 
-/// Messages behind a sequence number, without receiving them.
+/// Messages after a sequence number, without receiving them. `limit` is 1 to 1,000.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -336,7 +337,7 @@ pub fn peek(
     Ok(messages)
 }
 
-/// True if this receive could be handed something.
+/// True if this receive might return a message. This is a hint only: apply decides.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -351,7 +352,7 @@ pub fn may_receive(base: &dyn Base, receive: &Receive) -> io::Result<bool> {
         let end = keys::after(&prefix);
         let mut from = keys::ready(queue, "", counts.ready_from).max(prefix);
         let full = full_turns(base, receive)?;
-        // One look for each turn that is full, and one behind them.
+        // One scan for each fairness key at its bound, and one behind them.
         while let Some((key, _)) = base.scan(&from, &end, 1, false)?.first() {
             match queues::receive::turn_of(key) {
                 Some(turn) if full.contains(&turn) => {
@@ -373,7 +374,7 @@ fn is_fair(base: &dyn Base, queue: &str) -> io::Result<bool> {
     Ok(read::<QueueSpec>(base, &key)?.is_some_and(|spec| spec.fair))
 }
 
-/// The turns of which the session holds as much as the receive allows.
+/// Fairness keys of which the session holds as many messages as the receive allows.
 fn full_turns(base: &dyn Base, receive: &Receive) -> io::Result<BTreeSet<String>> {
     let queue = receive.queue.as_str();
     if receive.turn_max == 0 || !is_fair(base, queue)? {
@@ -392,10 +393,10 @@ fn full_turns(base: &dyn Base, receive: &Receive) -> io::Result<BTreeSet<String>
     Ok(held.into_keys().collect())
 }
 
-/// After so much time without an entry one is due that carries the time, so that a leap can be told from a pause.
+/// After this time without an entry, in ms, a tick records the time, so that a leap can be distinguished from a pause.
 const MARK_MS: u64 = 600_000;
 
-/// True if a tick at `now` would change something.
+/// True if a tick at `now_ms` would change anything.
 ///
 /// # Errors
 /// The store cannot be read.

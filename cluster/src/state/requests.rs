@@ -1,16 +1,16 @@
-//! Requests from outside carry an id; the answer is remembered, so that a retry is not a second effect.
+//! External requests carry an id. Their reply is remembered, so that a retry is idempotent.
 
 use panther_proto::v1::{Code, RememberedReply, Reply, reply};
 
 use super::limits::{REQUEST_MS, stop};
 use super::{Stop, Tx, due, keys};
 
-/// The answer that this request got before, if it did.
+/// The remembered reply to this request, if it has run before.
 ///
-/// A request that is older than an answer is remembered for is refused: it may have run already.
+/// A request older than [`REQUEST_MS`] is refused: its reply may be forgotten, so it may have run already.
 pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<reply::Kind>, Stop> {
     let now = tx.now();
-    // After time was set back, a stamp of before may lie ahead.
+    // After cluster time was set back, a stamp from before may lie in the future.
     if time_ms > now.saturating_add(REQUEST_MS) && tx.globals().era == 0 {
         return Err(stop(
             Code::Invalid,
@@ -33,7 +33,7 @@ pub(super) fn remembered(tx: &Tx<'_>, id: &str, time_ms: u64) -> Result<Option<r
         .and_then(|reply| reply.kind))
 }
 
-/// Remembers an answer until no retry can be accepted any more.
+/// Remembers a reply until every retry of the request would be refused as too old.
 pub(super) fn remember(tx: &mut Tx<'_>, id: &str, time_ms: u64, kind: &reply::Kind) {
     let until_ms = time_ms
         .clamp(tx.now(), tx.now().saturating_add(REQUEST_MS))

@@ -1,4 +1,4 @@
-//! A session is one run of one node. Its end gives back what it held, as suspects; its receipts are stale from then on.
+//! A session is one run of one node. When it ends, its messages are released as suspects and its receipts become stale.
 
 use panther_proto::v1::{Code, EndSession, Moved, OpenSession, StoredSession, reply};
 
@@ -6,10 +6,10 @@ use super::keys::{self, KeyReader};
 use super::limits::stop;
 use super::{Stop, Tx, queues};
 
-/// Messages that one step gives back.
+/// Maximum number of messages that one step releases.
 const STEP: usize = 500;
 
-/// The session, if it runs.
+/// The session; refused if it has ended.
 pub(super) fn require(tx: &Tx<'_>, session: u64) -> Result<StoredSession, Stop> {
     tx.read(&keys::session(session))?.ok_or_else(|| {
         stop(
@@ -19,8 +19,8 @@ pub(super) fn require(tx: &Tx<'_>, session: u64) -> Result<StoredSession, Stop> 
     })
 }
 
-/// Opens a node's session; its old one ends at once. `finished` is false while the old one still holds something:
-/// the command is sent again until it is true.
+/// Opens a node's session and ends the node's old one at once. `finished` is false in the reply while the old session
+/// still holds messages: the caller must repeat the command until it is true.
 pub(super) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<reply::Kind, Stop> {
     if open.session == 0 {
         return Err(stop(Code::Invalid, "a session needs a number other than 0"));
@@ -68,7 +68,8 @@ fn moved(count: u32, finished: bool) -> reply::Kind {
     })
 }
 
-/// Ends a session that fell silent or drained.
+/// Ends a session whose node fell silent or has drained. Repeated like [`open`]; no effect if the session is not in
+/// force.
 pub(super) fn end(tx: &mut Tx<'_>, end: &EndSession) -> Result<reply::Kind, Stop> {
     if in_force(tx, end.node)? != Some(end.session) {
         return Ok(moved(0, true));
@@ -80,7 +81,7 @@ pub(super) fn end(tx: &mut Tx<'_>, end: &EndSession) -> Result<reply::Kind, Stop
     Ok(moved(count, finished))
 }
 
-/// A session no longer holds a message.
+/// Removes a message from those that a session holds.
 pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Result<(), Stop> {
     tx.remove(keys::held(session, queue, seq));
     let Some(mut stored) = tx.read::<StoredSession>(&keys::session(session))? else {
@@ -89,7 +90,7 @@ pub(super) fn let_go(tx: &mut Tx<'_>, session: u64, queue: &str, seq: u64) -> Re
     stored.holds = stored.holds.saturating_sub(1);
     if stored.holds == 0 {
         stored.alone = false;
-        // Whoever was kept waiting while a suspect ran, or while the session ran empty for one, may look again.
+        // Receivers that waited while a suspect ran, or while the session emptied itself for one, may try again.
         let waiting: Vec<&String> = tx.queue_names().filter(|name| tx.waits(name)).collect();
         for name in waiting {
             tx.wake(name);

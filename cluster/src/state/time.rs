@@ -1,12 +1,14 @@
-//! Cluster time as state: what a leap of it holds back, and how an operator sets it.
+//! Cluster time as state: how timers behave after a leap, and how an operator sets the time.
 //!
-//! A leap is a step of more than an hour from one entry to the next: the cluster was down, or a clock was wrong. What was due
-//! within the leap is held back: for a minute nothing of it is due, then it goes on as time passes, and from an hour after the
-//! leap a day's worth of it becomes due in an hour. What is stamped after the leap becomes due in its own time.
+//! A leap is a step of more than an hour from one entry to the next: the cluster was down, or a clock was wrong. Timers
+//! whose time lies within the leap are held back. For a minute not one of them is due; for the next hour they become
+//! due at the normal rate; after that, a day's worth of them becomes due in an hour. Timers that are set after the leap
+//! are not affected.
 //!
-//! If cluster time was led too far ahead, it can be set back. Then no stamp may lie further ahead than one that is made now
-//! could, and a message that was received or sent meanwhile is hidden for as long as was asked: messages, sessions and
-//! remembered ids are moved back in steps.
+//! If cluster time ran too far ahead, it can be set back. Afterwards no stamp may lie further ahead than a stamp made
+//! now could, and a message that was received or sent while time was ahead stays hidden for as long as its caller
+//! asked. Sessions are moved back at once; messages, deduplication ids and request ids are moved back in steps, by
+//! ticks.
 
 use panther_proto::v1::{Code, Done, Entry, QueueSpec, SetTime, StoredHead, StoredSession, reply};
 
@@ -15,28 +17,29 @@ use super::keys::{self, KeyBuilder, KeyReader, kind};
 use super::limits::{DELAY_MS, REQUEST_MS, VISIBILITY_MS, stop};
 use super::{Globals, Stop, Tx};
 
-/// A step of cluster time by more than this is a leap.
+/// A larger step of cluster time than this, in ms, is a leap.
 pub const LEAP_MS: u64 = 3_600_000;
-/// How long after a leap nothing is due that was due within it.
+/// How long after a leap no timer within the leap is due, in ms.
 pub const HOLD_MS: u64 = 60_000;
-/// How long it goes on as time passes then, before it goes faster.
+/// How long after that the timers within the leap become due at the normal rate, in ms.
 const STEADY_MS: u64 = 3_600_000;
-/// How much faster.
+/// The rate afterwards, as a multiple of the normal rate.
 const FASTER: u64 = 24;
-/// The first format in which leaps are noted and time can be set.
+/// The first format in which leaps are recorded and the time can be set.
 pub const SINCE_FORMAT: u32 = 2;
-/// The first format in which stamps that were made while time was ahead are known by the other stamps of their message.
+/// The first format in which a stamp that was made while time was ahead is recognised by its message's other stamps.
 const MADE_AHEAD_SINCE_FORMAT: u32 = 3;
 
 impl Globals {
-    /// Whether a moment has come, as far as what is due goes: a moment within a leap comes later.
+    /// True if a moment has passed, for the purpose of timers: a moment within a leap passes later than the clock says.
     #[must_use]
     pub fn is_past(&self, at_ms: u64) -> bool {
         let held = self.held();
         at_ms <= self.clock_ms && !held.is_some_and(|(from, to)| from < at_ms && at_ms <= to)
     }
 
-    /// The moments `from < t <= to` that have not come, though cluster time is behind them.
+    /// The moments `from < t <= to` that a leap still holds back: cluster time is past them, but their timers are not
+    /// due.
     #[must_use]
     pub fn held(&self) -> Option<(u64, u64)> {
         let since = self.clock_ms.saturating_sub(self.leap_to_ms);
@@ -49,7 +52,7 @@ impl Globals {
         (from < self.leap_to_ms).then_some((from, self.leap_to_ms))
     }
 
-    /// The same state at a later time, as an entry of this format would make it.
+    /// This state at a later time, as an entry of this format would leave it.
     #[must_use]
     pub fn at(&self, time_ms: u64, format: u32) -> Self {
         let mut later = self.clone();
@@ -57,7 +60,8 @@ impl Globals {
         later
     }
 
-    /// Time goes on to that of an entry. It never goes back, and a stamp from before it was set says nothing.
+    /// Advances the clock to an entry's time. It never goes back. A stamp made before the time was set (another era) is
+    /// ignored.
     pub(super) fn pass(&mut self, entry: &Entry) {
         if entry.era == self.era {
             self.pass_to(entry.time_ms, entry.format);
@@ -70,21 +74,22 @@ impl Globals {
         }
         let leaps = self.clock_ms != 0 && time_ms - self.clock_ms > LEAP_MS;
         if leaps && format >= SINCE_FORMAT {
-            // What an earlier leap still holds back is held back with it.
+            // What an earlier leap still holds back becomes part of the new leap.
             self.leap_from_ms = self.held().map_or(self.clock_ms, |(from, _)| from);
             self.leap_to_ms = time_ms;
         }
         self.clock_ms = time_ms;
     }
 
-    /// Whether stamps have yet to be moved back.
+    /// True while stamps remain to be moved back.
     #[must_use]
     pub fn moves_stamps(&self) -> bool {
         self.back_by_ms != 0
     }
 }
 
-/// Sets cluster time. Forward it is a leap like others; back, what was stamped before is moved back by the ticks that follow.
+/// Sets cluster time. Forward, it is an ordinary leap. Back, later ticks move the stamps that were made before. Refused
+/// while such a move is in progress.
 pub(super) fn set(tx: &mut Tx<'_>, set: &SetTime) -> Result<reply::Kind, Stop> {
     let before = tx.globals().clone();
     if before.format < SINCE_FORMAT {
@@ -119,7 +124,7 @@ pub(super) fn set(tx: &mut Tx<'_>, set: &SetTime) -> Result<reply::Kind, Stop> {
     Ok(reply::Kind::Done(Done::default()))
 }
 
-/// There is a session for each node: they are moved back at once.
+/// Moves all sessions back at once: there is only one per node.
 fn sessions_back(tx: &mut Tx<'_>) -> Result<(), Stop> {
     let now = tx.now();
     let prefix = KeyBuilder::new(kind::SESSION).byte(b's').done();
@@ -133,12 +138,12 @@ fn sessions_back(tx: &mut Tx<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A stamp as it would be if time had not been led ahead: earlier by as much, and between `now` and `most`.
+/// A stamp moved back by `by_ms`, as if time had not been ahead, but limited to `now` through `most`.
 fn back(at_ms: u64, by_ms: u64, now: u64, most: u64) -> u64 {
     at_ms.saturating_sub(by_ms).clamp(now, most)
 }
 
-/// Moves up to `max` stamps back; how many were looked at, and whether that was all.
+/// Moves up to `max` stamps back. Returns how many were examined, and true if the move is complete.
 pub(super) fn move_back(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop> {
     let (by, at) = (tx.globals().back_by_ms, tx.globals().back_at.clone());
     if by == 0 {
@@ -168,7 +173,7 @@ pub(super) fn move_back(tx: &mut Tx<'_>, max: usize) -> Result<(u32, bool), Stop
         }
     }
     let done = !globals.moves_stamps();
-    // At least one, so that the ticks go on while there is something left.
+    // At least 1, so that the ticks continue until the move is complete.
     Ok((u32::try_from(found.len()).unwrap_or(u32::MAX).max(1), done))
 }
 
@@ -192,8 +197,9 @@ fn due_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
             };
             let in_flight = super::queues::in_flight(&head);
             let longest = if in_flight { VISIBILITY_MS } else { DELAY_MS };
-            // A shorter leap than the longest time: whether the stamp was made while time was ahead shows in the others of the message, or in that
-            // it would lie ahead even then.
+            // If time was ahead by less than `longest`, that limit alone does not reveal a stamp made meanwhile. Such a
+            // stamp shows in the other stamps of its message, which lie in the future, or in that it would lie in the
+            // future even after the move.
             let made_ahead = tx.globals().format >= MADE_AHEAD_SINCE_FORMAT
                 && (head.sent_ms > now
                     || head.received_ms > now
@@ -228,7 +234,7 @@ fn due_back(tx: &mut Tx<'_>, key: &[u8], by: u64) -> Result<(), Stop> {
             let moved = due::key(to, Kind::Request).text(&id).done();
             tx.put(moved, bytes::Bytes::new());
         }
-        // When a row ends is part of what was written into it: it is not deleted before.
+        // The expiry of a row is part of what was written into it. It is not moved, so no row is deleted earlier.
         _ => return Ok(()),
     }
     tx.remove(key.to_vec());

@@ -1,4 +1,4 @@
-//! Fan-out: a published message goes to every subscribed queue whose filter it passes.
+//! Fan-out: a published message is sent to every subscribed queue whose filter it passes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use panther_proto::v1::{Send, Subscription};
 use super::queues::send::{self, Source};
 use super::{Stop, Tx};
 
-/// Sends to each subscriber; the ids of what was sent, joined where there are several.
+/// Sends to each matching subscriber. Returns the message ids, joined by commas; duplicates have no id.
 pub(super) fn publish(
     tx: &mut Tx<'_>,
     topic: &str,

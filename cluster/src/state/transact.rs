@@ -1,4 +1,4 @@
-//! Conditions, changes and sends that take effect together or not at all; with a receipt they also end a message.
+//! Conditions, row changes and sends that take effect atomically. With a receipt the command also ends that message.
 
 use panther_proto::v1::{Code, Done, Transact, reply, send};
 
@@ -35,7 +35,10 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
             }
         });
     }
-    let kind = reply::Kind::Done(Done { message_ids });
+    let kind = reply::Kind::Done(Done {
+        message_ids,
+        kept: Vec::new(),
+    });
     if !transact.request_id.is_empty() {
         requests::remember(tx, &transact.request_id, transact.request_time_ms, &kind);
     }

@@ -1,4 +1,4 @@
-//! One command at work: it reads through the writes of the commands before it and keeps its own apart until it succeeds.
+//! Transaction of one command: it reads through the writes of earlier commands and buffers its own until it succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,9 +17,9 @@ use super::{keys, limits};
 /// Why a command ended without effect.
 #[derive(Debug)]
 pub enum Stop {
-    /// It can never succeed as it is.
+    /// The command is refused; code and reason are in the reply.
     Refused(Refused),
-    /// A condition no longer holds: read again and plan again.
+    /// A condition does not hold any more: the caller must read and plan again.
     Conflict(Box<Conflict>),
     /// The store cannot be read: a fault of this node, not of the command.
     Store(io::Error),
@@ -31,7 +31,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// The view of one command.
+/// The transaction of one command.
 pub struct Tx<'a> {
     base: &'a dyn Base,
     earlier: &'a Writes,
@@ -39,18 +39,18 @@ pub struct Tx<'a> {
     effects: Effects,
 }
 
-/// What a command leaves behind if it succeeds.
+/// Effects of a command; discarded unless the command succeeds.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// Its writes.
+    /// Writes of the command.
     pub(super) own: Writes,
-    /// Counters that it changed.
+    /// Queue counters that the command changed, by queue.
     pub(super) counts: BTreeMap<String, QueueCounts>,
-    /// Clock, format and counters of the whole state as it leaves them.
+    /// Global state after the command.
     pub(super) globals: Globals,
     /// Queues in which something became receivable.
     pub(super) woke: BTreeSet<String>,
-    /// Declarations changed: the cache is read anew.
+    /// True if declarations changed: the cache must be reloaded.
     pub(super) declared: bool,
 }
 
@@ -71,23 +71,23 @@ impl<'a> Tx<'a> {
         self.effects
     }
 
-    /// Clock, format and counters of the whole state, to change.
+    /// Global state, for changes.
     pub(super) fn globals_mut(&mut self) -> &mut Globals {
         &mut self.effects.globals
     }
 
-    /// Declarations were written: they hold from the next command on.
+    /// Marks declarations as written: they take effect with the next command.
     pub(super) fn set_declared(&mut self) {
         self.effects.declared = true;
     }
 
-    /// Clock, format and counters of the whole state, to read.
+    /// Global state, for reading.
     #[must_use]
     pub fn globals(&self) -> &Globals {
         &self.effects.globals
     }
 
-    /// Whether a moment has come, as far as what is due goes.
+    /// True if the time `at_ms` has passed for timers, see [`Globals::is_past`].
     #[must_use]
     pub fn is_past(&self, at_ms: u64) -> bool {
         self.effects.globals.is_past(at_ms)
@@ -170,7 +170,7 @@ impl<'a> Tx<'a> {
     /// A declared queue.
     ///
     /// # Errors
-    /// Refused if there is none of that name.
+    /// [`Stop::Refused`] if no queue has that name.
     pub fn queue(&self, name: &str) -> Result<Arc<QueueSpec>, Stop> {
         self.cache
             .queues
@@ -182,7 +182,7 @@ impl<'a> Tx<'a> {
     /// A declared table.
     ///
     /// # Errors
-    /// Refused if there is none of that name.
+    /// [`Stop::Refused`] if no table has that name.
     pub fn table(&self, name: &str) -> Result<Arc<TableSpec>, Stop> {
         self.cache
             .tables
@@ -194,7 +194,7 @@ impl<'a> Tx<'a> {
     /// A declared topic.
     ///
     /// # Errors
-    /// Refused if there is none of that name.
+    /// [`Stop::Refused`] if no topic has that name.
     pub fn topic(&self, name: &str) -> Result<Arc<TopicSpec>, Stop> {
         self.cache
             .topics
@@ -208,7 +208,7 @@ impl<'a> Tx<'a> {
         self.cache.queues.keys()
     }
 
-    /// A queue's counters, to read.
+    /// A queue's counters, for reading.
     #[must_use]
     pub fn counts(&self, queue: &str) -> QueueCounts {
         self.effects
@@ -219,7 +219,7 @@ impl<'a> Tx<'a> {
             .unwrap_or_default()
     }
 
-    /// True if something waits in a queue.
+    /// True if a queue holds a waiting message.
     #[must_use]
     pub fn waits(&self, queue: &str) -> bool {
         self.effects
@@ -229,7 +229,7 @@ impl<'a> Tx<'a> {
             .is_some_and(|counts| counts.waiting > 0)
     }
 
-    /// True if a suspect may be received from any queue.
+    /// True if any queue holds a suspect that may be received.
     #[must_use]
     pub fn suspects_wait(&self) -> bool {
         self.cache.queues.keys().any(|name| {
@@ -241,7 +241,7 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// A queue's counters, to change.
+    /// A queue's counters, for changes.
     pub fn counts_mut(&mut self, queue: &str) -> &mut QueueCounts {
         let cache = self.cache;
         self.effects
@@ -250,14 +250,14 @@ impl<'a> Tx<'a> {
             .or_insert_with(|| cache.counts.get(queue).cloned().unwrap_or_default())
     }
 
-    /// Something in this queue became receivable.
+    /// Records that a message in this queue became receivable.
     pub fn wake(&mut self, queue: &str) {
         if !self.effects.woke.contains(queue) {
             self.effects.woke.insert(queue.to_owned());
         }
     }
 
-    /// The next id of a message.
+    /// Issues the next message id: 16 hexadecimal digits.
     pub fn next_message_id(&mut self) -> String {
         self.effects.globals.messages += 1;
         format!("{:016x}", self.effects.globals.messages)

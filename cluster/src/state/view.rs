@@ -1,4 +1,4 @@
-//! What apply reads from and writes to: an ordered space of keys, seen through the writes that are not stored yet.
+//! The storage interface of apply: an ordered key space, read through the writes that are not stored yet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,18 +9,22 @@ use bytes::Bytes;
 /// A key and its value.
 pub type Pair = (Bytes, Bytes);
 
-/// Writes by key; `None` removes.
+/// Pending writes by key; `None` removes the key.
 pub type Writes = BTreeMap<Vec<u8>, Option<Bytes>>;
 
-/// An ordered store of keys and values, as of the last stored write.
+/// An ordered key-value store, read as of the last stored write.
+///
+/// Keys are ordered by their bytes. The caller of apply is the only writer, and it writes only between two entries, so
+/// all reads of one apply see the same state. Other readers may see a newer entry from one call to the next.
 pub trait Base: Send + Sync {
-    /// The value of a key.
+    /// The value of a key; `None` if the key is absent.
     ///
     /// # Errors
     /// The store cannot be read.
     fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>>;
 
-    /// Up to `limit` pairs with `from <= key < to`, in key order (from the end if `reverse`).
+    /// Up to `limit` pairs with `from <= key < to`, in key order (the last pairs, in descending order, if `reverse`).
+    /// Empty if `from >= to`.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -71,7 +75,7 @@ impl Base for MemoryBase {
     }
 }
 
-/// Merges a scan of `base` with writes laid over it, newest layer first.
+/// Scans `base` overlaid with pending writes. `layers` are ordered from newest to oldest.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -98,7 +102,7 @@ pub fn scan_layers(
     loop {
         let below = base.scan(&low, &high, limit, reverse)?;
         let complete = below.len() < limit;
-        // What this round covers: up to the last pair that the base gave, or all that is left.
+        // The range that this round covers: up to the last pair that the base returned, or all that is left.
         let (start, end) = match below.last() {
             Some((last, _)) if !complete && reverse => (last.to_vec(), high.clone()),
             Some((last, _)) if !complete => {

@@ -1,4 +1,4 @@
-//! sled as the store sees it: whole values, batches that carry the position they complete, filling from a snapshot.
+//! sled behind an interface of the store: whole values, batches that include the position they complete, and loading from a snapshot.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -15,11 +15,14 @@ use super::snapshot::SnapshotFile;
 use super::store::{AppliedAt, StoreSettings};
 use crate::state::{Base, Pair, Writes};
 
-/// How long is waited for a lock on the files: threads of a database that was closed a moment ago may still hold it.
+/// How long to wait for the lock on the database files: threads of a database that was just closed may still hold it.
 const LOCKED: Duration = Duration::from_secs(10);
 
+/// Opens the database. Waits up to 10 s for its lock.
+///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`] if something else holds the files, which says nothing of what is in them; else they cannot be read.
+/// [`io::ErrorKind::ResourceBusy`] if another process or thread holds the lock, which proves nothing about the content. Other errors mean that the
+/// database cannot be read.
 pub(super) fn open(folder: &Path, settings: StoreSettings) -> io::Result<sled::Db> {
     open_within(folder, settings, LOCKED)
 }
@@ -29,13 +32,14 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
     let config = sled::Config::new()
         .path(folder)
         .cache_capacity(settings.cache_bytes)
-        // Whoever writes a layer flushes it, so that sled meets a full disk only where that is looked for.
+        // The writer of a layer flushes it itself, so that sled meets a full disk only where the store checks for free space.
         .flush_every_ms(None);
     let mut was_free = false;
     loop {
         match open_now(&config) {
             Ok(db) => return Ok(db),
-            // They may have been let go just before it was looked; what is wrong with files that nobody holds is wrong the second time too.
+            // The lock may have been released just before this check, so the open is retried once. If the files are unlocked and damaged, the retry
+            // fails too.
             Err(error) if !is_locked(folder) => {
                 if was_free {
                     return Err(error);
@@ -50,22 +54,22 @@ fn open_within(folder: &Path, settings: StoreSettings, patience: Duration) -> io
     }
 }
 
-/// Opens it as it is.
+/// Opens the database without waiting.
 fn open_now(config: &sled::Config) -> io::Result<sled::Db> {
     asked(|| config.open().map_err(items::io_error))
 }
 
-/// What sled answers. Some damage it does not report and panics, and some only where it is come upon: that is damage like any other, and no defect of
-/// whoever asked.
+/// Runs a request to sled, and turns a panic of sled into an error. sled panics on some corruption and detects some only on access; both are reported
+/// as corruption, not as a defect of the caller.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] for damage.
+/// [`io::ErrorKind::InvalidData`] for corruption.
 pub(super) fn asked<T>(ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(ask))
         .unwrap_or_else(|panic| Err(items::damaged(&crate::state::panic_text(panic.as_ref()))))
 }
 
-/// Whether something holds the database's lock.
+/// True if another process or thread holds the lock of the database.
 fn is_locked(folder: &Path) -> bool {
     let file = File::open(folder.join("db"));
     file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
@@ -89,8 +93,8 @@ pub(super) fn get_stored(db: &sled::Db, key: &[u8]) -> io::Result<Option<Bytes>>
     )
 }
 
-/// sled as it lies below layers. A layer may be on its way into it right now, so a value of which a layer holds a newer
-/// one may be found in pieces that do not belong together: it is not put together, since the newer one covers it.
+/// sled as the base below the layers `over`. A layer may be on its way into sled at this moment, so a value for which a layer has a newer version may
+/// consist of pieces of both. Such a value is not assembled (an empty value stands in its place), because the layer's version replaces it.
 pub(super) struct Below<'a> {
     pub(super) db: &'a sled::Db,
     pub(super) over: &'a [&'a Writes],
@@ -122,7 +126,7 @@ impl Base for Below<'_> {
     }
 }
 
-/// Writes a layer and flushes it.
+/// Writes a layer to sled and flushes it.
 pub(super) fn write(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<()> {
     asked(|| {
         let batch = layer_batch(db, layer, applied)?;
@@ -131,8 +135,8 @@ pub(super) fn write(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::R
     })
 }
 
-/// A layer's writes together with the position that they complete: sled keeps a batch whole or not at all, so that what
-/// a crash leaves is never ahead of or behind its position.
+/// A layer's writes together with the position that they complete. sled applies a batch atomically, so after a crash the content always matches its
+/// position.
 fn layer_batch(db: &sled::Db, layer: &Writes, applied: &AppliedAt) -> io::Result<sled::Batch> {
     let mut batch = sled::Batch::default();
     for (key, value) in layer {
@@ -153,7 +157,7 @@ pub(super) fn stored_applied(db: &sled::Db) -> io::Result<AppliedAt> {
     })
 }
 
-/// Fills a fresh database from a snapshot file.
+/// Loads a snapshot file into an empty database.
 pub(super) fn load(db: &sled::Db, file: &SnapshotFile) -> io::Result<AppliedAt> {
     const BATCH_BYTES: usize = 4 << 20;
     let mut batch = Writes::new();

@@ -1,15 +1,15 @@
-//! Folders of the state: one is in force, named by a file; others are being built, were set aside, or were left by a crash.
+//! Folders of the state. One folder is current and named by a file. Others are under construction, set aside, or left over from a crash.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::log::sync_folder;
 
-/// The file that names the folder in force.
+/// Name of the file that names the current folder.
 const CURRENT: &str = "current";
-/// In a state's folder: why it is not to be opened again.
+/// Name of a marker file inside a folder of the state. It contains the reason why the folder must not be opened again.
 const DAMAGED: &str = "damaged";
-/// Ends the name of a state that was set aside.
+/// Suffix of a folder that was set aside.
 const ASIDE: &str = ".aside";
 
 fn numbered(root: &Path) -> io::Result<Vec<u64>> {
@@ -28,8 +28,8 @@ fn numbered(root: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The folder of the state in force; others that a crash left half-built are removed. Where the file that names it is lost, the state of the lowest number is
-/// taken, because what is being built has a higher one, and none is removed.
+/// The current folder of the state. Folders that a crash left incomplete are removed. If the file that names the current folder is lost or damaged,
+/// the folder with the lowest number becomes current, because a folder under construction has a higher number; then no folder is removed.
 pub(super) fn current_folder(root: &Path) -> io::Result<PathBuf> {
     let numbers = numbered(root)?;
     let folder = |number: &u64| root.join(format!("state-{number}"));
@@ -70,8 +70,8 @@ pub(super) fn current_folder(root: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A folder of a number that is not in use. The one in force counts although it may have been set aside: what is built
-/// must not bear its name before it is whole.
+/// A folder with an unused number. The current folder's number counts as used even if that folder was set aside: an incomplete folder must not have
+/// the name of the current one.
 pub(super) fn next_folder(root: &Path) -> io::Result<PathBuf> {
     let in_force = std::fs::read_to_string(root.join(CURRENT))
         .ok()
@@ -93,7 +93,7 @@ pub(super) fn point_to(root: &Path, folder: &Path) -> io::Result<()> {
     sync_folder(root)
 }
 
-/// Keeps a folder from being opened again: what is damaged in it need not be met by the next start.
+/// Marks a folder as damaged, so that the next start rebuilds the state and need not find the damage again.
 pub(super) fn condemn(folder: &Path, why: &str) -> io::Result<()> {
     let file = folder.join(DAMAGED);
     std::fs::write(&file, why)?;
@@ -101,12 +101,12 @@ pub(super) fn condemn(folder: &Path, why: &str) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// Why a folder is not to be opened, if so.
+/// Why the folder must not be opened; `None` if it may be opened.
 pub(super) fn condemned(folder: &Path) -> Option<String> {
     std::fs::read_to_string(folder.join(DAMAGED)).ok()
 }
 
-/// Moves a damaged state out of the way, for whoever wants to look at it; of several the last is kept.
+/// Sets a damaged folder aside, so that an operator can examine it. Only the newest one is kept.
 pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let root = folder.parent().unwrap_or(folder);
     for entry in std::fs::read_dir(root)? {
@@ -140,7 +140,7 @@ mod tests {
             let current = current_folder(root.path()).unwrap();
             assert_eq!(current, root.path().join("state-3"), "{content:?}");
             assert!(root.path().join("state-4").exists());
-            // The next start goes by the name again.
+            // The second call uses the name that the first one wrote.
             assert_eq!(current_folder(root.path()).unwrap(), current);
             assert!(!root.path().join("state-4").exists());
         }

@@ -1,5 +1,5 @@
-//! A snapshot that comes from another node, in pieces: what is here stays here when the transfer breaks off, and the next
-//! one goes on behind it. It counts for nothing until it is whole and its hash is right.
+//! A snapshot that arrives from another node in pieces. Received pieces stay on disk if the transfer is interrupted, and the next transfer resumes
+//! behind them. The file is used only when it is complete and its hash is correct.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,16 +10,16 @@ use bytes::Bytes;
 use super::SnapshotFile;
 use crate::offload::offload;
 
-/// The folder for snapshots on their way, below the state's.
+/// Name of the folder for incoming snapshots, inside the state's root folder.
 const FOLDER: &str = "incoming";
 
-/// Where snapshots of other nodes arrive.
+/// The folder in which snapshots of other nodes arrive.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     folder: PathBuf,
 }
 
-/// One that is arriving.
+/// A snapshot in transfer.
 #[derive(Debug)]
 pub struct Arriving {
     path: PathBuf,
@@ -35,7 +35,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Incoming {
-    /// Below the folder of the state.
+    /// The folder for incoming snapshots inside `root`, the state's root folder.
     #[must_use]
     pub fn below(root: &Path) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Incoming {
         }
     }
 
-    /// One at a time: another sender's, or another file, begins anew.
+    /// Path of the partial file. Sender, size and name are part of it, so that a transfer never resumes the file of another sender or snapshot.
     fn path(&self, from: u64, name: &str, bytes: u64) -> io::Result<PathBuf> {
         let fine = !name.is_empty()
             && name.len() < 100
@@ -60,10 +60,10 @@ impl Incoming {
         Ok(self.folder.join(format!("{from}-{bytes}-{name}")))
     }
 
-    /// How many bytes of it are here.
+    /// Number of bytes that are already received.
     ///
     /// # Errors
-    /// The folder cannot be read, or the name is none.
+    /// The folder cannot be read, or the name is not valid.
     pub async fn held(&self, from: u64, name: &str, bytes: u64) -> io::Result<u64> {
         let path = self.path(from, name, bytes)?;
         blocking(move || match std::fs::metadata(&path) {
@@ -74,10 +74,10 @@ impl Incoming {
         .await
     }
 
-    /// Goes on with it; what is here of any other is removed.
+    /// Starts or resumes a transfer. Partial files of all other transfers are removed: one transfer runs at a time.
     ///
     /// # Errors
-    /// The disk does not take it, or the name is none.
+    /// The disk refuses the file, or the name is not valid.
     pub async fn open(&self, from: u64, name: &str, bytes: u64) -> io::Result<Arriving> {
         let path = self.path(from, name, bytes)?;
         let folder = self.folder.clone();
@@ -103,10 +103,10 @@ impl Incoming {
 }
 
 impl Arriving {
-    /// Takes the next piece.
+    /// Appends the next piece.
     ///
     /// # Errors
-    /// It does not belong here, or the disk does not take it.
+    /// The piece does not start at the end of the received bytes or exceeds the announced size, or the disk refuses the write.
     pub async fn take(&mut self, offset: u64, data: Bytes) -> io::Result<()> {
         if offset != self.at || self.at + data.len() as u64 > self.bytes {
             return Err(io::Error::new(
@@ -132,10 +132,10 @@ impl Arriving {
         Ok(())
     }
 
-    /// Checks it against its hash. One that is wrong is removed: the next transfer begins anew.
+    /// Checks the whole file against its hash. A damaged file is removed, so that the next transfer starts from the beginning.
     ///
     /// # Errors
-    /// It is not whole, or does not check.
+    /// The file is incomplete (it then stays for the next transfer), or it is damaged.
     pub async fn finish(self) -> io::Result<SnapshotFile> {
         if self.at != self.bytes {
             return Err(io::Error::new(
@@ -198,7 +198,7 @@ mod tests {
             incoming.held(1, "7-1.snapshot", bytes).await.unwrap(),
             half as u64
         );
-        // Another node's file of that name may be cut otherwise.
+        // Another node's file of the same name may have another content at the same offset.
         assert_eq!(incoming.held(2, "7-1.snapshot", bytes).await.unwrap(), 0);
         let mut second = incoming.open(1, "7-1.snapshot", bytes).await.unwrap();
         assert!(second.take(0, whole.slice(..half)).await.is_err());

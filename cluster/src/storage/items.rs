@@ -1,19 +1,19 @@
-//! A key and a value as sled items of at most 6 KB.
+//! Encoding of a key and a value as sled items of at most 6 KB.
 //!
-//! With sled's segments of 512 KB, larger items end up in `blobs/` files that it never syncs; so a value is cut, its head
-//! under the key and its further pieces under the key and a number.
+//! sled (with segments of 512 KB) puts larger items into files in `blobs/`, which it never syncs. So a value is split: its first piece is stored
+//! under the key, and the further pieces under the key and a number.
 
 use std::io;
 
 use bytes::{Bytes, BytesMut};
 use sled::{Batch, IVec, Tree};
 
-/// Bytes of one item.
+/// Size of one piece of a value, in bytes.
 const PIECE: usize = 6 << 10;
 
 const HEAD: u8 = 0;
 const TAIL: u8 = 1;
-/// Under this key lies the position up to which the state is complete.
+/// Key of the position up to which the state is complete.
 pub(super) const APPLIED: &[u8] = &[2];
 
 pub(super) fn io_error(error: sled::Error) -> io::Error {
@@ -24,7 +24,7 @@ pub(super) fn io_error(error: sled::Error) -> io::Error {
     }
 }
 
-/// What is in the database is not what was written.
+/// The error for content that differs from what was written.
 pub(super) fn damaged(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -52,7 +52,7 @@ fn pieces_of(head: &[u8]) -> u16 {
         .map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
-/// Adds a write to a batch, and the removal of what the old value leaves over.
+/// Adds a write to a batch, and the removal of surplus pieces of the old value.
 pub(super) fn put(
     tree: &Tree,
     batch: &mut Batch,
@@ -84,7 +84,10 @@ pub(super) fn put(
     Ok(())
 }
 
-/// The whole value whose head was read.
+/// Assembles a value from its first piece `head` and its further pieces.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] if a piece is missing.
 pub(super) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> io::Result<Bytes> {
     let pieces = pieces_of(head);
     let first = head.get(2..).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! Where applied state lies: newest writes in memory, the rest in sled, and snapshot files from which both can be rebuilt.
+//! Storage of the applied state: the newest writes in memory, older ones in sled, and snapshot files from which both can be rebuilt.
 //!
-//! sled's flush is no fsync on Linux, so nothing here is trusted to survive a power cut: the log and the newest snapshot
-//! file are. That makes writing cheap: applied writes gather in memory and go to sled in large batches, each with the
-//! position up to which it is complete, so that what was sent and done in between never reaches the disk.
+//! sled's flush is not an fsync on Linux, so this storage does not have to survive a power cut: the log and the newest snapshot file do. That makes
+//! writes cheap: applied writes gather in memory and go to sled in large batches, each with the position up to which it is complete. Messages that
+//! were sent and completed between two batches never reach sled.
 //!
-//! * [`store`]: the layers, and sled below them; [`writer`]: the thread that moves them there
-//! * [`database`], [`folders`]: sled behind the layers, and which folder of it is in force
-//! * [`items`]: how a key and a value become sled items of at most 6 KB (larger ones would land in unsynced blob files)
-//! * [`snapshot`]: files that hold a whole state
-//! * [`incoming`]: a snapshot that comes from another node
-//! * [`room`]: how much room is left
+//! * [`store`]: the layers in memory, and sled below them; [`writer`]: the thread that moves layers to sled
+//! * [`database`], [`folders`]: sled behind the layers, and which of its folders is current
+//! * [`items`]: encoding of a key and a value as sled items of at most 6 KB (larger items would go to blob files, which sled does not sync)
+//! * [`snapshot`]: files that contain a whole state
+//! * [`incoming`]: a snapshot that arrives from another node
+//! * [`room`]: free disk space
 
 mod database;
 mod folders;

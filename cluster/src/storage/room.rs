@@ -1,19 +1,19 @@
-//! How much room is left where a node keeps log, state and objects.
+//! Free disk space for log, state and objects of a node.
 //!
-//! Work that was accepted needs room to end, so doors stop taking new work before there is none: a log that cannot be
-//! written ends the node's part in its group until it is started again.
+//! Accepted work needs disk space to complete, so the doors refuse new work before the disk is full. A log that cannot be written ends the node's
+//! part in its group until the node is restarted.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// From this on somebody should make room, in percent of what is not reserved for root.
+/// Disk usage at which an operator should free space, in percent of the space that is not reserved for root.
 pub const NEARLY_FULL: u64 = 85;
-/// From this on nothing new is taken.
+/// Disk usage at which new work is refused, in percent as above.
 pub const FULL: u64 = 95;
 
-/// The file systems that a node writes to; clones share what was last seen.
+/// Disk usage of the file systems that a node writes to. Clones share the last measured value.
 #[derive(Debug, Clone)]
 pub struct Room {
     folders: Arc<Vec<PathBuf>>,
@@ -21,7 +21,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Of the file systems that these folders lie on. Nothing is known before the first look.
+    /// Observes the file systems of these folders. The usage counts as 0 until the first [`Room::look`].
     #[must_use]
     pub fn of(folders: Vec<PathBuf>) -> Self {
         Self {
@@ -30,10 +30,10 @@ impl Room {
         }
     }
 
-    /// Looks how much of the fullest one is used, in percent. Blocks where the disk does.
+    /// Measures the usage of the fullest file system, in percent. Blocks if the disk does.
     ///
     /// # Errors
-    /// One cannot be asked.
+    /// The usage of a file system cannot be read.
     pub fn look(&self) -> io::Result<u64> {
         let mut most = 0;
         for folder in self.folders.iter() {
@@ -43,7 +43,7 @@ impl Room {
         Ok(most)
     }
 
-    /// Why nothing new is taken, if that is so by the last look.
+    /// Why new work is refused; `None` if it is accepted. Based on the last measured value.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let used = self.used.load(Ordering::Relaxed);
@@ -55,16 +55,16 @@ impl Room {
     }
 }
 
-/// Bytes that this process may still write where `folder` lies.
+/// Bytes that this process may still write to the file system of `folder`.
 ///
 /// # Errors
-/// The file system cannot be asked.
+/// The file system's usage cannot be read.
 pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// As `df` counts: what root has reserved for itself is neither used nor free.
+/// Usage in percent, computed like `df`: blocks that are reserved for root count neither as used nor as free.
 fn used_percent(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;
     let used = disk.f_blocks.saturating_sub(disk.f_bfree);

@@ -1,5 +1,5 @@
-//! A file that holds a whole state: items in key order, then what was written while they were read, then a header and a
-//! hash of everything. A later item replaces an earlier one of the same key.
+//! Snapshot file: a whole state. It contains items in key order, then the writes that happened while the items were read, then a header and a hash of
+//! everything. A later item replaces an earlier item of the same key.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -16,23 +16,23 @@ use crate::state::Globals;
 
 const MAGIC: &[u8; 8] = b"PCSNAP1\n";
 const ENDING: &str = ".snapshot";
-/// A file that is being written.
+/// Name of a file that is being written.
 const UNFINISHED: &str = "snapshot.new";
-/// In the place of a value's length: the key is removed.
+/// In place of a value's length: the key is removed.
 const REMOVED: u32 = u32::MAX;
-/// In the place of a key's length: the header follows.
+/// In place of a key's length: the header follows.
 const END: u32 = u32::MAX;
-/// Longest key or value that is believed.
+/// Upper limit of a key's or value's length, in bytes. A larger length counts as damage.
 const LONGEST: u32 = 256 << 20;
-/// Behind the header: its length, then the hash.
+/// Bytes behind the header: the header's length (8), then the hash (16).
 const FOOTER: i64 = 24;
 
-/// A finished snapshot.
+/// A complete snapshot file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SnapshotFile {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it says of itself.
+    /// The file's header.
     pub header: SnapshotHeader,
 }
 
@@ -119,12 +119,12 @@ impl Writer {
     }
 }
 
-/// Gives back the room that an unfinished file takes.
+/// Removes an unfinished file, to free its disk space.
 pub(super) fn discard(root: &Path) {
-    let _ = std::fs::remove_file(root.join(UNFINISHED)); // the next attempt writes over it
+    let _ = std::fs::remove_file(root.join(UNFINISHED)); // an error is harmless: the next attempt overwrites the file
 }
 
-/// Gives a finished file its name in `root`, durably, and removes older ones.
+/// Renames a finished file into `root`, durably, and removes older snapshots.
 fn make_current(root: &Path, temporary: &Path, header: SnapshotHeader) -> io::Result<SnapshotFile> {
     let at = header.last.unwrap_or_default();
     let path = root.join(format!("{:016x}-{:016x}{ENDING}", at.index, at.term));
@@ -136,7 +136,7 @@ fn make_current(root: &Path, temporary: &Path, header: SnapshotHeader) -> io::Re
     Ok(SnapshotFile { path, header })
 }
 
-/// Files that bear a snapshot's name, oldest first. Others are left as they are.
+/// Files whose name is a snapshot's name, oldest first. Other files are left alone.
 fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root)? {
@@ -158,8 +158,8 @@ fn is_name(name: &str) -> bool {
 }
 
 impl SnapshotFile {
-    /// The newest snapshot in a folder, if there is one. A file that is cut or damaged at its end is left aside with a warning: what it would bring, the state
-    /// or the log has.
+    /// The newest readable snapshot in a folder. A file that is truncated or damaged at its end is skipped with a warning: the state or the log still
+    /// has what it contains.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -176,10 +176,10 @@ impl SnapshotFile {
         Ok(None)
     }
 
-    /// Reads a snapshot's header; its items are checked by [`SnapshotFile::read`].
+    /// Reads a snapshot's header. [`SnapshotFile::read`] checks the items.
     ///
     /// # Errors
-    /// The file cannot be read or is no snapshot.
+    /// The file cannot be read or is not a snapshot.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let mut file = File::open(&path)?;
         let length = file.metadata()?.len();
@@ -201,10 +201,10 @@ impl SnapshotFile {
         Ok(Self { path, header })
     }
 
-    /// Cluster time of the state in it, in milliseconds since 1970. Reads and checks the whole file.
+    /// Cluster time of the contained state, in milliseconds since 1970. Reads and checks the whole file.
     ///
     /// # Errors
-    /// As [`SnapshotFile::read`].
+    /// Same as [`SnapshotFile::read`].
     pub fn clock_ms(&self) -> io::Result<u64> {
         let globals_key = crate::state::keys::globals();
         let mut globals = Bytes::new();
@@ -218,10 +218,10 @@ impl SnapshotFile {
         Ok(globals.clock_ms)
     }
 
-    /// Makes this the newest snapshot of a folder, if it is not there already.
+    /// Copies this snapshot into `root`, if it is not there already, and makes it the newest one. Older snapshots are removed.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses the file.
     pub fn keep_in(&self, root: &Path) -> io::Result<Self> {
         if self.path.parent() == Some(root) {
             return Ok(self.clone());
@@ -232,10 +232,10 @@ impl SnapshotFile {
         make_current(root, &temporary, self.header.clone())
     }
 
-    /// Writes this state into `root` as that of another group: the same items under another membership.
+    /// Writes a copy with another membership into `root`: the state of a new group with the same items.
     ///
     /// # Errors
-    /// The file does not check, or the disk does not take the new one.
+    /// This file is damaged, or the disk refuses the new file.
     pub fn with_membership(&self, root: &Path, membership: Membership) -> io::Result<Self> {
         let mut writer = Writer::create(root)?;
         let header = self.read(|key, value| writer.item(&key, value.as_ref()))?;
@@ -248,10 +248,10 @@ impl SnapshotFile {
         writer.finish(&applied, u64::from_be_bytes(*hash), header.format)
     }
 
-    /// Hands every item to `take`, in the file's order, and checks the whole against its hash.
+    /// Calls `take` for every item, in the file's order, and checks the whole file against its hash at the end. Returns the header.
     ///
     /// # Errors
-    /// The file cannot be read or does not check; or `take` says so.
+    /// The file cannot be read or is damaged, or `take` returns an error.
     pub fn read(
         &self,
         mut take: impl FnMut(Vec<u8>, Option<Bytes>) -> io::Result<()>,

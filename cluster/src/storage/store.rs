@@ -1,4 +1,4 @@
-//! Applied state: an active layer of writes in memory, one layer on its way to sled, and sled.
+//! The applied state: an active layer of writes in memory, one layer on its way to sled, and sled.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use super::writer::{Fault, Signal, WriterThread, size, write_layer};
 use crate::log::{Log, Loss};
 use crate::state::{Base, Globals, Pair, Writes};
 
-/// Sizes of the store.
+/// Settings of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreSettings {
-    /// sled's cache.
+    /// Size of sled's cache, in bytes.
     pub cache_bytes: u64,
-    /// Bytes of writes in memory at which they go to sled.
+    /// Size of the active layer, in bytes, at which it is written to sled.
     pub layer_bytes: usize,
-    /// Longest time after which they go, however few.
+    /// Longest time until the active layer is written to sled, even if it is small.
     pub layer_age: Duration,
 }
 
@@ -39,12 +39,12 @@ impl Default for StoreSettings {
     }
 }
 
-/// Up to where the state is complete.
+/// The position up to which the state is complete.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AppliedAt {
     /// The last applied entry.
     pub last: Option<LogPosition>,
-    /// The membership in force there.
+    /// The membership as of that entry.
     pub membership: Option<Membership>,
 }
 
@@ -52,12 +52,12 @@ pub struct AppliedAt {
 pub(super) struct Layers {
     pub(super) active: Writes,
     pub(super) active_bytes: usize,
-    /// Writes that are being stored, and the position that they complete.
+    /// The layer that is being written to sled, and the position that it completes.
     pub(super) on_its_way: Option<(Arc<Writes>, AppliedAt)>,
     pub(super) applied: AppliedAt,
-    /// The position that sled holds.
+    /// The position of sled's content.
     pub(super) stored: AppliedAt,
-    /// While a snapshot is taken: everything written since it began.
+    /// While a snapshot is taken: all writes since the scan began.
     recording: Option<Writes>,
 }
 
@@ -65,20 +65,20 @@ pub(super) struct Shared {
     pub(super) layers: RwLock<Layers>,
     pub(super) database: RwLock<Database>,
     pub(super) settings: StoreSettings,
-    /// The log that the state must not be ahead of on the disk.
+    /// The log. The state on disk must not be ahead of it.
     log: OnceLock<Log>,
     pub(super) signal: Mutex<Signal>,
-    /// Damage that sled came upon since it was opened.
+    /// The first corruption that sled has found since it was opened.
     damage: OnceLock<String>,
     pub(super) changed: Condvar,
-    /// Held while a layer is written or the database is replaced: one at a time.
+    /// Held while a layer is written or the database is replaced, so that these steps exclude each other.
     pub(super) writing: Mutex<()>,
-    /// Held while a snapshot file is made or taken over: they share a temporary name.
+    /// Held while a snapshot file is created or copied, because all of them use the same temporary name.
     pub(super) snapshotting: Mutex<()>,
 }
 
 impl Shared {
-    /// Whether the log holds everything up to there.
+    /// True if the log on disk contains all entries up to this position.
     fn is_logged(&self, applied: &AppliedAt) -> bool {
         match (self.log.get(), applied.last) {
             (Some(log), Some(last)) => log.holds(last.index),
@@ -86,15 +86,16 @@ impl Shared {
         }
     }
 
-    /// Waits until the log holds everything up to there.
+    /// Waits until the log on disk contains all entries up to this position.
     ///
     /// # Errors
-    /// The log cannot be written any more.
+    /// The log can no longer be written.
     pub(super) fn wait_logged(&self, applied: &AppliedAt) -> io::Result<()> {
         if self.is_logged(applied) {
             return Ok(());
         }
-        // In a simulation the log's writer is a task of the same thread, so that each writer waits for it before.
+        // In a simulation the log's writer is a task of the same thread, so this thread must not block. Each caller waits for the log before it
+        // calls.
         #[cfg(feature = "simulation")]
         if crate::simulated::is_on() {
             return Err(io::Error::other("the log has not synced that far"));
@@ -104,7 +105,7 @@ impl Shared {
         };
         let (settled, told) = std::sync::mpsc::sync_channel(1);
         log.settled(Box::new(move |result| {
-            let _ = settled.send(result); // the receiver is there until it has been told
+            let _ = settled.send(result); // the receiver waits for this value
         }));
         told.recv().map_err(io::Error::other).flatten()
     }
@@ -116,8 +117,8 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Takes note of damage. It is this node's alone, and no reason to refuse a command that others carry out: the state is given up, and built anew at
-    /// the next start.
+    /// Records corruption. Only this node is affected, so it is not a reason to refuse a command that other nodes execute. Instead the state is
+    /// abandoned, and rebuilt at the next start.
     pub(super) fn noted<T>(&self, shared: &Shared, answer: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &answer
             && error.kind() == io::ErrorKind::InvalidData
@@ -136,8 +137,10 @@ fn index_of(at: Option<LogPosition>) -> Option<u64> {
     at.map(|at| at.index)
 }
 
+/// Checks that the state is not ahead of a log whose last entry is `last`.
+///
 /// # Errors
-/// It reaches further than a log that ends with `last`, or holds another entry in that place.
+/// The state includes an entry behind `last`, or another entry at the same index.
 pub(crate) fn not_ahead(
     applied: Option<LogPosition>,
     last: Option<LogPosition>,
@@ -174,7 +177,7 @@ fn open_current(folder: &Path, settings: StoreSettings) -> io::Result<(sled::Db,
     Ok((db, applied))
 }
 
-/// Builds the state from the newest snapshot beside the one in force, and makes it current once it is whole.
+/// Builds a new folder of the state from the newest snapshot. It becomes current once it is complete; the old folder is set aside.
 fn rebuild(
     root: &Path,
     old: &Path,
@@ -210,7 +213,7 @@ fn rebuild(
     Ok((db, applied, folder))
 }
 
-/// A handle on the state; clones share it.
+/// Handle of the state. Clones share the state.
 #[derive(Clone)]
 pub struct StateStore {
     shared: Arc<Shared>,
@@ -219,13 +222,14 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// Opens the state below `root`, beside a log that holds entries behind `purged` up to `last`.
+    /// Opens the state in the folder `root`, next to a log that contains the entries behind `purged` up to `last`.
     ///
-    /// A state that reaches further than the log is refused: entries are synced to the log before the state holds them, so it proves that the log was lost. A state
-    /// that cannot be read, or that the log's start has passed, is rebuilt from the newest snapshot file; entries behind that are applied again from the log.
+    /// A state ahead of the log is refused: entries are synced to the log before the state is written, so this state proves that the log has lost
+    /// entries. A state that cannot be read, or that ends before the start of the log, is rebuilt from the newest snapshot file; the log replays the
+    /// entries behind the snapshot.
     ///
     /// # Errors
-    /// The log or the state was lost ([`Loss`]); or the disk fails. What is on the disk is then as it was.
+    /// The log or the state has lost data ([`Loss`]), or the disk fails. The content of the disk is then unchanged.
     pub fn open(
         root: &Path,
         settings: StoreSettings,
@@ -242,7 +246,7 @@ impl StateStore {
                 }
                 format!("it reaches entry {}", index_of(applied.last).unwrap_or(0))
             }
-            // No signs of damage; and a rebuilt one would find no room either.
+            // These errors are no sign of damage, and a rebuild would meet the same full disk or lock.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -257,10 +261,10 @@ impl StateStore {
         Self::start(root, settings, db, folder, applied)
     }
 
-    /// Opens the state below `root` as it is, whatever has become of its log. A node does not take part with it.
+    /// Opens the state in the folder `root` without its log, whatever the log's condition. For salvage only: a node must not take part with it.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The state cannot be read.
     pub fn open_alone(root: &Path, settings: StoreSettings) -> io::Result<Self> {
         let folder = folders::current_folder(root)?;
         if !folder.exists() {
@@ -303,28 +307,28 @@ impl StateStore {
         })
     }
 
-    /// Writes only what this log holds from now on. Entries may be applied while the log still syncs them: written before that, a power cut could leave a
-    /// state that is ahead of the log.
+    /// From now on, writes to disk only what `log` contains on disk. Entries may be applied while the log still syncs them; if the state was written
+    /// first, a power cut could leave a state ahead of the log.
     pub(crate) fn behind(&self, log: Log) {
-        let _ = self.shared.log.set(log); // there is one log
+        let _ = self.shared.log.set(log); // a store has one log
     }
 
-    /// Up to where the state is complete, in memory.
+    /// The position up to which the state, including the layers in memory, is complete.
     #[must_use]
     pub fn applied(&self) -> AppliedAt {
         self.shared.layers.read().applied.clone()
     }
 
-    /// Whether the log holds all that was applied.
+    /// True if the log on disk contains all applied entries.
     #[cfg(feature = "simulation")]
     pub(crate) fn is_logged(&self) -> bool {
         self.shared.is_logged(&self.applied())
     }
 
-    /// Bytes that the state takes on disk.
+    /// Size of the state on disk, in bytes.
     ///
     /// # Errors
-    /// The database cannot say.
+    /// The size cannot be read.
     pub fn disk_bytes(&self) -> io::Result<u64> {
         self.shared
             .database
@@ -334,14 +338,14 @@ impl StateStore {
             .map_err(items::io_error)
     }
 
-    /// What keeps writes from reaching the disk, if something does.
+    /// Why writes do not reach the disk; `None` if they do.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let signal = self.shared.signal.lock();
         signal.fault.as_ref().map(|fault| fault.reason().to_owned())
     }
 
-    /// Why the state can be neither read nor written until it is opened anew, if that is so.
+    /// Why the state can be neither read nor written until it is opened again; `None` if it works.
     #[must_use]
     pub fn broken(&self) -> Option<String> {
         let broken = || match &self.shared.signal.lock().fault {
@@ -351,8 +355,8 @@ impl StateStore {
         self.shared.damage.get().cloned().or_else(broken)
     }
 
-    /// Takes over an entry's writes and the position that they complete. Waits while far more is in memory than should
-    /// be, because the disk does not keep up.
+    /// Adds an entry's writes and the position that they complete. If the disk is slow and the active layer is over four times its limit, waits up to
+    /// 200 ms (backpressure).
     pub fn store(&self, writes: Writes, applied: AppliedAt) {
         let shared = &self.shared;
         let mut layers = shared.layers.write();
@@ -390,7 +394,7 @@ impl StateStore {
         }
     }
 
-    /// Writes a snapshot of the state as it is at the end of this call, while writes go on. Older ones are removed.
+    /// Writes a snapshot of the state as of the end of this call, while writes continue. Older snapshots are removed.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -398,17 +402,17 @@ impl StateStore {
         self.take_snapshot_into(&self.root)
     }
 
-    /// The same into another folder.
+    /// Same as [`StateStore::take_snapshot`], but into another folder.
     ///
     /// # Errors
-    /// As [`StateStore::take_snapshot`].
+    /// Same as [`StateStore::take_snapshot`].
     pub fn take_snapshot_into(&self, folder: &Path) -> io::Result<SnapshotFile> {
         let _one_at_a_time = self.shared.snapshotting.lock();
         self.shared.layers.write().recording = Some(Writes::new());
         let taken = self.scan_into_file(folder);
         match taken {
             Ok(file) => {
-                // The log will be cut up to here, so the database should reach as far.
+                // The log will be purged up to this snapshot, so the database must include these entries.
                 write_layer(&self.shared)?;
                 Ok(file)
             }
@@ -421,7 +425,7 @@ impl StateStore {
     }
 
     fn scan_into_file(&self, folder: &Path) -> io::Result<SnapshotFile> {
-        // A page is held in memory whole, and values may be large.
+        // A page is completely in memory, and values may be large.
         const PAGE: usize = 100;
         let globals_key = crate::state::keys::globals();
         let mut globals = None;
@@ -453,7 +457,7 @@ impl StateStore {
         for (key, value) in &since {
             file.item(key, value.as_ref())?;
         }
-        // The hash and format as of that position: what was recorded last, or what was read and has not changed since.
+        // Hash and format as of that position: the newest recorded value, or the scanned value if it has not changed since.
         if let Some(recorded) = since.get(&globals_key) {
             globals.clone_from(recorded);
         }
@@ -462,31 +466,32 @@ impl StateStore {
         file.finish(&applied, globals.hash, globals.format)
     }
 
-    /// Keeps a snapshot of another node as this one's newest. From then on the state can be rebuilt from it, so the log up to there may go.
+    /// Keeps another node's snapshot as the newest one of this node. From then on the state can be rebuilt from it, so the log up to it may be
+    /// purged.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses the file.
     pub fn keep(&self, file: &SnapshotFile) -> io::Result<SnapshotFile> {
-        // A snapshot that is being taken ends in an error: it would hold some of the old state and some of the new.
+        // A snapshot that is being taken fails: it would mix the old state and the new one.
         self.shared.layers.write().recording = None;
         let _one_at_a_time = self.shared.snapshotting.lock();
         file.keep_in(&self.root)
     }
 
-    /// Replaces the state by a snapshot: built beside the old one, made current by a rename.
+    /// Replaces the state with a snapshot. The new state is built next to the old one and becomes current by a rename.
     ///
     /// # Errors
-    /// The snapshot does not check, or the disk does not take it; the old state is then still in force.
+    /// The snapshot is damaged, or the disk refuses a write; the old state then stays current.
     pub fn install(&self, file: &SnapshotFile) -> io::Result<()> {
-        // A snapshot that is being taken ends in an error: it would hold some of the old state and some of the new.
+        // A snapshot that is being taken fails: it would mix the old state and the new one.
         self.shared.layers.write().recording = None;
         let _one_at_a_time = self.shared.snapshotting.lock();
         let folder = folders::next_folder(&self.root)?;
         let db = database::open(&folder, self.shared.settings)?;
         let applied = database::load(&db, file)?;
-        // The file first: once the state is in force, the log before it may be gone.
+        // The snapshot file is kept first: once the new state is current, the log before it may be purged.
         file.keep_in(&self.root)?;
-        // A layer of the old state that is on its way ends there, not in the new database.
+        // A layer of the old state that is being written must end in the old database, not in the new one.
         let _no_layer = self.shared.writing.lock();
         folders::point_to(&self.root, &folder)?;
         let mut layers = self.shared.layers.write();
@@ -503,16 +508,16 @@ impl StateStore {
         std::fs::remove_dir_all(folder)
     }
 
-    /// The folder that holds the state and its snapshots.
+    /// The folder that contains the state and its snapshots.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Moves everything to sled and to the disk; for an orderly stop.
+    /// Writes everything in memory to sled and to the disk, for a clean stop.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses a write.
     pub fn close(&self) -> io::Result<()> {
         let _ = &self.writer;
         write_layer(&self.shared)?;
@@ -582,7 +587,7 @@ mod tests {
         assert_eq!(database::stored_applied(&database.db).unwrap(), at(3));
     }
 
-    /// A state that cannot be read, beside a snapshot that reaches an entry.
+    /// A folder whose state cannot be read, with a snapshot up to the entry `reaches`.
     fn with_snapshot(reaches: u64) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let store = StateStore::open(folder.path(), StoreSettings::default(), None, None).unwrap();

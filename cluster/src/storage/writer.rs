@@ -1,7 +1,7 @@
 //! The thread that moves layers of writes from memory to sled.
 //!
-//! sled answers nothing any more after its first error of the disk, until it is opened anew. So room is looked for
-//! before a layer is written, and each layer is flushed: sled meets the disk nowhere else.
+//! After its first disk error sled answers no request until it is opened again. So the writer checks for free space before it writes a layer, and
+//! flushes each layer. Apart from the load of a snapshot, sled writes to the disk nowhere else.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::room;
 use super::store::Shared;
 use crate::state::Writes;
 
-/// Room that a layer needs on the disk beside twice its bytes: sled takes it in segments and writes whole pages.
+/// Free space that a layer needs in addition to twice its bytes: sled allocates whole segments and writes whole pages.
 const SPARE_ROOM: u64 = 8 << 20;
 
 #[derive(Default)]
@@ -29,9 +29,9 @@ pub(super) struct Signal {
 /// Why a layer did not reach the disk.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fault {
-    /// There is no room for it. Nothing was tried, and it goes once there is.
+    /// The disk has too little space. The write was not attempted; it is retried.
     NoRoom(String),
-    /// sled failed, and gives no answer any more until it is opened anew.
+    /// sled failed, and answers no request until it is opened again.
     Broken(String),
 }
 
@@ -88,7 +88,7 @@ impl Drop for WriterThread {
     }
 }
 
-/// The writer thread: a layer goes to sled when it is full or old.
+/// The loop of the writer thread: writes a layer when it is full or old.
 fn write_layers(shared: &Shared) {
     loop {
         {
@@ -99,7 +99,7 @@ fn write_layers(shared: &Shared) {
                     .wait_for(&mut signal, shared.settings.layer_age);
             }
             if signal.stopping {
-                return; // an orderly stop has called `close`; after any other the log brings the rest back
+                return; // a clean stop has called `close`; after any other stop the log replays the rest
             }
             signal.wanted = false;
         }
@@ -107,7 +107,7 @@ fn write_layers(shared: &Shared) {
     }
 }
 
-/// Writes a layer, and keeps the reason if it does not reach the disk.
+/// Writes a layer, and records the reason if it does not reach the disk.
 pub(super) fn try_layer(shared: &Shared) {
     let fault = write_layer(shared).err();
     let mut signal = shared.signal.lock();
@@ -123,13 +123,13 @@ pub(super) fn try_layer(shared: &Shared) {
     shared.changed.notify_all();
 }
 
-/// Writes and flushes a layer: what has left memory is in sled's file, not only in its buffers.
+/// Writes and flushes a layer. After this call its writes are in sled's file, not only in sled's buffers.
 pub(super) fn write_layer(shared: &Shared) -> Result<(), Fault> {
     let _one_at_a_time = shared.writing.lock();
     let (layer, applied) = {
         let mut layers = shared.layers.write();
         if layers.on_its_way.is_none() {
-            // Entries that wrote nothing count too: the log may be cut behind them.
+            // Entries without writes also move the stored position: the log may be purged up to them.
             if layers.active.is_empty() && layers.applied == layers.stored {
                 return Ok(());
             }
@@ -158,7 +158,7 @@ pub(super) fn write_layer(shared: &Shared) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An error of its file is the last thing that sled does until it is opened anew, so a full disk must be seen before.
+/// Checks for free space. sled must not meet a full disk: after an error of its file it answers no request until it is opened again.
 fn has_room(folder: &Path, layer: &Writes) -> Result<(), Fault> {
     let wanted = SPARE_ROOM + 2 * size(layer) as u64;
     match room::free_bytes(folder) {
@@ -167,12 +167,12 @@ fn has_room(folder: &Path, layer: &Writes) -> Result<(), Fault> {
             free >> 20,
             wanted.div_ceil(1 << 20)
         ))),
-        // A file system that does not say has to be tried.
+        // If the file system does not report its free space, the write is attempted.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// About how many bytes writes take in memory.
+/// Approximate size of the writes in memory, in bytes.
 pub(super) fn size(writes: &Writes) -> usize {
     writes
         .iter()

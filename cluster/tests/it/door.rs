@@ -35,7 +35,7 @@ pub(crate) fn declaration() -> Declare {
                 index("by-name", "name", "", true),
             ],
             ttl_attribute: "expiresAt".into(),
-            feed: None,
+            feeds: Vec::new(),
         }],
         queues: vec![queue("work-dlq", ""), queue("work", "work-dlq")],
         topics: vec![],
@@ -318,7 +318,7 @@ async fn a_message_that_keeps_failing_ends_in_the_dead_letter_queue_with_its_rea
     door.close().await.unwrap();
 }
 
-/// Whoever looks again and again until something changes would keep a thread busy for good.
+/// A caller that polls until something changes would otherwise keep a thread busy for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_change_of_a_group_that_has_stopped_takes_the_time_that_it_may_take() {
     const AT_MOST: Duration = Duration::from_millis(50);
@@ -327,7 +327,7 @@ async fn waiting_for_a_change_of_a_group_that_has_stopped_takes_the_time_that_it
     let mut changes = door.group().changes();
     door.close().await.unwrap();
     drop(door);
-    changes.next(AT_MOST).await; // what has changed before
+    changes.next(AT_MOST).await; // skip changes up to now
     let began = std::time::Instant::now();
     for _ in 0..3 {
         changes.next(AT_MOST).await;

@@ -1,4 +1,5 @@
-//! What callers may hold where other nodes connect: connections that say nothing, messages that are announced and never end, guesses of invitations.
+//! Resource limits of the cluster port: idle connections, messages that are announced but never complete, and guesses
+//! of invitations.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use tonic::{Code, Status};
 use super::gate::connection;
 use super::members::{Cluster, put};
 
-/// Bytes of the messages that are announced.
+/// Announced size of a message, in bytes.
 const ANNOUNCED: u32 = 16 << 20;
 
 fn hello(from: u64, to: u64) -> HelloCall {
@@ -33,7 +34,7 @@ fn hello(from: u64, to: u64) -> HelloCall {
     }
 }
 
-/// A message that is announced, and of which all but the last byte come.
+/// A message of which all but the last byte are sent.
 fn unfinished() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     let mut head = vec![0];
     head.extend(ANNOUNCED.to_be_bytes());
@@ -44,7 +45,7 @@ fn unfinished() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     tokio_stream::iter(pieces.map(Ok)).chain(tokio_stream::pending())
 }
 
-/// Calls a method with such a message; the status, if there is an answer at all.
+/// Calls a method with such a message. Returns the status.
 async fn call(mut channel: Channel, path: &str) -> Status {
     let request = http::Request::post(format!("https://unused{path}"))
         .header("content-type", "application/grpc")
@@ -76,11 +77,11 @@ async fn messages_that_never_end_are_refused_and_other_callers_are_served() {
     let mut cluster = Cluster::first().await;
     cluster.join(1, None).await;
     cluster.standing(2, Standing::Member).await;
-    // Node 99 is no member: it is refused before its body is read.
+    // Node 99 is not a member: it is refused before its body is read.
     let outside = connection(&cluster, Some(0), 1).await;
     let refused = call(outside, "/panther.v1.Peers/Append").await;
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-    // Without a certificate there is no such method.
+    // For a caller without a certificate the method does not exist.
     let stranger = connection(&cluster, None, 1).await;
     let refused = call(stranger, "/panther.v1.Peers/Append").await;
     assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
@@ -90,7 +91,7 @@ async fn messages_that_never_end_are_refused_and_other_callers_are_served() {
         matches!(refused.code(), Code::OutOfRange | Code::ResourceExhausted),
         "{refused}"
     );
-    // A member has room for some messages at one time, and for no more.
+    // A member may send only a few messages at the same time.
     let member = connection(&cluster, Some(2), 1).await;
     let mut calls = JoinSet::new();
     for _ in 0..40 {
@@ -102,7 +103,7 @@ async fn messages_that_never_end_are_refused_and_other_callers_are_served() {
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     }
     cluster.nodes[&2].door.transact(put(1)).await.unwrap();
-    // What pauses for too long ends, and the member is served again.
+    // Calls that pause for too long are ended, and the member is served again.
     calls.join_all().await;
     let mut honest = PeersClient::new(member);
     honest.hello(hello(2, 1)).await.unwrap();
@@ -145,7 +146,7 @@ async fn guesses_of_invitations_are_slow_and_counted_and_an_honest_machine_joins
             while let Err(status) = client.join(guess()).await {
                 match status.code() {
                     Code::PermissionDenied => refused += 1,
-                    _ => break, // the connection gave its place away, or its time is over
+                    _ => break, // the connection was evicted, or it timed out
                 }
             }
             refused

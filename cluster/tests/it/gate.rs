@@ -1,4 +1,5 @@
-//! Who may call a node: certificates of removed nodes, of the node itself and of numbers that were never given, at every method, over real TLS.
+//! Access control between nodes: certificates of removed nodes, of the receiver itself and of ids that were never
+//! assigned, at every method, over real TLS.
 
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use tonic::{Code, Status};
 
 use super::members::{Cluster, put};
 
-/// A connection to node `to` with the certificate of node `from`.
+/// A client of node `to` with the certificate of node `from`.
 struct Caller {
     client: PeersClient<Channel>,
     between: Option<Between>,
 }
 
-/// A connection to node `to` with a certificate of node `from`, or without one.
+/// Connects to node `to` with a certificate of node `from`, or without a certificate.
 pub(crate) async fn connection(cluster: &Cluster, from: Option<u64>, to: u64) -> Channel {
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(cluster.authority.certificate()))
@@ -58,7 +59,7 @@ pub(crate) fn between(from: u64, to: u64) -> Between {
 }
 
 impl Caller {
-    /// Calls a method by its name in the proto, with a term where it takes one.
+    /// Calls a method by its name in the .proto file. `term` is used where the method has one.
     async fn call(&mut self, method: &str, from: u64, term: u64) -> Result<(), Status> {
         let between = self.between.clone();
         let vote = Some(StoredVote {
@@ -172,13 +173,13 @@ async fn a_certificate_alone_opens_no_method_and_no_term_ends_the_cluster() {
         let status = cluster.nodes[&1].door.group().status();
         (status.live_leader(), status.term)
     };
-    // Both know of the removal from here on.
+    // From here on both nodes have applied the removal.
     for node in cluster.nodes.values() {
         node.door.read(|_| Ok(())).await.unwrap();
     }
     let before = leader().await;
     let term = before.1 + 1;
-    // Of a removed node, of a number that was never given, and of the receiver itself.
+    // A removed node, an id that was never assigned, and the receiver itself.
     for (from, why) in [
         (3, "was removed"),
         (99, "not a member"),
@@ -206,7 +207,7 @@ async fn a_certificate_alone_opens_no_method_and_no_term_ends_the_cluster() {
             assert!(refused.message().contains("itself"), "{method}: {refused}");
         }
     }
-    // A member names no term that leaves no room for further elections.
+    // A member cannot use a term that leaves too little room for further elections.
     for (from, to) in [(1, 2), (2, 1)] {
         let mut member = caller(&cluster, from, to).await;
         for term in [u64::MAX, u64::MAX - 1, 1 << 63, term + (1 << 32)] {

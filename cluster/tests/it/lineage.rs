@@ -1,4 +1,4 @@
-//! A new lineage of one node: from a backup, or from what a node has whose majority is gone.
+//! A new lineage with one node: from a backup, or from the data of a node that has lost its majority.
 
 use panther_cluster::door::Door;
 use panther_cluster::door::change::{self, RowExt};
@@ -33,7 +33,7 @@ async fn one_that_is_left_goes_on_alone_with_all_that_it_has() {
     nodes.doors[&leader].transact(send("held")).await.unwrap();
     let held = nodes.doors[&leader].receive("work", 1, PATIENCE).await;
     assert_eq!(held.unwrap().messages.len(), 1);
-    // It has applied the receive as well: a read goes through the leader.
+    // This node has applied the receive as well: a linearizable read waits for that.
     nodes.doors[&left].counts("work").await.unwrap();
     for node in [1, 2, 3] {
         nodes.kill(node).await;

@@ -1,4 +1,4 @@
-//! A node that has lost what it vouched for takes no part, and its state stays as it is.
+//! A node that has lost synced data does not take part, and its state stays unchanged.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ async fn a_voter_without_its_log_elects_nobody_so_that_what_was_acknowledged_sta
         .transact(put("by-1-and-2", 7))
         .await
         .unwrap();
-    // Applied at both.
+    // Applied on both nodes.
     for node in [1, 2] {
         assert_eq!(number(&nodes.doors[&node], "by-1-and-2").await, Some(7));
     }
@@ -59,7 +59,7 @@ async fn a_voter_without_its_log_elects_nobody_so_that_what_was_acknowledged_sta
         states.len() == 1 && !states[0].ends_with(".aside"),
         "{states:?}"
     );
-    // The two that are whole go on.
+    // The two intact nodes continue.
     let (one, three) = (nodes.open(1, false), nodes.open(3, true));
     nodes.doors.insert(1, one.await.unwrap().unwrap());
     nodes.doors.insert(3, three.await.unwrap().unwrap());
@@ -76,7 +76,7 @@ async fn the_only_voter_goes_on_from_its_state_when_its_log_is_lost() {
     for node in [1, 2, 3] {
         nodes.kill(node).await;
     }
-    // A group of one.
+    // A group with one node.
     let door = nodes.open(9, false).await.unwrap().unwrap();
     door.execute(panther_proto::v1::command::Kind::Declare(
         super::door::declaration(),
@@ -96,7 +96,7 @@ async fn the_only_voter_goes_on_from_its_state_when_its_log_is_lost() {
     let found = loss(nodes.open(9, false).await.unwrap());
     assert_eq!(found.code(), "log-empty", "{found}");
     nodes.end_runtime(9).await;
-    // Without the mark the state proves it.
+    // Without the mark, the state proves the loss.
     std::fs::remove_file(folder.join("log.mark")).unwrap();
     let found = loss(nodes.open(9, false).await.unwrap());
     assert_eq!(found.code(), "state-ahead-of-log", "{found}");
@@ -122,7 +122,7 @@ async fn the_only_voter_goes_on_from_its_state_when_its_log_is_lost() {
         nodes.doors.insert(10, door);
         nodes.kill(10).await;
     }
-    // What is left is left as it was.
+    // What remains is left unchanged.
     let again = lineage::remains(&folder, settings().group).await.unwrap();
     assert_eq!(again, remains);
 }
@@ -147,7 +147,7 @@ async fn a_replica_whose_state_differs_is_found_and_told_so() {
     let leader = nodes.leader().await;
     let off = nodes.follower_of(leader);
     nodes.doors[&leader].transact(put("k", 1)).await.unwrap();
-    nodes.doors[&off].counts("work").await.unwrap(); // it has applied that
+    nodes.doors[&off].counts("work").await.unwrap(); // it has applied that write
     let store = nodes.doors[&off].group().store().clone();
     tokio::task::spawn_blocking(move || store.close().unwrap())
         .await

@@ -1,4 +1,4 @@
-//! Promises of the substrate, tried through its doors on a real folder.
+//! Integration tests: promises of the substrate, tested through its doors on a real folder.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

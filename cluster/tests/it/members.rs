@@ -1,4 +1,4 @@
-//! Joining, voting, replacing, removing: what an operator's one command comes to, over real gRPC on loopback.
+//! Membership: the effect of one operator command to join, vote, replace or remove, over real gRPC on loopback.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +22,7 @@ use super::three::{PATIENCE, runtime, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Keeps keys in memory, and seals by turning bits.
+/// Key store in memory. It encrypts by inverting bits.
 #[derive(Debug)]
 struct Kept(Arc<Mutex<Vec<(Authority, Certificates)>>>);
 
@@ -47,23 +47,23 @@ impl KeyKeeper for Kept {
 pub(crate) struct Node {
     pub(crate) door: Door,
     pub(crate) members: Members,
-    /// Its own, so that nothing of it is left once it is stopped.
+    /// A runtime of its own, so that nothing of the node remains once it is stopped.
     runtime: Runtime,
 }
 
-/// A cluster whose nodes come and go as they do for an operator.
+/// A cluster whose nodes join and leave as for an operator.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     pub(crate) nodes: BTreeMap<u64, Node>,
     sessions: u64,
-    /// The newest format of the builds that are started from now on.
+    /// The newest format of nodes that are started from now on.
     format: u32,
-    /// Entries that a new node is left to apply, at most.
+    /// Maximum number of entries that a new node replays from the log instead of installing a snapshot.
     replays: u64,
     pub(crate) authority: Authority,
-    /// What nodes have kept of new authorities: each time the node's certificate and what it believes.
+    /// What nodes have stored of new authorities: each time the authority and the certificates of the node.
     pub(crate) kept: Arc<Mutex<Vec<(Authority, Certificates)>>>,
-    /// Where each node listened last.
+    /// The last address of each node.
     pub(crate) addresses: BTreeMap<u64, String>,
 }
 
@@ -89,13 +89,13 @@ impl Cluster {
         cluster
     }
 
-    /// Another handle on the same.
+    /// Opens the authority a second time.
     fn authority(&self) -> Authority {
         let (key, certificate) = (self.authority.key(), self.authority.certificate());
         Authority::open("test", &key, certificate).unwrap()
     }
 
-    /// A node that is stopped starts again where it was, as a build of the format that is set.
+    /// Restarts a stopped node at its old address, as a build of the format that is set.
     async fn start_again(&mut self, node: u64) -> Result<(), DoorError> {
         let listener = std::net::TcpListener::bind(&self.addresses[&node]).unwrap();
         let authority = self.authority();
@@ -104,7 +104,7 @@ impl Cluster {
             .await
     }
 
-    /// Starts a node again at another address. Its port of before is taken, so the others do not reach it there.
+    /// Restarts a node at another address. Its old port is occupied, so the others do not reach it there.
     async fn start_elsewhere(&mut self, node: u64) -> String {
         let _taken = std::net::TcpListener::bind(&self.addresses[&node]).unwrap();
         let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -191,7 +191,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// One more machine joins by an invitation of `host`.
+    /// Joins one more machine by an invitation from `host`.
     pub(crate) async fn join(&mut self, host: u64, replaces: Option<u64>) -> u64 {
         let token = self.nodes[&host].members.invite(HOUR, replaces).await;
         let invitation = Invitation::read(&token.unwrap()).unwrap();
@@ -281,8 +281,8 @@ async fn one_becomes_three_by_two_invitations_and_a_third_is_not_good_twice() {
     cluster.nodes[&1].door.transact(put(1)).await.unwrap();
     assert_eq!(cluster.join(1, None).await, 2);
     cluster.standing(2, Standing::Member).await;
-    cluster.voters(&[1]).await; // two would survive no loss more than one
-    // Any node invites.
+    cluster.voters(&[1]).await; // two voters would tolerate no more failures than one
+    // Any node can invite.
     assert_eq!(cluster.join(2, None).await, 3);
     cluster.voters(&[1, 2, 3]).await;
     for node in cluster.nodes.values() {
@@ -293,7 +293,7 @@ async fn one_becomes_three_by_two_invitations_and_a_third_is_not_good_twice() {
     join(&invitation, "once", "127.0.0.1:1", "1").await.unwrap();
     let again = join(&invitation, "twice", "127.0.0.1:1", "1").await;
     assert!(again.unwrap_err().to_string().contains("not open"));
-    // The one that never came is seen, and can be removed again.
+    // The member that never came up is listed, and can be removed.
     cluster.standing(4, Standing::Joining).await;
     cluster.nodes[&1].members.remove(4).await.unwrap();
     cluster.standing(4, Standing::Removed).await;
@@ -309,7 +309,7 @@ async fn a_guessed_secret_and_another_clusters_invitation_open_nothing() {
     guessed.secret = vec![0; 32];
     let refused = join(&guessed, "guesser", "127.0.0.1:1", "1").await;
     assert!(refused.unwrap_err().to_string().contains("not open"));
-    // Somebody else at the address is not believed: no secret reaches it.
+    // Another cluster at the address is not trusted: it receives no secret.
     let other = Cluster::first().await;
     let theirs = other.nodes[&1].members.invite(HOUR, None).await.unwrap();
     let mut misled = Invitation::read(&token).unwrap();
@@ -339,7 +339,7 @@ async fn a_lost_node_is_replaced_by_one_invitation_and_knows_it_when_it_comes_ba
     cluster.end().await;
 }
 
-/// A node that was away when it was removed asks those that it knows, and believes the first of them that says it.
+/// A node that was down when it was removed asks the nodes that it knows, and believes the first one that reports it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_removed_while_it_was_away_hears_it_when_it_comes_back() {
     let mut cluster = Cluster::first().await;
@@ -348,7 +348,7 @@ async fn a_node_that_was_removed_while_it_was_away_hears_it_when_it_comes_back()
     }
     cluster.voters(&[1, 2, 3]).await;
     cluster.standing(4, Standing::Member).await;
-    // One that votes, one that only follows, and one whose place another takes.
+    // A voter, a learner, and a node that is replaced.
     for (away, replaced) in [(3, false), (2, false), (4, true)] {
         cluster.stop(away).await;
         if replaced {
@@ -410,7 +410,8 @@ async fn a_voter_that_moved_hears_a_leader_that_moved_meanwhile() {
     if cluster.nodes[&1].door.group().status().leader != Some(3) {
         cluster.nodes[&1].members.lead(3).await.unwrap();
     }
-    // It knows neither where the leader is, nor is it where the leader calls it. Only the third node knows where both are.
+    // The node does not know the leader's address, and the leader does not know the node's. Only the third node knows
+    // both.
     let address = cluster.start_elsewhere(2).await;
     until("the leader knows the address", async || {
         let known = cluster.nodes[&3].door.group().status().members;
@@ -428,7 +429,7 @@ async fn a_drained_node_neither_leads_nor_receives_until_it_is_given_back() {
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
     cluster.nodes[&2].members.drain(1, true).await.unwrap();
-    // Until it knows so itself, what it is given may be proposed in vain, and without an id nobody may try again.
+    // Until node 1 knows the new leader, a proposal to it can fail, and without a request id it must not be retried.
     until("another leads, and it knows", async || {
         let leader = |node: u64| cluster.nodes[&node].door.group().status().leader;
         leader(2).filter(|leading| *leading != 1 && leader(1) == Some(*leading))
@@ -477,12 +478,12 @@ fn format_of(node: &Node) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_is_given_a_snapshot_where_the_log_is_long() {
-    // The leader keeps the last thousand entries for those that are a little behind.
+    // The leader keeps the last thousand entries for nodes that lag a little.
     for (replays, from_snapshot) in [(100, true), (20_000, false)] {
         const WRITES: i64 = 1_300;
         let mut cluster = Cluster::first().await;
         cluster.replays = replays;
-        // A node's settings are those of its start.
+        // A node takes its settings at its start.
         cluster.stop(1).await;
         cluster.start_again(1).await.unwrap();
         for n in 1..=WRITES {
@@ -504,12 +505,12 @@ async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one
     cluster.format = FORMAT + 1;
     cluster.join(1, None).await;
     cluster.voters(&[1, 2, 3]).await;
-    // Whoever leads, all apply.
+    // All nodes apply, whichever node leads.
     for leader in [3, 1, 2] {
         cluster.nodes[&1].members.lead(leader).await.unwrap();
         let written = i64::try_from(leader).unwrap();
         for node in cluster.nodes.values() {
-            // What was under way while the lead changed hands has no answer.
+            // A change in flight during a leadership transfer has no answer.
             let put = || async { node.door.transact(put(written)).await.ok() };
             until("a change is made", async || put().await).await;
             assert_eq!(number(&node.door).await, Some(written));
@@ -535,7 +536,7 @@ async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one
         refused.to_string().contains("no node knows a newer one"),
         "{refused}"
     );
-    // An old build does not come back, and says why; nor is one taken in.
+    // A node with an old build cannot come back, and reports why. Such a build cannot join either.
     cluster.stop(2).await;
     cluster.format = FORMAT;
     let old = cluster.start_again(2).await.unwrap_err().to_string();
@@ -553,7 +554,7 @@ async fn two_releases_run_together_until_all_know_the_next_format_and_an_old_one
     cluster.end().await;
 }
 
-/// Waits until one node alone is left that votes, by its own word.
+/// Waits until the node is the only voter and the only member, as it sees it.
 async fn alone(cluster: &Cluster, node: u64) {
     until(&format!("node {node} leads alone"), async || {
         let status = cluster.nodes[&node].door.group().status();
@@ -565,7 +566,7 @@ async fn alone(cluster: &Cluster, node: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_voter_can_leave_and_one_machine_can_move_to_another() {
-    // Removed while another follows, and replaced while it is the only node.
+    // The first node is removed while another one follows, or replaced while it is the only node.
     for replaced in [false, true] {
         let mut cluster = Cluster::first().await;
         cluster.nodes[&1].door.transact(put(7)).await.unwrap();
@@ -581,7 +582,7 @@ async fn the_only_voter_can_leave_and_one_machine_can_move_to_another() {
             }
         }
         alone(&cluster, 2).await;
-        // The old machine hears it, and can be switched off.
+        // The old machine is informed, and can be switched off.
         let old = cluster.nodes[&1].door.clone();
         let removal = tokio::time::timeout(PATIENCE, old.removed()).await;
         assert_eq!(removal.unwrap().said_by, 2);

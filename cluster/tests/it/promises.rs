@@ -1,10 +1,10 @@
-//! What random histories found broken once, each by itself: receipts, counts, limits, order.
+//! Regression tests for faults that random histories have found: receipts, counts, limits, order.
 
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::state::read;
 use panther_proto::v1::{
-    Code, Declare, FeedRecord, GiveBack, IndexSpec, Message, OpenSession, QueueSpec, Receipt,
-    Requeue, TableSpec, Transact, command, reply,
+    Code, Declare, FeedRecord, FeedSpec, GiveBack, IndexSpec, Message, OpenSession, QueueSpec,
+    RaiseFormat, Receipt, Requeue, TableSpec, Transact, command, reply,
 };
 use prost::Message as _;
 
@@ -177,7 +177,7 @@ fn unique_values_are_judged_after_all_changes_and_an_expired_row_holds_none() {
             unique: true,
         }],
         ttl_attribute: "expiresAt".into(),
-        feed: None,
+        feeds: Vec::new(),
     };
     redeclare(&mut world, Vec::new(), vec![names]);
     let row = |key: &str, name: &str| Change::update("names", change::key(key)).set("name", name);
@@ -334,6 +334,74 @@ fn what_decides_where_a_message_is_found_does_not_change_under_it() {
     let reply = redeclare(&mut world, vec![fair.clone()], Vec::new());
     assert_eq!(code(&reply), Some(Code::Invalid));
     assert_eq!(world.bodies("plain", 1), ["a"]);
+}
+
+/// Declares with the version that is in force.
+fn declare_again(world: &mut World, queues: Vec<QueueSpec>, tables: Vec<TableSpec>) -> reply::Kind {
+    let version = read::globals(&world.base).unwrap().declared;
+    world.run(command::Kind::Declare(Declare {
+        version,
+        queues,
+        tables,
+        topics: Vec::new(),
+    }))
+}
+
+#[test]
+fn other_declarations_of_the_same_version_take_effect_and_what_cannot_change_is_named() {
+    let mut world = World::new();
+    let longer = |world: &World, queue: &str| QueueSpec {
+        fair: true,
+        retention_ms: 1_000,
+        ..spec(world, queue)
+    };
+    let plain = longer(&world, "plain");
+    declare_again(&mut world, vec![plain.clone()], Vec::new());
+    assert!(
+        !spec(&world, "plain").fair,
+        "an older format does not compare"
+    );
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 4 }));
+    world.send("plain", "a", |_| ());
+    let dedup = longer(&world, "dedup");
+    let reply = declare_again(&mut world, vec![plain, dedup], Vec::new());
+    let reply::Kind::Done(done) = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(done.kept, ["plain"]);
+    let plain = spec(&world, "plain");
+    assert_eq!((plain.fair, plain.retention_ms), (false, 1_000));
+    assert!(spec(&world, "dedup").fair);
+    assert_eq!(world.bodies("plain", 1), ["a"]);
+}
+
+#[test]
+fn each_feed_of_a_table_gets_a_record_of_each_change() {
+    let mut world = World::new();
+    let feed = |queue: &str| FeedSpec {
+        queue: queue.into(),
+        coalesce_by: Vec::new(),
+    };
+    let table = TableSpec {
+        name: "fed".into(),
+        feeds: vec![feed("feed"), feed("dedup")],
+        ..TableSpec::default()
+    };
+    let reply = redeclare(&mut world, Vec::new(), vec![table.clone()]);
+    assert_eq!(
+        code(&reply),
+        Some(Code::Invalid),
+        "an older format knows one"
+    );
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 4 }));
+    redeclare(&mut world, Vec::new(), vec![table]);
+    world.put(Change::update("fed", change::key("x")).set("name", "a"));
+    for queue in ["feed", "dedup"] {
+        let message = world.receive(queue, 11, 1).remove(0);
+        let record = FeedRecord::decode(message.body).unwrap();
+        let image = record.new.unwrap();
+        assert_eq!(image.text("name"), Some("a"), "{queue}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The state machine alone: queues, feeds, topics, sessions, time. No clock but the one that the test moves.
+//! The state machine alone: queues, feeds, topics, sessions, time. The only clock is the one that the test moves.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) base: MemoryBase,
     machine: Machine,
     pub(crate) now: u64,
-    /// The format of entries, and how often time was set before they are stamped.
+    /// The format of entries, and the era with which they are stamped.
     pub(crate) format: u32,
     pub(crate) era: u64,
 }
@@ -63,10 +63,10 @@ impl World {
             tables: vec![TableSpec {
                 name: "rows".into(),
                 ttl_attribute: "expiresAt".into(),
-                feed: Some(FeedSpec {
+                feeds: vec![FeedSpec {
                     queue: "feed".into(),
                     coalesce_by: vec!["alertCount".into()],
-                }),
+                }],
                 ..TableSpec::default()
             }],
             topics: vec![TopicSpec {
@@ -223,11 +223,11 @@ fn an_attempt_whose_answer_was_lost_hands_out_the_same_again_and_no_other_attemp
     let first = attempt(1, false);
     assert_eq!(first.len(), 2);
     assert_eq!(attempt(1, true), first);
-    // One that received nothing before, receives now.
+    // An attempt that has received nothing before receives messages now.
     let other = attempt(2, true);
     assert_eq!((other.len(), &other[0].body[..]), (1, &b"c"[..]));
     assert!(attempt(3, true).is_empty());
-    // What was ended meanwhile does not come again.
+    // A message that was completed meanwhile is not returned again.
     world.done(&first[0]);
     let receive = Receive {
         queue: "plain".into(),
@@ -293,14 +293,14 @@ fn a_session_holds_no_more_of_one_turn_than_it_asks_for() {
     assert_eq!(first, ["loud 0", "loud 1"]);
     assert!(!read::may_receive(&world.base, &receive(1)).unwrap());
     assert_eq!(bodies(&mut world, 1).1, [""; 0]);
-    // Another source has its turn, and the first goes on once a message of it has ended.
+    // Another source is served, and the first one continues once one of its messages has ended.
     send(&mut world, "quiet", 0);
     assert!(read::may_receive(&world.base, &receive(1)).unwrap());
     assert_eq!(bodies(&mut world, 3).1, ["quiet 0"]);
     world.done(&held[0]);
     assert!(read::may_receive(&world.base, &receive(1)).unwrap());
     assert_eq!(bodies(&mut world, 3).1, ["loud 2"]);
-    // What another session holds does not count.
+    // Messages held by another session do not count.
     world.open(2, 12);
     world.run(command::Kind::Receive(Receive {
         session: 12,
@@ -475,7 +475,7 @@ fn a_session_that_ends_gives_back_suspects_which_run_alone_and_only_a_lonely_dea
     assert_eq!(later[0].body, "later");
 }
 
-/// Whatever is asked for: everything else would wait for a command that removes a million messages.
+/// In steps, whatever limit was asked for: all other commands would wait for one that removes a million messages.
 #[test]
 fn a_purge_and_a_requeue_take_no_more_than_their_share_at_once_and_all_in_steps() {
     const MANY: u32 = 1_200;

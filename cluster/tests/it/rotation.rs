@@ -1,4 +1,5 @@
-//! A new authority while the cluster works: nodes believe each other at each step, and what the old authority signed is good for nothing afterwards.
+//! Rotation of the certificate authority while the cluster works: nodes trust each other at each step, and certificates
+//! of the old authority are worthless afterwards.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::gate::between;
 use super::members::{Cluster, put};
 use super::three::until;
 
-/// All authorities that there were.
+/// Certificates of all authorities so far.
 fn believed(cluster: &Cluster) -> Vec<Certificate> {
     let kept = cluster.kept.lock().unwrap();
     let kept = kept.iter().map(|(authority, _)| authority);
@@ -21,7 +22,7 @@ fn believed(cluster: &Cluster) -> Vec<Certificate> {
         .collect()
 }
 
-/// The authority that was kept last; how many times one was kept, each time with what is believed.
+/// The authority that was stored last, and how often one was stored.
 fn last(cluster: &Cluster) -> (Authority, usize) {
     let kept = cluster.kept.lock().unwrap();
     let (new, last) = kept.last().unwrap();
@@ -30,7 +31,7 @@ fn last(cluster: &Cluster) -> (Authority, usize) {
     (new.unwrap(), kept.len())
 }
 
-/// Whether node 1 answers to a certificate of this authority for node 2.
+/// True if node 1 accepts a certificate of this authority for node 2.
 async fn answers(cluster: &Cluster, authority: &Authority) -> bool {
     let believed = believed(cluster);
     let shown = authority.issue(2).unwrap();
@@ -72,7 +73,7 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     cluster.voters(&[1, 2, 3]).await;
     assert!(answers(&cluster, &cluster.authority).await);
     cluster.nodes[&2].members.rotate_authority().await.unwrap();
-    // A second one has to wait, and so has a machine that wants to join.
+    // A second rotation has to wait, and so has a machine that wants to join.
     let again = cluster.nodes[&1].members.rotate_authority().await;
     let invited = cluster.nodes[&1]
         .members
@@ -81,7 +82,7 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     for refused in [again.unwrap_err(), invited.map(drop).unwrap_err()] {
         assert!(refused.to_string().contains("being replaced"), "{refused}");
     }
-    // The cluster works all the time.
+    // The cluster works during the whole rotation.
     let mut number = 0;
     while cluster.nodes[&3]
         .members
@@ -96,11 +97,11 @@ async fn after_a_rotation_no_certificate_of_the_old_authority_opens_anything() {
     }
     is_done(&cluster).await;
     assert!(!answers(&cluster, &cluster.authority).await);
-    // Each node has kept three steps, the last of which believes the new authority alone.
+    // Each node has stored three steps. After the last one it trusts only the new authority.
     let (new, times) = last(&cluster);
     assert_eq!(times, 9);
     assert!(answers(&cluster, &new).await);
-    // A machine joins under the new one, and another rotation goes as well.
+    // A machine can join under the new authority, and a further rotation works too.
     let fourth = cluster.join(2, None).await;
     cluster.standing(fourth, Standing::Member).await;
     cluster.nodes[&4].members.rotate_authority().await.unwrap();

@@ -1,4 +1,5 @@
-//! Three nodes in one process, over real gRPC on loopback: what one acknowledged is there for all, whichever goes.
+//! Three nodes in one process, over real gRPC on loopback: what one node acknowledged is visible on all, whichever node
+//! fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::door::declaration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Elections within a second, silence after one.
+/// Election timeouts below a second, and a session timeout of one second.
 pub(crate) fn settings() -> DoorSettings {
     let mut settings = DoorSettings {
         tick: Duration::from_millis(50),
@@ -34,11 +35,11 @@ pub(crate) struct Nodes {
     pub(crate) folder: tempfile::TempDir,
     addresses: BTreeMap<u64, String>,
     pub(crate) doors: BTreeMap<u64, Door>,
-    /// Each node has one of its own, so that it can be killed with all that it does.
+    /// One runtime per node, so that a node can be killed with all its tasks.
     runtimes: BTreeMap<u64, Runtime>,
     pub(crate) authority: Authority,
     sessions: u64,
-    /// Given what the node that is opened next knows by itself.
+    /// Receives the local view of the node that is opened next.
     early: Option<oneshot::Sender<Local>>,
 }
 
@@ -80,7 +81,7 @@ impl Nodes {
         self.folder.path().join(node.to_string())
     }
 
-    /// Starts a node at its address; it is ready once a leader knows it.
+    /// Starts a node at its address. The handle completes once the node is ready, which needs a leader.
     pub(crate) fn open(
         &mut self,
         node: u64,
@@ -137,13 +138,13 @@ impl Nodes {
         *self.doors.keys().find(|node| **node != leader).unwrap()
     }
 
-    /// As if its process were killed: nothing is said to anybody.
+    /// Kills a node like a killed process: it sends no farewell.
     pub(crate) async fn kill(&mut self, node: u64) {
         drop(self.doors.remove(&node));
         self.end_runtime(node).await;
     }
 
-    /// What a node leaves that was not opened.
+    /// Stops the runtime of a node whose door was not opened.
     pub(crate) async fn end_runtime(&mut self, node: u64) {
         let runtime = self.runtimes.remove(&node).unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
@@ -151,7 +152,7 @@ impl Nodes {
             .unwrap();
     }
 
-    /// All have applied the same, and hold the same.
+    /// Waits until all nodes have applied the same entries, and checks that their states are equal.
     async fn equal(&self) {
         until("all have applied the same", async || {
             let at: Vec<(Option<u64>, u64)> = self
@@ -230,7 +231,7 @@ async fn any_door_takes_a_change_and_every_door_sees_it_at_once() {
             assert_eq!(row.unwrap().int("number"), Some(number));
         }
     }
-    // A refusal and a conflict come back through another node as they are.
+    // A refusal and a conflict pass through another node unchanged.
     let twice = Transact {
         changes: vec![
             Change::update("alerts", change::key("k0"))
@@ -283,7 +284,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled_when_the_leader_is_kil
         let mut acknowledged = 0;
         let mut longest = Duration::ZERO;
         for number in 0..300 {
-            // Each adds one; a request whose answer was lost is sent again under its id.
+            // Each request adds one. A request whose answer was lost is retried under its id.
             let add = Transact {
                 changes: vec![
                     Change::update("alerts", change::key("sum"))
@@ -317,7 +318,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled_when_the_leader_is_kil
         let row = door.get("alerts", &change::key("sum")).await.unwrap();
         assert_eq!(row.unwrap().int("number"), Some(acknowledged));
     }
-    // It comes back with its old folder and catches up.
+    // The node comes back with its old folder and catches up.
     let back = nodes.open(leader, false);
     let door = back.await.unwrap().unwrap();
     nodes.doors.insert(leader, door);
@@ -347,9 +348,9 @@ async fn what_a_dead_node_held_is_received_elsewhere_after_its_silence() {
         message.suspect,
         "its holder died while it held nothing else"
     );
-    // Not yet counted as lonely: the next death is, if it is alone again.
+    // Not counted yet: only the next death counts, if it was the only message again.
     assert_eq!((message.failures, message.lonely_deaths), (0, 0));
-    // The dead node's receipt is worth nothing any more.
+    // The receipt of the dead node is stale.
     let late = Transact {
         done: held.messages[0].receipt.clone(),
         ..Transact::default()
@@ -358,7 +359,8 @@ async fn what_a_dead_node_held_is_received_elsewhere_after_its_silence() {
     nodes.end().await;
 }
 
-/// A node that was held still opens a new session before it tells a leader that it is alive: that one must not be ended at the leader's next look.
+/// A node that was paused opens a new session before it sends a heartbeat to a leader. The leader must not end that
+/// session at its next check.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_just_opened_lives_as_long_as_silence_may_last() {
     let mut nodes = Nodes::three().await;
@@ -412,7 +414,7 @@ async fn a_node_that_is_alive_keeps_what_it_holds() {
     nodes.end().await;
 }
 
-/// Others may have elected another by then, and acknowledged what this one does not know.
+/// Other nodes may have elected another leader by then, and acknowledged writes that this one does not know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_hears_nobody_answers_no_read() {
     let mut nodes = Nodes::three().await;
@@ -431,10 +433,10 @@ async fn a_leader_that_hears_nobody_answers_no_read() {
     nodes.end().await;
 }
 
-/// A change without a request id is made once or not at all, whatever its caller hears: nobody tries it again for him.
+/// A change without a request id takes effect at most once, whatever answer its caller gets: the door never retries it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_callers_back() {
-    // Many at once, so that some are on their way when the leader goes.
+    // Many at once, so that some are in flight when the leader dies.
     const ADDERS: usize = 24;
     let mut nodes = Nodes::three().await;
     let mut acknowledged = BTreeSet::new();
@@ -453,7 +455,7 @@ async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_calle
                         if Instant::now() > until {
                             break;
                         }
-                        // A row of its own for each try.
+                        // One row per try.
                         let row = format!("try-{round}-{adder}-{number}");
                         let add = Change::update("alerts", change::key(&row)).add("number", 1);
                         let add = Transact {
@@ -496,7 +498,7 @@ async fn a_change_that_nobody_can_recognize_is_never_made_twice_behind_its_calle
     nodes.end().await;
 }
 
-/// Messages may be large: what a follower lacks goes to it in pieces that fit into a call.
+/// Messages may be large: a lagging follower gets entries in batches that fit into a call.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_lacks_many_large_entries_catches_up_from_the_log() {
     let mut nodes = Nodes::three().await;
@@ -541,7 +543,7 @@ async fn a_node_that_is_far_behind_catches_up_by_a_snapshot() {
     let behind = nodes.follower_of(leader);
     let had = nodes.doors[&behind].group().status().last_log.unwrap();
     nodes.kill(behind).await;
-    // More entries than the log keeps behind a snapshot.
+    // More entries than the log keeps before a snapshot.
     let door = nodes.doors[&leader].clone();
     for number in 0..1_500 {
         door.transact(put(&format!("k{}", number % 100), number))
@@ -613,7 +615,7 @@ async fn without_a_majority_a_node_says_at_once_what_it_knows_by_itself() {
             assert!(last.ago > Duration::ZERO, "{node}: {last:?}");
             assert!(last.last_log.is_some(), "{node}: {last:?}");
         }
-        // Another that comes back makes a majority.
+        // A second node that comes back restores the majority.
         let back = *[1, 2, 3].iter().find(|node| **node != stays).unwrap();
         let opened = nodes.open(back, false).await.unwrap().unwrap();
         nodes.doors.insert(back, opened);
@@ -625,7 +627,7 @@ async fn without_a_majority_a_node_says_at_once_what_it_knows_by_itself() {
     }
 }
 
-/// All were killed, and one alone comes back: its door does not open, and what it has is known all the same.
+/// All nodes were killed, and only one comes back: its door does not open, but what it holds can be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_for_a_majority_says_what_it_has() {
     let mut nodes = Nodes::three().await;
@@ -645,7 +647,7 @@ async fn a_node_that_waits_for_a_majority_says_what_it_has() {
     let known = local.heard().remove(&leader).unwrap();
     assert!(known.last_log >= last, "{known:?} {last:?}");
     assert!(local.without_leader().is_some());
-    // Its state may be behind its log: what of that was acknowledged only a majority knows.
+    // Its state may be behind its log: only a majority knows how much of the log was acknowledged.
     let format = local.read(|store| Ok(read::globals(store)?.format)).await;
     assert!(format.unwrap() > 0);
     assert!(!opening.is_finished());
@@ -673,7 +675,7 @@ async fn an_even_number_of_voters_is_refused() {
 async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
     let mut nodes = Nodes::three().await;
     nodes.kill(2).await;
-    // Another cluster's node listens at the address by now.
+    // Meanwhile a node of another cluster listens at the address.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let among = Among {
@@ -694,7 +696,7 @@ async fn who_calls_the_wrong_node_or_cluster_is_told_so() {
     let refused = nodes.doors[&nodes.leader().await]
         .group()
         .take_in(4, &address);
-    // It never catches up; the group goes on without it.
+    // The new node never catches up; the group continues without it.
     let waited = tokio::time::timeout(SILENCE, refused).await;
     assert!(waited.is_err(), "{waited:?}");
     let leader = nodes.leader().await;

@@ -35,7 +35,7 @@ fn later(world: &mut World, ms: u64) {
     ticks(world);
 }
 
-/// A request that was issued `age_ms` ago.
+/// Runs a request that was issued at `time_ms`.
 fn request(world: &mut World, id: &str, time_ms: u64) -> reply::Kind {
     world.run(command::Kind::Transact(Transact {
         sends: vec![change::to_queue("plain", id.as_bytes().to_vec())],
@@ -61,7 +61,7 @@ fn set(world: &mut World, time_ms: u64) -> reply::Kind {
     reply
 }
 
-/// A state with one of each that time ends.
+/// A state with one timer of each kind.
 fn with_one_of_each() -> (World, Message) {
     let mut world = world();
     world.send("dead", "a dead letter", |_| ());
@@ -120,7 +120,7 @@ fn what_is_due_within_a_leap_becomes_due_step_by_step() {
         later(&mut world, MINUTE_MS);
     }
     assert_ne!(counts(&world, "plain").expired, 0, "an hour of retention");
-    // 14 days of retention take more than half a day, so that there is time to set the clock right.
+    // 14 days of retention take more than half a day, so there is time to set the clock right.
     for _ in 0..12 {
         later(&mut world, 60 * MINUTE_MS);
         assert_eq!(counts(&world, "dead").expired, 0);
@@ -190,7 +190,7 @@ fn time_that_was_led_ahead_is_set_back_with_all_that_was_stamped_meanwhile() {
     let globals = read::globals(&world.base).unwrap();
     assert_eq!(globals.clock_ms, right + 5_000);
     assert!(!globals.moves_stamps(), "all are moved");
-    // An entry that was stamped before moves nothing.
+    // An entry that was stamped before the time was set does not move the clock.
     (world.era, world.now) = (stale, ahead + 1_000);
     world.tick();
     assert_eq!(read::globals(&world.base).unwrap().clock_ms, right + 5_000);
@@ -219,7 +219,7 @@ fn time_that_was_led_ahead_is_set_back_with_all_that_was_stamped_meanwhile() {
 #[test]
 fn what_was_received_while_time_was_ahead_is_hidden_for_no_longer_than_was_asked() {
     const VISIBILITY_MS: u64 = 30_000;
-    // Shorter than the longest time for which a message may be hidden.
+    // Less than the longest visibility timeout.
     let by = 2 * 3_600_000;
     let mut world = world();
     world.send("plain", "before", |_| ());
@@ -286,7 +286,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// However clocks leap, and however often time is set back: a message lives as long as its retention by the time that has truly passed, at least.
+    /// Whatever leaps the clocks make, and however often time is set back: a message lives at least for its retention
+    /// in true time.
     #[test]
     fn no_leap_ends_a_message_before_its_time(steps in prop::collection::vec(step(), 1..25)) {
         let mut world = world();

@@ -1,15 +1,15 @@
-//! AWS indicators: ARNs, accounts and instances, and the walk over AWS payloads whose shape no schema knows.
+//! AWS indicators: ARNs, account ids and instance ids, and a walk over AWS payloads for which there is no schema.
 
 use super::{Indicators, List, scan};
 use crate::json::{Document, Node, Str};
 
-/// An ARN, and the account and instance that it names: `arn:partition:service:region:account:resource`.
+/// Adds an ARN, and the account and instance that it names: `arn:partition:service:region:account:resource`.
 pub(super) fn arn<'a>(text: &'a str, found: &mut Indicators<'a>) {
     if !text.starts_with("arn:") {
         return;
     }
     found.add(List::AwsArns, text);
-    // people who sign in through an identity provider have their address as the name of their session
+    // for users of an identity provider, the session name is their email address
     if let Some((_, session)) = text
         .split_once(":assumed-role/")
         .and_then(|(_, role)| role.rsplit_once('/'))
@@ -41,12 +41,13 @@ pub(super) fn instance_id<'a>(text: &'a str, found: &mut Indicators<'a>) {
     }
 }
 
-/// Walks all of the value at `at`: keys that AWS uses for addresses, names, accounts, instances and tags, and any ARN anywhere.
+/// Walks the whole value at `at`. It collects ARNs under any key, and the values of the keys that AWS uses for addresses, names, accounts,
+/// instances and tags.
 pub(crate) fn extract<'a>(document: Document<'_, 'a>, at: usize, found: &mut Indicators<'a>) {
     let mut key = "";
     for index in at..document.after(at) {
         match document.node(index) {
-            // an escaped key is none of those looked for
+            // a key with escapes never equals one of the known keys
             Node::Key(name) => {
                 key = name.raw();
                 if key == "tags" {
@@ -62,7 +63,7 @@ pub(crate) fn extract<'a>(document: Document<'_, 'a>, at: usize, found: &mut Ind
 fn value<'a>(key: &str, text: Str<'a>, found: &mut Indicators<'a>) {
     let raw = text.raw();
     if raw.starts_with("arn:") {
-        // any string that reads as an ARN, whatever its key
+        // any string that parses as an ARN, under any key
         if raw.split(':').count() >= 6 && !raw.contains('\\') {
             arn(raw, found);
         }
@@ -84,7 +85,7 @@ fn value<'a>(key: &str, text: Str<'a>, found: &mut Indicators<'a>) {
     }
 }
 
-/// `[{"key": …, "value": …}]`
+/// Adds the tags of `[{"key": …, "value": …}]`.
 fn tags<'a>(document: Document<'_, 'a>, at: usize, found: &mut Indicators<'a>) {
     for element in document.elements(at) {
         let text = |name| document.get(element, name).map(|at| document.node(at));

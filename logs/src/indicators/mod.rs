@@ -1,4 +1,4 @@
-//! Indicator fields: what is worth searching across all log types, gathered into the `p_any_*` lists of an event.
+//! Indicator fields: values worth searching across all log types, collected in the `p_any_*` lists of an event.
 
 mod aws;
 mod scan;
@@ -10,7 +10,7 @@ pub(crate) use scan::Scanner;
 
 use crate::json::{Str, push_quoted};
 
-/// The lists, in the order in which an event shows them.
+/// The indicator lists, in the order of their output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum List {
     IpAddresses,
@@ -29,7 +29,7 @@ pub(crate) enum List {
 }
 
 impl List {
-    /// The event field that holds the list.
+    /// Name of the event field that holds the list.
     pub(crate) fn field(self) -> &'static str {
         match self {
             Self::IpAddresses => "p_any_ip_addresses",
@@ -49,10 +49,10 @@ impl List {
     }
 }
 
-/// Up to here a value already found is found again by looking through all of them; beyond, doubles wait for the sort.
+/// Up to this number of values, duplicates are found by a linear scan. Beyond it, the final sort removes duplicates.
 const FEW: usize = 32;
 
-/// What was found in one event.
+/// The indicators found in one event.
 #[derive(Debug, Default)]
 pub(crate) struct Indicators<'a> {
     found: Vec<(List, Cow<'a, str>)>,
@@ -63,10 +63,10 @@ impl<'a> Indicators<'a> {
         self.found.clear();
     }
 
-    /// Empty, with the memory of this one.
+    /// An empty set that reuses the memory of this one.
     pub(crate) fn recycled<'b>(mut self) -> Indicators<'b> {
         self.found.clear();
-        // nothing is left to map, and collecting in place keeps the allocation
+        // the vector is empty, and collecting in place keeps the allocation
         Indicators {
             found: self
                 .found
@@ -89,7 +89,7 @@ impl<'a> Indicators<'a> {
         self.found.push((list, value));
     }
 
-    /// Runs `scanners` over the text of a field.
+    /// Runs `scanners` on the text of a field.
     pub(crate) fn scan(&mut self, scanners: &[Scanner], text: Str<'a>) {
         if scanners.is_empty() {
             return;
@@ -108,7 +108,7 @@ impl<'a> Indicators<'a> {
         }
     }
 
-    /// Appends `,"p_any_…":[…]` for each list that is not empty, sorted and without doubles.
+    /// Appends `,"p_any_…":[…]` for each non-empty list, sorted and without duplicates.
     pub(crate) fn write(&mut self, out: &mut String) {
         self.found.sort_unstable();
         self.found.dedup();

@@ -1,10 +1,10 @@
-//! Scanners: what a field's text must look like to be an indicator, and which lists it goes to.
+//! Scanners: the form that a field's text must have to be an indicator, and the lists to which the indicator is added.
 
 use std::{borrow::Cow, net::IpAddr};
 
 use super::{Indicators, List, aws};
 
-/// What a schema can name under `indicators`.
+/// The scanners that a schema can name under `indicators`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scanner {
     Ip,
@@ -23,7 +23,7 @@ pub(crate) enum Scanner {
     Email,
     Username,
     ActorId,
-    /// Every IPv4 address that stands somewhere in the text.
+    /// Every IPv4 address anywhere in the text.
     IpsInText,
 }
 
@@ -55,7 +55,7 @@ impl Scanner {
             .map(|(_, scanner)| *scanner)
     }
 
-    /// All names, for messages.
+    /// All scanner names, for error messages.
     pub(crate) fn names() -> String {
         NAMES
             .iter()
@@ -64,7 +64,7 @@ impl Scanner {
             .join(", ")
     }
 
-    /// Adds what `text` holds.
+    /// Adds the indicators in `text`.
     pub(super) fn scan<'a>(self, text: &'a str, found: &mut Indicators<'a>) {
         let text = text.trim();
         if text.is_empty() {
@@ -72,7 +72,7 @@ impl Scanner {
         }
         match self {
             Self::Ip => {
-                // proxies append the address that they saw
+                // each proxy appends the client address that it saw
                 for one in text.split(',') {
                     ip(one.trim(), found);
                 }
@@ -109,7 +109,7 @@ impl Scanner {
     }
 }
 
-/// Adds `text` if it is an IP address, and says whether it was.
+/// Adds `text` if it is an IP address. Returns true if it is one.
 pub(super) fn ip<'a>(text: &'a str, found: &mut Indicators<'a>) -> bool {
     let may_be = text.len() <= 45
         && text
@@ -171,7 +171,7 @@ fn url_host(text: &str) -> Option<&str> {
     Some(without_port(host))
 }
 
-/// The host of `host:port`, `[v6]:port`, or of neither.
+/// The host of `host:port`, `[v6]:port`, or of a bare host.
 fn without_port(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split(']').next().unwrap_or_default();

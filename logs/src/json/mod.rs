@@ -1,7 +1,7 @@
-//! JSON as log records need it: a flat tree that borrows from the record's text and keeps every number and string as it was written.
+//! Lossless JSON for log records: a flat tree that borrows from the record's text and keeps every number and string exactly as written.
 //!
-//! A tree is the nodes of one document in the order of its text; a container knows where it ends, so that it is skipped in one step and
-//! nothing here or above needs recursion over input. What reads the tree goes through [`Document`]; its layout is private to this module.
+//! A tree is the list of a document's nodes in text order. A container stores the index of its end, so that it can be skipped in one step
+//! and no code needs recursion over input. Readers use [`Document`]; the layout of the tree is private to this module.
 
 mod parse;
 mod text;
@@ -11,12 +11,13 @@ pub(crate) use parse::{Reader, is_value};
 pub(crate) use text::{Str, push_quoted};
 pub(crate) use write::Rewrite;
 
-/// One node. The children of a container are the nodes after it, up to its `end`; an object's children are keys and values by turns.
+/// One node. The children of a container are the nodes that follow it, up to its `end`. The children of an object alternate between keys
+/// and values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
-    /// The number's own text: nothing is rounded, and `1.0` stays `1.0`.
+    /// The number's original text: no rounding, and `1.0` stays `1.0`.
     Number(&'a str),
     String(Str<'a>),
     Key(Str<'a>),
@@ -29,7 +30,7 @@ pub(crate) enum Node<'a> {
 }
 
 impl Node<'_> {
-    /// What the node is, in the words of a message to a user.
+    /// The type of the node, as named in messages to users.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Node::Null => "null",
@@ -53,12 +54,12 @@ impl<'t, 'a> Document<'t, 'a> {
         Self { nodes }
     }
 
-    /// The node at `at`; null where there is none.
+    /// The node at `at`; [`Node::Null`] if the index is out of range.
     pub(crate) fn node(&self, at: usize) -> Node<'a> {
         self.nodes.get(at).copied().unwrap_or(Node::Null)
     }
 
-    /// The index behind the value at `at`, everything in it included.
+    /// The index after the value at `at`, including all its children.
     pub(crate) fn after(&self, at: usize) -> usize {
         match self.node(at) {
             Node::Array { end } | Node::Object { end } => end as usize,
@@ -66,7 +67,7 @@ impl<'t, 'a> Document<'t, 'a> {
         }
     }
 
-    /// Keys and value indexes of the object at `at`; nothing if it is none.
+    /// Keys and value indexes of the object at `at`; empty if the node is not an object.
     pub(crate) fn members(&self, at: usize) -> Members<'t, 'a> {
         let end = match self.node(at) {
             Node::Object { end } => end as usize,
@@ -79,7 +80,7 @@ impl<'t, 'a> Document<'t, 'a> {
         }
     }
 
-    /// Value indexes of the array at `at`; nothing if it is none.
+    /// Value indexes of the array at `at`; empty if the node is not an array.
     pub(crate) fn elements(&self, at: usize) -> Elements<'t, 'a> {
         let end = match self.node(at) {
             Node::Array { end } => end as usize,
@@ -92,7 +93,7 @@ impl<'t, 'a> Document<'t, 'a> {
         }
     }
 
-    /// The index of the value under `name` in the object at `at`. Of a key given twice the last counts, as in Python.
+    /// The index of the value of key `name` in the object at `at`. For duplicate keys the last one wins, as in Python.
     pub(crate) fn get(&self, at: usize, name: &str) -> Option<usize> {
         self.members(at)
             .filter(|(key, _)| key.is(name))
@@ -101,7 +102,7 @@ impl<'t, 'a> Document<'t, 'a> {
     }
 }
 
-/// Iterates over an object.
+/// Iterator over an object.
 pub(crate) struct Members<'t, 'a> {
     document: Document<'t, 'a>,
     next: usize,
@@ -124,7 +125,7 @@ impl<'a> Iterator for Members<'_, 'a> {
     }
 }
 
-/// Iterates over an array.
+/// Iterator over an array.
 pub(crate) struct Elements<'t, 'a> {
     document: Document<'t, 'a>,
     next: usize,
@@ -201,7 +202,7 @@ mod tests {
             match (&ours, &theirs) {
                 (Ok(ours), Ok(theirs)) => prop_assert_eq!(&serde_json::from_str::<Value>(ours).unwrap(), theirs),
                 (Err(_), Err(_)) => {}
-                // numbers beyond a float are refused there and kept here
+                // serde_json rejects numbers beyond the range of a float; this parser keeps them
                 (Ok(_), Err(error)) => prop_assert!(error.to_string().contains("out of range"), "{text:?}: {error}"),
                 (Err(error), Ok(_)) => prop_assert!(false, "{text:?} refused: {error}"),
             }

@@ -1,10 +1,10 @@
-//! Reading JSON text into nodes, without recursion: depth costs a counter, not stack.
+//! JSON parser: text to nodes, without recursion. Nesting depth costs a counter, not stack.
 
 use thiserror::Error;
 
 use super::{Node, text::Str};
 
-/// Why a text is no JSON document.
+/// Why a text is not a JSON document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum JsonError {
     #[error("JSON ends in the middle of a value")]
@@ -22,7 +22,7 @@ pub(crate) enum JsonError {
     TooLong,
 }
 
-/// Reads documents, keeping its working memory from one to the next.
+/// JSON parser. It reuses its buffers from document to document.
 #[derive(Debug)]
 pub(crate) struct Reader {
     max_depth: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Documents nested deeper than `max_depth` containers are refused.
+    /// Creates a parser that rejects documents nested deeper than `max_depth` containers.
     pub(crate) fn new(max_depth: usize) -> Self {
         Self {
             max_depth,
@@ -38,7 +38,7 @@ impl Reader {
         }
     }
 
-    /// Puts the nodes of the one document that `text` is into `nodes`, replacing what was there.
+    /// Parses the one document in `text` and replaces the content of `nodes` with its nodes.
     pub(crate) fn read<'a>(
         &mut self,
         text: &'a str,
@@ -131,7 +131,7 @@ impl Reader {
                 limit: self.max_depth,
             });
         }
-        // a node takes at least one byte of text, whose length fits
+        // a node takes at least one byte of text, and the text length fits into 32 bits
         self.open.push(nodes.len() as u32);
         nodes.push(node);
         Ok(())
@@ -147,7 +147,7 @@ impl Reader {
     }
 }
 
-/// Whether `text` is one JSON value, nested at most 64 deep.
+/// True if `text` is exactly one JSON value, nested at most 64 levels deep.
 pub(crate) fn is_value(text: &str) -> bool {
     Reader::new(64).read(text, &mut Vec::new()).is_ok()
 }
@@ -183,11 +183,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn slice(&self, from: usize) -> &'a str {
-        // every caller cuts at ASCII bytes
+        // every caller slices at ASCII bytes
         self.text.get(from..self.at).unwrap_or_default()
     }
 
-    /// A key and the colon behind it.
+    /// Parses a key and the colon after it.
     #[inline]
     fn key(&mut self) -> Result<Str<'a>, JsonError> {
         if self.peek()? != b'"' {
@@ -202,7 +202,7 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
-    /// A string, the cursor standing on its opening quote.
+    /// Parses a string. The cursor is at its opening quote.
     #[inline]
     fn string(&mut self) -> Result<Str<'a>, JsonError> {
         self.at += 1;
@@ -305,8 +305,8 @@ impl<'a> Cursor<'a> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// The first place from `at` on that ends a run of plain string text: a quote, a backslash, a control character, or the end.
-/// Eight bytes at a time; the lowest marked byte is exact, which is all that is read of the mask.
+/// Index of the first byte at or after `at` that ends a run of plain string text: a quote, a backslash, a control character, or the end of
+/// the text. Reads eight bytes at a time. Only the lowest marked byte of the mask is exact, and only that byte is used.
 #[inline]
 pub(super) fn plain_until(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {

@@ -1,10 +1,10 @@
-//! Strings of a JSON document, kept with their escapes until somebody needs them decoded.
+//! Strings of a JSON document. They keep their escapes and are decoded on demand.
 
 use std::borrow::Cow;
 
 use super::parse::plain_until;
 
-/// A JSON string without its quotes, as it was written.
+/// A JSON string without its quotes, exactly as written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Str<'a> {
     raw: &'a str,
@@ -12,12 +12,12 @@ pub(crate) struct Str<'a> {
 }
 
 impl<'a> Str<'a> {
-    /// `raw` is valid between quotes; `escaped` tells whether it holds a backslash.
+    /// `raw` must be valid between quotes. `escaped` is true if it contains a backslash.
     pub(super) fn json(raw: &'a str, escaped: bool) -> Self {
         Self { raw, escaped }
     }
 
-    /// A text that needs no escapes, such as a number's.
+    /// A text that needs no escapes, such as a number.
     pub(crate) fn plain(raw: &'a str) -> Self {
         Self {
             raw,
@@ -25,12 +25,12 @@ impl<'a> Str<'a> {
         }
     }
 
-    /// The text between the quotes, escapes and all.
+    /// The text between the quotes, with its escapes.
     pub(crate) fn raw(&self) -> &'a str {
         self.raw
     }
 
-    /// What the string says. A lone surrogate reads as U+FFFD.
+    /// The decoded string. A lone surrogate decodes to U+FFFD.
     pub(crate) fn decoded(&self) -> Cow<'a, str> {
         if self.escaped {
             Cow::Owned(unescape(self.raw))
@@ -39,8 +39,8 @@ impl<'a> Str<'a> {
         }
     }
 
-    /// Appends the text between the quotes as it was written, but for halves of surrogate pairs: JSON's grammar allows their escapes, many
-    /// readers do not, and one such string would make an event unreadable for them. Each becomes the escape of U+FFFD.
+    /// Appends the text between the quotes as written, except that each lone surrogate becomes the escape of U+FFFD. JSON's grammar allows
+    /// escapes of lone surrogates, but many parsers reject them, and one such string would make the whole event unreadable for them.
     pub(crate) fn write(&self, out: &mut String) {
         let mut rest = self.raw;
         while self.escaped
@@ -66,7 +66,7 @@ impl<'a> Str<'a> {
         out.push_str(rest);
     }
 
-    /// Whether the string says `other`.
+    /// True if the decoded string equals `other`.
     #[inline]
     pub(crate) fn is(&self, other: &str) -> bool {
         if self.escaped {
@@ -106,7 +106,7 @@ fn unescape(raw: &str) -> String {
     out
 }
 
-/// The character that the four digits at the start of `text` stand for, with a second escape where they are half of a pair.
+/// The character of the four hexadecimal digits at the start of `text`, combined with a second escape if the two are a surrogate pair.
 fn unicode(text: &str) -> (char, usize) {
     let unit = |from: usize| {
         text.get(from..from + 4)
@@ -132,7 +132,7 @@ fn unicode(text: &str) -> (char, usize) {
     )
 }
 
-/// Appends `text` as a JSON string, quotes included.
+/// Appends `text` as a JSON string, with quotes.
 pub(crate) fn push_quoted(text: &str, out: &mut String) {
     out.push('"');
     let mut from = 0;

@@ -1,9 +1,9 @@
-//! Writing nodes back as compact JSON, with chosen values replaced.
+//! JSON writer: writes nodes as compact JSON, with selected values replaced.
 
 use super::{Document, Node};
 use crate::time::Timestamp;
 
-/// A value to be written in another form: the timestamp that the node at `at` stands for.
+/// A value to be rewritten: the timestamp that replaces the node at `at`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rewrite {
     pub(crate) at: usize,
@@ -11,14 +11,14 @@ pub(crate) struct Rewrite {
 }
 
 impl Document<'_, '_> {
-    /// Appends the value at `at`, without spaces. `rewrites` stand in the order of the nodes.
+    /// Appends the value at `at`, without spaces. `rewrites` must be sorted by node index.
     pub(crate) fn write(&self, at: usize, rewrites: &[Rewrite], out: &mut String) {
         let end = self.after(at);
         let mut rewrites = rewrites
             .iter()
             .filter(|rewrite| rewrite.at >= at)
             .peekable();
-        // what is open: where it ends, and its closing bracket
+        // the open containers: end index and closing bracket
         let mut open: Vec<(usize, char)> = Vec::with_capacity(16);
         let mut separate = false;
         let mut next = at;

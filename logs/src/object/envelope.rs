@@ -1,23 +1,23 @@
-//! Envelopes: JSON objects that are no records but hold some.
+//! Envelopes: JSON objects that are not records but contain records.
 //!
-//! * A page of an API's list: one array of objects under a name that APIs use for lists, and beside it nothing but what pages have.
-//! * A message of a CloudWatch Logs subscription, whose log events each hold a record as a text.
+//! * A page of an API list: one array of objects under a name that APIs use for lists, and no other members than those of a page.
+//! * A message of a CloudWatch Logs subscription. Each of its log events holds a record as text.
 //!
-//! An envelope is known only once all of it is read: a record that merely has a list among its fields has other fields too, by which it
-//! is told from a page.
+//! An envelope can be recognised only when it is read completely: a record that has a list among its fields also has other fields, and
+//! those fields distinguish it from a page.
 
 use std::{collections::VecDeque, ops::Range};
 
 use super::scan::{Found, Scan};
 use crate::json::{Document, Node, Reader};
 
-/// Names of the array in a page.
+/// Names of the array member of a page.
 const LISTS: [&str; 10] = [
     "Records", "records", "items", "entries", "events", "value", "values", "data", "results",
     "logs",
 ];
 
-/// What stands beside the array in a page: what kind of page it is, how many there are, and where the next one is.
+/// Names of the other members of a page: its kind, its counts, and the link to the next page.
 const BESIDE: [&str; 56] = [
     "kind",
     "etag",
@@ -77,7 +77,7 @@ const BESIDE: [&str; 56] = [
     "request_id",
 ];
 
-/// The members of a CloudWatch Logs subscription's message.
+/// The members of a message of a CloudWatch Logs subscription.
 const SUBSCRIPTION: [&str; 7] = [
     "messageType",
     "owner",
@@ -88,20 +88,20 @@ const SUBSCRIPTION: [&str; 7] = [
     "policyLevel",
 ];
 
-/// What an object holds instead of being a record.
+/// Content of an envelope.
 #[derive(Debug, PartialEq)]
 pub(super) enum Content {
-    /// Records, each at its place in the object's text.
+    /// Records, as byte ranges in the object's text.
     Records(VecDeque<Range<usize>>),
-    /// Log events, each at its place; the record is their message.
+    /// Log events, as byte ranges in the object's text. The record is the `message` of each log event.
     Messages(VecDeque<Range<usize>>),
-    /// A message of the subscription itself, about no log.
+    /// A control message of the subscription itself. It holds no log.
     Control,
     /// A page without records.
     Nothing,
 }
 
-/// What the object that `text` is holds, if it is an envelope.
+/// The content of the object in `text`, or `None` if the object is not an envelope.
 pub(super) fn open(text: &[u8]) -> Option<Content> {
     let members = members(text)?;
     let get = |name: &str| {
@@ -137,12 +137,12 @@ pub(super) fn open(text: &[u8]) -> Option<Content> {
     })
 }
 
-/// Whether a member of that name says something of a page and nothing of a record.
+/// True if a member of this name belongs to a page and not to a record.
 pub(super) fn is_beside(name: &str) -> bool {
     BESIDE.contains(&name)
 }
 
-/// Whether `text`, the members of an envelope beside its array, holds nothing that could be a record.
+/// True if `text`, the members of an envelope other than its array, holds nothing that could be a record.
 pub(super) fn is_simple(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
@@ -159,7 +159,7 @@ pub(super) fn is_simple(text: &[u8]) -> bool {
     })
 }
 
-/// The message of a log event; none where it has none.
+/// The message of a log event; `None` if it has no message.
 pub(super) fn message(event: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(event).ok()?;
     let mut nodes = Vec::new();
@@ -180,7 +180,8 @@ fn blanks(text: &[u8], at: usize) -> usize {
         .count()
 }
 
-/// The members of an object, with the places of their values. None for what is no object or has a member that no envelope has.
+/// The members of an object, with the byte ranges of their values. `None` if `text` is not an object, or if it has a member that no
+/// envelope has.
 fn members(text: &[u8]) -> Option<Vec<(&str, Range<usize>)>> {
     let mut members = Vec::new();
     let mut at = blanks(text, 1);
@@ -207,7 +208,7 @@ fn members(text: &[u8]) -> Option<Vec<(&str, Range<usize>)>> {
     }
 }
 
-/// The places of the objects in the array at `array`; none if it holds anything else.
+/// The byte ranges of the objects in the array at `array`; `None` if the array holds anything other than objects.
 fn elements(text: &[u8], array: Range<usize>) -> Option<VecDeque<Range<usize>>> {
     let mut elements = VecDeque::new();
     if text.get(array.start) != Some(&b'[') {
@@ -232,12 +233,12 @@ fn elements(text: &[u8], array: Range<usize>) -> Option<VecDeque<Range<usize>>> 
     }
 }
 
-/// Where the value that begins at `at` ends.
+/// The end of the value that begins at `at`.
 fn value_end(text: &[u8], at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
     match rest.first()? {
         b'{' | b'[' => {
-            // a document's own lines are part of it, wherever they begin
+            // the lines of the document belong to the value, in whichever column they begin
             let mut scan = Scan::value();
             match scan.run(rest, true) {
                 Found::End(length) if scan.is_strict() => Some(at + length),

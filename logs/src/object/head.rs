@@ -1,27 +1,27 @@
-//! What begins at the head of a line, and whether an object is text at all.
+//! Lookahead: classifies the start of a line, and checks whether an object is text at all.
 
-/// How far the head of a line is looked at to tell what begins there.
+/// Lookahead that is needed to classify the start of a line, in bytes.
 pub(super) const LOOK_AHEAD: usize = 256;
-/// NUL bytes in a row that are a hole in the file and no part of a line.
+/// Minimum length of a run of NUL bytes that counts as a hole in the file and not as part of a line.
 pub(super) const HOLE: usize = 16;
 
-/// Names under which writers wrap an array of records of any length, as the object's first member.
+/// Member names under which writers wrap an array of records of any length. The array is the object's first member.
 const WRAPPERS: [&[u8]; 2] = [b"\"Records\"", b"\"records\""];
 
-/// What begins at the head of a line.
+/// What the start of a line looks like.
 #[derive(Debug, PartialEq)]
 pub(super) enum Head {
-    /// An array of records, whose first element comes after `length` bytes; `wrapped` in an object.
+    /// An array of records. Its first element begins after `length` bytes. `wrapped` is true if an object wraps the array.
     Array { length: usize, wrapped: bool },
-    /// A JSON document written over several lines.
+    /// A JSON document that spans several lines.
     Document,
-    /// A line that may be one JSON object, or several.
+    /// A line that may be one JSON object or several.
     Object,
     /// Any other line.
     Text,
 }
 
-/// Tells what begins at `rest`, of which [`LOOK_AHEAD`] bytes are there, or all.
+/// Classifies the start of a line at `rest`. `rest` holds at least [`LOOK_AHEAD`] bytes, or all remaining bytes.
 pub(super) fn head(rest: &[u8]) -> Head {
     let skip = |at: usize| {
         at + rest
@@ -35,7 +35,7 @@ pub(super) fn head(rest: &[u8]) -> Head {
         Some(b'[') => {
             let element = skip(1);
             let is_array = match rest.get(element) {
-                // a log line can begin with `[{` too; an object begins with a key, or ends
+                // a log line can begin with `[{` too; a JSON object begins with a key, or is empty
                 Some(b'{') => matches!(rest.get(skip(element + 1)), Some(b'"' | b'}')),
                 Some(b']') => matches!(
                     rest.get(skip(element + 1)),
@@ -44,7 +44,7 @@ pub(super) fn head(rest: &[u8]) -> Head {
                 None => element > 1,
                 Some(_) => false,
             };
-            // `[` alone on its line, with its first element further down
+            // `[` alone on its line, with its first element on a later line
             let alone = rest
                 .get(1..element)
                 .is_some_and(|space| space.contains(&b'\n'))
@@ -88,7 +88,7 @@ pub(super) fn head(rest: &[u8]) -> Head {
     }
 }
 
-/// Whether a line holds `}` and `{` with no more than blanks between: perhaps several values without a line end between them.
+/// True if a line has `}` followed by `{` with only blanks between them: it may hold several values without a line end between them.
 pub(super) fn may_be_joined(line: &[u8]) -> bool {
     memchr::memchr_iter(b'{', line).any(|at| {
         line.get(..at)
@@ -100,7 +100,7 @@ pub(super) fn may_be_joined(line: &[u8]) -> bool {
     })
 }
 
-/// Where the first hole of `line` begins.
+/// The start of the first hole of `line`.
 pub(super) fn hole(line: &[u8]) -> Option<usize> {
     let mut at = memchr::memchr(0, line)?;
     loop {
@@ -113,13 +113,14 @@ pub(super) fn hole(line: &[u8]) -> Option<usize> {
     }
 }
 
-/// How many NUL bytes `text` begins with.
+/// Number of NUL bytes at the start of `text`.
 pub(super) fn nuls(text: &[u8]) -> usize {
     text.iter().take_while(|byte| **byte == 0).count()
 }
 
-/// What an object is that begins with `head` and is no text. A single bad line is that line's matter; but where more than half of the head
-/// is in bad lines, the first among them, each further "line" would be one more piece of the same rubbish. Holes are passed over.
+/// The binary format of an object that begins with `head`, or `None` if the object is text. A single bad line is a defect of that line
+/// only. The object counts as binary if the first line is bad and bad lines make up more than half of the head; each further "line" would
+/// be one more fragment of the same binary data. Holes are skipped.
 pub(super) fn no_text(head: &[u8], name: &str) -> Option<&'static str> {
     let mut rest = head;
     let (mut bad, mut seen, mut first) = (0, 0, None);
@@ -134,7 +135,7 @@ pub(super) fn no_text(head: &[u8], name: &str) -> Option<&'static str> {
         if line.is_empty() {
             continue;
         }
-        // the last may be cut in the middle of a character
+        // the last line may be cut inside a multi-byte character
         let invalid = std::str::from_utf8(line)
             .is_err_and(|error| error.error_len().is_some() || !rest.is_empty());
         let is_bad = invalid || memchr::memchr(0, line).is_some();

@@ -1,9 +1,9 @@
-//! Objects and their records: what an object's bytes are, found out from the bytes themselves, and how they come apart.
+//! Objects and their records: detects the format of an object from its bytes, and splits it into records.
 //!
-//! [`source`] undoes compression and holds the limits on bytes, [`window`] holds what is being looked at, and [`split`] finds where records
-//! end: [`head`] tells what begins on a line, [`scan`] where a JSON value ends, [`envelope`] whether an object holds records instead of
-//! being one. [`reader`] is what callers see of them.
-//! [`parts`] joins several inputs to one object and keeps them apart.
+//! [`source`] decompresses and enforces the byte limits. [`window`] is the read-ahead buffer. [`split`] finds the ends of records, with the
+//! help of [`head`] (what the start of a line looks like), [`scan`] (where a JSON value ends) and [`envelope`] (whether an object contains
+//! records instead of being one). [`reader`] is the interface for callers. [`parts`] joins several inputs into one object and keeps their
+//! boundaries.
 
 mod envelope;
 mod head;
@@ -23,19 +23,20 @@ use thiserror::Error;
 
 use crate::parser::Filter;
 
-/// What of an object is read at most. The defaults are far above what logs are and far below what harms a node.
+/// Limits for reading one object. The defaults are far above the size of real logs and far below what harms a node.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of one record (a line or an array element). A longer one is skipped to its end and only its head is kept.
+    /// Maximum length of one record (a line or an array element), in bytes. A longer record is skipped to its end, and only its head is
+    /// kept.
     pub record_bytes: usize,
-    /// Bytes kept of a record that is too long.
+    /// Bytes kept of an oversized record.
     pub head_bytes: usize,
-    /// Bytes of an object, decompressed.
+    /// Maximum size of an object, in decompressed bytes.
     pub object_bytes: u64,
-    /// Decompressed bytes for each compressed byte, once [`Limits::ratio_from_bytes`] are decompressed. Logs that repeat themselves reach
-    /// 100; a gzip bomb has 1,000, a zstd bomb more.
+    /// Maximum compression ratio, in decompressed bytes per compressed byte. It is enforced after [`Limits::ratio_from_bytes`]. Repetitive
+    /// logs reach 100; a gzip bomb has 1,000, a zstd bomb more.
     pub ratio: u64,
-    /// Decompressed bytes from which on the ratio is held against its limit.
+    /// Decompressed bytes after which the compression ratio is enforced.
     pub ratio_from_bytes: u64,
 }
 
@@ -54,71 +55,72 @@ impl Default for Limits {
 /// One record of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Which record of the object it is, from 1: its line or array element.
+    /// Number of the record in the object, from 1: its line or array element.
     pub number: u64,
-    /// Where in the decompressed object its bytes begin.
+    /// Start of the record in the decompressed object, as a byte offset.
     pub offset: u64,
-    /// How many bytes of the decompressed object it takes.
+    /// Length of the record in the decompressed object, in bytes.
     pub length: u64,
-    /// Its bytes, without line end; only the head of one that was too long, and the message of one that came in a log event.
+    /// Content of the record, without its line end. For an oversized record only the head; for a CloudWatch log event only its message.
     pub raw: Vec<u8>,
-    /// What is wrong with it before any log type has seen it.
+    /// Defect found before any log type is tried.
     pub defect: Option<Defect>,
-    /// Why it carries no event, where that is known before any log type has seen it.
+    /// Reason to filter the record out, if it is known before any log type is tried.
     pub filter: Option<Filter>,
 }
 
-/// Why a record cannot be read at all.
+/// Why a record is unreadable.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Defect {
     /// Longer than [`Limits::record_bytes`].
     #[error("is {bytes} bytes long, more than the limit of {limit}; its head is kept")]
     TooLong {
-        /// How long it is.
+        /// Length of the record, in bytes.
         bytes: u64,
-        /// What the limit was.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// Its end is missing.
+    /// The end of the record is missing.
     #[error("ends in the middle of a JSON value")]
     Cut,
-    /// The bytes around it cannot be read: a damaged compression stream, or a body that is no text. The record stands for all of them.
+    /// A range of the object is unreadable: a damaged compression stream, or a body that is not text. One record represents the whole
+    /// range.
     #[error("{reason}")]
     Unreadable {
-        /// What is wrong, as [`ObjectError`] says it.
+        /// The error text of the [`ObjectError`].
         reason: String,
     },
-    /// Stands where no record can stand: between the elements of an array, or beside the array in its envelope.
+    /// Text where no record is allowed: between the elements of an array, or next to the array in its envelope.
     #[error("stands in or beside an array of records and is none")]
     Stray,
-    /// Is no line but NUL bytes, as a file has them that was truncated while its writer went on.
+    /// NUL bytes instead of a line. A file has such a hole if it was truncated while its writer kept its old position.
     #[error("is a hole of {bytes} NUL bytes")]
     Hole {
-        /// How many.
+        /// Number of NUL bytes.
         bytes: u64,
     },
-    /// Holds a NUL byte.
+    /// The record contains a NUL byte.
     #[error("holds a NUL byte at byte {offset}")]
     Nul {
-        /// Where in the record.
+        /// Byte offset in the record.
         offset: usize,
     },
-    /// Is not UTF-8.
+    /// The record is not valid UTF-8.
     #[error("is not UTF-8 from byte {offset} on")]
     NotUtf8 {
-        /// Where in the record.
+        /// Byte offset in the record.
         offset: usize,
     },
 }
 
 impl Record {
-    /// Whether the input ended within it.
+    /// True if the input ended within the record.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         matches!(self.defect, Some(Defect::Cut))
     }
 
-    /// A record that stands for bytes that cannot be read. They are taken for all of their object; a caller who knows better sets
+    /// A record that represents unreadable bytes. By default it covers `raw` from offset 0; a caller that knows the range sets
     /// [`Record::offset`] and [`Record::length`].
     pub fn unreadable(number: u64, raw: Vec<u8>, error: &ObjectError) -> Self {
         Self {
@@ -133,10 +135,10 @@ impl Record {
         }
     }
 
-    /// The record's text.
+    /// The text of the record.
     ///
     /// # Errors
-    /// Its defect, found before or now.
+    /// The defect of the record, whether it was found earlier or is found now (a NUL byte, invalid UTF-8).
     pub fn text(&self) -> Result<&str, Defect> {
         if let Some(defect) = &self.defect {
             return Err(defect.clone());
@@ -154,7 +156,7 @@ impl Record {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ObjectError {
-    /// Nothing in it.
+    /// The object is empty.
     #[error("{object} is empty")]
     Empty {
         /// The object's name.
@@ -165,10 +167,10 @@ pub enum ObjectError {
     NotText {
         /// The object's name.
         object: String,
-        /// What it seems to be.
+        /// The detected format.
         found: &'static str,
     },
-    /// The compressed stream stops before its end.
+    /// The compressed stream ends early.
     #[error(
         "{object} is truncated: its {compression} stream ends after {bytes} decompressed bytes; upload the whole file again"
     )]
@@ -177,10 +179,10 @@ pub enum ObjectError {
         object: String,
         /// The compression's name.
         compression: &'static str,
-        /// What could be decompressed.
+        /// Bytes decompressed so far.
         bytes: u64,
     },
-    /// The compressed stream is damaged.
+    /// The compressed stream is corrupt.
     #[error(
         "{object} is damaged: its {compression} stream is invalid after {bytes} decompressed bytes: {cause}"
     )]
@@ -189,12 +191,12 @@ pub enum ObjectError {
         object: String,
         /// The compression's name.
         compression: &'static str,
-        /// What could be decompressed.
+        /// Bytes decompressed so far.
         bytes: u64,
-        /// What the decoder says.
+        /// The decoder's error text.
         cause: String,
     },
-    /// Decompresses beyond the ratio.
+    /// The compression ratio is above its limit.
     #[error(
         "{object} decompresses to more than {limit} times its size ({bytes} bytes so far): taken for a {compression} bomb"
     )]
@@ -203,28 +205,28 @@ pub enum ObjectError {
         object: String,
         /// The compression's name.
         compression: &'static str,
-        /// What had been decompressed.
+        /// Bytes decompressed so far.
         bytes: u64,
-        /// The limit on the ratio.
+        /// The limit of the ratio.
         limit: u64,
     },
-    /// Larger than an object may be.
+    /// The object is larger than its limit.
     #[error("{object} has more than {limit} bytes when decompressed; split it into smaller files")]
     TooLarge {
         /// The object's name.
         object: String,
-        /// The limit on bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// An object that joins several inputs does not have the form of one.
+    /// The framing of an object of parts is invalid.
     #[error("{object} is damaged: {reason}")]
     DamagedParts {
         /// The object's name.
         object: String,
-        /// What is wrong with its form.
+        /// What is wrong with the framing.
         reason: &'static str,
     },
-    /// What holds the object failed.
+    /// The storage of the object failed.
     #[error("{object} cannot be read: {cause}")]
     Read {
         /// The object's name.
@@ -236,7 +238,7 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// Whether the fault is where the object is stored, not in the object: trying again may help.
+    /// True if the storage failed and not the object: a retry may succeed.
     pub fn is_read_failure(&self) -> bool {
         matches!(self, Self::Read { .. })
     }

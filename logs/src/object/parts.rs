@@ -1,12 +1,12 @@
-//! Objects of parts: several inputs joined in one object, each with its border.
+//! Objects of parts: several inputs joined in one object, with the boundary of each input kept.
 //!
-//! A door joins what came within a second into one object, because an object per input is too dear. What holds "from here to the
-//! end" (a header line, an unclosed array, a compression) must not reach from one input into the next. So an object of parts keeps
-//! the border of each input, and each is read by an [`ObjectReader`] of its own: with its own compression, byte order mark, header
-//! lines and faults.
+//! An ingest endpoint joins the inputs of about one second into one object, because one object per input is too expensive. State that lasts
+//! "from here to the end" (a header line, an unclosed array, a compression stream) must not leak from one input into the next. So an object
+//! of parts keeps the boundary of each input, and each part is read by its own [`ObjectReader`]: with its own compression, byte order mark,
+//! header lines and defects.
 //!
-//! The form: [`MAGIC`], then for each part a line `<kind> <bytes> <origin>` and that many bytes, then a line end. An object of
-//! parts is known by its name, not by its content, because a sender chooses the content.
+//! Format: [`MAGIC`], then for each part a line `<kind> <bytes> <origin>`, that many bytes, and a line end. An object of parts is
+//! recognised by its name and not by its content, because the sender controls the content.
 
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,21 @@ use super::{Limits, ObjectError, ObjectReader, Record};
 
 /// First line of an object of parts.
 const MAGIC: &[u8] = b"panther-parts 1\n";
-/// What the name of each object of parts ends with.
+/// Suffix of the name of every object of parts.
 const SUFFIX: &str = ".parts";
-/// Longest line in front of a part: kind, length, and an origin, which is a path or an address.
+/// Maximum length of the header line of a part, in bytes: kind, length, and an origin, which is a path or an address.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// What a part is for.
+/// Role of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartKind {
-    /// An input, or a piece of one; its records count.
+    /// An input, or a piece of one. Its records are counted.
     Body,
-    /// The first lines of the input whose piece follows. They were counted with an earlier piece, and are read only for what a
-    /// parser learns from them, as the names of columns.
+    /// The first lines of the input whose next piece follows. They were counted with an earlier piece. They are read only for parser state,
+    /// such as column names.
     Context,
-    /// The same, where other lines lie between them and the piece: an event that they begin does not go on in the piece.
+    /// Like `Context`, but other lines lie between these lines and the piece: a multi-record event that they begin does not continue in the
+    /// piece.
     Head,
 }
 
@@ -42,13 +43,13 @@ impl PartKind {
     }
 }
 
-/// Whether an object of this name consists of parts.
+/// True if an object of this name consists of parts.
 #[must_use]
 pub fn is_of_parts(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
-/// Joins inputs to an object.
+/// Joins inputs into one object of parts.
 #[derive(Debug, Clone)]
 pub struct PartsWriter {
     bytes: Vec<u8>,
@@ -63,40 +64,40 @@ impl Default for PartsWriter {
 }
 
 impl PartsWriter {
-    /// The name for an object of parts: `base` with the ending that such names have.
+    /// The name of an object of parts: `base` with the suffix.
     #[must_use]
     pub fn name(base: &str) -> String {
         format!("{base}{SUFFIX}")
     }
 
-    /// Adds an input, or the next piece of one. `origin` says where it came from, for people; it may be empty.
+    /// Appends an input, or the next piece of one. `origin` says where the input came from, for operators; it may be empty.
     pub fn body(&mut self, origin: &str, content: &[u8]) {
         self.part(PartKind::Body, origin, content);
     }
 
-    /// Adds the first lines of the input whose piece comes next. Their records are not counted again.
+    /// Appends the first lines of the input whose piece comes next. Their records are not counted again.
     pub fn context(&mut self, origin: &str, content: &[u8]) {
         self.part(PartKind::Context, origin, content);
     }
 
-    /// The same of first lines that do not end where the piece begins.
+    /// Like [`PartsWriter::context`], for first lines that do not directly precede the piece.
     pub fn head(&mut self, origin: &str, content: &[u8]) {
         self.part(PartKind::Head, origin, content);
     }
 
-    /// Bytes so far.
+    /// Size so far, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is no part yet.
+    /// True if there is no part yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.len() == MAGIC.len()
     }
 
-    /// The object.
+    /// The complete object.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.bytes
@@ -121,23 +122,23 @@ impl PartsWriter {
     }
 }
 
-/// What a [`RawReader`] gives out next.
+/// An item that a [`RawReader`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Another input begins: nothing that was learned so far holds for it. `origin` is what the door said of it.
+    /// A new input starts: state learned from earlier inputs does not apply to it.
     Input {
-        /// Where the input came from; empty if the door did not say.
+        /// Origin of the input, as the ingest endpoint wrote it; may be empty.
         origin: String,
     },
-    /// A record of the input. It counts.
+    /// A record of the input. It is counted.
     Record(Record),
-    /// A record that was counted in another object already. A parser may learn from it.
+    /// A record that was already counted in another object. It is read only for parser state.
     Context(Record),
-    /// What follows does not stand directly behind what came: an event that has begun does not go on.
+    /// A gap: the next record does not directly follow the previous one, so an open multi-record event does not continue.
     Gap,
 }
 
-/// Reads a raw object, of parts or not, as the doors wrote it. Record numbers go on from part to part.
+/// Reads a raw object as the ingest endpoints wrote it, with or without parts. Record numbers continue from part to part.
 pub struct RawReader<R: Read> {
     name: String,
     limits: Limits,
@@ -157,7 +158,7 @@ struct Parts<R: Read> {
     begun: bool,
     ended: bool,
     open: Option<OpenPart<R>>,
-    /// A context stands directly in front of its input's piece, so that piece begins no other input.
+    /// The previous part was a context, so the next part continues the same input.
     after_context: bool,
     number: u64,
 }
@@ -165,21 +166,21 @@ struct Parts<R: Read> {
 struct OpenPart<R: Read> {
     kind: PartKind,
     reader: ObjectReader<PartInput<R>>,
-    /// All its bytes.
+    /// Length of the part, in bytes.
     bytes: u64,
 }
 
-/// What an object is read from. The part that is open reads from it too, so that no part is held in memory.
+/// The underlying stream, shared with the reader of the open part, so that no part has to be buffered in memory.
 struct Input<R>(Arc<Mutex<Stored<R>>>);
 
 struct Stored<R> {
     stored: io::BufReader<R>,
-    /// Bytes of the open part that were not read yet.
+    /// Unread bytes of the open part.
     left: u64,
-    /// The open part's first bytes, kept for a record that says why the part cannot be read.
+    /// First bytes of the open part, kept for the record that reports the part as unreadable.
     head: Vec<u8>,
     head_bytes: usize,
-    /// The object ends within the part.
+    /// The object ended within the part.
     cut: bool,
 }
 
@@ -194,12 +195,12 @@ impl<R: Read> Input<R> {
         })))
     }
 
-    /// The lock is never waited for: the part that is open is read by the thread that asks for the next one.
+    /// The lock is never contended: the thread that reads the open part is also the thread that asks for the next part.
     fn stored(&self) -> MutexGuard<'_, Stored<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next `bytes` as an input of their own.
+    /// The next `bytes` as a separate input.
     fn part(&self, bytes: u64, head_bytes: usize) -> PartInput<R> {
         let mut stored = self.stored();
         (stored.left, stored.head_bytes) = (bytes, head_bytes);
@@ -209,7 +210,7 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// The bytes of one part.
+/// Reader over the bytes of one part.
 struct PartInput<R>(Arc<Mutex<Stored<R>>>);
 
 impl<R: Read> Read for PartInput<R> {
@@ -236,7 +237,7 @@ impl<R: Read> Stored<R> {
         Ok(read)
     }
 
-    /// Passes over what of the part was not read.
+    /// Skips the unread bytes of the part.
     fn pass_over_part(&mut self) -> io::Result<()> {
         let mut buffer = [0; 8 << 10];
         while self.left > 0 {
@@ -247,7 +248,7 @@ impl<R: Read> Stored<R> {
 }
 
 impl<R: Read> RawReader<R> {
-    /// `name` tells whether the object consists of parts.
+    /// Creates a reader. `name` determines whether the object consists of parts.
     pub fn new(name: &str, input: R, limits: Limits) -> Self {
         let form = if is_of_parts(name) {
             Form::Parts(Parts {
@@ -271,11 +272,10 @@ impl<R: Read> RawReader<R> {
         }
     }
 
-    /// The next piece; `None` at the object's end.
+    /// The next piece; `None` at the end of the object.
     ///
     /// # Errors
-    /// What keeps the object from being read (further). A part that cannot be read is no error of the object: it becomes one
-    /// record with the reason.
+    /// The object cannot be read, or cannot be read further. An unreadable part is not an error: it becomes one record with the reason.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, ObjectError> {
         match &mut self.form {
             Form::Whole { reader, begun } => {
@@ -292,7 +292,7 @@ impl<R: Read> RawReader<R> {
 }
 
 impl<R: Read> RawReader<R> {
-    /// See [`ObjectReader::set_within_event`]. Another input begins outside of events.
+    /// See [`ObjectReader::set_within_event`]. No event is open at the start of an input.
     pub fn set_within_event(&mut self, within: bool) {
         match &mut self.form {
             Form::Whole { reader, .. } => reader.set_within_event(within),
@@ -387,7 +387,7 @@ impl<R: Read> Parts<R> {
         }
     }
 
-    /// Goes on behind the part that was read.
+    /// Skips to the end of the current part.
     fn leave_part(&mut self, name: &str) -> Result<(), ObjectError> {
         let passed = self.input.stored().pass_over_part();
         passed.map_err(|cause| part_failed(name, cause))?;
@@ -399,7 +399,7 @@ impl<R: Read> Parts<R> {
         Ok(())
     }
 
-    /// The line in front of a part; `None` at the object's end.
+    /// Reads the header line of a part; `None` at the end of the object.
     fn head(&mut self, name: &str) -> Result<Option<(PartKind, u64, String)>, ObjectError> {
         let mut line = Vec::new();
         let mut input = self.input.stored();
@@ -439,7 +439,7 @@ impl<R: Read> Parts<R> {
     }
 }
 
-/// Why a part cannot be read to its end.
+/// Error for a part that cannot be read to its end.
 fn part_failed(name: &str, cause: io::Error) -> ObjectError {
     match cause.kind() {
         io::ErrorKind::UnexpectedEof => damaged(name, "it ends within a part"),

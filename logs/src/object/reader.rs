@@ -1,4 +1,4 @@
-//! The records of one object, from its first byte to its last.
+//! Iterator over the records of one object.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use super::{
 
 /// Reads the records of one object. An iterator over [`Record`]s that ends after the first error.
 ///
-/// Compression is recognised by content; a name says nothing. A run of blank lines is one record, for a caller that counts.
+/// Compression is detected from the content, not from the name. A run of blank lines is one record, so that every byte is counted.
 pub struct ObjectReader<R: Read> {
     name: String,
     limits: Limits,
@@ -19,19 +19,19 @@ pub struct ObjectReader<R: Read> {
     done: bool,
 }
 
-/// The bytes of an object that were read, decompressed. `records` + `structure` = `total`.
+/// Number of decompressed bytes read. Invariant: `records` + `structure` = `total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ByteCount {
-    /// All of them.
+    /// All bytes.
     pub total: u64,
-    /// Bytes of the records given out, as [`Record::length`] has them.
+    /// Bytes of the returned records, as in [`Record::length`].
     pub records: u64,
-    /// White space between records, and the brackets, commas and names around those of an array or envelope.
+    /// Bytes between records: white space, and the brackets, commas and names around the records of an array or envelope.
     pub structure: u64,
 }
 
 impl<R: Read> ObjectReader<R> {
-    /// `name` is for messages.
+    /// Creates a reader. `name` is used in messages only.
     pub fn new(name: impl Into<String>, input: R, limits: Limits) -> Self {
         Self {
             name: name.into(),
@@ -42,12 +42,12 @@ impl<R: Read> ObjectReader<R> {
         }
     }
 
-    /// The next record; none at the object's end.
+    /// The next record; `None` at the end of the object.
     ///
     /// # Errors
-    /// What keeps the object from being read: it is no text, nothing of it can be decompressed, or its store fails. An object of which records
-    /// were given out ends with a record whose defect is [`super::Defect::Unreadable`] instead, unless its store failed. Afterwards there is
-    /// nothing more.
+    /// The object is not text, it cannot be decompressed at all, or its storage fails. If records were already returned, only a storage
+    /// failure is an error; any other failure is reported as a last record with the defect [`super::Defect::Unreadable`]. After an error
+    /// the reader returns nothing more.
     pub fn next_record(&mut self) -> Result<Option<Record>, ObjectError> {
         if self.done {
             return Ok(None);
@@ -59,21 +59,21 @@ impl<R: Read> ObjectReader<R> {
         result
     }
 
-    /// Says whether the record that was given out last is part of an event that has not ended, as [`crate::Classifier::is_within_event`] tells.
-    /// The next line is a record then, whatever it looks like: a bracket in a quoted value opens no array.
+    /// Sets whether the last returned record is part of an open multi-record event: see [`crate::Classifier::is_within_event`]. The next
+    /// line is then read as a plain record, whatever it looks like, so that a bracket in a quoted value opens no array.
     pub fn set_within_event(&mut self, within: bool) {
         if let Some(splitter) = &mut self.splitter {
             splitter.set_within_event(within);
         }
     }
 
-    /// Where in the decompressed bytes a line begins behind the record that was given out last; `None` while an array or envelope
-    /// is open. An input may be cut there and read as two.
+    /// Offset in the decompressed bytes of the line that begins after the last returned record; `None` while an array or envelope is open.
+    /// The input may be cut at this offset and read as two inputs.
     pub fn line_begins_at(&self) -> Option<u64> {
         self.splitter.as_ref().and_then(Splitter::line_begins_at)
     }
 
-    /// The bytes read so far; after the last record, those of the whole object.
+    /// The bytes read so far; after the last record, the bytes of the whole object.
     pub fn bytes(&self) -> ByteCount {
         let (records, total) = self.splitter.as_ref().map_or((0, 0), Splitter::bytes);
         ByteCount {
@@ -94,7 +94,7 @@ impl<R: Read> ObjectReader<R> {
         }
     }
 
-    /// Refuses what is empty or no text.
+    /// Opens the object. Rejects an empty object and one that is not text.
     fn open(&self, input: R) -> Result<Window<R>, ObjectError> {
         let mut window = Window::open(&self.name, input, self.limits.clone())?;
         window.ensure(CHUNK);

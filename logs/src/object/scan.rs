@@ -1,13 +1,13 @@
-//! Where a JSON value ends, found out piece by piece without holding the value.
+//! Incremental scanner that finds the end of a JSON value without buffering the value.
 //!
-//! The scan is strict as long as it can be: it knows what may come next, so that a line which is no part of the value is told from one that
-//! is. A fault within a line that belongs to the value (it stands on the value's first line, or is indented) does not end the value: from
-//! there on only brackets and quotes are followed, so that one faulty element leaves its neighbours alone. A line that begins in the first
-//! column has to fit, or the value ends before it.
+//! The scan is strict as long as possible: it knows which token may come next, so it can distinguish a line of the value from an unrelated
+//! line. A syntax error within a line of the value (the value's first line, or an indented line) does not end the value: from there on the
+//! scan follows only brackets and quotes, so that one broken element does not affect its neighbours. A line that begins in the first column
+//! must be valid, or the value ends before it.
 
-/// Levels that are followed; deeper ones end the value.
+/// Maximum nesting depth. Deeper nesting ends the value.
 const MAX_DEPTH: usize = 1 << 20;
-/// Bytes of a number or word.
+/// Maximum length of a number or literal, in bytes.
 const MAX_WORD: usize = 4 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,38 +28,38 @@ enum Container {
     Object,
 }
 
-/// What a scan found.
+/// Result of a scan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Found {
-    /// The value ends before this place.
+    /// The value ends before this index.
     End(usize),
-    /// No value: the line that holds this place, or the one that begins there, cannot be part of one.
+    /// Not a value: the line that holds this index, or the line that begins there, cannot be part of one.
     Broken,
-    /// The text so far is within the value.
+    /// The value is incomplete: more text is needed.
     Inside,
 }
 
-/// A scan of one value, or of the rest of an object.
+/// Scanner state for one value, or for the rest of an object.
 #[derive(Debug)]
 pub(super) struct Scan {
     open: Vec<Container>,
     expected: Expected,
     in_string: bool,
-    /// How far the text is looked at.
+    /// Index up to which the text is scanned.
     at: usize,
-    /// Where the line that is looked at begins; none on the first line.
+    /// Start of the current line; `None` on the first line of the value.
     line: Option<usize>,
-    /// The line that is looked at begins in the first column.
+    /// The current line begins in the first column.
     bare: bool,
-    /// It does not begin with a closing bracket either, so that it might be a record of its own.
+    /// The current line also does not begin with a closing bracket, so it might be a separate record.
     doubtful: bool,
-    /// Such a line was taken for part of the value.
+    /// Such a line was accepted as part of the value.
     took_doubtful: bool,
     faulty: bool,
 }
 
 impl Scan {
-    /// Of the array or object that the text begins with.
+    /// A scan of the array or object at the start of the text.
     pub(super) fn value() -> Self {
         Self {
             open: Vec::new(),
@@ -74,7 +74,7 @@ impl Scan {
         }
     }
 
-    /// Of what follows a value within an object, up to the object's end.
+    /// A scan of what follows a value within an object, up to the end of the object.
     pub(super) fn rest_of_object() -> Self {
         Self {
             open: vec![Container::Object],
@@ -83,39 +83,39 @@ impl Scan {
         }
     }
 
-    /// Whether the text so far breaks no rule of JSON.
+    /// True if the text so far is valid JSON.
     pub(super) fn is_strict(&self) -> bool {
         !self.faulty
     }
 
-    /// Whether a line was taken for part of the value that might be a record of its own: one in the first column that begins as a value may
-    /// go on. The line that is looked at does not count.
+    /// True if the scan accepted a line that might be a separate record: a line in the first column that is a valid continuation of the
+    /// value. The current line does not count.
     pub(super) fn took_doubtful(&self) -> bool {
         self.took_doubtful
     }
 
-    /// Whether the line that is looked at might be a record of its own.
+    /// True if the current line might be a separate record.
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
-    /// Where the line that ended the scan begins; none for the value's first line.
+    /// Start of the line that ended the scan; `None` for the first line of the value.
     pub(super) fn line_start(&self) -> Option<usize> {
         self.line
     }
 
-    /// How much of the text is looked at.
+    /// Number of bytes scanned.
     pub(super) fn looked_at(&self) -> usize {
         self.at
     }
 
-    /// The first `bytes` of the text will not come again.
+    /// Shifts all positions: the caller removes the first `bytes` of the text.
     pub(super) fn forget(&mut self, bytes: usize) {
         self.at = self.at.saturating_sub(bytes);
         self.line = self.line.map(|line| line.saturating_sub(bytes));
     }
 
-    /// Goes on with `text`, which holds what came before. `ended` says that nothing comes behind it.
+    /// Continues the scan with `text`, which includes the text scanned before. `ended` is true if no more text follows.
     pub(super) fn run(&mut self, text: &[u8], ended: bool) -> Found {
         while let Some(&byte) = text.get(self.at) {
             if self.in_string {
@@ -142,7 +142,7 @@ impl Scan {
             if self.line == Some(self.at) {
                 self.bare = true;
                 let closing = matches!(byte, b'}' | b']');
-                // a record of its own, whose scan must not overlap with this one
+                // a separate record, whose scan must not overlap with this one
                 if matches!(byte, b'{' | b'[') || (self.faulty && !closing) {
                     return Found::Broken;
                 }
@@ -232,7 +232,7 @@ impl Scan {
                     let fits = matches!(self.expected, Expected::Value | Expected::ValueOrEnd)
                         && is_word(rest.get(..length).unwrap_or_default());
                     self.expected = Expected::CommaOrEnd;
-                    // the last byte is passed over below, as every token's is
+                    // the shared step below skips the last byte, as for every token
                     self.at += length - 1;
                     fits
                 }
@@ -251,7 +251,7 @@ impl Scan {
         Found::Inside
     }
 
-    /// Goes on within a string; none once it has ended.
+    /// Continues within a string; returns `None` after the end of the string.
     fn string(&mut self, text: &[u8], ended: bool) -> Option<Found> {
         let rest = text.get(self.at..).unwrap_or_default();
         let Some(next) = memchr::memchr3(b'"', b'\\', b'\n', rest) else {
@@ -270,7 +270,7 @@ impl Scan {
                 self.in_string = false;
                 return self.end_of_string();
             }
-            // no JSON string holds a line end: a quote is missing
+            // a JSON string cannot contain a line end, so a quote is missing
             _ if self.line.is_none() || self.bare => return Some(Found::Broken),
             _ => {
                 self.in_string = false;
@@ -294,7 +294,7 @@ impl Scan {
     }
 }
 
-/// Whether `word` is `true`, `false`, `null` or a number.
+/// True if `word` is `true`, `false`, `null` or a number.
 fn is_word(word: &[u8]) -> bool {
     matches!(word, b"true" | b"false" | b"null")
         || std::str::from_utf8(word).is_ok_and(crate::json::is_value)

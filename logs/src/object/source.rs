@@ -1,4 +1,4 @@
-//! An object's bytes, decompressed if they are gzip or zstd, within limits.
+//! Byte source of an object: decompresses gzip and zstd, and enforces limits.
 
 mod zstd;
 
@@ -10,7 +10,7 @@ use zstd::Zstd;
 use super::{Limits, ObjectError};
 
 const BUFFER: usize = 64 << 10;
-/// Bytes that tell what a stream is.
+/// Number of bytes needed to detect the format of a stream.
 const MAGIC: usize = 10;
 
 pub(super) struct Source<R: Read> {
@@ -20,10 +20,10 @@ pub(super) struct Source<R: Read> {
     stream: Stream<R>,
 }
 
-/// The stored bytes, with the first ones put back.
+/// The stored bytes, with the detected prefix put back.
 type Bytes<R> = Counted<Chain<Cursor<Vec<u8>>, R>>;
 
-/// The stream as it is stored.
+/// The stored stream, buffered.
 type Stored<R> = BufReader<Bytes<R>>;
 
 enum Stream<R: Read> {
@@ -32,7 +32,7 @@ enum Stream<R: Read> {
     Zstd(Box<Zstd<Stored<R>>>),
 }
 
-/// Counts what is read, and remembers that reading failed, which the decoder's errors do not tell.
+/// Counts the bytes read and remembers read failures, because the decoders' errors do not distinguish a failed read from bad data.
 struct Counted<R> {
     inner: R,
     bytes: u64,
@@ -55,7 +55,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 impl<R: Read> Source<R> {
-    /// Looks at the first bytes to tell compressed from plain.
+    /// Detects compression from the first bytes.
     pub(super) fn open(object: &str, mut inner: R, limits: Limits) -> Result<Self, ObjectError> {
         let head = head(&mut inner).map_err(|cause| ObjectError::Read {
             object: object.into(),
@@ -92,7 +92,7 @@ impl<R: Read> Source<R> {
         })
     }
 
-    /// Reads some bytes; 0 at the end.
+    /// Reads into `buffer`; returns the number of bytes, 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ObjectError> {
         let result = loop {
             let result = match &mut self.stream {
@@ -127,7 +127,7 @@ impl<R: Read> Source<R> {
         Ok(count)
     }
 
-    /// The compression's name and what was read of the compressed stream; none for a plain one.
+    /// The name of the compression and the compressed stream; `None` for a plain stream.
     fn compressed(&self) -> Option<(&'static str, &Bytes<R>)> {
         match &self.stream {
             Stream::Plain(_) => None,
@@ -158,21 +158,21 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// The first [`MAGIC`] bytes, or all there are.
+/// The first [`MAGIC`] bytes, or fewer if the stream is shorter.
 fn head(inner: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(MAGIC);
     inner.take(MAGIC as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// The unpacked bytes of an input, as [`ObjectReader`](super::ObjectReader) sees them, within the same limits.
+/// The decompressed bytes of an input, as [`ObjectReader`](super::ObjectReader) reads them, with the same limits.
 pub struct Unpacked<R: Read>(Source<R>);
 
 impl<R: Read> Unpacked<R> {
-    /// `name` is for messages.
+    /// Opens an input. `name` is used in messages only.
     ///
     /// # Errors
-    /// The input is of a form that is not read.
+    /// The input has an unsupported format.
     pub fn open(name: &str, input: R, limits: Limits) -> Result<Self, ObjectError> {
         Source::open(name, input, limits).map(Self)
     }
@@ -187,19 +187,19 @@ impl<R: Read> Read for Unpacked<R> {
     }
 }
 
-/// What an input is by its first bytes.
+/// Format of an input, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputForm {
-    /// Lines or JSON, as they are.
+    /// Plain text: lines or JSON.
     Text,
-    /// Compressed in a way that is read.
+    /// A supported compression: gzip or zstd.
     Packed,
-    /// Of a form that is not read; the text says which.
+    /// An unsupported format. The text names it.
     Unreadable(&'static str),
 }
 
 impl InputForm {
-    /// By the first bytes; eight are enough.
+    /// Detects the format. Eight bytes are enough.
     #[must_use]
     pub fn of(head: &[u8]) -> Self {
         if let Some(found) = known_binary(head) {
@@ -214,7 +214,7 @@ impl InputForm {
     }
 }
 
-/// Formats that are met in log buckets and are read by nothing here.
+/// Binary formats that occur in log buckets and are not supported.
 fn known_binary(head: &[u8]) -> Option<&'static str> {
     const FORMATS: [(&[u8], &str); 6] = [
         (b"PK\x03\x04", "a zip archive; unpack it first"),

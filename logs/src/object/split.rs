@@ -1,9 +1,9 @@
-//! Where records end: lines, elements of a JSON array (bare, or wrapped in an object), JSON documents over many lines, JSON values one
-//! behind the other.
+//! Splitter: finds the ends of records. Records are lines, elements of a JSON array (bare, or wrapped in an object), JSON documents that
+//! span several lines, and concatenated JSON values.
 //!
-//! Each line's head decides anew, so that a file may hold arrays and lines by turns. Every byte belongs to exactly one record, or is white
-//! space or the brackets, commas and names of an array that was understood. An array, wrapper or document that does not end as it should
-//! gives a record that says so, and what follows is read as lines. No more than one record is held at a time.
+//! The start of each line decides how it is read, so a file may mix arrays and lines. Every byte belongs to exactly one record, or is white
+//! space or the brackets, commas and names of an array that was recognised. An array, wrapper or document without a proper end gives a
+//! record with a defect, and the text after it is read as lines. At most one record is buffered at a time.
 
 mod array;
 mod opened;
@@ -22,49 +22,49 @@ use super::{
 /// Bytes kept of a hole.
 const HOLE_HEAD: usize = 16;
 
-/// Takes an object's text apart.
+/// Splits the text of an object into records.
 pub(super) struct Splitter<R: Read> {
     limits: Limits,
     window: Window<R>,
     number: u64,
     place: Place,
-    /// What opened the array that is read, and where it stands.
+    /// Offset and text of the opening of the current array.
     opening: (u64, Vec<u8>),
     opened: Option<Opened>,
-    /// The end of what can be read came within the record.
+    /// The readable input ended within the record.
     cut: bool,
-    /// Bytes of the records given out.
+    /// Bytes of the returned records.
     given: u64,
-    /// The next record is a line, whatever begins there.
+    /// The next record is a plain line, whatever it looks like.
     within_event: bool,
 }
 
-/// What is read next.
+/// Parser state: what is read next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
-    /// The head of a line.
+    /// The start of a line.
     Line,
-    /// A value that follows another one on its line.
+    /// A value that follows another value on the same line.
     Joined,
-    /// An element of an array, or the array's end.
+    /// An element of an array, or the end of the array.
     Element {
         wrapped: bool,
-        /// An element may come without a comma before it.
+        /// The next element needs no comma before it.
         free: bool,
     },
-    /// What an object holds behind its array.
+    /// The members of an object after its array.
     Tail,
 }
 
-/// What a step gave.
+/// Result of one step.
 enum Step {
     Record(Record),
-    /// Structure was passed over.
+    /// Only structure was consumed; continue.
     On,
     End,
 }
 
-/// A record too long to be kept, as far as it is read.
+/// An oversized record, as far as it is read.
 struct Overlong {
     offset: u64,
     head: Vec<u8>,
@@ -86,25 +86,25 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// Whether the next line is part of an event that has begun.
+    /// Sets whether the next line belongs to an open multi-record event.
     pub(super) fn set_within_event(&mut self, within: bool) {
         self.within_event = within;
     }
 
-    /// Bytes read so far: of records, and in all.
+    /// Bytes read so far: those of records, and all of them.
     pub(super) fn bytes(&self) -> (u64, u64) {
         (self.given, self.window.offset())
     }
 
-    /// Where a line begins behind the record that was given out last; `None` while an array or envelope is open.
+    /// Offset of the line that begins after the last returned record; `None` while an array or envelope is open.
     pub(super) fn line_begins_at(&self) -> Option<u64> {
         (self.place == Place::Line && self.opened.is_none()).then(|| self.window.offset())
     }
 
-    /// The next record; none at the end.
+    /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// The store's failure, and any other where nothing was given out before.
+    /// A failure of the storage, and any other failure if no record was returned before.
     pub(super) fn next(&mut self) -> Result<Option<Record>, ObjectError> {
         loop {
             if let Some(record) = self.next_opened() {
@@ -163,7 +163,7 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// Gives out the next `length` bytes.
+    /// Consumes the next `length` bytes as a record.
     fn take(&mut self, length: usize, defect: Option<Defect>) -> Record {
         let offset = self.window.offset();
         let rest = self.window.rest();
@@ -180,7 +180,7 @@ impl<R: Read> Splitter<R> {
             return Step::Record(self.line(None, None));
         }
         let joined = std::mem::replace(&mut self.place, Place::Line) == Place::Joined;
-        // files that were put together have more than one byte order mark; text sequences (RFC 7464) begin each record with a separator
+        // concatenated files have several byte order marks; JSON text sequences (RFC 7464) begin each record with a separator
         for mark in [b"\xef\xbb\xbf".as_slice(), b"\x1e"] {
             if self.window.rest().starts_with(mark) {
                 self.window.advance(mark.len());
@@ -215,7 +215,7 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// A run of NUL bytes is one record, whatever its length.
+    /// Reads a run of NUL bytes as one record, whatever its length.
     fn hole(&mut self) -> Record {
         let offset = self.window.offset();
         let mut bytes = 0;
@@ -232,7 +232,8 @@ impl<R: Read> Splitter<R> {
         self.record(offset, bytes, raw, Some(Defect::Hole { bytes }))
     }
 
-    /// A run of blank lines is one record without bytes, whatever its length: some thousand compressed bytes can be millions of such lines.
+    /// Reads a run of blank lines as one record without content, whatever its length: a few thousand compressed bytes can expand to
+    /// millions of such lines.
     fn blank_lines(&mut self) -> Option<Record> {
         let offset = self.window.offset();
         loop {
@@ -251,7 +252,7 @@ impl<R: Read> Splitter<R> {
         (self.window.offset() > offset).then(|| self.record(offset, 0, Vec::new(), None))
     }
 
-    /// Reads to the line's end, or to a hole in it. `begun` is what of the line was read before.
+    /// Reads to the end of the line, or to a hole in it. `begun` is the part of the line that was read before.
     fn line(&mut self, begun: Option<Overlong>, defect: Option<Defect>) -> Record {
         let mut overlong = begun;
         let mut looked = 0;
@@ -300,7 +301,7 @@ impl<R: Read> Splitter<R> {
         record
     }
 
-    /// Counts the next `bytes` as part of a record that is too long, and keeps its head.
+    /// Consumes the next `bytes` as part of an oversized record and keeps its head.
     fn pass_over(&mut self, overlong: &mut Option<Overlong>, bytes: usize) {
         let offset = self.window.offset();
         let overlong = overlong.get_or_insert(Overlong {
@@ -326,7 +327,7 @@ impl<R: Read> Splitter<R> {
         self.record(overlong.offset, overlong.bytes, overlong.head, Some(defect))
     }
 
-    /// Leaves a value that may be followed by another one on its line.
+    /// Consumes the text after a value. Another value may follow on the same line.
     fn after_value(&mut self) {
         self.place = if self.leave_line() {
             Place::Line
@@ -335,7 +336,7 @@ impl<R: Read> Splitter<R> {
         };
     }
 
-    /// Passes over the white space up to a line's end, and that; false if something stands there.
+    /// Consumes white space and the line end. Returns false if other text comes first.
     fn leave_line(&mut self) -> bool {
         loop {
             let blank = self

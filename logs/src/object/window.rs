@@ -1,21 +1,21 @@
-//! The part of an object that is being looked at: bytes are read ahead here and given up once they belong to a record or to structure.
+//! Read-ahead buffer of an object. Bytes are removed when they belong to a record or to structure.
 
 use std::io::Read;
 
 use super::{Limits, ObjectError, source::Source};
 
-/// Bytes asked for at a time.
+/// Read size, in bytes.
 pub(super) const CHUNK: usize = 64 << 10;
 
 pub(super) struct Window<R: Read> {
     source: Source<R>,
     buffer: Vec<u8>,
-    /// What of the buffer is given up.
+    /// Number of consumed bytes at the start of the buffer.
     read: usize,
-    /// The place in the object of the buffer's first byte.
+    /// Offset in the object of the first byte of the buffer.
     base: u64,
     ended: bool,
-    /// What ended the object before its end.
+    /// The error that ended the input early.
     failure: Option<ObjectError>,
 }
 
@@ -31,27 +31,27 @@ impl<R: Read> Window<R> {
         })
     }
 
-    /// What is read ahead.
+    /// The unconsumed bytes in the buffer.
     pub(super) fn rest(&self) -> &[u8] {
         self.buffer.get(self.read..).unwrap_or_default()
     }
 
-    /// The place in the object of the first byte of [`Window::rest`].
+    /// Offset in the object of the first byte of [`Window::rest`].
     pub(super) fn offset(&self) -> u64 {
         self.base + self.read as u64
     }
 
-    /// Whether nothing comes behind [`Window::rest`].
+    /// True if [`Window::rest`] is the end of the input.
     pub(super) fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Gives up the first `bytes` of [`Window::rest`].
+    /// Consumes the first `bytes` of [`Window::rest`].
     pub(super) fn advance(&mut self, bytes: usize) {
         self.read = (self.read + bytes).min(self.buffer.len());
     }
 
-    /// Reads more behind [`Window::rest`]; false once there is no more.
+    /// Reads more bytes; returns false at the end of the input.
     pub(super) fn fill(&mut self) -> bool {
         if self.ended {
             return false;
@@ -76,12 +76,12 @@ impl<R: Read> Window<R> {
         count > 0
     }
 
-    /// Reads until [`Window::rest`] has `bytes`, or all that there are.
+    /// Reads until [`Window::rest`] holds `bytes`, or until the end of the input.
     pub(super) fn ensure(&mut self, bytes: usize) {
         while self.rest().len() < bytes && self.fill() {}
     }
 
-    /// What ended the object before its end, once [`Window::ended`].
+    /// The error that ended the input early, once [`Window::ended`].
     pub(super) fn take_failure(&mut self) -> Option<ObjectError> {
         self.failure.take()
     }

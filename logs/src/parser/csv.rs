@@ -1,7 +1,7 @@
-//! Delimited lines, with quotes read leniently: a quote ends a field only where a delimiter or the line's end follows.
+//! CSV parser: delimited lines. Quotes are read leniently: a quote ends a field only if a delimiter or the end of the line follows.
 //!
-//! A quoted value may go on over several lines (RFC 4180, section 2.6). The record that ends the value makes the event. The records before it
-//! are parts of that event, and no part is read as a row of its own, whatever it looks like.
+//! A quoted value may span several lines (RFC 4180, section 2.6). The record that ends the value produces the event. The records before it
+//! are parts of that event and are never parsed as rows of their own, whatever they look like.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::schema::{CsvFile, ObjectType};
 
-/// Lines that a quoted value may have.
+/// Maximum number of lines of a row with a multi-line value.
 const MAX_LINES: usize = 200;
-/// Bytes that a row with such a value may have.
+/// Maximum length of such a row, in bytes.
 const MAX_TEXT: usize = 256 << 10;
 
 /// The compiled `csv` parser.
@@ -51,7 +51,7 @@ impl Csv {
         })
     }
 
-    /// Whether a line ends within a quoted value.
+    /// True if the line ends within a quoted value.
     pub(super) fn is_open_behind(&self, line: &str) -> bool {
         line.contains('"') && !split_quoted(line, self.delimiter).1
     }
@@ -94,7 +94,7 @@ impl Csv {
                         .iter()
                         .map(|value| value.trim().to_string())
                         .collect();
-                    // any line could be taken for a header; one that names no field of the schema is none
+                    // any line could be a header, so a line counts as one only if it names a field of the schema
                     if !names.iter().any(|name| root.field(name).is_some()) {
                         return Err(
                             "the first line names none of the schema's fields, so it is no header"
@@ -104,7 +104,7 @@ impl Csv {
                     state.pending = Some(Learned::Header(names));
                     return Ok(Reading::Filtered(Filter::Header));
                 }
-                // files that were joined have it again
+                // concatenated files repeat the header
                 Some(header) if values.iter().map(|value| value.trim()).eq(header) => {
                     return Ok(Reading::Filtered(Filter::Header));
                 }
@@ -135,7 +135,7 @@ fn count(values: &[Cow<'_, str>], expected: usize) -> Result<(), String> {
     Err(format!("has {} columns, not {expected}", values.len()))
 }
 
-/// The values of a line, and whether the last one has its closing quote if it needs one.
+/// The values of a line, and whether the last value has its closing quote, if it needs one.
 fn split_quoted(line: &str, delimiter: char) -> (Vec<Cow<'_, str>>, bool) {
     let mut closed = true;
     let mut values = Vec::with_capacity(32);
@@ -160,8 +160,8 @@ fn split_quoted(line: &str, delimiter: char) -> (Vec<Cow<'_, str>>, bool) {
     }
 }
 
-/// The value behind an opening quote, the text behind the delimiter after it, and whether there was a closing quote: without it the rest of
-/// the line is the value.
+/// Parses a value after its opening quote. Returns the value, the text after the next delimiter, and whether there was a closing quote.
+/// Without a closing quote the value is the rest of the line.
 fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>, bool) {
     let mut from = 0;
     while let Some(at) = text
@@ -186,7 +186,7 @@ fn unquote(text: &str, delimiter: char) -> (Cow<'_, str>, Option<&str>, bool) {
     (single(text), None, false)
 }
 
-/// Doubled quotes stand for one.
+/// Replaces each doubled quote by a single one.
 fn single(value: &str) -> Cow<'_, str> {
     if value.contains("\"\"") {
         Cow::Owned(value.replace("\"\"", "\""))

@@ -1,4 +1,4 @@
-//! Lines of fields between fixed texts: `%{host} - [%{time}] "%{request}"`. One pass over the line, no backtracking.
+//! Fastmatch parser: fields between fixed texts, such as `%{host} - [%{time}] "%{request}"`. One pass over the line, without backtracking.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::schema::{ObjectType, PatternFile};
 /// The compiled `fastmatch` parser.
 #[derive(Debug)]
 pub(crate) struct Fastmatch {
-    /// Tried in the given order for every line.
+    /// The patterns, tried in this order on every line.
     patterns: Vec<Matcher>,
     skip_lines: u64,
     skip_prefix: Option<String>,
@@ -24,13 +24,13 @@ struct Matcher {
     fields: Vec<Placeholder>,
 }
 
-/// A field and the text that ends it.
+/// A field and the delimiter that ends it.
 #[derive(Debug)]
 struct Placeholder {
-    /// Empty for a field to be discarded.
+    /// Name of the field; empty if the field is discarded.
     name: String,
     delimiter: String,
-    /// The quote that stands before and behind the field, within which the quote can be escaped.
+    /// The quote character around the field. It can be escaped within the field.
     quote: Option<char>,
 }
 
@@ -175,7 +175,7 @@ fn find_end(text: &str, delimiter: &str, quote: Option<char>) -> Option<usize> {
     loop {
         let at = from + text.get(from..)?.find(['\\', delimiter.chars().next()?])?;
         if text.get(at..)?.starts_with('\\') {
-            // the escaped character, whatever its length
+            // skip the escaped character, whatever its length
             from = at + 1 + text.get(at + 1..)?.chars().next()?.len_utf8();
         } else if text.get(at..)?.starts_with(delimiter) {
             return Some(at);
@@ -185,7 +185,7 @@ fn find_end(text: &str, delimiter: &str, quote: Option<char>) -> Option<usize> {
     }
 }
 
-/// An escaped quote or backslash stands for itself; other escapes are the log's own and stay.
+/// Resolves escapes of the quote and of the backslash. Other escapes belong to the log and are kept.
 pub(super) fn unescape(value: &str, quote: char) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);

@@ -1,7 +1,8 @@
-//! Parsers: how a record becomes the JSON object that a schema is held against.
+//! Parsers: convert a record into the JSON object that the schema validates.
 //!
-//! A JSON record is that object already. Every other parser writes one, typed by the schema's top-level fields, and from there on all log
-//! types go the same way. A parser is compiled with its schema and shared; what it learns from an object's lines is its [`State`].
+//! A JSON record already is that object. Every other parser writes one, typed by the schema's top-level fields; after that all log types
+//! are processed in the same way. A parser is compiled with its schema and shared between objects; what it learns from the lines of one
+//! object is its [`State`].
 
 mod csv;
 mod fastmatch;
@@ -16,31 +17,31 @@ use crate::{
     schema::{ObjectType, ParserFile, Shapes},
 };
 
-/// Why a record is no event and yet nothing is wrong with it.
+/// Why a valid record carries no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// White space only.
     Blank,
-    /// Names the columns of what follows.
+    /// A header line with column names.
     Header,
-    /// Begins as the log type's comments do.
+    /// A comment line of the log type.
     Comment,
-    /// One of the first lines, which the log type skips by count.
+    /// One of the first lines, which the log type skips by number.
     Skipped,
     /// Part of an envelope, or an envelope without records.
     Envelope,
 }
 
-/// What a parser makes of a record.
+/// Result of parsing a record.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reading {
-    /// The record is a JSON object as it stands.
+    /// The record already is a JSON object.
     AsItIs,
-    /// JSON objects were written.
+    /// The parser wrote one or more JSON objects.
     Written,
-    /// No event. What the parser learned holds only once the record is found to be nobody else's: see [`State::accept`].
+    /// The record carries no event. State learned from it takes effect only if no other log type matches the record: see [`State::accept`].
     Filtered(Filter),
-    /// The beginning of an event that a later record may end. What the parser learned holds as for `Filtered`.
+    /// The first part of a multi-record event. Learned state takes effect as for `Filtered`.
     Begun,
 }
 
@@ -54,22 +55,22 @@ pub(crate) enum Parser {
     Native(Native),
 }
 
-/// What a parser has learned from the object's lines so far.
+/// State that a parser has learned from the lines of one object.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Column names, once a header gave them.
+    /// Column names, after a header line.
     header: Option<Vec<String>>,
-    /// A header line was seen, of no matter which names.
+    /// True after a header line, whatever its names.
     header_seen: bool,
-    /// Lines skipped by count.
+    /// Number of lines skipped so far.
     skipped: u64,
-    /// The lines so far of a row whose quoted value has not ended.
+    /// The lines so far of a row with an open quoted value.
     open: Option<Open>,
-    /// What becomes true if the record just read is nobody else's.
+    /// State that takes effect if no other log type matches the last record.
     pending: Option<Learned>,
 }
 
-/// A row of which not all lines were read.
+/// A row whose lines are not complete.
 #[derive(Debug)]
 struct Open {
     text: String,
@@ -85,18 +86,18 @@ enum Learned {
 }
 
 impl State {
-    /// Whether records before the one to be read next belong to an event that has not ended.
+    /// True if a multi-record event is open before the next record.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Forgets an event that has not ended; names of columns stay.
+    /// Drops an open multi-record event; keeps the column names.
     pub(crate) fn forget_begun(&mut self) {
         self.open = None;
         self.pending = None;
     }
 
-    /// The record that was read last is no other log type's: what was learned from it holds.
+    /// Applies the state learned from the last record, because no other log type matched it.
     pub(crate) fn accept(&mut self) {
         match self.pending.take() {
             Some(Learned::Open(open)) => self.open = Some(open),
@@ -107,7 +108,7 @@ impl State {
         }
     }
 
-    /// A blank line was read: part of a quoted value, if one has not ended.
+    /// Adds a blank line to the open quoted value, if there is one.
     pub(crate) fn blank(&mut self, line: &str) {
         if let Some(open) = &mut self.open {
             open.text.push('\n');
@@ -116,7 +117,7 @@ impl State {
         }
     }
 
-    /// The filter of a text parser's first lines and comments, common to all of them.
+    /// The filter for skipped lines and comments, shared by all text parsers.
     fn filter(&mut self, line: &str, skip_lines: u64, skip_prefix: Option<&str>) -> Option<Filter> {
         if self.skipped < skip_lines {
             self.pending = Some(Learned::Skipped);
@@ -128,21 +129,21 @@ impl State {
     }
 }
 
-/// One record as the parsers see it.
+/// One record, as passed to the parsers.
 pub(crate) struct Line<'t, 'a> {
-    /// Without white space around it.
+    /// The text without surrounding white space.
     pub(crate) text: &'a str,
-    /// With it.
+    /// The original text.
     pub(crate) whole: &'a str,
-    /// The record as JSON, or why it is none.
+    /// The record as JSON, or the reason why it is not JSON.
     pub(crate) json: Result<Document<'t, 'a>, &'t str>,
 }
 
 impl Parser {
-    /// Compiles the parser that a schema asks for.
+    /// Compiles the parser that a schema declares.
     ///
     /// # Errors
-    /// The option that is wrong and what is wrong with it.
+    /// The path of the invalid option, and the reason.
     pub(crate) fn compile(
         file: Option<&ParserFile>,
         root: &ObjectType,
@@ -181,22 +182,23 @@ impl Parser {
         }
     }
 
-    /// Whether an event may be more than one record.
+    /// True if the parser has multi-record events.
     pub(crate) fn has_long_events(&self) -> bool {
         matches!(self, Self::Csv(_))
     }
 
-    /// Whether a line, read by itself, could begin an event that a later record ends.
+    /// True if a line, parsed in isolation, could be the first part of a multi-record event.
     pub(crate) fn may_begin(&self, line: &str) -> bool {
         matches!(self, Self::Csv(csv) if csv.is_open_behind(line))
     }
 
-    /// Whether the parser is part of this library and not told by the schema.
+    /// True if the parser is built into this library instead of declared by the schema.
     pub(crate) fn is_native(&self) -> bool {
         matches!(self, Self::Native(_))
     }
 
-    /// How strictly what the parser writes is held against its schema: JSON has names of its own, a text's columns have only their places.
+    /// How strictly the output is validated: JSON fields have names of their own, but columns of a text have only positions, so a wrong
+    /// type is a sign of a wrong log type.
     pub(crate) fn shapes(&self) -> Shapes {
         match self {
             Self::Json | Self::Native(Native::GsuiteActivity) => Shapes::Lenient,
@@ -204,10 +206,10 @@ impl Parser {
         }
     }
 
-    /// Reads one record; JSON objects go to `out`.
+    /// Parses one record and appends JSON objects to `out`.
     ///
     /// # Errors
-    /// Why the record is not of this form.
+    /// Why the record does not have this form.
     pub(crate) fn read(
         &self,
         line: &Line<'_, '_>,

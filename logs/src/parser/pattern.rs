@@ -1,6 +1,7 @@
-//! Lines by regular expression, with named patterns in the manner of grok: `%{IP:client} %{WORD:method}`, or plain `(?P<name>…)` groups.
+//! Regex parser: lines matched by a regular expression, with named patterns in the style of grok, `%{IP:client} %{WORD:method}`, or with
+//! plain `(?P<name>…)` groups.
 //!
-//! The expression must fit the whole line. The engine takes time linear in the line, whatever the expression.
+//! The expression must match the whole line. The regex engine runs in time linear in the length of the line, for every expression.
 
 mod builtin;
 
@@ -14,16 +15,16 @@ use super::{
 };
 use crate::schema::{ObjectType, PatternFile};
 
-/// Bytes that an expression may grow to as its patterns are put in: definitions that double each other would fill the memory.
+/// Maximum size of an expanded expression, in bytes. Without it, definitions that each double the size could exhaust the memory.
 const MAX_EXPANDED: usize = 256 << 10;
-/// How deep patterns may use patterns.
+/// Maximum nesting depth of patterns.
 const MAX_DEPTH: usize = 32;
 
 /// The compiled `regex` parser.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
-    /// The field of each capture group; none for a group that only groups.
+    /// The field of each capture group; `None` for a group that captures no field.
     fields: Vec<Option<String>>,
     skip_lines: u64,
     skip_prefix: Option<String>,
@@ -104,10 +105,10 @@ impl Pattern {
     }
 }
 
-/// Puts patterns in for their names.
+/// Expands pattern names into their expressions.
 struct Expansion<'f> {
     definitions: &'f BTreeMap<String, String>,
-    /// Field names by number: a group's name cannot hold every character that a field's can.
+    /// Field names by number, because a group name allows fewer characters than a field name.
     fields: Vec<String>,
     size: usize,
 }

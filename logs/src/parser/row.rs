@@ -1,4 +1,4 @@
-//! Rows: named texts from a line, and the JSON object that they become under a schema's top-level types.
+//! Rows: named texts from a line, and the JSON object built from them with a schema's top-level types.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -7,10 +7,10 @@ use crate::{
     schema::{ObjectType, ValueType},
 };
 
-/// The fields of one line, in their order.
+/// The fields of one line, in order.
 pub(super) type Row<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
-/// What the text parsers have in common: which texts stand for nothing, and which fields are made of others.
+/// Options shared by the text parsers: which texts count as empty, and which fields are built from other fields.
 #[derive(Debug, Default)]
 pub(super) struct RowOptions {
     empty_values: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct RowOptions {
     expand: Vec<(String, Vec<Piece>)>,
 }
 
-/// A piece of a template such as `%{date}T%{time}Z`.
+/// A part of a template such as `%{date}T%{time}Z`.
 #[derive(Debug)]
 enum Piece {
     Text(String),
@@ -48,7 +48,7 @@ impl RowOptions {
         })
     }
 
-    /// Writes `row` as a JSON object. Empty values are left out; columns that the schema does not know stay, as texts.
+    /// Writes `row` as a JSON object. Empty values are omitted. Columns that the schema does not declare are kept as strings.
     pub(super) fn write(&self, row: &Row<'_>, root: &ObjectType) -> String {
         let mut out = String::with_capacity(512);
         out.push('{');
@@ -95,8 +95,8 @@ fn pieces(template: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// Appends a field with the value that `text` is under the field's declared type; a text that is no such value stays text, and the schema
-/// says what is wrong with it.
+/// Appends a field, converted to its declared type. A text that does not convert is kept as a string, and schema validation reports the
+/// mismatch.
 pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut String) {
     push_name(name, out);
     match root.field(name).map(|field| &*field.value) {
@@ -118,7 +118,7 @@ pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut St
     }
 }
 
-/// Appends a field whose value is JSON already.
+/// Appends a field whose value already is JSON.
 pub(super) fn push_json(name: &str, value: &str, out: &mut String) {
     push_name(name, out);
     out.push_str(value);
@@ -132,7 +132,7 @@ fn push_name(name: &str, out: &mut String) {
     out.push(':');
 }
 
-/// `text` as a JSON number: leading zeros and a plus sign, which JSON does not have, go.
+/// Converts `text` to a JSON number: removes leading zeros and a plus sign, which JSON does not allow.
 fn number(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
     let first_is_number = text.starts_with(|char: char| char == '-' || char.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! From a schema file to its checked form: references followed, names proved unlike, patterns read. Every error names its field.
+//! Schema compiler: resolves references, checks that names are unique, and compiles patterns. Every error names its field.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,20 +9,20 @@ use super::{
 };
 use crate::{indicators::Scanner, time::TimeFormat};
 
-/// How deep a schema may nest, references followed.
+/// Maximum nesting depth of a schema, with references resolved.
 const MAX_NESTING: usize = 64;
-/// Levels of YAML, two for each object written within an object: what the reader's recursion needs of a stack of 2 MB, without
-/// optimisation, is half of it. References go deeper.
+/// Maximum nesting depth of the YAML, with two levels for each inline object. At this depth the recursive reader needs half of a 2 MB stack
+/// in an unoptimised build. References can nest deeper.
 const YAML_DEPTH: usize = 64;
-/// Required fields of one object: what the check keeps in one word.
+/// Maximum number of required fields of one object, because the check uses one bit per field in a `u128`.
 const MAX_REQUIRED: usize = 128;
-/// What a log type may be called, in bytes.
+/// Maximum length of a log type's name, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Reads and checks a schema.
+/// Parses and validates a schema.
 ///
 /// # Errors
-/// The first problem found, with the field that has it.
+/// The first problem found, with the path of its field.
 pub(crate) fn compile(yaml: &str) -> Result<Schema, SchemaError> {
     let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: YAML_DEPTH }, with_snippet: false };
     let file: SchemaFile =
@@ -44,7 +44,7 @@ pub(crate) fn compile(yaml: &str) -> Result<Schema, SchemaError> {
     })
 }
 
-/// A path with its middle left out where it is too long to be read.
+/// A path for messages. The middle of a long path is left out.
 fn shown(path: &[String]) -> String {
     const ENDS: usize = 8;
     match (
@@ -58,7 +58,7 @@ fn shown(path: &[String]) -> String {
     }
 }
 
-/// The name in a file that cannot be read as a whole.
+/// The declared name in a file that cannot be parsed completely.
 fn declared_name(yaml: &str) -> String {
     let name = yaml
         .lines()
@@ -98,7 +98,7 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
     if file.fields.is_empty() {
         return Err(Problem::at("fields", "there must be at least one"));
     }
-    // every definition is compiled, so that an unused one is no hiding place for an error
+    // every definition is compiled, so that an error in an unused one is reported too
     for name in file.definitions.keys() {
         compiler.reference(name, 0)?;
     }
@@ -123,7 +123,7 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
     })
 }
 
-/// A problem and the way to it.
+/// A problem and the path to it.
 struct Problem {
     path: Vec<String>,
     problem: String,
@@ -149,14 +149,14 @@ impl Problem {
 
 struct Compiler<'f> {
     definitions: &'f BTreeMap<String, ValueFile>,
-    /// Definitions already compiled, with the depth below them; each is shared by all who refer to it.
+    /// Compiled definitions with their nesting depths. All references to a definition share it.
     done: BTreeMap<&'f str, (Arc<ValueType>, usize)>,
     following: Vec<&'f str>,
     candidates: u32,
 }
 
 impl<'f> Compiler<'f> {
-    /// An object type, and how many levels are below it.
+    /// Compiles an object type. Returns it with its nesting depth.
     fn object(
         &mut self,
         files: &'f [ValueFile],
@@ -225,7 +225,7 @@ impl<'f> Compiler<'f> {
         ))
     }
 
-    /// A type, and how many levels are below it.
+    /// Compiles a type. Returns it with its nesting depth.
     fn value(
         &mut self,
         file: &'f ValueFile,
@@ -317,7 +317,7 @@ impl<'f> Compiler<'f> {
         Ok((Arc::new(value), below))
     }
 
-    /// Refuses options that the type does not have, which would otherwise be believed to work.
+    /// Rejects options that the type does not support, because an author would expect an ignored option to have an effect.
     fn check_options(&self, file: &ValueFile) -> Result<(), Problem> {
         let kind = file.kind.as_str();
         let only = |given: bool, option: &str, kinds: &[&str]| {

@@ -1,4 +1,4 @@
-//! A schema as its author writes it, in YAML.
+//! The YAML form of a schema, as its author writes it.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ pub(super) struct SchemaFile {
     pub(super) description: String,
     #[serde(default, rename = "referenceURL")]
     pub(super) reference_url: String,
-    /// Accepted since current uploads carry it; unknown fields are kept here in any case.
+    /// Accepted for compatibility, because existing schemas set it. It has no effect: unknown fields are always kept.
     #[serde(default)]
     #[allow(dead_code, reason = "read to be accepted")]
     pub(super) field_discovery_enabled: bool,
     pub(super) parser: Option<ParserFile>,
     #[serde(default)]
     pub(super) definitions: BTreeMap<String, ValueFile>,
-    /// Fields of which a record has at least one: for records that tell their time under different names.
+    /// A record must have at least one of these fields. For log types whose records carry their time under different names.
     #[serde(default)]
     pub(super) requires_one_of: Vec<String>,
     pub(super) fields: Vec<ValueFile>,
 }
 
-/// A field, an array's element, or a definition: the same, but that only a field has a name.
+/// A field, an array element, or a definition. The three have the same form, except that only a field has a name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct ValueFile {
@@ -43,7 +43,7 @@ pub(super) struct ValueFile {
     pub(super) element: Option<Box<ValueFile>>,
     pub(super) target: Option<String>,
     pub(super) time_format: Option<String>,
-    /// Several formats, tried in order.
+    /// Several time formats, tried in order.
     pub(super) time_formats: Option<Vec<String>>,
     #[serde(default)]
     pub(super) is_event_time: bool,
@@ -59,12 +59,12 @@ pub(super) struct ValidateFile {
     pub(super) allow: Vec<String>,
     #[serde(default)]
     pub(super) deny: Vec<String>,
-    /// Endings of which the text must have one: for names that begin with what differs from customer to customer.
+    /// Allowed suffixes; the text must have one of them. For names whose first part differs between customers.
     #[serde(default)]
     pub(super) ends_with: Vec<String>,
 }
 
-/// How lines become fields where they are not JSON. Exactly one is given.
+/// The parser of a text format. Exactly one member is set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ParserFile {

@@ -1,8 +1,8 @@
-//! Holding a record against a schema: are its declared fields there and what they should be, and what do they yield?
+//! Schema validation: checks whether a record has the declared fields with the declared types, and collects timestamps and indicators.
 //!
-//! A required field that is not what it should be refuses the record, and so does a value that the schema does not allow: by these a log type
-//! knows its records. An optional field of another shape refuses nothing where [`Shapes::Lenient`] says so: vendors change what few look at,
-//! and an event must not be lost for it. Such a field stays as it came and is noted.
+//! A missing or invalid required field rejects the record, and so does a value that the schema does not allow: these checks identify the
+//! log type. With [`Shapes::Lenient`], an optional field of the wrong type does not reject the record, because vendors change minor fields,
+//! and an event must not be lost for that. Such a field keeps its original form and is reported as a misfit.
 
 use std::fmt;
 
@@ -13,23 +13,24 @@ use crate::{
     time::Timestamp,
 };
 
-/// What becomes of a record whose optional fields have other shapes than declared.
+/// How optional fields of the wrong type are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shapes {
-    /// It is refused: fields of a text that has no names of its own have been mistaken for each other.
+    /// The record is rejected: in a text without field names, a wrong type means that columns are in the wrong place.
     Strict,
-    /// It is taken unless such fields are more than half as many as those that fit, and the fields are noted.
+    /// The record matches, and the fields are reported as misfits. If there are more than half as many misfits as valid fields, the record
+    /// is rejected.
     Lenient,
 }
 
-/// What a record yields as it is held against a schema.
+/// Results of the validation of a record.
 #[derive(Debug, Default)]
 pub(crate) struct Findings<'a> {
-    /// Optional fields of another shape.
+    /// Optional fields of the wrong type.
     pub(crate) misfits: Vec<Mismatch>,
-    /// Fields that are what they should be.
+    /// Number of valid fields.
     fits: usize,
-    /// Declared timestamps, in the order of the document.
+    /// Declared timestamps to be rewritten, in document order.
     pub(crate) rewrites: Vec<Rewrite>,
     pub(crate) indicators: Indicators<'a>,
     event_time: Option<(u32, Timestamp)>,
@@ -44,7 +45,7 @@ impl<'a> Findings<'a> {
         self.event_time = None;
     }
 
-    /// Empty, with the memory of these.
+    /// Empty findings that reuse the memory of these.
     pub(crate) fn recycled<'b>(mut self) -> Findings<'b> {
         self.clear();
         Findings {
@@ -61,13 +62,13 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Why a record is not of a log type: the field, and what is wrong with it.
+/// Why a record does not match a log type: the path of the field, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mismatch {
-    /// From the field upwards.
+    /// Path components, from the field upwards.
     path: Vec<String>,
     problem: String,
-    /// The schema does not allow the value, whether the field is required or not.
+    /// True if the schema does not allow the value. The mismatch then rejects the record even if the field is optional.
     firm: bool,
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Holds the object at `at` against `root`.
+/// Validates the object at `at` against `root`.
 pub(crate) fn match_record<'a>(
     root: &ObjectType,
     document: Document<'_, 'a>,
@@ -131,7 +132,7 @@ pub(crate) fn match_record<'a>(
         }
     }
     if findings.misfits.len() * 2 > findings.fits {
-        // a record of something else that has the same names
+        // probably a record of another log type that shares some field names
         findings.misfits.truncate(1);
         return Err(findings
             .misfits
@@ -153,7 +154,7 @@ fn object<'a>(
     };
     let mut seen = 0;
     for (key, at) in document.members(at) {
-        // a declared name has no need of escapes; one written with them is looked up all the same
+        // a declared name needs no escapes, but a record may still escape it, so the decoded key is looked up
         let Some(field) = of.field(&key.decoded()) else {
             continue;
         };
@@ -205,11 +206,11 @@ fn value<'a>(
         ValueType::String(string) => {
             let text = match node {
                 Node::String(text) => text,
-                // vendors change ids from text to number and back; the value stays as it came
+                // vendors switch ids between string and number; the value keeps its original form
                 Node::Number(text) => Str::plain(text),
                 Node::Bool(_) => return Ok(()),
                 Node::Array { .. } => {
-                    // what is worth searching is so in a list too
+                    // strings in a list are still scanned for indicators
                     for at in document.elements(at) {
                         if let Node::String(text) = document.node(at) {
                             findings.indicators.scan(&string.scanners, text);
@@ -291,7 +292,7 @@ fn value<'a>(
                     }
                     Err(mismatch) => return Err(mismatch.under(&name())),
                 }
-                // the first that is otherwise stands for all of the list
+                // only the first mismatch of a list is kept, as a representative
                 findings.misfits.truncate(misfits + 1);
                 if let Some(misfit) = findings
                     .misfits
@@ -332,7 +333,7 @@ fn numeric(
     }
 }
 
-/// Digits, or a number such as `1.0` and `1e5` that is whole all the same. Size is no matter: the text is kept.
+/// True for digits, and for numbers with an integral value such as `1.0` and `1e5`. The size is not limited, because the text is kept.
 fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -346,7 +347,7 @@ fn unexpected(expected: &str, found: Node<'_>) -> Mismatch {
     Mismatch::new(format!("expected {expected}, found {}", found.kind()))
 }
 
-/// Enough of a value to know it by.
+/// A prefix of a value that is long enough to recognise it.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -1,6 +1,7 @@
-//! Schemas: the fields of a log type, their types, and how a record is held against them.
+//! Schemas: the fields of a log type, their types, and the validation of records.
 //!
-//! [`file`] is a schema as its author writes it, [`compile`] makes of it the checked form here, and [`matching`] holds a record against that.
+//! [`file`] is the YAML form of a schema, [`compile`] converts it to the checked form in this module, and [`matching`] validates a record
+//! against the checked form.
 
 mod compile;
 mod file;
@@ -17,15 +18,15 @@ use thiserror::Error;
 
 use crate::{indicators::Scanner, time::TimeFormat};
 
-/// What is wrong with a schema, and where.
+/// A problem in a schema, with its path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("schema {schema}: {}{problem}", if .path.is_empty() { String::new() } else { format!("{path}: ") })]
 pub struct SchemaError {
-    /// The log type that the schema declares, or `?` where it does not come so far.
+    /// The declared name of the log type, or `?` if the name cannot be read.
     pub schema: String,
-    /// The field or option meant, such as `fields.actor.fields.id.timeFormat`; empty for the schema as a whole.
+    /// The path of the field or option, such as `fields.actor.fields.id.timeFormat`; empty if the problem concerns the whole schema.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is accepted instead.
     pub problem: String,
 }
 
@@ -48,25 +49,25 @@ pub(crate) enum ValueType {
     Boolean,
     Timestamp {
         format: TimeFormat,
-        /// Place among the candidates for the event time; the lowest that is there wins.
+        /// Priority among the candidates for the event time; the present field with the lowest number wins.
         candidate: Option<u32>,
     },
     Object(ObjectType),
     Array(Arc<ValueType>),
-    /// Anything; `aws` sends the AWS extractor through it.
+    /// Any JSON value; `aws` enables the AWS indicator extractor for it.
     Json {
         aws: bool,
     },
 }
 
-/// What a string is good for and may be.
+/// A string: its indicator scanners and its allowed values.
 #[derive(Debug, Default)]
 pub(crate) struct StringType {
     pub(crate) scanners: Vec<Scanner>,
     pub(crate) allowed: Allowed,
 }
 
-/// Which strings a field takes.
+/// The values that a field accepts.
 #[derive(Debug, Default)]
 pub(crate) enum Allowed {
     #[default]
@@ -88,14 +89,14 @@ impl Allowed {
     }
 }
 
-/// An object and its members.
+/// An object type and its members.
 #[derive(Debug)]
 pub(crate) struct ObjectType {
     pub(crate) fields: Vec<Field>,
     names: Names,
-    /// Fields of which one has to be there; empty where none has to.
+    /// Fields of which at least one must be present; empty if there is no such rule.
     one_of: Vec<Arc<str>>,
-    /// One bit for each required field.
+    /// One bit per required field.
     required: u128,
 }
 
@@ -112,6 +113,6 @@ impl ObjectType {
 pub(crate) struct Field {
     pub(crate) name: Arc<str>,
     pub(crate) value: Arc<ValueType>,
-    /// The bit of this field among the required ones; 0 for an optional field.
+    /// The bit of this field in the set of required fields; 0 for an optional field.
     required: u128,
 }

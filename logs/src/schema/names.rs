@@ -1,6 +1,6 @@
-//! Field names to field numbers: a small open-addressed table whose hash reads a name's length, head and tail only.
+//! Hash table from field names to field numbers: small, with open addressing. The hash reads only the length, head and tail of a name.
 
-/// The names of one object.
+/// The field names of one object.
 #[derive(Debug)]
 pub(super) struct Names {
     slots: Vec<Option<(Box<str>, usize)>>,

@@ -1,6 +1,6 @@
-//! Days and dates of the proleptic Gregorian calendar, counted from 1 March so that a leap day ends its year.
+//! Days and dates of the proleptic Gregorian calendar. Internally a year begins on 1 March, so that a leap day is the last day of its year.
 
-/// Days since 1970-01-01 of a date; none for a date that does not exist.
+/// Days from 1970-01-01 to a date; `None` for an invalid date.
 pub(super) fn days(year: i64, month: u32, day: u32) -> Option<i64> {
     if !(1..=9999).contains(&year)
         || !(1..=12).contains(&month)
@@ -17,7 +17,7 @@ pub(super) fn days(year: i64, month: u32, day: u32) -> Option<i64> {
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
-/// Year, month and day, `days` after 1970-01-01.
+/// Year, month and day of the date `days` after 1970-01-01.
 pub(super) fn date(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);

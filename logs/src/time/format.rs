@@ -2,26 +2,26 @@
 
 use super::{Timestamp, calendar, layout::Layout};
 
-/// How a timestamp field is written.
+/// The format of a timestamp field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TimeFormat {
     /// RFC 3339, with `T` or a space, with or without fraction.
     Rfc3339,
-    /// Decimal seconds, milliseconds, microseconds or nanoseconds since 1970: what a unit of the number is in nanoseconds.
+    /// A decimal number of seconds, milliseconds, microseconds or nanoseconds since 1970. `unit` is the length of the unit, in nanoseconds.
     Unix { unit: i128 },
-    /// Cloudflare's three: RFC 3339, seconds, or nanoseconds.
+    /// Cloudflare's three formats: RFC 3339, Unix seconds, or Unix nanoseconds.
     Cloudflare,
     /// A strftime pattern or a Go layout.
     Layout(Layout),
-    /// Several, tried in order.
+    /// Several formats, tried in order.
     AnyOf(Vec<TimeFormat>),
 }
 
 impl TimeFormat {
-    /// The format that `timeFormat: <name>` stands for.
+    /// The format for `timeFormat: <name>`.
     ///
     /// # Errors
-    /// Says what of the pattern is not understood.
+    /// The part of the pattern that is not supported.
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         Ok(match name {
             "rfc3339" => Self::Rfc3339,
@@ -44,10 +44,10 @@ impl TimeFormat {
         })
     }
 
-    /// The formats that `names` stand for, tried in their order.
+    /// The formats for `names`, tried in order.
     ///
     /// # Errors
-    /// Says which is not understood; there has to be one.
+    /// The list is empty, or a format is not supported; the text names it.
     pub(crate) fn any_of(names: &[String]) -> Result<Self, String> {
         match names {
             [] => Err("a timestamp needs at least one".into()),
@@ -60,7 +60,7 @@ impl TimeFormat {
         }
     }
 
-    /// The time that `text` tells. `number` says that it was written as a number.
+    /// Parses `text`. `number` is true if the value was written as a JSON number.
     pub(crate) fn parse(&self, text: &str, number: bool) -> Option<Timestamp> {
         self.declared(text, number).or_else(|| of_event(text))
     }
@@ -73,7 +73,7 @@ impl TimeFormat {
             Self::Rfc3339 => rfc3339(text),
             Self::Unix { unit } => decimal(text, *unit),
             Self::Cloudflare if number || text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                // seconds have ten digits until the year 2286, nanoseconds nineteen
+                // Unix seconds have ten digits until the year 2286, Unix nanoseconds have nineteen
                 decimal(text, if text.len() > 14 { 1 } else { 1_000_000_000 })
             }
             Self::Cloudflare => rfc3339(text),
@@ -82,7 +82,8 @@ impl TimeFormat {
     }
 }
 
-/// Reads the form that events carry, whatever the format and with fewer digits too: so an event can be a record again.
+/// Parses the format of event timestamps, also with fewer digits. It is accepted for every declared format, so that an event can be read
+/// again as a record.
 fn of_event(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     if bytes.get(10) != Some(&b' ')
@@ -96,7 +97,7 @@ fn of_event(text: &str) -> Option<Timestamp> {
     rfc3339(std::str::from_utf8(zoned.get(..=bytes.len())?).ok()?)
 }
 
-/// Reads RFC 3339 (section 5.6), a space allowed for the `T`.
+/// Parses RFC 3339 (section 5.6); a space is accepted instead of the `T`.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<u32> {
@@ -149,7 +150,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     instant(days, hour, minute, second, nanos, offset)
 }
 
-/// A wall-clock time `offset` seconds east of UTC. A leap second is the last second of its minute.
+/// Converts a local time, `offset` seconds east of UTC. A leap second becomes the last second of its minute.
 pub(super) fn instant(
     days: i64,
     hour: u32,
@@ -168,7 +169,7 @@ pub(super) fn instant(
     )
 }
 
-/// Nanoseconds of the digits behind a decimal point; what is finer is cut.
+/// Converts the digits after a decimal point to nanoseconds. Finer digits are truncated.
 pub(super) fn fraction(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() {
         return None;
@@ -180,7 +181,8 @@ pub(super) fn fraction(digits: &[u8]) -> Option<u32> {
     Some(nanos)
 }
 
-/// Reads `-?digits[.digits][e±digits]` in units of `unit` nanoseconds, exactly: a float would lose the microseconds of today's clock.
+/// Parses `-?digits[.digits][e±digits]` in units of `unit` nanoseconds. The result is exact; a float would lose the microseconds of
+/// present-day times.
 fn decimal(text: &str, unit: i128) -> Option<Timestamp> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),

@@ -1,4 +1,4 @@
-//! Time patterns: strftime and Go's reference layout, both read into one list of parts.
+//! Time patterns: strftime patterns and Go reference layouts, both compiled to one list of parts.
 
 use super::{Timestamp, calendar, format};
 
@@ -11,11 +11,11 @@ pub(crate) struct Layout {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Part {
     Literal(char),
-    /// Any run of white space, none included.
+    /// A run of white space; may be empty.
     Space,
     Year,
     ShortYear,
-    /// One or two digits, perhaps padded with a space.
+    /// One or two digits, with optional space padding.
     Month,
     MonthName,
     Day,
@@ -25,14 +25,14 @@ enum Part {
     Hour12,
     Minute,
     Second,
-    /// `.` or `,` and digits, or nothing at all: a fraction may follow seconds even where the pattern does not say so.
+    /// `.` or `,` and digits; optional. Seconds may have a fraction even if the pattern does not declare it.
     Fraction,
-    /// Digits of a fraction whose point was matched before.
+    /// Digits of a fraction. An earlier part has matched the decimal point.
     FractionDigits,
     HalfDay,
     /// `Z`, `+hh`, `+hhmm` or `+hh:mm`.
     Offset,
-    /// `UTC`, `GMT`, `Z` or a zone name of RFC 2822.
+    /// `UTC`, `GMT`, `Z` or a zone name from RFC 2822.
     ZoneName,
     UnixSeconds,
 }
@@ -61,7 +61,7 @@ const WEEKDAYS: [&str; 7] = [
     "sunday",
 ];
 
-/// What Go calls each part, longest first where one begins another.
+/// Go's names of the parts. A longer name comes before its prefixes.
 const GO_PARTS: [(&str, Part); 37] = [
     ("January", Part::MonthName),
     ("Jan", Part::MonthName),
@@ -103,7 +103,7 @@ const GO_PARTS: [(&str, Part); 37] = [
 ];
 
 impl Layout {
-    /// Reads a Go layout such as `02/Jan/2006:15:04:05 -0700`.
+    /// Compiles a Go layout such as `02/Jan/2006:15:04:05 -0700`.
     pub(super) fn go(layout: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = layout;
@@ -120,7 +120,7 @@ impl Layout {
         Self::checked(parts, layout)
     }
 
-    /// Reads a strftime pattern such as `%d/%b/%Y:%H:%M:%S %z`.
+    /// Compiles a strftime pattern such as `%d/%b/%Y:%H:%M:%S %z`.
     pub(super) fn strftime(pattern: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut chars = pattern.chars().peekable();
@@ -129,7 +129,7 @@ impl Layout {
                 parts.push(literal(first));
                 continue;
             }
-            // flags for padding change nothing for a reader
+            // padding flags have no effect on parsing
             while chars
                 .next_if(|flag| matches!(flag, '-' | '_' | '0'))
                 .is_some()
@@ -200,7 +200,7 @@ impl Layout {
         }
     }
 
-    /// The time that `text` tells, all of it. Without zone it is UTC.
+    /// Parses the whole of `text`. Without a zone the time is UTC.
     pub(super) fn parse(&self, text: &str) -> Option<Timestamp> {
         let mut rest = Rest { text };
         let (mut year, mut month, mut day, mut day_of_year) = (0i64, 1u32, 1u32, None);
@@ -289,7 +289,7 @@ fn literal(char: char) -> Part {
     }
 }
 
-/// The text not yet read.
+/// The unparsed rest of the text.
 struct Rest<'a> {
     text: &'a str,
 }
@@ -328,7 +328,7 @@ impl<'a> Rest<'a> {
         self.take(length)?.parse().ok()
     }
 
-    /// The number, from 1, of the name that the text begins with, whole or its first three letters.
+    /// Parses a name, in full or as its first three letters. Returns its number, from 1.
     fn name(&mut self, names: &[&str]) -> Option<u32> {
         let begins = |name: &str| {
             self.text
@@ -387,7 +387,7 @@ impl<'a> Rest<'a> {
         (hours < 24 && minutes < 60).then_some(east * i64::from(hours * 3600 + minutes * 60))
     }
 
-    /// A zone by name. Only names with one meaning are known: a guess would put events hours away from where they belong.
+    /// Parses a zone name. Only unambiguous names are supported: a wrong guess would shift events by hours.
     fn zone(&mut self) -> Option<i64> {
         let length = self
             .text

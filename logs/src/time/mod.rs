@@ -1,4 +1,4 @@
-//! Points in time as logs tell them: read from every format that a schema can name, written in the one form that events carry.
+//! Timestamps: parsed from every format that a schema can declare, written in the one format of events.
 
 mod calendar;
 mod format;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use format::TimeFormat;
 
-/// A point in time, in UTC, to the nanosecond, between the years 1 and 9999.
+/// A point in time in UTC, with nanosecond resolution, in the years 1 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     seconds: i64,
@@ -26,18 +26,19 @@ impl Timestamp {
         nanos: 0,
     };
 
-    /// From seconds since 1970 and nanoseconds after that second; none outside the years 1 to 9999 or with a second's worth of nanoseconds.
+    /// Creates a timestamp from seconds since 1970 and nanoseconds within that second. `None` outside the years 1 to 9999, or if `nanos` is
+    /// not below 1,000,000,000.
     pub fn from_unix(seconds: i64, nanos: u32) -> Option<Self> {
         ((FIRST_SECOND..=LAST_SECOND).contains(&seconds) && nanos < 1_000_000_000)
             .then_some(Self { seconds, nanos })
     }
 
-    /// From milliseconds since 1970; none outside the years 1 to 9999.
+    /// Creates a timestamp from milliseconds since 1970. `None` outside the years 1 to 9999.
     pub fn from_unix_millis(millis: i64) -> Option<Self> {
         Self::from_unix_nanos(i128::from(millis) * 1_000_000)
     }
 
-    /// From nanoseconds since 1970; none outside the years 1 to 9999.
+    /// Creates a timestamp from nanoseconds since 1970. `None` outside the years 1 to 9999.
     pub fn from_unix_nanos(nanos: i128) -> Option<Self> {
         let seconds = i64::try_from(nanos.div_euclid(NANOS)).ok()?;
         Self::from_unix(seconds, nanos.rem_euclid(NANOS) as u32)
@@ -82,7 +83,7 @@ impl Timestamp {
     }
 }
 
-/// The form that events carry: `YYYY-MM-DD HH:MM:SS.fffffffff`, UTC.
+/// Formats as `YYYY-MM-DD HH:MM:SS.fffffffff`, UTC, as in events.
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::with_capacity(29);
@@ -91,7 +92,7 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-/// A system time outside the years 1 to 9999 becomes the nearest time inside.
+/// A system time outside the years 1 to 9999 is clamped to that range.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let nanos = match time.duration_since(UNIX_EPOCH) {

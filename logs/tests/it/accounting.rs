@@ -1,11 +1,11 @@
-//! Every byte of an object is accounted for, and a bad line costs no other line.
+//! Every byte of an object is accounted for, and a bad line causes no loss of other lines.
 
 use panther_logs::{Limits, ObjectError, ObjectReader};
 use proptest::prelude::*;
 
 use crate::{read, texts};
 
-/// Pieces from which anything between sound and broken objects is put together.
+/// Building blocks of test objects, from valid to broken ones.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("{\"Records\":[".to_owned()),
@@ -22,7 +22,7 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What may stand between records: white space, marks, and what surrounds the records of an array.
+/// True for text that may separate records: white space, byte order marks, and the syntax around the records of an array.
 fn is_structure(mut text: &[u8]) -> bool {
     while !text.is_empty() {
         let marks: [&[u8]; 4] = [b"\xef\xbb\xbf", b"\x1e", b"\"Records\"", b"\"records\""];
@@ -99,7 +99,7 @@ proptest! {
         let mut text = String::new();
         for (number, (one, two, three)) in bad.iter().enumerate() {
             text.push_str(&format!("{}\n{}\n", good[3 * number], good[3 * number + 1]));
-            // a line end within makes two bad lines, of which the second may begin as any line does
+            // a line end within it would make two bad lines, and the second one could begin in any form
             let line = format!("{one}{two}{three}").replace(['\n', '\0'], "");
             text.push_str(&format!("{line}\n{}\n", good[3 * number + 2]));
         }

@@ -1,4 +1,4 @@
-//! Bad input: each kind says what happened, and none harms its neighbours.
+//! Bad input: each kind is reported with its reason, and does not affect its neighbours.
 
 use std::io::{self, Read};
 
@@ -8,7 +8,7 @@ use crate::{classifier, context, gzip, read, read_with, reasons, record, texts, 
 
 const GOOD: &str = r#"{"ts":1591367999.5,"uid":"C1","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":53,"proto":"udp"}"#;
 
-/// Whether each record of `bytes` becomes an event.
+/// For each record of `bytes`, whether it becomes an event.
 fn outcomes(bytes: &[u8], limits: Limits) -> (Vec<bool>, Vec<String>) {
     let mut classifier = classifier(&["Zeek.DNS"]);
     let (records, error) = read_with(bytes, limits);
@@ -306,7 +306,7 @@ fn blank_lines_are_counted() {
     assert_eq!(classifier.tally().filtered, 1);
 }
 
-/// 64 MiB of line ends are some ten kilobytes when compressed: they must not be millions of records.
+/// 64 MiB of line ends compress to about ten kilobytes: they must not become millions of records.
 #[test]
 fn a_run_of_blank_lines_is_one_record() {
     let mut text = b"first\n".to_vec();

@@ -1,4 +1,4 @@
-//! Which log type takes a record, what becomes of one that nobody takes, and what an event is.
+//! Classification: which log type matches a record, what happens to a record that no log type matches, and the content of an event.
 
 use panther_logs::{
     Classifier, ClassifierError, EventContext, Filter, Limits, LogTypes, ObjectReader, Outcome,
@@ -313,7 +313,7 @@ fn a_row_that_does_not_end_is_unclassified() {
         matches!(&begun, Outcome::Begun { reasons } if reasons.len() == 2),
         "{begun:?}"
     );
-    // what another log type takes is not the rest of the row
+    // a record that another log type matches is not a continuation of the row
     let other = classifier.classify(&record(1, r#"{"a":"1"}"#), &context());
     assert!(matches!(other, Outcome::Events(_)), "{other:?}");
     let row = classifier.classify(&record(2, "10.0.0.2,two"), &context());
@@ -407,7 +407,7 @@ fn a_row_that_a_head_begins_does_not_go_on_behind_a_gap() {
     assert_eq!(notes, ["two", "three, four", "open\ngoes on"]);
 }
 
-/// A part that cannot be read is one record, and what is missing of an object is no end of a part.
+/// An unreadable part gives one record. A truncated object is not mistaken for the end of a part.
 #[test]
 fn an_object_that_ends_within_a_part_is_damaged() {
     let mut parts = PartsWriter::default();

@@ -1,4 +1,4 @@
-//! Log types beyond the first: a record in its vendor's form, the event's time, and what it is searched by.
+//! Further log types: a record in its vendor's format, its event time, and its indicators.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Whoever makes requests does not choose what a rule sees of the server's columns.
+//! A client that controls its requests cannot change the server's columns that a rule sees.
 
 use panther_logs::Outcome;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{classifier, context, events, reasons, record};
 
-/// What a client may send where it may send anything: quotes, spaces, and what looks like the columns that follow.
+/// Hostile client input: quotes, spaces, and text that looks like the columns after it.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\""),
@@ -30,7 +30,7 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-/// The one event of `line`, or none where it is refused.
+/// The single event of `line`, or `None` if the record is rejected.
 fn event(log_type: &str, line: &str) -> Option<Map<String, Value>> {
     match classifier(&[log_type]).classify(&record(1, line), &context()) {
         outcome @ Outcome::Events(_) => Some(events(outcome)[0].as_object().unwrap().clone()),
@@ -41,7 +41,7 @@ fn event(log_type: &str, line: &str) -> Option<Map<String, Value>> {
     }
 }
 
-/// Fails where the event of `line` has other values in the server's fields than that of `plain`.
+/// Fails if the event of `line` and the event of `plain` differ in the server's fields.
 fn unmoved(
     log_type: &str,
     plain: &str,
@@ -64,7 +64,7 @@ fn unmoved(
     Ok(true)
 }
 
-/// As Nginx writes a variable.
+/// Escapes a variable as Nginx does.
 fn nginx(text: &str) -> String {
     text.chars()
         .map(|char| match char {
@@ -74,7 +74,7 @@ fn nginx(text: &str) -> String {
         .collect()
 }
 
-/// As Apache writes a header.
+/// Escapes a header as Apache does.
 fn apache(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -189,10 +189,10 @@ fn quotes_of_a_client_stay_where_they_are() {
     assert_eq!(found["referrer"], "foo \"bar\" baz");
     assert_eq!(found["useragent"], "x \"y z\" w");
     assert_eq!(found["tlsVersion"], "TLSV1.2");
-    // where the place cannot be told, nothing is
+    // an ambiguous position leads to rejection
     let imitated = s3("GET / HTTP/1.1", "-", "x\" 404 - 1 1 1 1 \"y");
     assert!(event("AWS.S3ServerAccess", &imitated).is_none());
-    // what no client asked for
+    // an internal operation, without a client request
     let none = "79a5 b [06/Feb/2024:00:00:38 +0000] - svc:s3.amazonaws.com 3E57 S3.EXPIRE.OBJECT k - - - - 113 - - - - v1 s9lz= - - - - - -";
     assert_eq!(
         event("AWS.S3ServerAccess", none).unwrap()["versionid"],

@@ -1,11 +1,11 @@
-//! Each log type built in: a record in its vendor's form, and the event that it becomes.
+//! Built-in log types: a record in its vendor's format, and the resulting event.
 
 use panther_logs::LogTypes;
 use serde_json::{Value, json};
 
 use crate::{classifier, context, events, reasons, record};
 
-/// The events of `lines`, all but the last of which may be headers, without the fields that are the same for every event.
+/// The events of `lines`, without the fields that are the same for every event. All lines but the last may be headers.
 fn made(log_type: &str, lines: &[&str]) -> Vec<Value> {
     let mut classifier = classifier(&[log_type]);
     let (last, before) = lines.split_last().unwrap();
@@ -114,7 +114,7 @@ fn aws_alb() {
         r#"arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-targets/73e2d6bc24d8a067 "Root=1-58337327-72bd00b0343d75b906739c42" "www.example.com" "#,
         r#""arn:aws:acm:us-east-2:123456789012:certificate/12345678" 1 2018-07-02T22:22:48.364000Z "waf,redirect" "https://example.com:80/" "-" "10.0.0.66:9000" "200" "-" "-" TID_1"#
     );
-    // The digits stay as they came.
+    // The digits keep their original form.
     let none: Value = serde_json::from_str("0.000").unwrap();
     let expected = json!({
         "type": "h2", "timestamp": "2018-07-02 22:23:00.186641000", "elb": "app/my-loadbalancer/50dc6c495c0c9188", "clientIp": "10.0.1.252",

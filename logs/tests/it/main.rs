@@ -1,4 +1,4 @@
-//! What the library promises, seen from outside.
+//! Tests of the library's public interface.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod accounting;
@@ -43,7 +43,7 @@ pub fn record(number: u64, text: &str) -> Record {
     }
 }
 
-/// The records of an object and the error that ended it.
+/// The records of an object, and the error that ended the iteration.
 pub fn read(bytes: &[u8]) -> (Vec<Record>, Option<panther_logs::ObjectError>) {
     read_with(bytes, Limits::default())
 }
@@ -66,7 +66,7 @@ pub fn texts(records: &[Record]) -> Vec<&str> {
         .collect()
 }
 
-/// The events of `outcome`, which has some.
+/// The events of `outcome`. Fails if there is no event.
 pub fn events(outcome: Outcome) -> Vec<Value> {
     match outcome {
         Outcome::Events(events) | Outcome::Joined(events) => events
@@ -77,7 +77,7 @@ pub fn events(outcome: Outcome) -> Vec<Value> {
     }
 }
 
-/// The reasons of `outcome`, which has some.
+/// The reasons of `outcome`. Fails if there is no reason.
 pub fn reasons(outcome: Outcome) -> Vec<String> {
     match outcome {
         Outcome::Unclassified { reasons } => reasons

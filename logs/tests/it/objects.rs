@@ -1,4 +1,4 @@
-//! Objects come apart into the records that they hold, whatever their form.
+//! Objects of every supported format are split into their records.
 
 use panther_logs::{Defect, ObjectReader};
 
@@ -103,13 +103,13 @@ fn values_without_a_line_end_between_them() {
             r#"{"h":8}"#
         ]
     );
-    // a text that merely looks so is one record
+    // text that only resembles concatenated JSON values is one record
     let (records, _) = read(b"{main}{worker} started\n{\"a\":1} trailing\n");
     assert_eq!(
         texts(&records),
         ["{main}{worker} started", "{\"a\":1} trailing"]
     );
-    // a delivery of any length has no line end at all
+    // concatenated values have no line end at all, in a delivery of any length
     let value = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000));
     let (records, error) = read(value.repeat(10_000).as_bytes());
     assert!(error.is_none());
@@ -206,7 +206,7 @@ fn an_empty_array_has_no_records() {
 
 #[test]
 fn records_do_not_depend_on_how_the_bytes_arrive() {
-    /// Gives one byte at a time.
+    /// A reader that returns one byte at a time.
     struct Trickle<'a>(&'a [u8]);
     impl std::io::Read for Trickle<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -272,7 +272,7 @@ fn an_element_that_is_no_object_leaves_its_neighbours_alone_wherever_it_stands()
             }
         }
     }
-    // A log line behind an array that breaks off is no element.
+    // A log line after an array that breaks off is not an element of the array.
     let (records, _) = read(b"[{\"a\":1},\nplain text line\n{\"a\":2}\n");
     assert_eq!(texts(&records).last(), Some(&"{\"a\":2}"));
     assert!(texts(&records).contains(&"plain text line"));

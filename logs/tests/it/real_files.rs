@@ -1,4 +1,5 @@
-//! Real CloudTrail files, where the folder that `PANTHER_SAMPLES` names has them (`cloudtrail-stratus/*.json.gz`).
+//! Real CloudTrail files, from the folder that the environment variable `PANTHER_SAMPLES` names (`cloudtrail-stratus/*.json.gz`). Without
+//! it the tests are skipped.
 
 use std::{fs::File, path::PathBuf};
 
@@ -46,7 +47,7 @@ fn every_real_record_becomes_an_event() {
             let mut original = originals[read].clone();
             let object = event.as_object_mut().unwrap();
             object.retain(|name, _| !name.starts_with("p_"));
-            // declared timestamps are rewritten, and nothing else is
+            // only declared timestamps are rewritten
             let time = object["eventTime"]
                 .as_str()
                 .unwrap()

@@ -1,4 +1,4 @@
-//! Schemas that users write: what they can say, and how their errors are told.
+//! User-defined schemas: what they can express, and their error messages.
 
 use panther_logs::{Classifier, Filter, LogTypes, Outcome};
 use serde_json::json;
@@ -188,7 +188,7 @@ fields:
             &json!("2026-01-02 03:04:05.000000000"),
             &json!("WARN"),
             &json!("10.0.0.1"),
-            // The digits stay as they came.
+            // The digits keep their original form.
             &serde_json::from_str("1.50").unwrap()
         )
     );
@@ -433,7 +433,7 @@ fn a_type_that_fits_is_preferred_to_one_with_misfits() {
     let mut alone = Classifier::new(&known, &["Custom.First"]).unwrap();
     alone.classify(&record(1, r#"{"a":"x","b":"y","c":[]}"#), &context());
     assert_eq!(alone.tally().misfits, 1);
-    // too little is what it should be
+    // too few fields are valid
     assert!(!reasons(alone.classify(&record(2, r#"{"a":"x","c":[]}"#), &context())).is_empty());
 }
 

@@ -1,8 +1,8 @@
-//! Sixty-four seeds, and that a seed repeats. `make simulate SEEDS=n` runs more of them, and longer.
+//! Runs 64 seeds, and checks that a seed is reproducible. `make simulate SEEDS=n` runs more of them, for longer.
 
 use std::process::Command;
 
-/// Seeds in one test: the tests run side by side.
+/// Number of seeds in one test: the tests run in parallel.
 const SHARE: u64 = 8;
 
 fn simulate(words: &[&str]) -> (bool, String) {

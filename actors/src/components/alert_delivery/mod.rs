@@ -5,7 +5,6 @@
 //! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
-mod egress;
 mod file;
 mod scrub;
 pub(crate) mod sealed;
@@ -20,16 +19,19 @@ use panther_cluster::door::change::{self, Change};
 use panther_detections::alerting::{self, AlertKind, Recipients};
 use panther_detections::pack::Severity;
 use panther_proto::v1::{Message, RowChange};
+use rand::Rng;
 use serde_json::Value;
 
-pub use egress::Egress;
 pub use file::Files;
 pub(crate) use scrub::origin;
 pub use send::{Response, Sender};
 
 use super::log_alert_forwarder::{ALERTS, QUEUE};
 use super::outputs_api::{OutputCache, Unreachable};
+use crate::api::ApiError;
+use crate::component::{Deps, Place};
 use crate::pause::Pause;
+use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// Attempts that are kept on an alert's row.
@@ -58,6 +60,20 @@ pub enum Delivered {
     Routed(Vec<String>),
     /// One destination was tried.
     Attempt(Response),
+}
+
+/// The function.
+///
+/// # Errors
+/// The HTTP client for destinations cannot be set up.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    let handler = AlertDelivery {
+        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+        sender: Sender::of(deps)?,
+        pause: deps.pause.clone(),
+        retry: Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300))),
+    };
+    Ok(place.worker(deps, handler))
 }
 
 impl Handler for AlertDelivery {

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 
 use super::super::outputs_api::OutputCache;
 use crate::alarms::Alarms;
+use crate::life::Life;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(3);
@@ -14,11 +14,9 @@ const EVERY: Duration = Duration::from_secs(3);
 const NAMES: usize = 10;
 
 /// Watches until the node stops.
-pub(crate) async fn watch(outputs: OutputCache, alarms: Alarms, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+pub(crate) async fn watch(outputs: OutputCache, alarms: Alarms, life: Life) {
+    let mut ticks = life.ticks(EVERY);
+    while ticks.next().await {
         let unopened = match outputs.unopened().await {
             Ok(unopened) => unopened,
             Err(error) => {

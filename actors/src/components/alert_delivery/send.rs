@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::super::objects::rfc3339;
 use super::super::outputs_api::{OutputConfig, Unreachable};
-use super::egress::Egress;
 use super::file::{FileError, Files};
+use crate::api::ApiError;
+use crate::component::Deps;
+use crate::egress::Egress;
 use super::{scrub, trust};
 use chrono::{DateTime, Utc};
 use reqwest::redirect::Policy;
@@ -88,6 +90,20 @@ impl Sender {
     /// The TLS set-up of the machine cannot be used.
     pub fn new(link: Option<String>, egress: Egress, files: Files) -> Result<Self, reqwest::Error> {
         Self::with_deadline(link, egress, files, DEADLINE)
+    }
+
+    /// As a component sends.
+    ///
+    /// # Errors
+    /// As [`Sender::new`].
+    pub fn of(deps: &Deps) -> Result<Self, ApiError> {
+        let files = Files::outside(&deps.own_folders);
+        let (link, egress) = (deps.alert_link.clone(), deps.egress.clone());
+        Self::new(link, egress, files).map_err(|error| {
+            ApiError::Internal(format!(
+                "the HTTP client for destinations cannot be set up: {error}"
+            ))
+        })
     }
 
     /// With another time for one attempt.

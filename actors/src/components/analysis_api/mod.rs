@@ -17,6 +17,8 @@ use super::outputs_api::request;
 use super::pack::status::{self, DetectionStatus};
 use super::pack::{DetectionState, LivePack, PackError};
 use crate::alarms::Alarms;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::api::{Api, ApiCall, ApiError};
 
 const NAME: &str = "panther-analysis-api";
@@ -89,6 +91,20 @@ struct SetState {
     reason: String,
     #[serde(default, rename = "userId")]
     user_id: String,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(AnalysisApi {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+        live: deps.live.clone(),
+        alarms: deps.alarms.clone(),
+        log_types: LogTypeRegistry::new(deps.door.clone()),
+    }))
 }
 
 impl Api for AnalysisApi {

@@ -19,6 +19,9 @@ use super::log_types::LogTypeRegistry;
 use super::notifications::{self, Named, Notification};
 use super::objects;
 use super::sources::{self, Ledger, Source};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
+use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// The topic that hears of processed events.
@@ -64,6 +67,19 @@ pub struct ObjectWork {
     named: Named,
     outcome: read::Outcome,
     replay: Option<Replay>,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    let handler = LogProcessor {
+        objects: deps.objects.clone(),
+        log_types: LogTypeRegistry::new(deps.door.clone()),
+        limits: Limits::default(),
+    };
+    Ok(place.worker(deps, handler))
 }
 
 impl Handler for LogProcessor {

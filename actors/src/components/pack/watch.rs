@@ -7,12 +7,12 @@ use std::time::Duration;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_proto::v1::Transact;
-use tokio::sync::watch;
 
 use super::status::{self, DetectionStatus};
 use super::{LivePack, PackError, TABLE};
 use crate::alarms::Alarms;
 use crate::components::log_types::LogTypeRegistry;
+use crate::life::Life;
 
 /// How often statuses are looked at.
 const EVERY: Duration = Duration::from_secs(3);
@@ -27,12 +27,10 @@ pub async fn run(
     live: LivePack,
     log_types: LogTypeRegistry,
     alarms: Alarms,
-    mut stop: watch::Receiver<bool>,
+    life: Life,
 ) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+    let mut ticks = life.ticks(EVERY);
+    while ticks.next().await {
         if let Err(error) = look(&door, &live, &log_types, &alarms).await {
             tracing::debug!(%error, "the statuses of detections could not be read; tried again");
         }

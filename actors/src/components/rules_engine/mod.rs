@@ -26,6 +26,9 @@ use super::objects;
 
 use super::outputs_api::OutputCache;
 use super::pack::LivePack;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
+use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 pub use decisions::Decisions;
@@ -61,6 +64,25 @@ pub enum Evaluated {
     Parts(Vec<(usize, usize)>),
     /// Groups of matches.
     Groups(Box<Groups>),
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    let decisions = Decisions {
+        objects: deps.objects.clone(),
+        live: deps.live.clone(),
+        alarms: deps.alarms.clone(),
+    };
+    let handler = RulesEngine {
+        objects: deps.objects.clone(),
+        live: deps.live.clone(),
+        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+        decisions,
+    };
+    Ok(place.worker(deps, handler))
 }
 
 impl Handler for RulesEngine {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use panther_detections::testing::{Kept, trial};
-use tokio::sync::watch;
 
 use super::Decisions;
 use crate::components::pack::Loaded;
 use crate::worker::Failure;
+use crate::life::Life;
 
 /// How often it is looked whether another pack is live.
 const EVERY: Duration = Duration::from_secs(5);
@@ -31,15 +31,14 @@ pub struct Settings {
 }
 
 /// Tries whatever pack is live, until the node stops.
-pub async fn run(decisions: Decisions, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub async fn run(decisions: Decisions, settings: Settings, life: Life) {
     if settings.each == 0 {
+        life.over().await;
         return;
     }
     let mut through: Option<Arc<Loaded>> = None;
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => return }
+    let mut ticks = life.clone().ticks(EVERY);
+    while ticks.next().await {
         let Some(loaded) = decisions.live.running() else {
             continue;
         };
@@ -49,9 +48,9 @@ pub async fn run(decisions: Decisions, settings: Settings, mut stop: watch::Rece
         {
             continue;
         }
-        let tried = tokio::select! {
-            tried = one(&decisions, &settings, &loaded) => tried,
-            _ = stop.changed() => return,
+        // A trial takes as long as the pack is large; each of its calls to Python has a deadline.
+        let Some(tried) = life.wait(one(&decisions, &settings, &loaded)).await else {
+            return;
         };
         match tried {
             Ok(true) => through = Some(loaded),

@@ -44,6 +44,7 @@ use self::look::Done;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceState};
+use crate::life::Life;
 
 /// The table of what was read of watched files.
 pub const TABLE: &str = "panther-watched-files";
@@ -90,13 +91,11 @@ impl FolderWatch {
         }
     }
 
-    /// Looks until `stop` is true.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+    /// Looks until its life is over.
+    pub async fn run(&self, life: Life) {
         let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
-        let mut ticks = tokio::time::interval(SOURCES);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! { _ = ticks.tick() => {}, _ = stop.changed() => break }
+        let mut ticks = life.clone().ticks(SOURCES);
+        while ticks.next().await {
             let mut wanted: BTreeMap<String, Source> = match sources::all(&self.door).await {
                 Ok(all) => all
                     .into_iter()
@@ -116,16 +115,12 @@ impl FolderWatch {
                 }
             };
             // A task that ended, by a panic too, is started again, and so is one whose source or log types have changed.
+            // The task of one that does not stay is ended.
             tasks.retain(|id, running| {
-                let stays = !running.task.is_finished()
+                let source = wanted.get(id);
+                !running.task.is_finished()
                     && Arc::ptr_eq(&running.types, &types)
-                    && wanted
-                        .get(id)
-                        .is_some_and(|now| running.source.is_watched_as(now));
-                if !stays {
-                    running.task.abort();
-                }
-                stays
+                    && source.is_some_and(|now| running.source.is_watched_as(now))
             });
             wanted.retain(|id, _| !tasks.contains_key(id));
             for (id, source) in wanted {
@@ -146,13 +141,13 @@ impl FolderWatch {
                 let running = Running {
                     source,
                     types: types.clone(),
-                    task: tokio::spawn(task.run(stop.clone())),
+                    task: tokio::spawn(task.run(life.stop())),
                 };
                 tasks.insert(id, running);
             }
         }
-        for running in tasks.into_values() {
-            let _ = running.task.await; // each sees `stop` by itself
+        for mut running in tasks.into_values() {
+            let _ = (&mut running.task).await; // each sees the end by itself
         }
     }
 }
@@ -162,6 +157,12 @@ struct Running {
     source: Source,
     types: Arc<LogTypes>,
     task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Follows one source's folder.

@@ -1,8 +1,8 @@
-//! How a receive ends: done, given back, or its visibility runs out; and the way to the dead letter queue.
+//! How a receive ends: completion, release or visibility timeout; and the move to the dead letter queue.
 //!
-//! A receipt stays good after its visibility ran out, until the message is received again, given back, laid over by a
-//! newer body, moved, purged or done, or its session ends. One receive fails once at most: a message whose visibility
-//! ran out has had its failure counted when it is given back with an error.
+//! A receipt stays valid after its visibility timeout, until the message is received again, released, coalesced with a
+//! newer body, moved, purged or completed, or until its session ends. One receive counts at most one failure: if the
+//! visibility timeout has counted it, a later release with an error does not count it again.
 
 use panther_proto::v1::{
     Code, Done, Extend, GiveBack, QueueSpec, Receipt, StoredBody, StoredHead, reply,
@@ -11,10 +11,10 @@ use panther_proto::v1::{
 use crate::state::limits::{DELAY_MS, VISIBILITY_MS, stop};
 use crate::state::{Stop, Tx, due, keys, sessions, tables};
 
-/// Longest text of an error kept with a message.
+/// Maximum bytes of the error text that is kept with a message.
 const ERROR_BYTES: usize = 2_000;
 
-/// The head of the message that a receipt speaks of, if the receipt is still good.
+/// The head of the message that a receipt names; refused if the receipt is stale.
 fn receipt(tx: &Tx<'_>, receipt: &Receipt) -> Result<StoredHead, Stop> {
     sessions::require(tx, receipt.session)?;
     let head = super::require_head(tx, &receipt.queue, receipt.seq)?;
@@ -31,7 +31,7 @@ fn receipt(tx: &Tx<'_>, receipt: &Receipt) -> Result<StoredHead, Stop> {
     Ok(head)
 }
 
-/// Ends a message for good.
+/// Completes a message: it leaves the queue for good.
 pub(in crate::state) fn done(tx: &mut Tx<'_>, receipt: &Receipt) -> Result<(), Stop> {
     let head = self::receipt(tx, receipt)?;
     erase(tx, &receipt.queue, receipt.seq, &head)?;
@@ -39,7 +39,7 @@ pub(in crate::state) fn done(tx: &mut Tx<'_>, receipt: &Receipt) -> Result<(), S
     Ok(())
 }
 
-/// Hides a message for longer (or shorter) than before.
+/// Sets a new visibility timeout, longer or shorter, counted from now.
 pub(in crate::state) fn extend(tx: &mut Tx<'_>, extend: &Extend) -> Result<reply::Kind, Stop> {
     let Some(receipt) = &extend.receipt else {
         return Err(stop(Code::Invalid, "the extension names no receipt"));
@@ -77,7 +77,7 @@ pub(in crate::state) fn extend(tx: &mut Tx<'_>, extend: &Extend) -> Result<reply
     Ok(reply::Kind::Done(Done::default()))
 }
 
-/// Puts a message back, counted as its own failure or not.
+/// Releases a message, with or without a failure counted against it.
 pub(in crate::state) fn give_back(
     tx: &mut Tx<'_>,
     give_back: &GiveBack,
@@ -100,7 +100,7 @@ pub(in crate::state) fn give_back(
     let mut head = self::receipt(tx, receipt)?;
     let counted = !super::in_flight(&head);
     release(tx, &receipt.queue, receipt.seq, &mut head)?;
-    head.receive += 1; // this receive has ended: a second try to end it counts nothing
+    head.receive += 1; // makes the receipt stale: a repeated release counts nothing
     if !give_back.reason.is_empty() {
         let from = if give_back.component.is_empty() {
             String::new()
@@ -109,7 +109,7 @@ pub(in crate::state) fn give_back(
         };
         head.last_error = cut(&format!("{from}{}", give_back.reason));
     }
-    // Given back by its own choice: it is innocent of whatever its session suffered before.
+    // The holder released it and lives: the message did not cause the end of an earlier session.
     head.suspect = false;
     head.lonely_deaths = 0;
     back_in_line(
@@ -120,12 +120,12 @@ pub(in crate::state) fn give_back(
         give_back.failed && !counted,
         give_back.delay_ms,
     )?;
-    // Only now: a change may lay a feed's record over this very message, which waits again.
+    // After the release: a change may coalesce a feed record with this very message, which waits again.
     tables::change_all(tx, &give_back.changes)?;
     Ok(reply::Kind::Done(Done::default()))
 }
 
-/// A hidden message's time has come.
+/// Handles the timer of a hidden message: its visibility timeout or the end of its delay.
 pub(in crate::state) fn time_out(tx: &mut Tx<'_>, queue: &str, seq: u64) -> Result<(), Stop> {
     let Some(mut head) = super::head(tx, queue, seq)? else {
         return Ok(());
@@ -147,14 +147,15 @@ pub(in crate::state) fn time_out(tx: &mut Tx<'_>, queue: &str, seq: u64) -> Resu
     }
 }
 
-/// The session that held a message has ended: the message is a suspect, and stale for its old holder.
+/// Handles the end of the session that held a message: the message becomes a suspect and its receipt stale. `alone`:
+/// the session held no other message.
 pub(in crate::state) fn orphan(
     tx: &mut Tx<'_>,
     queue: &str,
     seq: u64,
     alone: bool,
 ) -> Result<(), Stop> {
-    /// Wait before the second, third and later try of a message whose node died with it.
+    /// Delay in ms before the second, third and later try of a message whose node died with it.
     const BACK_OFF_MS: [u64; 3] = [1_000, 10_000, 60_000];
     let Some(mut head) = super::head(tx, queue, seq)? else {
         return Ok(());
@@ -190,7 +191,7 @@ pub(in crate::state) fn orphan(
     super::make_ready(tx, queue, seq, &head)
 }
 
-/// Takes a message out of flight: it counts as waiting, and its holder holds one less.
+/// Makes a message waiting, but not ready: removes it from its session, or from the ready index, or ends its delay.
 fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Result<(), Stop> {
     if super::in_flight(head) {
         tx.remove(due::visible(head.hidden_until_ms, queue, seq));
@@ -202,7 +203,7 @@ fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Res
         counts.waiting += 1;
         wake_turn(tx, queue)?;
     } else {
-        // Its visibility ran out before: it is among the ready ones, or backing off.
+        // Its visibility timeout has passed already: it is ready, or backing off.
         super::unready(tx, queue, seq, head)?;
         if head.hidden_until_ms != 0 {
             tx.remove(due::visible(head.hidden_until_ms, queue, seq));
@@ -215,7 +216,8 @@ fn release(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &mut StoredHead) -> Res
     Ok(())
 }
 
-/// A receive that bounds what it holds of one turn may go on with that turn, now that a message of it has ended.
+/// Wakes receivers of a fair queue: one that limits its messages per fairness key may continue once a message has
+/// ended.
 fn wake_turn(tx: &mut Tx<'_>, queue: &str) -> Result<(), Stop> {
     if tx.queue(queue)?.fair && tx.waits(queue) {
         tx.wake(queue);
@@ -293,7 +295,7 @@ fn bury(tx: &mut Tx<'_>, spec: &QueueSpec, seq: u64, head: StoredHead) -> Result
     super::send::enqueue(tx, &spec.dlq, &body, kept)
 }
 
-/// Takes every trace of a message out of a queue, and lets the next of its group come.
+/// Removes everything that is stored for a message, and makes the next message of its group ready.
 pub(super) fn erase(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<(), Stop> {
     let counts = tx.counts_mut(queue);
     counts.bytes = counts.bytes.saturating_sub(head.bytes);

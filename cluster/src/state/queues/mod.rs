@@ -1,8 +1,8 @@
-//! At-least-once messages: order of arrival, visibility, receive and failure counts, delay, retention, redrive.
+//! At-least-once messages: order of arrival, visibility timeout, receive and failure counts, delay, retention, redrive.
 //!
-//! A message lies in four places at most: its body (never changes), its head (what changes), and, while it may be
-//! received, an item among the ready ones; while it is hidden (in flight, delayed, backing off), an item among the
-//! due ones. A message of a group is ready only at the head of its group.
+//! A message has a body (immutable) and a head (mutable). While it may be received it is also in the ready index; while
+//! it is hidden (in flight, delayed, backing off) it has a timer. A message of a group is ready only while it is the
+//! first of its group.
 
 pub(super) mod finish;
 pub(super) mod receive;
@@ -14,7 +14,7 @@ use panther_proto::v1::{Code, StoredHead};
 use super::limits::stop;
 use super::{Stop, Tx, keys};
 
-/// What a message is doing, as its head tells.
+/// True if a session holds the message.
 pub(super) fn in_flight(head: &StoredHead) -> bool {
     head.session != 0
 }
@@ -34,7 +34,7 @@ fn require_head(tx: &Tx<'_>, queue: &str, seq: u64) -> Result<StoredHead, Stop> 
     })
 }
 
-/// Puts a message among the ready ones, unless an earlier one of its group is still there.
+/// Adds a message to the ready index, unless an earlier message of its group is still in the queue.
 fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<(), Stop> {
     if !head.group.is_empty() {
         let prefix = keys::KeyBuilder::new(keys::kind::GROUP)
@@ -46,7 +46,7 @@ fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Resu
             .first()
             .is_some_and(|(first, _)| **first != *keys::group(queue, &head.group, seq))
         {
-            return Ok(()); // its turn comes when the earlier one has left
+            return Ok(()); // becomes ready when the earlier message has left
         }
     }
     if head.suspect {
@@ -68,7 +68,7 @@ fn make_ready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Resu
     Ok(())
 }
 
-/// Takes a message from among the ready ones, if it is there.
+/// Removes a message from the ready index, if it is there.
 fn unready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<(), Stop> {
     if head.suspect {
         let key = keys::suspect(queue, seq);
@@ -84,7 +84,7 @@ fn unready(tx: &mut Tx<'_>, queue: &str, seq: u64, head: &StoredHead) -> Result<
     Ok(())
 }
 
-/// The next message of a group may be received once the earlier one has left.
+/// Makes the next message of a group ready, after the earlier one has left.
 fn ready_next_of_group(tx: &mut Tx<'_>, queue: &str, group: &str) -> Result<(), Stop> {
     let prefix = keys::KeyBuilder::new(keys::kind::GROUP)
         .text(queue)

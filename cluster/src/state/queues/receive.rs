@@ -1,9 +1,10 @@
-//! A receive is a command, so that a message which kills its node is counted.
+//! Receives. A receive is a command, so that a message which kills its node has been counted.
 //!
-//! A suspect (its last holder's session ended) runs alone: while a session holds one it gets nothing else, and it gets
-//! one only when it holds nothing. So the death of a node points at one message, and drags no neighbour along. A session
-//! that asks for a suspect while it holds other messages is given nothing more for a while, so that it runs empty; one
-//! that does not ask (the suspect's consumer has stopped) goes on as ever, so that a suspect stops no other queue.
+//! A suspect is a message whose last holder's session ended. It runs alone: while a session holds a suspect it receives
+//! nothing else, and it receives a suspect only while it holds nothing. The death of a node therefore points at one
+//! message and counts against no other. A session that asks for a suspect while it holds other messages receives no new
+//! ones for a while, until it is empty. A session that does not ask (the suspect's consumer has stopped) continues as
+//! usual, so a suspect blocks no other queue.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,13 @@ use crate::state::keys::KeyReader;
 use crate::state::limits::{RECEIVE_MAX, VISIBILITY_MS, stop};
 use crate::state::{Stop, Tx, due, keys, sessions};
 
-/// Due things that a receive lets happen before it looks.
+/// Maximum number of due timers that a receive fires first.
 const DUE_FIRST: usize = 16;
-/// Sources that one receive looks at.
+/// Maximum number of fairness keys that one receive considers.
 const TURNS_MAX: usize = 256;
-/// The first format in which a receive may bound what its session holds of one turn.
+/// The first format in which a receive may limit how many messages of one fairness key its session holds.
 const TURN_MAX_SINCE_FORMAT: u32 = 3;
-/// How long a session that asked for a suspect is given nothing else.
+/// How long a session that asked for a suspect receives nothing else, in ms.
 const YIELD_MS: u64 = 10_000;
 
 pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply::Kind, Stop> {
@@ -37,7 +38,7 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
         ));
     }
     due::advance(tx, DUE_FIRST)?;
-    // Read only now: what was due may have taken messages from it.
+    // Read after the timers: they may have taken messages from the session.
     let mut session = sessions::require(tx, receive.session)?;
     let visible_at = tx.now().saturating_add(
         if receive.visibility_ms == 0 {
@@ -78,7 +79,7 @@ pub(in crate::state) fn run(tx: &mut Tx<'_>, receive: &Receive) -> Result<reply:
     }))
 }
 
-/// Sequence numbers of what may be handed out.
+/// Sequence numbers of the messages to hand out.
 fn choose(
     tx: &mut Tx<'_>,
     spec: &QueueSpec,
@@ -89,7 +90,7 @@ fn choose(
     if session.alone {
         return Ok(Vec::new());
     }
-    // A queue's suspects come first: the session runs empty, then takes one.
+    // Suspects of a queue come first: the session empties itself, then receives one.
     if tx.counts(&spec.name).suspects > 0 {
         if session.holds > 0 {
             session.yields_until_ms = tx.now().saturating_add(YIELD_MS);
@@ -123,14 +124,14 @@ fn in_line(tx: &mut Tx<'_>, spec: &QueueSpec, max: usize) -> Result<Vec<u64>, St
         max,
     )?;
     let seqs: Vec<u64> = found.iter().filter_map(|(key, _)| seq_of(key)).collect();
-    // Nothing ready lies below: the next look need not step over what was taken.
+    // No message below is ready: the next scan need not skip the keys of those just taken.
     let counts = tx.counts_mut(&spec.name);
     counts.ready_from = seqs.last().map_or(counts.next_seq, |last| last + 1);
     Ok(seqs)
 }
 
-/// One message of each source after the other, beginning behind the one that was served last. A source of which the session holds as many
-/// messages as the receive allows is passed over.
+/// Round robin: one message of each fairness key in turn, starting after the key that was served last. A fairness key
+/// of which the session holds as many messages as the receive allows is skipped.
 fn in_turn(
     tx: &mut Tx<'_>,
     spec: &QueueSpec,
@@ -144,7 +145,7 @@ fn in_turn(
         BTreeMap::new()
     };
     let last = tx.counts(&spec.name).last_turn;
-    // Per turn, the next sequence number to look at.
+    // By fairness key, the next sequence number to consider.
     let mut turns: Vec<(String, u64)> = turns_from(tx, &spec.name, &last)?
         .into_iter()
         .map(|turn| (turn, 0))
@@ -180,7 +181,7 @@ fn in_turn(
     Ok(seqs)
 }
 
-/// Turns with something ready: those behind `last` first, then the others.
+/// Fairness keys with a ready message: those after `last` first, then the others.
 fn turns_from(tx: &Tx<'_>, queue: &str, last: &str) -> Result<Vec<String>, Stop> {
     let all = || keys::KeyBuilder::new(keys::kind::READY).text(queue);
     let (start, middle, end) = (
@@ -202,7 +203,7 @@ fn turns_from(tx: &Tx<'_>, queue: &str, last: &str) -> Result<Vec<String>, Stop>
     Ok(turns)
 }
 
-/// How many messages of each turn a session holds.
+/// How many messages a session holds, by fairness key.
 fn held_by_turn(tx: &Tx<'_>, queue: &str, session: u64) -> Result<BTreeMap<String, u32>, Stop> {
     let mut held = BTreeMap::new();
     for (key, _) in tx.scan_prefix(&keys::held_of_queue(session, queue), usize::MAX)? {
@@ -215,14 +216,14 @@ fn held_by_turn(tx: &Tx<'_>, queue: &str, session: u64) -> Result<BTreeMap<Strin
     Ok(held)
 }
 
-/// The turn that the key of a ready message names.
+/// The fairness key in the key of a ready message.
 pub(in crate::state) fn turn_of(key: &[u8]) -> Option<String> {
     let mut reader = KeyReader::new(key);
     reader.text()?;
     reader.text()
 }
 
-/// What the session holds because of this attempt, whose answer was lost.
+/// Messages that the session holds from an earlier receive with the same attempt number, whose answer was lost.
 fn received_before(tx: &Tx<'_>, receive: &Receive) -> Result<Vec<Message>, Stop> {
     let prefix = keys::held_of_queue(receive.session, &receive.queue);
     let attempt = receive.attempt.to_be_bytes();
@@ -269,13 +270,13 @@ fn take(
     Ok(Some(message(queue, seq, &head, body)))
 }
 
-/// The sequence number that a key ends with.
+/// The sequence number at the end of a key.
 pub(in crate::state) fn seq_of(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>()
         .map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// A message as its receiver and the operator see it.
+/// A message as its receiver and an operator see it.
 #[must_use]
 pub(in crate::state) fn message(
     queue: &str,

@@ -1,4 +1,4 @@
-//! What an operator or time does to waiting messages: requeue, purge, expiry. Each goes in steps.
+//! Bulk changes of waiting messages, by an operator or by time: requeue, purge, expiry. Each runs in steps.
 
 use panther_proto::v1::{Code, Moved, Purge, Requeue, StoredBody, StoredHead, reply};
 use prost::Message;
@@ -6,14 +6,14 @@ use prost::Message;
 use crate::state::limits::stop;
 use crate::state::{Pair, Stop, Tx, keys};
 
-/// Messages that one step takes.
+/// Maximum number of messages that one step moves or removes.
 const STEP: usize = 500;
-/// Messages that one step looks at.
+/// Maximum number of messages that one step examines.
 const LOOK: usize = 4 * STEP;
-/// Bytes that one step may write.
+/// A step ends once it has written this many bytes.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// Removes messages that nobody holds, up to the sequence number that was the newest at the start.
+/// Removes messages that are not in flight, up to a sequence number (the newest at the start of the purge).
 pub(in crate::state) fn purge(tx: &mut Tx<'_>, purge: &Purge) -> Result<reply::Kind, Stop> {
     tx.queue(&purge.queue)?;
     let max = (purge.max as usize).clamp(1, STEP);
@@ -36,8 +36,8 @@ pub(in crate::state) fn purge(tx: &mut Tx<'_>, purge: &Purge) -> Result<reply::K
     Ok(step.moved())
 }
 
-/// Moves messages that nobody holds to another queue: id, attributes and trace stay, counts are zeroed, retention starts
-/// anew.
+/// Moves messages that are not in flight to another queue. Id, attributes and trace id stay, counts are reset, and
+/// retention starts again.
 pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<reply::Kind, Stop> {
     let (from, to) = (tx.queue(&requeue.from)?, tx.queue(&requeue.to)?);
     if from.name == to.name {
@@ -82,7 +82,7 @@ pub(in crate::state) fn requeue(tx: &mut Tx<'_>, requeue: &Requeue) -> Result<re
     Ok(step.moved())
 }
 
-/// How far a step came.
+/// Progress of one step.
 struct Step {
     count: usize,
     last: u64,
@@ -90,7 +90,7 @@ struct Step {
 }
 
 impl Step {
-    /// A step that looks at so many messages: if there may be more, it is not the last.
+    /// A step that has found this many messages to examine. At the maximum it is not the last step: more may be left.
     fn new(after: u64, found: usize) -> Self {
         Self {
             count: 0,
@@ -108,7 +108,7 @@ impl Step {
     }
 }
 
-/// Removes messages whose retention ran out; how many, and whether that was all.
+/// Removes messages past their retention. Returns how many, and false if more are left.
 pub(in crate::state) fn expire(
     tx: &mut Tx<'_>,
     queue: &str,
@@ -120,9 +120,9 @@ pub(in crate::state) fn expire(
     }
     let prefix = keys::KeyBuilder::new(keys::kind::HEAD).text(queue).done();
     let mut count = 0;
-    // Those in flight are looked at and left, so more is looked at than may be taken.
+    // Messages in flight are skipped, so a step examines more than it may remove.
     let found = decode(tx.scan_prefix(&prefix, max + LOOK)?)?;
-    // Sequence numbers follow arrival, so the first that is young enough ends the search.
+    // Sequence numbers follow arrival: the first message within its retention ends the search.
     for (seq, head) in found {
         if !tx.is_past(head.sent_ms.saturating_add(spec.retention_ms)) {
             return Ok((count, true));

@@ -1,7 +1,7 @@
-//! A message arrives: deduplicated, laid over a waiting one, or put at the end of the line.
+//! Sends: a message is deduplicated, coalesced with a waiting message, or appended to the queue.
 //!
-//! A bound on a queue's bytes turns new work away, never an effect of accepted work: what a handler sends as it ends its
-//! message, a dead letter and a feed's record always find room.
+//! The byte limit of a queue rejects new work only, never an effect of accepted work: messages that a handler sends
+//! when it completes a message, dead letters and feed records are always accepted.
 
 use panther_proto::v1::{Code, QueueSpec, Send, StoredBody, StoredHead};
 use prost::Message;
@@ -9,18 +9,18 @@ use prost::Message;
 use crate::state::limits::stop;
 use crate::state::{Stop, Tx, due, feeds, keys};
 
-/// Where a message comes from.
+/// The origin of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::state) enum Source {
-    /// New work, which a full queue turns away.
+    /// New work; a full queue rejects it.
     Door,
-    /// A handler that ends its message.
+    /// A handler that completes its message.
     Handler,
-    /// A table: while its record waits, a newer one leaves it the old image.
+    /// A table's feed. When a newer record is coalesced with a waiting one, the waiting record keeps its old image.
     Feed,
 }
 
-/// Sends one message; its id, or an empty one if it was a duplicate.
+/// Sends one message. Returns its id (of the waiting message, if it was coalesced), or an empty id for a duplicate.
 pub(in crate::state) fn run(
     tx: &mut Tx<'_>,
     queue: &str,
@@ -37,7 +37,7 @@ pub(in crate::state) fn run(
                 .text(&send.dedup_id)
                 .done()
         };
-        // The value is when the id is forgotten; that it is swept later makes the window no longer.
+        // The value is the time at which the id expires. A timer that fires late does not make the window longer.
         if let Some(until) = tx.get(&key)?.as_deref().and_then(number) {
             if !tx.is_past(until) {
                 tx.counts_mut(queue).deduplicated += 1;
@@ -87,7 +87,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
         .map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Turns new work away from a queue that holds as much as it may.
+/// Refuses new work that would exceed the byte limit of a queue.
 pub(super) fn require_room(tx: &Tx<'_>, spec: &QueueSpec, bytes: u64) -> Result<(), Stop> {
     let held = tx.counts(&spec.name).bytes;
     if spec.max_bytes > 0 && held.saturating_add(bytes) > spec.max_bytes {
@@ -102,8 +102,8 @@ pub(super) fn require_room(tx: &Tx<'_>, spec: &QueueSpec, bytes: u64) -> Result<
     Ok(())
 }
 
-/// Puts a message at the end of the line, with the counts that `head` brings. In a dead letter queue each stands alone:
-/// its group and coalescing key are kept for the way back, and order nothing there.
+/// Appends a message to a queue, with the counters in `head`. In a dead letter queue messages are independent: group
+/// and coalescing key are kept for a later requeue, but have no effect there.
 pub(super) fn enqueue(
     tx: &mut Tx<'_>,
     queue: &str,
@@ -149,8 +149,9 @@ pub(super) fn enqueue(
     }
 }
 
-/// Gives a waiting message of the same key the new body: id, place and counts stay. In a group only the last message
-/// takes one, so that nothing overtakes what came between.
+/// Replaces the body of a waiting message with the same coalescing key; its id, position and counts stay. In a group
+/// only the last message is coalesced, so that the new body does not overtake messages in between. `None`: nothing to
+/// replace.
 fn coalesce(
     tx: &mut Tx<'_>,
     queue: &str,
@@ -187,7 +188,7 @@ fn coalesce(
     counts.coalesced += 1;
     counts.bytes = counts.bytes.saturating_sub(head.bytes) + encoded.len() as u64;
     head.bytes = encoded.len() as u64;
-    // Whoever received the old body and let its visibility run out cannot end the new one.
+    // Makes the receipt of an earlier receiver stale, whose visibility timeout passed: it has seen only the old body.
     head.receive += 1;
     tx.write(keys::head(queue, seq), &head);
     tx.put(keys::body(queue, seq), encoded.into());

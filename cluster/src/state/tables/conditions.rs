@@ -1,10 +1,10 @@
-//! What a handler relied on when it planned; no longer true = conflict.
+//! Conditions: facts that a handler relied on when it planned. If one does not hold any more, the command conflicts.
 
 use std::cmp::Ordering;
 
 use panther_proto::v1::{Condition, Row, Value, condition, value};
 
-/// What is wrong with a condition, or nothing.
+/// Why a condition does not hold; `None` if it holds.
 pub(super) fn broken(condition: &Condition, row: Option<&Row>) -> Option<String> {
     let held = if condition.attribute.is_empty() {
         None
@@ -36,7 +36,7 @@ pub(super) fn broken(condition: &Condition, row: Option<&Row>) -> Option<String>
     }
 }
 
-/// The order of two values of the same comparable kind.
+/// The order of two values of the same comparable kind; `None` for all others.
 pub(super) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     match (left.kind.as_ref()?, right.kind.as_ref()?) {
         (value::Kind::Int(left), value::Kind::Int(right)) => Some(left.cmp(right)),

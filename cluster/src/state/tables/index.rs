@@ -1,5 +1,5 @@
-//! Sorted and unique indexes, written in the same batch as their rows. An item is a key without a value: index, tenant,
-//! hash value, range value, then the row's own key.
+//! Sorted and unique indexes, written in the same batch as their rows. An index item is a key with an empty value:
+//! table, index, tenant, hash value, range value (if the index has one), then hash and range key of the row.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::state::keys::{KeyBuilder, KeyReader, kind};
 use crate::state::limits::COMMAND_ITEMS;
 use crate::state::{Stop, Tx};
 
-/// Start of all items of an index.
+/// Common prefix of all items of an index for one tenant.
 pub(crate) fn prefix(table: &str, index: &str, tenant: &str) -> KeyBuilder {
     KeyBuilder::new(kind::INDEX)
         .text(table)
@@ -17,7 +17,7 @@ pub(crate) fn prefix(table: &str, index: &str, tenant: &str) -> KeyBuilder {
         .text(tenant)
 }
 
-/// The row's key of an index item.
+/// The key of the row that an index item refers to; `None` if the item does not parse.
 pub(crate) fn row_key(item: &[u8], index: &IndexSpec) -> Option<Key> {
     let mut reader = KeyReader::new(item);
     let (_, _, tenant) = (reader.text()?, reader.text()?, reader.text()?);
@@ -32,7 +32,7 @@ pub(crate) fn row_key(item: &[u8], index: &IndexSpec) -> Option<Key> {
     })
 }
 
-/// Brings a table's indexes from one image of a row to the next.
+/// Updates a table's indexes from the old image of a row to the new one.
 pub(super) fn update(
     tx: &mut Tx<'_>,
     spec: &TableSpec,
@@ -74,7 +74,7 @@ fn item(spec: &TableSpec, index: &IndexSpec, key: &Key, row: &Row) -> Option<Vec
     Some(builder.text(&key.hash).text(&key.range).done())
 }
 
-/// Keys of other rows with the same hash value, of which a unique index has few: those of one command at most.
+/// Keys of other rows with the same hash value. A unique index has few of them: at most those of one command.
 pub(super) fn others(
     tx: &Tx<'_>,
     spec: &TableSpec,

@@ -1,4 +1,4 @@
-//! Rows under a hash key and optional range key: conditions, updates, indexes kept in the same batch, expiry.
+//! Rows under a hash key and optional range key: conditions, updates, indexes in the same batch, expiry (TTL).
 
 mod conditions;
 pub(super) mod index;
@@ -10,8 +10,8 @@ use prost::Message;
 use super::limits::{ROW_BYTES, stop};
 use super::{Globals, Stop, Tx, due, feeds, keys};
 
-/// Carries out a command's changes. Every condition is of the state before it and unique indexes are judged by the state
-/// after it, so that the order of changes of different rows does not matter.
+/// Applies a command's row changes. All conditions are tested on the state before the changes, all unique indexes on
+/// the state after them, so the order of changes of different rows does not matter.
 pub(super) fn change_all(tx: &mut Tx<'_>, changes: &[RowChange]) -> Result<(), Stop> {
     for change in changes {
         check(tx, change)?;
@@ -37,8 +37,8 @@ fn check(tx: &Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Refuses what a change left if another row holds the same value of a unique index. A row whose time has come holds
-/// nothing any more: it is removed.
+/// Refuses a change if another row holds the same value of a unique index. An expired row does not count: it is
+/// removed.
 fn require_unique(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     let spec = tx.table(&change.table)?;
     if change.delete || !spec.indexes.iter().any(|index| index.unique) {
@@ -65,10 +65,10 @@ fn require_unique(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Carries out a change: row, indexes, expiry and feed.
+/// Applies one change: row, indexes, expiry timer and feed record.
 fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
     if change.updates.is_empty() && !change.delete && !change.replace {
-        return Ok(()); // conditions alone
+        return Ok(()); // only conditions
     }
     let spec = tx.table(&change.table)?;
     let key = key_of(change)?;
@@ -98,19 +98,19 @@ fn change(tx: &mut Tx<'_>, change: &RowChange) -> Result<(), Stop> {
         Some(row)
     };
     if new.as_ref() == old && stored.is_some() == old.is_some() {
-        return Ok(()); // nothing changes, so no index, no feed
+        return Ok(()); // no change: neither an index nor a feed is affected
     }
     store(tx, &spec, key, stored.as_ref(), new.as_ref())?;
-    if let Some(feed) = &spec.feed
-        && old != new.as_ref()
-    {
+    if old != new.as_ref() && !spec.feeds.is_empty() {
         let old = old.cloned();
-        feeds::record(tx, feed, &spec.name, key, old.as_ref(), new.as_ref())?;
+        for feed in &spec.feeds {
+            feeds::record(tx, feed, &spec.name, key, old.as_ref(), new.as_ref())?;
+        }
     }
     Ok(())
 }
 
-/// Removes a row whose time has come, if it still has.
+/// Removes a row if it has expired. It may not have: an update can have moved its expiry.
 pub(super) fn expire(tx: &mut Tx<'_>, table: &str, key: &Key) -> Result<(), Stop> {
     let Ok(spec) = tx.table(table) else {
         return Ok(());
@@ -123,7 +123,7 @@ pub(super) fn expire(tx: &mut Tx<'_>, table: &str, key: &Key) -> Result<(), Stop
     Ok(())
 }
 
-/// True once a row's expiry time has passed: it is hidden at once and swept later.
+/// True if a row's expiry time has passed. The row is hidden at once and removed later.
 #[must_use]
 pub fn expired(spec: &TableSpec, row: &Row, globals: &Globals) -> bool {
     expiry(spec, row).is_some_and(|at| globals.is_past(at))
@@ -201,7 +201,7 @@ fn store(
     Ok(())
 }
 
-/// The value of an attribute, where it is there and not null.
+/// The value of an attribute; `None` if the attribute is absent or its value is of no kind.
 pub(super) fn attribute<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
     row.attributes
         .get(name)

@@ -1,4 +1,4 @@
-//! Changes of one attribute: set, remove, add, max, union, difference, bounded append.
+//! Updates of one attribute: set, remove, add, max, union, difference, bounded append.
 
 use std::cmp::Ordering;
 
@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::conditions::compare;
 
-/// Items of an appended list when the command names no bound.
+/// Bound of an appended list, in items, if the command names no bound.
 const DEFAULT_BOUND: usize = 1_000;
 
-/// Changes one attribute, or says why it cannot.
+/// Updates one attribute. The error is the reason why it cannot be updated.
 pub(super) fn carry_out(row: &mut Row, update: &Update) -> Result<(), String> {
     let name = &update.attribute;
     let held = row

@@ -1,9 +1,10 @@
-//! Random histories: the state machine beside a naive model of what its design says, and beside itself, cut otherwise.
+//! Random histories: the state machine is compared with a naive model of its design, and with itself in other
+//! batchings.
 //!
-//! * [`steps`]: what a history is made of
+//! * [`steps`]: the steps of a history
 //! * [`naive`]: the model
-//! * [`structure`]: what holds of the stored keys at any time
-//! * [`world`]: takes steps, compares machine and model
+//! * [`structure`]: invariants of the stored keys
+//! * [`world`]: executes steps, and compares machine and model
 //! * [`replicas`]: the same commands on several machines, through restarts, snapshots and crashes
 
 mod naive;
@@ -14,7 +15,7 @@ mod world;
 
 use proptest::prelude::*;
 
-/// Few cases by default, so that the suite stays quick; `PROPTEST_CASES` asks for more.
+/// Few cases by default, so that the suite is fast. `PROPTEST_CASES` sets another number.
 fn cases(default: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES")
         .ok()

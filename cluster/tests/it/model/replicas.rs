@@ -1,5 +1,5 @@
-//! The same commands on several machines: cut into other entries, through restarts, snapshots and crashes, they end with
-//! the same hash and the same contents.
+//! The same commands on several machines: batched into other entries, through restarts, snapshots and crashes, they end
+//! with the same hash and the same contents.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ use super::steps;
 use super::structure::{everything, pairs_of};
 use super::world::World;
 
-/// Commands with their times, as entries. A new time begins a new entry; so does a command where `cut` says so.
+/// Batches commands into entries. A new time starts a new entry, and so does a command for which `cut` returns true.
 fn entries(script: &[(u64, Command)], mut cut: impl FnMut(usize) -> bool) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for (number, (time, command)) in script.iter().enumerate() {
@@ -52,7 +52,7 @@ fn position(index: usize) -> LogPosition {
     }
 }
 
-/// Layers so small that most writes are on their way to disk soon.
+/// Layers so small that most writes are soon flushed to disk.
 fn settings(layer_bytes: usize) -> StoreSettings {
     StoreSettings {
         cache_bytes: 1 << 20,
@@ -92,7 +92,7 @@ proptest! {
     ) {
         let world = played(&history);
         let roll = |number: usize| dice[number % dice.len()].wrapping_add((number / dice.len()) as u8 * 31);
-        // As few entries as can be.
+        // As few entries as possible.
         let mut base = MemoryBase::default();
         let mut machine = Machine::open(&base).unwrap();
         for entry in entries(&world.script, |_| false) {
@@ -100,7 +100,7 @@ proptest! {
         }
         prop_assert_eq!(machine.globals().hash, world.hash());
         prop_assert_eq!(everything(&base), everything(&world.base));
-        // Cut at random, opened anew at random.
+        // Random entries, and random restarts of the machine.
         let mut base = MemoryBase::default();
         let mut machine = Machine::open(&base).unwrap();
         for (index, entry) in entries(&world.script, |number| roll(number) & 1 == 0).iter().enumerate() {
@@ -175,7 +175,7 @@ proptest! {
                 let _ = store.take_snapshot().unwrap();
             }
             if roll(index) % 16 == 0 && crashes < 3 {
-                // No close: what was in memory is gone, what the log holds is applied again.
+                // No close: what was in memory is lost, and what the log holds is applied again.
                 crashes += 1;
                 drop(store);
                 store = open(folder.path(), 500, Some(index));
@@ -190,7 +190,8 @@ proptest! {
     }
 }
 
-/// Entry `number` of a store that is only written: every key takes the number, in turn; some values are long.
+/// The writes of entry `number` for a store that is only written to: each key gets the number in turn; some values are
+/// long.
 fn numbered(number: u64, keys: u64) -> Writes {
     let mut writes = Writes::new();
     for step in 0..4 {
@@ -214,7 +215,7 @@ fn numbered(number: u64, keys: u64) -> Writes {
     writes
 }
 
-/// Ends the writing beside a test, also when the test fails.
+/// Stops the concurrent writer when dropped, also if the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -227,7 +228,7 @@ fn told(number: u64) -> AppliedAt {
     at(number as usize)
 }
 
-/// What a store of numbered entries holds after the last of them.
+/// The expected contents of a store of numbered entries up to `last`.
 fn expected(last: Option<LogPosition>, keys: u64) -> MemoryBase {
     let mut base = MemoryBase::default();
     for number in 0..last.map_or(0, |at| at.index) {
@@ -260,11 +261,11 @@ fn a_snapshot_holds_the_state_of_its_position_though_writing_goes_on() {
             let began = store.applied().last.unwrap().index;
             let file = store.take_snapshot().unwrap();
             if file.header.last.unwrap().index == began {
-                std::thread::yield_now(); // nothing was written meanwhile: that proves nothing
+                std::thread::yield_now(); // nothing was written meanwhile, so this round proves nothing
                 continue;
             }
             round += 1;
-            // The next snapshot removes this file.
+            // The next snapshot deletes this file.
             let kept = folders.path().join(format!("{round}.snapshot"));
             std::fs::copy(&file.path, &kept).unwrap();
             let other = open(&folders.path().join(format!("to-{round}")), 100_000, None);
@@ -288,7 +289,7 @@ fn installing_while_layers_are_written_leaves_nothing_of_the_old_state() {
     let target = folders.path().join("to");
     let mut store = open(&target, 200, None);
     for round in 0..20_u64 {
-        // Other writes than the snapshot's, many layers of them on their way.
+        // Writes that are not in the snapshot, with many layers of them waiting for the disk.
         for number in 0..200 {
             let mut writes = numbered(number, KEYS);
             writes.insert(
@@ -317,7 +318,7 @@ fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_i
     const KEYS: u64 = 400;
     let folders = tempfile::tempdir().unwrap();
     let root = folders.path().join("live");
-    // Every entry is a layer, so what is on disk at any moment may end between any two writes.
+    // Every entry is a layer, so the files on disk may end between any two writes at any moment.
     let store = open(&root, 1, None);
     let stop = AtomicBool::new(false);
     let (mut base, mut next) = (MemoryBase::default(), 0);
@@ -331,7 +332,7 @@ fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_i
             }
         });
         for round in 0..16 {
-            std::thread::sleep(Duration::from_millis(20)); // work for the disk, not a wait for something
+            std::thread::sleep(Duration::from_millis(20)); // time for the disk to write, not a wait for an event
             let copy = folders.path().join(format!("copy-{round}"));
             copy_folder(&root, &copy);
             let upto = store.applied().last;
@@ -350,8 +351,8 @@ fn a_folder_copied_while_layers_are_written_opens_at_one_position_with_exactly_i
     });
 }
 
-/// Whatever is in the one wrong byte: what is read is exactly the state of the position that it is said to be of (the log brings the rest), or reading says
-/// that something is damaged.
+/// Whichever byte is wrong: either the state that is read is exactly that of its stated position (the log has the
+/// rest), or the read reports corruption.
 #[test]
 fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
     const KEYS: u64 = 400;
@@ -388,7 +389,7 @@ fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
         let position = opened.applied().last.map(|at| at.index);
         let outcome = match opened.scan(&[], &[0xFF; 9], usize::MAX, false) {
             Err(_) => {
-                // Come upon while it is in use: it is given up, and the next start builds it anew.
+                // Detected while in use: the state is given up, and the next start rebuilds it.
                 assert!(opened.broken().is_some());
                 drop(opened);
                 let again = StateStore::open(&copy, settings(1 << 20), purged, last).unwrap();
@@ -422,8 +423,8 @@ fn a_flipped_byte_in_the_database_is_never_read_as_if_it_were_right() {
     println!("{outcomes:#?}");
 }
 
-/// What is damaged while the database is open is come upon late, and by whoever reads there: it is said to be damage, and no start opens that database
-/// again, though it may look whole then.
+/// Corruption that occurs while the database is open is detected late, by the read that meets it. It is reported as
+/// corruption. No later start opens that database, even if it then looks intact.
 #[test]
 fn damage_that_is_come_upon_in_use_gives_the_state_up_and_the_next_start_builds_it_anew() {
     const KEYS: u64 = 4_000;
@@ -456,7 +457,7 @@ fn damage_that_is_come_upon_in_use_gives_the_state_up_and_the_next_start_builds_
     assert!(pairs_of(found) == everything(&base));
 }
 
-/// And the state of a node whose database is damaged too is refused, not guessed.
+/// If the node's database is damaged too, its state is refused, not guessed.
 #[test]
 fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
     const FLIPS: usize = 100;
@@ -476,7 +477,7 @@ fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
     let had = other.applied();
     for flip in 0..FLIPS {
         let mut bytes = whole.clone();
-        // The header's bytes stand at the end: they are flipped one by one.
+        // The header is at the end of the file: its bytes are flipped one by one.
         let at = match flip {
             0..50 => whole.len() - 1 - flip,
             _ => whole.len() * (flip - 50) / 50,
@@ -492,7 +493,7 @@ fn a_flipped_byte_in_a_snapshot_is_refused_wherever_it_is() {
         );
         assert_eq!(other.applied(), had);
     }
-    // The old state is in force, also after a start.
+    // The old state stays in force, also after a restart.
     other.close().unwrap();
     drop(other);
     let other = StateStore::open(&elsewhere, settings(1 << 20), None, had.last).unwrap();
@@ -519,7 +520,7 @@ fn copy_folder(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_folder(&entry.path(), &target);
         } else {
-            // A file that was removed meanwhile is none that a crash would have left.
+            // A file that was removed meanwhile would not be left by a crash either.
             let _ = std::fs::copy(entry.path(), target);
         }
     }

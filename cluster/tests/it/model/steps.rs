@@ -1,4 +1,4 @@
-//! What a random history is made of. A step names things by number; what they mean is settled when it is taken.
+//! The steps of a random history. A step names objects by number; the numbers are resolved when the step is executed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 /// Cluster time at the start of every history.
 pub(super) const START_MS: u64 = 1_000_000;
-/// A message of the bounded queue, encoded: its id and an eight-byte body.
+/// Encoded bytes of a message of the bounded queue: its id and an eight-byte body.
 const TIGHT_BYTES: u64 = 2 + 16 + 2 + 8;
 
 pub(super) const QUEUES: [&str; 6] = ["plain", "fair", "dedup", "tight", "feed", "dead"];
@@ -34,7 +34,7 @@ pub(super) fn declaration() -> Declare {
         visibility_ms: 4_000,
         retention_ms: 60_000,
         dead_letter: true,
-        // Full from the first message on: no bound may keep a dead letter from its queue.
+        // Full from the first message on: no byte limit may keep a dead letter out of its queue.
         max_bytes: 1,
         ..QueueSpec::default()
     };
@@ -51,11 +51,11 @@ pub(super) fn declaration() -> Declare {
             index("by-tags", "tags", "", false),
         ]
     };
-    let table = |name: &str, feed| TableSpec {
+    let table = |name: &str, feeds| TableSpec {
         name: name.into(),
         indexes: indexes(),
         ttl_attribute: "expiresAt".into(),
-        feed,
+        feeds,
     };
     Declare {
         version: 1,
@@ -72,12 +72,12 @@ pub(super) fn declaration() -> Declare {
         tables: vec![
             table(
                 "rows",
-                Some(FeedSpec {
+                vec![FeedSpec {
                     queue: "feed".into(),
                     coalesce_by: vec!["count".into()],
-                }),
+                }],
             ),
-            table("names", None),
+            table("names", Vec::new()),
         ],
         topics: vec![TopicSpec {
             name: "news".into(),
@@ -102,16 +102,16 @@ pub(super) fn declaration() -> Declare {
 
 #[derive(Debug, Clone)]
 pub(super) struct Sending {
-    /// Past the end of [`QUEUES`]: the topic.
+    /// Index into [`QUEUES`]; past its end: the topic.
     pub(super) to: usize,
     pub(super) delay_ms: u64,
-    /// 0 = none, for all of these.
+    /// 0 means absent, for this field and the next four.
     pub(super) dedup: u8,
     pub(super) coalesce: u8,
     pub(super) turn: u8,
     pub(super) group: u8,
     pub(super) kind: u8,
-    /// A body that would decode as a feed's record.
+    /// True for a body that decodes as a feed record.
     pub(super) odd_body: bool,
 }
 
@@ -119,20 +119,20 @@ pub(super) struct Sending {
 pub(super) enum Step {
     Send(Vec<Sending>),
     Change(Vec<RowChange>),
-    /// With an id of few, and an issue time before now.
+    /// Has one of a few request ids, and an issue time before now.
     Request {
         id: u8,
         age_ms: u64,
         sends: Vec<Sending>,
         changes: Vec<RowChange>,
     },
-    /// Ends the message of one of the last receipts.
+    /// Completes the message of one of the last receipts.
     Done {
         receipt: usize,
         sends: Vec<Sending>,
         changes: Vec<RowChange>,
     },
-    /// The same with another session's number in the receipt.
+    /// As `Done`, with another session's number in the receipt.
     Forged {
         receipt: usize,
         node: u64,
@@ -142,7 +142,7 @@ pub(super) enum Step {
         node: u64,
         max: u32,
         visibility_ms: u64,
-        /// The attempt before, which had no answer as far as its caller knows.
+        /// Repeats the previous attempt, as if its answer had been lost.
         again: bool,
         turn_max: u32,
     },
@@ -160,7 +160,7 @@ pub(super) enum Step {
         node: u64,
         again: bool,
     },
-    /// Opens a session under the number that another node's has.
+    /// Opens a session under a number that belongs to another node.
     Steal {
         node: u64,
     },
@@ -186,7 +186,7 @@ pub(super) enum Step {
     Pass {
         ms: u64,
     },
-    /// The next command comes with a time before the clock's.
+    /// The next command carries a time before the clock's.
     Back {
         ms: u64,
     },
@@ -267,7 +267,7 @@ fn some_change() -> impl Strategy<Value = RowChange> {
         .prop_map(
             |(table, hash, range, tenant, mut conditions, updates, kind)| {
                 if kind < 5 {
-                    conditions.clear(); // most changes go through
+                    conditions.clear(); // most changes succeed
                 }
                 RowChange {
                     table: table.into(),

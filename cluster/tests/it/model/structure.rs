@@ -1,4 +1,4 @@
-//! What must hold of the stored keys at any time: every secondary item belongs to a primary one, and every count is true.
+//! Invariants of the stored keys: every secondary item belongs to a primary one, and every counter is correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ fn due(time: u64, what: u8) -> KeyBuilder {
     KeyBuilder::new(kind::DUE).number(time).byte(what)
 }
 
-/// The first thing that does not hold.
+/// Returns the first invariant that does not hold.
 pub(super) fn check(base: &dyn Base) -> Result<(), String> {
     let items = everything(base);
     let specs: BTreeMap<String, _> = read::queues(base)
@@ -63,7 +63,7 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
     if !heads.keys().eq(bodies.keys()) {
         return Err("a head without a body, or a body without a head".into());
     }
-    // Messages: where each must be found besides.
+    // Index items and timers that each message must have.
     let mut counts: BTreeMap<String, QueueCounts> = BTreeMap::new();
     let mut holds: BTreeMap<u64, u64> = BTreeMap::new();
     let mut groups: BTreeSet<(String, String)> = BTreeSet::new();
@@ -160,7 +160,7 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
             ));
         }
     }
-    // Sessions and what they hold.
+    // Sessions and the messages they hold.
     for (key, bytes) in items.iter().filter(|(key, _)| key[0] == kind::SESSION) {
         if key[1] != b's' {
             continue;
@@ -179,7 +179,7 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
     if !holds.is_empty() {
         return Err(format!("held by sessions that do not run: {holds:?}"));
     }
-    // Coalescing keys point at messages of that key.
+    // A coalescing key refers to a message with that key.
     for (key, bytes) in items.iter().filter(|(key, _)| key[0] == kind::COALESCE) {
         let mut reader = KeyReader::new(key);
         let (queue, coalesce) = (reader.text().unwrap(), reader.text().unwrap());
@@ -191,7 +191,7 @@ pub(super) fn check(base: &dyn Base) -> Result<(), String> {
             return Err(format!("{queue}: the key {coalesce} points at nothing"));
         }
     }
-    // Deduplication ids, remembered answers and rows each have their due item.
+    // Deduplication ids, remembered replies and rows each have a timer.
     for (key, bytes) in &items {
         let mut reader = KeyReader::new(key);
         let item = match key[0] {

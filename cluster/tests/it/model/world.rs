@@ -1,4 +1,4 @@
-//! Takes steps on the machine and on the model, and compares answers and contents after each.
+//! Executes steps on the machine and on the model, and compares replies and contents after each step.
 
 use std::collections::BTreeMap;
 
@@ -27,10 +27,10 @@ pub(super) struct World {
     /// The session in force of each node.
     sessions: BTreeMap<u64, u64>,
     next_session: u64,
-    /// Of receives that were tried.
+    /// Counter of receive attempts.
     attempts: u64,
     bodies: u32,
-    /// Per row, the image that the last handled record of the feed ended with.
+    /// By row, the new image of the feed record that was handled last.
     handled: BTreeMap<(String, RowKey), Option<Row>>,
 }
 
@@ -82,7 +82,7 @@ impl World {
         kind.unwrap()
     }
 
-    /// Runs a command on both and compares what they answer.
+    /// Runs a command on both and compares the replies.
     fn both(&mut self, kind: command::Kind) -> reply::Kind {
         self.both_at(self.now, kind)
     }
@@ -209,7 +209,7 @@ impl World {
         self.both(command::Kind::Transact(transact))
     }
 
-    /// Takes a step without a look at the contents.
+    /// Executes a step without a check of the contents.
     pub(super) fn act(&mut self, step: &Step) {
         match step {
             Step::Send(sendings) => {
@@ -401,7 +401,7 @@ impl World {
         }
     }
 
-    /// Ticks until nothing is left to do; the model does it all at once.
+    /// Ticks until nothing is left to do. The model does it all at once.
     fn tick(&mut self, max: u32) {
         for _ in 0..1_000 {
             if let reply::Kind::Moved(moved) = self.both(command::Kind::Tick(Tick { max }))
@@ -413,7 +413,7 @@ impl World {
         panic!("ticks never finish");
     }
 
-    /// A receive lets a bounded number of due things happen; more than that are settled before.
+    /// A receive fires a limited number of timers. If more are due, they are settled before.
     fn settle_much(&mut self) {
         let due = self
             .base
@@ -447,20 +447,20 @@ impl World {
         }
     }
 
-    /// Records of a row are handled in order and without a gap: each begins where the last one ended.
+    /// Records of a row are handled in order and without a gap: each starts where the previous one ended.
     fn record_handled(&mut self, message: &Message) {
-        // An operator may have moved other messages here.
+        // An operator may have moved other messages into the feed.
         let Ok(record) = FeedRecord::decode(message.body.clone()) else {
             return;
         };
         let Some(key) = &record.key else { return };
         let fates = &self.model.lines["feed"].fates;
-        // What an operator or time took out, or a failure took aside, is not handled here.
+        // Records that were expired, purged, moved or dead-lettered are not handled here.
         let complete = [&fates.dead, &fates.expired, &fates.purged, &fates.moved]
             .iter()
             .all(|ids| ids.is_empty());
         let key = (record.table.clone(), naive::row_key(key));
-        // An image that expired leaves no record; the next one then starts from nothing.
+        // An expired row leaves no record; the next record then starts without an old image.
         if complete
             && record.old.is_some()
             && let Some(last) = self.handled.get(&key)
@@ -543,7 +543,7 @@ impl World {
                     .cloned(),
             );
         }
-        // Every id that was ever given is in exactly one place.
+        // Every id that was ever issued is in exactly one place.
         places.sort_unstable();
         let all: Vec<String> = (1..=self.model.ids)
             .map(|id| format!("{id:016x}"))
@@ -555,7 +555,7 @@ impl World {
     }
 
     fn compare_table(&self, table: &str) {
-        // What is expired by the clock that the state holds is hidden; the model's clock is the same.
+        // Rows that have expired by the state's clock are hidden. The model's clock is equal.
         let rows = self.model.rows(table);
         let query = |query: Query| -> Vec<(RowKey, Row)> {
             let mut query = Query {
@@ -660,7 +660,7 @@ impl World {
     }
 }
 
-/// A group that a caller named; those of feeds are named by the machine.
+/// The group if a caller chose it; feeds use groups that the machine chooses.
 fn group(name: &str) -> &str {
     if name.starts_with('g') { name } else { "" }
 }

@@ -1,4 +1,4 @@
-//! Zstandard streams: any number of frames one behind the other, each checked against its checksum.
+//! Decoder of Zstandard streams: any number of consecutive frames, each with its checksum verified.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -7,17 +7,17 @@ use ruzstd::decoding::{
     errors::{FrameDecoderError, ReadFrameHeaderError},
 };
 
-/// The largest window that a frame may ask for, which is what its decoder keeps in memory. All levels up to 20 need less.
+/// Largest window size that a frame may request, in bytes. The decoder buffers one window in memory. All levels up to 20 need less.
 const WINDOW: u64 = 32 << 20;
 
-/// Reads the content of the frames in `input`.
+/// Reads the decompressed content of the frames in `input`.
 pub(super) struct Zstd<R> {
     input: R,
     decoder: FrameDecoder,
     in_frame: bool,
 }
 
-/// Whether a stream that begins with `head` is zstd: a frame, or a frame to be passed over.
+/// True if a stream that begins with `head` is zstd: a frame, or a skippable frame.
 pub(super) fn begins(head: &[u8]) -> bool {
     match head.first_chunk::<4>() {
         Some([0x28, 0xb5, 0x2f, 0xfd]) => true,
@@ -41,7 +41,7 @@ impl<R: BufRead> Zstd<R> {
         &self.input
     }
 
-    /// Begins the next frame; false at the end of the input.
+    /// Starts the next frame; returns false at the end of the input.
     fn begin(&mut self) -> io::Result<bool> {
         loop {
             if self.input.fill_buf()?.is_empty() {
@@ -67,7 +67,7 @@ impl<R: BufRead> Zstd<R> {
         }
     }
 
-    /// A decoder's error; at the end of the input it is the input's truncation.
+    /// Converts a decoder error. At the end of the input it is reported as truncation.
     fn error(&mut self, error: FrameDecoderError) -> io::Error {
         match self.input.fill_buf() {
             Ok([]) => ErrorKind::UnexpectedEof.into(),

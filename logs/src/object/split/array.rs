@@ -1,4 +1,4 @@
-//! Arrays of records: their elements, their end, and what the object around them holds behind it.
+//! Arrays of records: their elements, their end, and the rest of the object around them.
 
 use std::io::Read;
 
@@ -13,10 +13,10 @@ use crate::{
 };
 
 impl<R: Read> Splitter<R> {
-    /// Reads the next element, or leaves the array.
+    /// Reads the next element, or the end of the array.
     pub(super) fn element(&mut self, wrapped: bool, free: bool) -> Step {
         let mut free = free;
-        // whether the line that is read begins here, in the first column
+        // true if the current line begins here, in the first column
         let mut bare = false;
         let mut at = 0;
         loop {
@@ -73,7 +73,7 @@ impl<R: Read> Splitter<R> {
                     return Step::Record(self.scalar());
                 }
             }
-            // white space and commas without end are given up as they come
+            // consume an endless run of white space and commas in chunks, so that the buffer does not grow
             if at > CHUNK {
                 self.window.advance(at);
                 at = 0;
@@ -82,8 +82,8 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// Whether the line at `at` is an element that is no object, with or without what follows an element: `null,`, `"text"`, `5 ]`. A line of
-    /// another log that follows an array without end is something else.
+    /// True if the line at `at` is an array element that is not an object, with or without the text after an element: `null,`, `"text"`, `5
+    /// ]`. False for a line of another log that follows an unclosed array.
     fn is_element(&mut self, at: usize) -> bool {
         let line = loop {
             let rest = self.window.rest().get(at..).unwrap_or_default();
@@ -105,7 +105,7 @@ impl<R: Read> Splitter<R> {
         is_value(line) || value.is_some_and(is_value)
     }
 
-    /// The array's end is missing: what opened it is the record that says so.
+    /// Reports an unclosed array: the record is the text that opened it.
     pub(super) fn unclosed(&mut self) -> Record {
         self.place = Place::Line;
         let (offset, raw) = std::mem::take(&mut self.opening);
@@ -113,7 +113,7 @@ impl<R: Read> Splitter<R> {
         self.record(offset, raw.len() as u64, raw, Some(Defect::Cut))
     }
 
-    /// An element that is no object: up to the next comma, bracket or line end.
+    /// Reads an element that is not an object, up to the next comma, bracket or line end.
     fn scalar(&mut self) -> Record {
         let (mut at, mut quoted) = (0, false);
         loop {
@@ -148,7 +148,7 @@ impl<R: Read> Splitter<R> {
         self.take(at, Some(Defect::Stray))
     }
 
-    /// Reads what an object holds behind its array, to the object's end.
+    /// Reads the members of an object after its array, up to the end of the object.
     pub(super) fn tail(&mut self) -> Step {
         let mut scan = Scan::rest_of_object();
         let mut ended = self.window.ended();

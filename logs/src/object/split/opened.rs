@@ -1,4 +1,4 @@
-//! Records that came within another one: an envelope that was read whole and is opened.
+//! Records inside another record: an envelope that was read completely.
 
 use std::{collections::VecDeque, io::Read, ops::Range};
 
@@ -11,17 +11,17 @@ use crate::{
     parser::Filter,
 };
 
-/// An envelope whose records are given out.
+/// An envelope whose records are being returned.
 pub(super) struct Opened {
     text: Vec<u8>,
     offset: u64,
     ranges: VecDeque<Range<usize>>,
-    /// The ranges are log events, whose messages are the records.
+    /// The ranges are log events; the record is the message of each one.
     messages: bool,
 }
 
 impl<R: Read> Splitter<R> {
-    /// The record, or none if it is an envelope, whose records come next.
+    /// Returns the record, or `None` if it is an envelope, whose records then follow.
     pub(super) fn unless_opened(&mut self, mut record: Record) -> Option<Record> {
         if record.defect.is_some() || record.filter.is_some() || !record.raw.starts_with(b"{") {
             return Some(record);

@@ -1,4 +1,4 @@
-//! JSON values that are records by themselves: documents over several lines, and several values on a line.
+//! JSON values that are separate records: multi-line documents, and several values on one line.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use crate::object::{
 };
 
 impl<R: Read> Splitter<R> {
-    /// A line that begins with a brace: one record, unless it holds several values.
+    /// Reads a line that begins with a brace: one record, unless it holds several values.
     pub(super) fn object(&mut self) -> Record {
         let mut looked = 0;
         loop {
@@ -32,7 +32,7 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// One of several values on a line. The `first` has to be JSON, or the line is a text that merely looks so.
+    /// Reads one of several values on a line. If the `first` value is not JSON, the whole line is plain text.
     pub(super) fn joined(&mut self, first: bool) -> Record {
         let mut scan = Scan::value();
         let mut overlong = None;
@@ -73,11 +73,11 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// Gets more text for a scan. A value too long to be kept is passed over as it is read.
+    /// Reads more text for a scan. An oversized value is consumed as it is read.
     fn more(&mut self, scan: &mut Scan, overlong: &mut Option<Overlong>) {
         let held = self.window.rest().len();
         if held > self.limits.record_bytes || overlong.is_some() {
-            // the last bytes may be a word that goes on
+            // the last bytes may be an incomplete literal
             let scanned = scan.looked_at().min(held);
             self.pass_over(overlong, scanned);
             scan.forget(scanned);
@@ -85,8 +85,8 @@ impl<R: Read> Splitter<R> {
         self.window.fill();
     }
 
-    /// A value that is none: its lines up to the one that cannot be part of it are a record. Where one of them might be a record of its own,
-    /// the first line is the record, and what follows is read as lines.
+    /// Handles text that is not a value: the lines before the one that cannot belong to it become one record. If one of those lines might
+    /// be a separate record, only the first line becomes the record, and the rest is read as lines.
     fn broken(&mut self, overlong: Option<Overlong>, scan: &Scan) -> Record {
         self.place = Place::Line;
         match (overlong, scan.line_start()) {
@@ -105,7 +105,7 @@ impl<R: Read> Splitter<R> {
         }
     }
 
-    /// Reads one array or object to its end, or as far as it can be one. A `document` stands by itself and begins in the first column.
+    /// Reads one array or object to its end, or as far as it is valid. A `document` is a top-level value that begins in the first column.
     pub(super) fn value(&mut self, document: bool) -> Record {
         let mut scan = Scan::value();
         let mut overlong = None;
@@ -131,7 +131,7 @@ impl<R: Read> Splitter<R> {
         record
     }
 
-    /// A value that the object's end cuts off.
+    /// Handles a value that the end of the object cuts off.
     fn unended(&mut self, mut overlong: Option<Overlong>, scan: &Scan) -> Record {
         self.place = Place::Line;
         self.cut = true;
@@ -141,7 +141,7 @@ impl<R: Read> Splitter<R> {
         }
         match overlong {
             Some(overlong) => self.too_long(overlong),
-            // one of its lines may be a record of its own
+            // one of its lines may be a separate record
             None if scan.took_doubtful() || scan.is_doubtful() => {
                 self.cut = false;
                 self.line(None, Some(Defect::Cut))

@@ -1,5 +1,5 @@
-//! Access logs of AWS application load balancers: columns between spaces, three of which hold two or three values each. Those in quotes are in
-//! part what the client sent; see [`anchors`].
+//! Access logs of AWS application load balancers: space-separated columns, three of which hold two or three values each. Some quoted
+//! columns hold unescaped input of the client; see [`anchors`].
 
 use super::{
     Reading,
@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
-/// Columns that the first version of the format has; later ones only add behind.
+/// Number of columns in the first version of the format. Later versions only append columns.
 const LEAST: usize = 25;
 
-/// Columns in front of the request.
+/// Number of columns before the request.
 const BEFORE: usize = 12;
 
-/// The columns; none for one that is taken apart below.
+/// The field of each column; `None` for a column that is split into several fields below.
 const COLUMNS: [Option<&str>; 30] = [
     Some("type"),
     Some("timestamp"),
@@ -76,7 +76,7 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// The values of all columns.
+/// Splits a line into the values of all columns.
 fn values(line: &str) -> Result<Vec<&str>, String> {
     let few = || {
         let count = line.split(' ').count();
@@ -105,7 +105,7 @@ fn values(line: &str) -> Result<Vec<&str>, String> {
         is_number(priority)
             && (*time == "-" || time.len() >= 20 && time.ends_with('Z') && time.contains('T'))
     })?;
-    // the certificate is the balancer's word and has no quote
+    // the certificate is written by the load balancer and never contains a quote
     let (asked, certificate) = names
         .rsplit_once("\" \"")
         .filter(|(_, certificate)| !certificate.contains('"'))
@@ -132,8 +132,8 @@ fn values(line: &str) -> Result<Vec<&str>, String> {
     Ok(values)
 }
 
-/// The redirection, which holds what the client asked for, and the columns behind it: error, targets, their statuses, classification and its
-/// reason, as far as the format's version has them; then what stands behind those.
+/// Parses the redirect URL, which holds input of the client, and the columns after it: error, targets, their statuses, classification and
+/// its reason, as far as the version of the format has them; then any further columns.
 fn outcome(text: &str) -> Result<(&str, Vec<&str>, Vec<&str>), String> {
     let places: Vec<_> = text
         .match_indices('"')
@@ -142,7 +142,7 @@ fn outcome(text: &str) -> Result<(&str, Vec<&str>, Vec<&str>), String> {
             Some((at, outcome_columns(behind)?))
         })
         .collect();
-    // the first version's one column is behind every redirection of a later one too
+    // the single column of the first version also matches after every redirect URL of a later version
     let full = places
         .iter()
         .find(|(_, (columns, _))| columns.len() > 1)
@@ -150,7 +150,7 @@ fn outcome(text: &str) -> Result<(&str, Vec<&str>, Vec<&str>), String> {
     let Some((at, (columns, rest))) = full else {
         return Err("has no end of its redirection that the columns behind it tell".into());
     };
-    // a list of nothing but `-` fits from several of its columns on, but ends at one place
+    // a list that contains only `-` matches from several of its columns on, but all those matches end at one position
     if places
         .iter()
         .any(|(_, (other, end))| other.len() > 1.min(columns.len() - 1) && end.len() != rest.len())
@@ -165,7 +165,7 @@ fn outcome(text: &str) -> Result<(&str, Vec<&str>, Vec<&str>), String> {
     Ok((text.get(..*at).unwrap_or_default(), columns.clone(), more))
 }
 
-/// The columns in quotes that `text` begins with, if they are those behind a redirection, and the rest without quotes.
+/// The quoted columns at the start of `text`, if they are the columns after a redirect URL, and the remaining text. The quotes are removed.
 fn outcome_columns(text: &str) -> Option<(Vec<&str>, &str)> {
     let fits = [
         |text: &str| text == "-" || text.bytes().all(|byte| byte.is_ascii_alphabetic()),
@@ -191,7 +191,7 @@ fn outcome_columns(text: &str) -> Option<(Vec<&str>, &str)> {
         match after.strip_prefix(" \"") {
             Some(next) => rest = next,
             None => {
-                // versions of the format end behind the error, the statuses, or the reason
+                // versions of the format end after the error, the statuses, or the reason
                 let complete = matches!(columns.len(), 1 | 3 | 5);
                 let apart = after.is_empty() || after.starts_with(' ');
                 return (complete && apart).then_some((columns, after));
@@ -211,7 +211,7 @@ fn push_address(ip: &str, port: &str, value: &str, root: &ObjectType, json: &mut
     }
 }
 
-/// `"GET https://example.com:443/ HTTP/1.1"`, each of which can be missing.
+/// Splits `"GET https://example.com:443/ HTTP/1.1"` into its parts, each of which may be missing.
 fn push_request(value: &str, root: &ObjectType, json: &mut String) {
     let mut parts = value.trim().splitn(2, ' ');
     push("requestHttpMethod", parts.next().unwrap_or("-"), root, json);

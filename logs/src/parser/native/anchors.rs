@@ -1,10 +1,10 @@
-//! Columns that hold what a client sent, unescaped: their ends are told by what the server writes behind them.
+//! Columns with unescaped input of a client: their end is found by the columns that the server writes after them (the anchor).
 //!
-//! A client can send a quote, and what looks like the columns behind it. So a place is taken for the end of a client's columns only if it is
-//! the one place in the line where the server's columns can begin; otherwise the record is refused.
+//! A client can send a quote, followed by text that looks like the next columns. So a position counts as the end of a client's column only
+//! if it is the only position in the line where the server's columns can begin. Otherwise the record is rejected.
 
-/// Splits `text` at the one place where a quote is followed by a space and `count` columns that `fits` takes. What is before the quote, the
-/// columns, and what follows them without its space.
+/// Splits `text` at the only position where a quote and a space are followed by `COUNT` columns for which `fits` is true. Returns the text
+/// before the quote, the columns, and the text after the columns and their space.
 pub(super) fn split_once<'t, const COUNT: usize>(
     text: &'t str,
     what: &str,
@@ -32,7 +32,7 @@ pub(super) fn split_once<'t, const COUNT: usize>(
     found.ok_or_else(|| format!("has no end of its {what} that the columns behind it tell"))
 }
 
-/// The next columns between single spaces, and what follows them.
+/// Splits off the next columns, separated by single spaces. Returns them and the rest.
 pub(super) fn columns<const COUNT: usize>(text: &str) -> Option<([&str; COUNT], &str)> {
     let mut columns = [""; COUNT];
     let mut rest = text;
@@ -45,7 +45,7 @@ pub(super) fn columns<const COUNT: usize>(text: &str) -> Option<([&str; COUNT], 
     Some((columns, rest))
 }
 
-/// Whether a column is a number, or stands for nothing.
+/// True if a column is a number or `-`.
 pub(super) fn is_number(column: &str) -> bool {
     column == "-" || column.bytes().all(|byte| byte.is_ascii_digit())
 }

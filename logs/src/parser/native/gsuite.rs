@@ -1,5 +1,5 @@
-//! Activities of Google Workspace's Reports API. One activity holds several events, and each event its parameters as a list of named values
-//! of several kinds; detections look at one event with its parameters by name, so each becomes an event of its own.
+//! Activities of Google Workspace's Reports API. One activity holds several events. The parameters of an event are a list of named values
+//! of several types. Detections look at one event and access its parameters by name, so each event of an activity becomes a separate event.
 
 use crate::json::{Document, Node, push_quoted};
 
@@ -8,7 +8,7 @@ use super::{Line, Reading};
 pub(super) fn read(line: &Line<'_, '_>, out: &mut Vec<String>) -> Result<Reading, String> {
     let document = line.json?;
     let Some(events) = document.get(0, "events") else {
-        // one that was taken apart before
+        // an activity that was split before
         return Ok(Reading::AsItIs);
     };
     let Node::Array { .. } = document.node(events) else {
@@ -56,10 +56,10 @@ fn push_member(raw: &str, document: Document<'_, '_>, value: usize, json: &mut S
     document.write(value, &[], json);
 }
 
-/// How deep messages within messages are taken apart; below, they stay as they came.
+/// Maximum depth of nested messages that are converted. Deeper messages keep their original form.
 const MAX_DEPTH: usize = 16;
 
-/// `[{"name": n, "value": v}, …]` as `{n: v, …}`.
+/// Converts `[{"name": n, "value": v}, …]` to `{n: v, …}`.
 fn push_parameters(document: Document<'_, '_>, list: usize, json: &mut String, depth: usize) {
     json.push('{');
     for parameter in document.elements(list) {
@@ -94,7 +94,7 @@ fn push_parameters(document: Document<'_, '_>, list: usize, json: &mut String, d
                 }
                 json.push(']');
             }
-            // the API writes 64-bit numbers as texts
+            // the API writes 64-bit integers as strings
             Some(("intValue", at)) => push_integer(document, at, json),
             Some(("multiIntValue", at)) => {
                 json.push('[');

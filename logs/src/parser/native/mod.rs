@@ -1,4 +1,5 @@
-//! Parsers for forms that the schema language cannot tell. Each only takes a record apart; types, times and indicators are the schema's.
+//! Native parsers: formats that the schema language cannot express. Each parser only splits a record into fields; the schema declares
+//! types, timestamps and indicators.
 
 mod alb;
 mod anchors;
@@ -71,7 +72,7 @@ impl Native {
     }
 }
 
-/// A text's place as an object field, where `-` stands for nothing.
+/// Appends a text as an object field. `-` means that there is no value.
 fn push(name: &str, text: &str, root: &ObjectType, out: &mut String) {
     if text != "-" {
         super::row::push_field(name, text, root, out);

@@ -1,5 +1,5 @@
-//! Server access logs of S3: columns between spaces, with the time in brackets. Request, referrer and user agent stand in quotes and are what
-//! the client sent, quotes and all; see [`anchors`].
+//! Server access logs of S3: space-separated columns, with the time in brackets. Request, referrer and user agent are quoted and hold
+//! unescaped input of the client; see [`anchors`].
 
 use super::{
     Reading,
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
-/// Columns of the format, the time being two; later versions only add behind.
+/// Number of columns in the format; the time counts as two. Later versions only append columns.
 const LEAST: usize = 25;
 
-/// The columns behind the time.
+/// The fields of the columns after the time.
 const COLUMNS: [&str; 21] = [
     "remoteip",
     "requester",
@@ -65,7 +65,7 @@ pub(super) fn read(
     };
     let (request, answer, rest) = match rest.strip_prefix('"') {
         Some(quoted) => anchors::split_once(quoted, "request", is_answer)?,
-        // what no client asked for has no request
+        // an internal operation of S3 has no request
         None => {
             let (["-"], rest) = columns(rest).ok_or_else(few)? else {
                 return Err("has no request in quotes behind its key".into());
@@ -121,7 +121,7 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// Status, error code, bytes sent, size, and two times: what stands behind the request.
+/// True for the columns after the request: status, error code, bytes sent, size, and two times.
 fn is_answer([status, error, sizes @ ..]: &[&str; 6]) -> bool {
     (*status == "-" || (status.len() == 3 && is_number(status)))
         && error
@@ -130,7 +130,8 @@ fn is_answer([status, error, sizes @ ..]: &[&str; 6]) -> bool {
         && sizes.iter().all(|column| is_number(column))
 }
 
-/// Referrer and user agent, both the client's, and the columns behind them, none of which has a quote.
+/// Splits off referrer and user agent, which are input of the client, and returns them with the remaining columns. Those columns never
+/// contain a quote.
 fn client(text: &str) -> Option<(&str, &str, &str)> {
     let Some(last) = text.rfind('"') else {
         let (["-", "-"], tail) = columns(text)? else {

@@ -1,4 +1,4 @@
-//! Syslog lines as RFC 5424 has them: `<priority>version time host app process message-id [id name="value"] message`.
+//! Syslog lines of RFC 5424: `<priority>version time host app process message-id [id name="value"] message`.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ pub(super) fn read(
         push_json("structured_data", &data, &mut json);
         after
     } else {
-        // many senders leave the structured data out, without the `-` in its place
+        // many senders omit the structured data without the `-` that stands for it
         rest
     };
     let message = message.trim_start().trim_start_matches('\u{feff}');
@@ -61,7 +61,8 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// One or more `[id name="value" …]`, as a JSON object of objects, and what follows. A name given several times has a list of its values.
+/// Parses one or more `[id name="value" …]` as a JSON object of objects. Returns the JSON and the remaining text. A repeated name becomes a
+/// list of its values.
 fn structured_data(text: &str) -> Result<(String, &str), String> {
     let mut elements = Named::default();
     let mut rest = text;
@@ -93,7 +94,7 @@ fn structured_data(text: &str) -> Result<(String, &str), String> {
     Ok((elements.write(), rest))
 }
 
-/// Names and their values in JSON, in the order in which the names came.
+/// Names and their JSON values, in order of appearance.
 #[derive(Default)]
 struct Named<'t> {
     members: Vec<(&'t str, Vec<String>)>,
@@ -128,7 +129,7 @@ impl<'t> Named<'t> {
     }
 }
 
-/// A value up to its closing quote, `\"`, `\\` and `\]` standing for the second character, and what follows.
+/// Parses a value up to its closing quote and resolves the escapes `\"`, `\\` and `\]`. Returns the value and the remaining text.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

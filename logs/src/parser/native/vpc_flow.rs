@@ -1,4 +1,4 @@
-//! VPC flow logs: columns between spaces, named by a header line whose names differ from the fields'.
+//! VPC flow logs: space-separated columns, named by a header line. The header's names differ from the field names.
 
 use super::{Reading, push};
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
     schema::ObjectType,
 };
 
-/// Known names that make a line a header, whatever else it holds; of a line of nothing else, two are enough.
+/// Minimum number of known names that make a line a header. If all words of a line are known names, two are enough.
 const LEAST: usize = 5;
 
-/// AWS's names and the fields'.
+/// Column names of AWS and the corresponding field names.
 const NAMES: [(&str, &str); 29] = [
     ("version", "version"),
     ("account-id", "account"),
@@ -26,7 +26,7 @@ const NAMES: [(&str, &str); 29] = [
     ("end", "end"),
     ("action", "action"),
     ("log-status", "status"),
-    // the first fourteen are the default format
+    // the first fourteen columns are the default format
     ("vpc-id", "vpcId"),
     ("subnet-id", "subNetId"),
     ("instance-id", "instanceId"),
@@ -44,7 +44,7 @@ const NAMES: [(&str, &str); 29] = [
     ("traffic-path", "trafficPath"),
 ];
 
-/// Columns of the default format, which some deliveries write without header.
+/// Number of columns of the default format, which some deliveries write without a header.
 const DEFAULT: usize = 14;
 
 pub(super) fn read(
@@ -65,7 +65,7 @@ pub(super) fn read(
         .filter(|value| field(value).is_some())
         .count();
     if known >= LEAST || (known >= 2 && known == count) {
-        // files that were joined have more than one
+        // concatenated files have several header lines
         state.pending = Some(Learned::Header(
             line.split(' ')
                 .map(|name| field(name).unwrap_or(name).to_string())
@@ -103,7 +103,7 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// Whether a line has all columns in the order of AWS's documentation, as deliveries without header write them.
+/// True if a line has all columns in the order of AWS's documentation, as in deliveries without a header.
 fn is_full(line: &str, count: usize) -> bool {
     count == NAMES.len()
         && line
@@ -112,7 +112,7 @@ fn is_full(line: &str, count: usize) -> bool {
             .is_some_and(|version| matches!(version, "3" | "4" | "5"))
 }
 
-/// Values behind those that the header names.
+/// Appends the values of columns that the header does not name.
 fn push_more<'t>(values: impl Iterator<Item = &'t str>, json: &mut String) {
     let mut list = String::from("[");
     for value in values {

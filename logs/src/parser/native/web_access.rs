@@ -1,7 +1,8 @@
-//! Access logs of web servers: Apache's `common` and `combined`, Nginx' `combined`, and what their packages make of these.
+//! Access logs of web servers: Apache `common` and `combined`, Nginx `combined`, and the variants that the packages of these servers
+//! configure.
 //!
-//! Both servers escape quotes within what a client sent, so the first quote that is not escaped begins the request. The user's name before it
-//! is the client's as well and may hold spaces and brackets; it ends at the time, whose length is known.
+//! Both servers escape quotes in client input, so the first unescaped quote is the start of the request. The user name before it is also
+//! client input and may contain spaces and brackets; it ends at the time, whose length is fixed.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -11,7 +12,7 @@ use crate::schema::ObjectType;
 /// `02/Jan/2006:15:04:05 -0700`
 const TIME: usize = 26;
 
-/// Which of the formats.
+/// The supported formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     ApacheCommon,
@@ -76,7 +77,7 @@ pub(super) fn read(
         push(name, &value, root, &mut json);
         rest = after.strip_prefix(' ').unwrap_or(after);
     }
-    // `main`, as Nginx' packages have it
+    // the format `main` of Nginx packages
     if nginx && let Some((value, after)) = rest.strip_prefix('"').and_then(quoted) {
         push("httpXForwardedFor", &value, root, &mut json);
         rest = after;
@@ -89,7 +90,8 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// `address - user`. The address is one and has no spaces: a list of proxies in its place begins with what the client said.
+/// Parses `address - user`. The address is a single one without spaces: a list of proxy addresses in its place would begin with client
+/// input.
 fn push_nginx_client(who: &str, root: &ObjectType, json: &mut String) -> Result<(), String> {
     let (address, user) = who
         .split_once(" - ")
@@ -102,10 +104,10 @@ fn push_nginx_client(who: &str, root: &ObjectType, json: &mut String) -> Result<
     Ok(())
 }
 
-/// `host identity user`, or with the virtual host before them.
+/// Parses `host identity user`, with an optional virtual host before them.
 fn push_apache_client(who: &str, root: &ObjectType, json: &mut String) -> Result<(), String> {
     let mut client = who;
-    // the identity is almost always `-`; an address in its place is the client's, behind a virtual host
+    // the identity is almost always `-`; an address in its place is the address of the client, after a virtual host
     let mut words = who.splitn(4, ' ');
     if let (Some(host), Some(address), Some("-"), Some(_)) =
         (words.next(), words.next(), words.next(), words.next())
@@ -128,7 +130,7 @@ fn push_apache_client(who: &str, root: &ObjectType, json: &mut String) -> Result
     Ok(())
 }
 
-/// `METHOD URI PROTOCOL`. What a client sent instead of a request is kept as its URI.
+/// Splits `METHOD URI PROTOCOL`. If the client sent no valid request, the whole text is kept as the URI.
 fn push_request(request: &str, root: &ObjectType, json: &mut String) {
     let Some((method, rest)) = request.split_once(' ').filter(|(method, _)| {
         method
@@ -148,12 +150,12 @@ fn push_request(request: &str, root: &ObjectType, json: &mut String) {
     }
 }
 
-/// Whether a quote in `text` is not escaped: then the request began before its end.
+/// True if `text` contains an unescaped quote, which means that the request began before the end of `text`.
 fn ends_within_quotes(text: &str) -> bool {
     end_of_quoted(text).is_some()
 }
 
-/// A value up to its closing quote, `\"` and `\\` undone, and what follows the quote.
+/// Parses a value up to its closing quote and resolves `\"` and `\\`. Returns the value and the text after the quote.
 fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let end = end_of_quoted(text)?;
     Some((unescape(text.get(..end)?), text.get(end + 1..)?))
@@ -165,7 +167,7 @@ fn end_of_quoted(text: &str) -> Option<usize> {
         let at = from + memchr::memchr2(b'"', b'\\', text.as_bytes().get(from..)?)?;
         match text.as_bytes().get(at) {
             Some(b'"') => return Some(at),
-            // the escaped byte; the rest of a longer character ends nothing
+            // skip the escaped byte; the continuation bytes of a multi-byte character match no case above
             _ => from = at + 2,
         }
     }

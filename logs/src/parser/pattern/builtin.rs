@@ -1,6 +1,6 @@
-//! The patterns that every schema can use by name, as they are usual in log tools. None looks around, so that each runs in linear time.
+//! The built-in patterns, with the names that are common in log tools. They use no look-around, so each runs in linear time.
 
-/// The expression that `name` stands for.
+/// The expression of the pattern `name`.
 pub(super) fn pattern(name: &str) -> Option<&'static str> {
     PATTERNS
         .iter()

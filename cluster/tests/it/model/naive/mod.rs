@@ -1,4 +1,5 @@
-//! The system as its design says it, in plain lists and maps: slow, and simple enough to be seen to be right.
+//! The naive model: the system as designed, in plain lists and maps. It is slow, but simple enough to be evidently
+//! correct.
 
 mod queues;
 mod rows;
@@ -11,7 +12,7 @@ use panther_proto::v1::{
 
 pub(super) use rows::{comparable, rank, row_key};
 
-/// How long a session that asked for a suspect is given nothing else.
+/// How long a session that asked for a suspect receives nothing else, in ms.
 const YIELD_MS: u64 = 10_000;
 const REQUEST_MS: u64 = 600_000;
 const BACK_OFF_MS: [u64; 3] = [1_000, 10_000, 60_000];
@@ -46,11 +47,11 @@ pub(super) struct Letter {
     pub(super) lonely: u32,
     pub(super) suspect: bool,
     pub(super) state: State,
-    /// The one receipt that may end it.
+    /// The only receipt that may end the message.
     pub(super) good: Option<Receipt>,
 }
 
-/// What became of messages, by id.
+/// Fates of messages, by id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fates {
     pub(super) done: Vec<String>,
@@ -71,9 +72,9 @@ pub(super) struct Line {
     pub(super) seq: u64,
     pub(super) fates: Fates,
     last_turn: String,
-    /// Deduplication ids and when they are forgotten.
+    /// Deduplication ids with their expiry times.
     dedup: Vec<(String, u64)>,
-    /// Coalescing key to the newest message that came with it, while that is here.
+    /// By coalescing key, the newest message with that key, while it is in the queue.
     newest: BTreeMap<String, u64>,
 }
 
@@ -101,11 +102,11 @@ pub(super) enum Answer {
     /// Ids in the order in which they are handed out.
     Received(Vec<String>),
     Moved(u32, bool),
-    /// A tick: how much it does at once is its own affair.
+    /// A tick. How much one tick does is not specified.
     Ticked,
 }
 
-/// Why nothing happens.
+/// Why a command has no effect.
 enum No {
     Conflict,
     Refused(Code),
@@ -135,7 +136,7 @@ impl Naive {
         }
     }
 
-    /// Carries out a command at a time; all of it or nothing.
+    /// Executes a command at a time, atomically.
     pub(super) fn run(&mut self, time: u64, command: &Command) -> Answer {
         self.now = self.now.max(time);
         let before = self.clone();
@@ -220,7 +221,7 @@ impl Naive {
             .ok_or(No::Refused(Code::StaleReceipt))
     }
 
-    /// A session that holds nothing any more is no longer alone.
+    /// A session that holds nothing any more may receive other messages again.
     fn let_go(&mut self) {
         for number in self
             .sessions
@@ -246,7 +247,7 @@ impl Naive {
             return Ok(Answer::Moved(0, true));
         }
         if self.session(number).is_ok() {
-            return Err(No::Refused(Code::Invalid)); // another node's
+            return Err(No::Refused(Code::Invalid)); // it belongs to another node
         }
         let count = old.map_or(0, |old| self.end(old));
         self.sessions.push(Session {

@@ -1,4 +1,4 @@
-//! Queues: what is sent waits, is received in its turn, and is ended, given back, buried or moved.
+//! Queues: messages wait, are received in turn, and are completed, released, dead-lettered or moved.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ impl Naive {
 
     // ------------------------------------------------------------------------------------------------- time
 
-    /// Hidden messages whose time has come, in order of time.
+    /// Fires the timers of hidden messages, in order of time.
     pub(super) fn due(&mut self) {
         let mut due = Vec::new();
         for (queue, line) in &self.lines {
@@ -95,7 +95,7 @@ impl Naive {
             .unwrap()
     }
 
-    /// Counts a failure; at the limit the message goes to the dead letter queue.
+    /// Counts a failure. At the limit the message goes to the dead letter queue.
     pub(super) fn failed(&mut self, queue: &str, id: &str) {
         let limit = self.line(queue).spec.max_receive_count;
         self.line(queue).fates.failures += 1;
@@ -160,7 +160,7 @@ impl Naive {
                     send.body.to_vec()
                 };
                 letter.attributes = send.attributes.clone();
-                // Who received the old body cannot end the new one.
+                // A receiver of the old body cannot end the new one.
                 letter.good = None;
                 line.fates.coalesced += 1;
                 return Ok(letter.id.clone());
@@ -188,7 +188,7 @@ impl Naive {
             good: None,
         };
         let id = letter.id.clone();
-        // The one bounded queue takes three messages of this test's size.
+        // The only bounded queue holds at most three messages of this test's size.
         let line = self.line(queue);
         if bounded && line.spec.max_bytes > 0 && line.letters.len() >= 3 {
             return Err(No::Refused(Code::Full));
@@ -278,14 +278,15 @@ impl Naive {
                 until: now + visibility,
             };
             letter.receives += 1;
-            letter.good = None; // the harness fills in what was handed out
+            letter.good = None; // the harness sets it when the message is handed out
         }
         Ok(Answer::Received(
             chosen.into_iter().map(|letter| letter.id).collect(),
         ))
     }
 
-    /// One of each turn after the other, beginning behind the one that was served last, and of each no more than the session may hold.
+    /// Round robin over the fairness keys, starting after the one served last, with at most as many of each as the
+    /// session may hold.
     fn in_turn(&mut self, receive: &Receive, mut ready: Vec<Letter>, max: usize) -> Vec<Letter> {
         let queue = receive.queue.as_str();
         let held = self.line(queue).letters.clone();
@@ -341,7 +342,7 @@ impl Naive {
         };
         let id = letter.id.clone();
         self.let_go();
-        // A receive fails once: if its visibility ran out, that was the failure.
+        // A receive counts at most one failure: a visibility timeout has counted it already.
         if give_back.failed && was_held {
             self.failed(&receipt.queue, &id);
         }
@@ -349,7 +350,7 @@ impl Naive {
         Ok(Answer::Done(Vec::new()))
     }
 
-    /// Messages that nobody holds, up to a place; false if that was not all.
+    /// Messages that are not in flight, up to a sequence number; false if more are left.
     pub(super) fn loose(
         &mut self,
         queue: &str,

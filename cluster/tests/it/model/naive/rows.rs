@@ -1,10 +1,10 @@
-//! Tables: rows, the conditions on their changes, and the records of what has changed.
+//! Tables: rows, conditions on their changes, and the feed records of the changes.
 
 use std::collections::BTreeSet;
 
 use panther_proto::v1::{
-    Code, Condition, FeedRecord, Key, Row, RowChange, Send, TableSpec, Transact, Update, Value,
-    condition, send, update, value,
+    Code, Condition, FeedRecord, FeedSpec, Key, Row, RowChange, Send, TableSpec, Transact, Update,
+    Value, condition, send, update, value,
 };
 use prost::Message as _;
 
@@ -124,13 +124,25 @@ impl Naive {
             Some(row) => table.rows.insert(key.clone(), row.clone()),
             None => table.rows.remove(&key),
         };
-        let Some(feed) = table.spec.feed.clone() else {
-            return Ok(());
-        };
         if old == new {
             return Ok(());
         }
-        let image = new.as_ref().or(old.as_ref()).unwrap();
+        for feed in table.spec.feeds.clone() {
+            self.feed(&feed, change, &key, old.as_ref(), new.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// A record of a row's change.
+    fn feed(
+        &mut self,
+        feed: &FeedSpec,
+        change: &RowChange,
+        key: &RowKey,
+        old: Option<&Row>,
+        new: Option<&Row>,
+    ) -> Result<(), No> {
+        let image = new.or(old).unwrap();
         let by: Vec<Option<Value>> = feed
             .coalesce_by
             .iter()
@@ -139,8 +151,8 @@ impl Naive {
         let record = FeedRecord {
             table: change.table.clone(),
             key: change.key.clone(),
-            old,
-            new,
+            old: old.cloned(),
+            new: new.cloned(),
         };
         let send = Send {
             body: record.encode_to_vec().into(),
@@ -173,7 +185,7 @@ pub(in crate::model) fn comparable(row: &Row, attribute: &str) -> Option<Value> 
     })
 }
 
-/// Numbers before texts before bytes, each in its own order.
+/// Sort key of values: numbers before texts before bytes, each in its natural order.
 pub(in crate::model) fn rank(value: &Value) -> (u8, i64, Vec<u8>) {
     match value.kind.as_ref().unwrap() {
         value::Kind::Int(int) => (1, *int, Vec::new()),
@@ -202,7 +214,7 @@ fn holds(condition: &Condition, row: Option<&Row>) -> bool {
     }
 }
 
-/// `None` if the change does not fit the kind of value that is there.
+/// `None` if the change does not fit the kind of the present value.
 fn carry_out(row: &mut Row, update: &Update) -> Option<()> {
     let held = row
         .attributes

@@ -10,6 +10,9 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::objects::rfc3339;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
+use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// The table of alerts.
@@ -23,6 +26,14 @@ pub const PARTITION: &str = "defaultPartition";
 
 /// The handler.
 pub struct LogAlertForwarder;
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.worker(deps, LogAlertForwarder))
+}
 
 impl Handler for LogAlertForwarder {
     type Work = Option<Row>;

@@ -12,6 +12,9 @@ use panther_detections::pack::{Pack, Problem};
 use super::objects::rfc3339;
 use super::pack::version::{self, Version};
 use super::pack::{self, LivePack, Loaded};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
+use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 /// The queue of versions to build.
@@ -50,6 +53,15 @@ pub struct Built {
     /// False if the version that is live was built again.
     is_new: bool,
     outcome: Result<Arc<Loaded>, Vec<Problem>>,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    let live = deps.live.clone();
+    Ok(place.worker(deps, LayerManager { live }))
 }
 
 impl Handler for LayerManager {

@@ -15,6 +15,8 @@ use super::log_types::{LogTypeRegistry, RegistryError};
 use super::objects::{rfc3339, s3_event};
 use super::outputs_api::request;
 use super::sources::{self, Ledger, Source, SourceKind, SourceState, TABLE};
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::{Sealer, token_hash};
 
@@ -89,6 +91,21 @@ struct PutSchema {
     yaml: String,
     #[serde(default, rename = "userId")]
     _user_id: String,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(SourceApi {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+        disk: deps.disk.clone(),
+        log_types: LogTypeRegistry::new(deps.door.clone()),
+        ingest_url: deps.ingest_url.clone(),
+        sealer: deps.sealer.clone(),
+    }))
 }
 
 impl Api for SourceApi {

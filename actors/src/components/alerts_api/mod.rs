@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use super::log_alert_forwarder::{ALERTS, PARTITION, QUEUE};
 use super::objects::{self, rfc3339};
 use super::outputs_api::request;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::api::{Api, ApiCall, ApiError};
 
 /// Which objects hold the matches of an alert: one row per alert and object.
@@ -87,6 +89,17 @@ struct UpdateStatus {
 struct Deliver {
     alert_id: String,
     output_ids: Vec<String>,
+}
+
+/// The function.
+///
+/// # Errors
+/// None.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(AlertsApi {
+        door: deps.door.clone(),
+        objects: deps.objects.clone(),
+    }))
 }
 
 impl Api for AlertsApi {

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use super::alert_delivery::{self, Response, Sender, trust};
 use super::objects::rfc3339;
+use crate::component::{Deps, Place};
+use crate::supervision::Part;
 use crate::api::{Api, ApiCall, ApiError};
 use crate::sealing::Sealer;
 
@@ -275,6 +277,19 @@ struct OneOutput {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SendTest {
     output_ids: Vec<String>,
+}
+
+/// The function.
+///
+/// # Errors
+/// The HTTP client for destinations cannot be set up.
+pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
+    Ok(place.api(OutputsApi {
+        door: deps.door.clone(),
+        sealer: deps.sealer.clone(),
+        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+        sender: Sender::of(deps)?,
+    }))
 }
 
 impl Api for OutputsApi {

@@ -1,0 +1,100 @@
+//! The loops of a node that belong to no component of the run book. They are supervised as components are: one that ends or hangs is started again, and
+//! raises an alarm.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::{Late, SystemSettings, followers, health};
+use crate::component::Deps;
+use crate::components::alert_delivery::sealed;
+use crate::components::log_types::LogTypeRegistry;
+use crate::components::outputs_api::OutputCache;
+use crate::components::rules_engine::{Decisions, trial};
+use crate::components::{catalogue, pack, source_health};
+use crate::ingest::folder::FolderWatch;
+use crate::life::Life;
+use crate::pause::PauseWatch;
+use crate::schedules;
+use crate::supervision::{Part, RunFn};
+
+/// A part for each loop.
+pub(super) fn all(
+    deps: &Deps,
+    settings: &SystemSettings,
+    late: &Late,
+    pausing: Option<PauseWatch>,
+) -> Vec<Part> {
+    let door = deps.door.clone();
+    let outputs = OutputCache::new(door.clone(), deps.sealer.clone());
+    let log_types = LogTypeRegistry::new(door.clone());
+    let decisions = Decisions {
+        objects: deps.objects.clone(),
+        live: deps.live.clone(),
+        alarms: deps.alarms.clone(),
+    };
+    let folders = Arc::new(FolderWatch::new(
+        door.clone(),
+        deps.objects.clone(),
+        log_types.clone(),
+        deps.disk.clone(),
+        &deps.own_folders,
+    ));
+    let stall = settings.loop_stall;
+    let part = |name: &str, run: RunFn| Part::of_loop(name, stall, run);
+    let mut parts = vec![
+        part("alarm-watch", {
+            let late = late.clone();
+            run(move |life| health::watch(late.clone(), life))
+        }),
+        part("alert-followers", {
+            let late = late.clone();
+            run(move |life| followers::run(late.clone(), life))
+        }),
+        part("schedules", {
+            let (door, due) = (door.clone(), schedules::schedules(catalogue()));
+            run(move |life| schedules::run(door.clone(), due.clone(), life))
+        }),
+        part("pack-watch", {
+            let (door, live, alarms) = (door.clone(), deps.live.clone(), deps.alarms.clone());
+            run(move |life| {
+                let (door, live, types) = (door.clone(), live.clone(), log_types.clone());
+                pack::watch::run(door, live, types, alarms.clone(), life)
+            })
+        }),
+        part("source-health", {
+            let (door, alarms) = (door.clone(), deps.alarms.clone());
+            run(move |life| source_health::watch(door.clone(), alarms.clone(), life))
+        }),
+        part("sealed-outputs", {
+            let alarms = deps.alarms.clone();
+            run(move |life| sealed::watch(outputs.clone(), alarms.clone(), life))
+        }),
+        part("pack-trial", {
+            let trial = settings.trial.clone();
+            run(move |life| trial::run(decisions.clone(), trial.clone(), life))
+        }),
+        part("watched-folders", {
+            let pause = deps.pause.clone();
+            run(move |life: Life| {
+                let (pause, folders) = (pause.clone(), folders.clone());
+                async move {
+                    if life.wait(pause.ended()).await.is_some() {
+                        folders.run(life).await;
+                    }
+                }
+            })
+        }),
+    ];
+    let pausing = pausing.map(|watch| run(move |life| watch.clone().run(life)));
+    parts.extend(pausing.map(|run| part("pause-watch", run)));
+    parts
+}
+
+/// A loop as its supervisor starts it.
+fn run<Running>(start: impl Fn(Life) -> Running + Send + Sync + 'static) -> RunFn
+where
+    Running: Future<Output = ()> + Send + 'static,
+{
+    Arc::new(move |life| start(life).boxed())
+}
