@@ -1,9 +1,6 @@
 //! What Python tells of a pack that it has loaded, as `_panther_native.py` writes it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 /// A pack as Python has loaded it.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -81,167 +78,74 @@ pub(super) struct ToldClass {
     pub(super) constants: HashMap<String, ToldValue>,
 }
 
-/// A value that a function reads.
-#[derive(Debug)]
+/// A value that a function reads: `[form, value]`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(tag = "form", content = "value")]
 pub(super) enum ToldValue {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
+    #[serde(rename = "K")]
+    Plain(Plain),
+    /// As Python writes it.
+    #[serde(rename = "D")]
+    Float(String),
+    #[serde(rename = "L")]
     List(Vec<ToldValue>),
+    #[serde(rename = "T")]
     Tuple(Vec<ToldValue>),
     /// A `set` or `frozenset`.
+    #[serde(rename = "S")]
     Set(Vec<ToldValue>),
+    #[serde(rename = "M")]
     Dict(Vec<(ToldValue, ToldValue)>),
-    Regex {
-        text: String,
-        flags: u64,
-    },
+    /// A pattern and its flags.
+    #[serde(rename = "R")]
+    Regex((String, u64)),
     /// A `timedelta`, in microseconds.
+    #[serde(rename = "Q")]
     Span(i64),
     /// One of [`Told::functions`].
+    #[serde(rename = "F")]
     Function(String),
     /// One of [`Told::tables`].
+    #[serde(rename = "B")]
     Table(String),
+    #[serde(rename = "O")]
     Class(ToldClass),
     /// A class that `namedtuple` makes: its fields.
+    #[serde(rename = "Y")]
     NamedTuple(Vec<String>),
     /// A function or class of the language or a library.
+    #[serde(rename = "C")]
     Named(String),
-    /// An exception's class.
-    Error {
-        name: String,
-        /// Its own name and those of the classes above it.
-        names: Vec<String>,
-        /// Whether it takes and shows its arguments as `Exception` does.
-        plain: bool,
-    },
+    #[serde(rename = "E")]
+    Error(ToldError),
     /// A module of a library.
+    #[serde(rename = "N")]
     Library(String),
     /// A module of the pack, with the members that the function may mean.
+    #[serde(rename = "P")]
     Module(HashMap<String, ToldValue>),
     /// A value without a form: what it is.
+    #[serde(rename = "X")]
     Unknown(String),
 }
 
-/// The letter that a value begins with.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-enum Form {
-    K,
-    D,
-    L,
-    T,
-    S,
-    M,
-    R,
-    Q,
-    F,
-    B,
-    O,
-    Y,
-    C,
-    E,
-    N,
-    P,
-    X,
+/// A value that JSON has as well.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum Plain {
+    None(()),
+    Bool(bool),
+    Int(i64),
+    Text(String),
 }
 
-impl<'de> Deserialize<'de> for ToldValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(FormVisitor)
-    }
-}
-
-struct FormVisitor;
-
-impl<'de> Visitor<'de> for FormVisitor {
-    type Value = ToldValue;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value as [form, ...]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<ToldValue, A::Error> {
-        Ok(match next::<Form, A>(&mut parts)? {
-            Form::K => next::<Scalar, A>(&mut parts)?.0,
-            Form::D => {
-                let text: String = next(&mut parts)?;
-                let unknown = |_| ToldValue::Unknown("a float".to_owned());
-                text.parse().map_or_else(unknown, ToldValue::Float)
-            }
-            Form::L => ToldValue::List(next(&mut parts)?),
-            Form::T => ToldValue::Tuple(next(&mut parts)?),
-            Form::S => ToldValue::Set(next(&mut parts)?),
-            Form::M => ToldValue::Dict(next(&mut parts)?),
-            Form::R => ToldValue::Regex {
-                text: next(&mut parts)?,
-                flags: next(&mut parts)?,
-            },
-            Form::Q => ToldValue::Span(next(&mut parts)?),
-            Form::F => ToldValue::Function(next(&mut parts)?),
-            Form::B => ToldValue::Table(next(&mut parts)?),
-            Form::O => {
-                next::<IgnoredAny, A>(&mut parts)?;
-                ToldValue::Class(next(&mut parts)?)
-            }
-            Form::Y => ToldValue::NamedTuple(next(&mut parts)?),
-            Form::C => ToldValue::Named(next(&mut parts)?),
-            Form::E => ToldValue::Error {
-                name: next(&mut parts)?,
-                names: next(&mut parts)?,
-                plain: next(&mut parts)?,
-            },
-            Form::N => ToldValue::Library(next(&mut parts)?),
-            Form::P => ToldValue::Module(next(&mut parts)?),
-            Form::X => ToldValue::Unknown(next(&mut parts)?),
-        })
-    }
-}
-
-fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(parts: &mut A) -> Result<T, A::Error> {
-    let part = parts.next_element()?;
-    part.ok_or_else(|| de::Error::custom("a value that ends too early"))
-}
-
-/// `None`, a boolean, an integer or a text.
-struct Scalar(ToldValue);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor).map(Self)
-    }
-}
-
-struct ScalarVisitor;
-
-impl Visitor<'_> for ScalarVisitor {
-    type Value = ToldValue;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("null, a boolean, an integer or a text")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<ToldValue, E> {
-        Ok(ToldValue::None)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<ToldValue, E> {
-        Ok(ToldValue::Bool(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<ToldValue, E> {
-        Ok(ToldValue::Int(value))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<ToldValue, E> {
-        let unknown = |_| ToldValue::Unknown("a number".to_owned());
-        Ok(i64::try_from(value).map_or_else(unknown, ToldValue::Int))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<ToldValue, E> {
-        Ok(ToldValue::Text(value.to_owned()))
-    }
+/// An exception's class.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct ToldError {
+    /// Its own name and those of the classes above it.
+    pub(super) names: Vec<String>,
+    /// Whether it takes and shows its arguments as `Exception` does.
+    pub(super) plain: bool,
 }
 
 #[cfg(test)]
@@ -259,24 +163,26 @@ mod tests {
     #[test]
     fn each_form_is_the_value_that_it_stands_for() {
         for (json, value) in [
-            (r#"["K",null]"#, "None"),
-            (r#"["K",-3]"#, "Int(-3)"),
-            (r#"["K","K"]"#, r#"Text("K")"#),
-            (r#"["K",9223372036854775807]"#, "Int(9223372036854775807)"),
-            (r#"["D","1e+300"]"#, "Float(1e300)"),
-            (r#"["D","inf"]"#, "Float(inf)"),
+            (r#"["K",null]"#, "Plain(None(()))"),
+            (r#"["K",-3]"#, "Plain(Int(-3))"),
+            (r#"["K","K"]"#, r#"Plain(Text("K"))"#),
+            (
+                r#"["K",9223372036854775807]"#,
+                "Plain(Int(9223372036854775807))",
+            ),
+            (r#"["D","1e+300"]"#, r#"Float("1e+300")"#),
             (
                 r#"["L",[["K",true],["X","file"]]]"#,
-                r#"List([Bool(true), Unknown("file")])"#,
+                r#"List([Plain(Bool(true)), Unknown("file")])"#,
             ),
             (
                 r#"["M",[[["K",1],["T",[]]]]]"#,
-                "Dict([(Int(1), Tuple([]))])",
+                "Dict([(Plain(Int(1)), Tuple([]))])",
             ),
-            (r#"["R","a+",32]"#, r#"Regex { text: "a+", flags: 32 }"#),
+            (r#"["R",["a+",32]]"#, r#"Regex(("a+", 32))"#),
             (
-                r#"["E","m.E",["m.E","Exception"],true]"#,
-                r#"Error { name: "m.E", names: ["m.E", "Exception"], plain: true }"#,
+                r#"["E",{"names":["m.E","Exception"],"plain":true}]"#,
+                r#"Error(ToldError { names: ["m.E", "Exception"], plain: true })"#,
             ),
         ] {
             assert_eq!(told(json).unwrap(), value);

@@ -14,7 +14,7 @@ use crate::native::pattern::Pattern;
 use crate::native::program::Written;
 use crate::native::source::Definition;
 use crate::native::stop::{OwnError, error_classes};
-use crate::native::told::{Told, ToldClass, ToldFunction, ToldValue};
+use crate::native::told::{Plain, Told, ToldClass, ToldFunction, ToldValue};
 
 /// The functions of a pack, and what they share.
 pub(in crate::native) struct Pack<'d> {
@@ -177,11 +177,13 @@ impl<'d> Pack<'d> {
     pub(in crate::native) fn constant(&self, value: &ToldValue) -> Constant {
         let unknown = |what: &str| Constant::Unknown(what.into());
         match value {
-            ToldValue::None => Constant::None,
-            ToldValue::Bool(value) => Constant::Bool(*value),
-            ToldValue::Int(value) => Constant::Int(*value),
-            ToldValue::Float(value) => Constant::Float(*value),
-            ToldValue::Text(text) => Constant::Text(text.as_str().into()),
+            ToldValue::Plain(Plain::None(())) => Constant::None,
+            ToldValue::Plain(Plain::Bool(value)) => Constant::Bool(*value),
+            ToldValue::Plain(Plain::Int(value)) => Constant::Int(*value),
+            ToldValue::Plain(Plain::Text(text)) => Constant::Text(text.as_str().into()),
+            ToldValue::Float(text) => text
+                .parse()
+                .map_or_else(|_| unknown("a float"), Constant::Float),
             ToldValue::List(items) => self.container(FrozenKind::List, items),
             ToldValue::Tuple(items) => self.container(FrozenKind::Tuple, items),
             ToldValue::Set(items) => self.container(FrozenKind::Set, items),
@@ -191,7 +193,7 @@ impl<'d> Pack<'d> {
                 let frozen = Frozen::new(FrozenKind::Dict, keys.collect(), values.collect());
                 Constant::Frozen(frozen.into())
             }
-            ToldValue::Regex { text, flags } => Pattern::new(text, *flags).map_or_else(
+            ToldValue::Regex((text, flags)) => Pattern::new(text, *flags).map_or_else(
                 || unknown("a regular expression"),
                 |pattern| Constant::Regex(pattern.into()),
             ),
@@ -209,17 +211,17 @@ impl<'d> Pack<'d> {
                 Constant::Kind(Kind::tuple(fields.collect()).into())
             }
             ToldValue::Named(name) => named(name),
-            ToldValue::Error { name, names, plain } => match error_classes(name) {
-                Some(classes) => Constant::KnownErrorClass(classes),
-                None => {
-                    let names = names.iter().map(|name| name.as_str().into());
-                    let own = OwnError {
-                        names: names.collect(),
-                        plain: *plain,
-                    };
-                    Constant::ErrorClass(own.into())
-                }
-            },
+            ToldValue::Error(of) => {
+                let known = of.names.first().and_then(|name| error_classes(name));
+                let own = || OwnError {
+                    names: of.names.iter().map(|name| name.as_str().into()).collect(),
+                    plain: of.plain,
+                };
+                known.map_or_else(
+                    || Constant::ErrorClass(own().into()),
+                    Constant::KnownErrorClass,
+                )
+            }
             ToldValue::Library(what) | ToldValue::Unknown(what) => unknown(what),
             ToldValue::Module(_) => unknown("a module"),
         }
@@ -268,7 +270,7 @@ fn module_of(function: &ToldFunction) -> &str {
 /// The texts in a told value and in the containers of it.
 fn told_texts(value: &ToldValue, texts: &mut HashSet<Box<str>>) {
     match value {
-        ToldValue::Text(text) => {
+        ToldValue::Plain(Plain::Text(text)) => {
             texts.insert(text.as_str().into());
         }
         ToldValue::List(items) | ToldValue::Tuple(items) | ToldValue::Set(items) => {
