@@ -123,6 +123,11 @@ impl<'e> Map<'e> {
         self.members
     }
 
+    /// Whether it has no keys. That is not noted: a look-up that found this mapping tells it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// The look-ups in the whole event.
     pub(crate) fn reads(&self) -> &'e Reads<'e> {
         self.reads

@@ -47,9 +47,7 @@ impl<'e> Run<'e> {
         if self.as_loaded.contains(&slot) {
             return Err(Stop::Hole(&STALE));
         }
-        if let Some(of) = self.program.written.get(slot) {
-            of.since.store(true, Ordering::Relaxed);
-        }
+        self.program.is_written(slot);
         self.written[slot] = value;
         self.wrote = true;
         Ok(())

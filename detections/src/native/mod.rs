@@ -184,7 +184,8 @@ impl Native {
         let Some(memo) = self.memos.get(look.log_type) else {
             return guarded(None);
         };
-        match memo.recall(look.event) {
+        let writes = self.program.writes.load(Ordering::Acquire);
+        match memo.recall(look.event, writes) {
             Recollection::Only(rules) => return guarded(Some(&rules)),
             Recollection::Nothing => {}
             Recollection::Learn => {
@@ -197,7 +198,7 @@ impl Native {
                         .is_none_or(|paths| !memo.covers(&key, &paths))
                 };
                 let rules = all.filter(looks).collect();
-                memo.keep(key, rules);
+                memo.keep(key, rules, writes);
             }
         }
         guarded(None)
@@ -215,8 +216,8 @@ impl Native {
         let said = run.over_event(detection.rule);
         let paths = event.reads().end(|reads| memo::paths(event, reads));
         match said {
-            // What is read of the pack's state is no field.
-            Ok(value::Value::Bool(false)) if run.as_loaded.is_empty() => paths.flatten(),
+            // It may have read the pack's state as it was loaded: once that is written, what it said is forgotten.
+            Ok(value::Value::Bool(false)) => paths.flatten(),
             Err(Stop::Hole(what)) => {
                 self.note_end(rule, what);
                 None
@@ -327,9 +328,7 @@ impl Native {
     fn may_write(&self, rule: u32) {
         let detection = self.program.detections.get(&rule);
         for slot in detection.iter().flat_map(|detection| &detection.writes) {
-            if let Some(of) = self.program.written.get(*slot) {
-                of.since.store(true, Ordering::Relaxed);
-            }
+            self.program.is_written(*slot);
         }
     }
 

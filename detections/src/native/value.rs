@@ -184,7 +184,9 @@ impl<'e> Value<'e> {
             Value::Int(value) => *value != 0,
             Value::Float(value) => *value != 0.0,
             Value::Text(text) => !text.is_empty(),
-            Value::View(map, _) => !map.members().is_empty(),
+            Value::View(map, Whole::No) => !map.is_empty(),
+            // No look-up has found the event itself.
+            Value::View(map, Whole::Yes) => !map.members().is_empty(),
             Value::ListView(items) => !items.is_empty(),
             Value::List(items) => !items.borrow().is_empty(),
             Value::Set(elements) => !elements.items().is_empty(),
