@@ -1,6 +1,6 @@
 //! How fast events pass the engine, by stream, and where the time goes.
 //!
-//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=usual] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -150,12 +150,7 @@ async fn main() {
     let streams = streams(Path::new(&folder));
     let mut out = serde_json::Map::new();
     let only = std::env::var("ONLY").ok();
-    for (how, guards, memory) in [
-        ("guarded", true, true),
-        ("remembered", false, true),
-        ("called", false, false),
-        ("staged", true, true),
-    ] {
+    for (how, memory) in [("usual", true), ("called", false), ("staged", true)] {
         if only.as_deref().is_some_and(|only| only != how) {
             continue;
         }
@@ -164,7 +159,6 @@ async fn main() {
                 .unwrap_or_else(|| "python3".into())
                 .into(),
             workers: 1,
-            guards,
             memory,
             profile_one_in: u32::from(how == "staged"),
             ..EngineSettings::default()

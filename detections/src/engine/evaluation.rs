@@ -49,17 +49,17 @@ pub struct Difference {
 pub struct Statistics {
     /// Pairs of event and rule by log type alone.
     pub pairs: u64,
-    /// Pairs whose guard holds and that were evaluated without Python.
+    /// Pairs that the memory of events did not spare and that were evaluated without Python.
     #[serde(default)]
     pub pairs_native: u64,
     /// Events that were evaluated both ways.
     #[serde(default)]
     pub events_shadowed: u64,
-    /// Pairs whose guard holds and that Python looked at.
+    /// Pairs that Python looked at.
     pub pairs_called: u64,
     /// Events with at least one such pair.
     pub events_called: u64,
-    /// Time for deciding pairs without Python, guards included, added up, in microseconds.
+    /// Time for deciding pairs without Python, added up, in microseconds.
     #[serde(default)]
     pub native_micros: u64,
     /// Time inside the Python workers, added up, in microseconds.

@@ -1,7 +1,7 @@
 //! Runs a pack's detections over events.
 //!
-//! Python runs in worker processes forked from one template that has loaded the pack. An event goes to Python only for those rules whose guard it
-//! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
+//! Python runs in worker processes forked from one template that has loaded the pack. An event goes to Python only for those rules that the
+//! native engine does not decide. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
 mod alone;
@@ -27,7 +27,7 @@ mod trial;
 mod wire;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -37,7 +37,6 @@ pub use settings::{EngineFault, EngineSettings};
 pub use template::is_of_an_engine;
 pub use wire::{Decided, Explanation, Operand, Step};
 
-use crate::guard::{Guard, Index};
 use crate::key_value::{EmptyView, KeyValueView};
 use crate::native::{Known, Native, NativeSettings, Told};
 pub use crate::native::{Spent, Stages};
@@ -79,7 +78,7 @@ pub struct Cost {
     pub detection: usize,
     /// In Rust.
     pub spent: Spent,
-    /// Why pairs were left to Python although no guard kept the rule from the event, and how many.
+    /// Why pairs were left to Python and how many.
     pub left_to_python: Vec<(String, u64)>,
 }
 
@@ -100,10 +99,6 @@ pub struct LoadedDetection {
     pub functions: Vec<String>,
     /// Why it did not load, if it did not.
     pub error: Option<RuleError>,
-    /// What must hold for the rule to be called.
-    pub guard: Guard,
-    /// What the guard's derivation had to say, such as why there is none.
-    pub guard_note: String,
 }
 
 impl Engine {
@@ -155,30 +150,18 @@ impl Engine {
             .iter()
             .filter_map(|loaded| Some((u32::try_from(loaded.index).ok()?, loaded.error.clone()?)))
             .collect();
-        // A detection that did not load gives its error for every event, so it has no guard.
-        let guards: Vec<(u32, &[String], Guard)> = load
-            .detections
-            .iter()
-            .filter_map(|loaded| {
-                let detection = pack.detections.get(loaded.index)?;
-                // Of one that is left to Python it may have been the guard that was wrong.
-                let trusted = settings.guards && !settings.python_only.contains(&detection.id);
-                let guard = match loaded.error {
-                    None if trusted => loaded.guard.clone(),
-                    _ => Guard::Always,
-                };
-                detection.looks_at_events().then_some((
-                    u32::try_from(loaded.index).ok()?,
-                    detection.log_types.as_slice(),
-                    guard,
-                ))
-            })
-            .collect();
-        let index = Index::new(
-            guards
-                .iter()
-                .map(|(rule, types, guard)| (*rule, *types, guard)),
-        );
+        let mut rules: HashMap<String, Vec<u32>> = HashMap::new();
+        for loaded in &load.detections {
+            if let Some(detection) = pack.detections.get(loaded.index)
+                && detection.looks_at_events()
+                && let Ok(rule) = u32::try_from(loaded.index)
+            {
+                let log_types: BTreeSet<&String> = detection.log_types.iter().collect();
+                for log_type in log_types {
+                    rules.entry(log_type.clone()).or_default().push(rule);
+                }
+            }
+        }
         let pool = Pool::new(host, settings.workers);
         pool.prove().await?;
         Ok(Self {
@@ -187,7 +170,7 @@ impl Engine {
                 settings,
                 pool,
                 selection: Arc::new(Selection {
-                    index,
+                    rules,
                     broken,
                     native,
                 }),
@@ -219,7 +202,7 @@ impl Engine {
     /// How many rules look at events of this log type.
     #[must_use]
     pub fn rules(&self, log_type: &str) -> usize {
-        self.running.selection.index.rules(log_type)
+        self.running.selection.rules(log_type).len()
     }
 
     /// What each detection has cost so far, the dearest first. Times are of the events that [`EngineSettings::profile_one_in`] takes.
@@ -405,8 +388,6 @@ fn report(loaded: wire::Loaded) -> LoadReport {
             index: item.index as usize,
             functions: item.functions,
             error: item.error,
-            guard: Guard::from_json(&item.guard),
-            guard_note: item.guard_note,
         })
         .collect();
     detections.sort_by_key(|detection| detection.index);

@@ -38,7 +38,7 @@ impl Selection {
         let mut stages = Stages::default();
         for (place, input) in events.iter().enumerate() {
             let event = first + place;
-            evaluation.statistics.pairs += self.index.rules(&input.log_type) as u64;
+            evaluation.statistics.pairs += self.rules(&input.log_type).len() as u64;
             if arena.allocated_bytes() > ARENA_KEPT {
                 arena = bumpalo::Bump::new();
             }
@@ -54,14 +54,10 @@ impl Selection {
                 event,
                 timed,
             });
+            let all = self.rules(log_type);
             let mut rules = match (&self.native, look) {
-                (Some(native), Some(look)) => {
-                    native.select(look, self.index.all(log_type), |some| match some {
-                        Some(rules) => self.index.candidates_among(log_type, look.event, rules),
-                        None => self.index.candidates_of(log_type, read),
-                    })
-                }
-                _ => self.index.candidates_of(log_type, read),
+                (Some(native), Some(look)) => native.select(look, all),
+                _ => all.to_vec(),
             };
             clock.ended(&mut stages.choosing);
             rules.retain(|rule| match self.broken.get(rule) {
@@ -94,7 +90,7 @@ impl Selection {
                 let sites = left.raising.into_iter();
                 raising.extend(sites.map(|(rule, site)| ((event, rule), site)));
                 if shadowed {
-                    let others = self.index.all(log_type).filter(|rule| {
+                    let others = all.iter().copied().filter(|rule| {
                         !rules.contains(rule)
                             && !self.broken.contains_key(rule)
                             && !native.may_store(*rule)

@@ -1,11 +1,10 @@
 //! The parts of a running engine that its evaluations work with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::pool::Pool;
 use super::settings::EngineSettings;
-use crate::guard::Index;
 use crate::native::Native;
 use crate::verdict::RuleError;
 
@@ -20,10 +19,18 @@ pub(super) struct Running {
 /// What decides a pair of event and rule, or finds that Python has to.
 #[derive(Debug)]
 pub(super) struct Selection {
-    pub(super) index: Index,
+    /// The rules of each log type, ascending by detection index.
+    pub(super) rules: HashMap<String, Vec<u32>>,
     /// By detection index: why it did not load. Each of its events gives this error.
     pub(super) broken: BTreeMap<u32, RuleError>,
     pub(super) native: Option<Native>,
+}
+
+impl Selection {
+    /// The rules of a log type, ascending by detection index.
+    pub(super) fn rules(&self, log_type: &str) -> &[u32] {
+        self.rules.get(log_type).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Running {

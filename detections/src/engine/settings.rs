@@ -36,9 +36,6 @@ pub struct EngineSettings {
     pub batch_bytes: usize,
     /// How often a rule may end its worker or run out of time within one evaluation before the rest of the events are kept from it.
     pub strikes: u32,
-    /// Whether guards keep rules from being called where they cannot match. Without guards the results
-    /// are the same and come later: for comparing, and for doubting a guard.
-    pub guards: bool,
     /// Whether the engine remembers which rules say no to which events, and does not call those rules for similar events. Without the
     /// memory the results are the same and come later: for comparing.
     pub memory: bool,
@@ -72,7 +69,6 @@ impl Default for EngineSettings {
             batch_events: 256,
             batch_bytes: 4 << 20,
             strikes: 3,
-            guards: true,
             memory: true,
             native: true,
             shadow_one_in: 1000,

@@ -1,4 +1,4 @@
-//! Events that Python evaluates as well, with all rules of their log type, to see whether Rust, the guards and the memory of events are right.
+//! Events that Python evaluates as well, with all rules of their log type, to see whether Rust and the memory of events are right.
 
 use std::collections::BTreeMap;
 

@@ -129,7 +129,6 @@ impl Template {
             .arg(&layer)
             .args((!settings.confined).then_some("--unconfined"))
             .args(settings.native.then_some("--tell"))
-            .args(settings.guards.then_some("--guards"))
             .env_clear()
             .envs([
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),

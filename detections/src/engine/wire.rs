@@ -11,7 +11,6 @@ use futures::{SinkExt, StreamExt};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
@@ -223,10 +222,6 @@ pub(super) struct LoadedItem {
     pub(super) functions: Vec<String>,
     #[serde(default)]
     pub(super) error: Option<RuleError>,
-    #[serde(default)]
-    pub(super) guard: Value,
-    #[serde(default)]
-    pub(super) guard_note: String,
 }
 
 #[derive(Debug, Deserialize)]

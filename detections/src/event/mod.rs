@@ -153,23 +153,6 @@ impl<'e> Map<'e> {
         }
     }
 
-    /// The value under this key in whatever case, without being noted. `Err` if there are two spellings of it, or may be.
-    pub(crate) fn only(&self, key: &str) -> Result<Option<Node<'e>>, ()> {
-        if self.odd_keys {
-            return Err(());
-        }
-        let mut found = None;
-        for (name, node) in self.members {
-            if name.len() == key.len()
-                && name.eq_ignore_ascii_case(key)
-                && found.replace(*node).is_some()
-            {
-                return Err(());
-            }
-        }
-        Ok(found)
-    }
-
     /// The value under exactly this key.
     pub(crate) fn exact(&self, key: &'e str) -> Option<Node<'e>> {
         let found = self

@@ -244,6 +244,7 @@ impl<'e> Run<'e> {
                 Err(_) if of.is_ascii() && !of.contains('%') => Err(raise("ValueError")),
                 Err(_) => Err(Stop::Hole(&"an address that is not read here")),
             },
+            (Builtin::IpAddress, [Value::None], []) => Err(raise("ValueError")),
             (Builtin::IpNetwork, [Value::Text(of)], []) => Network::parse(of)
                 .map(|network| Value::Network(self.arena.alloc(network)))
                 .map_err(|_| Stop::Hole(&"a network that is not read here")),

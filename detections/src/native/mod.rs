@@ -172,24 +172,18 @@ impl Native {
         self.left.lock().clone()
     }
 
-    /// The rules that have to look at an event, of those that its guards let through.
-    ///
-    /// `all` are the rules of its log type; `guarded` tells which of some rules its guards let through, or of all of them.
-    pub(crate) fn select<'e>(
-        &'e self,
-        look: Look<'_, 'e>,
-        all: impl Iterator<Item = u32>,
-        guarded: impl Fn(Option<&[u32]>) -> Vec<u32>,
-    ) -> Vec<u32> {
+    /// The rules that have to look at an event, of all those of its log type.
+    pub(crate) fn select<'e>(&'e self, look: Look<'_, 'e>, all: &[u32]) -> Vec<u32> {
         let Some(memo) = self.memos.get(look.log_type) else {
-            return guarded(None);
+            return all.to_vec();
         };
         let writes = self.program.writes.load(Ordering::Acquire);
         match memo.recall(look.event, writes) {
-            Recollection::Only(rules) => return guarded(Some(&rules)),
+            Recollection::Only(rules) => return rules.to_vec(),
             Recollection::Nothing => {}
             Recollection::Learn => {
-                let looked_up: Vec<_> = all.filter_map(|rule| self.looked_up(look, rule)).collect();
+                let looked_up = all.iter().filter_map(|rule| self.looked_up(look, *rule));
+                let looked_up: Vec<_> = looked_up.collect();
                 memo.learn(look.event, &looked_up);
             }
             Recollection::New(key) => {
@@ -197,11 +191,12 @@ impl Native {
                     self.looked_up(look, *rule)
                         .is_none_or(|paths| !memo.covers(&key, &paths))
                 };
-                let rules = all.filter(looks).collect();
-                memo.keep(key, rules, writes);
+                let rules: Vec<u32> = all.iter().copied().filter(looks).collect();
+                memo.keep(key, rules.clone(), writes);
+                return rules;
             }
         }
-        guarded(None)
+        all.to_vec()
     }
 
     /// What a rule that says no to an event has looked up; `None` if it does not say no, or has looked at more than fields.

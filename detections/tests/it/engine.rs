@@ -213,7 +213,6 @@ async fn a_template_that_was_killed_is_started_again() {
         .engine_with(|settings| {
             settings.work_dir = work.path().to_owned();
             settings.native = false;
-            settings.guards = false;
         })
         .await;
     let events = ["{\"n\":1}", "{\"n\":1}"];

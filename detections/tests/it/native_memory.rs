@@ -221,7 +221,6 @@ async fn usual_ones_are_known_and_no_others(
     python.engine.stop().await;
 }
 
-/// Without guards, so that what is spared is spared by the memory.
 #[tokio::test]
 async fn truth_of_mappings_and_state_as_loaded_are_remembered_until_the_state_is_written() {
     let running = Files::default()
@@ -231,7 +230,6 @@ async fn truth_of_mappings_and_state_as_loaded_are_remembered_until_the_state_is
             "STATE = []\ndef rule(event):\n    global STATE\n    if event.get('write'):\n        STATE = ['x']\n    return len(STATE) > 1\n",
         )
         .engine_with(|settings| {
-            settings.guards = false;
             settings.shadow_one_in = 0;
         })
         .await;

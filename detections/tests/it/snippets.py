@@ -660,3 +660,9 @@ try:
 except UnboundLocalError:
     found.append("class")
 return found
+
+#: addresses_of_nothing
+try:
+    return str(ip_address(event.get("nothing")))
+except ValueError:
+    return "none"

@@ -240,14 +240,6 @@ impl AnalysisApi {
             .live
             .running()
             .filter(|running| running.pack.version == pack.version);
-        let loaded = running.as_ref().and_then(|running| {
-            running
-                .engine
-                .load_report()
-                .detections
-                .iter()
-                .find(|loaded| loaded.index == place)
-        });
         let mut answer = shown(detection, Some(&status.status(detection)));
         let body = match &detection.source {
             Source::Python { text, .. } => json!(text),
@@ -269,7 +261,7 @@ impl AnalysisApi {
         let native = running
             .as_ref()
             .is_some_and(|running| running.engine.is_native(place));
-        answer["engine"] = json!({"name": if native { "rust" } else { "python" }, "guard": loaded.map(|loaded| format!("{:?}", loaded.guard)), "note": loaded.map(|loaded| loaded.guard_note.clone())});
+        answer["engine"] = json!({"name": if native { "rust" } else { "python" }});
         Ok(answer)
     }
 
