@@ -58,6 +58,7 @@ test-python:
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/intake/tests
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/doors/tests
 	@$(PYTHON) -m unittest discover --start-directory cases/docs/tests
+	@$(PYTHON) -m unittest discover --start-directory cases/structure/tests
 	@$(PYTHON) chaos-tests/planted/run --check
 	@$(PYTHON) chaos-tests/intake/run --bin $(TARGET)/debug --short
 	@$(PYTHON) chaos-tests/doors/run --bin $(TARGET)/debug --short
@@ -157,7 +158,7 @@ conformance: $(CORE)/ready
 	@test -n "$(PACK)" || { echo "say which pack: make conformance PACK=<panther-analysis folder> [SAMPLES=<folder>]"; exit 2; }
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
 	@$(CORE)/bin/python detections/conformance/wall_time.py --pack "$(PACK)" --tool $(CORE)/bin/panther_analysis_tool --pantherctl $(TARGET)/demo/pantherctl --python $(CORE)/bin/python
-	@said=$$(PANTHER_PACK="$(abspath $(PACK))" $(CARGO) test --quiet --release -p panther-detections --lib -- syntax 2>&1) || { echo "$$said"; exit 1; }
+	@said=$$(PANTHER_PACK="$(abspath $(PACK))" $(CARGO) test --quiet --release -p panther-detections --test it -- syntax 2>&1) || { echo "$$said"; exit 1; }
 	@$(CORE)/bin/python detections/conformance/compare.py --pack "$(PACK)" --core-python $(CORE)/bin/python $(if $(SAMPLES),--samples "$(SAMPLES)")
 	@$(TARGET)/demo/pantherctl detections compare "$(PACK)" --each 20 --seed $(MUTATIONS_SEED) --python $(CORE)/bin/python
 	@PANTHER_PACK="$(abspath $(PACK))" PANTHER_PYTHON="$$PWD/$(CORE)/bin/python" MINUTES=$(HOSTILE_MINUTES) $(CARGO) run --quiet --release -p panther-detections --example hostile

@@ -322,9 +322,7 @@ impl CallContext {
 
     /// The row that keeps an answer; without a request id there is no retry to keep it for.
     fn answer_row<M: Message>(&self, answer: &M) -> Option<RowChange> {
-        let Some((request, change)) = self.kept() else {
-            return None;
-        };
+        let (request, change) = self.kept()?;
         let answer = answer.encode_to_vec();
         if answer.len() > ANSWER_BYTES {
             return None;

@@ -395,15 +395,6 @@ BUGS = [
         ),
     ),
     bug(
-        "a guard takes doubt for a no",
-        "a guard keeps no event from a rule that would say something",
-        (
-            "detections/src/guard/condition.rs",
-            "            Self::Field(slot, check) => check.passes(&found(*slot)) != Some(false),\n",
-            "            Self::Field(slot, check) => check.passes(&found(*slot)) == Some(true),\n",
-        ),
-    ),
-    bug(
         "rows are taken to be empty though they are not",
         "Rust says of an event what Python says",
         ("detections/src/engine/stored.rs", "        holds &= row.as_ref().is_none_or(KeyValueRow::is_empty);\n", ""),

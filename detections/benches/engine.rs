@@ -1,6 +1,6 @@
 //! How fast events pass the engine, by stream, and where the time goes.
 //!
-//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=guarded] cargo bench -p panther-detections --bench engine`.
+//! `PANTHER_PACK=<pack folder> STREAMS=<folder> [PANTHER_PYTHON=<interpreter>] [OUT=<file>] [ROUNDS=<n>] [STREAM_SECONDS=<for each stream, at least>] [ONLY=usual] cargo bench -p panther-detections --bench engine`.
 //! A stream is a file `<log type>.<name>.jsonl`; `detections/conformance/throughput.py` writes them, runs the baseline beside this on the same core
 //! and compares what OUT says of every match. One worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use panther_detections::engine::{
-    EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome,
-};
+use panther_detections::engine::{Engine, EngineSettings, Evaluation, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Pack;
+use panther_detections::verdict::Outcome;
 use serde_json::{Value, json};
 
 /// pantherd's, in which the engine runs.
@@ -150,7 +150,7 @@ async fn main() {
     let streams = streams(Path::new(&folder));
     let mut out = serde_json::Map::new();
     let only = std::env::var("ONLY").ok();
-    for (how, guards) in [("guarded", true), ("unguarded", false), ("staged", true)] {
+    for (how, memory) in [("usual", true), ("called", false), ("staged", true)] {
         if only.as_deref().is_some_and(|only| only != how) {
             continue;
         }
@@ -159,7 +159,7 @@ async fn main() {
                 .unwrap_or_else(|| "python3".into())
                 .into(),
             workers: 1,
-            guards,
+            memory,
             profile_one_in: u32::from(how == "staged"),
             ..EngineSettings::default()
         };

@@ -17,7 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import guard_eval
 import host as hosts
 import layer as layers
 
@@ -143,7 +142,7 @@ def compare_live(core, mine, spec):
 
 
 def compare_records(arguments, layer, engine, work):
-    """The real records, live, with and without guards, and what each way costs."""
+    """The real records, live, and what they cost."""
     log_type = "AWS.CloudTrail"
     lines = read_records(arguments.samples)
     records = work / "records.jsonl"
@@ -157,37 +156,32 @@ def compare_records(arguments, layer, engine, work):
     job = {"what": "records", "layer": str(layer), "rules": rules, "log_type": log_type, "records": str(records)}
     core = [ask_core(arguments.core_python, {**job, "rounds": arguments.rounds}, "0", work)]
     core += [ask_core(arguments.core_python, job, seed, work) for seed in SEEDS[1:]]
-    guards = {entry["index"]: entry["guards"].get(log_type, entry["guard"]) for entry in engine.loaded["detections"]}
-    parsed = [json.loads(line) for line in lines]
-    candidates = [[rule for rule in rules if guard_eval.holds(guards[rule], event)] for event in parsed]
-    good = True
-    for title, chosen in (("full", [rules] * len(lines)), ("guarded", candidates)):
-        best = None
-        for _round in range(arguments.rounds):
-            engine.rows.clear()
-            answers, micros = run_batches(engine, log_type, lines, chosen)
-            best = micros if best is None else min(best, micros)
-        counts, found_all = collections.Counter(), []
-        keys = {(int(n), int(r)) for n, of in core[0]["answers"].items() for r in of}
-        keys |= {(n, result["rule"]) for n, of in answers.items() for result in of}
-        for number, rule in sorted(keys):
-            theirs = [run["answers"].get(str(number), {}).get(str(rule)) for run in core]
-            mine = next((r for r in answers.get(number, ()) if r["rule"] == rule), None)
-            if mine is None or None in theirs:
-                found_all.append((specs[rule]["id"], number, [("result", theirs[0], mine)]))
-                continue
-            counts["rule errors" if theirs[0]["error"] else "matches"] += 1
-            found = compare_live(theirs, mine, specs[rule])
-            if found:
-                found_all.append((specs[rule]["id"], number, found))
-        counts["results that differ"] = len(found_all)
-        pairs = sum(len(of) for of in chosen)
-        print(
-            f"records, {title}: {len(lines)} records, {len(rules)} rules, {pairs / len(lines):.1f} rules an event,"
-            f" {best / len(lines):.1f} us an event in Python"
-        )
-        report(counts, found_all)
-        good = good and not found_all
+    chosen = [rules] * len(lines)
+    best = None
+    for _round in range(arguments.rounds):
+        engine.rows.clear()
+        answers, micros = run_batches(engine, log_type, lines, chosen)
+        best = micros if best is None else min(best, micros)
+    counts, found_all = collections.Counter(), []
+    keys = {(int(n), int(r)) for n, of in core[0]["answers"].items() for r in of}
+    keys |= {(n, result["rule"]) for n, of in answers.items() for result in of}
+    for number, rule in sorted(keys):
+        theirs = [run["answers"].get(str(number), {}).get(str(rule)) for run in core]
+        mine = next((r for r in answers.get(number, ()) if r["rule"] == rule), None)
+        if mine is None or None in theirs:
+            found_all.append((specs[rule]["id"], number, [("result", theirs[0], mine)]))
+            continue
+        counts["rule errors" if theirs[0]["error"] else "matches"] += 1
+        found = compare_live(theirs, mine, specs[rule])
+        if found:
+            found_all.append((specs[rule]["id"], number, found))
+    counts["results that differ"] = len(found_all)
+    print(
+        f"records: {len(lines)} records, {len(rules)} rules,"
+        f" {best / len(lines):.1f} us an event in Python"
+    )
+    report(counts, found_all)
+    good = not found_all
     print(f"panther_core, same records and rules: {core[0]['micros_per_event']:.1f} us an event")
     return good
 

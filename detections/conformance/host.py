@@ -72,7 +72,7 @@ class Host:
         ours, theirs = socket.socketpair()
         runner = Path(layer) / "runtime" / "runner.py"
         self._process = subprocess.Popen(
-            [python, "-I", "-B", str(runner), "--layer", str(layer), "--guards"],
+            [python, "-I", "-B", str(runner), "--layer", str(layer)],
             stdin=theirs,
             stdout=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **(environment or {})},

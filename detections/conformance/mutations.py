@@ -45,7 +45,7 @@ def main():
         for name, (runs, specs) in core.items():
             by_index, by_name = {s["index"]: s for s in specs}, {s["id"]: s["index"] for s in specs}
             counts["events"] += ours[name]["events"]
-            for how in ("guarded", "unguarded"):
+            for how in ("usual", "called"):
                 found, said = throughput.differing(runs, ours[name][how]["verdicts"], by_index, by_name)
                 counts["pairs of event and rule"] += ours[name]["events"] * len(specs)
                 counts["of them matches and errors"] += said

@@ -1,4 +1,4 @@
-"""Functions of files as syntax trees of Python's own parser, in the forms that `native/syntax/` gives them: to compare the two.
+"""Functions of files as syntax trees of Python's own parser, in the forms that `tests/it/syntax/` gives those of Ruff's: to compare the two.
 
 `syntax_forms.py FILE...` prints a line of JSON for each file: its `source`, and its `functions` as [name, first line, levels, tree], the
 tree as JSON again, since readers of JSON have an end to how deep they go.

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, Outcome};
+use panther_detections::engine::{Engine, EngineSettings, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Pack;
 use panther_detections::testing::Changes;
+use panther_detections::verdict::Outcome;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};

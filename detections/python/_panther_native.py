@@ -92,7 +92,7 @@ class _Dump:
         if kind is dict and depth < 20:
             return ["M", [[self._value(key, depth + 1), self._value(item, depth + 1)] for key, item in value.items()]]
         if kind is re.Pattern and isinstance(value.pattern, str) and _is_text(value.pattern):
-            return ["R", value.pattern, int(value.flags)]
+            return ["R", [value.pattern, int(value.flags)]]
         if kind is datetime.timedelta:
             return ["Q", value // datetime.timedelta(microseconds=1)]
         if kind is types.FunctionType:
@@ -104,10 +104,10 @@ class _Dump:
                 return ["Y", list(value._fields)]
             parts = self._class(value)
             if parts is not None:
-                return ["O", f"{value.__module__}.{value.__qualname__}", parts]
+                return ["O", parts]
             name = _BUILTINS.get(id(value)) or f"{value.__module__}.{value.__qualname__}"
             if issubclass(value, BaseException):
-                return ["E", name, [_name_of(base) for base in value.__mro__], _shows_arguments(value)]
+                return ["E", {"names": [_name_of(base) for base in value.__mro__], "plain": _shows_arguments(value)}]
             return ["C", name]
         if id(value) in _BUILTINS:
             return ["C", _BUILTINS[id(value)]]

@@ -1,4 +1,4 @@
-"""Entry point: `runner.py --layer FOLDER [--tell] [--guards]`, with a connection to the host as its stdin, and as its stdout a pipe that ends with the host.
+"""Entry point: `runner.py --layer FOLDER [--tell]`, with a connection to the host as its stdin, and as its stdout a pipe that ends with the host.
 
 A child of this process is the template: it loads a pack once, once the pack is there, tells the host what came of it, and forks workers,
 which have the pack at once and each speak to the host over a connection of their own. The host sends that, and the memory in which a worker notes
@@ -94,31 +94,20 @@ class _Aside:
         return made
 
 
-def _detections(pack, arguments):
-    """Each detection, and what must hold for it to be called."""
+def _detections(pack, _arguments):
+    """Each detection, with what came of loading it."""
     detections = []
     for spec in pack.manifest.get("detections", ()):
         index = spec["index"]
         detection = pack.detections.get(index)
-        guard, special, note = _guards(pack, detection) if arguments.guards else (True, {}, "not asked for")
         detections.append(
             {
                 "index": index,
                 "functions": detection.functions() if detection else [],
                 "error": pack.errors.get(("detection", index)),
-                "guard": guard,
-                "guards": special,  # by log type, where the data model being known says more
-                "guard_note": note,
             }
         )
     return detections
-
-
-def _guards(pack, detection):
-    """What must hold for a rule to be called."""
-    from _panther_guard import guards_of
-
-    return guards_of(pack, detection) if detection else (True, {}, "not loaded")
 
 
 def _native(pack, arguments):
@@ -178,7 +167,6 @@ def main():
     parser.add_argument("--layer", required=True)
     parser.add_argument("--unconfined", action="store_true", help="only for tests: what the host does if a kernel holds nothing")
     parser.add_argument("--tell", action="store_true", help="tell the host of the pack's code, for evaluating it there")
-    parser.add_argument("--guards", action="store_true", help="tell the host what must hold for each rule to be called")
     arguments = parser.parse_args()
     host, lifeline, arguments.stderr = _panther_limits.silence()
     code = 70

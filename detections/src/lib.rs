@@ -4,7 +4,8 @@
 //!   of it is not evaluated.
 //! - [`engine`] runs a pack's Python in worker processes; a rule that hangs, exits or dies harms that
 //!   rule only.
-//! - [`guard`] decides, before Python is called, which rules an event cannot match.
+//! - [`verdict`] is what a detection says of an event, and [`key_value`] the store that its helpers use; every part may use
+//!   both.
 //! - [`alerting`] turns matches into alerts: deduplication, threshold, severity, routing, as pure
 //!   functions.
 //! - [`testing`] runs the unit tests that a pack brings with it.
@@ -14,9 +15,10 @@
 pub mod alerting;
 pub mod engine;
 mod event;
-pub mod guard;
+pub mod key_value;
 mod native;
 pub mod pack;
 mod python;
 pub mod testing;
 mod threads;
+pub mod verdict;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Outputs, RuleError};
 use crate::pack::{Detection, Severity};
+use crate::verdict::{Outputs, RuleError};
 
 /// The texts that a deduplication row carries from its alert's first match. `None` where the match gave none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

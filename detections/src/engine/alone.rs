@@ -5,20 +5,21 @@
 
 use std::collections::BTreeSet;
 
-use super::evaluate::Progress;
+use super::evaluation::Evaluation;
 use super::pool::Pool;
+use super::progress::Progress;
+use super::running::Running;
+use super::settings::EngineFault;
 use super::strikes::Strikes;
-use super::verdict::Evaluation;
 use super::wire::EventResults;
 use super::worker::{Continue, Ended, Job, Loss, Lost, Store};
-use super::{Engine, EngineFault};
 
 /// Runs jobs to their end, whatever their rules do.
 ///
 /// # Errors
 /// Faults of the node: workers end although no rule runs in them.
 pub(super) async fn evaluate(
-    engine: &Engine,
+    engine: &Running,
     pool: &Pool,
     jobs: &[Job],
     now: f64,
@@ -51,7 +52,7 @@ pub(super) async fn evaluate(
 
 /// One rule, and the events that are for it.
 struct One<'a> {
-    engine: &'a Engine,
+    engine: &'a Running,
     pool: &'a Pool,
     rule: u32,
     jobs: Vec<Job>,

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::{EngineFault, EngineSettings};
+use super::settings::{EngineFault, EngineSettings};
 
 /// How long an empty environment may take.
 const MAKE: Duration = Duration::from_secs(120);

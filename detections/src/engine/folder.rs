@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::EngineFault;
 use super::layer::{self, Content};
+use super::settings::EngineFault;
 
 const PREFIX: &str = "engine-";
 /// Locked as long as the engine lives, so that another one can tell whether it still does.

@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use super::folder::Folder;
 use super::interpreter::Interpreter;
 use super::layer;
+use super::settings::{EngineFault, EngineSettings};
 use super::template::{Template, connection, greet};
 use super::wire::{FromPython, Limits, Loaded, ToPython, Wire};
 use super::worker::{PROGRESS_BYTES, Worker};
-use super::{EngineFault, EngineSettings};
 
 /// Time in which a forked worker must have connected.
 const FORK_TIME: Duration = Duration::from_secs(30);

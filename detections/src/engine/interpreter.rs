@@ -2,9 +2,10 @@
 
 use tokio::net::UnixStream;
 
+use super::environment;
 use super::folder::Folder;
+use super::settings::{EngineFault, EngineSettings};
 use super::template::Template;
-use super::{EngineFault, EngineSettings, environment};
 
 /// A Python that waits for a pack: see [`super::Engine::start_in`]. Dropping it ends it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::EngineFault;
+use super::settings::EngineFault;
 use crate::pack::{DataModel, Detection, DetectionKind, Global, Mapping, Pack, Severity, Source};
 use crate::python::sources;
 

@@ -1,17 +1,22 @@
 //! Runs a pack's detections over events.
 //!
-//! Python runs in worker processes forked from one template that has loaded the pack. An event goes to Python only for those rules whose guard it
-//! passes. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
+//! Python runs in worker processes forked from one template that has loaded the pack. An event goes to Python only for those rules that the
+//! native engine does not decide. Whatever a rule does (raise, hang, exit, die, eat memory) becomes that pair's [`RuleError`], and the rest of the batch goes on; only a
 //! failure of the engine itself is an [`EngineFault`], and then nothing of the call counts. How a rule is evaluated is known in here alone.
 
 mod alone;
 mod environment;
 mod evaluate;
+mod evaluation;
 mod folder;
 mod host;
+mod in_python;
 mod interpreter;
 mod layer;
+mod plan;
 mod pool;
+mod progress;
+mod running;
 mod settings;
 mod shadow;
 mod stored;
@@ -19,28 +24,26 @@ mod strikes;
 mod template;
 mod tested;
 mod trial;
-mod verdict;
 mod wire;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use evaluation::{Difference, Effects, Evaluation, EventInput, Statistics, Verdict};
 pub use interpreter::Interpreter;
 pub use settings::{EngineFault, EngineSettings};
 pub use template::is_of_an_engine;
-pub use verdict::{
-    Change, Difference, Effects, EmptyView, Evaluation, EventInput, KeyValueChange, KeyValueRow,
-    KeyValueView, Outcome, Outputs, RuleError, Statistics, Verdict, ViewError, ViewRead,
-};
-pub use wire::{Decided, Explanation, Operand, Step, Tested, TestedFunction};
+pub use wire::{Decided, Explanation, Operand, Step};
 
-use crate::guard::{Guard, Index};
-use crate::native::{Known, Native};
+use crate::key_value::{EmptyView, KeyValueView};
+use crate::native::{Known, Native, NativeSettings, Told};
 pub use crate::native::{Spent, Stages};
 use crate::pack::{Detection, Pack, Test};
+use crate::verdict::{RuleError, Tested};
 use pool::Pool;
+use running::{Running, Selection};
 use worker::{Ended, Store};
 
 /// A running engine for one version of a pack.
@@ -48,20 +51,9 @@ use worker::{Ended, Store};
 /// Dropping it kills its processes; [`Engine::stop`] ends them in order.
 #[derive(Debug)]
 pub struct Engine {
-    settings: EngineSettings,
     version: String,
-    pool: Pool,
-    selection: Arc<Selection>,
+    running: Running,
     load: LoadReport,
-}
-
-/// What decides a pair of event and rule, or finds that Python has to.
-#[derive(Debug)]
-struct Selection {
-    index: Index,
-    /// By detection index: why it did not load. Each of its events gives this error.
-    broken: BTreeMap<u32, RuleError>,
-    native: Option<Native>,
 }
 
 /// What came of loading a pack's Python.
@@ -86,7 +78,7 @@ pub struct Cost {
     pub detection: usize,
     /// In Rust.
     pub spent: Spent,
-    /// Why pairs were left to Python although no guard kept the rule from the event, and how many.
+    /// Why pairs were left to Python and how many.
     pub left_to_python: Vec<(String, u64)>,
 }
 
@@ -107,10 +99,6 @@ pub struct LoadedDetection {
     pub functions: Vec<String>,
     /// Why it did not load, if it did not.
     pub error: Option<RuleError>,
-    /// What must hold for the rule to be called.
-    pub guard: Guard,
-    /// What the guard's derivation had to say, such as why there is none.
-    pub guard_note: String,
 }
 
 impl Engine {
@@ -162,41 +150,31 @@ impl Engine {
             .iter()
             .filter_map(|loaded| Some((u32::try_from(loaded.index).ok()?, loaded.error.clone()?)))
             .collect();
-        // A detection that did not load gives its error for every event, so it has no guard.
-        let guards: Vec<(u32, &[String], Guard)> = load
-            .detections
-            .iter()
-            .filter_map(|loaded| {
-                let detection = pack.detections.get(loaded.index)?;
-                // Of one that is left to Python it may have been the guard that was wrong.
-                let trusted = settings.guards && !settings.python_only.contains(&detection.id);
-                let guard = match loaded.error {
-                    None if trusted => loaded.guard.clone(),
-                    _ => Guard::Always,
-                };
-                detection.looks_at_events().then_some((
-                    u32::try_from(loaded.index).ok()?,
-                    detection.log_types.as_slice(),
-                    guard,
-                ))
-            })
-            .collect();
-        let index = Index::new(
-            guards
-                .iter()
-                .map(|(rule, types, guard)| (*rule, *types, guard)),
-        );
+        let mut rules: HashMap<String, Vec<u32>> = HashMap::new();
+        for loaded in &load.detections {
+            if let Some(detection) = pack.detections.get(loaded.index)
+                && detection.looks_at_events()
+                && let Ok(rule) = u32::try_from(loaded.index)
+            {
+                let log_types: BTreeSet<&String> = detection.log_types.iter().collect();
+                for log_type in log_types {
+                    rules.entry(log_type.clone()).or_default().push(rule);
+                }
+            }
+        }
         let pool = Pool::new(host, settings.workers);
         pool.prove().await?;
         Ok(Self {
             version: pack.version.clone(),
-            settings,
-            pool,
-            selection: Arc::new(Selection {
-                index,
-                broken,
-                native,
-            }),
+            running: Running {
+                settings,
+                pool,
+                selection: Arc::new(Selection {
+                    rules,
+                    broken,
+                    native,
+                }),
+            },
             load,
         })
     }
@@ -224,13 +202,13 @@ impl Engine {
     /// How many rules look at events of this log type.
     #[must_use]
     pub fn rules(&self, log_type: &str) -> usize {
-        self.selection.index.rules(log_type)
+        self.running.selection.rules(log_type).len()
     }
 
     /// What each detection has cost so far, the dearest first. Times are of the events that [`EngineSettings::profile_one_in`] takes.
     #[must_use]
     pub fn costs(&self) -> Vec<Cost> {
-        let Some(native) = &self.selection.native else {
+        let Some(native) = &self.running.selection.native else {
             return Vec::new();
         };
         let cost = |rule: u32| Cost {
@@ -254,14 +232,14 @@ impl Engine {
     /// Where the time of those events went before Python had any part in it.
     #[must_use]
     pub fn stages(&self) -> Stages {
-        let native = self.selection.native.as_ref();
+        let native = self.running.selection.native.as_ref();
         native.map(Native::stages).unwrap_or_default()
     }
 
     /// Of how many events one is timed for [`Engine::costs`] and [`Engine::stages`]; 0: none.
     #[must_use]
     pub fn profile_one_in(&self) -> u32 {
-        self.settings.profile_one_in
+        self.running.settings.profile_one_in
     }
 
     /// Evaluates the rules of each event's log type. `now` is what rules and their stored state take for the present.
@@ -276,7 +254,7 @@ impl Engine {
         now: SystemTime,
         view: &dyn KeyValueView,
     ) -> Result<Evaluation, EngineFault> {
-        evaluate::evaluate(self, events, unix_seconds(now), view).await
+        evaluate::evaluate(&self.running, events, unix_seconds(now), view).await
     }
 
     /// Evaluates one rule both ways over events that may be made up, and says in [`Evaluation::differences`] where Rust and Python do not agree; the rule
@@ -291,16 +269,13 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Evaluation, EngineFault> {
         let rule = u32::try_from(detection).unwrap_or(u32::MAX);
-        trial::evaluate(self, rule, events, unix_seconds(now)).await
+        trial::evaluate(&self.running, rule, events, unix_seconds(now)).await
     }
 
     /// Whether a detection is evaluated in Rust, at least where that is the same.
     #[must_use]
     pub fn is_native(&self, detection: usize) -> bool {
-        let native = self.selection.native.as_ref();
-        native
-            .zip(u32::try_from(detection).ok())
-            .is_some_and(|(native, rule)| native.has(rule))
+        u32::try_from(detection).is_ok_and(|detection| self.running.is_native(detection))
     }
 
     /// Runs unit tests of detections, each one's in their order. The key-value store is empty for them. From the first one on that Rust does not evaluate, Python does.
@@ -319,7 +294,7 @@ impl Engine {
             .iter()
             .map(|(detection, tests)| (place(*detection), *tests));
         let detections: Vec<_> = detections.collect();
-        tested::run(self, &detections, unix_seconds(now)).await
+        tested::run(&self.running, &detections, unix_seconds(now)).await
     }
 
     /// Runs tests of one detection both ways, each by itself, and gives how many of them Rust evaluated, and where the two do not agree; the detection is left to
@@ -334,7 +309,7 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(u64, Vec<Difference>), EngineFault> {
         let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        tested::both_ways(self, index, tests, unix_seconds(now)).await
+        tested::both_ways(&self.running, index, tests, unix_seconds(now)).await
     }
 
     /// Evaluates one detection over one event step by step, in Python: why it says what it says. The key-value store is empty for it.
@@ -348,8 +323,8 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Explanation, EngineFault> {
         let index = u32::try_from(detection).unwrap_or(u32::MAX);
-        let mut lease = self.pool.lease().await?;
-        let mut store = Store::new(&EmptyView, self.settings.rule_time);
+        let mut lease = self.running.pool.lease().await?;
+        let mut store = Store::new(&EmptyView, self.running.settings.rule_time);
         let worker = lease.worker();
         match worker
             .explain(index, event, unix_seconds(now), &mut store)
@@ -361,7 +336,7 @@ impl Engine {
             }
             Err(Ended::Lost(loss)) => Ok(Explanation {
                 verdict: None,
-                error: Some(strikes::loss_error(&loss, self.settings.rule_time)),
+                error: Some(strikes::loss_error(&loss, self.running.settings.rule_time)),
                 steps: Vec::new(),
                 decided: None,
                 printed: String::new(),
@@ -373,7 +348,7 @@ impl Engine {
 
     /// Ends all processes in order and removes the engine's folder. Evaluations under way fail with [`EngineFault::Stopped`].
     pub async fn stop(&self) {
-        self.pool.stop().await;
+        self.running.pool.stop().await;
     }
 }
 
@@ -385,7 +360,15 @@ async fn compiled(
 ) -> Result<Native, EngineFault> {
     let fault = |reason| EngineFault::Native { reason };
     let compiled = tokio::task::spawn_blocking(move || {
-        serde_json::from_slice(&told).map(|told| Native::new(told, &known, &settings))
+        let settings = NativeSettings {
+            python_only: &settings.python_only,
+            shadow_one_in: settings.shadow_one_in,
+            profile_one_in: settings.profile_one_in,
+            remembers: settings.memory,
+        };
+        let read: Told = serde_json::from_slice(&told)?;
+        drop(told);
+        Ok::<_, serde_json::Error>(Native::new(&read, &known, &settings))
     });
     let compiled = compiled.await.map_err(|error| fault(error.to_string()))?;
     compiled.map_err(|error| fault(format!("what Python tells of the pack: {error}")))
@@ -405,8 +388,6 @@ fn report(loaded: wire::Loaded) -> LoadReport {
             index: item.index as usize,
             functions: item.functions,
             error: item.error,
-            guard: Guard::from_json(&item.guard),
-            guard_note: item.guard_note,
         })
         .collect();
     detections.sort_by_key(|detection| detection.index);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::EngineFault;
 use super::host::Host;
+use super::settings::EngineFault;
 use super::worker::{Afterwards, Worker};
 
 /// Forks workers as they are needed, up to a number, and keeps them for the next batch.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ViewError;
+use crate::key_value::ViewError;
 
 /// How an engine is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub struct EngineSettings {
     pub batch_bytes: usize,
     /// How often a rule may end its worker or run out of time within one evaluation before the rest of the events are kept from it.
     pub strikes: u32,
-    /// Whether guards keep rules from being called where they cannot match. Without them the results
-    /// are the same and come later: for comparing, and for doubting a guard.
-    pub guards: bool,
+    /// Whether the engine remembers which rules say no to which events, and does not call those rules for similar events. Without the
+    /// memory the results are the same and come later: for comparing.
+    pub memory: bool,
     /// Whether rules are evaluated in Rust where the result is that of Python. Without it the results are the same and come later.
     pub native: bool,
     /// Of how many events one is evaluated by Python as well, with all rules of its log type, to see whether both say the same; Python's word counts.
@@ -69,7 +69,7 @@ impl Default for EngineSettings {
             batch_events: 256,
             batch_bytes: 4 << 20,
             strikes: 3,
-            guards: true,
+            memory: true,
             native: true,
             shadow_one_in: 1000,
             python_only: BTreeSet::new(),

@@ -1,9 +1,10 @@
-//! Events that Python evaluates as well, with all rules of their log type, to see whether Rust, the guards and the memory of events are right.
+//! Events that Python evaluates as well, with all rules of their log type, to see whether Rust and the memory of events are right.
 
 use std::collections::BTreeMap;
 
-use super::verdict::{Difference, Evaluation, Outcome, RuleError};
+use super::evaluation::{Difference, Evaluation};
 use crate::native::Native;
+use crate::verdict::{Outcome, RuleError};
 
 /// Characters that are kept of what each side said.
 const KEPT: usize = 400;

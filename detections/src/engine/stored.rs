@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::evaluate::{in_python, learn};
+use super::evaluation::{Effects, Evaluation, Verdict};
+use super::in_python::{in_python, learn};
 use super::pool::Pool;
+use super::running::Running;
+use super::settings::EngineFault;
 use super::strikes::Strikes;
-use super::verdict::{Effects, Evaluation, KeyValueChange, KeyValueRow, Outcome, Verdict};
 use super::worker::{Job, Store};
-use super::{Engine, EngineFault};
+use crate::key_value::{KeyValueChange, KeyValueRow};
 use crate::native::{Answer, Look, Native, Rows, Site};
+use crate::verdict::Outcome;
 
 /// How far the jobs have been evaluated.
 struct Progress {
@@ -99,7 +102,7 @@ pub(super) struct Stored {
 /// Evaluates all jobs, unless what was guessed of them holds. A pair that is for Python goes there by itself, with what
 /// those before it have written.
 pub(super) async fn evaluate(
-    engine: &Engine,
+    engine: &Running,
     pool: &Pool,
     jobs: &[Job],
     guess: Guess,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::RuleError;
-use super::verdict::{Evaluation, Outcome, Verdict};
+use super::evaluation::{Evaluation, Verdict};
 use super::worker::{Job, Loss, Lost};
+use crate::verdict::{Outcome, RuleError};
 
 /// Class of the errors of a rule that passed its time, whoever noticed it.
 pub(super) const TIMEOUT: &str = "DetectionTimeout";

@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::folder::Folder;
 use super::layer;
+use super::settings::{EngineFault, EngineSettings};
 use super::wire::{FromPython, Wire};
-use super::{EngineFault, EngineSettings};
 
 /// Time in which a process that connects must say who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -129,7 +129,6 @@ impl Template {
             .arg(&layer)
             .args((!settings.confined).then_some("--unconfined"))
             .args(settings.native.then_some("--tell"))
-            .args(settings.guards.then_some("--guards"))
             .env_clear()
             .envs([
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),

@@ -9,13 +9,16 @@ use futures::future::try_join;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::evaluation::Difference;
 use super::pool::Pool;
-use super::verdict::{Difference, EmptyView};
-use super::wire::Tested;
+use super::running::Running;
+use super::settings::EngineFault;
 use super::worker::{Ended, Store};
-use super::{Engine, EngineFault, shadow, strikes};
+use super::{shadow, strikes};
+use crate::key_value::EmptyView;
 use crate::native::{InRust, TestEvent};
 use crate::pack::Test;
+use crate::verdict::Tested;
 
 /// Tests under way in Rust at once, at most: each may take much memory.
 const MOST_AT_ONCE: usize = 4;
@@ -30,13 +33,13 @@ fn turns() -> Semaphore {
 /// Runs tests of detections: what of them is for Rust side by side, what is for Python one after the other, since modules outlive a test and are shared: in the
 /// order of those that Rust never evaluates, then of the others.
 pub(super) async fn run(
-    engine: &Engine,
+    engine: &Running,
     detections: &[(u32, &[Test])],
     now: f64,
 ) -> Result<Vec<Vec<Tested>>, EngineFault> {
     // What is for Python from the beginning on goes first, as Rust is still at work on the others.
     let mut order: Vec<usize> = (0..detections.len()).collect();
-    order.sort_by_cached_key(|place| engine.is_native(detections[*place].0 as usize));
+    order.sort_by_cached_key(|place| engine.is_native(detections[*place].0));
     // Room for all: what is done in Rust waits for no Python.
     let (begun, mut begun_before) = mpsc::channel(detections.len().max(1));
     let turns = turns();
@@ -78,7 +81,7 @@ pub(super) async fn run(
 /// Runs tests both ways, each by itself in Rust, and gives how many were evaluated in both and where they do not agree. If they do not, the detection is
 /// left to Python from then on.
 pub(super) async fn both_ways(
-    engine: &Engine,
+    engine: &Running,
     detection: u32,
     tests: &[Test],
     now: f64,
@@ -140,13 +143,13 @@ enum Each {
 
 /// What Rust says of tests; `None` of one that is for Python.
 async fn in_rust(
-    engine: &Engine,
+    engine: &Running,
     detection: u32,
     tests: &[Test],
     each: Each,
     turns: &Semaphore,
 ) -> Result<Vec<Option<InRust>>, EngineFault> {
-    if !engine.is_native(detection as usize) || engine.selection.broken.contains_key(&detection) {
+    if !engine.is_native(detection) || engine.selection.broken.contains_key(&detection) {
         return Ok(Vec::new());
     }
     let one = |test: &Test| {
@@ -189,7 +192,7 @@ fn event(test: &Test) -> Option<TestEvent> {
 
 /// Runs the tests of which there is no result yet.
 async fn in_python(
-    engine: &Engine,
+    engine: &Running,
     pool: &Pool,
     detection: u32,
     tests: &[Test],

@@ -1,24 +1,28 @@
 //! One rule both ways over events that may be made up, to find where Rust and Python part before a real event does.
 //!
-//! What the engine would say counts as Rust's word, guards included. Python says its own in a worker apart, since a rule may leave something behind in
+//! What the engine would say counts as Rust's word. Python says its own in a worker apart, since a rule may leave something behind in
 //! it, and made-up events are to leave nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::evaluate::{decide, in_python, learn};
+use super::evaluation::{Difference, Evaluation, EventInput};
+use super::in_python::{in_python, learn};
+use super::plan::decide;
 use super::pool::Pool;
+use super::running::{Running, Selection};
+use super::settings::EngineFault;
 use super::shadow::{self, Shadow};
-use super::stored::Guess;
+use super::stored::{self, Guess};
 use super::strikes::Strikes;
-use super::verdict::{Difference, EmptyView, Evaluation, EventInput, KeyValueChange, Outcome};
 use super::worker::{Job, Store};
-use super::{Engine, EngineFault, Selection, stored};
+use crate::key_value::{EmptyView, KeyValueChange};
 use crate::native::{Look, Native, Rows, Site};
+use crate::verdict::Outcome;
 
 pub(super) async fn evaluate(
-    engine: &Engine,
+    engine: &Running,
     rule: u32,
     events: &[EventInput],
     now: f64,
@@ -46,7 +50,7 @@ pub(super) async fn evaluate(
 
 /// A rule on trial.
 struct Rule<'a> {
-    engine: &'a Engine,
+    engine: &'a Running,
     native: &'a Native,
     rule: u32,
     now: f64,
@@ -88,20 +92,16 @@ impl Rule<'_> {
         pool: &Pool,
         events: &[EventInput],
     ) -> Result<Evaluation, EngineFault> {
-        let jobs = |guarded: bool| -> Vec<Job> {
-            let events = events.iter().enumerate();
-            let looks =
-                |input: &EventInput| !guarded || self.engine.selection.passes(self.rule, input);
-            events
-                .filter(|(_, input)| looks(input))
-                .map(|(place, input)| Job::of(place, input, vec![self.rule]))
-                .collect()
-        };
+        let jobs: Vec<Job> = events
+            .iter()
+            .enumerate()
+            .map(|(place, input)| Job::of(place, input, vec![self.rule]))
+            .collect();
         let (engine, now, strikes) = (self.engine, self.now, self.strikes());
         let native = stored::evaluate(
             engine,
             pool,
-            &jobs(true),
+            &jobs,
             Guess::default(),
             now,
             &mut self.store(),
@@ -109,8 +109,7 @@ impl Rule<'_> {
         )
         .await?;
         let strikes = self.strikes();
-        let mut python =
-            in_python(engine, pool, jobs(false), now, &mut self.store(), &strikes).await?;
+        let mut python = in_python(engine, pool, jobs, now, &mut self.store(), &strikes).await?;
         let mut loose = false;
         for event in 0..events.len() {
             loose |= native.loose.contains(&event);
@@ -185,15 +184,6 @@ struct Tried {
 }
 
 impl Selection {
-    /// Whether a rule's guard lets it look at an event.
-    fn passes(&self, rule: u32, input: &EventInput) -> bool {
-        let arena = bumpalo::Bump::new();
-        crate::event::read(&arena, &input.json).map_or(true, |event| {
-            let among = self.index.candidates_among(&input.log_type, event, &[rule]);
-            !among.is_empty()
-        })
-    }
-
     fn tried(&self, rule: u32, events: &[EventInput]) -> Tried {
         let mut tried = Tried::default();
         let Some(native) = &self.native else {
@@ -208,33 +198,25 @@ impl Selection {
             };
             let mut shadow = Shadow::new(place);
             let log_type = input.log_type.as_str();
-            if self
-                .index
-                .candidates_among(log_type, event, &[rule])
-                .is_empty()
-            {
-                shadow.expect(rule, None, false);
-            } else {
-                // What is made up would tell of no real event's cost.
-                let look = Look {
-                    arena: &arena,
-                    log_type,
-                    event,
-                    timed: false,
-                };
-                let take = |rule, said, loose| {
-                    tried.evaluation.statistics.pairs_native += 1;
-                    shadow.expect(rule, said, loose);
-                };
-                let left = decide(native, look, &[rule], &rows, take);
-                if !left.python.is_empty() && left.raising.is_empty() {
-                    continue;
-                }
-                let raising = left.raising.into_iter();
-                tried
-                    .raising
-                    .extend(raising.map(|(rule, site)| ((place, rule), site)));
+            // What is made up would tell of no real event's cost.
+            let look = Look {
+                arena: &arena,
+                log_type,
+                event,
+                timed: false,
+            };
+            let take = |rule, said, loose| {
+                tried.evaluation.statistics.pairs_native += 1;
+                shadow.expect(rule, said, loose);
+            };
+            let left = decide(native, look, &[rule], &rows, take);
+            if !left.python.is_empty() && left.raising.is_empty() {
+                continue;
             }
+            let raising = left.raising.into_iter();
+            tried
+                .raising
+                .extend(raising.map(|(rule, site)| ((place, rule), site)));
             tried.evaluation.statistics.pairs_called += 1;
             tried.jobs.push(Job::of(place, input, vec![rule]));
             tried.shadows.push(shadow);

@@ -11,12 +11,12 @@ use futures::{SinkExt, StreamExt};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::{KeyValueChange, KeyValueRow, Outputs, RuleError};
+use crate::key_value::{KeyValueChange, KeyValueRow};
+use crate::verdict::{Outputs, RuleError, Tested};
 
 /// Largest frame, in bytes.
 const MAX_FRAME: usize = 64 << 20;
@@ -222,10 +222,6 @@ pub(super) struct LoadedItem {
     pub(super) functions: Vec<String>,
     #[serde(default)]
     pub(super) error: Option<RuleError>,
-    #[serde(default)]
-    pub(super) guard: Value,
-    #[serde(default)]
-    pub(super) guard_note: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -252,32 +248,6 @@ pub(super) struct RuleResult {
     pub(super) matched: Option<Box<Outputs>>,
     #[serde(default)]
     pub(super) error: Option<Box<RuleError>>,
-}
-
-/// What came of one unit test, function by function.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tested {
-    /// Name of the test.
-    pub name: String,
-    /// What `rule()` or `policy()` returned.
-    pub output: Option<bool>,
-    /// What it raised instead.
-    pub error: Option<RuleError>,
-    /// The other functions that the detection defines, and `dedup`.
-    #[serde(default)]
-    pub functions: std::collections::BTreeMap<String, TestedFunction>,
-    /// What it printed, up to some kilobytes.
-    #[serde(default)]
-    pub printed: String,
-}
-
-/// What one function gave on a test.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TestedFunction {
-    /// Its value; `alert_context` as JSON text.
-    pub output: Value,
-    /// What it raised.
-    pub error: Option<RuleError>,
 }
 
 /// Why a detection said what it said of an event.

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::evaluation::EventInput;
+use super::settings::EngineFault;
 use super::wire::{
-    BatchEvent, BatchTest, Body, EventResults, Explanation, FromPython, Tested, ToPython, Wire,
-    WireError,
+    BatchEvent, BatchTest, Body, EventResults, Explanation, FromPython, ToPython, Wire, WireError,
 };
-use super::{Change, EngineFault, EventInput, KeyValueRow, KeyValueView};
+use crate::key_value::{KeyValueRow, KeyValueView, ValueChange};
 use crate::pack::Test;
+use crate::verdict::Tested;
 
 /// How many times its time a pair of event and rule may take before its worker is killed; the worker itself interrupts a function at once its time.
 const PATIENCE: u32 = 3;
@@ -462,7 +464,7 @@ fn name(message: &FromPython) -> &'static str {
 /// The key-value store as a chunk of events sees it: the caller's view with the chunk's own changes laid over it.
 pub(super) struct Store<'a> {
     view: &'a dyn KeyValueView,
-    changes: HashMap<String, Vec<Change>>,
+    changes: HashMap<String, Vec<ValueChange>>,
     time: Duration,
 }
 
@@ -476,7 +478,7 @@ impl<'a> Store<'a> {
         }
     }
 
-    pub(super) fn note(&mut self, key: &str, change: Change) {
+    pub(super) fn note(&mut self, key: &str, change: ValueChange) {
         self.changes.entry(key.to_owned()).or_default().push(change);
     }
 

@@ -123,6 +123,11 @@ impl<'e> Map<'e> {
         self.members
     }
 
+    /// Whether it has no keys. That is not noted: a look-up that found this mapping tells it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// The look-ups in the whole event.
     pub(crate) fn reads(&self) -> &'e Reads<'e> {
         self.reads
@@ -146,23 +151,6 @@ impl<'e> Map<'e> {
             Some(node) => Peeked::Spelt(node),
             None => Peeked::Absent,
         }
-    }
-
-    /// The value under this key in whatever case, without being noted. `Err` if there are two spellings of it, or may be.
-    pub(crate) fn only(&self, key: &str) -> Result<Option<Node<'e>>, ()> {
-        if self.odd_keys {
-            return Err(());
-        }
-        let mut found = None;
-        for (name, node) in self.members {
-            if name.len() == key.len()
-                && name.eq_ignore_ascii_case(key)
-                && found.replace(*node).is_some()
-            {
-                return Err(());
-            }
-        }
-        Ok(found)
     }
 
     /// The value under exactly this key.

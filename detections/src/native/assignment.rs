@@ -4,7 +4,8 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use super::program::{Expression, Operator, Target};
 use super::run::{CHANGED, Frame, Run};
-use super::value::{Done, Stop, Value, raise};
+use super::stop::{Stop, raise};
+use super::value::{Done, Value};
 
 impl<'e> Run<'e> {
     /// Gives a target its value. A local name costs no call.

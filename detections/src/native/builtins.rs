@@ -7,9 +7,10 @@ use super::names::Builtin;
 use super::pattern::{Pattern, Way, glob};
 use super::program::{Comparison, Operator};
 use super::run::Run;
+use super::stop::{Stop, raise};
 use super::text;
 use super::times;
-use super::value::{Done, Stop, Value, plain, raise};
+use super::value::{Done, Value, plain};
 use crate::event::read_value;
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
@@ -243,6 +244,7 @@ impl<'e> Run<'e> {
                 Err(_) if of.is_ascii() && !of.contains('%') => Err(raise("ValueError")),
                 Err(_) => Err(Stop::Hole(&"an address that is not read here")),
             },
+            (Builtin::IpAddress, [Value::None], []) => Err(raise("ValueError")),
             (Builtin::IpNetwork, [Value::Text(of)], []) => Network::parse(of)
                 .map(|network| Value::Network(self.arena.alloc(network)))
                 .map_err(|_| Stop::Hole(&"a network that is not read here")),

@@ -7,8 +7,9 @@ use super::constants::FrozenKind;
 use super::names::Class;
 use super::program::Operator;
 use super::run::Run;
+use super::stop::{Stop, raise, raise_with};
 use super::text;
-use super::value::{Done, Stop, Value, Whole, raise, raise_with};
+use super::value::{Done, Value, Whole};
 
 type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
 

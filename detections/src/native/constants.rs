@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::names::{Builtin, Class};
-use super::value::{Classes, Done, OwnError, Stop, Value};
+use super::stop::OwnError;
 
 /// A constant container of a pack.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) enum Constant {
     KnownErrorClass(&'static [&'static str]),
     Regex(Box<super::pattern::Pattern>),
     Span(super::moment::Span),
-    Kind(Box<super::kinds::Kind>),
+    Kind(Box<Kind>),
     /// What it is that has no form here.
     Unknown(Box<str>),
 }
@@ -74,25 +74,37 @@ impl Frozen {
     }
 }
 
-impl Constant {
-    pub(super) fn value(&self) -> Done<'_> {
-        Ok(match self {
-            Self::None => Value::None,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Int(value) => Value::Int(*value),
-            Self::Float(value) => Value::Float(*value),
-            Self::Text(text) => Value::Text(text),
-            Self::Frozen(frozen) => Value::Frozen(frozen),
-            Self::Table(table) => Value::Frozen(table),
-            Self::Function(place) => Value::Function(*place),
-            Self::Builtin(builtin) => Value::Builtin(*builtin),
-            Self::Class(class) => Value::Class(*class),
-            Self::ErrorClass(classes) => Value::ErrorClass(Classes::OfPack(classes)),
-            Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
-            Self::Regex(pattern) => Value::Regex(pattern),
-            Self::Span(span) => Value::Span(*span),
-            Self::Kind(kind) => Value::Kind(kind),
-            Self::Unknown(what) => return Err(Stop::NoForm(what)),
-        })
+/// A class, with what it takes from those above it.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Functions by name.
+    pub(super) methods: HashMap<Box<str>, usize>,
+    /// Functions that are called where the name is read.
+    pub(super) properties: HashMap<Box<str>, usize>,
+    pub(super) constants: HashMap<Box<str>, Constant>,
+    /// The fields of a named tuple, which are all that it has.
+    pub(super) fields: Option<Vec<Box<str>>>,
+    /// Whether nothing may be set in its instances: they are shared by all events, or are tuples.
+    pub(super) fixed: bool,
+}
+
+impl Kind {
+    /// One whose instances are constants and nothing else.
+    pub(super) fn fixed(constants: HashMap<Box<str>, Constant>) -> Self {
+        Self {
+            methods: HashMap::new(),
+            properties: HashMap::new(),
+            constants,
+            fields: None,
+            fixed: true,
+        }
+    }
+
+    /// A named tuple.
+    pub(super) fn tuple(fields: Vec<Box<str>>) -> Self {
+        Self {
+            fields: Some(fields),
+            ..Self::fixed(HashMap::new())
+        }
     }
 }

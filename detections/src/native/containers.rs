@@ -6,8 +6,8 @@ use super::equality::lookup;
 use super::names::Method;
 use super::program::Operator;
 use super::run::{CHANGED, Run};
-use super::sets::Elements;
-use super::value::{Done, Stop, Value, raise};
+use super::stop::{Stop, raise};
+use super::value::{Done, Elements, Value};
 
 impl<'e> Run<'e> {
     pub(super) fn dict_method(

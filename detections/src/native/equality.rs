@@ -1,6 +1,7 @@
-//! Equality, numbers, and finding an equal element or key.
+//! Equality, and finding an equal element or key.
 
-use super::value::{Done, Sequence, Stop, Value, wrap};
+use super::stop::Stop;
+use super::value::{DEEPEST, Done, Sequence, Value, wrap};
 
 impl<'e> Value<'e> {
     /// Whether two names mean the same object; `None` where that cannot be told.
@@ -75,51 +76,6 @@ impl<'e> Value<'e> {
                 _ => Err(Stop::Hole(&"equality of objects")),
             },
         }
-    }
-}
-
-/// Values inside values that are compared or hashed.
-pub(super) const DEEPEST: u32 = 60;
-
-/// A number.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Number {
-    Int(i64),
-    Float(f64),
-}
-
-/// Beyond this an integer has no exact double.
-const EXACT: i64 = 1 << 53;
-
-impl Number {
-    pub(super) fn equals<'e>(self, other: Self) -> Done<'e, bool> {
-        self.compare(other)
-            .map(|order| order == Some(std::cmp::Ordering::Equal))
-    }
-
-    pub(super) fn compare<'e>(self, other: Self) -> Done<'e, Option<std::cmp::Ordering>> {
-        Ok(match (self, other) {
-            (Self::Int(one), Self::Int(two)) => Some(one.cmp(&two)),
-            (Self::Float(one), Self::Float(two)) => one.partial_cmp(&two),
-            (Self::Int(one), Self::Float(two)) => exact(one)?.partial_cmp(&two),
-            (Self::Float(one), Self::Int(two)) => one.partial_cmp(&exact(two)?),
-        })
-    }
-
-    pub(super) fn float<'e>(self) -> Done<'e, f64> {
-        match self {
-            Self::Int(value) => exact(value),
-            Self::Float(value) => Ok(value),
-        }
-    }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn exact<'e>(value: i64) -> Done<'e, f64> {
-    if (-EXACT..=EXACT).contains(&value) {
-        Ok(value as f64)
-    } else {
-        Err(Stop::Hole(&"an integer beyond exact doubles"))
     }
 }
 

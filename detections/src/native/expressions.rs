@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::Number;
 use super::format::write_formatted;
 use super::methods::Named;
 use super::names::Method;
+use super::number::Number;
 use super::program::{Arguments, Comprehension, Expression, Made, Part};
 use super::run::{Frame, LONGEST_TEXT, Run, STALE};
-use super::sets::Elements;
+use super::stop::{Stop, raise};
 use super::text;
-use super::value::{Closure, Done, Stop, Value, raise};
+use super::value::{Closure, Done, Elements, Value};
 
 impl<'e> Run<'e> {
     pub(super) fn truth(
@@ -47,9 +47,7 @@ impl<'e> Run<'e> {
         if self.as_loaded.contains(&slot) {
             return Err(Stop::Hole(&STALE));
         }
-        if let Some(of) = self.program.written.get(slot) {
-            of.since.store(true, Ordering::Relaxed);
-        }
+        self.program.is_written(slot);
         self.written[slot] = value;
         self.wrote = true;
         Ok(())

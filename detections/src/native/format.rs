@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::run::{LONGEST_TEXT, Run};
+use super::stop::{Stop, raise};
 use super::text;
-use super::value::{Done, Stop, Value, raise};
+use super::value::{Done, Value};
 
 impl<'e> Run<'e> {
     /// `template.format(*positional, **named)`.

@@ -1,64 +1,14 @@
-//! Classes of a pack, as far as they are methods, properties and constants, and their instances.
+//! Instances of a pack's classes: how they are made, called and read.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::constants::Constant;
+use super::constants::Kind;
 use super::run::Run;
-use super::value::{Done, Stop, Value, raise};
-
-/// A class, with what it takes from those above it.
-#[derive(Debug)]
-pub(super) struct Kind {
-    /// Functions by name.
-    pub(super) methods: HashMap<Box<str>, usize>,
-    /// Functions that are called where the name is read.
-    pub(super) properties: HashMap<Box<str>, usize>,
-    pub(super) constants: HashMap<Box<str>, Constant>,
-    /// The fields of a named tuple, which are all that it has.
-    pub(super) fields: Option<Vec<Box<str>>>,
-    /// Whether nothing may be set in its instances: they are shared by all events, or are tuples.
-    pub(super) fixed: bool,
-}
-
-impl Kind {
-    /// One whose instances are constants and nothing else.
-    pub(super) fn fixed(constants: HashMap<Box<str>, Constant>) -> Self {
-        Self {
-            methods: HashMap::new(),
-            properties: HashMap::new(),
-            constants,
-            fields: None,
-            fixed: true,
-        }
-    }
-
-    /// A named tuple.
-    pub(super) fn tuple(fields: Vec<Box<str>>) -> Self {
-        Self {
-            fields: Some(fields),
-            ..Self::fixed(HashMap::new())
-        }
-    }
-
-    /// An instance as it is before anything is set in it.
-    pub(super) fn bare<'e>(&'e self, arena: &'e Bump) -> Instance<'e> {
-        Instance {
-            kind: self,
-            attributes: RefCell::new(ArenaVec::new_in(arena)),
-        }
-    }
-}
-
-/// An instance of a class of the pack. It lives no longer than the pair that made it.
-#[derive(Debug)]
-pub(super) struct Instance<'e> {
-    pub(super) kind: &'e Kind,
-    attributes: RefCell<ArenaVec<'e, (&'e str, Value<'e>)>>,
-}
+use super::stop::{Stop, raise};
+use super::value::{Done, Instance, Value};
 
 impl<'e> Run<'e> {
     /// `Class(...)`.
@@ -68,7 +18,7 @@ impl<'e> Run<'e> {
         positional: &[Value<'e>],
         named: &[(&'e str, Value<'e>)],
     ) -> Done<'e> {
-        let instance = Value::Instance(self.arena.alloc(kind.bare(self.arena)));
+        let instance = Value::Instance(self.arena.alloc(Instance::bare(kind, self.arena)));
         if let (Some(fields), Value::Instance(made)) = (&kind.fields, instance) {
             made.fill(fields, positional, named)?;
             return Ok(instance);
@@ -135,6 +85,14 @@ impl<'e> Run<'e> {
 }
 
 impl<'e> Instance<'e> {
+    /// An instance as it is before anything is set in it.
+    pub(super) fn bare(kind: &'e Kind, arena: &'e Bump) -> Self {
+        Self {
+            kind,
+            attributes: RefCell::new(ArenaVec::new_in(arena)),
+        }
+    }
+
     fn has(&self, name: &str) -> bool {
         let attributes = self.attributes.borrow();
         attributes.iter().any(|(known, _)| *known == name)

@@ -1,10 +1,11 @@
 //! What rules ask of libraries now and then: a country by its code, how alike two texts are, the mathematics of distances.
 
-use super::kinds::Kind;
+use super::constants::Kind;
 use super::names::Builtin;
 use super::run::Run;
 use super::similarity;
-use super::value::{Done, Stop, Value, raise};
+use super::stop::{Stop, raise};
+use super::value::{Done, Instance, Value};
 
 /// Pairs of characters that are compared; more is for Python.
 const MOST_COMPARED: usize = 1 << 20;
@@ -51,7 +52,7 @@ impl<'e> Run<'e> {
 
     /// An instance that has what its class has.
     fn bare(&self, kind: &'e Kind) -> Value<'e> {
-        Value::Instance(self.arena.alloc(kind.bare(self.arena)))
+        Value::Instance(self.arena.alloc(Instance::bare(kind, self.arena)))
     }
 }
 

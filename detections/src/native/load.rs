@@ -1,5 +1,6 @@
 //! Takes in what Python tells of a pack that it has loaded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use parking_lot::Mutex;
@@ -8,9 +9,22 @@ use serde_json::Value as Json;
 use super::constants::Constant;
 use super::memo::Memo;
 use super::program::{Detection, Mapping, Model, Output, Program, Step};
-use super::{Native, address, compile, raised, strptime, syntax};
-use crate::engine::EngineSettings;
+use super::told::{Told, ToldAddresses, ToldDetection, ToldModel, ToldValue};
+use super::{Native, address, compile, raised, source, strptime};
 use crate::pack::{DetectionKind, Pack, Severity};
+
+/// How a pack is evaluated natively.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NativeSettings<'a> {
+    /// Ids of detections that Python alone evaluates.
+    pub(crate) python_only: &'a BTreeSet<String>,
+    /// One event in this many is evaluated by Python as well. 0: no event.
+    pub(crate) shadow_one_in: u32,
+    /// One event in this many is timed. 0: no event.
+    pub(crate) profile_one_in: u32,
+    /// Whether the engine remembers which rules say no to which events.
+    pub(crate) remembers: bool,
+}
 
 /// What has to be known of a pack beside what Python tells of it.
 #[derive(Debug)]
@@ -45,45 +59,39 @@ impl Known {
 
 impl Native {
     /// Takes what Python told of a pack.
-    pub(crate) fn new(mut dump: Json, pack: &Known, settings: &EngineSettings) -> Self {
-        syntax::give_trees(&mut dump);
-        let none = serde_json::Map::new();
-        let told = |what: &str| dump[what].as_object().unwrap_or(&none);
-        let compiled = compile::Pack::new(told("functions"), told("tables"));
+    pub(crate) fn new(told: &Told, pack: &Known, settings: &NativeSettings<'_>) -> Self {
+        let definitions = source::definitions(told);
+        let compiled = compile::Pack::new(told, &definitions);
         let reached = compiled.reached(&pack.globals);
         let mut program = Program {
-            functions: compiled.functions(),
+            functions: compile::functions(&compiled),
             patterns: compiled.patterns(),
             written: compiled.written(),
-            addresses: addresses(&dump["addresses"]),
-            in_utc: dump["in_utc"] == true,
-            iso_zones: dump["iso_zones"] == true,
-            times: times(&dump["times"]),
-            countries: compiled.kinds(&dump["countries"]),
+            addresses: addresses(&told.addresses),
+            in_utc: told.in_utc,
+            iso_zones: told.iso_zones,
+            times: times(&told.times),
+            countries: told
+                .countries
+                .iter()
+                .map(|(code, fields)| (code.as_str().into(), compiled.fixed_kind(fields)))
+                .collect(),
             ..Program::default()
         };
-        for told in dump["detections"].as_array().into_iter().flatten() {
-            let Some(index) = told["index"]
-                .as_u64()
-                .and_then(|index| u32::try_from(index).ok())
-            else {
+        for told in &told.detections {
+            let Some(detection) = pack.detections.get(told.index as usize) else {
                 continue;
             };
-            let Some(detection) = pack.detections.get(index as usize) else {
-                continue;
-            };
-            let in_python = settings.python_only.contains(&detection.id);
-            if in_python {
+            if settings.python_only.contains(&detection.id) {
                 continue;
             }
-            if let Some(functions) = functions_of(detection.kind, &told["functions"], &compiled) {
-                let (rule, functions) = functions;
+            if let Some((rule, functions)) = functions_of(detection.kind, told, &compiled) {
                 let all = || {
                     let others = functions.iter().map(|(_, function)| *function);
                     std::iter::once(rule).chain(others)
                 };
                 program.detections.insert(
-                    index,
+                    told.index,
                     Detection {
                         rule,
                         may_store: all().any(|function| reached[function].stores),
@@ -100,19 +108,16 @@ impl Native {
                 );
             }
         }
-        for told in dump["models"].as_array().into_iter().flatten() {
-            if let Some(log_type) = told["log_type"].as_str() {
-                program
-                    .models
-                    .insert(log_type.to_owned(), model(told, &compiled));
-            }
+        for told in &told.models {
+            let model = model(told, &compiled);
+            program.models.insert(told.log_type.clone(), model);
         }
         Self {
             program,
             memos: pack
                 .detections
                 .iter()
-                .filter(|_| settings.guards)
+                .filter(|_| settings.remembers)
                 .flat_map(|detection| &detection.log_types)
                 .map(|log_type| (log_type.clone(), Memo::new()))
                 .collect(),
@@ -131,49 +136,42 @@ impl Native {
 #[allow(clippy::type_complexity)]
 fn functions_of(
     kind: DetectionKind,
-    told: &Json,
+    told: &ToldDetection,
     compiled: &compile::Pack<'_>,
 ) -> Option<(usize, Vec<(Output, usize)>)> {
-    let place = |form: &Json| match (form[0].as_str(), form[1].as_str()) {
-        (Some("F"), Some(name)) => compiled.place(name),
+    let place = |value: &ToldValue| match value {
+        ToldValue::Function(name) => compiled.place(name),
         _ => None,
     };
-    let rule = place(match kind {
-        DetectionKind::Policy => &told["policy"],
-        DetectionKind::Rule | DetectionKind::ScheduledRule => &told["rule"],
-    })?;
+    let rule = place(told.functions.get(match kind {
+        DetectionKind::Policy => "policy",
+        DetectionKind::Rule | DetectionKind::ScheduledRule => "rule",
+    })?)?;
     let mut functions = Vec::new();
     for output in Output::ALL {
-        if let Some(form) = told.get(output.name()) {
-            functions.push((output, place(form)?));
+        if let Some(value) = told.functions.get(output.name()) {
+            functions.push((output, place(value)?));
         }
     }
     Some((rule, functions))
 }
 
-fn model(told: &Json, compiled: &compile::Pack<'_>) -> Model {
+fn model(told: &ToldModel, compiled: &compile::Pack<'_>) -> Model {
     let mut model = Model::default();
-    for (name, steps) in told["paths"].as_object().into_iter().flatten() {
-        let steps = steps
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|step| match step {
-                Json::String(key) => Step::Key(key.as_str().into()),
-                Json::Number(place) => Step::Place(place.as_i64().unwrap_or(i64::MAX)),
-                _ => Step::Each,
-            })
-            .collect();
-        model
-            .fields
-            .insert(name.as_str().into(), Mapping::Path(steps));
+    for (name, steps) in &told.paths {
+        let steps = steps.iter().map(|step| match step {
+            Json::String(key) => Step::Key(key.as_str().into()),
+            Json::Number(place) => Step::Place(place.as_i64().unwrap_or(i64::MAX)),
+            _ => Step::Each,
+        });
+        let path = Mapping::Path(steps.collect());
+        model.fields.insert(name.as_str().into(), path);
     }
-    for (name, text) in told["told"].as_object().into_iter().flatten() {
-        if let Some(text) = text.as_str() {
-            model.told.insert(name.as_str().into(), text.into());
-        }
+    for (name, text) in &told.told {
+        let (name, text) = (name.as_str(), text.as_str());
+        model.told.insert(name.into(), text.into());
     }
-    for (name, method) in told["methods"].as_object().into_iter().flatten() {
+    for (name, method) in &told.methods {
         let mapping = match compiled.constant(method) {
             Constant::Function(place) => Mapping::Method(place),
             _ => Mapping::Unknown("a data model's method".into()),
@@ -184,20 +182,19 @@ fn model(told: &Json, compiled: &compile::Pack<'_>) -> Model {
     model
 }
 
-fn times(told: &Json) -> strptime::Directives {
-    let told = told.as_object().into_iter().flatten();
-    let told = told.filter_map(|(directive, how)| Some((directive.as_str(), how.as_str()?)));
+fn times(told: &BTreeMap<String, String>) -> strptime::Directives {
+    let told = told.iter();
+    let told = told.map(|(directive, how)| (directive.as_str(), how.as_str()));
     strptime::Directives::told(&told.collect())
 }
 
-fn addresses(told: &Json) -> address::Tables {
-    let networks = |list: &Json| -> Option<Vec<address::Network>> {
-        list.as_array()?
-            .iter()
-            .map(|network| address::Network::parse(network.as_str()?).ok())
+fn addresses(told: &ToldAddresses) -> address::Tables {
+    let networks = |list: &[String]| -> Option<Vec<address::Network>> {
+        list.iter()
+            .map(|network| address::Network::parse(network).ok())
             .collect()
     };
-    match (networks(&told["private"]), networks(&told["not_private"])) {
+    match (networks(&told.private), networks(&told.not_private)) {
         (Some(private), Some(not_private)) => address::Tables {
             private,
             not_private,

@@ -4,8 +4,9 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use super::equality::{item, lookup};
 use super::run::Run;
+use super::stop::{Stop, raise};
 use super::text;
-use super::value::{Done, Stop, Value, raise, wrap};
+use super::value::{Done, Value, wrap};
 use crate::event::{Found, Map};
 
 impl<'e> Run<'e> {

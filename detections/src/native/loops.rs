@@ -1,9 +1,9 @@
 //! Loops over values, element by element.
 
 use super::program::{Expression, Statement, Target};
-use super::run::{Frame, Run};
-use super::statements::Flow;
-use super::value::{Done, Items, LONGEST, Stop, Value};
+use super::run::{Flow, Frame, Run};
+use super::stop::Stop;
+use super::value::{Done, Items, LONGEST, Value};
 
 /// What a loop has yet to go through.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ const LEARNT_FROM: u32 = 400;
 const MOST_VALUES: usize = 100;
 /// Values that the field may take which rules look up most: the name of what happened, of which some sources have hundreds.
 const MOST_NAMES: usize = 300;
-/// Fields that are compared.
-const MOST_FIELDS: usize = 12;
+/// Fields that are compared. To compare one takes 20 ns, and a rule that reads a further field looks at every event.
+const MOST_FIELDS: usize = 24;
 /// Combinations that are kept.
 const MOST_KEYS: usize = 4096;
 /// Bytes of a text in a field; an event with a longer one is shown to all rules.
@@ -67,6 +67,8 @@ struct Learnt {
 #[derive(Debug)]
 struct Ready {
     fields: Vec<Path>,
+    /// How many globals had been written when `known` began to be kept.
+    writes: u64,
     /// The rules that have to look, by what the fields hold.
     known: HashMap<Box<[u8]>, Arc<[u32]>, RandomState>,
     /// Events that were known, since it was empty.
@@ -95,7 +97,7 @@ pub(super) struct Key {
 }
 
 /// A bit for each of at most [`MOST_FIELDS`] fields.
-type Places = u16;
+type Places = u32;
 const _: () = assert!(MOST_FIELDS <= Places::BITS as usize);
 
 impl Memo {
@@ -105,7 +107,9 @@ impl Memo {
         }
     }
 
-    pub(super) fn recall(&self, event: &Map<'_>) -> Recollection {
+    /// `writes` counts the globals of the pack that have been written since it was loaded: a rule that read one may say something else by now, so
+    /// whatever was kept under a smaller number is forgotten.
+    pub(super) fn recall(&self, event: &Map<'_>, writes: u64) -> Recollection {
         match &*self.state.read() {
             State::Learning(_) => Recollection::Learn,
             State::Off => Recollection::Nothing,
@@ -118,11 +122,11 @@ impl Memo {
                     }
                 }
                 match ready.known.get(said.as_slice()) {
-                    Some(rules) => {
+                    Some(rules) if ready.writes == writes => {
                         ready.hits.fetch_add(1, Ordering::Relaxed);
                         Recollection::Only(Arc::clone(rules))
                     }
-                    None => Recollection::New(Key {
+                    _ => Recollection::New(Key {
                         said: said.into_boxed_slice(),
                         unsaid,
                     }),
@@ -182,6 +186,7 @@ impl Memo {
                     .take(MOST_FIELDS)
                     .cloned()
                     .collect(),
+                writes: 0,
                 known: HashMap::default(),
                 hits: AtomicU64::new(0),
             });
@@ -203,12 +208,19 @@ impl Memo {
         looked_up.iter().all(told)
     }
 
-    /// Keeps which rules have to look at events with this key.
-    pub(super) fn keep(&self, key: Key, rules: Vec<u32>) {
+    /// Keeps which rules have to look at events with this key. `writes` is what [`Memo::recall`] was given for this event.
+    pub(super) fn keep(&self, key: Key, rules: Vec<u32>, writes: u64) {
         let mut state = self.state.write();
         let State::Ready(ready) = &mut *state else {
             return;
         };
+        if ready.writes < writes {
+            ready.known.clear();
+            ready.writes = writes;
+        }
+        if ready.writes > writes {
+            return;
+        }
         if ready.known.len() >= MOST_KEYS {
             if ready.hits.load(Ordering::Relaxed) < MOST_KEYS as u64 {
                 *state = State::Off;
@@ -265,6 +277,8 @@ fn encode(out: &mut Vec<u8>, event: &Map<'_>, path: &[Box<str>]) -> bool {
             }
             Some(Node::List([])) => out.push(11),
             Some(Node::List(_)) => out.push(6),
+            // A rule may ask of a mapping whether it is empty, and nothing else.
+            Some(Node::Map(inner)) if inner.is_empty() => out.push(12),
             Some(Node::Map(inner)) if usize::from(depth) + 1 < path.len() => {
                 map = inner;
                 continue;

@@ -4,20 +4,12 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use super::names::Method;
 use super::pattern::{Match, Pattern, Way};
-use super::run::Run;
-use super::value::{Done, Stop, Value, plain, raise};
+use super::run::{Run, Search};
+use super::stop::{Stop, raise};
+use super::value::{Done, Value, plain};
 use crate::event::Node;
 
 pub(super) type Named<'n, 'e> = &'n [(&'e str, Value<'e>)];
-
-/// A search in a text of the event, and what it found: `title` and `alert_context` search again for what `rule` has found.
-#[derive(Debug)]
-pub(super) struct Search<'e> {
-    pattern: &'e Pattern,
-    way: Way,
-    text: &'e str,
-    found: Value<'e>,
-}
 
 /// Searches of an event that are remembered: they are gone through one by one.
 const MOST_SEARCHES: usize = 16;

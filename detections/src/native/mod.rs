@@ -23,23 +23,28 @@ mod memo;
 mod methods;
 mod moment;
 mod names;
+mod number;
 mod operators;
 mod outputs;
 mod pattern;
 mod program;
 mod raised;
+mod rows;
 mod run;
 mod sets;
 mod similarity;
+mod source;
 mod stages;
 mod statements;
+mod stop;
 mod store;
 mod strptime;
-mod syntax;
 mod tested;
 mod text;
 mod texts;
 mod times;
+mod told;
+mod trail;
 mod value;
 mod views;
 
@@ -51,19 +56,21 @@ use std::time::Instant;
 use bumpalo::Bump;
 use parking_lot::Mutex;
 
-use crate::engine::{KeyValueChange, RuleError};
 use crate::event::Map;
+use crate::key_value::KeyValueChange;
 use crate::pack::DetectionKind;
-pub(crate) use load::Known;
+use crate::verdict::RuleError;
+pub(crate) use load::{Known, NativeSettings};
 use memo::{Memo, Recollection};
 pub(crate) use outputs::Answer;
 use program::Program;
-pub(crate) use raised::Site;
+pub(crate) use rows::Rows;
 pub(crate) use stages::Clock;
 pub use stages::Stages;
-pub(crate) use store::Rows;
+use stop::Stop;
 pub(crate) use tested::{InRust, TestEvent};
-use value::Stop;
+pub(crate) use told::Told;
+pub(crate) use trail::Site;
 
 /// The rules of a pack that are evaluated here.
 #[derive(Debug)]
@@ -165,23 +172,18 @@ impl Native {
         self.left.lock().clone()
     }
 
-    /// The rules that have to look at an event, of those that its guards let through.
-    ///
-    /// `all` are the rules of its log type; `guarded` tells which of some rules its guards let through, or of all of them.
-    pub(crate) fn select<'e>(
-        &'e self,
-        look: Look<'_, 'e>,
-        all: impl Iterator<Item = u32>,
-        guarded: impl Fn(Option<&[u32]>) -> Vec<u32>,
-    ) -> Vec<u32> {
+    /// The rules that have to look at an event, of all those of its log type.
+    pub(crate) fn select<'e>(&'e self, look: Look<'_, 'e>, all: &[u32]) -> Vec<u32> {
         let Some(memo) = self.memos.get(look.log_type) else {
-            return guarded(None);
+            return all.to_vec();
         };
-        match memo.recall(look.event) {
-            Recollection::Only(rules) => return guarded(Some(&rules)),
+        let writes = self.program.writes.load(Ordering::Acquire);
+        match memo.recall(look.event, writes) {
+            Recollection::Only(rules) => return rules.to_vec(),
             Recollection::Nothing => {}
             Recollection::Learn => {
-                let looked_up: Vec<_> = all.filter_map(|rule| self.looked_up(look, rule)).collect();
+                let looked_up = all.iter().filter_map(|rule| self.looked_up(look, *rule));
+                let looked_up: Vec<_> = looked_up.collect();
                 memo.learn(look.event, &looked_up);
             }
             Recollection::New(key) => {
@@ -189,11 +191,12 @@ impl Native {
                     self.looked_up(look, *rule)
                         .is_none_or(|paths| !memo.covers(&key, &paths))
                 };
-                let rules = all.filter(looks).collect();
-                memo.keep(key, rules);
+                let rules: Vec<u32> = all.iter().copied().filter(looks).collect();
+                memo.keep(key, rules.clone(), writes);
+                return rules;
             }
         }
-        guarded(None)
+        all.to_vec()
     }
 
     /// What a rule that says no to an event has looked up; `None` if it does not say no, or has looked at more than fields.
@@ -208,8 +211,8 @@ impl Native {
         let said = run.over_event(detection.rule);
         let paths = event.reads().end(|reads| memo::paths(event, reads));
         match said {
-            // What is read of the pack's state is no field.
-            Ok(value::Value::Bool(false)) if run.as_loaded.is_empty() => paths.flatten(),
+            // It may have read the pack's state as it was loaded: once that is written, what it said is forgotten.
+            Ok(value::Value::Bool(false)) => paths.flatten(),
             Err(Stop::Hole(what)) => {
                 self.note_end(rule, what);
                 None
@@ -320,9 +323,7 @@ impl Native {
     fn may_write(&self, rule: u32) {
         let detection = self.program.detections.get(&rule);
         for slot in detection.iter().flat_map(|detection| &detection.writes) {
-            if let Some(of) = self.program.written.get(*slot) {
-                of.since.store(true, Ordering::Relaxed);
-            }
+            self.program.is_written(*slot);
         }
     }
 

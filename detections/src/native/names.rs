@@ -1,7 +1,5 @@
 //! The names of Python that the native engine knows. Any other is a hole.
 
-use super::value::{Classes, Raised};
-
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $($text:literal)|+),* $(,)? }) => {
         $(#[$doc])*
@@ -127,77 +125,5 @@ names! {
         Startswith = "startswith", Strftime = "strftime", Strip = "strip", Sub = "sub", Timestamp = "timestamp", Title = "title", ToDict = "to_dict", TotalSeconds = "total_seconds", Udm = "udm", UdmPath = "udm_path", Union = "union",
         Update = "update", Upper = "upper", Values = "values", Zfill = "zfill", EventTimeEpoch = "event_time_epoch", Lookup = "lookup",
         Casefold = "casefold", Encode = "encode", Decode = "decode",
-    }
-}
-
-/// Exceptions of the language and its library without a text: names of the class, then of those above it.
-static ERRORS: [Raised<'static>; 17] = {
-    const fn of(names: &'static [&'static str]) -> Raised<'static> {
-        Raised {
-            classes: Classes::Known(names),
-            text: None,
-        }
-    }
-    [
-        of(&["BaseException"]),
-        of(&["Exception", "BaseException"]),
-        of(&["ArithmeticError", "Exception", "BaseException"]),
-        of(&[
-            "ZeroDivisionError",
-            "ArithmeticError",
-            "Exception",
-            "BaseException",
-        ]),
-        of(&["AssertionError", "Exception", "BaseException"]),
-        of(&["AttributeError", "Exception", "BaseException"]),
-        of(&["LookupError", "Exception", "BaseException"]),
-        of(&["IndexError", "LookupError", "Exception", "BaseException"]),
-        of(&["KeyError", "LookupError", "Exception", "BaseException"]),
-        of(&["NameError", "Exception", "BaseException"]),
-        of(&[
-            "UnboundLocalError",
-            "NameError",
-            "Exception",
-            "BaseException",
-        ]),
-        of(&["StopIteration", "Exception", "BaseException"]),
-        of(&["TypeError", "Exception", "BaseException"]),
-        of(&["ValueError", "Exception", "BaseException"]),
-        of(&[
-            "dateutil.parser._parser.ParserError",
-            "ValueError",
-            "Exception",
-            "BaseException",
-        ]),
-        of(&[
-            "ipaddress.AddressValueError",
-            "ValueError",
-            "Exception",
-            "BaseException",
-        ]),
-        of(&[
-            "json.decoder.JSONDecodeError",
-            "ValueError",
-            "Exception",
-            "BaseException",
-        ]),
-    ]
-};
-
-/// An exception of the language by its class's name.
-pub(super) fn error(name: &str) -> Option<&'static Raised<'static>> {
-    let name = match name {
-        "dateutil.parser.ParserError" => "dateutil.parser._parser.ParserError",
-        "json.JSONDecodeError" => "json.decoder.JSONDecodeError",
-        name => name,
-    };
-    ERRORS.iter().find(|error| error.classes.name() == name)
-}
-
-/// The names of its class and of those above it.
-pub(super) fn error_classes(name: &str) -> Option<&'static [&'static str]> {
-    match error(name)?.classes {
-        Classes::Known(names) => Some(names),
-        Classes::OfPack(_) => None,
     }
 }

@@ -2,12 +2,13 @@
 
 use bumpalo::collections::Vec as ArenaVec;
 
-use super::equality::{Number, contains_item, looks, lookup};
+use super::equality::{contains_item, looks, lookup};
+use super::number::Number;
 use super::program::{Comparison, Operator};
 use super::run::{LONGEST_TEXT, Run};
-use super::sets::Elements;
+use super::stop::{Stop, raise};
 use super::times;
-use super::value::{Done, Stop, Value, raise};
+use super::value::{Done, Elements, Value};
 use crate::event::Found;
 
 impl<'e> Run<'e> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::program::{Detection, Output};
-use super::raised::Site;
 use super::run::Run;
+use super::stop::Stop;
 use super::text;
-use super::value::{Done, Stop, Value};
-use crate::engine::{Outputs, RuleError};
+use super::trail::Site;
+use super::value::{Done, Value};
 use crate::pack::Severity;
+use crate::verdict::{Outputs, RuleError};
 
 /// Characters of a text, beyond which it is cut (by Python).
 const MOST_TEXT: usize = 1000;

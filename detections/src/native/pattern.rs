@@ -9,7 +9,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 use regex::bytes::{NoExpand, Regex, RegexBuilder};
 
-use super::value::{Done, Stop};
+use super::stop::Stop;
 
 /// Python's flags: `re.IGNORECASE`, `re.MULTILINE`, `re.DOTALL`, and `re.UNICODE`, which is always on for texts.
 const IGNORE_CASE: u64 = 2;
@@ -86,7 +86,7 @@ impl Pattern {
         })
     }
 
-    fn compiled<'e>(&self, way: Way) -> Done<'e, &Regex> {
+    fn compiled<'e>(&self, way: Way) -> Result<&Regex, Stop<'e>> {
         let Self { text, flags, .. } = self;
         let compile = || {
             let text = match way {
@@ -112,7 +112,7 @@ impl Pattern {
             || self.text.contains('^')
     }
 
-    fn check<'e>(&self, text: &str) -> Done<'e, ()> {
+    fn check<'e>(&self, text: &str) -> Result<(), Stop<'e>> {
         if !text.is_ascii() || text.bytes().any(|byte| (0x1c..=0x1f).contains(&byte)) {
             return Err(Stop::Hole(&"a pattern on a text outside ASCII"));
         }
@@ -127,7 +127,7 @@ impl Pattern {
         arena: &'e Bump,
         way: Way,
         text: &'e str,
-    ) -> Done<'e, Option<Match<'e>>> {
+    ) -> Result<Option<Match<'e>>, Stop<'e>> {
         self.check(text)?;
         let regex = self.compiled(way)?;
         if regex.captures_len() == 1 {
@@ -154,7 +154,7 @@ impl Pattern {
     }
 
     /// All that it finds, one after the other: the whole and its groups, which are empty where they took no part.
-    pub(super) fn find_all<'e>(&self, text: &'e str) -> Done<'e, Vec<Vec<&'e str>>> {
+    pub(super) fn find_all<'e>(&self, text: &'e str) -> Result<Vec<Vec<&'e str>>, Stop<'e>> {
         self.check(text)?;
         let search = self.compiled(Way::Search)?;
         if self.may_be_empty(search) {
@@ -173,7 +173,7 @@ impl Pattern {
     }
 
     /// Replaces all that it finds by a text without references.
-    pub(super) fn replace<'e>(&self, text: &'e str, by: &str) -> Done<'e, String> {
+    pub(super) fn replace<'e>(&self, text: &'e str, by: &str) -> Result<String, Stop<'e>> {
         self.check(text)?;
         let search = self.compiled(Way::Search)?;
         if self.may_be_empty(search) || by.contains('\\') {

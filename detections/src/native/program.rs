@@ -1,7 +1,7 @@
 //! A pack as the native engine runs it: functions as trees whose names are resolved, local ones to slots.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 
@@ -20,6 +20,8 @@ pub(super) struct Program {
     pub(super) patterns: HashMap<Box<str>, super::pattern::Pattern>,
     /// The names that functions write with `global`, by their slots.
     pub(super) written: Vec<Written>,
+    /// How many of them may have been written since the pack was loaded.
+    pub(super) writes: AtomicU64,
     /// Whether the interpreter's local time is UTC.
     pub(super) in_utc: bool,
     /// Whether its `fromisoformat` reads `Z` and a second's digits of any number: from Python 3.11 on.
@@ -29,7 +31,19 @@ pub(super) struct Program {
     /// Networks of the running interpreter that make an address private, and those among them that do not.
     pub(super) addresses: super::address::Tables,
     /// The countries of `pycountry` by their codes of two letters, in small letters.
-    pub(super) countries: HashMap<Box<str>, super::kinds::Kind>,
+    pub(super) countries: HashMap<Box<str>, super::constants::Kind>,
+}
+
+impl Program {
+    /// Notes that an evaluation may have written a global: from now on only Python knows what it holds.
+    pub(super) fn is_written(&self, slot: usize) {
+        if let Some(of) = self.written.get(slot)
+            && !of.since.load(Ordering::Relaxed)
+            && !of.since.swap(true, Ordering::AcqRel)
+        {
+            self.writes.fetch_add(1, Ordering::Release);
+        }
+    }
 }
 
 /// A global that functions write.

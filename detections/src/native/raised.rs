@@ -10,20 +10,14 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::constants::FrozenKind;
-use super::program::Expression;
 use super::run::Run;
-use super::value::{Done, Raised, Stop, Value, raise, raise_with};
-use crate::engine::RuleError;
+use super::stop::{Stop, raise, raise_with};
+use super::trail::{PLAIN, Site};
+use super::value::{Done, Value};
+use crate::verdict::RuleError;
 
 /// Errors that are kept, over all rules.
 const MOST: usize = 1024;
-/// Classes whose texts name kinds, and a key that is written in the code.
-const PLAIN: &[&str] = &["AttributeError", "TypeError", "IndexError", "KeyError"];
-
-/// A place in the code, by the expressions around it up to the call of the rule, and the kinds of the operands that were refused there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Site(Box<[usize]>);
-
 /// Errors by rule and place.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
@@ -42,45 +36,6 @@ impl Errors {
         if PLAIN.contains(&error.kind.as_str()) && known.len() < MOST {
             known.insert((rule, site), Arc::new(error.clone()));
         }
-    }
-}
-
-/// The way of the exception that is on its way out.
-#[derive(Debug, Default)]
-pub(super) struct Trail {
-    places: Vec<usize>,
-    /// Kinds of the refused operands, if its text hangs on nothing but them.
-    operands: Option<u32>,
-    /// Handlers that are at work: what is raised inside tells of what they handle, too.
-    pub(super) handling: u32,
-}
-
-impl Trail {
-    /// Nothing is on its way.
-    pub(super) fn clear(&mut self) {
-        self.places.clear();
-        self.operands = None;
-    }
-
-    /// What stopped the evaluation has left an expression. Of what is no exception nobody asks for its way.
-    #[cold]
-    pub(super) fn leaves(&mut self, expression: &Expression) {
-        self.places.push(std::ptr::from_ref(expression) as usize);
-    }
-
-    /// Where the exception that left the rule came from, if that tells its text.
-    pub(super) fn site(&self, raised: &Raised<'_>) -> Option<Site> {
-        let operands = self
-            .operands
-            .filter(|_| PLAIN.contains(&raised.classes.name()))?;
-        let mut places = self.places.clone();
-        places.push(operands as usize);
-        Some(Site(places.into()))
-    }
-
-    fn begin(&mut self, operands: Option<u32>) {
-        self.places.clear();
-        self.operands = operands.filter(|_| self.handling == 0);
     }
 }
 

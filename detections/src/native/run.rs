@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use super::pattern::{Pattern, Way};
 use super::program::{Function, Model, Program};
-use super::raised::Trail;
-use super::statements::Flow;
-use super::store::Rows;
-use super::value::{Closure, Done, Raised, Stop, Value, Whole, raise};
+use super::rows::Rows;
+use super::stop::{Raised, Stop, raise};
+use super::trail::Trail;
+use super::value::{Closure, Done, Value, Whole};
 use crate::event::Map;
 
 /// What a pair may take. What takes more is for Python, whose time and memory are bounded from outside.
@@ -50,6 +51,23 @@ const MOST_NESTED: u32 = 300;
 /// Characters of a text that is put together.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
+/// A search in a text of the event, and what it found: `title` and `alert_context` search again for what `rule` has found.
+#[derive(Debug)]
+pub(super) struct Search<'e> {
+    pub(super) pattern: &'e Pattern,
+    pub(super) way: Way,
+    pub(super) text: &'e str,
+    pub(super) found: Value<'e>,
+}
+
+/// How a statement ended.
+pub(super) enum Flow<'e> {
+    On,
+    Return(Value<'e>),
+    Break,
+    Continue,
+}
+
 /// One event under evaluation.
 pub(super) struct Run<'e> {
     pub(super) arena: &'e Bump,
@@ -68,7 +86,7 @@ pub(super) struct Run<'e> {
     /// Unified fields that have been asked for: a hundred rules ask one event for the same few. `None`: it has none.
     pub(super) unified: ArenaVec<'e, (&'e str, Option<Value<'e>>)>,
     /// Searches by patterns that one of its rules has made.
-    pub(super) searches: ArenaVec<'e, super::methods::Search<'e>>,
+    pub(super) searches: ArenaVec<'e, Search<'e>>,
     /// Whether Python might put texts otherwise: it draws the order of a set anew in each process, and its clock is another.
     pub(super) loose: bool,
     /// Rows for the rules that may ask the key-value store.

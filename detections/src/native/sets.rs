@@ -9,35 +9,16 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::value::{Done, Value};
+use super::value::{Done, Elements, Place, Value};
 
 /// Elements from which on an index finds a text sooner than going through them.
 const INDEXED_FROM: usize = 16;
-
-/// Where a text is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Half of the text's hash: most texts differ in it, so that they need not be looked at, and an index that grows finds its places by it.
-    hash: u32,
-    /// Its place among the items.
-    item: u32,
-}
 
 impl Place {
     /// The table goes by the first bits and by the last ones.
     fn whole(hash: u32) -> u64 {
         u64::from(hash) << 32 | u64::from(hash)
     }
-}
-
-/// What a set holds, each once.
-#[derive(Debug)]
-pub(super) struct Elements<'e> {
-    items: RefCell<ArenaVec<'e, Value<'e>>>,
-    /// The texts among the items, all or none.
-    index: RefCell<HashTable<Place, &'e Bump>>,
-    /// Drawn for each set: events cannot be made to collide.
-    hashes: RandomState,
 }
 
 impl<'e> Elements<'e> {

@@ -9,7 +9,7 @@ pub struct Stages {
     pub events: u64,
     /// Reading their JSON.
     pub reading: u64,
-    /// Choosing the rules that have to look at them: what is remembered of events like them, and guards.
+    /// Choosing the rules that have to look at them: what is remembered of events like them.
     pub choosing: u64,
     /// Those rules, and the texts of their matches.
     pub rules: u64,

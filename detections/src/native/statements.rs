@@ -3,16 +3,9 @@
 use bumpalo::Bump;
 
 use super::program::{Handler, Statement};
-use super::run::{Frame, Run};
-use super::value::{Done, Raised, Stop, Value};
-
-/// How a statement ended.
-pub(super) enum Flow<'e> {
-    On,
-    Return(Value<'e>),
-    Break,
-    Continue,
-}
+use super::run::{Flow, Frame, Run};
+use super::stop::{Raised, Stop};
+use super::value::{Done, Value};
 
 impl<'e> Run<'e> {
     pub(super) fn block(

@@ -1,176 +1,23 @@
 //! The key-value store as rules use it, over rows that have been fetched: the functions of `panther_detection_helpers.caching`.
-//!
-//! A row that has not been fetched stops the evaluation with [`Stop::Missing`]; the evaluation has had no effect and is begun again once it is there.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use bumpalo::collections::Vec as ArenaVec;
 
 use super::names::Builtin;
 use super::run::Run;
-use super::value::{Done, Stop, Value, raise};
-use crate::engine::{Change, KeyValueChange, KeyValueRow};
+use super::stop::{Stop, raise};
+use super::value::{Done, Value};
+use crate::key_value::ValueChange;
 
 /// How long a row lives unless told otherwise, in seconds.
 const LIFE: i64 = 90 * 24 * 3600;
-/// Rows that are fetched before they are needed, at most.
-const MOST_WANTED: usize = 10_000;
 /// A time from here on is a moment, one below counts from now.
 const FIRST_MOMENT: i64 = 1_000_000_000;
 /// Bytes of a key; beyond them the store's functions raise.
 const MOST_KEY_BYTES: usize = 2048;
 /// Bytes of a set, from which on Python judges whether it is too much.
 const LARGE_SET: usize = 300_000;
-
-/// Rows as an evaluation sees them, and what it has changed.
-#[derive(Debug, Default)]
-pub(crate) struct Rows {
-    known: HashMap<String, KeyValueRow>,
-    /// Changes of the pair that is being evaluated, in their order.
-    changes: Vec<KeyValueChange>,
-    /// What rules take for the present, in Unix seconds.
-    now: i64,
-    /// Where no row has been fetched, and all are taken to be empty.
-    guessed: Option<Guessed>,
-}
-
-/// Rows that were asked for and are not known.
-#[derive(Debug, Default)]
-struct Guessed {
-    keys: RefCell<BTreeSet<String>>,
-    /// Whether the pair that is being evaluated has asked for one.
-    asked: Cell<bool>,
-}
-
-impl Rows {
-    pub(crate) fn new(now: i64) -> Self {
-        Self {
-            now,
-            ..Self::default()
-        }
-    }
-
-    /// Whether the pair that is being evaluated has changed something.
-    pub(super) fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
-    /// What rules take for the present, in Unix seconds. Where rows are guessed, a pair that has asked for none has no business with the store: its
-    /// present is Python's.
-    pub(super) fn now(&self) -> Option<i64> {
-        let asks = self.guessed.as_ref().is_none_or(|of| of.asked.get());
-        asks.then_some(self.now)
-    }
-
-    /// Rows that are all taken to be empty, to find out what evaluations ask for; what they say holds if those rows are.
-    pub(crate) fn guessed(now: i64) -> Self {
-        Self {
-            now,
-            guessed: Some(Guessed::default()),
-            ..Self::default()
-        }
-    }
-
-    /// Where they were guessed: what was asked for; `None` if it was too much to keep.
-    pub(crate) fn wanted(self) -> Option<BTreeSet<String>> {
-        let keys = self.guessed.map(|guessed| guessed.keys.into_inner());
-        keys.filter(|keys| keys.len() < MOST_WANTED)
-    }
-
-    /// Whether what the pair that is being evaluated says hangs on a guess.
-    pub(super) fn is_guess(&self) -> bool {
-        self.guessed.as_ref().is_some_and(|of| of.asked.get())
-    }
-
-    /// Ends a pair that may have guessed: what it has changed if it did.
-    pub(super) fn end_guess(&mut self, happened: bool) -> Option<Vec<KeyValueChange>> {
-        let guessed = self.guessed.as_ref().is_some_and(|of| of.asked.take());
-        guessed.then(|| self.end_pair(happened))
-    }
-
-    pub(crate) fn fetched(&mut self, key: &str, row: Option<KeyValueRow>) {
-        self.known.insert(key.to_owned(), row.unwrap_or_default());
-    }
-
-    /// A change that was made elsewhere. A row that has not been fetched will have it when it is.
-    pub(crate) fn changed(&mut self, change: &KeyValueChange) {
-        if let Some(row) = self.known.get_mut(&change.key) {
-            row.apply(&change.change);
-        }
-    }
-
-    /// Makes the changes of a pair part of the rows, or forgets them.
-    pub(crate) fn end_pair(&mut self, happened: bool) -> Vec<KeyValueChange> {
-        let changes = std::mem::take(&mut self.changes);
-        if !happened {
-            return Vec::new();
-        }
-        for KeyValueChange { key, change } in &changes {
-            self.known.entry(key.clone()).or_default().apply(change);
-        }
-        changes
-    }
-
-    /// The row with the pair's own changes over it.
-    fn row<'e>(&self, key: &'e &'e str) -> Done<'e, KeyValueRow> {
-        if let Some(guessed) = &self.guessed {
-            guessed.asked.set(true);
-        }
-        let mut row = match (self.known.get(*key), &self.guessed) {
-            (Some(row), _) => row.clone(),
-            (None, Some(guessed)) => {
-                let mut keys = guessed.keys.borrow_mut();
-                if keys.len() < MOST_WANTED {
-                    keys.insert((*key).to_owned());
-                }
-                KeyValueRow::default()
-            }
-            (None, None) => return Err(Stop::Missing(key)),
-        };
-        for KeyValueChange { change, .. } in
-            self.changes.iter().filter(|change| change.key == **key)
-        {
-            row.apply(change);
-        }
-        Ok(row)
-    }
-
-    fn expired(&self, row: &KeyValueRow) -> bool {
-        row.expires.is_some_and(|expires| expires < self.now)
-    }
-
-    fn note(&mut self, key: &str, change: Change) {
-        self.changes.push(KeyValueChange {
-            key: key.to_owned(),
-            change,
-        });
-    }
-
-    /// Removes what a row holds but for its set, if that is to stay.
-    fn clear(&mut self, key: &str, row: &KeyValueRow, keep_set: bool) {
-        if row.count.is_some() {
-            self.note(key, Change::ResetCount);
-        }
-        if row.set.is_some() && !keep_set {
-            self.note(key, Change::ResetSet);
-        }
-        if row.dict.is_some() {
-            let value = serde_json::Value::Null;
-            self.note(key, Change::PutDict { value });
-        }
-    }
-
-    /// Before something is added to a row: one that has passed its time begins anew.
-    fn renewed<'e>(&mut self, key: &'e &'e str) -> Done<'e, KeyValueRow> {
-        let row = self.row(key)?;
-        if self.expired(&row) {
-            self.clear(key, &row, false);
-            return Ok(KeyValueRow::default());
-        }
-        Ok(row)
-    }
-}
 
 /// Arguments by name or place.
 struct Given<'a, 'e> {
@@ -254,8 +101,8 @@ impl<'e> Run<'e> {
                 rows.note(
                     key,
                     match function {
-                        Builtin::ResetCounter => Change::ResetCount,
-                        _ => Change::ResetSet,
+                        Builtin::ResetCounter => ValueChange::ResetCount,
+                        _ => ValueChange::ResetSet,
                     },
                 );
                 Ok(Value::None)
@@ -263,7 +110,7 @@ impl<'e> Run<'e> {
             Builtin::SetKeyExpiration => {
                 let at = moment(rows.now, given.take(1, "epoch_seconds"))?;
                 rows.row(key)?;
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Expire { at });
                 Ok(Value::None)
             }
             Builtin::PutStringSet => {
@@ -271,13 +118,13 @@ impl<'e> Run<'e> {
                 small(values.iter())?;
                 let row = rows.row(key)?;
                 if values.is_empty() {
-                    rows.note(key, Change::ResetSet);
+                    rows.note(key, ValueChange::ResetSet);
                     return Ok(Value::None);
                 }
                 let at = moment(rows.now, given.take(2, "epoch_seconds"))?;
                 rows.clear(key, &row, true);
-                rows.note(key, Change::PutSet { values });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::PutSet { values });
+                rows.note(key, ValueChange::Expire { at });
                 Ok(Value::None)
             }
             Builtin::AddToStringSet => {
@@ -290,8 +137,8 @@ impl<'e> Run<'e> {
                 let mut all = rows.renewed(key)?.set.unwrap_or_default();
                 all.extend(values.iter().cloned());
                 small(all.iter())?;
-                rows.note(key, Change::Union { values });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Union { values });
+                rows.note(key, ValueChange::Expire { at });
                 self.texts(all)
             }
             Builtin::IncrementCounter | Builtin::EvaluateThreshold => {
@@ -309,14 +156,14 @@ impl<'e> Run<'e> {
                 let at = moment(rows.now, life)?;
                 let count = rows.renewed(key)?.count.unwrap_or(0);
                 let count = count.checked_add(add).ok_or(Stop::Hole(&"a big integer"))?;
-                rows.note(key, Change::Add { value: add });
-                rows.note(key, Change::Expire { at });
+                rows.note(key, ValueChange::Add { value: add });
+                rows.note(key, ValueChange::Expire { at });
                 if function == Builtin::IncrementCounter {
                     return Ok(Value::Int(count));
                 }
                 let reached = count >= number(1, "threshold", 10)?;
                 if reached {
-                    rows.note(key, Change::ResetCount);
+                    rows.note(key, ValueChange::ResetCount);
                 }
                 Ok(Value::Bool(reached))
             }

@@ -10,10 +10,11 @@ use super::Native;
 use super::outputs::{context, destinations, short};
 use super::program::{Detection, Output};
 use super::run::{Bounds, Run};
-use super::value::{Done, Stop, Value, plain};
-use crate::engine::{Tested, TestedFunction};
+use super::stop::Stop;
+use super::value::{Done, Value, plain};
 use crate::event::{Node, read};
 use crate::pack::DetectionKind;
+use crate::verdict::{Tested, TestedFunction};
 
 /// The event of a test.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::constants::FrozenKind;
 use super::run::LONGEST_TEXT;
-use super::value::{Done, Raised, Stop, Value, Whole, raise, wrap};
+use super::stop::{Raised, Stop, raise};
+use super::value::{Done, Value, Whole, wrap};
 use crate::event::Node;
 
 /// Containers inside containers that are written.

@@ -4,7 +4,8 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use super::names::Method;
 use super::run::{LONGEST_TEXT, Run};
-use super::value::{Done, Stop, Value, raise};
+use super::stop::{Stop, raise};
+use super::value::{Done, Value};
 
 impl<'e> Run<'e> {
     #[allow(clippy::too_many_lines)]

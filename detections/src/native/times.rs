@@ -6,8 +6,9 @@ use super::moment::{Moment, Span};
 use super::names::{Builtin, Method};
 use super::program::Operator;
 use super::run::Run;
+use super::stop::{Stop, raise};
 use super::strptime::No;
-use super::value::{Done, Stop, Value, raise};
+use super::value::{Done, Value};
 
 impl<'e> Run<'e> {
     /// Functions and classes of `datetime`.

@@ -4,92 +4,15 @@ use std::cell::{Cell, RefCell};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
-use super::constants::{Frozen, FrozenKind};
-use super::equality::{DEEPEST, Number};
+use super::constants::{Constant, Frozen, FrozenKind, Kind};
 use super::names::{Builtin, Class};
+use super::number::Number;
 use super::program::Lambda;
-use super::sets::Elements;
+use super::stop::{Classes, Raised, Stop};
 use crate::event::{Map, Node};
-
-/// Why an evaluation goes no further. Two words, so that a result is no larger than a value.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stop<'e> {
-    /// Python would raise this.
-    Raise(&'e Raised<'e>),
-    /// Only Python can tell: what it is that this engine does not do.
-    Hole(&'static &'static str),
-    /// Only Python can tell: what it is of the code that has no form here.
-    #[allow(clippy::borrowed_box)] // of one word
-    NoForm(&'e Box<str>),
-    /// A row of the key-value store has to be fetched first.
-    Missing(&'e &'e str),
-}
-
-/// An exception. Where its text is not known, what escapes a detection is evaluated by Python again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Raised<'e> {
-    pub(super) classes: Classes<'e>,
-    /// Its only argument, if that is known to be this.
-    pub(super) text: Option<&'e str>,
-}
-
-/// Names of an exception's classes, from its own up to `BaseException`.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Classes<'e> {
-    Known(&'static [&'static str]),
-    OfPack(&'e OwnError),
-}
-
-/// An exception's class of the pack.
-#[derive(Debug)]
-pub(super) struct OwnError {
-    pub(super) names: Vec<Box<str>>,
-    /// Whether it takes and shows its arguments as `Exception` does.
-    pub(super) plain: bool,
-}
-
-impl Classes<'_> {
-    pub(super) fn include(&self, name: &str) -> bool {
-        match self {
-            Self::Known(names) => names.contains(&name),
-            Self::OfPack(own) => own.names.iter().any(|one| **one == *name),
-        }
-    }
-
-    /// Its own name.
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::Known(names) => names.first().copied().unwrap_or_default(),
-            Self::OfPack(own) => own.names.first().map(|name| &**name).unwrap_or_default(),
-        }
-    }
-
-    /// The name that its `repr` has, if that shows its arguments and nothing else.
-    pub(super) fn shown(&self) -> Option<&str> {
-        match self {
-            Self::Known(_) if self.name().contains('.') => None,
-            Self::OfPack(own) if !own.plain => None,
-            _ => self.name().rsplit('.').next(),
-        }
-    }
-}
-
-/// Raises an exception of the language by its class's name.
-pub(super) fn raise<'e>(name: &str) -> Stop<'e> {
-    super::names::error(name).map_or(Stop::Hole(&"an exception"), Stop::Raise)
-}
-
-/// The same, with its text.
-pub(super) fn raise_with<'e>(arena: &'e Bump, name: &str, text: &'e str) -> Stop<'e> {
-    match raise(name) {
-        Stop::Raise(raised) => Stop::Raise(arena.alloc(Raised {
-            text: Some(text),
-            ..*raised
-        })),
-        other => other,
-    }
-}
 
 pub(super) type Done<'e, T = Value<'e>> = Result<T, Stop<'e>>;
 
@@ -142,8 +65,8 @@ pub(super) enum Value<'e> {
     Moment(super::moment::Moment),
     Span(super::moment::Span),
     /// A class of the pack, and an instance of one.
-    Kind(&'e super::kinds::Kind),
-    Instance(&'e super::kinds::Instance<'e>),
+    Kind(&'e Kind),
+    Instance(&'e Instance<'e>),
 }
 
 /// What can be gone through once.
@@ -152,6 +75,32 @@ pub(super) struct Once<'e> {
     pub(super) items: &'e [Value<'e>],
     /// Whether it has been.
     pub(super) gone: Cell<bool>,
+}
+
+/// An instance of a class of the pack. It lives no longer than the pair that made it.
+#[derive(Debug)]
+pub(super) struct Instance<'e> {
+    pub(super) kind: &'e Kind,
+    pub(super) attributes: RefCell<ArenaVec<'e, (&'e str, Value<'e>)>>,
+}
+
+/// Where a text is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Half of the text's hash: most texts differ in it, so that they need not be looked at, and an index that grows finds its places by it.
+    pub(super) hash: u32,
+    /// Its place among the items.
+    pub(super) item: u32,
+}
+
+/// What a set holds, each once.
+#[derive(Debug)]
+pub(super) struct Elements<'e> {
+    pub(super) items: RefCell<ArenaVec<'e, Value<'e>>>,
+    /// The texts among the items, all or none.
+    pub(super) index: RefCell<HashTable<Place, &'e Bump>>,
+    /// Drawn for each set: events cannot be made to collide.
+    pub(super) hashes: RandomState,
 }
 
 /// A function that is defined inside another, with what it reads of the other's names.
@@ -235,7 +184,9 @@ impl<'e> Value<'e> {
             Value::Int(value) => *value != 0,
             Value::Float(value) => *value != 0.0,
             Value::Text(text) => !text.is_empty(),
-            Value::View(map, _) => !map.members().is_empty(),
+            Value::View(map, Whole::No) => !map.is_empty(),
+            // No look-up has found the event itself.
+            Value::View(map, Whole::Yes) => !map.members().is_empty(),
             Value::ListView(items) => !items.is_empty(),
             Value::List(items) => !items.borrow().is_empty(),
             Value::Set(elements) => !elements.items().is_empty(),
@@ -460,6 +411,32 @@ impl<'e> Value<'e> {
         })
     }
 }
+
+impl Constant {
+    pub(super) fn value(&self) -> Done<'_> {
+        Ok(match self {
+            Self::None => Value::None,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Float(value) => Value::Float(*value),
+            Self::Text(text) => Value::Text(text),
+            Self::Frozen(frozen) => Value::Frozen(frozen),
+            Self::Table(table) => Value::Frozen(table),
+            Self::Function(place) => Value::Function(*place),
+            Self::Builtin(builtin) => Value::Builtin(*builtin),
+            Self::Class(class) => Value::Class(*class),
+            Self::ErrorClass(classes) => Value::ErrorClass(Classes::OfPack(classes)),
+            Self::KnownErrorClass(classes) => Value::ErrorClass(Classes::Known(classes)),
+            Self::Regex(pattern) => Value::Regex(pattern),
+            Self::Span(span) => Value::Span(*span),
+            Self::Kind(kind) => Value::Kind(kind),
+            Self::Unknown(what) => return Err(Stop::NoForm(what)),
+        })
+    }
+}
+
+/// Values inside values that are compared or hashed.
+pub(super) const DEEPEST: u32 = 60;
 
 /// What is longer is gone through by Python, whose memory and time are bounded from outside.
 pub(super) const LONGEST: usize = 100_000;

@@ -7,8 +7,9 @@ use super::methods::Named;
 use super::names::Method;
 use super::program::{Mapping, Step};
 use super::run::Run;
+use super::stop::{Stop, raise};
 use super::strptime::No;
-use super::value::{Done, Stop, Value, Whole, plain, raise, wrap};
+use super::value::{Done, Value, Whole, plain, wrap};
 use crate::event::{Map, Node, Reads};
 
 impl<'e> Run<'e> {

@@ -20,8 +20,9 @@ pub use kept::Kept;
 pub use report::{Detail, DetectionReport, Failed, Report, Shown, Summary, TestReport};
 pub use trial::{Differing, Trial, trial, trials};
 
-use crate::engine::{Engine, EngineFault, Interpreter, RuleError, Tested};
+use crate::engine::{Engine, EngineFault, Interpreter};
 use crate::pack::{Detection, Pack, Test};
+use crate::verdict::{RuleError, Tested};
 
 /// The least time that a function has under test: a test that is only slow, on a busy machine, has not
 /// failed.

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::engine::{RuleError, Tested};
 use crate::pack::DetectionKind;
+use crate::verdict::{RuleError, Tested};
 
 /// What came of all tests that were run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

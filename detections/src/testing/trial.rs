@@ -19,7 +19,7 @@ const MOST_BYTES: usize = 16 << 20;
 pub struct Trial {
     /// Events that it was given.
     pub events: u64,
-    /// How many of them were evaluated in Rust, or kept from the rule by its guard.
+    /// How many of them were evaluated in Rust.
     pub compared: u64,
     /// Where the two do not agree: at most one of each test.
     pub differences: Vec<Differing>,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use panther_detections::engine::{Evaluation, Outcome};
+use panther_detections::engine::Evaluation;
+use panther_detections::verdict::Outcome;
 use serde_json::{Value, json};
 
 use crate::support::{Files, Running};

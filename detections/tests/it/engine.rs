@@ -4,10 +4,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use panther_detections::engine::{
-    EmptyView, Engine, EngineFault, EngineSettings, EventInput, Outcome,
-};
+use panther_detections::engine::{Engine, EngineFault, EngineSettings, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Severity;
+use panther_detections::verdict::Outcome;
 
 use crate::support::{Files, NEIGHBOUR, event, now, numbered, settings};
 
@@ -213,7 +213,6 @@ async fn a_template_that_was_killed_is_started_again() {
         .engine_with(|settings| {
             settings.work_dir = work.path().to_owned();
             settings.native = false;
-            settings.guards = false;
         })
         .await;
     let events = ["{\"n\":1}", "{\"n\":1}"];

@@ -10,6 +10,7 @@ mod native_store;
 mod public_pack;
 mod store_view;
 mod support;
+mod syntax;
 mod tested;
 mod testing;
 mod worst;

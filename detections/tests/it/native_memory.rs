@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::both_ways::{events, first_difference, running};
+use crate::support::Files;
 
 /// Rules that mostly say no, by fields alone, by more than fields, and by what looks like a field.
 pub(crate) const DECIDING: &[(&str, &str)] = &[
@@ -94,7 +95,7 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
         ("list_as_text", "return \"'q'\" in f\"{event.get('list')}\""),
         (
             "keys",
-            "return event.get('eventName') == 'Create' and len(event) == 6",
+            "return event.get('eventName') == 'Create' and len(event) == 7",
         ),
         (
             "mapping",
@@ -102,6 +103,12 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
         ),
         ("mapping_as_text", "return \"'q'\" in str(event.get('a'))"),
         ("truth", "return not event.get('a')"),
+        (
+            "truth_and_below",
+            "return not event.get('a') or event.deep_get('a', 'b') == 'q'",
+        ),
+        ("truth_below", "return not event.deep_get('e', 'f')"),
+        ("truth_of_all", "return not event"),
         ("below", "return event.deep_get('a', 'b') == 'q'"),
         ("spelt", "return event.get('EVENTNAME') == 'q'"),
         ("walked", "return event.deep_walk('items', 'k') == 'q'"),
@@ -110,9 +117,9 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
     .into_iter()
     .map(|(name, body)| (name, format!("def rule(event):\n    {body}\n")))
     .collect();
-    let usual = |id: usize| json!({"eventName": "Create", "id": format!("id {id}"), "list": ["x"], "a": {"b": "c"}, "items": [{"k": "v"}]});
+    let usual = |id: usize| json!({"eventName": "Create", "id": format!("id {id}"), "list": ["x"], "a": {"b": "c"}, "e": {"f": {"g": 1}}, "items": [{"k": "v"}]});
     // Each looks like the usual ones to all rules but one or two.
-    let unusual: [(&str, Value); 8] = [
+    let unusual: [(&str, Value); 10] = [
         ("eventName", json!("Other")),
         ("id", json!("special")),
         ("list", json!(["x", "q"])),
@@ -120,6 +127,8 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
         ("a", json!({"b": "q"})),
         ("a", json!({"b": "c", "d": "q"})),
         ("a", json!({})),
+        ("e", json!({})),
+        ("e", json!({"f": {}})),
         ("items", json!([{"k": "q"}])),
     ];
     let mut unusual: Vec<Value> = unusual
@@ -134,6 +143,7 @@ async fn what_is_remembered_is_no_more_than_what_was_looked_up() {
     respelt["text"] = json!("q");
     respelt["EVENTNAME"] = json!("q");
     unusual.push(respelt);
+    unusual.push(json!({}));
     usual_ones_are_known_and_no_others(&rules, usual, &unusual).await;
 }
 
@@ -209,4 +219,38 @@ async fn usual_ones_are_known_and_no_others(
     );
     native.engine.stop().await;
     python.engine.stop().await;
+}
+
+#[tokio::test]
+async fn truth_of_mappings_and_state_as_loaded_are_remembered_until_the_state_is_written() {
+    let running = Files::default()
+        .rule("truth", "def rule(event):\n    return not event.get('a')\n")
+        .rule(
+            "state",
+            "STATE = []\ndef rule(event):\n    global STATE\n    if event.get('write'):\n        STATE = ['x']\n    return len(STATE) > 1\n",
+        )
+        .engine_with(|settings| {
+            settings.shadow_one_in = 0;
+        })
+        .await;
+    let usual = json!({"write": false, "a": {"b": "c"}}).to_string();
+    let events = vec![usual.as_str(); 600];
+    running.evaluate(&events).await;
+    let known = running.evaluate(&events).await.statistics;
+    assert_eq!(known.pairs_native + known.pairs_called, 0, "{known:?}");
+    // What the rule holds is for Python from here on: the memory may not answer for it.
+    let write = json!({"write": true, "a": {"b": "c"}}).to_string();
+    assert!(running.engine.is_native(0) && running.engine.is_native(1));
+    let after = running.evaluate(&[&write, &usual]).await;
+    assert!(after.statistics.pairs_called > 0, "{:?}", after.statistics);
+    let native: Vec<&str> = running
+        .pack
+        .detections
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| running.engine.is_native(*place))
+        .map(|(_, detection)| detection.id.as_str())
+        .collect();
+    assert_eq!(native, ["truth"]);
+    running.engine.stop().await;
 }

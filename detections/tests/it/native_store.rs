@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use panther_detections::engine::{EventInput, KeyValueRow, KeyValueView, ViewRead};
+use panther_detections::engine::EventInput;
+use panther_detections::key_value::{KeyValueRow, KeyValueView, ViewRead};
 use serde_json::{Value, json};
 
 use crate::both_ways::{events, first_difference, running};

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use panther_detections::engine::{EmptyView, Engine, EngineSettings, EventInput, Outcome, Verdict};
+use panther_detections::engine::{Engine, EngineSettings, EventInput, Verdict};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::{DetectionKind, Pack};
 use panther_detections::testing::{self, Options};
+use panther_detections::verdict::Outcome;
 
 fn python() -> std::path::PathBuf {
     std::env::var_os("PANTHER_PYTHON")
@@ -53,7 +55,6 @@ async fn the_public_packs_tests_give_in_rust_what_they_give_in_python() {
     let settings = EngineSettings {
         python: python(),
         load_disabled: true,
-        guards: false,
         rule_time: std::time::Duration::from_secs(20),
         ..EngineSettings::default()
     };
@@ -121,7 +122,7 @@ fn gist(verdict: &Verdict) -> (usize, usize, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guards_change_nothing() {
+async fn the_memory_changes_no_verdict() {
     let Some(folder) = std::env::var_os("PANTHER_PACK") else {
         return;
     };
@@ -131,10 +132,10 @@ async fn guards_change_nothing() {
     }
     let events = events(&pack);
     let mut verdicts = Vec::new();
-    for guards in [true, false] {
+    for memory in [true, false] {
         let settings = EngineSettings {
             python: python(),
-            guards,
+            memory,
             ..EngineSettings::default()
         };
         let engine = Engine::start(settings, &pack).await.unwrap();
@@ -144,7 +145,7 @@ async fn guards_change_nothing() {
             .await
             .unwrap();
         println!(
-            "guards {guards}: {} events in {:?}, {} verdicts, {:?}",
+            "memory {memory}: {} events in {:?}, {} verdicts, {:?}",
             events.len(),
             begun.elapsed(),
             evaluation.verdicts.len(),

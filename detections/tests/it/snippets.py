@@ -617,3 +617,52 @@ for one in (event.get("text"), {"c": 1} if event.get("n") == 3 else "b"):
         found.append("no hash")
     found.append(one in plain.values())
 return found
+
+#: names_that_statements_make_local
+if event.get("n") == "never":
+    with LOG as SOME_LIST:
+        pass
+    import os as SOME_SET
+    from os import path as SOME_DICT
+    del A_SPAN
+    match event:
+        case {"k": [Pair, *LOADED], **STATE}:
+            pass
+    class Looks:
+        pass
+found = []
+try:
+    found.append(len(SOME_LIST))
+except UnboundLocalError:
+    found.append("with")
+try:
+    found.append(len(SOME_SET))
+except UnboundLocalError:
+    found.append("import")
+try:
+    found.append(len(SOME_DICT))
+except UnboundLocalError:
+    found.append("from")
+try:
+    found.append(A_SPAN.total_seconds())
+except UnboundLocalError:
+    found.append("del")
+try:
+    found.append(STATE + "")
+except UnboundLocalError:
+    found.append("match")
+try:
+    found.append(LOADED[0])
+except UnboundLocalError:
+    found.append("star")
+try:
+    found.append(Looks.label)
+except UnboundLocalError:
+    found.append("class")
+return found
+
+#: addresses_of_nothing
+try:
+    return str(ip_address(event.get("nothing")))
+except ValueError:
+    return "none"

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use panther_detections::engine::{Change, EngineFault, KeyValueRow, KeyValueView, ViewRead};
+use panther_detections::engine::EngineFault;
+use panther_detections::key_value::{KeyValueRow, KeyValueView, ValueChange, ViewRead};
 
 use crate::support::{Files, event, now};
 
@@ -61,13 +62,13 @@ def rule(event):
     let additions = changes
         .iter()
         .flat_map(|(_, changes)| changes.iter())
-        .filter(|change| change.change == Change::Add { value: 1 })
+        .filter(|change| change.change == ValueChange::Add { value: 1 })
         .count();
     assert_eq!(additions, 3);
     let names = BTreeSet::from(["b".to_owned()]);
     assert!(changes[2].1.iter().any(|change| change.key == "names"
         && change.change
-            == Change::Union {
+            == ValueChange::Union {
                 values: names.clone()
             }));
     running.engine.stop().await;

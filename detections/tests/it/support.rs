@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use panther_detections::engine::{
-    EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome, Outputs, RuleError,
-};
+use panther_detections::engine::{Engine, EngineSettings, Evaluation, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Pack;
+use panther_detections::verdict::{Outcome, Outputs, RuleError};
 
 /// A rule that takes each event, to see that a neighbour is unharmed.
 pub(crate) const NEIGHBOUR: &str = "def rule(event):\n    return event.get('n') is not None\n";

@@ -1,6 +1,6 @@
 //! Unit tests in Rust: each gives what it gives in Python, function by function.
 
-use panther_detections::engine::Tested;
+use panther_detections::verdict::Tested;
 
 use crate::support::{Files, Running, now};
 

@@ -154,7 +154,6 @@ async fn ends_others(python: &str) {
         .engine_with(|settings| {
             settings.confined = false;
             settings.native = false;
-            settings.guards = false;
         })
         .await;
     let events = numbered(60);

@@ -337,14 +337,6 @@ impl AnalysisService {
             .live
             .running()
             .filter(|running| running.pack.version == pack.version);
-        let loaded = running.as_ref().and_then(|running| {
-            running
-                .engine
-                .load_report()
-                .detections
-                .iter()
-                .find(|loaded| loaded.index == place)
-        });
         let shown = shown(detection, Some(&status.status(detection)));
         let body = match &detection.source {
             Source::Python { text, .. } => json!(text),
@@ -382,8 +374,6 @@ impl AnalysisService {
             pack_version: pack.version.clone(),
             engine: Some(DetectionEngine {
                 name: if native { "rust" } else { "python" }.to_owned(),
-                guard: loaded.map(|loaded| format!("{:?}", loaded.guard)),
-                note: loaded.map(|loaded| loaded.guard_note.clone()),
             }),
         })
     }

@@ -212,7 +212,7 @@ fn not_loaded(loaded: &Loaded) -> Vec<Problem> {
     const MOST: usize = 100;
     let report = loaded.engine.load_report();
     let pack: &Pack = &loaded.pack;
-    let problem = |file: &str, id: &str, error: &panther_detections::engine::RuleError| Problem {
+    let problem = |file: &str, id: &str, error: &panther_detections::verdict::RuleError| Problem {
         file: file.to_owned(),
         key: Some(id.to_owned()),
         reason: format!("does not load: {}: {}", error.kind, error.message),

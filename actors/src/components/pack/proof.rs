@@ -22,7 +22,6 @@ pub struct Proof {
 /// Python does not run.
 pub async fn prove(pack: &Pack, settings: &EngineSettings) -> Result<Proof, EngineFault> {
     let settings = EngineSettings {
-        guards: false,
         profile_one_in: 0,
         ..settings.clone()
     };

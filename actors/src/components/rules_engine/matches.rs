@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use panther_detections::alerting::{self, AlertKind, Generated, Output, Step};
-use panther_detections::engine::{Effects, Evaluation, EventInput, Outcome};
+use panther_detections::engine::{Effects, Evaluation, EventInput};
 use panther_detections::pack::{Detection, Pack};
+use panther_detections::verdict::Outcome;
 use serde_json::{Value, json};
 
 /// What makes matches one alert.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use panther_cluster::door::Door;
 use panther_cluster::door::change::{self, Change as RowBuilder, RowExt};
-use panther_detections::engine::{Change, Effects, KeyValueRow, KeyValueView, ViewRead};
+use panther_detections::engine::Effects;
+use panther_detections::key_value::{KeyValueRow, KeyValueView, ValueChange, ViewRead};
 use panther_proto::v1::RowChange;
 use parking_lot::Mutex;
 
@@ -38,12 +39,12 @@ impl KeyValueTable {
     }
 }
 
-fn widen(change: &mut Change, read: Option<&BTreeSet<String>>) {
-    if let Change::PutSet { values } = change
+fn widen(change: &mut ValueChange, read: Option<&BTreeSet<String>>) {
+    if let ValueChange::PutSet { values } = change
         && read.is_some_and(|read| read.is_subset(values))
     {
         let values = std::mem::take(values);
-        *change = Change::Union { values };
+        *change = ValueChange::Union { values };
     }
 }
 
@@ -86,18 +87,20 @@ pub(super) fn changes(effects: &[Effects]) -> Vec<RowChange> {
             .remove(change.key.as_str())
             .unwrap_or_else(|| RowBuilder::update(TABLE, change::key(&change.key)));
         let row = match &change.change {
-            Change::Add { value } => row.add("intCount", *value),
-            Change::SetCount { value } => row.set("intCount", *value),
-            Change::ResetCount => row.remove("intCount"),
-            Change::Union { values } => row.union("stringSet", values.iter().cloned()),
-            Change::Remove { values } => row.difference("stringSet", values.iter().cloned()),
-            Change::PutSet { values } => {
+            ValueChange::Add { value } => row.add("intCount", *value),
+            ValueChange::SetCount { value } => row.set("intCount", *value),
+            ValueChange::ResetCount => row.remove("intCount"),
+            ValueChange::Union { values } => row.union("stringSet", values.iter().cloned()),
+            ValueChange::Remove { values } => row.difference("stringSet", values.iter().cloned()),
+            ValueChange::PutSet { values } => {
                 row.set("stringSet", values.iter().cloned().collect::<Vec<_>>())
             }
-            Change::ResetSet => row.remove("stringSet"),
-            Change::PutDict { value } if value.is_null() => row.remove("dictionary"),
-            Change::PutDict { value } => row.set("dictionary", change::json(value.to_string())),
-            Change::Expire { at } => row.set("expiresAt", *at),
+            ValueChange::ResetSet => row.remove("stringSet"),
+            ValueChange::PutDict { value } if value.is_null() => row.remove("dictionary"),
+            ValueChange::PutDict { value } => {
+                row.set("dictionary", change::json(value.to_string()))
+            }
+            ValueChange::Expire { at } => row.set("expiresAt", *at),
         };
         rows.insert(&change.key, row);
     }
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_set_that_only_grew_is_united_and_one_that_lost_an_item_is_put() {
-        let put = |items: &[&str]| Change::PutSet { values: set(items) };
+        let put = |items: &[&str]| ValueChange::PutSet { values: set(items) };
         for (written, read, united) in [
             (put(&["a", "b"]), Some(set(&["a"])), true),
             (put(&["b"]), Some(set(&["a"])), false),
@@ -124,7 +127,11 @@ mod tests {
         ] {
             let mut change = written;
             widen(&mut change, read.as_ref());
-            assert_eq!(matches!(change, Change::Union { .. }), united, "{change:?}");
+            assert_eq!(
+                matches!(change, ValueChange::Union { .. }),
+                united,
+                "{change:?}"
+            );
         }
     }
 }

@@ -56,7 +56,6 @@ impl Explain {
             python: self.interpreter.absolute(),
             workers: 1,
             native: false,
-            guards: false,
             ..EngineSettings::default()
         };
         // Nothing but what is asked for is loaded.

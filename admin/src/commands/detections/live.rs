@@ -228,16 +228,7 @@ fn whole(detection: &Value, look: &Look) -> String {
     }
     let (engine, errors) = (&detection["engine"], &detection["errors"]);
     if engine.is_object() {
-        details
-            .add("engine", engine.text("name"))
-            .add(
-                "guard",
-                match &engine["guard"] {
-                    guard if guard.is_object() || guard.is_array() => pretty(guard),
-                    guard => plain(guard),
-                },
-            )
-            .add("guard note", engine.text("note"));
+        details.add("engine", engine.text("name"));
     }
     if errors.number("count") > 0 {
         details.toned(
@@ -324,12 +315,12 @@ mod tests {
     fn a_detection_is_shown_with_its_code_and_errors() {
         let shown = whole(
             &json!({"id": "A", "displayName": "Name", "severity": "HIGH", "body": "def rule(event):\n    return True\n",
-                "tests": [{"name": "t", "expected": true}], "engine": {"guard": "eventName = x", "note": ""}, "errors": {"count": 2, "last": "KeyError"}}),
+                "tests": [{"name": "t", "expected": true}], "engine": {"name": "rust"}, "errors": {"count": 2, "last": "KeyError"}}),
             &Look::plain_at(0),
         );
         for part in [
             "name      Name\n",
-            "guard     eventName = x\n",
+            "engine    rust\n",
             "errors    2; the last: KeyError\n",
             "    return True\n",
             "- t: expects true\n",

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use clap::Args;
-use panther_detections::engine::{
-    Cost, EmptyView, Engine, EngineSettings, Evaluation, EventInput, Outcome,
-};
+use panther_detections::engine::{Cost, Engine, EngineSettings, Evaluation, EventInput};
+use panther_detections::key_value::EmptyView;
 use panther_detections::pack::Pack;
+use panther_detections::verdict::Outcome;
 use serde_json::{Value, json};
 
 use crate::{

@@ -58,7 +58,6 @@ impl Test {
         let path = self.pack.clone();
         let mut settings = EngineSettings {
             python: self.interpreter.absolute(),
-            guards: false,
             ..EngineSettings::default()
         };
         if self.workers > 0 {

@@ -1,92 +1,57 @@
 //! Calls of functions and methods.
 
-use serde_json::Value as Json;
+use ruff_python_ast::{Expr, ExprCall, Operator};
 
-use super::functions::{Compiler, Meaning, hole};
-use super::{attribute, class, items, name_of};
+use super::functions::{Compiler, Inner, Meaning, hole};
 use crate::native::constants::Constant;
 use crate::native::names::{Builtin, Class, Method};
 use crate::native::pattern::Pattern;
 use crate::native::program::{Arguments, Expression, Made, Part};
+use crate::native::told::ToldValue;
 
 impl<'d> Compiler<'_, 'd> {
-    pub(super) fn call(&mut self, tree: &'d Json) -> Expression {
-        let (of, arguments, named_arguments) = (&tree[1], &tree[2], &tree[3]);
-        if items(named_arguments).any(|keyword| keyword[1].is_null()) {
+    pub(super) fn call(&mut self, call: &'d ExprCall) -> Expression {
+        let (positional, named) = (&call.arguments.args, &call.arguments.keywords);
+        if named.iter().any(|keyword| keyword.arg.is_none()) {
             return hole("**arguments in a call");
         }
-        let member = match class(of) {
-            "Name" => match self.meaning(of[1].as_str().unwrap_or_default()) {
+        let member = match &*call.func {
+            Expr::Name(of) => match self.meaning(&of.id) {
                 Meaning::Constant(constant) => Some(constant),
                 _ => None,
             },
-            "Attribute" => self.member(of),
+            Expr::Attribute(of) => self.member(of),
             _ => None,
         };
-        if let Some(compared) = self.similarity(tree) {
+        if let Some(compared) = self.similarity(call) {
             return compared;
         }
         if let Some(Constant::Builtin(Builtin::ReCompile)) = &member
-            && let Some(pattern) = self.written_pattern(arguments)
+            && let Some(pattern) = self.written_pattern(positional)
         {
             return Expression::Constant(Constant::Regex(pattern.into()));
         }
-        let method = attribute(of).filter(|_| member.is_none());
-        let generator = items(arguments).position(|one| class(one) == "GeneratorExp");
-        if let Some(place) = generator {
-            let count = items(arguments).count() + items(named_arguments).count();
-            match &member {
-                Some(Constant::Builtin(Builtin::Any)) if count == 1 => {
-                    return self.comprehension(Made::Any, &arguments[0]);
-                }
-                Some(Constant::Builtin(Builtin::All)) if count == 1 => {
-                    return self.comprehension(Made::All, &arguments[0]);
-                }
-                Some(Constant::Builtin(Builtin::Next)) if place == 0 && count == 2 => {
-                    let default = self.expression(&arguments[1]);
-                    let found = self.comprehension(Made::First, &arguments[0]);
-                    return match found {
-                        Expression::Comprehension(made, mut of) => {
-                            of.default = Some(default);
-                            Expression::Comprehension(made, of)
-                        }
-                        other => other,
-                    };
-                }
-                _ => {}
-            }
+        if let Some(found) = self.over_generator(member.as_ref(), call) {
+            return found;
         }
-        // What goes through all elements before it does anything else: a generator may run before it.
-        let takes_all = matches!(
-            &member,
-            Some(
-                Constant::Builtin(Builtin::Sorted | Builtin::Sum | Builtin::Min | Builtin::Max)
-                    | Constant::Class(
-                        Class::List | Class::Set | Class::Tuple | Class::Dict | Class::Frozenset
-                    )
-            )
-        ) || matches!(method, Some((_, "join" | "extend" | "update")));
-        let mut positional = Vec::new();
-        for argument in items(arguments) {
-            positional.push(match class(argument) {
-                "GeneratorExp" if takes_all => self.comprehension(Made::Elements, argument),
-                "Lambda" => self.inner(argument, None, true),
-                _ => self.expression(argument),
-            });
-        }
-        let named_arguments = items(named_arguments)
-            .map(|keyword| {
-                let name = keyword[1].as_str().unwrap_or_default().into();
-                let value = match class(&keyword[2]) {
-                    "Lambda" => self.inner(&keyword[2], None, true),
-                    _ => self.expression(&keyword[2]),
-                };
-                (name, value)
-            })
-            .collect();
+        let method = match &*call.func {
+            Expr::Attribute(of) if member.is_none() => Some((&*of.value, of.attr.as_str())),
+            _ => None,
+        };
+        let takes_all = member.as_ref().is_some_and(takes_all)
+            || matches!(method, Some((_, "join" | "extend" | "update")));
         let arguments = Arguments {
-            positional,
-            named: named_arguments,
+            positional: positional
+                .iter()
+                .map(|argument| self.argument(argument, takes_all))
+                .collect(),
+            named: named
+                .iter()
+                .map(|keyword| {
+                    let name = keyword.arg.as_ref().map_or("", |name| name.as_str());
+                    (name.into(), self.argument(&keyword.value, false))
+                })
+                .collect(),
         };
         if let Some((of, name)) = method
             && is_super(of)
@@ -106,13 +71,53 @@ impl<'d> Compiler<'_, 'd> {
                 (of, Some(method)) => Expression::Method(Box::new(of), method, arguments),
                 (of, None) => Expression::OwnMethod(Box::new(of), name.into(), arguments),
             },
-            (None, None) => Expression::Call(self.boxed(of), arguments),
+            (None, None) => Expression::Call(self.boxed(&call.func), arguments),
         }
     }
 
+    /// An argument; `takes_all` if the function goes through all elements before it does anything else.
+    fn argument(&mut self, argument: &'d Expr, takes_all: bool) -> Expression {
+        match argument {
+            Expr::Generator(of) if takes_all => {
+                self.comprehension(Made::Elements, &of.generators, &of.elt, None)
+            }
+            Expr::Lambda(of) => self.inner(Inner::Lambda(of), true),
+            argument => self.expression(argument),
+        }
+    }
+
+    /// `any`, `all` and `next` over a generator, which they go through as far as they need.
+    fn over_generator(
+        &mut self,
+        member: Option<&Constant>,
+        call: &'d ExprCall,
+    ) -> Option<Expression> {
+        let Some(Constant::Builtin(builtin)) = member else {
+            return None;
+        };
+        let (generator, rest) = match call.arguments.args.split_first()? {
+            (Expr::Generator(of), rest) if call.arguments.keywords.is_empty() => (of, rest),
+            _ => return None,
+        };
+        let (made, default) = match (builtin, rest) {
+            (Builtin::Any, []) => (Made::Any, None),
+            (Builtin::All, []) => (Made::All, None),
+            (Builtin::Next, [default]) => (Made::First, Some(self.expression(default))),
+            _ => return None,
+        };
+        let found = self.comprehension(made, &generator.generators, &generator.elt, None);
+        Some(match found {
+            Expression::Comprehension(made, mut of) => {
+                of.default = default;
+                Expression::Comprehension(made, of)
+            }
+            other => other,
+        })
+    }
+
     /// `re.compile` of what is written in the code.
-    fn written_pattern(&mut self, arguments: &'d Json) -> Option<Pattern> {
-        let (text, flags) = match arguments.as_array()?.as_slice() {
+    fn written_pattern(&mut self, arguments: &'d [Expr]) -> Option<Pattern> {
+        let (text, flags) = match arguments {
             [text] => (text, 0),
             [text, flags] => (text, self.flags(flags)?),
             _ => return None,
@@ -124,32 +129,37 @@ impl<'d> Compiler<'_, 'd> {
     }
 
     /// `re.IGNORECASE | re.MULTILINE`.
-    fn flags(&mut self, tree: &'d Json) -> Option<u64> {
-        if class(tree) == "BinOp" && class(&tree[2]) == "BitOr" {
-            return Some(self.flags(&tree[1])? | self.flags(&tree[3])?);
+    fn flags(&mut self, expression: &'d Expr) -> Option<u64> {
+        match expression {
+            Expr::BinOp(of) if of.op == Operator::BitOr => {
+                Some(self.flags(&of.left)? | self.flags(&of.right)?)
+            }
+            Expr::Attribute(of) => match self.global_named(&of.value)? {
+                ToldValue::Library(module) if module == "re" => Pattern::flag(&of.attr),
+                _ => None,
+            },
+            _ => None,
         }
-        let (of, name) = attribute(tree)?;
-        let is_re = name_of(of).is_some_and(|of| self.globals[of][1] == "re");
-        Pattern::flag(name).filter(|_| is_re)
     }
 
     /// `SequenceMatcher(None, a, b).ratio()`, as one: the matcher is of no other use.
-    fn similarity(&mut self, tree: &'d Json) -> Option<Expression> {
-        let (made, "ratio") = attribute(&tree[1])? else {
+    fn similarity(&mut self, call: &'d ExprCall) -> Option<Expression> {
+        let Expr::Attribute(ratio) = &*call.func else {
             return None;
         };
-        let plain = |call: &Json| items(&call[3]).next().is_none();
-        let [junk, a, b] = made[2].as_array()?.as_slice() else {
+        let Expr::Call(made) = &*ratio.value else {
             return None;
         };
-        let is_matcher = class(made) == "Call"
+        let [Expr::NoneLiteral(_), a, b] = &*made.arguments.args else {
+            return None;
+        };
+        let plain = call.arguments.is_empty() && made.arguments.keywords.is_empty();
+        let is_matcher = ratio.attr.as_str() == "ratio"
             && matches!(
-                self.expression(&made[1]),
+                self.expression(&made.func),
                 Expression::Constant(Constant::Class(Class::SequenceMatcher))
             );
-        let none = matches!(self.expression(junk), Expression::Constant(Constant::None));
-        let no_arguments = items(&tree[2]).next().is_none();
-        if !is_matcher || !none || !no_arguments || !plain(made) || !plain(tree) {
+        if !is_matcher || !plain {
             return None;
         }
         let function = Expression::Constant(Constant::Builtin(Builtin::Similarity));
@@ -162,9 +172,10 @@ impl<'d> Compiler<'_, 'd> {
 
     /// `super().name(...)`: the function of the class above, with the method's own first argument.
     fn of_super(&mut self, name: &str, mut arguments: Arguments) -> Expression {
-        let form = &self.supers[name];
-        let place = form[1].as_str().filter(|_| form[0] == "F");
-        let place = place.and_then(|name| self.pack.place(name));
+        let place = match self.supers.get(name) {
+            Some(ToldValue::Function(name)) => self.pack.place(name),
+            _ => None,
+        };
         match place {
             Some(place) if self.scopes.len() == 1 => {
                 arguments.positional.insert(0, Expression::Local(0));
@@ -174,6 +185,17 @@ impl<'d> Compiler<'_, 'd> {
             _ => hole("super"),
         }
     }
+}
+
+/// Whether a function goes through all elements of its argument before it does anything else: a generator may run before it.
+fn takes_all(function: &Constant) -> bool {
+    matches!(
+        function,
+        Constant::Builtin(Builtin::Sorted | Builtin::Sum | Builtin::Min | Builtin::Max)
+            | Constant::Class(
+                Class::List | Class::Set | Class::Tuple | Class::Dict | Class::Frozenset
+            )
+    )
 }
 
 /// Whether a template has a `{}` for each argument and nothing else to it, and the arguments are at hand: none does anything to another.
@@ -203,6 +225,11 @@ fn filled(template: &str, arguments: Arguments) -> Vec<Part> {
 }
 
 /// `super()`.
-fn is_super(tree: &Json) -> bool {
-    class(tree) == "Call" && name_of(&tree[1]) == Some("super") && items(&tree[2]).next().is_none()
+fn is_super(expression: &Expr) -> bool {
+    match expression {
+        Expr::Call(call) if call.arguments.args.is_empty() => {
+            matches!(&*call.func, Expr::Name(of) if of.id == *"super")
+        }
+        _ => false,
+    }
 }

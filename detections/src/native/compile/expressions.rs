@@ -1,59 +1,68 @@
-//! Expressions, calls and comprehensions.
+//! Expressions and comprehensions.
 
 use std::collections::HashMap;
 
-use serde_json::Value as Json;
+use ruff_python_ast::{
+    self as ast, BoolOp, CmpOp, ConversionFlag, Expr, ExprAttribute, ExprSubscript,
+    InterpolatedElement, Operator as Written, UnaryOp,
+};
 
-use super::functions::{Compiler, Meaning, hole};
-use super::{attribute, class, items, name_of, named};
+use super::functions::{Compiler, Inner, Meaning, hole};
+use super::literals::{Piece, literal, pieces, plain_format};
+use super::pack::named;
 use crate::native::constants::{Constant, Frozen, FrozenKind};
-use crate::native::names::{Module, error_classes};
+use crate::native::names::Module;
 use crate::native::program::{Comparison, Comprehension, Expression, Loop, Made, Operator, Part};
+use crate::native::stop::error_classes;
+use crate::native::told::ToldValue;
 
 impl<'d> Compiler<'_, 'd> {
-    pub(super) fn optional(&mut self, tree: &'d Json) -> Option<Expression> {
-        (!tree.is_null()).then(|| self.expression(tree))
+    pub(super) fn optional(&mut self, expression: Option<&'d Expr>) -> Option<Expression> {
+        expression.map(|expression| self.expression(expression))
     }
 
-    pub(super) fn expressions(&mut self, list: &'d Json) -> Vec<Expression> {
-        items(list).map(|one| self.expression(one)).collect()
+    fn expressions(&mut self, list: &'d [Expr]) -> Vec<Expression> {
+        list.iter().map(|one| self.expression(one)).collect()
     }
 
-    pub(super) fn boxed(&mut self, tree: &'d Json) -> Box<Expression> {
-        Box::new(self.expression(tree))
+    pub(super) fn boxed(&mut self, expression: &'d Expr) -> Box<Expression> {
+        Box::new(self.expression(expression))
     }
 
-    pub(super) fn expression(&mut self, tree: &'d Json) -> Expression {
-        match class(tree) {
-            "Constant" => Expression::Constant(self.pack.constant(&tree[1])),
-            "Name" => match self.meaning(tree[1].as_str().unwrap_or_default()) {
+    fn pair(&mut self, one: &'d Expr, other: &'d Expr) -> Box<[Expression; 2]> {
+        Box::new([self.expression(one), self.expression(other)])
+    }
+
+    pub(super) fn expression(&mut self, expression: &'d Expr) -> Expression {
+        if let Some(constant) = literal(expression) {
+            return Expression::Constant(constant);
+        }
+        match expression {
+            Expr::Name(of) => match self.meaning(&of.id) {
                 Meaning::Local(slot) => Expression::Local(slot),
                 Meaning::Written(slot) => Expression::Written(slot),
                 Meaning::Constant(constant) => Expression::Constant(constant),
                 Meaning::Hole(what) => Expression::Hole(what),
             },
-            "BoolOp" => {
-                let parts = self.expressions(&tree[2]);
-                match tree[1].as_str() {
-                    Some("And") => Expression::And(parts),
-                    _ => Expression::Or(parts),
+            Expr::BoolOp(of) => {
+                let parts = self.expressions(&of.values);
+                match of.op {
+                    BoolOp::And => Expression::And(parts),
+                    BoolOp::Or => Expression::Or(parts),
                 }
             }
-            "UnaryOp" => {
-                let operand = self.boxed(&tree[2]);
-                match tree[1].as_str() {
-                    Some("Not") => Expression::Not(operand),
-                    Some("USub") => Expression::Negate(operand),
-                    _ => hole("an operator"),
+            Expr::UnaryOp(of) => {
+                let operand = self.boxed(&of.operand);
+                match of.op {
+                    UnaryOp::Not => Expression::Not(operand),
+                    UnaryOp::USub => Expression::Negate(operand),
+                    UnaryOp::Invert | UnaryOp::UAdd => hole("an operator"),
                 }
             }
-            "BinOp" => Expression::Binary(
-                operator(&tree[2]),
-                Box::new([self.expression(&tree[1]), self.expression(&tree[3])]),
-            ),
-            "Compare" => {
-                let first = self.boxed(&tree[1]);
-                let rest = items(&tree[2]).map(comparison).zip(items(&tree[3]));
+            Expr::BinOp(of) => Expression::Binary(operator(of.op), self.pair(&of.left, &of.right)),
+            Expr::Compare(of) => {
+                let first = self.boxed(&of.left);
+                let rest = of.ops.iter().map(|op| comparison(*op)).zip(&of.comparators);
                 let rest = rest.map(|(comparison, right)| {
                     let right = self.expression(right);
                     // What is only asked for its elements need not be made anew each time.
@@ -64,100 +73,121 @@ impl<'d> Compiler<'_, 'd> {
                 });
                 Expression::Compare(first, rest.collect())
             }
-            "IfExp" => Expression::Choice(Box::new([
-                self.expression(&tree[1]),
-                self.expression(&tree[2]),
-                self.expression(&tree[3]),
+            Expr::If(of) => Expression::Choice(Box::new([
+                self.expression(&of.test),
+                self.expression(&of.body),
+                self.expression(&of.orelse),
             ])),
-            "Call" => self.call(tree),
-            "Attribute" => self.attribute(tree),
-            "Subscript" => self.subscript(tree),
-            "List" => Expression::List(self.expressions(&tree[1])),
+            Expr::Call(of) => self.call(of),
+            Expr::Attribute(of) => self.attribute(of),
+            Expr::Subscript(of) => self.subscript(of),
+            Expr::List(of) => Expression::List(self.expressions(&of.elts)),
             // Nothing can change it, so all may have the same.
-            "Tuple" => folded(Expression::Tuple(self.expressions(&tree[1]))),
-            "Set" => Expression::Set(self.expressions(&tree[1])),
-            "Dict" => Expression::Dict(
-                items(&tree[1])
-                    .zip(items(&tree[2]))
-                    .map(|(key, value)| (self.optional(key), self.expression(value)))
-                    .collect(),
-            ),
-            "Starred" => Expression::Starred(self.boxed(&tree[1])),
-            "ListComp" => self.comprehension(Made::List, tree),
-            "SetComp" => self.comprehension(Made::Set, tree),
-            "DictComp" => self.comprehension(Made::Dict, tree),
-            "GeneratorExp" => hole("a generator that is kept"),
-            "JoinedStr" => Expression::Text(items(&tree[1]).map(|part| self.part(part)).collect()),
-            "NamedExpr" => {
-                let value = self.boxed(&tree[2]);
-                let name = tree[1][1].as_str().unwrap_or_default();
-                match self.local(name, self.scopes.len()) {
+            Expr::Tuple(of) => folded(Expression::Tuple(self.expressions(&of.elts))),
+            Expr::Set(of) => Expression::Set(self.expressions(&of.elts)),
+            Expr::Dict(of) => {
+                let pairs = of.items.iter().map(|item| {
+                    let key = self.optional(item.key.as_ref());
+                    (key, self.expression(&item.value))
+                });
+                Expression::Dict(pairs.collect())
+            }
+            Expr::Starred(of) => Expression::Starred(self.boxed(&of.value)),
+            Expr::ListComp(of) => self.comprehension(Made::List, &of.generators, &of.elt, None),
+            Expr::SetComp(of) => self.comprehension(Made::Set, &of.generators, &of.elt, None),
+            Expr::DictComp(of) => match &of.key {
+                Some(key) => self.comprehension(Made::Dict, &of.generators, key, Some(&of.value)),
+                None => hole("DictComp"),
+            },
+            Expr::Generator(_) => hole("a generator that is kept"),
+            Expr::FString(of) => match pieces(of) {
+                Some(pieces) => {
+                    let parts = pieces.into_iter().map(|piece| self.part(piece));
+                    Expression::Text(parts.collect())
+                }
+                None => hole("half a character in an f-string"),
+            },
+            Expr::Named(of) => {
+                let value = self.boxed(&of.value);
+                let slot = match &*of.target {
+                    Expr::Name(name) => self.local(&name.id),
+                    _ => None,
+                };
+                match slot {
                     Some(slot) => Expression::Walrus(slot, value),
                     None => hole("an assignment expression to a global"),
                 }
             }
-            "Lambda" => self.inner(tree, None, false),
-            other => hole(other),
+            Expr::Lambda(of) => self.inner(Inner::Lambda(of), false),
+            other => hole(class_of(other)),
         }
     }
 
-    pub(super) fn part(&mut self, tree: &'d Json) -> Part {
-        match class(tree) {
-            "Constant" => Part::Text(tree[1][1].as_str().unwrap_or_default().into()),
-            _ if !tree[3].is_null() => match (tree[2].as_i64(), plain_format(&tree[3])) {
-                (Some(-1), Some(format)) => {
-                    Part::Formatted(self.expression(&tree[1]), format.into())
+    fn part(&mut self, piece: Piece<'d>) -> Part {
+        match piece {
+            Piece::Text(text) => Part::Text(text.into()),
+            Piece::Value(of) => self.value(of),
+        }
+    }
+
+    fn value(&mut self, of: &'d InterpolatedElement) -> Part {
+        if let Some(format) = &of.format_spec {
+            return match (of.conversion, plain_format(format)) {
+                (ConversionFlag::None, Some(format)) => {
+                    Part::Formatted(self.expression(&of.expression), format)
                 }
                 _ => Part::Value(hole("a format")),
-            },
-            _ => {
-                let value = self.expression(&tree[1]);
-                match tree[2].as_i64() {
-                    Some(-1 | 115) => Part::Value(value),
-                    Some(114) => Part::Repr(value),
-                    _ => Part::Value(hole("a conversion")),
-                }
-            }
+            };
+        }
+        let value = self.expression(&of.expression);
+        match of.conversion {
+            // `{value=}` shows what `repr` gives.
+            ConversionFlag::None if of.debug_text.is_some() => Part::Repr(value),
+            ConversionFlag::None | ConversionFlag::Str => Part::Value(value),
+            ConversionFlag::Repr => Part::Repr(value),
+            ConversionFlag::Ascii => Part::Value(hole("a conversion")),
         }
     }
 
-    pub(super) fn subscript(&mut self, tree: &'d Json) -> Expression {
-        if class(&tree[2]) == "Slice" {
+    fn subscript(&mut self, of: &'d ExprSubscript) -> Expression {
+        if let Expr::Slice(slice) = &*of.slice {
             let bounds = [
-                self.optional(&tree[2][1]),
-                self.optional(&tree[2][2]),
-                self.optional(&tree[2][3]),
+                self.optional(slice.lower.as_deref()),
+                self.optional(slice.upper.as_deref()),
+                self.optional(slice.step.as_deref()),
             ];
-            return Expression::Slice(self.boxed(&tree[1]), Box::new(bounds));
+            return Expression::Slice(self.boxed(&of.value), Box::new(bounds));
         }
-        Expression::Item(Box::new([
-            self.expression(&tree[1]),
-            self.expression(&tree[2]),
-        ]))
+        Expression::Item(self.pair(&of.value, &of.slice))
+    }
+
+    /// The global that an expression names, unless the name is a local one.
+    pub(super) fn global_named(&mut self, expression: &'d Expr) -> Option<&'d ToldValue> {
+        let Expr::Name(of) = expression else {
+            return None;
+        };
+        match self.local(&of.id) {
+            Some(_) => None,
+            None => self.globals.get(of.id.as_str()),
+        }
     }
 
     /// What an attribute of a module means; `None` if its owner is no module.
-    pub(super) fn member(&mut self, tree: &'d Json) -> Option<Constant> {
-        let (of, name) = attribute(tree)?;
-        let Some(owner) = name_of(of) else {
-            return self
-                .dotted(of)
-                .map(|owner| named(&format!("{owner}.{name}")));
-        };
-        if self.local(owner, self.scopes.len()).is_some() {
-            return None;
+    pub(super) fn member(&mut self, of: &'d ExprAttribute) -> Option<Constant> {
+        let name = of.attr.as_str();
+        if let Expr::Attribute(owner) = &*of.value {
+            let owner = self.dotted(owner)?;
+            return Some(named(&format!("{owner}.{name}")));
         }
-        let form = self.globals.get(owner)?;
-        match form[0].as_str()? {
-            "P" => Some(match form[1].get(name) {
-                Some(inner) => self.pack.constant(inner),
+        match self.global_named(&of.value)? {
+            ToldValue::Module(members) => Some(match members.get(name) {
+                Some(member) => self.pack.constant(member),
                 None => Constant::Unknown(name.into()),
             }),
-            "N" => {
-                let module = form[1].as_str()?;
-                let known: &str = match Module::named(module) {
+            ToldValue::Library(module) => {
+                let known = match Module::named(module) {
                     Some(known) => known.name(),
-                    None => module,
+                    None => module.as_str(),
                 };
                 let whole = format!("{known}.{name}");
                 Some(match error_classes(&whole) {
@@ -165,51 +195,44 @@ impl<'d> Compiler<'_, 'd> {
                     None => named(&whole),
                 })
             }
-            "C" => Some(named(&format!("{}.{name}", form[1].as_str()?))),
+            ToldValue::Named(owner) => Some(named(&format!("{owner}.{name}"))),
             _ => None,
         }
     }
 
     /// The full name of a member of a module of the library, such as `datetime.datetime` for `dt.datetime`.
-    pub(super) fn dotted(&mut self, tree: &'d Json) -> Option<String> {
-        let (of, name) = attribute(tree)?;
-        let owner = name_of(of)?;
-        if self.local(owner, self.scopes.len()).is_some() {
-            return None;
+    fn dotted(&mut self, of: &'d ExprAttribute) -> Option<String> {
+        match self.global_named(&of.value)? {
+            ToldValue::Library(module) => Some(format!("{module}.{}", of.attr)),
+            _ => None,
         }
-        let form = self.globals.get(owner)?;
-        (form[0] == "N").then(|| Some(format!("{}.{name}", form[1].as_str()?)))?
     }
 
-    pub(super) fn attribute(&mut self, tree: &'d Json) -> Expression {
-        if let Some(member) = self.member(tree) {
+    fn attribute(&mut self, of: &'d ExprAttribute) -> Expression {
+        if let Some(member) = self.member(of) {
             return Expression::Constant(member);
         }
-        Expression::Attribute(
-            self.boxed(&tree[1]),
-            tree[2].as_str().unwrap_or_default().into(),
-        )
+        Expression::Attribute(self.boxed(&of.value), of.attr.as_str().into())
     }
 
-    pub(super) fn comprehension(&mut self, made: Made, tree: &'d Json) -> Expression {
-        let generators = if class(tree) == "DictComp" {
-            &tree[3]
-        } else {
-            &tree[2]
-        };
+    pub(super) fn comprehension(
+        &mut self,
+        made: Made,
+        generators: &'d [ast::Comprehension],
+        element: &'d Expr,
+        value: Option<&'d Expr>,
+    ) -> Expression {
         self.scope().inner.push(HashMap::new());
         let mut loops = Vec::new();
-        let mut first = true;
-        for generator in items(generators) {
+        for (place, generator) in generators.iter().enumerate() {
             // The first is evaluated outside.
-            let names = first.then(|| self.scope().inner.pop()).flatten();
-            let over = self.expression(&generator[2]);
+            let names = (place == 0).then(|| self.scope().inner.pop()).flatten();
+            let over = self.expression(&generator.iter);
             if let Some(names) = names {
                 self.scope().inner.push(names);
             }
-            first = false;
             let mut targets = Vec::new();
-            plain_names(&generator[1], &mut targets);
+            plain_names(&generator.target, &mut targets);
             for name in targets {
                 let scope = self.scope();
                 let slot = scope.fresh();
@@ -217,16 +240,16 @@ impl<'d> Compiler<'_, 'd> {
                     names.insert(name, slot);
                 }
             }
-            let target = self.target(&generator[1]);
-            let tests = self.expressions(&generator[3]);
+            let target = self.target(&generator.target);
+            let tests = self.expressions(&generator.ifs);
             loops.push(Loop {
                 target,
                 over,
                 tests,
             });
         }
-        let element = self.expression(&tree[1]);
-        let value = (class(tree) == "DictComp").then(|| self.expression(&tree[2]));
+        let element = self.expression(element);
+        let value = self.optional(value);
         self.scope().inner.pop();
         Expression::Comprehension(
             made,
@@ -240,51 +263,59 @@ impl<'d> Compiler<'_, 'd> {
     }
 }
 
-pub(super) fn plain_names<'d>(target: &'d Json, names: &mut Vec<&'d str>) {
-    match class(target) {
-        "Name" => names.extend(target[1].as_str()),
-        "Tuple" | "List" => items(&target[1]).for_each(|one| plain_names(one, names)),
-        "Starred" => plain_names(&target[1], names),
+fn plain_names<'d>(target: &'d Expr, names: &mut Vec<&'d str>) {
+    match target {
+        Expr::Name(of) => names.push(&of.id),
+        Expr::Tuple(of) => of.elts.iter().for_each(|one| plain_names(one, names)),
+        Expr::List(of) => of.elts.iter().for_each(|one| plain_names(one, names)),
+        Expr::Starred(of) => plain_names(&of.value, names),
         _ => {}
     }
 }
 
-pub(super) fn operator(tree: &Json) -> Operator {
-    match tree.as_str().unwrap_or_default() {
-        "Add" => Operator::Add,
-        "Sub" => Operator::Subtract,
-        "Mult" => Operator::Multiply,
-        "Div" => Operator::Divide,
-        "FloorDiv" => Operator::FloorDivide,
-        "Mod" => Operator::Modulo,
-        "BitAnd" => Operator::And,
-        "BitOr" => Operator::Or,
-        "BitXor" => Operator::Xor,
-        "Pow" => Operator::Power,
-        _ => Operator::Other,
+pub(super) fn operator(of: Written) -> Operator {
+    match of {
+        Written::Add => Operator::Add,
+        Written::Sub => Operator::Subtract,
+        Written::Mult => Operator::Multiply,
+        Written::Div => Operator::Divide,
+        Written::FloorDiv => Operator::FloorDivide,
+        Written::Mod => Operator::Modulo,
+        Written::BitAnd => Operator::And,
+        Written::BitOr => Operator::Or,
+        Written::BitXor => Operator::Xor,
+        Written::Pow => Operator::Power,
+        Written::MatMult | Written::LShift | Written::RShift => Operator::Other,
     }
 }
 
-pub(super) fn comparison(tree: &Json) -> Comparison {
-    match tree.as_str().unwrap_or_default() {
-        "Eq" => Comparison::Equal,
-        "NotEq" => Comparison::Unequal,
-        "Lt" => Comparison::Less,
-        "LtE" => Comparison::LessOrEqual,
-        "Gt" => Comparison::Greater,
-        "GtE" => Comparison::GreaterOrEqual,
-        "Is" => Comparison::Is,
-        "IsNot" => Comparison::IsNot,
-        "In" => Comparison::In,
-        _ => Comparison::NotIn,
+fn comparison(of: CmpOp) -> Comparison {
+    match of {
+        CmpOp::Eq => Comparison::Equal,
+        CmpOp::NotEq => Comparison::Unequal,
+        CmpOp::Lt => Comparison::Less,
+        CmpOp::LtE => Comparison::LessOrEqual,
+        CmpOp::Gt => Comparison::Greater,
+        CmpOp::GtE => Comparison::GreaterOrEqual,
+        CmpOp::Is => Comparison::Is,
+        CmpOp::IsNot => Comparison::IsNot,
+        CmpOp::In => Comparison::In,
+        CmpOp::NotIn => Comparison::NotIn,
     }
 }
 
-/// The text of a format that has no expressions inside.
-fn plain_format(tree: &Json) -> Option<&str> {
-    match tree[1].as_array()?.as_slice() {
-        [part] if class(part) == "Constant" => part[1][1].as_str(),
-        _ => None,
+/// What Python calls an expression that has no form here.
+pub(super) fn class_of(expression: &Expr) -> &'static str {
+    match expression {
+        Expr::Attribute(_) => "Attribute",
+        Expr::Subscript(_) => "Subscript",
+        Expr::Starred(_) => "Starred",
+        Expr::Slice(_) => "Slice",
+        Expr::Await(_) => "Await",
+        Expr::Yield(_) => "Yield",
+        Expr::YieldFrom(_) => "YieldFrom",
+        Expr::TString(_) => "TemplateStr",
+        _ => "an expression",
     }
 }
 

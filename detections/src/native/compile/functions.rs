@@ -1,19 +1,24 @@
 //! Functions, those inside others too, and what the names in them mean.
 
-use serde_json::Value as Json;
+use std::collections::HashMap;
 
+use ruff_python_ast::visitor::Visitor;
+use ruff_python_ast::{ExprLambda, Parameters as Written, StmtFunctionDef};
+
+use super::literals::literal;
+use super::pack::Pack;
 use super::scope::Scope;
-use super::{Pack, class, items};
 use crate::native::constants::Constant;
 use crate::native::program::{Expression, Function, Lambda, Parameter, Parameters, Statement};
+use crate::native::told::{ToldFunction, ToldValue};
 
 /// Compiles one function of a pack.
 pub(super) struct Compiler<'p, 'd> {
     pub(super) pack: &'p Pack<'d>,
-    pub(super) module: &'d str,
-    pub(super) globals: &'d Json,
+    module: &'d str,
+    pub(super) globals: &'d HashMap<String, ToldValue>,
     /// What `super()` has, in a method.
-    pub(super) supers: &'d Json,
+    pub(super) supers: &'d HashMap<String, ToldValue>,
     pub(super) scopes: Vec<Scope<'d>>,
 }
 
@@ -25,8 +30,70 @@ pub(super) enum Meaning {
     Hole(Box<str>),
 }
 
+/// A function as it is written inside another one.
+#[derive(Clone, Copy)]
+pub(super) enum Inner<'d> {
+    Function(&'d StmtFunctionDef),
+    Lambda(&'d ExprLambda),
+}
+
+impl<'d> Inner<'d> {
+    fn parameters(self) -> Option<&'d Written> {
+        match self {
+            Self::Function(of) => Some(&of.parameters),
+            Self::Lambda(of) => of.parameters.as_deref(),
+        }
+    }
+
+    /// Its own name.
+    fn name(self) -> Option<&'d str> {
+        match self {
+            Self::Function(of) => Some(&of.name),
+            Self::Lambda(_) => None,
+        }
+    }
+
+    fn is_decorated(self) -> bool {
+        matches!(self, Self::Function(of) if !of.decorator_list.is_empty())
+    }
+}
+
+/// A function with what it reads of the function around it.
+struct Compiled<'d> {
+    function: Function,
+    /// Slots outside, and the slots inside that they are copied to.
+    captured: Vec<(usize, usize)>,
+    /// Their names, in the same order.
+    names: Vec<&'d str>,
+}
+
 pub(super) fn hole(what: &str) -> Expression {
     Expression::Hole(what.into())
+}
+
+/// A function of a pack.
+pub(super) fn function<'d>(
+    pack: &Pack<'d>,
+    told: &'d ToldFunction,
+    written: &'d StmtFunctionDef,
+) -> Function {
+    let mut compiler = Compiler {
+        pack,
+        module: told.module.as_deref().unwrap_or_default(),
+        globals: &told.globals,
+        supers: &told.supers,
+        scopes: Vec::new(),
+    };
+    let given = |from_end: usize| {
+        let place = told.defaults.len().checked_sub(from_end)?;
+        told.defaults.get(place).map(|value| pack.constant(value))
+    };
+    let named = |name: &str| {
+        let value = told.keyword_defaults.get(name);
+        value.map(|value| pack.constant(value))
+    };
+    let compiled = compiler.definition(Inner::Function(written), &given, &named);
+    compiled.function
 }
 
 impl<'d> Compiler<'_, 'd> {
@@ -40,59 +107,47 @@ impl<'d> Compiler<'_, 'd> {
     }
 
     /// A `def` or `lambda`, given the values of its defaults: by the place from the end, and by name.
-    pub(super) fn definition(
+    fn definition(
         &mut self,
-        tree: &'d Json,
+        written: Inner<'d>,
         given: &dyn Fn(usize) -> Option<Constant>,
         named: &dyn Fn(&str) -> Option<Constant>,
-    ) -> Function {
-        let (function, _, _) = self.inner_definition(tree, given, named);
-        function
-    }
-
-    #[allow(clippy::type_complexity)]
-    pub(super) fn inner_definition(
-        &mut self,
-        tree: &'d Json,
-        given: &dyn Fn(usize) -> Option<Constant>,
-        named: &dyn Fn(&str) -> Option<Constant>,
-    ) -> (Function, Vec<(usize, usize)>, Vec<&'d str>) {
-        let is_lambda = class(tree) == "Lambda";
-        let (arguments, body) = if is_lambda {
-            (&tree[1], &tree[2])
-        } else {
-            (&tree[2], &tree[3])
-        };
+    ) -> Compiled<'d> {
         let mut scope = Scope::default();
         let mut parameters = Parameters::default();
-        let positional: Vec<&'d str> = items(&arguments[1])
-            .chain(items(&arguments[2]))
-            .filter_map(|argument| argument[1].as_str())
-            .collect();
-        for (place, name) in positional.iter().enumerate() {
-            scope.slot(name);
-            scope.give(name);
-            parameters.positional.push(Parameter {
-                name: (*name).into(),
-                default: given(positional.len() - place),
-            });
+        let mut more = false;
+        if let Some(of) = written.parameters() {
+            let positional = || of.posonlyargs.iter().chain(&of.args);
+            let count = positional().count();
+            for (place, one) in positional().enumerate() {
+                let name = one.parameter.name.as_str();
+                scope.slot(name);
+                scope.give(name);
+                parameters.positional.push(Parameter {
+                    name: name.into(),
+                    default: given(count - place),
+                });
+            }
+            for one in &of.kwonlyargs {
+                let name = one.parameter.name.as_str();
+                scope.slot(name);
+                scope.give(name);
+                parameters.keyword_only.push(Parameter {
+                    name: name.into(),
+                    default: named(name),
+                });
+            }
+            if let Some(rest) = &of.vararg {
+                scope.slot(&rest.name);
+                scope.give(&rest.name);
+                parameters.rest = true;
+            }
+            more = of.kwarg.is_some();
         }
-        for argument in items(&arguments[4]) {
-            let name = argument[1].as_str().unwrap_or_default();
-            scope.slot(name);
-            scope.give(name);
-            parameters.keyword_only.push(Parameter {
-                name: name.into(),
-                default: named(name),
-            });
+        match written {
+            Inner::Function(of) => scope.visit_body(&of.body),
+            Inner::Lambda(of) => scope.visit_expr(&of.body),
         }
-        if let Some(name) = arguments[3].get(1).and_then(Json::as_str) {
-            scope.slot(name);
-            scope.give(name);
-            parameters.rest = true;
-        }
-        let more = !arguments[6].is_null();
-        scope.survey(body);
         let names: Vec<&str> = scope.given.keys().copied().collect();
         for name in names {
             if !scope.globals.contains(name) {
@@ -100,61 +155,53 @@ impl<'d> Compiler<'_, 'd> {
             }
         }
         self.scopes.push(scope);
-        let body = if more {
-            vec![Statement::Hole("**arguments".into())]
-        } else if is_lambda {
-            let value = self.expression(body);
-            vec![Statement::Return(Some(value))]
-        } else {
-            self.statements(body)
+        let body = match written {
+            _ if more => vec![Statement::Hole("**arguments".into())],
+            Inner::Function(of) => self.statements(&of.body),
+            Inner::Lambda(of) => vec![Statement::Return(Some(self.expression(&of.body)))],
         };
         let scope = self.scopes.pop().unwrap_or_default();
-        let function = Function {
-            parameters,
-            slots: scope.next,
-            body,
-        };
-        (function, scope.captured, scope.captured_names)
+        Compiled {
+            function: Function {
+                parameters,
+                slots: scope.next,
+                body,
+            },
+            captured: scope.captured,
+            names: scope.captured_names,
+        }
     }
 
     /// A function inside the one that is being compiled. `at_once` if it is called by what it is given to and then forgotten.
-    pub(super) fn inner(
-        &mut self,
-        tree: &'d Json,
-        own: Option<&'d str>,
-        at_once: bool,
-    ) -> Expression {
-        let arguments = if class(tree) == "Lambda" {
-            &tree[1]
-        } else {
-            &tree[2]
-        };
-        let defaults: Vec<&'d Json> = items(&arguments[7]).collect();
-        let mut all = defaults.iter().copied().chain(items(&arguments[5]));
-        if !all.all(|default| default.is_null() || class(default) == "Constant")
-            || (class(tree) == "FunctionDef" && items(&tree[4]).next().is_some())
-        {
+    pub(super) fn inner(&mut self, written: Inner<'d>, at_once: bool) -> Expression {
+        let none = Written::default();
+        let of = written.parameters().unwrap_or(&none);
+        let positional: Vec<_> = of.posonlyargs.iter().chain(&of.args).collect();
+        let all = positional.iter().copied().chain(&of.kwonlyargs);
+        let mut defaults = all.filter_map(|one| one.default.as_deref());
+        if !defaults.all(|default| literal(default).is_some()) || written.is_decorated() {
             return hole("an inner function with defaults or decorators");
         }
-        let pack = self.pack;
         let given = |from_end: usize| {
-            let default = defaults.len().checked_sub(from_end)?;
-            Some(pack.constant(&defaults.get(default)?[1]))
+            let place = positional.len().checked_sub(from_end)?;
+            literal(positional.get(place)?.default.as_deref()?)
         };
         let named = |name: &str| {
-            let place = items(&arguments[4]).position(|argument| argument[1] == name)?;
-            let default = &arguments[5][place];
-            (!default.is_null()).then(|| pack.constant(&default[1]))
+            let mut all = of.kwonlyargs.iter();
+            let one = all.find(|one| one.parameter.name == *name)?;
+            literal(one.default.as_deref()?)
         };
-        let (function, captured, names) = self.inner_definition(tree, &given, &named);
+        let compiled = self.definition(written, &given, &named);
+        let own = written.name();
         let scope = self.scope();
         let settled = |name: &str| scope.given.get(name).copied().unwrap_or(0) <= 1;
-        if !at_once && !names.iter().all(|name| Some(*name) == own || settled(name)) {
+        let mut names = compiled.names.iter();
+        if !at_once && !names.all(|name| Some(*name) == own || settled(name)) {
             return hole("an inner function over a name that changes");
         }
         let mut own_slot = None;
         let mut kept = Vec::new();
-        for ((outer, inner), name) in captured.into_iter().zip(names) {
+        for ((outer, inner), name) in compiled.captured.into_iter().zip(compiled.names) {
             if Some(name) == own {
                 own_slot = Some(inner);
             } else {
@@ -162,21 +209,26 @@ impl<'d> Compiler<'_, 'd> {
             }
         }
         Expression::Lambda(Box::new(Lambda {
-            function,
+            function: compiled.function,
             captured: kept,
             own: own_slot,
         }))
     }
 
     pub(super) fn meaning(&mut self, name: &'d str) -> Meaning {
-        match self.local(name, self.scopes.len()) {
+        match self.local(name) {
             Some(slot) => Meaning::Local(slot),
             None => self.global(name),
         }
     }
 
+    /// The slot of a name of this function or of one around it.
+    pub(super) fn local(&mut self, name: &'d str) -> Option<usize> {
+        self.local_at(name, self.scopes.len())
+    }
+
     /// The slot of a name in the scope of this depth; names of outer functions are captured.
-    pub(super) fn local(&mut self, name: &'d str, depth: usize) -> Option<usize> {
+    fn local_at(&mut self, name: &'d str, depth: usize) -> Option<usize> {
         let scope = self.scopes.get(depth.checked_sub(1)?)?;
         if let Some(slot) = scope.inner.iter().rev().find_map(|names| names.get(name)) {
             return Some(*slot);
@@ -187,7 +239,7 @@ impl<'d> Compiler<'_, 'd> {
         if let Some(slot) = scope.slots.get(name) {
             return Some(*slot);
         }
-        let outer = self.local(name, depth - 1)?;
+        let outer = self.local_at(name, depth - 1)?;
         let scope = &mut self.scopes[depth - 1];
         let slot = scope.slot(name);
         scope.captured.push((outer, slot));
@@ -195,16 +247,16 @@ impl<'d> Compiler<'_, 'd> {
         Some(slot)
     }
 
-    pub(super) fn global(&self, name: &'d str) -> Meaning {
-        if let Some(slot) = self.pack.written.get(&(self.module, name)) {
+    fn global(&self, name: &'d str) -> Meaning {
+        if let Some(slot) = self.pack.survey.written.get(&(self.module, name)) {
             return Meaning::Written(*slot);
         }
-        if self.pack.changed.contains(&(self.module, name)) {
+        if self.pack.survey.changed.contains(&(self.module, name)) {
             return Meaning::Hole(format!("{name}, which is changed in place").into());
         }
         match self.globals.get(name) {
-            Some(form) if form[0] == "P" => Meaning::Hole(format!("module {name}").into()),
-            Some(form) => Meaning::Constant(self.pack.constant(form)),
+            Some(ToldValue::Module(_)) => Meaning::Hole(format!("module {name}").into()),
+            Some(value) => Meaning::Constant(self.pack.constant(value)),
             None => Meaning::Hole(format!("name {name}").into()),
         }
     }

@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value as Json;
-
-use super::{class, items};
+use ruff_python_ast::visitor::{Visitor, walk_except_handler, walk_expr, walk_pattern, walk_stmt};
+use ruff_python_ast::{ExceptHandler, Expr, Identifier, Pattern, Stmt};
 
 /// Names of one function while it is compiled.
 #[derive(Default)]
@@ -34,45 +33,97 @@ impl<'d> Scope<'d> {
         self.next - 1
     }
 
-    /// Notes the names that statements and expressions give a value.
-    pub(super) fn survey(&mut self, tree: &'d Json) {
-        let Json::Array(parts) = tree else {
-            return;
-        };
-        match class(tree) {
-            "Lambda" => return,
-            "FunctionDef" => {
-                self.give(tree[1].as_str().unwrap_or_default());
-                return;
-            }
-            "Global" => self
-                .globals
-                .extend(items(&tree[1]).filter_map(Json::as_str)),
-            "Assign" => items(&tree[1]).for_each(|target| self.survey_target(target)),
-            "AugAssign" | "AnnAssign" | "For" | "NamedExpr" => self.survey_target(&tree[1]),
-            "ExceptHandler" => {
-                if let Some(name) = tree[2].as_str() {
-                    self.give(name);
-                }
-            }
-            // The targets of comprehensions are their own; an assignment expression inside one is the function's.
-            _ => {}
-        }
-        for part in parts {
-            self.survey(part);
-        }
-    }
-
-    pub(super) fn survey_target(&mut self, target: &'d Json) {
-        match class(target) {
-            "Name" => self.give(target[1].as_str().unwrap_or_default()),
-            "Tuple" | "List" => items(&target[1]).for_each(|one| self.survey_target(one)),
-            "Starred" => self.survey_target(&target[1]),
-            _ => {}
-        }
-    }
-
     pub(super) fn give(&mut self, name: &'d str) {
         *self.given.entry(name).or_default() += 1;
     }
+
+    /// A name that is given a value where there is one.
+    fn give_any(&mut self, name: Option<&'d Identifier>) {
+        if let Some(name) = name {
+            self.give(name);
+        }
+    }
+
+    fn give_target(&mut self, target: &'d Expr) {
+        match target {
+            Expr::Name(of) => self.give(&of.id),
+            Expr::Tuple(of) => of.elts.iter().for_each(|one| self.give_target(one)),
+            Expr::List(of) => of.elts.iter().for_each(|one| self.give_target(one)),
+            Expr::Starred(of) => self.give_target(&of.value),
+            _ => {}
+        }
+    }
+}
+
+/// Notes the names that statements and expressions give a value. Functions and classes inside have names of their own; so have comprehensions, but for
+/// assignment expressions in them.
+impl<'d> Visitor<'d> for Scope<'d> {
+    fn visit_stmt(&mut self, statement: &'d Stmt) {
+        match statement {
+            Stmt::FunctionDef(of) => {
+                self.give(&of.name);
+                return;
+            }
+            Stmt::ClassDef(of) => self.give(&of.name),
+            Stmt::Global(of) => self.globals.extend(of.names.iter().map(Identifier::as_str)),
+            Stmt::Assign(of) => of
+                .targets
+                .iter()
+                .for_each(|target| self.give_target(target)),
+            Stmt::Delete(of) => of
+                .targets
+                .iter()
+                .for_each(|target| self.give_target(target)),
+            Stmt::AugAssign(of) => self.give_target(&of.target),
+            Stmt::AnnAssign(of) => self.give_target(&of.target),
+            Stmt::For(of) => self.give_target(&of.target),
+            Stmt::With(of) => {
+                let targets = of
+                    .items
+                    .iter()
+                    .filter_map(|item| item.optional_vars.as_deref());
+                targets.for_each(|target| self.give_target(target));
+            }
+            Stmt::Import(of) => {
+                for alias in &of.names {
+                    let first = alias.name.split('.').next().unwrap_or_default();
+                    self.give(alias.asname.as_ref().map_or(first, Identifier::as_str));
+                }
+            }
+            Stmt::ImportFrom(of) => {
+                for alias in &of.names {
+                    self.give(alias.asname.as_ref().unwrap_or(&alias.name));
+                }
+            }
+            _ => {}
+        }
+        walk_stmt(self, statement);
+    }
+
+    fn visit_expr(&mut self, expression: &'d Expr) {
+        match expression {
+            Expr::Lambda(_) => return,
+            Expr::Named(of) => self.give_target(&of.target),
+            _ => {}
+        }
+        walk_expr(self, expression);
+    }
+
+    fn visit_except_handler(&mut self, handler: &'d ExceptHandler) {
+        let ExceptHandler::ExceptHandler(of) = handler;
+        self.give_any(of.name.as_ref());
+        walk_except_handler(self, handler);
+    }
+
+    fn visit_pattern(&mut self, pattern: &'d Pattern) {
+        match pattern {
+            Pattern::MatchStar(of) => self.give_any(of.name.as_ref()),
+            Pattern::MatchAs(of) => self.give_any(of.name.as_ref()),
+            Pattern::MatchMapping(of) => self.give_any(of.rest.as_ref()),
+            _ => {}
+        }
+        walk_pattern(self, pattern);
+    }
+
+    fn visit_annotation(&mut self, _: &'d Expr) {}
 }

@@ -1,113 +1,143 @@
 //! Statements and the targets of assignments.
 
-use serde_json::Value as Json;
+use ruff_python_ast::{ElifElseClause, ExceptHandler, ExceptHandlerExceptHandler, Expr, Stmt};
 
-use super::expressions::operator;
-use super::functions::{Compiler, Meaning};
-use super::{class, items};
+use super::expressions::{class_of, operator};
+use super::functions::{Compiler, Inner, Meaning};
+use super::literals::literal;
 use crate::native::program::{Handler, Statement, Target};
 
 impl<'d> Compiler<'_, 'd> {
-    pub(super) fn statements(&mut self, list: &'d Json) -> Vec<Statement> {
-        items(list)
+    pub(super) fn statements(&mut self, list: &'d [Stmt]) -> Vec<Statement> {
+        list.iter()
             .map(|statement| self.statement(statement))
             .collect()
     }
 
-    pub(super) fn statement(&mut self, tree: &'d Json) -> Statement {
-        match class(tree) {
-            "Return" => Statement::Return(self.optional(&tree[1])),
-            "Expr" => match class(&tree[1]) {
-                "Constant" => Statement::Pass,
-                _ => Statement::Expression(self.expression(&tree[1])),
+    fn statement(&mut self, statement: &'d Stmt) -> Statement {
+        let hole = |class: &str| Statement::Hole(class.into());
+        match statement {
+            Stmt::Return(of) => Statement::Return(self.optional(of.value.as_deref())),
+            Stmt::Expr(of) if literal(&of.value).is_some() => Statement::Pass,
+            Stmt::Expr(of) => Statement::Expression(self.expression(&of.value)),
+            Stmt::Assign(of) => {
+                let value = self.expression(&of.value);
+                let targets = of.targets.iter().map(|target| self.target(target));
+                Statement::Assign(targets.collect(), value)
+            }
+            Stmt::AnnAssign(of) => match &of.value {
+                None => Statement::Pass,
+                Some(value) => {
+                    let value = self.expression(value);
+                    Statement::Assign(vec![self.target(&of.target)], value)
+                }
             },
-            "Assign" => {
-                let value = self.expression(&tree[2]);
-                let targets = items(&tree[1]).map(|target| self.target(target)).collect();
-                Statement::Assign(targets, value)
+            Stmt::AugAssign(of) => {
+                let value = self.expression(&of.value);
+                Statement::Augment(self.target(&of.target), operator(of.op), value)
             }
-            "AnnAssign" if tree[2].is_null() => Statement::Pass,
-            "AnnAssign" => {
-                let value = self.expression(&tree[2]);
-                Statement::Assign(vec![self.target(&tree[1])], value)
-            }
-            "AugAssign" => {
-                let value = self.expression(&tree[3]);
-                Statement::Augment(self.target(&tree[1]), operator(&tree[2]), value)
-            }
-            "If" => Statement::If(
-                self.expression(&tree[1]),
-                self.statements(&tree[2]),
-                self.statements(&tree[3]),
+            Stmt::If(of) => Statement::If(
+                self.expression(&of.test),
+                self.statements(&of.body),
+                self.otherwise(&of.elif_else_clauses),
             ),
-            "For" => Statement::For {
-                over: self.expression(&tree[2]),
-                target: self.target(&tree[1]),
-                body: self.statements(&tree[3]),
-                otherwise: self.statements(&tree[4]),
+            Stmt::For(of) if of.is_async => hole("AsyncFor"),
+            Stmt::For(of) => Statement::For {
+                over: self.expression(&of.iter),
+                target: self.target(&of.target),
+                body: self.statements(&of.body),
+                otherwise: self.statements(&of.orelse),
             },
-            "While" => Statement::While {
-                test: self.expression(&tree[1]),
-                body: self.statements(&tree[2]),
-                otherwise: self.statements(&tree[3]),
+            Stmt::While(of) => Statement::While {
+                test: self.expression(&of.test),
+                body: self.statements(&of.body),
+                otherwise: self.statements(&of.orelse),
             },
-            "Try" => Statement::Try {
-                body: self.statements(&tree[1]),
-                handlers: items(&tree[2])
-                    .map(|handler| self.handler(handler))
+            Stmt::Try(of) if of.is_star => hole("TryStar"),
+            Stmt::Try(of) => Statement::Try {
+                body: self.statements(&of.body),
+                handlers: of
+                    .handlers
+                    .iter()
+                    .map(|ExceptHandler::ExceptHandler(handler)| self.handler(handler))
                     .collect(),
-                otherwise: self.statements(&tree[3]),
-                finally: self.statements(&tree[4]),
+                otherwise: self.statements(&of.orelse),
+                finally: self.statements(&of.finalbody),
             },
-            "Raise" => Statement::Raise(self.optional(&tree[1])),
-            "Break" => Statement::Break,
-            "Continue" => Statement::Continue,
-            "Pass" | "Global" => Statement::Pass,
-            "FunctionDef" => {
-                let name = tree[1].as_str().unwrap_or_default();
-                let function = self.inner(tree, Some(name), false);
-                let slot = self.scope().slot(name);
+            Stmt::Raise(of) => Statement::Raise(self.optional(of.exc.as_deref())),
+            Stmt::Break(_) => Statement::Break,
+            Stmt::Continue(_) => Statement::Continue,
+            Stmt::Pass(_) | Stmt::Global(_) => Statement::Pass,
+            Stmt::FunctionDef(of) if of.is_async => hole("AsyncFunctionDef"),
+            Stmt::FunctionDef(of) => {
+                let function = self.inner(Inner::Function(of), false);
+                let slot = self.scope().slot(&of.name);
                 Statement::Assign(vec![Target::Local(slot)], function)
             }
-            other => Statement::Hole(other.into()),
+            Stmt::ClassDef(_) => hole("ClassDef"),
+            Stmt::Delete(_) => hole("Delete"),
+            Stmt::With(of) if of.is_async => hole("AsyncWith"),
+            Stmt::With(_) => hole("With"),
+            Stmt::Match(_) => hole("Match"),
+            Stmt::Assert(_) => hole("Assert"),
+            Stmt::Import(_) => hole("Import"),
+            Stmt::ImportFrom(_) => hole("ImportFrom"),
+            Stmt::Nonlocal(_) => hole("Nonlocal"),
+            Stmt::TypeAlias(_) => hole("TypeAlias"),
+            Stmt::IpyEscapeCommand(_) => hole("IpyEscapeCommand"),
         }
     }
 
-    pub(super) fn handler(&mut self, tree: &'d Json) -> Handler {
-        let class = self.optional(&tree[1]);
-        let slot = tree[2].as_str().map(|name| self.scope().slot(name));
+    /// What follows an `if`: an `elif` is an `if` inside it.
+    fn otherwise(&mut self, clauses: &'d [ElifElseClause]) -> Vec<Statement> {
+        match clauses.split_first() {
+            None => Vec::new(),
+            Some((first, rest)) => match &first.test {
+                None => self.statements(&first.body),
+                Some(test) => vec![Statement::If(
+                    self.expression(test),
+                    self.statements(&first.body),
+                    self.otherwise(rest),
+                )],
+            },
+        }
+    }
+
+    fn handler(&mut self, of: &'d ExceptHandlerExceptHandler) -> Handler {
+        let class = self.optional(of.type_.as_deref());
+        let slot = of.name.as_ref().map(|name| self.scope().slot(name));
         Handler {
             class,
             slot,
-            body: self.statements(&tree[3]),
+            body: self.statements(&of.body),
         }
     }
 
-    pub(super) fn target(&mut self, tree: &'d Json) -> Target {
-        match class(tree) {
-            "Name" => match self.meaning(tree[1].as_str().unwrap_or_default()) {
+    pub(super) fn target(&mut self, target: &'d Expr) -> Target {
+        match target {
+            Expr::Name(of) => match self.meaning(&of.id) {
                 Meaning::Local(slot) => Target::Local(slot),
                 Meaning::Written(slot) => Target::Written(slot),
                 _ => Target::Hole("an assignment to a global".into()),
             },
-            "Subscript" if class(&tree[2]) != "Slice" => {
-                Target::Item(self.expression(&tree[1]), self.expression(&tree[2]))
+            Expr::Subscript(of) if !of.slice.is_slice_expr() => {
+                Target::Item(self.expression(&of.value), self.expression(&of.slice))
             }
-            "Attribute" if self.member(tree).is_none() => Target::Attribute(
-                self.expression(&tree[1]),
-                tree[2].as_str().unwrap_or_default().into(),
-            ),
-            "Tuple" | "List" => {
-                let starred = items(&tree[1]).position(|one| class(one) == "Starred");
-                let targets = items(&tree[1])
-                    .map(|one| match class(one) {
-                        "Starred" => self.target(&one[1]),
-                        _ => self.target(one),
-                    })
-                    .collect();
-                Target::Several(targets, starred)
+            Expr::Attribute(of) if self.member(of).is_none() => {
+                Target::Attribute(self.expression(&of.value), of.attr.as_str().into())
             }
-            other => Target::Hole(other.into()),
+            Expr::Tuple(of) => self.several(&of.elts),
+            Expr::List(of) => self.several(&of.elts),
+            other => Target::Hole(class_of(other).into()),
         }
+    }
+
+    fn several(&mut self, targets: &'d [Expr]) -> Target {
+        let starred = targets.iter().position(Expr::is_starred_expr);
+        let targets = targets.iter().map(|one| match one {
+            Expr::Starred(of) => self.target(&of.value),
+            one => self.target(one),
+        });
+        Target::Several(targets.collect(), starred)
     }
 }
