@@ -34,7 +34,8 @@ METHODS = ("Transact", "Receive", "Extend", "GiveBack", "Get", "Query", "Convers
 # Queues to which nothing of the neighbour comes.
 QUEUES = ("panther-layer-manager-queue-dlq", "panther-resources-queue", "no-queue", "", "\0")
 TABLES = ("panther-outputs", "panther-alarms", "panther-objects", "panther-log-alert-info", "panther-analysis", "none", "")
-STATUS, TAIL, BACKUP = "/panther.v1.NodeApi/Status", "/panther.v1.NodeStreams/Tail", "/panther.v1.NodeStreams/Backup"
+STATUS, SEND = "/panther.v1.NodeApi/Status", "/panther.v1.NodeApi/Send"
+TAIL, BACKUP = "/panther.v1.NodeStreams/Tail", "/panther.v1.NodeStreams/Backup"
 
 
 class AdminSocket:

@@ -7,7 +7,7 @@ import urllib.parse
 from typing import Any
 
 import http2
-from admin_socket import INVOKE, AdminSocket
+from admin_socket import SEND, AdminSocket
 from harness.node import INPUT_QUEUE
 from nodes import Cluster
 from protobuf import message
@@ -40,8 +40,7 @@ class Notifications:
     def once(self, rng: random.Random) -> str:
         calls = []
         for _ in range(rng.randint(1, AT_ONCE)):
-            sent = json.dumps({"queue": INPUT_QUEUE, "body": self.body(rng), "attributes": {}})
-            calls.append((INVOKE, message(f1="node", f2="send", f3=sent)))
+            calls.append((SEND, message(f1=INPUT_QUEUE, f2=self.body(rng))))
         with http2.over_unix(str(rng.choice(self.cluster.nodes).socket)) as connection:
             AdminSocket.converse(connection, calls)
         return "notifications"
