@@ -1,6 +1,6 @@
 //! Functions that run once per period: a row holds when the next run is due, and one command moves it on and sends the run's message.
 //!
-//! Only the leader looks, but the command is right whoever sends it: it holds only if the due time is still the one that was read, so that one period
+//! Only the leader looks, but the command is safe from any node: it takes effect only if the due time is still the one that was read, so that one period
 //! has one run. After an outage of several periods there is one run, and the next one is due at the next full period.
 
 use std::time::Duration;

@@ -123,7 +123,7 @@ pub(super) async fn watch(late: Late, life: Life) {
                 .await;
             // Failures since the last look; the alarm clears after a while without any.
             let failures = state.work.failed + state.work.node_faults;
-            let entry = failed_before.entry(identity.clone()).or_insert((0, None)); // also what failed before this loop was started again is told
+            let entry = failed_before.entry(identity.clone()).or_insert((0, None)); // counts failures of before a restart of this loop too
             if failures > entry.0 {
                 let at = tokio::time::Instant::now();
                 *entry = (failures, if of_outage { entry.1 } else { Some(at) });

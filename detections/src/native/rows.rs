@@ -149,7 +149,7 @@ impl Rows {
         }
     }
 
-    /// Before something is added to a row: one that has passed its time begins anew.
+    /// Called before an addition to a row: an expired row starts empty.
     pub(super) fn renewed<'e>(&mut self, key: &'e &'e str) -> Result<KeyValueRow, Stop<'e>> {
         let row = self.row(key)?;
         if self.expired(&row) {

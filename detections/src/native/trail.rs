@@ -27,7 +27,7 @@ impl Trail {
         self.operands = None;
     }
 
-    /// What stopped the evaluation has left an expression. Of what is no exception nobody asks for its way.
+    /// What stopped the evaluation has left an expression. The way is needed for exceptions only.
     #[cold]
     pub(super) fn leaves(&mut self, expression: &Expression) {
         self.places.push(std::ptr::from_ref(expression) as usize);

@@ -36,7 +36,7 @@ pub struct SourceService {
     pub door: Door,
     /// The object store.
     pub objects: Objects,
-    /// The node's disk: what is told of is work that needs room.
+    /// The node's disk: a notification is refused while it is full, because the processing needs room.
     pub disk: Room,
     /// Known log types.
     pub log_types: LogTypeRegistry,
