@@ -14,8 +14,9 @@ mod runbook;
 mod unit;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use alarm::AlarmSpec;
 pub use declare::{declarations, version};
@@ -111,7 +112,7 @@ pub struct TopicFilter {
 }
 
 /// What starts a function.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// A call of one of its operations.
@@ -123,8 +124,24 @@ pub enum Trigger {
     ScheduleSeconds(u64),
 }
 
+impl fmt::Display for Trigger {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call => to.write_str("call"),
+            Self::Queue => to.write_str("queue"),
+            Self::ScheduleSeconds(seconds) => write!(to, "every {seconds} s"),
+        }
+    }
+}
+
+impl Serialize for Trigger {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// How many messages a function handles at one time on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Concurrency {
     /// As many as this.
@@ -141,6 +158,34 @@ pub enum Concurrency {
         #[serde(default)]
         least: usize,
     },
+}
+
+impl fmt::Display for Concurrency {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(places) => write!(to, "{places}"),
+            Self::ByProcessors {
+                processors,
+                more,
+                least,
+            } => {
+                write!(to, "{processors} per processor")?;
+                if *more > 0 {
+                    write!(to, " and {more}")?;
+                }
+                if *least > 0 {
+                    write!(to, ", at least {least}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Serialize for Concurrency {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }
 
 impl Default for Concurrency {
