@@ -510,6 +510,15 @@ BUGS = [
         ),
     ),
     bug(
+        "a node that joins may replicate while a member leads",
+        "who is not a member changes nothing",
+        (
+            "cluster/src/net/entrance.rs",
+            "matches!(place, Place::Newer | Place::Joining) && self.roll.member_leads();",
+            "matches!(place, Place::Newer) && self.roll.member_leads();",
+        ),
+    ),
+    bug(
         "a node greets the others where it knew them only",
         "wanted membership is reached when two nodes have moved",
         ("cluster/src/door/local.rs", "        self.greet_all(peers, elsewhere).await;\n", "        drop(elsewhere);\n"),

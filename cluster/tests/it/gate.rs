@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use panther_cluster::membership::Standing;
+use panther_cluster::membership::{Invitation, Joined, Standing, join};
 use panther_cluster::net::METHODS;
 use panther_proto::v1::peers_client::PeersClient;
 use panther_proto::v1::{
@@ -226,5 +226,41 @@ async fn a_certificate_alone_opens_no_method_and_no_term_ends_the_cluster() {
     for node in cluster.nodes.values() {
         node.door.transact(put(2)).await.unwrap();
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_calls_no_method_of_replicas_while_a_member_leads() {
+    let mut cluster = Cluster::first().await;
+    cluster.join(1, None).await;
+    cluster.join(1, None).await;
+    cluster.voters(&[1, 2, 3]).await;
+    let token = cluster.nodes[&1]
+        .members
+        .invite(Duration::from_secs(3_600), None, |_| Transact::default())
+        .await
+        .unwrap();
+    let invitation = Invitation::read(&token).unwrap();
+    let Joined { node: joins, .. } = join(&invitation, "late", "127.0.0.1:1", "1").await.unwrap();
+    cluster.standing(joins, Standing::Joining).await;
+    for node in cluster.nodes.values() {
+        node.door.read(|_| Ok(())).await.unwrap();
+    }
+    let before = cluster.nodes[&1].door.group().status();
+    for to in [1, 2, 3] {
+        let mut caller = caller(&cluster, joins, to).await;
+        for method in ["Append", "Vote", "HandOver", "SnapshotSend", "SnapshotHeld"] {
+            let refused = caller.call(method, joins, before.term + 1).await;
+            let refused = refused.expect_err(method);
+            assert_eq!(
+                refused.code(),
+                Code::PermissionDenied,
+                "{to}, {method}: {refused}"
+            );
+        }
+        caller.call("Hello", joins, 0).await.unwrap();
+    }
+    let after = cluster.nodes[&1].door.group().status();
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
     cluster.end().await;
 }
