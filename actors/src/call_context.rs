@@ -4,10 +4,13 @@
 //! sealed answer. A retry finds that row and gets that answer, also where the change has made the request invalid meanwhile (a second delete).
 //! Work in several commands notes first what it set out to do ([`CallContext::begin`]), so that a retry goes on with the same bounds.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_proto::v1::{Key, Row, RowChange, Transact};
@@ -23,8 +26,10 @@ use crate::sealing::Sealer;
 pub(crate) const REQUESTS: &str = "panther-requests";
 /// How long a row is kept after the request was issued: a request id is refused ten minutes after its time, which may be ten minutes ahead.
 const KEPT_MS: u64 = 20 * 60 * 1000;
-/// Bytes of an answer that a row may hold; a command has room for 1 MB in all.
-const ANSWER_BYTES: usize = 512 << 10;
+/// Bytes that are kept of one call, compressed and sealed: a row has room for 400 KiB in all.
+const KEPT_BYTES: usize = 300 << 10;
+/// Bytes that a kept text may have once it is unpacked: more than any answer.
+const UNPACKED_BYTES: u64 = 256 << 20;
 
 /// Makes a retry of a call one effect with one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,14 +187,23 @@ impl CallContext {
     /// Keeps the answer of a change that was carried out already, for a retry.
     ///
     /// # Errors
-    /// As [`Door::transact`].
+    /// There is no leader, or the node is full; a retry goes on then.
     pub async fn keep<M: Message>(&self, door: &Door, answer: &M) -> Result<(), DoorError> {
         if let Some(row) = self.answer_row(answer) {
             let transact = Transact {
                 changes: vec![row],
                 ..Transact::default()
             };
-            door.transact(transact).await?;
+            match door.transact(transact).await {
+                // The change was made. A retry that finds no answer is better than a call that fails for that.
+                Err(DoorError::Refused(refused)) => {
+                    tracing::warn!(
+                        reason = refused.reason,
+                        "the answer of a call could not be kept for a retry"
+                    );
+                }
+                kept => drop(kept?),
+            }
         }
         Ok(())
     }
@@ -204,11 +218,17 @@ impl CallContext {
         };
         let internal = |error: &dyn std::fmt::Display| ApiError::Internal(error.to_string());
         let bounds = serde_json::to_vec(bounds).map_err(|error| internal(&error))?;
-        let sealed = change.sealer.seal(&place(request), &bounds);
-        let row = change
-            .row(request)
-            .set("begun", sealed.map_err(|error| internal(&error))?);
-        transact.changes.push(row.done());
+        match change.seal(request, &bounds) {
+            Some(sealed) => {
+                let row = change.row(request).set("begun", sealed);
+                transact.changes.push(row.done());
+            }
+            None => tracing::warn!(
+                method = change.method,
+                bytes = bounds.len(),
+                "what this call set out to do is too long to be kept: a retry of it begins again"
+            ),
+        }
         Ok(())
     }
 
@@ -222,7 +242,7 @@ impl CallContext {
         };
         let row = door.get(REQUESTS, &key(request)).await?;
         let sealed = row.as_ref().and_then(|row| row.blob("begun"));
-        let bounds = sealed.and_then(|sealed| change.sealer.open(&place(request), sealed).ok());
+        let bounds = sealed.and_then(|sealed| change.unseal(request, sealed));
         Ok(bounds.and_then(|bounds| serde_json::from_slice(&bounds).ok()))
     }
 
@@ -323,12 +343,10 @@ impl CallContext {
     /// The row that keeps an answer; without a request id there is no retry to keep it for.
     fn answer_row<M: Message>(&self, answer: &M) -> Option<RowChange> {
         let (request, change) = self.kept()?;
-        let answer = answer.encode_to_vec();
-        if answer.len() > ANSWER_BYTES {
-            return None;
-        }
-        let sealed = change.sealer.seal(&place(request), &answer).ok()?;
-        Some(change.row(request).set("answer", sealed).done())
+        let sealed = change.seal(request, &answer.encode_to_vec())?;
+        // With an answer a retry needs nothing else.
+        let row = change.row(request).remove("begun");
+        Some(row.set("answer", sealed).done())
     }
 }
 
@@ -341,7 +359,24 @@ impl Changing {
     }
 
     fn open(&self, request: &RequestId, row: &Row) -> Option<Vec<u8>> {
-        self.sealer.open(&place(request), row.blob("answer")?).ok()
+        self.unseal(request, row.blob("answer")?)
+    }
+
+    /// Compresses and seals what is kept of a call; `None` if it is too long for a row.
+    fn seal(&self, request: &RequestId, content: &[u8]) -> Option<Vec<u8>> {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(content).ok()?;
+        let packed = packed.finish().ok()?;
+        let sealed = self.sealer.seal(&place(request), &packed).ok()?;
+        (sealed.len() <= KEPT_BYTES).then_some(sealed)
+    }
+
+    fn unseal(&self, request: &RequestId, sealed: &[u8]) -> Option<Vec<u8>> {
+        let packed = self.sealer.open(&place(request), sealed).ok()?;
+        let mut content = Vec::new();
+        let mut unpacked = GzDecoder::new(packed.as_slice()).take(UNPACKED_BYTES);
+        unpacked.read_to_end(&mut content).ok()?;
+        Some(content)
     }
 }
 
@@ -351,4 +386,37 @@ fn key(request: &RequestId) -> Key {
 
 fn place(request: &RequestId) -> String {
     format!("{REQUESTS}/{}", request.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::AuditRecord;
+
+    #[test]
+    fn what_is_kept_of_a_long_answer_fits_into_a_row_and_too_long_a_one_is_not_kept() {
+        let request = RequestId {
+            id: "r".to_owned(),
+            time_ms: 1,
+        };
+        let record = AuditRecord::new(
+            "component",
+            "operation",
+            String::new(),
+            serde_json::json!({}),
+        );
+        let sealer = Sealer::new(&[1; 32]);
+        let context = CallContext::changing("X".to_owned(), record, Some(request.clone()), sealer);
+        let change = context.change.as_ref().unwrap();
+        let plan: String = (0..60_000)
+            .map(|number| format!("rule,Some.Rule.{number},new\n"))
+            .collect();
+        assert!(plan.len() > 1 << 20);
+        let sealed = change.seal(&request, plan.as_bytes()).unwrap();
+        assert!(sealed.len() <= KEPT_BYTES);
+        assert_eq!(change.unseal(&request, &sealed).unwrap(), plan.as_bytes());
+        let mut noise = vec![0; 1 << 20];
+        rand::Rng::fill(&mut rand::rng(), noise.as_mut_slice());
+        assert_eq!(change.seal(&request, &noise), None);
+    }
 }
