@@ -303,18 +303,18 @@ BUGS = [
         ("cluster/src/raft/group.rs", "enable_leader_restore: Some(false),", "enable_leader_restore: Some(true),"),
     ),
     bug(
-        "a clock that was set is believed until somebody looks at it",
+        "a clock that was set is trusted until the next judgement",
         "cluster time is never far ahead of true time",
         ("cluster/src/door/clock.rs", "offset_ms.abs_diff(state.judged_ms) > JUMP_MS {", "offset_ms.abs_diff(state.judged_ms) > u64::MAX - 1 {"),
     ),
     bug(
-        "a clock that is told the time adds what has passed since it was last asked",
+        "a clock that follows the leader adds the time since its last question",
         "cluster time is never far ahead of true time",
         ("cluster/src/door/clock.rs", "        state.pass(self.source.monotonic()); // the new time includes what has passed until now\n", ""),
     ),
     bug(
-        "whoever waits for a change of a group that has stopped spins",
-        "a node stops when it is told to",
+        "a wait for a change of a stopped group spins",
+        "a node stops when it is asked to",
         ("cluster/src/raft/group.rs", "            tokio::time::sleep_until(until).await;\n", ""),
     ),
     bug(

@@ -62,7 +62,7 @@ pub struct RuleError {
     /// File of the pack, line, column and function that raised, as text; `None` if that is not known.
     #[serde(default)]
     pub place: Option<String>,
-    /// Python's traceback, cut to some kilobytes; empty if there is none.
+    /// Python's traceback, cut to some kilobytes; empty without a traceback.
     #[serde(default)]
     pub trace: String,
 }

@@ -184,7 +184,7 @@ impl Peers {
         }
     }
 
-    /// Errors of the last calls to other nodes, for the error text of a caller that waits for them; empty if there are none.
+    /// Errors of the last calls to other nodes, for the error text of a caller that waits for them; empty without errors.
     pub(crate) fn failures(&self) -> String {
         let failed = self.inner.failed.lock();
         let each = failed

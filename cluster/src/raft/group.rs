@@ -652,7 +652,7 @@ async fn take_snapshots(
     }
 }
 
-/// Size of the newest complete snapshot in bytes; 0 if there is none.
+/// Size of the newest complete snapshot in bytes; 0 without a snapshot.
 fn last_snapshot(state: &Path) -> u64 {
     let newest = SnapshotFile::newest(state).ok().flatten();
     newest.map_or(0, |snapshot| {
