@@ -327,6 +327,9 @@ pub struct Component {
     /// It is not one of the 64 of the run book.
     #[serde(skip)]
     pub internal: bool,
+    /// The file that describes it.
+    #[serde(skip)]
+    pub file: String,
     /// Its alarms.
     pub alarms: Vec<AlarmSpec>,
     /// Of a queue or dead letter queue.

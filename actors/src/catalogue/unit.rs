@@ -270,6 +270,7 @@ impl<'a> Unit<'a> {
             built: entry.built.unwrap_or(self.built),
             built_note: entry.built_note.unwrap_or_else(|| self.built_note.clone()),
             internal: entry.internal,
+            file: self.file.to_owned(),
             alarms: Vec::new(),
             queue: None,
             work: None,

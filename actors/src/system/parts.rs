@@ -9,7 +9,7 @@ use panther_cluster::door::Door;
 use super::health::watch_component;
 use crate::alarms::Alarms;
 use crate::api::ApiError;
-use crate::catalogue::{Built, Catalogue, Component, Kind};
+use crate::catalogue::{Built, Component, Kind};
 use crate::component::{Deps, Place};
 use crate::components::{self, catalogue};
 use crate::life::Life;
@@ -18,34 +18,31 @@ use crate::worker::WorkerStatus;
 
 /// A part for every component that is built, and for the internal queues and tables.
 pub(super) fn all(deps: &Deps) -> Result<Vec<Part>, ApiError> {
-    let mut parts = Vec::new();
-    let built = |component: &&Component| component.built != Built::No;
-    for one in components::ALL {
-        let unit = Catalogue::read([(one.file, one.text)]);
-        let unit = unit.map_err(|error| ApiError::Internal(error.to_string()))?;
-        for described in unit.all().filter(built) {
-            let component = catalogue()
-                .find(&described.identity())
-                .map_err(|error| ApiError::Internal(error.to_string()))?;
-            let status = Arc::new(WorkerStatus::default());
-            parts.push(match (component.kind, one.build) {
-                (Kind::Function, Some(build)) => {
-                    build(deps, Place::new(component, catalogue(), status))?
-                }
-                (Kind::Queue | Kind::Dlq | Kind::Table | Kind::Topic, _) => {
-                    watched(component, &deps.door, &deps.alarms, status)
-                }
-                _ => {
-                    return Err(ApiError::Internal(format!(
+    let built = catalogue()
+        .all()
+        .filter(|component| component.built != Built::No);
+    let parts = built.map(|component| {
+        let status = Arc::new(WorkerStatus::default());
+        match component.kind {
+            Kind::Queue | Kind::Dlq | Kind::Table | Kind::Topic => {
+                Ok(watched(component, &deps.door, &deps.alarms, status))
+            }
+            _ => {
+                let described = components::ALL
+                    .iter()
+                    .find(|one| one.file == component.file);
+                let build = described.and_then(|one| one.build).ok_or_else(|| {
+                    ApiError::Internal(format!(
                         "{} says that {} is built, but no code runs it",
-                        one.file,
+                        component.file,
                         component.identity()
-                    )));
-                }
-            });
+                    ))
+                })?;
+                build(deps, Place::new(component, catalogue(), status))
+            }
         }
-    }
-    Ok(parts)
+    });
+    parts.collect()
 }
 
 /// A queue, table or topic: its actor measures it and raises its alarms.
