@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::ObjectsError;
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Message, RowChange, Send};
 
 /// What a handler knows besides its message.
@@ -15,6 +16,8 @@ pub struct Context {
     pub received_ms: u64,
     /// Names this receive of this message: part of the names of objects that it writes.
     pub attempt: String,
+    /// The trace of the message, and the span in which it is handled.
+    pub trace: TraceContext,
 }
 
 /// What ends a message.
@@ -24,6 +27,8 @@ pub struct Plan {
     pub changes: Vec<RowChange>,
     /// Messages that follow.
     pub sends: Vec<Send>,
+    /// What is done, in words, for the trace of the message; empty: the worker names what is sent.
+    pub what: String,
 }
 
 /// Why a message was not handled.

@@ -121,8 +121,7 @@ impl Handler for AlertDelivery {
         match delivered {
             Delivered::Attempt(response) => Ok(Plan {
                 changes: record(alert, response).into_iter().collect(),
-                sends: Vec::new(),
-            }),
+                sends: Vec::new(), ..Plan::default() }),
             Delivered::Routed(to) => {
                 let sends = to.iter().map(|output| {
                     let mut send = change::to_queue(QUEUE, message.body.clone());
@@ -131,8 +130,7 @@ impl Handler for AlertDelivery {
                 });
                 Ok(Plan {
                     changes: Vec::new(),
-                    sends: sends.collect(),
-                })
+                    sends: sends.collect(), ..Plan::default() })
             }
         }
     }

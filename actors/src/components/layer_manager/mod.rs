@@ -202,8 +202,7 @@ impl Handler for LayerManager {
         };
         Ok(Plan {
             changes,
-            sends: Vec::new(),
-        })
+            sends: Vec::new(), ..Plan::default() })
     }
 }
 

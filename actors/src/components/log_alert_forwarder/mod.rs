@@ -80,8 +80,7 @@ impl Handler for LogAlertForwarder {
                     .union("logTypes", row.items("logTypes").iter().cloned());
                 Ok(Plan {
                     changes: vec![change.done()],
-                    sends: Vec::new(),
-                })
+                    sends: Vec::new(), ..Plan::default() })
             }
             Forward::Create => {
                 let created = updated;
@@ -91,8 +90,7 @@ impl Handler for LogAlertForwarder {
                 send.dedup_id = alert_id.to_owned();
                 Ok(Plan {
                     changes: vec![change.done()],
-                    sends: vec![send],
-                })
+                    sends: vec![send], ..Plan::default() })
             }
         }
     }

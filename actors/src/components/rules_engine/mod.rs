@@ -132,6 +132,7 @@ fn split(message: &Message, parts: &[(usize, usize)]) -> Plan {
     Plan {
         changes: Vec::new(),
         sends: sends.collect(),
+        ..Plan::default()
     }
 }
 
@@ -230,8 +231,7 @@ impl RulesEngine {
         let now = i64::try_from(context.received_ms / 1000).unwrap_or(0);
         let mut plan = Plan {
             changes: store::changes(&groups.store),
-            sends: Vec::new(),
-        };
+            sends: Vec::new(), ..Plan::default() };
         let mut steps: BTreeMap<&GroupKey, Option<Step>> = BTreeMap::new();
         for (key, group) in &groups.groups {
             if !group.opens_alert {
