@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
+use panther_cluster::objects::Objects;
 use panther_proto::v1::{Code, GiveBack, Message, RowChange, Transact};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::returned::Returned;
-use super::{Context, Failure, Handler, Plan, WorkerStatus};
+use super::{Context, Failure, Handler, Plan, PlanContext, WorkerStatus};
 use crate::life::Life;
 
 /// How long a receive waits for a first message before it asks again.
@@ -51,6 +52,7 @@ pub struct WorkerSettings {
 pub struct Worker<H: Handler> {
     settings: WorkerSettings,
     door: Door,
+    objects: Objects,
     handler: Arc<H>,
     status: Arc<WorkerStatus>,
     returned: Arc<Returned>,
@@ -61,6 +63,7 @@ impl<H: Handler> Clone for Worker<H> {
         Self {
             settings: self.settings.clone(),
             door: self.door.clone(),
+            objects: self.objects.clone(),
             handler: self.handler.clone(),
             status: self.status.clone(),
             returned: self.returned.clone(),
@@ -73,12 +76,14 @@ impl<H: Handler> Worker<H> {
     pub fn new(
         settings: WorkerSettings,
         door: Door,
+        objects: Objects,
         handler: Arc<H>,
         status: Arc<WorkerStatus>,
     ) -> Self {
         Self {
             settings,
             door,
+            objects,
             handler,
             status,
             returned: Arc::default(),
@@ -215,14 +220,9 @@ impl<H: Handler> Worker<H> {
         };
         // In a task of its own, so that a panic is this message's failure and nothing else's.
         let handling = tokio::spawn(
-            Self::attempt(
-                self.handler.clone(),
-                self.door.clone(),
-                message.clone(),
-                context,
-                self.status.clone(),
-            )
-            .in_current_span(),
+            self.clone()
+                .attempt(message.clone(), context)
+                .in_current_span(),
         );
         let abort = handling.abort_handle();
         let outcome = tokio::select! {
@@ -297,25 +297,29 @@ impl<H: Handler> Worker<H> {
         .await;
     }
 
-    async fn attempt(
-        handler: Arc<H>,
-        door: Door,
-        message: Message,
-        context: Context,
-        status: Arc<WorkerStatus>,
-    ) -> Result<(), Failure> {
-        let work = handler.work(&message, &context).await?;
+    /// Runs the phases of one receive.
+    async fn attempt(self, message: Message, context: Context) -> Result<(), Failure> {
+        let work = self.handler.work(&message, &context).await?;
+        let context = PlanContext::from(&context);
         let mut last = String::new();
         for _ in 0..CONFLICTS {
-            let Plan { changes, sends } = match handler.plan(&work, &message, &context).await {
+            let Plan {
+                objects,
+                changes,
+                sends,
+            } = match H::plan(&work, &message, &context).await {
                 Ok(plan) => plan,
                 Err(Failure::Conflict(reason)) => {
-                    status.conflict();
+                    self.status.conflict();
                     last = reason;
                     continue;
                 }
                 Err(failure) => return Err(failure),
             };
+            // Durable before a command names them.
+            for object in objects {
+                self.objects.put(&object.name, object.content).await?;
+            }
             let sends = sends.into_iter().map(|mut send| {
                 if send.trace_id.is_empty() {
                     send.trace_id = if message.trace_id.is_empty() {
@@ -332,10 +336,13 @@ impl<H: Handler> Worker<H> {
                 sends: sends.collect(),
                 ..Transact::default()
             };
-            match insist(|| door.transact(complete.clone())).await {
-                Ok(_) => return Ok(()),
+            match insist(|| self.door.transact(complete.clone())).await {
+                Ok(_) => {
+                    self.handler.committed(work, &complete);
+                    return Ok(());
+                }
                 Err(DoorError::Conflict(conflict)) => {
-                    status.conflict();
+                    self.status.conflict();
                     last = format!(
                         "{} {}: {}",
                         conflict.table, conflict.attribute, conflict.what
