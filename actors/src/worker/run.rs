@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
+use panther_cluster::objects::Objects;
 use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Code, GiveBack, Message, RowChange, Send, Transact, send};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::returned::Returned;
-use super::{Context, Failure, Handler, Plan, WorkerStatus};
+use super::{Context, Failure, Handler, Plan, PlanContext, WorkerStatus};
 use crate::life::Life;
 use crate::traces::{Hop, Traces};
 
@@ -54,6 +55,7 @@ pub struct Worker<H: Handler> {
     settings: WorkerSettings,
     door: Door,
     traces: Traces,
+    objects: Objects,
     handler: Arc<H>,
     status: Arc<WorkerStatus>,
     returned: Arc<Returned>,
@@ -65,6 +67,7 @@ impl<H: Handler> Clone for Worker<H> {
             settings: self.settings.clone(),
             door: self.door.clone(),
             traces: self.traces.clone(),
+            objects: self.objects.clone(),
             handler: self.handler.clone(),
             status: self.status.clone(),
             returned: self.returned.clone(),
@@ -77,6 +80,7 @@ impl<H: Handler> Worker<H> {
     pub fn new(
         settings: WorkerSettings,
         door: Door,
+        objects: Objects,
         handler: Arc<H>,
         status: Arc<WorkerStatus>,
     ) -> Self {
@@ -84,6 +88,7 @@ impl<H: Handler> Worker<H> {
             settings,
             traces: Traces::new(door.clone()),
             door,
+            objects,
             handler,
             status,
             returned: Arc::default(),
@@ -315,6 +320,7 @@ impl<H: Handler> Worker<H> {
         .await;
     }
 
+    /// Runs the phases of one receive.
     async fn attempt(
         self,
         message: Message,
@@ -323,13 +329,15 @@ impl<H: Handler> Worker<H> {
     ) -> Result<(), Failure> {
         let trace = context.trace;
         let work = self.handler.work(&message, &context).await?;
+        let context = PlanContext::from(&context);
         let mut last = String::new();
         for _ in 0..CONFLICTS {
             let Plan {
+                objects,
                 mut changes,
                 sends,
                 what,
-            } = match self.handler.plan(&work, &message, &context).await {
+            } = match H::plan(&work, &message, &context).await {
                 Ok(plan) => plan,
                 Err(Failure::Conflict(reason)) => {
                     self.status.conflict();
@@ -338,6 +346,10 @@ impl<H: Handler> Worker<H> {
                 }
                 Err(failure) => return Err(failure),
             };
+            // Durable before a command names them.
+            for object in objects {
+                self.objects.put(&object.name, object.content).await?;
+            }
             let mut hop = self.hop(&message, trace, began);
             hop.what = if what.is_empty() { words(&sends) } else { what };
             hop.note_changes(&changes);
@@ -351,7 +363,10 @@ impl<H: Handler> Worker<H> {
                 ..Transact::default()
             };
             match insist(|| self.door.transact(complete.clone())).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.handler.committed(work, &complete);
+                    return Ok(());
+                }
                 Err(DoorError::Conflict(conflict)) => {
                     self.status.conflict();
                     last = format!(
