@@ -50,6 +50,49 @@ pub(super) struct ValueFile {
     #[serde(default)]
     pub(super) indicators: Vec<String>,
     pub(super) validate: Option<ValidateFile>,
+    /// The value is a text that holds JSON.
+    #[serde(default, rename = "isEmbeddedJSON")]
+    pub(super) is_embedded_json: bool,
+    pub(super) rename: Option<FromFile>,
+    pub(super) copy: Option<FromFile>,
+    pub(super) concat: Option<ConcatFile>,
+    pub(super) split: Option<SplitFile>,
+    pub(super) mask: Option<MaskFile>,
+}
+
+/// `rename` or `copy`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromFile {
+    pub(super) from: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConcatFile {
+    pub(super) paths: Vec<String>,
+    #[serde(default)]
+    pub(super) separator: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitFile {
+    pub(super) from: String,
+    pub(super) separator: String,
+    /// Number of the part, from 0 on. Without it, the field is the array of all parts.
+    pub(super) index: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaskFile {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// For hashes: the text before the value.
+    pub(super) salt: Option<String>,
+    /// For `redact`: the text in the place of the value.
+    pub(super) to: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

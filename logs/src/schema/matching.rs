@@ -304,6 +304,11 @@ fn value<'a>(
             }
             Ok(())
         }
+        ValueType::Embedded(of) => match node {
+            // vendors write an empty text where there is no JSON
+            Node::String(text) if text.raw().is_empty() => Ok(()),
+            _ => value(of, document, at, shapes, findings),
+        },
         ValueType::Json { aws } => {
             if *aws {
                 extract_aws(document, at, &mut findings.indicators);

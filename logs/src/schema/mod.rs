@@ -7,6 +7,7 @@ mod compile;
 mod file;
 mod matching;
 mod names;
+mod transform;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub(crate) use file::{CsvFile, ParserFile, PatternFile};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
+pub(crate) use transform::{Changes, Mask, Source};
 
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -58,6 +60,8 @@ pub(crate) enum ValueType {
     Json {
         aws: bool,
     },
+    /// A text that holds JSON of this type. The parser stage replaces the text by its JSON.
+    Embedded(Arc<ValueType>),
 }
 
 /// A string: its indicator scanners and its allowed values.
@@ -65,6 +69,7 @@ pub(crate) enum ValueType {
 pub(crate) struct StringType {
     pub(crate) scanners: Vec<Scanner>,
     pub(crate) allowed: Allowed,
+    pub(crate) mask: Option<Mask>,
 }
 
 /// The values that a field accepts.
@@ -98,6 +103,10 @@ pub(crate) struct ObjectType {
     one_of: Vec<Arc<str>>,
     /// One bit per required field.
     required: u128,
+    /// The former names of fields with `rename`, each with the number of its field.
+    renames: Vec<(Box<str>, usize)>,
+    /// The transformations of the fields and of all types below them.
+    pub(crate) changes: Changes,
 }
 
 impl ObjectType {
@@ -105,6 +114,14 @@ impl ObjectType {
         self.names
             .get(name)
             .and_then(|index| self.fields.get(index))
+    }
+
+    /// The field that takes over the value of the member `name`.
+    pub(crate) fn renamed(&self, name: &str) -> Option<&Field> {
+        self.renames
+            .iter()
+            .find(|(from, _)| **from == *name)
+            .and_then(|(_, index)| self.fields.get(*index))
     }
 }
 
@@ -115,4 +132,6 @@ pub(crate) struct Field {
     pub(crate) value: Arc<ValueType>,
     /// The bit of this field in the set of required fields; 0 for an optional field.
     required: u128,
+    /// Transformations that give the field a value, in the order of their stages.
+    pub(crate) sources: Vec<Source>,
 }
