@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Allowed, Field, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
-    file::{SchemaFile, ValidateFile, ValueFile},
+    Field, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
+    file::{SchemaFile, ValueFile},
     names::Names,
     transform::{self, Changes},
+    validation::Validation,
 };
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -263,7 +264,12 @@ impl<'f> Compiler<'f> {
         let value = match file.kind.as_str() {
             "string" => ValueType::String(StringType {
                 scanners: scanners(&file.indicators)?,
-                allowed: allowed(file.validate.as_ref())?,
+                validation: file
+                    .validate
+                    .as_ref()
+                    .map(|file| Validation::compile(file).map(Box::new))
+                    .transpose()
+                    .map_err(|problem| Problem::at("validate", problem))?,
                 mask: file
                     .mask
                     .as_ref()
@@ -383,6 +389,7 @@ impl<'f> Compiler<'f> {
         only(file.time_format.is_some(), "timeFormat", &["timestamp"])?;
         only(file.time_formats.is_some(), "timeFormats", &["timestamp"])?;
         only(file.is_event_time, "isEventTime", &["timestamp"])?;
+        only(file.is_expiration, "isExpiration", &["timestamp"])?;
         only(
             !file.indicators.is_empty(),
             "indicators",
@@ -466,24 +473,4 @@ fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {
             })
         })
         .collect()
-}
-
-fn allowed(file: Option<&ValidateFile>) -> Result<Allowed, Problem> {
-    let Some(file) = file else {
-        return Ok(Allowed::All);
-    };
-    Ok(
-        match (
-            file.allow.is_empty(),
-            file.deny.is_empty(),
-            file.ends_with.is_empty(),
-        ) {
-            (false, _, _) => Allowed::Only(file.allow.clone()),
-            (true, false, _) => Allowed::Not(file.deny.clone()),
-            (true, true, false) => Allowed::Ending(file.ends_with.clone()),
-            (true, true, true) => {
-                return Err(Problem::at("validate", "give allow, deny or endsWith"));
-            }
-        },
-    )
 }

@@ -49,6 +49,9 @@ pub(super) struct ValueFile {
     pub(super) is_event_time: bool,
     #[serde(default)]
     pub(super) indicators: Vec<String>,
+    /// Accepted for compatibility: it concerns the rows of lookup tables and has no effect on events.
+    #[serde(default)]
+    pub(super) is_expiration: bool,
     pub(super) validate: Option<ValidateFile>,
     /// The value is a text that holds JSON.
     #[serde(default, rename = "isEmbeddedJSON")]
@@ -105,6 +108,10 @@ pub(super) struct ValidateFile {
     /// Allowed suffixes; the text must have one of them. For names whose first part differs between customers.
     #[serde(default)]
     pub(super) ends_with: Vec<String>,
+    /// The text must be an IP address: `any`, `ipv4` or `ipv6`.
+    pub(super) ip: Option<String>,
+    /// The text must be a network in the form `address/length`: `any`, `ipv4` or `ipv6`.
+    pub(super) cidr: Option<String>,
 }
 
 /// The parser of a text format. Exactly one member is set.

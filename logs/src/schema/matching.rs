@@ -220,7 +220,9 @@ fn value<'a>(
                 }
                 _ => return Err(unexpected("a string", node)),
             };
-            if !string.allowed.allows(&text.decoded()) {
+            if let Some(validation) = &string.validation
+                && !validation.accepts(&text.decoded())
+            {
                 return Err(Mismatch::firm(format!(
                     "`{}` is not an allowed value",
                     shortened(&text.decoded())

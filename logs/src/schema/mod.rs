@@ -8,6 +8,7 @@ mod file;
 mod matching;
 mod names;
 mod transform;
+mod validation;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
 pub(crate) use transform::{Changes, Mask, Source};
+use validation::Validation;
 
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -68,30 +70,9 @@ pub(crate) enum ValueType {
 #[derive(Debug, Default)]
 pub(crate) struct StringType {
     pub(crate) scanners: Vec<Scanner>,
-    pub(crate) allowed: Allowed,
+    /// What a value must be; `None` accepts every text.
+    pub(crate) validation: Option<Box<Validation>>,
     pub(crate) mask: Option<Mask>,
-}
-
-/// The values that a field accepts.
-#[derive(Debug, Default)]
-pub(crate) enum Allowed {
-    #[default]
-    All,
-    Only(Vec<String>),
-    Not(Vec<String>),
-    Ending(Vec<String>),
-}
-
-impl Allowed {
-    fn allows(&self, text: &str) -> bool {
-        let is = |one: &String| one == text;
-        match self {
-            Self::All => true,
-            Self::Only(these) => these.iter().any(is),
-            Self::Not(these) => !these.iter().any(is),
-            Self::Ending(ends) => ends.iter().any(|end| text.ends_with(end)),
-        }
-    }
 }
 
 /// An object type and its members.
