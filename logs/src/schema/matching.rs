@@ -328,8 +328,8 @@ fn value<'a>(
             }
             Ok(())
         }
-        ValueType::Embedded(of) => match node {
-            // vendors write an empty text where there is no JSON
+        ValueType::Embedded { of, .. } => match node {
+            // vendors write an empty text where there is no value
             Node::String(text) if text.raw().is_empty() => Ok(()),
             _ => value(of, document, at, shapes, findings),
         },
