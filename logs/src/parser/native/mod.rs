@@ -5,13 +5,12 @@ mod alb;
 mod anchors;
 mod gsuite;
 mod s3_access;
-mod syslog;
 mod vpc_flow;
 mod web_access;
 
 use web_access::Format;
 
-use super::{Line, Reading, State};
+use super::{Line, Reading, State, form::syslog};
 use crate::schema::ObjectType;
 
 /// The native parsers.
@@ -65,7 +64,7 @@ impl Native {
             Self::Alb => alb::read(line.text, root, out),
             Self::GsuiteActivity => gsuite::read(line, out),
             Self::S3ServerAccess => s3_access::read(line.text, root, out),
-            Self::Syslog5424 => syslog::read(line.text, root, out),
+            Self::Syslog5424 => syslog::read_5424(line.text, root, out),
             Self::VpcFlow => vpc_flow::read(line.text, root, state, out),
             Self::WebAccess(format) => web_access::read(format, line.text, root, out),
         }
