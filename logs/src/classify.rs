@@ -13,15 +13,12 @@ use thiserror::Error;
 
 use crate::{
     event::{self, Event, EventContext},
-    json::{Document, Node, Reader},
+    json::{Document, MAX_DEPTH, Node, Reader},
     log_types::{LogType, LogTypes},
     object::Record,
     parser::{Filter, Line, Parser, Reading, State},
     schema::{Findings, Shapes, match_record},
 };
-
-/// Maximum nesting depth of a record's JSON.
-const MAX_DEPTH: usize = 128;
 
 /// Result of the classification of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]

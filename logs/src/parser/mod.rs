@@ -8,6 +8,7 @@ mod csv;
 mod fastmatch;
 mod native;
 mod pattern;
+mod reshape;
 mod row;
 
 use native::Native;
@@ -206,7 +207,7 @@ impl Parser {
         }
     }
 
-    /// Parses one record and appends JSON objects to `out`.
+    /// Parses one record and appends JSON objects to `out`, with the transformations of the schema applied.
     ///
     /// # Errors
     /// Why the record does not have this form.
@@ -218,6 +219,20 @@ impl Parser {
         out: &mut Vec<String>,
     ) -> Result<Reading, String> {
         state.pending = None;
+        let reading = self.parse(line, root, state, out)?;
+        if root.changes.any() {
+            return reshape::reshape(reading, line, root, out);
+        }
+        Ok(reading)
+    }
+
+    fn parse(
+        &self,
+        line: &Line<'_, '_>,
+        root: &ObjectType,
+        state: &mut State,
+        out: &mut Vec<String>,
+    ) -> Result<Reading, String> {
         match self {
             Self::Json => line.json.map(|_| Reading::AsItIs).map_err(String::from),
             Self::Csv(csv) => csv.read(line.whole, root, state, out),

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Allowed, Field, ObjectType, Schema, SchemaError, StringType, ValueType,
-    file::{SchemaFile, ValidateFile, ValueFile},
+    Field, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
+    file::{SchemaFile, ValueFile},
     names::Names,
+    transform::{self, Changes},
+    validation::Validation,
 };
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -166,6 +168,8 @@ impl<'f> Compiler<'f> {
         let mut fields: Vec<Field> = Vec::with_capacity(files.len());
         let mut required = 0u128;
         let mut count = 0;
+        let mut changes = Changes::default();
+        let mut renames: Vec<(Box<str>, usize)> = Vec::new();
         for file in files {
             let Some(name) = file.name.as_deref().filter(|name| !name.is_empty()) else {
                 return Err(Problem::here("a field has no name"));
@@ -201,10 +205,29 @@ impl<'f> Compiler<'f> {
                 count += 1;
                 required |= bit;
             }
+            let sources = transform::sources(file)
+                .map_err(|(option, problem)| Problem::at(option, problem).under(name))?;
+            changes = changes.and(value.changes()).and(Changes {
+                sourced: !sources.is_empty(),
+                ..Changes::default()
+            });
+            for source in &sources {
+                if let Source::Rename { from } = source {
+                    if renames.iter().any(|(known, _)| **known == **from) {
+                        return Err(Problem::at(
+                            "rename",
+                            format!("another field takes over `{from}` too"),
+                        )
+                        .under(name));
+                    }
+                    renames.push((from.as_str().into(), fields.len()));
+                }
+            }
             fields.push(Field {
                 name: name.into(),
                 value,
                 required: bit,
+                sources,
             });
         }
         let names = Names::new(
@@ -220,6 +243,8 @@ impl<'f> Compiler<'f> {
                 names,
                 one_of: Vec::new(),
                 required,
+                renames,
+                changes,
             },
             below,
         ))
@@ -239,7 +264,18 @@ impl<'f> Compiler<'f> {
         let value = match file.kind.as_str() {
             "string" => ValueType::String(StringType {
                 scanners: scanners(&file.indicators)?,
-                allowed: allowed(file.validate.as_ref())?,
+                validation: file
+                    .validate
+                    .as_ref()
+                    .map(|file| Validation::compile(file).map(Box::new))
+                    .transpose()
+                    .map_err(|problem| Problem::at("validate", problem))?,
+                mask: file
+                    .mask
+                    .as_ref()
+                    .map(transform::mask)
+                    .transpose()
+                    .map_err(|problem| Problem::at("mask", problem))?,
             }),
             "int" | "smallint" | "bigint" => ValueType::Integer,
             "float" => ValueType::Float,
@@ -302,7 +338,21 @@ impl<'f> Compiler<'f> {
                 }
             },
             "ref" => match file.target.as_deref() {
-                Some(target) => return self.reference(target, depth),
+                Some(target) => {
+                    let (value, levels) = self.reference(target, depth)?;
+                    let holds = matches!(
+                        *value,
+                        ValueType::Object(_) | ValueType::Array(_) | ValueType::Json { .. }
+                    );
+                    return match (file.is_embedded_json, holds) {
+                        (false, _) => Ok((value, levels)),
+                        (true, true) => Ok((Arc::new(ValueType::Embedded(value)), levels)),
+                        (true, false) => Err(Problem::at(
+                            "isEmbeddedJSON",
+                            format!("`{target}` is no object, array or json"),
+                        )),
+                    };
+                }
                 None => return Err(Problem::at("target", "a ref needs one")),
             },
             other => {
@@ -314,7 +364,11 @@ impl<'f> Compiler<'f> {
                 ));
             }
         };
-        Ok((Arc::new(value), below))
+        let value = Arc::new(value);
+        if file.is_embedded_json {
+            return Ok((Arc::new(ValueType::Embedded(value)), below));
+        }
+        Ok((value, below))
     }
 
     /// Rejects options that the type does not support, because an author would expect an ignored option to have an effect.
@@ -335,12 +389,33 @@ impl<'f> Compiler<'f> {
         only(file.time_format.is_some(), "timeFormat", &["timestamp"])?;
         only(file.time_formats.is_some(), "timeFormats", &["timestamp"])?;
         only(file.is_event_time, "isEventTime", &["timestamp"])?;
+        only(file.is_expiration, "isExpiration", &["timestamp"])?;
         only(
             !file.indicators.is_empty(),
             "indicators",
             &["string", "json"],
         )?;
-        only(file.validate.is_some(), "validate", &["string"])
+        only(file.validate.is_some(), "validate", &["string"])?;
+        only(file.mask.is_some(), "mask", &["string"])?;
+        only(
+            file.is_embedded_json,
+            "isEmbeddedJSON",
+            &["object", "array", "json", "ref"],
+        )?;
+        for (given, option) in [
+            (file.rename.is_some(), "rename"),
+            (file.copy.is_some(), "copy"),
+            (file.concat.is_some(), "concat"),
+            (file.split.is_some(), "split"),
+        ] {
+            if given && file.name.is_none() {
+                return Err(Problem::at(
+                    option,
+                    "only a field of an object can have one",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn reference(
@@ -398,24 +473,4 @@ fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {
             })
         })
         .collect()
-}
-
-fn allowed(file: Option<&ValidateFile>) -> Result<Allowed, Problem> {
-    let Some(file) = file else {
-        return Ok(Allowed::All);
-    };
-    Ok(
-        match (
-            file.allow.is_empty(),
-            file.deny.is_empty(),
-            file.ends_with.is_empty(),
-        ) {
-            (false, _, _) => Allowed::Only(file.allow.clone()),
-            (true, false, _) => Allowed::Not(file.deny.clone()),
-            (true, true, false) => Allowed::Ending(file.ends_with.clone()),
-            (true, true, true) => {
-                return Err(Problem::at("validate", "give allow, deny or endsWith"));
-            }
-        },
-    )
 }

@@ -49,7 +49,53 @@ pub(super) struct ValueFile {
     pub(super) is_event_time: bool,
     #[serde(default)]
     pub(super) indicators: Vec<String>,
+    /// Accepted for compatibility: it concerns the rows of lookup tables and has no effect on events.
+    #[serde(default)]
+    pub(super) is_expiration: bool,
     pub(super) validate: Option<ValidateFile>,
+    /// The value is a text that holds JSON.
+    #[serde(default, rename = "isEmbeddedJSON")]
+    pub(super) is_embedded_json: bool,
+    pub(super) rename: Option<FromFile>,
+    pub(super) copy: Option<FromFile>,
+    pub(super) concat: Option<ConcatFile>,
+    pub(super) split: Option<SplitFile>,
+    pub(super) mask: Option<MaskFile>,
+}
+
+/// `rename` or `copy`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromFile {
+    pub(super) from: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConcatFile {
+    pub(super) paths: Vec<String>,
+    #[serde(default)]
+    pub(super) separator: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitFile {
+    pub(super) from: String,
+    pub(super) separator: String,
+    /// Number of the part, from 0 on. Without it, the field is the array of all parts.
+    pub(super) index: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaskFile {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// For hashes: the text before the value.
+    pub(super) salt: Option<String>,
+    /// For `redact`: the text in the place of the value.
+    pub(super) to: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +108,10 @@ pub(super) struct ValidateFile {
     /// Allowed suffixes; the text must have one of them. For names whose first part differs between customers.
     #[serde(default)]
     pub(super) ends_with: Vec<String>,
+    /// The text must be an IP address: `any`, `ipv4` or `ipv6`.
+    pub(super) ip: Option<String>,
+    /// The text must be a network in the form `address/length`: `any`, `ipv4` or `ipv6`.
+    pub(super) cidr: Option<String>,
 }
 
 /// The parser of a text format. Exactly one member is set.

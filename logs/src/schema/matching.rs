@@ -220,7 +220,9 @@ fn value<'a>(
                 }
                 _ => return Err(unexpected("a string", node)),
             };
-            if !string.allowed.allows(&text.decoded()) {
+            if let Some(validation) = &string.validation
+                && !validation.accepts(&text.decoded())
+            {
                 return Err(Mismatch::firm(format!(
                     "`{}` is not an allowed value",
                     shortened(&text.decoded())
@@ -304,6 +306,11 @@ fn value<'a>(
             }
             Ok(())
         }
+        ValueType::Embedded(of) => match node {
+            // vendors write an empty text where there is no JSON
+            Node::String(text) if text.raw().is_empty() => Ok(()),
+            _ => value(of, document, at, shapes, findings),
+        },
         ValueType::Json { aws } => {
             if *aws {
                 extract_aws(document, at, &mut findings.indicators);

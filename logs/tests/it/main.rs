@@ -10,6 +10,7 @@ mod objects;
 mod real_files;
 mod samples;
 mod schemas;
+mod transformations;
 
 use panther_logs::{
     Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Timestamp,
