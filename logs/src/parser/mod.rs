@@ -202,7 +202,9 @@ impl Parser {
     /// type is a sign of a wrong log type.
     pub(crate) fn shapes(&self) -> Shapes {
         match self {
-            Self::Json | Self::Native(Native::GsuiteActivity) => Shapes::Lenient,
+            Self::Json | Self::Native(Native::FalconReplicator | Native::GsuiteActivity) => {
+                Shapes::Lenient
+            }
             _ => Shapes::Strict,
         }
     }
