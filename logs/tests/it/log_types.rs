@@ -256,7 +256,7 @@ fn crowdstrike_fdr_event() {
         "p_event_time": "2026-01-01 00:00:00.001000000", "p_any_ip_addresses": ["198.51.100.1", "198.51.100.2", "203.0.113.8"],
         "p_any_domain_names": ["www.example.com"], "p_any_trace_ids": ["a1", "c1"]
     });
-    assert_eq!(events, [expected.clone()]);
+    assert_eq!(events, std::slice::from_ref(&expected));
     // an event is its own record
     let mut again = expected.clone();
     let is_own = |name: &str| !name.starts_with("p_");
