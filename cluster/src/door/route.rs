@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use panther_proto::trace::{TRACEPARENT, TraceContext};
 use panther_proto::v1::{
     Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall, LeadCall,
     ReadIndexAnswer, ReadIndexCall, Reply, command,
@@ -13,6 +14,7 @@ use panther_proto::v1::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::alive::Sign;
 use super::clock::{ClusterClock, Stamp, Trust};
@@ -87,6 +89,11 @@ impl Route {
 
     /// Sends commands to the leader. Returns one reply for each.
     pub(super) async fn carry(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
+        let span = in_trace!("propose", cause(&commands), commands = commands.len());
+        self.carry_within(commands).instrument(span).await
+    }
+
+    async fn carry_within(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
         let until = Instant::now() + DEADLINE;
         let mut changes = self.group.changes();
         loop {
@@ -118,10 +125,13 @@ impl Route {
         let Some(peers) = &self.peers else {
             return Ok(Attempt::Elsewhere);
         };
-        let call = ForwardCall {
+        let mut call = tonic::Request::new(ForwardCall {
             between: peers.between(node),
             commands: commands.to_vec(),
-        };
+        });
+        if let Some(Ok(cause)) = cause(commands).map(|cause| cause.to_string().parse()) {
+            call.metadata_mut().insert(TRACEPARENT, cause);
+        }
         let mut client = peers.client(Lane::Work, node, address).map_err(no_way)?;
         let answer: Option<ForwardAnswer> = tokio::select! {
             answer = answered(node, unless_unsent(client.forward(call))) => answer?,
@@ -332,6 +342,16 @@ impl Route {
             Err(DoorError::Unavailable(answer.refused))
         }
     }
+}
+
+/// The trace and the span of the first command that has one: an entry of several commands is shown in one of their traces.
+fn cause(commands: &[Command]) -> Option<TraceContext> {
+    commands.iter().find_map(|command| match &command.kind {
+        Some(command::Kind::Transact(transact)) => {
+            TraceContext::of(&transact.trace_id, transact.span_id)
+        }
+        _ => None,
+    })
 }
 
 /// The format of an entry: the one in force, or a newer one that its commands put in force. A node that does not know
