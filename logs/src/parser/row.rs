@@ -141,7 +141,7 @@ pub(super) fn push_name(name: &str, out: &mut String) {
 }
 
 /// Converts `text` to a JSON number: removes leading zeros and a plus sign, which JSON does not allow.
-fn number(text: &str) -> Option<Cow<'_, str>> {
+pub(super) fn number(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
     let first_is_number = text.starts_with(|char: char| char == '-' || char.is_ascii_digit());
     if first_is_number && is_value(text) {

@@ -14,7 +14,7 @@ mod validation;
 use std::sync::Arc;
 
 pub(crate) use compile::compile;
-pub(crate) use file::{CsvFile, ParserFile, PatternFile};
+pub(crate) use file::{CsvFile, ParserFile, PatternFile, W3cFile, ZeekFile};
 pub(crate) use form::{Form, KeyValue};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;

@@ -276,3 +276,57 @@ fn wrong_parsers_are_named() {
         );
     }
 }
+
+#[test]
+fn tables_of_the_w3c_format() {
+    let known = LogTypes::default()
+        .with_schema(
+            r#"
+schema: Custom.T
+parser: {w3c: {expandFields: {at: "%{date} %{time}"}}}
+fields:
+  - {name: at, type: timestamp, timeFormat: "%Y-%m-%d %H:%M:%S", isEventTime: true, required: true}
+  - {name: c-ip, type: string, indicators: [ip]}
+  - {name: sc-status, type: int}
+"#,
+        )
+        .unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.T"]).unwrap();
+    let mut read = |line: &str| classifier.classify(&record(1, line), &context());
+    assert_eq!(
+        reasons(read("2026-01-01 00:00:00 192.0.2.1 200")),
+        ["no `#Fields:` line came before"]
+    );
+    for comment in [
+        "#Software: IIS",
+        "#Fields: date time c-ip sc-status cs(User-Agent)",
+    ] {
+        assert!(matches!(read(comment), Outcome::Skipped(_)));
+    }
+    let made = events(read("2026-01-01 00:00:01 192.0.2.1 404 curl+7")).remove(0);
+    assert_eq!(
+        (
+            &made["p_event_time"],
+            &made["sc-status"],
+            &made["cs(User-Agent)"],
+            &made["p_any_ip_addresses"]
+        ),
+        (
+            &json!("2026-01-01 00:00:01.000000000"),
+            &json!(404),
+            &json!("curl+7"),
+            &json!(["192.0.2.1"])
+        )
+    );
+    assert!(matches!(
+        read("#Fields: date time c-ip x"),
+        Outcome::Skipped(_)
+    ));
+    let made = events(read("2026-01-01\t00:00:01\t-\ta b")).remove(0);
+    assert_eq!(made["x"], "a b");
+    assert!(made.get("c-ip").is_none());
+    assert_eq!(
+        reasons(read("2026-01-01 00:00:01 -")),
+        ["has 3 columns, not the 4 of `#Fields:`"]
+    );
+}
