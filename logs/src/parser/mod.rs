@@ -249,7 +249,9 @@ impl Parser {
     /// type is a sign of a wrong log type.
     pub(crate) fn shapes(&self) -> Shapes {
         match self {
-            Self::Json | Self::Native(Native::GsuiteActivity) => Shapes::Lenient,
+            Self::Json | Self::Native(Native::FalconReplicator | Native::GsuiteActivity) => {
+                Shapes::Lenient
+            }
             Self::Form(Form::Syslog) => Shapes::Strict,
             Self::Form(_) | Self::Zeek(_) | Self::W3c(_) => Shapes::Lenient,
             Self::Headed(inner) => inner.shapes(),
