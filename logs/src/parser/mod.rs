@@ -191,7 +191,8 @@ impl Parser {
                 || file.zeek.is_some()
                 || file.w3c.is_some()
             {
-                let problem = "stands before json, keyValue, cef, leef, fastmatch or regex only";
+                let problem =
+                    "stands before json, keyValue, cef, leef, xml, fastmatch or regex only";
                 return Err(("parser.header".into(), problem.into()));
             }
             let mut inner = file.clone();

@@ -95,12 +95,13 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
             parser.cef.is_some(),
             parser.leef.is_some(),
             parser.syslog.is_some(),
+            parser.xml.is_some(),
         ];
         let count = given.iter().filter(|given| **given).count();
         if count > 1 || count == 0 && parser.header.is_none() {
             return Err(Problem::at(
                 "parser",
-                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog, zeek, w3c and native",
+                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog, xml, zeek, w3c and native",
             ));
         }
     }

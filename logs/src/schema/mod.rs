@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use compile::compile;
 pub(crate) use file::{CsvFile, ParserFile, PatternFile, W3cFile, ZeekFile};
-pub(crate) use form::{Form, KeyValue};
+pub(crate) use form::{Form, KeyValue, Xml};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
