@@ -255,6 +255,7 @@ impl Parser {
             }
             Self::Form(Form::Syslog) => Shapes::Strict,
             Self::Form(_) | Self::Zeek(_) | Self::W3c(_) => Shapes::Lenient,
+            Self::Csv(csv) if csv.has_named_columns() => Shapes::Lenient,
             Self::Headed(inner) => inner.shapes(),
             _ => Shapes::Strict,
         }

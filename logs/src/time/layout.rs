@@ -21,6 +21,8 @@ enum Part {
     Day,
     DayOfYear,
     Weekday,
+    /// A number that the date implies, such as that of the week or of the weekday; at most two digits.
+    Implied,
     Hour,
     Hour12,
     Minute,
@@ -126,6 +128,10 @@ impl Layout {
 
     /// Compiles a strftime pattern such as `%d/%b/%Y:%H:%M:%S %z`.
     pub(super) fn strftime(pattern: &str) -> Result<Self, String> {
+        Self::checked(Self::parts(pattern)?, pattern)
+    }
+
+    fn parts(pattern: &str) -> Result<Vec<Part>, String> {
         let mut parts = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(first) = chars.next() {
@@ -133,9 +139,9 @@ impl Layout {
                 parts.push(literal(first));
                 continue;
             }
-            // padding flags have no effect on parsing
+            // padding flags, and the colon of `%:z`, have no effect on parsing
             while chars
-                .next_if(|flag| matches!(flag, '-' | '_' | '0'))
+                .next_if(|flag| matches!(flag, '-' | '_' | '0' | ':'))
                 .is_some()
             {}
             match chars.next() {
@@ -157,6 +163,17 @@ impl Layout {
                 Some('s') => parts.push(Part::UnixSeconds),
                 Some('n' | 't') => parts.push(Part::Space),
                 Some('%') => parts.push(Part::Literal('%')),
+                Some('w' | 'u' | 'U' | 'W' | 'V') => parts.push(Part::Implied),
+                Some(whole @ ('c' | 'x' | 'X' | 'r' | 'v')) => {
+                    let pattern = match whole {
+                        'c' => "%a %b %e %H:%M:%S %Y",
+                        'x' => "%m/%d/%y",
+                        'X' => "%H:%M:%S",
+                        'r' => "%I:%M:%S %p",
+                        _ => "%e-%b-%Y",
+                    };
+                    parts.extend(Self::parts(pattern)?);
+                }
                 Some('T') => parts.extend([
                     Part::Hour,
                     Part::Literal(':'),
@@ -187,7 +204,7 @@ impl Layout {
                 None => return Err(format!("the time format `{pattern}` ends with a lone `%`")),
             }
         }
-        Self::checked(parts, pattern)
+        Ok(parts)
     }
 
     fn checked(parts: Vec<Part>, pattern: &str) -> Result<Self, String> {
@@ -235,6 +252,9 @@ impl Layout {
                 }
                 Part::Weekday => {
                     rest.name(&WEEKDAYS)?;
+                }
+                Part::Implied => {
+                    rest.number(1, 2)?;
                 }
                 Part::Hour => {
                     rest.space();
@@ -529,6 +549,21 @@ mod tests {
                 "%A, %d %B %y %I:%M %p",
                 "Friday, 05 June 20 02:39 PM",
                 Some("2020-06-05 14:39:00.000000000"),
+            ),
+            (
+                "%c",
+                "Fri Jun  5 14:39:59 2020",
+                Some("2020-06-05 14:39:59.000000000"),
+            ),
+            (
+                "%x %r %:z",
+                "06/05/20 02:39:59 PM +02:00",
+                Some("2020-06-05 12:39:59.000000000"),
+            ),
+            (
+                "%v %X week %U day %w",
+                "5-Jun-2020 14:39:59 week 22 day 5",
+                Some("2020-06-05 14:39:59.000000000"),
             ),
             ("%s", "1591367999", Some("2020-06-05 14:39:59.000000000")),
             ("%F %T", "2020-06-05 14:39:61", None),

@@ -520,3 +520,20 @@ fields:
         );
     }
 }
+
+#[test]
+fn columns_that_a_header_names_may_have_other_shapes() {
+    let schema = |columns: &str| {
+        format!(
+            "schema: Custom.Rows\nparser: {{csv: {{delimiter: ',', {columns}}}}}\nfields:\n  - {{name: id, type: int, required: true}}\n  - {{name: port, type: int}}\n  - {{name: user, type: string}}\n"
+        )
+    };
+    let rows = ["id,port,user", "1,http,ana"];
+    let made = &events(classify(&schema("hasHeader: true"), &rows))[0];
+    assert_eq!((&made["id"], &made["port"]), (&json!(1), &json!("http")));
+    // columns that have only their places: a wrong type is a sign of another format
+    assert_eq!(
+        reasons(classify(&schema("columns: [id, port, user]"), &rows[1..])),
+        ["port: expected an integer, found `http`"]
+    );
+}
