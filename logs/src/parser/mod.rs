@@ -261,6 +261,14 @@ impl Parser {
         }
     }
 
+    /// A more exact reason why a line does not have this form, for lines that end in quarantine.
+    pub(crate) fn explain(&self, line: &str) -> Option<String> {
+        match self {
+            Self::Regex(pattern) => pattern.explain(line),
+            _ => None,
+        }
+    }
+
     /// Parses one record and appends JSON objects to `out`, with the transformations of the schema applied.
     ///
     /// # Errors

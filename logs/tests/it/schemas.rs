@@ -204,7 +204,7 @@ fields:
             yaml,
             &["2026-01-02T03:04:05Z [INFO] h 10.0.0.1 and more"]
         )),
-        ["does not fit the regular expression"]
+        ["does not fit the regular expression from byte 39 on: `and more`"]
     );
 }
 
@@ -536,4 +536,27 @@ fn columns_that_a_header_names_may_have_other_shapes() {
         reasons(classify(&schema("columns: [id, port, user]"), &rows[1..])),
         ["port: expected an integer, found `http`"]
     );
+}
+
+#[test]
+fn a_line_that_does_not_fit_an_expression_is_told_where() {
+    let yaml = r#"
+schema: Custom.Re
+parser: {regex: {match: ['^(?P<time>\d{2}:\d{2}) ', '\[%{WORD:level}\] ', '(?P<text>[^é]*)$']}}
+fields: [{name: time, type: string}]
+"#;
+    for (line, expected) in [
+        ("12:3x [a] b", "from byte 4 on: `x [a] b`"),
+        ("12:34 a] b", "from byte 6 on: `a] b`"),
+        ("12:34 [a b", "from byte 8 on: ` b`"),
+        ("12:34 [a] bé and so on", "from byte 11 on: `é and so on`"),
+        (
+            "12:34 [a]",
+            "the line ends before the regular expression does",
+        ),
+        ("x", "from byte 0 on: `x`"),
+    ] {
+        let reason = &reasons(classify(yaml, &[line]))[0];
+        assert!(reason.contains(expected), "{line}: {reason}");
+    }
 }
