@@ -141,7 +141,7 @@ pub(super) fn ip<'a>(text: &'a str, found: &mut Indicators<'a>) -> bool {
     }
     let mut address = text;
     let mut is = text.parse::<IpAddr>().is_ok();
-    if !is && text.contains([':', '%', '[']) {
+    if !is && memchr::memchr3(b':', b'%', b'[', text.as_bytes()).is_some() {
         address = without_port(text);
         address = address.split('%').next().unwrap_or_default();
         is = address.parse::<IpAddr>().is_ok();

@@ -103,6 +103,7 @@ pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut St
 }
 
 /// Appends a text as a value of the type `of`.
+#[inline]
 pub(super) fn push_text(text: &str, of: Option<&ValueType>, out: &mut String) {
     match of {
         Some(ValueType::Integer | ValueType::Float) => match number(text) {
@@ -133,7 +134,7 @@ pub(super) fn push_json(name: &str, value: &str, out: &mut String) {
 }
 
 pub(super) fn push_name(name: &str, out: &mut String) {
-    if !out.ends_with('{') {
+    if out.as_bytes().last() != Some(&b'{') {
         out.push(',');
     }
     push_quoted(name, out);
