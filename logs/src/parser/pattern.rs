@@ -18,6 +18,8 @@ use crate::schema::{ObjectType, PatternFile};
 
 /// Maximum size of an expanded expression, in bytes. Without it, definitions that each double the size could exhaust the memory.
 const MAX_EXPANDED: usize = 256 << 10;
+/// Maximum length of a line that is explained, in bytes.
+const MAX_EXPLAINED: usize = 16 << 10;
 /// Length of the text that is shown from the place of a misfit, in characters.
 const SHOWN: usize = 40;
 /// Maximum nesting depth of patterns.
@@ -115,7 +117,7 @@ impl Pattern {
     /// Why a line does not fit, with the place. Slower than [`Self::read`], so it is for lines that end in quarantine. `None` if the line fits, or
     /// if the place cannot be found.
     pub(super) fn explain(&self, line: &str) -> Option<String> {
-        if self.regex.is_match(line) {
+        if line.len() > MAX_EXPLAINED || self.regex.is_match(line) {
             return None;
         }
         let at = self.first_misfit(line)?;

@@ -102,6 +102,13 @@ impl ObjectType {
             .and_then(|index| self.fields.get(index))
     }
 
+    /// The fields with `rename`.
+    pub(crate) fn renames(&self) -> impl Iterator<Item = &Field> {
+        self.renames
+            .iter()
+            .filter_map(|(_, index)| self.fields.get(*index))
+    }
+
     /// The field that takes over the value of the member `name`.
     pub(crate) fn renamed(&self, name: &str) -> Option<&Field> {
         self.renames
