@@ -539,7 +539,7 @@ fn columns_that_a_header_names_may_have_other_shapes() {
 }
 
 #[test]
-fn a_line_that_does_not_fit_an_expression_is_told_where() {
+fn the_place_where_a_line_stops_to_fit_is_in_the_reason() {
     let yaml = r#"
 schema: Custom.Re
 parser: {regex: {match: ['^(?P<time>\d{2}:\d{2}) ', '\[%{WORD:level}\] ', '(?P<text>[^é]*)$']}}

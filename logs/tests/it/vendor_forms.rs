@@ -80,7 +80,7 @@ fn columns_of_older_and_newer_formats() {
 }
 
 #[test]
-fn flows_without_a_header_are_told_by_their_columns() {
+fn flows_without_a_header_are_known_by_their_columns() {
     let columns: Vec<String> = [
         "123456789010",
         "eni-1",
