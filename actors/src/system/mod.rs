@@ -156,6 +156,7 @@ type Late = Arc<OnceLock<Weak<Inner>>>;
 
 struct Inner {
     settings: SystemSettings,
+    deps: Deps,
     supervisor: Supervisor,
     alarms: Alarms,
     members: Members,
@@ -268,6 +269,7 @@ impl System {
         };
         let inner = Arc::new(Inner {
             settings,
+            deps,
             supervisor,
             alarms,
             members,
@@ -284,6 +286,12 @@ impl System {
         // The loops find the system by this; before, there is nothing for them to look at.
         let _ = late.set(Arc::downgrade(&inner));
         Ok(Self { inner })
+    }
+
+    /// What the functions of this node are made of.
+    #[must_use]
+    pub fn deps(&self) -> &Deps {
+        &self.inner.deps
     }
 
     /// Whether logs of this source may come from whoever has this token; asked before anything of them is read.
