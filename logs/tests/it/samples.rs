@@ -62,7 +62,10 @@ const SAME_RECORDS: &[(&str, &str)] = &[
     ("Crowdstrike.FDREvent", "Crowdstrike.NetworkListen"),
     ("Crowdstrike.FDREvent", "Crowdstrike.ProcessRollup2"),
     ("Crowdstrike.ProcessRollup2", "Crowdstrike.FDREvent"),
-    ("Crowdstrike.FDREvent", "Crowdstrike.SyntheticProcessRollup2"),
+    (
+        "Crowdstrike.FDREvent",
+        "Crowdstrike.SyntheticProcessRollup2",
+    ),
     ("Crowdstrike.FDREvent", "Crowdstrike.Unknown"),
     ("Crowdstrike.FDREvent", "Crowdstrike.UserIdentity"),
 ];
