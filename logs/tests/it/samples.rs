@@ -68,6 +68,9 @@ const SAME_RECORDS: &[(&str, &str)] = &[
     ),
     ("Crowdstrike.FDREvent", "Crowdstrike.Unknown"),
     ("Crowdstrike.FDREvent", "Crowdstrike.UserIdentity"),
+    // Juniper WebApp Secure writes these by syslog
+    ("Syslog.RFC3164", "Juniper.Firewall"),
+    ("Syslog.RFC3164", "Juniper.Postgres"),
 ];
 
 /// A source can have log types of several vendors, so a log type must not match records of another one.
