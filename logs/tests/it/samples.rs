@@ -17,6 +17,9 @@ struct Sample {
     record: String,
     event_time: String,
     indicators: Map<String, Value>,
+    /// Fields of the event, for formats whose columns a parser could mix up.
+    #[serde(default)]
+    fields: Map<String, Value>,
 }
 
 impl Sample {
@@ -116,6 +119,9 @@ fn each_log_type_takes_its_vendors_form() {
             .map(|(name, list)| (name.clone(), list.clone()))
             .collect();
         assert_eq!(found, sample.indicators, "{log_type}");
+        for (name, expected) in &sample.fields {
+            assert_eq!(event[name], *expected, "{log_type}: {name}");
+        }
     }
     assert!(samples.len() >= 18, "{} samples", samples.len());
 }
