@@ -17,6 +17,9 @@ struct Sample {
     record: String,
     event_time: String,
     indicators: Map<String, Value>,
+    /// Fields of the event, for formats whose columns a parser could mix up.
+    #[serde(default)]
+    fields: Map<String, Value>,
 }
 
 impl Sample {
@@ -47,11 +50,14 @@ fn samples() -> BTreeMap<String, Sample> {
 }
 
 /// A log type, and another one that also takes its records: both read one format of the vendor, and a source lists the one that its rules need.
-const SHARED: [(&str, &str); 3] = [
+const SHARED: [(&str, &str); 5] = [
     ("Apache.AccessCombined", "Nginx.Access"),
     ("GSuite.Reports", "GSuite.ActivityEvent"),
     // A group has the events of its organisations too.
     ("Snyk.OrgAudit", "Snyk.GroupAudit"),
+    // Juniper WebApp Secure writes these by syslog.
+    ("Juniper.Firewall", "Syslog.RFC3164"),
+    ("Juniper.Postgres", "Syslog.RFC3164"),
 ];
 
 /// True if `other` also takes the records of `log_type`, and should.
@@ -113,6 +119,9 @@ fn each_log_type_takes_its_vendors_form() {
             .map(|(name, list)| (name.clone(), list.clone()))
             .collect();
         assert_eq!(found, sample.indicators, "{log_type}");
+        for (name, expected) in &sample.fields {
+            assert_eq!(event[name], *expected, "{log_type}: {name}");
+        }
     }
     assert!(samples.len() >= 18, "{} samples", samples.len());
 }
