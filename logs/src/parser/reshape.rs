@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 
 use super::{
-    Line, Reading,
+    Line, Reading, form,
     row::{push_name, push_text},
 };
 use crate::{
     json::{Document, MAX_DEPTH, Node, Reader, Str, push_quoted},
-    schema::{Field, ObjectType, Source, ValueType},
+    schema::{Field, Form, ObjectType, Source, ValueType},
 };
 
 /// Maximum length of all values that transformations add to one record, in bytes. A copy within each element of a list could otherwise
@@ -184,10 +184,10 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
                 }
                 None => self.document.write(at, &[], out),
             },
-            (ValueType::Embedded(inner), Node::String(text)) => {
-                self.embedded(inner, &text.decoded(), depth, out)?;
+            (ValueType::Embedded { form, of }, Node::String(text)) => {
+                self.embedded(form, of, &text.decoded(), depth, out)?;
             }
-            (ValueType::Embedded(inner), _) => self.value(inner, at, depth, out)?,
+            (ValueType::Embedded { of, .. }, _) => self.value(of, at, depth, out)?,
             (ValueType::Object(inner), _) if inner.changes.any() => {
                 self.object(inner, at, depth, out)?;
             }
@@ -206,25 +206,34 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
         Ok(())
     }
 
-    /// Writes the JSON that a text holds, or the text itself if it holds none.
+    /// Writes the JSON that a text has or stands for, or the text itself if it does not have this form.
     fn embedded(
         &mut self,
+        form: &Form,
         of: &'s ValueType,
         text: &str,
         depth: usize,
         out: &mut String,
     ) -> Result<(), String> {
-        let mut nodes = Vec::new();
-        if Reader::new(MAX_DEPTH.saturating_sub(depth))
-            .read(text, &mut nodes)
-            .is_err()
-        {
-            push_quoted(text, out);
-            return Ok(());
-        }
         let root = match of {
             ValueType::Object(object) => Some(object),
             _ => None,
+        };
+        let mut written = String::new();
+        let read = match form {
+            Form::Json => Some(text),
+            form => form::read(form, text, root, &mut written)
+                .is_ok()
+                .then_some(written.as_str()),
+        };
+        let mut nodes = Vec::new();
+        let Some(()) = read.and_then(|json| {
+            Reader::new(MAX_DEPTH.saturating_sub(depth))
+                .read(json, &mut nodes)
+                .ok()
+        }) else {
+            push_quoted(text, out);
+            return Ok(());
         };
         let mut inner = Reshaper::new(root, Document::new(&nodes), self.pass);
         inner.added = self.added;
@@ -244,8 +253,8 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
         let from = out.len();
         match (value, of) {
             (Value::Node(at), _) => self.value(of, at, depth, out)?,
-            (Value::Text(text), ValueType::Embedded(inner)) => {
-                self.embedded(inner, &text, depth, out)?;
+            (Value::Text(text), ValueType::Embedded { form, of }) => {
+                self.embedded(form, of, &text, depth, out)?;
             }
             (Value::Text(text), of) => push_masked(&text, of, out),
             (Value::Texts(texts), ValueType::Array(element)) => {
@@ -358,7 +367,7 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
                 (Some(Value::Node(at)), Some(rest)) => {
                     let of = field.and_then(|(_, field)| match &*field.value {
                         ValueType::Object(of) => Some(of),
-                        ValueType::Embedded(of) => match &**of {
+                        ValueType::Embedded { of, .. } => match &**of {
                             ValueType::Object(of) => Some(of),
                             _ => None,
                         },

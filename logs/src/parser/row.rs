@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     json::{is_value, push_quoted},
-    schema::{ObjectType, ValueType},
+    schema::{Form, ObjectType, ValueType},
 };
 
 /// The fields of one line, in order.
@@ -118,7 +118,9 @@ pub(super) fn push_text(text: &str, of: Option<&ValueType>, out: &mut String) {
             ValueType::Json { .. }
             | ValueType::Object(_)
             | ValueType::Array(_)
-            | ValueType::Embedded(_),
+            | ValueType::Embedded {
+                form: Form::Json, ..
+            },
         ) if is_value(text) => out.push_str(text),
         _ => push_quoted(text, out),
     }

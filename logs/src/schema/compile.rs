@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Field, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
+    Field, Form, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
     file::{SchemaFile, ValueFile},
     names::Names,
     transform::{self, Changes},
@@ -89,11 +89,16 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
             parser.fastmatch.is_some(),
             parser.regex.is_some(),
             parser.native.is_some(),
+            parser.key_value.is_some(),
+            parser.cef.is_some(),
+            parser.leef.is_some(),
+            parser.syslog.is_some(),
         ];
-        if given.iter().filter(|given| **given).count() != 1 {
+        let count = given.iter().filter(|given| **given).count();
+        if count > 1 || count == 0 && parser.header.is_none() {
             return Err(Problem::at(
                 "parser",
-                "must be exactly one of csv, fastmatch, regex and native",
+                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog and native",
             ));
         }
     }
@@ -340,18 +345,7 @@ impl<'f> Compiler<'f> {
             "ref" => match file.target.as_deref() {
                 Some(target) => {
                     let (value, levels) = self.reference(target, depth)?;
-                    let holds = matches!(
-                        *value,
-                        ValueType::Object(_) | ValueType::Array(_) | ValueType::Json { .. }
-                    );
-                    return match (file.is_embedded_json, holds) {
-                        (false, _) => Ok((value, levels)),
-                        (true, true) => Ok((Arc::new(ValueType::Embedded(value)), levels)),
-                        (true, false) => Err(Problem::at(
-                            "isEmbeddedJSON",
-                            format!("`{target}` is no object, array or json"),
-                        )),
-                    };
+                    return Ok((embedded(file, value)?, levels));
                 }
                 None => return Err(Problem::at("target", "a ref needs one")),
             },
@@ -364,11 +358,7 @@ impl<'f> Compiler<'f> {
                 ));
             }
         };
-        let value = Arc::new(value);
-        if file.is_embedded_json {
-            return Ok((Arc::new(ValueType::Embedded(value)), below));
-        }
-        Ok((value, below))
+        Ok((embedded(file, Arc::new(value))?, below))
     }
 
     /// Rejects options that the type does not support, because an author would expect an ignored option to have an effect.
@@ -397,11 +387,6 @@ impl<'f> Compiler<'f> {
         )?;
         only(file.validate.is_some(), "validate", &["string"])?;
         only(file.mask.is_some(), "mask", &["string"])?;
-        only(
-            file.is_embedded_json,
-            "isEmbeddedJSON",
-            &["object", "array", "json", "ref"],
-        )?;
         for (given, option) in [
             (file.rename.is_some(), "rename"),
             (file.copy.is_some(), "copy"),
@@ -459,6 +444,31 @@ impl<'f> Compiler<'f> {
         self.done.insert(name, (Arc::clone(&value), below));
         Ok((value, below))
     }
+}
+
+/// The type of a field whose text has a form of its own; `value` itself for other fields.
+fn embedded(file: &ValueFile, value: Arc<ValueType>) -> Result<Arc<ValueType>, Problem> {
+    let (option, form) = match (&file.parse, file.is_embedded_json) {
+        (None, false) => return Ok(value),
+        (Some(_), true) => return Err(Problem::at("parse", "give this or isEmbeddedJSON")),
+        (None, true) => ("isEmbeddedJSON", Form::Json),
+        (Some(name), false) => (
+            "parse",
+            Form::named(name).map_err(|problem| Problem::at("parse", problem))?,
+        ),
+    };
+    let holds = match &*value {
+        ValueType::Object(_) | ValueType::Json { .. } => true,
+        ValueType::Array(_) => form == Form::Json,
+        _ => false,
+    };
+    if !holds {
+        return Err(Problem::at(
+            option,
+            "only an object or json can have one, and an array for JSON",
+        ));
+    }
+    Ok(Arc::new(ValueType::Embedded { form, of: value }))
 }
 
 fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {

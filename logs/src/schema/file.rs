@@ -53,7 +53,9 @@ pub(super) struct ValueFile {
     #[serde(default)]
     pub(super) is_expiration: bool,
     pub(super) validate: Option<ValidateFile>,
-    /// The value is a text that holds JSON.
+    /// The value is a text of this form: `json`, `keyValue`, `cef`, `leef` or `syslog`.
+    pub(super) parse: Option<String>,
+    /// The value is a text that holds JSON; the same as `parse: json`.
     #[serde(default, rename = "isEmbeddedJSON")]
     pub(super) is_embedded_json: bool,
     pub(super) rename: Option<FromFile>,
@@ -114,14 +116,40 @@ pub(super) struct ValidateFile {
     pub(super) cidr: Option<String>,
 }
 
-/// The parser of a text format. Exactly one member is set.
+/// The parser of a text format: at most one parser, and optionally the header that stands before its text. With `header` alone, the text
+/// is JSON.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ParserFile {
+    /// `syslog`: lines may begin with a syslog header, which becomes the field `syslog`.
+    pub(crate) header: Option<String>,
     pub(crate) csv: Option<CsvFile>,
     pub(crate) fastmatch: Option<PatternFile>,
     pub(crate) regex: Option<PatternFile>,
     pub(crate) native: Option<NativeFile>,
+    pub(crate) key_value: Option<KeyValueFile>,
+    pub(crate) cef: Option<NoOptions>,
+    pub(crate) leef: Option<NoOptions>,
+    pub(crate) syslog: Option<NoOptions>,
+}
+
+/// A parser without options, written `{}`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoOptions {}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct KeyValueFile {
+    /// The text between two pairs; white space by default.
+    pub(crate) pair_separator: Option<String>,
+    /// The text between a key and its value; `=` by default.
+    pub(crate) key_separator: Option<String>,
+    /// A word without a key is a field with the value `true`, as in logfmt. Without it, the word belongs to the value before it.
+    #[serde(default)]
+    pub(crate) flags: bool,
+    #[serde(default)]
+    pub(crate) empty_values: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

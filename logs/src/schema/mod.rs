@@ -5,6 +5,7 @@
 
 mod compile;
 mod file;
+mod form;
 mod matching;
 mod names;
 mod transform;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use compile::compile;
 pub(crate) use file::{CsvFile, ParserFile, PatternFile};
+pub(crate) use form::{Form, KeyValue};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
@@ -62,8 +64,11 @@ pub(crate) enum ValueType {
     Json {
         aws: bool,
     },
-    /// A text that holds JSON of this type. The parser stage replaces the text by its JSON.
-    Embedded(Arc<ValueType>),
+    /// A text of a form with a structure of its own, which has this type. The parser stage replaces the text by its JSON.
+    Embedded {
+        form: Form,
+        of: Arc<ValueType>,
+    },
 }
 
 /// A string: its indicator scanners and its allowed values.

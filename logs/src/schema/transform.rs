@@ -107,7 +107,7 @@ fn hex<D: Digest>(salt: &str, text: &str) -> String {
 /// Which transformations a type and the types below it declare.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// A text holds JSON.
+    /// A text has a structure of its own.
     pub(crate) embedded: bool,
     /// A field takes its value from another one.
     pub(crate) sourced: bool,
@@ -140,7 +140,7 @@ impl ValueType {
             },
             Self::Object(object) => object.changes,
             Self::Array(element) => element.changes(),
-            Self::Embedded(of) => Changes {
+            Self::Embedded { of, .. } => Changes {
                 embedded: true,
                 ..of.changes()
             },

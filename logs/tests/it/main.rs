@@ -4,6 +4,7 @@
 mod accounting;
 mod bad_input;
 mod classification;
+mod forms;
 mod hostile;
 mod log_types;
 mod objects;

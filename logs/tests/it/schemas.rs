@@ -497,3 +497,26 @@ fields:
         );
     }
 }
+
+#[test]
+fn a_time_without_year_is_read_relative_to_the_receive_time() {
+    let yaml = r#"
+schema: Custom.Syslog
+parser: {regex: {match: ['%{SYSLOGTIMESTAMP:time} %{NOTSPACE:host} %{GREEDYDATA:message}']}}
+fields:
+  - {name: time, type: timestamp, timeFormat: "%b %e %H:%M:%S", isEventTime: true, required: true}
+  - {name: message, type: string}
+"#;
+    // received at 2026-01-01 00:00:00
+    for (line, expected) in [
+        ("Dec 31 23:59:59 a b", "2025-12-31 23:59:59.000000000"),
+        ("Jan  1 00:00:00 a b", "2026-01-01 00:00:00.000000000"),
+        ("Jan  3 00:00:00 a b", "2025-01-03 00:00:00.000000000"),
+    ] {
+        let made = &events(classify(yaml, &[line]))[0];
+        assert_eq!(
+            (&made["time"], &made["p_event_time"]),
+            (&json!(expected), &json!(expected))
+        );
+    }
+}

@@ -281,7 +281,7 @@ fn wrong_transformations_are_named() {
         ),
         (
             "{name: a, type: string, isEmbeddedJSON: true}",
-            "fields.a.isEmbeddedJSON: a field of type string has none",
+            "fields.a.isEmbeddedJSON: only an object or json can have one",
         ),
         (
             "{name: a, type: array, element: {type: string, copy: {from: b}}}",

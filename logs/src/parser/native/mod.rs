@@ -6,13 +6,12 @@ mod anchors;
 mod falcon;
 mod gsuite;
 mod s3_access;
-mod syslog;
 mod vpc_flow;
 mod web_access;
 
 use web_access::Format;
 
-use super::{Line, Reading, State};
+use super::{Line, Reading, State, form::syslog};
 use crate::schema::ObjectType;
 
 /// The native parsers.
@@ -69,7 +68,7 @@ impl Native {
             Self::FalconReplicator => falcon::read(line, out),
             Self::GsuiteActivity => gsuite::read(line, out),
             Self::S3ServerAccess => s3_access::read(line.text, root, out),
-            Self::Syslog5424 => syslog::read(line.text, root, out),
+            Self::Syslog5424 => syslog::read_5424(line.text, root, out),
             Self::VpcFlow => vpc_flow::read(line.text, root, state, out),
             Self::WebAccess(format) => web_access::read(format, line.text, root, out),
         }
