@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use bytes::Bytes;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
@@ -27,7 +28,7 @@ use crate::callers::Callers;
 use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
 use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
-use crate::sealing::{hex, token_hash};
+use crate::sealing::token_hash;
 use crate::system::{IngestError, Ingested};
 
 /// The table of idempotency keys: a row for each source and key.
@@ -319,7 +320,7 @@ impl Inner {
         key: &str,
         content: Bytes,
     ) -> Result<Option<String>, IngestFault> {
-        let row = change::key_range(source, hex(&Sha256::digest(key.as_bytes())[..16]));
+        let row = change::key_range(source, HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]));
         let hash = Written::of(String::new(), &content).hash;
         if let Some(made) = self.made(&row, &hash).await? {
             return Ok(made);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use data_encoding::HEXLOWER;
 use panther_logs::{EventEnds, Limits, Piece, RawReader};
 use panther_proto::v1::{
     ObjectGetAnswer, ObjectGetRequest, RetentionPeriod, StorageAnswer, StorageCollectAnswer,
@@ -141,7 +142,7 @@ impl Views<'_> {
             from,
             bytes: super::count(bytes),
             last: bytes < CHUNK,
-            content: crate::sealing::hex(&content),
+            content: HEXLOWER.encode(&content),
         })
     }
 
