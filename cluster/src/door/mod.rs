@@ -62,7 +62,7 @@ pub(crate) use lead::UNAPPLIED;
 pub use local::{LastHeard, Local};
 use merge::Merger;
 use parking::Parking;
-pub use queues::{INSIST, INSIST_EVERY};
+pub use queues::UNTIL_ANSWERED;
 use route::{Reads, Route};
 pub use set_time::TimeSet;
 pub use tables::TableReader;

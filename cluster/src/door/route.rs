@@ -20,7 +20,7 @@ use super::local::Local;
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
-use crate::state::{Globals, read};
+use crate::state::Globals;
 
 /// Longest interval between checks which node leads.
 const LOOK: Duration = Duration::from_millis(100);
@@ -161,7 +161,7 @@ impl Route {
 
     /// Proposes commands as one entry on this node.
     async fn propose(&self, commands: &[Command]) -> Result<Attempt<Vec<Reply>>, DoorError> {
-        let globals = read::globals(self.group.store())?;
+        let globals = self.group.hashes().globals();
         self.clock.follow(Stamp::from(&globals));
         let Stamp { era, time_ms } = self.clock.stamp();
         let entry = Entry {
