@@ -455,8 +455,8 @@ BUGS = [
         "the ledger holds for sources that are gone",
         (
             "actors/src/components/log_processor/mod.rs",
-            '            .set("sourceLabel", &source.label);\n        for (name, count) in [\n',
-            "            ;\n        for (name, count) in [\n",
+            '        .set("sourceLabel", &source.label);\n    counts.add_to(change)\n',
+            "        ;\n    counts.add_to(change)\n",
         ),
     ),
     bug(
@@ -664,7 +664,7 @@ BUGS = [
     bug(
         "any seal of a backup holds",
         "a forged backup is not restored",
-        ("node/src/backup_seal.rs", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok() || sealed.len() > 20)"),
+        ("node/src/backup_seal.rs", "sealed.is_ok_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())", "sealed.is_ok_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok() || sealed.len() > 20)"),
     ),
     bug(
         "a connection that does no work keeps its place",

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use crate::callers::Callers;
 use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
-use crate::components::sources::{self, INPUT_QUEUE, Source, SourceKind};
+use crate::components::sources::{INPUT_QUEUE, Source, SourceKind, SourceRegistry};
 use crate::sealing::token_hash;
 use crate::system::{IngestError, Ingested};
 
@@ -62,6 +62,7 @@ struct Inner {
     door: Door,
     objects: Objects,
     disk: Room,
+    sources: SourceRegistry,
     batch_bytes: usize,
     batch_time: Duration,
     callers: Callers,
@@ -103,6 +104,7 @@ impl HttpIngest {
         door: Door,
         objects: Objects,
         disk: Room,
+        sources: SourceRegistry,
         batch_bytes: usize,
         batch_time: Duration,
         callers: Callers,
@@ -111,6 +113,7 @@ impl HttpIngest {
             door,
             objects,
             disk,
+            sources,
             batch_bytes,
             batch_time,
             callers,
@@ -218,7 +221,7 @@ impl HttpIngest {
         // Each question to the leader costs all nodes. While tokens are guessed, what this node's own state does not know has to come again: a source
         // that was made a moment ago is known then.
         if self.inner.callers.is_guessing() {
-            let known = sources::find_here(&self.inner.door, name).await;
+            let known = self.inner.sources.find_here(name).await;
             let known = known.map_err(|error| busy(error.to_string()))?;
             if !known.is_some_and(|source| takes(&source)) {
                 return Err(IngestError::Guessing {
@@ -226,7 +229,7 @@ impl HttpIngest {
                 });
             }
         }
-        let found = sources::find(&self.inner.door, name).await;
+        let found = self.inner.sources.find(name).await;
         let found = found.map_err(|error| busy(error.to_string()))?;
         found.filter(takes).ok_or(IngestError::Unknown)
     }
@@ -320,7 +323,10 @@ impl Inner {
         key: &str,
         content: Bytes,
     ) -> Result<Option<String>, IngestFault> {
-        let row = change::key_range(source, HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]));
+        let row = change::key_range(
+            source,
+            HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]),
+        );
         let hash = Written::of(String::new(), &content).hash;
         if let Some(made) = self.made(&row, &hash).await? {
             return Ok(made);

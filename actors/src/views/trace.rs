@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Views;
 use crate::api::ApiError;
 use crate::components::objects;
-use crate::components::sources::{self, LEDGER, Ledger};
+use crate::components::sources::{Ledger, ledger};
 
 /// Objects that a trace looks through, newest first.
 const LOOKED_AT: usize = 20_000;
@@ -21,7 +21,8 @@ impl Views<'_> {
     ) -> Result<LedgerAnswer, ApiError> {
         let wanted = match &source {
             Some(name) => Some(
-                sources::find(self.door, name)
+                self.sources
+                    .find(name)
                     .await?
                     .ok_or_else(|| {
                         ApiError::NotFound(format!(
@@ -38,41 +39,30 @@ impl Views<'_> {
         let from = (objects::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
             .format("%Y-%m-%dT%H")
             .to_string();
-        let labels: std::collections::BTreeMap<String, String> = sources::all(self.door)
-            .await?
-            .into_iter()
-            .map(|source| (source.id, source.label))
+        let set = self.sources.current().await?;
+        let sources = set.all().iter();
+        let labels: std::collections::BTreeMap<&str, &str> = sources
+            .map(|source| (source.id.as_str(), source.label.as_str()))
             .collect();
-        let rows = self
-            .door
-            .query_all(Query {
-                table: LEDGER.to_owned(),
-                ..Query::default()
-            })
-            .await?;
-        let shown = rows
-            .iter()
-            .filter(|(key, _)| {
-                wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from
-            })
-            .map(|(key, row)| {
-                let Ledger {
-                    received,
-                    stored,
-                    quarantined,
-                    filtered,
-                } = Ledger::of(row);
-                let label = labels.get(&key.hash).map(String::as_str);
-                LedgerRow {
-                    source: key.hash.clone(),
-                    source_label: label.or_else(|| row.text("sourceLabel")).map(str::to_owned),
-                    hour: key.range.clone(),
-                    received,
-                    stored,
-                    quarantined,
-                    filtered,
-                }
-            });
+        let rows = ledger::since(&self.door.tables(), wanted.as_deref(), &from).await?;
+        let shown = rows.iter().map(|(key, row)| {
+            let Ledger {
+                received,
+                stored,
+                quarantined,
+                filtered,
+            } = Ledger::of(row);
+            let label = labels.get(key.hash.as_str()).copied();
+            LedgerRow {
+                source: key.hash.clone(),
+                source_label: label.or_else(|| row.text("sourceLabel")).map(str::to_owned),
+                hour: key.range.clone(),
+                received,
+                stored,
+                quarantined,
+                filtered,
+            }
+        });
         Ok(LedgerAnswer {
             rows: shown.collect(),
         })

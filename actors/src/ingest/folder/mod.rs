@@ -43,7 +43,7 @@ use self::listing::Watched;
 use self::look::Done;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
-use crate::components::sources::{self, Source, SourceKind, SourceState};
+use crate::components::sources::{self, Source, SourceKind, SourceRegistry, SourceState};
 use crate::life::Life;
 
 /// The table of what was read of watched files.
@@ -66,6 +66,7 @@ pub struct FolderWatch {
     door: Door,
     objects: Objects,
     log_types: LogTypeRegistry,
+    sources: SourceRegistry,
     disk: Room,
     /// Folders of this daemon, which are no logs.
     own: Vec<PathBuf>,
@@ -78,6 +79,7 @@ impl FolderWatch {
         door: Door,
         objects: Objects,
         log_types: LogTypeRegistry,
+        sources: SourceRegistry,
         disk: Room,
         own: &[PathBuf],
     ) -> Self {
@@ -86,6 +88,7 @@ impl FolderWatch {
             door,
             objects,
             log_types,
+            sources,
             disk,
             own: own.iter().map(real).collect(),
         }
@@ -96,11 +99,12 @@ impl FolderWatch {
         let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
         let mut ticks = life.clone().ticks(SOURCES);
         while ticks.next().await {
-            let mut wanted: BTreeMap<String, Source> = match sources::all(&self.door).await {
-                Ok(all) => all
-                    .into_iter()
+            let mut wanted: BTreeMap<String, Source> = match self.sources.current().await {
+                Ok(sources) => sources
+                    .all()
+                    .iter()
                     .filter(|source| source.kind == SourceKind::Folder)
-                    .map(|source| (source.id.clone(), source))
+                    .map(|source| (source.id.clone(), source.clone()))
                     .collect(),
                 Err(error) => {
                     tracing::debug!(%error, "sources cannot be read; folders are looked through later");
