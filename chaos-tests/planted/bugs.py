@@ -227,8 +227,8 @@ BUGS = [
         "a change is made once",
         (
             "cluster/src/door/route.rs",
-            "answer = answered(node, unless_unsent(client.forward(call))) => answer?,",
-            "answer = answered(node, unless_unsent(client.forward(call))) => answer.unwrap_or(None),",
+            "let Some(answer) = self.while_it_leads(node, call).await? else {",
+            "let Some(answer) = self.while_it_leads(node, call).await.unwrap_or(None) else {",
         ),
     ),
     bug(
