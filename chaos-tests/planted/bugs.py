@@ -333,7 +333,7 @@ BUGS = [
         "logs are acknowledged before anybody is told of them",
         "what was acknowledged outlives the process",
         (
-            "actors/src/ingest/http.rs",
+            "actors/src/ingest/commit.rs",
             "        self.door\n            .transact(Transact {\n                changes: changes.collect(),\n                sends: vec![notification(source, written, \"\")],\n                ..Transact::default()\n            })\n            .await?;\n",
             "        let (door, changes) = (self.door.clone(), changes.collect());\n        let sends = vec![notification(source, written, \"\")];\n        tokio::spawn(async move { door.transact(Transact { changes, sends, ..Transact::default() }).await });\n",
         ),
@@ -342,7 +342,7 @@ BUGS = [
         "two posts at one time under one key both count",
         "a body that is posted again is stored once",
         (
-            "actors/src/ingest/http.rs",
+            "actors/src/ingest/commit.rs",
             "            .if_row_absent()\n            .set(\"object\", &written.name)",
             "            .set(\"object\", &written.name)",
         ),
@@ -351,7 +351,7 @@ BUGS = [
         "an idempotency key takes any body",
         "a body that is posted again is stored once",
         (
-            "actors/src/ingest/http.rs",
+            "actors/src/ingest/commit.rs",
             "(row.text(\"hash\") == Some(hash)).then_some(object)",
             "(row.text(\"hash\").is_some() || hash.is_empty()).then_some(object)",
         ),

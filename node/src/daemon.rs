@@ -12,6 +12,7 @@ use std::time::Duration;
 use panther_actors::callers::Callers;
 use panther_actors::components::rules_engine::trial;
 use panther_actors::egress::Egress;
+use panther_actors::ingest::IntakeSettings;
 use panther_actors::sealing_key::KeyError;
 use panther_actors::system::{StartError, System, SystemSettings};
 use panther_actors::views::Identity;
@@ -305,8 +306,12 @@ impl Node {
             },
             sealing_key,
             replaces_sealing_key: data.replaces_sealing_key(),
-            batch_bytes: configuration.ingest.batch_bytes,
-            batch_time: configuration.ingest.batch_ms,
+            intake: IntakeSettings {
+                batch_bytes: configuration.ingest.batch_bytes,
+                batch_time: configuration.ingest.batch_ms,
+                body_bytes: configuration.ingest.max_body_bytes,
+                connections: configuration.ingest.max_connections,
+            },
             alarm_command: Some(configuration.alarm.command.clone())
                 .filter(|command| !command.is_empty()),
             loop_stall: panther_actors::system::LOOP_STALL,
@@ -324,7 +329,7 @@ impl Node {
                 sealing_key: sealing_key.to_vec(),
             }),
             gate,
-            callers: callers.clone(),
+            callers,
             paused: data.is_paused(),
         };
         others_know_the_key(data, &door)?;
@@ -353,16 +358,10 @@ impl Node {
             closed.clone(),
         ))];
         if sockets.has_http() {
-            let limits = http::Limits {
-                body_bytes: configuration.ingest.max_body_bytes,
-                connections: configuration.ingest.max_connections,
-            };
             listeners.push(tokio::spawn(http::serve(
                 sockets,
                 system.clone(),
                 door.clone(),
-                limits,
-                callers,
                 closed,
             )));
         }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{any, get};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use panther_actors::ingest::answer::json_answer;
 use panther_actors::views::{self, Identity};
 use panther_cluster::door::{FRESH, Local};
 use serde_json::json;
@@ -21,7 +22,7 @@ use tonic::Status;
 
 use crate::grpc::apis::{Answers, Asked};
 use crate::listeners::Listeners;
-use crate::{grpc, health, http};
+use crate::{grpc, health};
 
 /// Seconds after which a sender may try again.
 const RETRY_SECONDS: u64 = 2;
@@ -159,11 +160,11 @@ async fn healthy(State(starting): State<Starting>) -> HttpResponse {
         (Some(local), _) => health::of_waiting(&local).said,
         (None, reason) => json!({"status": "failing", "local": true, "reason": reason}),
     };
-    http::said(StatusCode::SERVICE_UNAVAILABLE, &said)
+    json_answer(StatusCode::SERVICE_UNAVAILABLE, &said)
 }
 
 async fn not_yet(State(starting): State<Starting>) -> HttpResponse {
     let error = json!({"error": format!("the node is starting: {}", starting.known().1)});
-    let answer = http::said(StatusCode::SERVICE_UNAVAILABLE, &error);
+    let answer = json_answer(StatusCode::SERVICE_UNAVAILABLE, &error);
     ([(RETRY_AFTER, RETRY_SECONDS)], answer).into_response()
 }

@@ -15,7 +15,7 @@ use crate::components::alerts_api::EVENTS;
 use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::log_processor::QUARANTINE;
 use crate::components::objects;
-use crate::ingest::http::KEYS;
+use crate::ingest::commit::KEYS;
 use crate::views::queues::DELETED;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;

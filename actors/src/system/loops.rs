@@ -12,7 +12,7 @@ use crate::components::log_types::LogTypeRegistry;
 use crate::components::outputs_api::OutputCache;
 use crate::components::rules_engine::{Decisions, trial};
 use crate::components::{catalogue, pack, source_health};
-use crate::ingest::folder::FolderWatch;
+use crate::ingest::{self, Intake};
 use crate::life::Life;
 use crate::pause::PauseWatch;
 use crate::schedules;
@@ -23,6 +23,7 @@ pub(super) fn all(
     deps: &Deps,
     settings: &SystemSettings,
     late: &Late,
+    intake: &Intake,
     pausing: Option<PauseWatch>,
 ) -> Vec<Part> {
     let door = deps.door.clone();
@@ -33,14 +34,6 @@ pub(super) fn all(
         live: deps.live.clone(),
         alarms: deps.alarms.clone(),
     };
-    let folders = Arc::new(FolderWatch::new(
-        door.clone(),
-        deps.objects.clone(),
-        log_types.clone(),
-        deps.sources.clone(),
-        deps.disk.clone(),
-        &deps.own_folders,
-    ));
     let stall = settings.loop_stall;
     let part = |name: &str, run: RunFn| Part::of_loop(name, stall, run);
     let mut parts = vec![
@@ -79,18 +72,9 @@ pub(super) fn all(
             let trial = settings.trial.clone();
             run(move |life| trial::run(decisions.clone(), trial.clone(), life))
         }),
-        part("watched-folders", {
-            let pause = deps.pause.clone();
-            run(move |life: Life| {
-                let (pause, folders) = (pause.clone(), folders.clone());
-                async move {
-                    if life.wait(pause.ended()).await.is_some() {
-                        folders.run(life).await;
-                    }
-                }
-            })
-        }),
     ];
+    let doors = ingest::loops(deps, intake).into_iter();
+    parts.extend(doors.map(|(name, run)| part(name, run)));
     let pausing = pausing.map(|watch| run(move |life| watch.clone().run(life)));
     parts.extend(pausing.map(|run| part("pause-watch", run)));
     parts

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::membership::{Gate, Members, Own};
 use panther_cluster::objects::Objects;
@@ -33,7 +32,7 @@ use crate::components::pack::LivePack;
 use crate::components::rules_engine::trial;
 use crate::components::sources::SourceRegistry;
 use crate::egress::Egress;
-use crate::ingest::http::{Admitted, HttpIngest};
+use crate::ingest::{Intake, IntakeSettings};
 use crate::life::Disturbance;
 use crate::pause::Pause;
 use crate::sealing::Sealer;
@@ -67,10 +66,8 @@ pub struct SystemSettings {
     pub sealing_key: [u8; 32],
     /// This key takes the place of the one that the cluster's secrets were sealed with.
     pub replaces_sealing_key: bool,
-    /// Ingest: bytes after which a batch is closed.
-    pub batch_bytes: usize,
-    /// Ingest: time after which a batch is closed.
-    pub batch_time: Duration,
+    /// Bounds of what senders of logs may do.
+    pub intake: IntakeSettings,
     /// Run when an alarm changes, with the alarm as JSON on its standard input.
     pub alarm_command: Option<Vec<String>>,
     /// The node was restored for a drill: it does nothing outside until an operator resumes.
@@ -100,52 +97,6 @@ impl SystemSettings {
     }
 }
 
-/// Why logs were not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// There is no such source, or the token is not its own; callers are not told which.
-    #[error(
-        "no source of this name takes this token; `pantherctl sources list` names the sources, `pantherctl sources rotate-token` gives a new token"
-    )]
-    Unknown,
-    /// The body cannot be taken.
-    #[error("{0}")]
-    Invalid(String),
-    /// The idempotency key was used for another body.
-    #[error(
-        "this Idempotency-Key was used for another body; nothing was taken: give each body a key of its own, such as a hash of it"
-    )]
-    Conflict,
-    /// Too large.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Many requests with wrong tokens come, and this node's own state knows no source that takes this one.
-    #[error(
-        "many requests with wrong tokens come at this time, and this node does not know that a source takes this one; try again"
-    )]
-    Guessing {
-        /// When.
-        retry_after: Duration,
-    },
-    /// Try again later.
-    #[error("{reason}")]
-    Busy {
-        /// Why.
-        reason: String,
-        /// When.
-        retry_after: Duration,
-    },
-}
-
-/// Where taken logs lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ingested {
-    /// The object that holds them.
-    pub object: String,
-    /// Bytes as they came.
-    pub bytes: u64,
-}
-
 /// A running system; clones share it.
 #[derive(Clone)]
 pub struct System {
@@ -162,7 +113,7 @@ struct Inner {
     alarms: Alarms,
     members: Members,
     live: LivePack,
-    ingest: HttpIngest,
+    intake: Intake,
     pause: Pause,
     disk: Room,
     identity: Identity,
@@ -250,22 +201,21 @@ impl System {
             alert_link: settings.alert_link.clone(),
             egress: settings.egress.clone(),
         };
-        let late: Late = Arc::default();
-        let mut parts = parts::all(&deps)?;
-        parts.extend(loops::all(&deps, &settings, &late, pausing));
-        let supervisor =
-            Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
-                ApiError::Internal(format!("the actors cannot be started: {error}"))
-            })?;
-        let ingest = HttpIngest::new(
+        let intake = Intake::new(
             door.clone(),
             settings.objects.clone(),
             disk.clone(),
             sources,
-            settings.batch_bytes,
-            settings.batch_time,
             settings.callers.clone(),
+            settings.intake,
         );
+        let late: Late = Arc::default();
+        let mut parts = parts::all(&deps)?;
+        parts.extend(loops::all(&deps, &settings, &late, &intake, pausing));
+        let supervisor =
+            Supervisor::start(parts, Policy::default(), &Handle::current()).map_err(|error| {
+                ApiError::Internal(format!("the actors cannot be started: {error}"))
+            })?;
         let identity = Identity {
             version: settings.version.clone(),
             name: settings.node_name.clone(),
@@ -279,7 +229,7 @@ impl System {
             alarms,
             members,
             live,
-            ingest,
+            intake,
             pause: pause.clone(),
             disk: disk.clone(),
             identity,
@@ -299,34 +249,10 @@ impl System {
         &self.inner.deps
     }
 
-    /// Whether logs of this source may come from whoever has this token; asked before anything of them is read.
-    ///
-    /// # Errors
-    /// As [`IngestError`] says.
-    pub async fn admit(&self, source: &str, token: &str) -> Result<Admitted, IngestError> {
-        self.inner.ingest.admit(source, token).await
-    }
-
-    /// Takes logs of a source; answers once they are durable.
-    ///
-    /// # Errors
-    /// As [`IngestError`] says.
-    pub async fn ingest(
-        &self,
-        admitted: &Admitted,
-        body: Bytes,
-        idempotency_key: Option<&str>,
-    ) -> Result<Ingested, IngestError> {
-        if *self.inner.stop.borrow() {
-            return Err(IngestError::Busy {
-                reason: "the node is stopping".to_owned(),
-                retry_after: Duration::from_secs(5),
-            });
-        }
-        self.inner
-            .ingest
-            .take(admitted, body, idempotency_key)
-            .await
+    /// Where the doors take logs.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.inner.intake
     }
 
     /// Lines of JSON for what happens from now on: `alerts` or `alarms`.
@@ -402,7 +328,7 @@ impl System {
     /// Stops receiving, lets what is being handled end within `drain`, and ends all components.
     pub async fn stop(&self, drain: Duration) {
         self.inner.stop.send_replace(true);
-        self.inner.ingest.drain().await;
+        self.inner.intake.drain().await;
         self.inner.supervisor.stop(drain).await;
         self.inner.live.stop().await;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use panther_cluster::door::{Door, DoorError, TableReader};
 use panther_cluster::objects::ObjectsError;
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Message, RowChange, Send, Transact};
 
 /// Input of [`Handler::work`] besides its message.
@@ -16,6 +17,8 @@ pub struct Context {
     pub received_ms: u64,
     /// Names this receive of this message: part of the names of objects that it writes.
     pub attempt: String,
+    /// The trace of the message, and the span in which it is handled.
+    pub trace: TraceContext,
 }
 
 /// Input of [`Handler::plan`] besides its message. It can read tables and can change nothing.
@@ -27,6 +30,8 @@ pub struct PlanContext {
     pub received_ms: u64,
     /// As [`Context::attempt`].
     pub attempt: String,
+    /// As [`Context::trace`].
+    pub trace: TraceContext,
 }
 
 impl From<&Context> for PlanContext {
@@ -35,6 +40,7 @@ impl From<&Context> for PlanContext {
             tables: context.door.tables(),
             received_ms: context.received_ms,
             attempt: context.attempt.clone(),
+            trace: context.trace,
         }
     }
 }
@@ -59,6 +65,8 @@ pub struct Plan {
     pub changes: Vec<RowChange>,
     /// Messages that follow.
     pub sends: Vec<Send>,
+    /// What is done, in words, for the trace of the message; empty: the worker names what is sent.
+    pub what: String,
 }
 
 /// Why a message was not handled.

@@ -1,6 +1,6 @@
 //! An idempotency key has one effect, for as long as its object is kept.
 
-use panther_actors::system::IngestError;
+use panther_actors::ingest::IngestError;
 use serde_json::json;
 
 use crate::support::World;
@@ -14,9 +14,10 @@ async fn post(
     key: &str,
     body: &str,
 ) -> Result<String, IngestError> {
-    let admitted = world.system.admit(&of.0, &of.1).await.unwrap();
-    let body = body.to_owned();
-    let taken = world.system.ingest(&admitted, body.into(), Some(key)).await;
+    let intake = world.system.intake();
+    let admitted = intake.admit(&of.0, &of.1).await.unwrap();
+    let body = intake.budget().hold(body.to_owned().into()).unwrap();
+    let taken = intake.take(&admitted, body, Some(key)).await;
     taken.map(|ingested| ingested.object)
 }
 

@@ -15,6 +15,7 @@ use panther_actors::components::{catalogue, objects};
 use panther_actors::worker::{Context, Handler, Plan, PlanContext};
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::state::read::{self, Query};
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::{FeedRecord, Message, Send, Transact};
 use prost::Message as _;
 use serde_json::json;
@@ -66,6 +67,7 @@ fn context(world: &World, attempt: &str) -> Context {
         door: world.door.clone(),
         received_ms: 1_772_719_500_000,
         attempt: attempt.to_owned(),
+        trace: TraceContext::of(&"1".repeat(32), 1).unwrap(),
     }
 }
 

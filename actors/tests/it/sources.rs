@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use panther_actors::components::objects::s3_event;
 use panther_actors::components::sources::{LEDGER, TABLE};
-use panther_actors::system::IngestError;
+use panther_actors::ingest::IngestError;
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::state::read::Query;
 use panther_proto::v1::Transact;
@@ -93,11 +93,12 @@ async fn the_totals_of_a_source_are_the_sum_of_its_ledger() {
 async fn a_change_of_a_source_counts_as_soon_as_it_is_acknowledged() {
     let world = World::start().await;
     let (id, token) = world.http_source("first", &["Nginx.Access"]).await;
-    let admits = async |name: &str, token: &str| match world.system.admit(name, token).await {
-        Ok(admitted) => Some(admitted.id().to_owned()),
-        Err(IngestError::Unknown) => None,
-        Err(error) => panic!("{error}"),
-    };
+    let admits =
+        async |name: &str, token: &str| match world.system.intake().admit(name, token).await {
+            Ok(admitted) => Some(admitted.id().to_owned()),
+            Err(IngestError::Unknown) => None,
+            Err(error) => panic!("{error}"),
+        };
     for name in ["first", &id] {
         assert_eq!(admits(name, &token).await, Some(id.clone()));
     }

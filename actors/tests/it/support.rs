@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use panther_actors::api::ApiError;
+use panther_actors::ingest::IntakeSettings;
 use panther_actors::system::{Caller, System, SystemSettings};
 use panther_cluster::door::{Door, DoorSettings};
 use panther_cluster::membership::Own;
@@ -76,8 +77,12 @@ impl World {
             },
             sealing_key: [1; 32],
             replaces_sealing_key: false,
-            batch_bytes: 1 << 20,
-            batch_time: Duration::from_millis(50),
+            intake: IntakeSettings {
+                batch_bytes: 1 << 20,
+                batch_time: Duration::from_millis(50),
+                body_bytes: 64_000_000,
+                connections: 512,
+            },
             alarm_command: None,
             loop_stall: Duration::from_secs(5),
             ingest_url: "http://127.0.0.1:8686".into(),
@@ -145,11 +150,10 @@ impl World {
 
     /// Posts a body, as the HTTP side does.
     pub(crate) async fn ingest(&self, source: &str, token: &str, body: impl Into<Bytes>) {
-        let admitted = self.system.admit(source, token).await.unwrap();
-        self.system
-            .ingest(&admitted, body.into(), None)
-            .await
-            .unwrap();
+        let intake = self.system.intake();
+        let admitted = intake.admit(source, token).await.unwrap();
+        let body = intake.budget().hold(body.into()).unwrap();
+        intake.take(&admitted, body, None).await.unwrap();
     }
 
     /// Waits until every queue is empty, dead letters left aside; the test's own end if that does not happen.

@@ -9,8 +9,10 @@ use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::state::read::KeyedRow;
 use panther_proto::v1::{Row, RowChange};
 
-use super::TABLE;
 use super::prefix::{HEAD, Prefix, head_hash};
+
+/// The table of what was read of watched files.
+pub(super) const TABLE: &str = "panther-watched-files";
 
 /// In which form a content lies in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::FutureExt;
 use panther_cluster::door::change::{self, Change, IntoValue};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::Objects;
@@ -37,17 +38,25 @@ use panther_proto::v1::{RowChange, Transact};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::book::Book;
+use self::book::{Book, TABLE};
 use self::follow::{Chunk, Content, Follower, Looked, Moment};
 use self::listing::Watched;
 use self::look::Done;
+use super::commit::{fresh_name, notification};
+use super::door::{IngestDoor, Serving};
+use super::intake::Intake;
+use crate::component::Deps;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceRegistry, SourceState};
 use crate::life::Life;
+use crate::supervision::RunFn;
 
-/// The table of what was read of watched files.
-pub const TABLE: &str = "panther-watched-files";
+pub(super) const DOOR: IngestDoor = IngestDoor {
+    name: "watched-folders",
+    serving: Serving::Loop(start),
+};
+
 /// A look that takes longer is named in the source's state.
 const LOOK: Duration = Duration::from_secs(60);
 /// How often it is seen which sources there are.
@@ -61,8 +70,26 @@ const GONE_MS: u64 = 30 * 24 * 3_600_000;
 /// Rows that one command tidies up.
 const TIDY_ROWS: usize = 500;
 
+/// The door's loop. A paused cluster reads no folder.
+fn start(deps: &Deps, _: Intake) -> RunFn {
+    let log_types = LogTypeRegistry::new(deps.door.clone());
+    let (door, objects, disk) = (deps.door.clone(), deps.objects.clone(), deps.disk.clone());
+    let sources = deps.sources.clone();
+    let watch = FolderWatch::new(door, objects, log_types, sources, disk, &deps.own_folders);
+    let (watch, pause) = (Arc::new(watch), deps.pause.clone());
+    Arc::new(move |life| {
+        let (watch, pause) = (watch.clone(), pause.clone());
+        async move {
+            if life.wait(pause.ended()).await.is_some() {
+                watch.run(life).await;
+            }
+        }
+        .boxed()
+    })
+}
+
 /// Watches the folders of all folder sources.
-pub struct FolderWatch {
+struct FolderWatch {
     door: Door,
     objects: Objects,
     log_types: LogTypeRegistry,
@@ -74,8 +101,7 @@ pub struct FolderWatch {
 
 impl FolderWatch {
     /// Behind this door. Nothing below the folders in `own` is read.
-    #[must_use]
-    pub fn new(
+    fn new(
         door: Door,
         objects: Objects,
         log_types: LogTypeRegistry,
@@ -95,7 +121,7 @@ impl FolderWatch {
     }
 
     /// Looks until its life is over.
-    pub async fn run(&self, life: Life) {
+    async fn run(&self, life: Life) {
         let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
         let mut ticks = life.clone().ticks(SOURCES);
         while ticks.next().await {
@@ -341,7 +367,7 @@ impl Task {
                 self.transact(rows, None).await?;
             }
         } else {
-            let base = super::http::fresh_name(&self.source.id, now);
+            let base = fresh_name(&self.source.id, now);
             let content = bytes::Bytes::from(pieces.finish());
             let written = Written::of(PartsWriter::name(&base), &content);
             self.objects.put(&written.name, content).await?;
@@ -371,7 +397,7 @@ impl Task {
     ) -> Result<(), DoorError> {
         let sends = tell
             .into_iter()
-            .map(|(written, origin)| super::http::notification(&self.source.id, written, origin))
+            .map(|(written, origin)| notification(&self.source.id, written, origin))
             .collect();
         let transact = Transact {
             changes,
