@@ -2,6 +2,7 @@
 //! name what is changed.
 
 use panther_cluster::door::change::{self, Change};
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::RowChange;
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ pub(crate) struct AuditRecord {
     operation: String,
     user: String,
     named: Value,
+    trace: Option<TraceContext>,
     /// Tells records of one millisecond apart.
     id: String,
 }
@@ -26,8 +28,19 @@ impl AuditRecord {
             operation: operation.to_owned(),
             user,
             named,
+            trace: None,
             id: uuid::Uuid::new_v4().to_string(),
         }
+    }
+
+    /// The record of a call that belongs to this trace.
+    pub(crate) fn of_trace(self, trace: Option<TraceContext>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// The trace of the call.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.trace
     }
 
     pub(crate) fn user(&self) -> &str {
@@ -47,6 +60,7 @@ impl AuditRecord {
             .set("named", change::json(self.named.to_string()))
             .set("outcome", outcome)
             .set("time", now_ms)
+            .set_or_remove("traceId", self.trace.map(TraceContext::trace_id))
             .done()
     }
 }

@@ -125,6 +125,22 @@ impl CallContext {
             changes,
             request_id,
             request_time_ms,
+            ..self.traced()
+        }
+    }
+
+    /// A command of the trace of this call: what it sends belongs to that trace.
+    fn traced(&self) -> Transact {
+        let trace = self
+            .change
+            .as_ref()
+            .and_then(|change| change.record.trace());
+        let (trace_id, span_id) = trace.map_or_else(Default::default, |trace| {
+            (trace.trace_id(), trace.span_id())
+        });
+        Transact {
+            trace_id,
+            span_id,
             ..Transact::default()
         }
     }
@@ -145,7 +161,7 @@ impl CallContext {
             },
             request_id,
             request_time_ms,
-            ..Transact::default()
+            ..self.traced()
         }
     }
 

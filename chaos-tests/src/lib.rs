@@ -45,6 +45,7 @@ pub mod receiver;
 pub mod slow_disk;
 pub mod tally;
 pub mod three_nodes;
+pub mod trace;
 pub mod under_load;
 pub mod upgrade;
 pub mod wires;

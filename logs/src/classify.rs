@@ -401,7 +401,18 @@ impl Classifier {
                 for entry in &mut self.entries {
                     entry.state.accept();
                 }
-                let reasons = std::mem::take(&mut rejections);
+                let mut reasons = std::mem::take(&mut rejections);
+                for rejection in &mut reasons {
+                    let entry = self
+                        .entries
+                        .iter()
+                        .find(|entry| rejection.log_type.as_ref() == Some(entry.log_type.name()));
+                    if let Some(reason) =
+                        entry.and_then(|entry| entry.log_type.parser.explain(text))
+                    {
+                        rejection.reason = reason;
+                    }
+                }
                 if begun {
                     Outcome::Begun { reasons }
                 } else {

@@ -246,6 +246,7 @@ impl Node {
         keys: Option<Keys>,
         group: &Handle,
     ) -> Result<Self, Failure> {
+        crate::telemetry::name_node(data.node());
         // Listening first finds out cheaply what would be in the way; callers wait until they are served.
         let socket = crate::socket::listen(&configuration.paths.socket).await?;
         let (http, ingest_url) = match configuration.listen.ingest {

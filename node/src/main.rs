@@ -10,7 +10,7 @@
 //! * [`http`]: ingest, health, metrics
 //! * [`health`]: whether the node can do its work
 //! * [`systemd`]: readiness, watchdog, more time to start
-//! * [`logging`]: what the daemon says, and how
+//! * [`telemetry`]: logs and traces
 
 mod backup_seal;
 mod config;
@@ -23,10 +23,10 @@ mod joining;
 mod keys;
 mod lineage;
 mod listeners;
-mod logging;
 mod repeats;
 mod socket;
 mod systemd;
+mod telemetry;
 mod waiting;
 
 use std::io::Write;
@@ -215,7 +215,7 @@ fn main() -> ExitCode {
 }
 
 fn run(configuration: Configuration) -> ExitCode {
-    logging::start(&configuration);
+    telemetry::start(&configuration);
     // No process of the same user may read the keys that are in memory, or take this process over: neither by ptrace nor by /proc.
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "processes of the same user can read this process's memory");

@@ -126,7 +126,7 @@ where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     F: Fn(Call) -> A + Send,
-    A: Future<Output = Result<Bytes, Status>> + Send + 'static,
+    A: Future<Output = Result<Response<Bytes>, Status>> + Send + 'static,
 {
     let path = request.uri().path();
     let Some(method) = methods().by_path(path) else {
@@ -146,7 +146,7 @@ struct Unary<F> {
 impl<F, A> UnaryService<Bytes> for Unary<F>
 where
     F: Fn(Call) -> A,
-    A: Future<Output = Result<Bytes, Status>> + Send + 'static,
+    A: Future<Output = Result<Response<Bytes>, Status>> + Send + 'static,
 {
     type Response = Bytes;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Status>> + Send>>;
@@ -156,6 +156,6 @@ where
             method: self.method,
             request,
         });
-        Box::pin(async move { answer.await.map(Response::new) })
+        Box::pin(answer)
     }
 }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_logs::PartsWriter;
+use panther_proto::trace::TraceContext;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinSet;
 
 use super::budget::HeldBody;
-use super::commit::{Committer, StoreError};
+use super::commit::{Arrival, Committer, StoreError, StoredObject};
 
 /// The object that holds a body, once it is stored.
-pub(super) type Stored = Result<String, StoreError>;
+pub(super) type Stored = Result<StoredObject, StoreError>;
 
 /// The batches of all sources that are open. Clones share them.
 #[derive(Clone)]
@@ -43,6 +44,7 @@ struct Batch {
 /// A sender that waits for its answer. Its bytes count against the budget until they are stored, even if the sender hangs up.
 struct Waiting {
     answer: oneshot::Sender<Stored>,
+    trace: Option<TraceContext>,
     _held: Option<OwnedSemaphorePermit>,
 }
 
@@ -61,7 +63,12 @@ impl Batches {
     }
 
     /// Adds a body to the open batch of its source. The receiver gets the answer once the batch is stored; it fails if the node stops first.
-    pub(super) fn add(&self, source: &str, body: HeldBody) -> oneshot::Receiver<Stored> {
+    pub(super) fn add(
+        &self,
+        source: &str,
+        body: HeldBody,
+        trace: Option<TraceContext>,
+    ) -> oneshot::Receiver<Stored> {
         let (answer, receiver) = oneshot::channel();
         let (content, held) = body.into_parts();
         let mut open = self.inner.open.lock();
@@ -70,6 +77,7 @@ impl Batches {
         batch.bodies.body("", &content);
         batch.waiting.push(Waiting {
             answer,
+            trace,
             _held: held,
         });
         let (full, number) = (batch.bodies.len() >= self.inner.batch_bytes, batch.number);
@@ -132,7 +140,12 @@ impl Inner {
             )
         };
         let name = PartsWriter::name(&self.committer.fresh_name(source));
-        let stored = self.committer.store(source, name, bytes).await;
+        let arrival = Arrival {
+            door: super::http::DOOR.name,
+            bodies: waiting.len(),
+            traces: waiting.iter().filter_map(|sender| sender.trace).collect(),
+        };
+        let stored = self.committer.store(source, name, bytes, &arrival).await;
         for sender in waiting {
             let _ = sender.answer.send(stored.clone()); // the sender may have hung up
         }
@@ -159,7 +172,7 @@ mod tests {
         let batches = Batches::new(committer, 1 << 20, Duration::from_secs(3_600));
         let budget = ByteBudget::new(10);
         let body = budget.hold(Bytes::from_static(b"12345678")).unwrap();
-        drop(batches.add("source", body));
+        drop(batches.add("source", body, None));
         assert!(budget.hold(Bytes::from_static(b"123")).is_err());
         batches.drain().await;
         assert!(budget.hold(Bytes::from_static(b"123")).is_ok());

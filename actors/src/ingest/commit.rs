@@ -1,6 +1,9 @@
 //! The last step of each door: an object that is durable, and its notification to the log processor, which is committed in the same command as the
 //! object's row. A sender is answered after this step.
 //!
+//! The trace begins here. An object of one body whose sender brought a trace belongs to that trace; any other object has a trace of its own, to which
+//! the traces of its senders are linked.
+//!
 //! A row remembers which object an idempotency key has made and of which content, for as long as that object is kept: the same body under the same
 //! key has no second effect, and another body under it is refused.
 
@@ -9,12 +12,15 @@ use data_encoding::HEXLOWER;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Key, RowChange, Send, Transact};
 use sha2::{Digest, Sha256};
+use tracing::Instrument as _;
 
 use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
 use crate::components::sources::INPUT_QUEUE;
+use crate::traces::{Hop, Traces, of_object};
 
 /// The table of idempotency keys: a row for each source and key.
 pub(crate) const KEYS: &str = "panther-ingest-keys";
@@ -36,32 +42,90 @@ impl From<DoorError> for StoreError {
     }
 }
 
+/// Traces of senders that are linked to one object at most; the others find their events by the object.
+const LINKED: usize = 64;
+
+/// How the content of one object came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arrival {
+    /// The door.
+    pub(super) door: &'static str,
+    /// Bodies, or pieces of files.
+    pub(super) bodies: usize,
+    /// The traces that senders brought.
+    pub(super) traces: Vec<TraceContext>,
+}
+
+impl Arrival {
+    /// The trace of the object with this name, and the span that caused it.
+    pub(super) fn trace(&self, name: &str) -> TraceContext {
+        match (self.bodies, self.traces.as_slice()) {
+            (1, [brought]) => *brought,
+            _ => of_object(name),
+        }
+    }
+}
+
+impl Arrival {
+    /// The span in which the object with this name is stored.
+    fn span(&self, name: &str, trace: TraceContext) -> tracing::Span {
+        tracing::debug_span!(
+            "store",
+            component = format!("door {}", self.door),
+            object = name,
+            trace_id = trace.trace_id(),
+            span_id = trace.span_id(),
+            parent_span_id = self.trace(name).span_id(),
+        )
+    }
+}
+
+/// An object that is durable and whose notification is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredObject {
+    /// Its name.
+    pub(super) name: String,
+    /// The trace that it belongs to.
+    pub(super) trace: TraceContext,
+}
+
 /// Stores bodies. Clones share the door and the object store.
 #[derive(Clone)]
 pub(super) struct Committer {
     door: Door,
     objects: Objects,
+    traces: Traces,
 }
 
 impl Committer {
-    pub(super) const fn new(door: Door, objects: Objects) -> Self {
-        Self { door, objects }
+    pub(super) fn new(door: Door, objects: Objects) -> Self {
+        Self {
+            traces: Traces::new(door.clone()),
+            door,
+            objects,
+        }
     }
 
     pub(super) fn fresh_name(&self, source: &str) -> String {
         fresh_name(source, self.door.now_ms())
     }
 
-    /// Stores an object and commits its notification; the object's name.
+    /// Stores an object and commits its notification.
     pub(super) async fn store(
         &self,
         source: &str,
         name: String,
         content: Bytes,
-    ) -> Result<String, StoreError> {
-        let written = self.put(name, content).await?;
-        self.tell(source, &written, None).await?;
-        Ok(written.name)
+        arrival: &Arrival,
+    ) -> Result<StoredObject, StoreError> {
+        let trace = arrival.trace(&name).child();
+        let stored = async {
+            let written = self.put(name.clone(), content).await?;
+            self.tell(source, &written, arrival, Vec::new(), trace)
+                .await
+        };
+        stored.instrument(arrival.span(&name, trace)).await?;
+        Ok(StoredObject { name, trace })
     }
 
     /// Stores a body once for its key: the object that the key has made, now or before. `None`: it was another body.
@@ -70,14 +134,19 @@ impl Committer {
         source: &str,
         key: &str,
         content: Bytes,
-    ) -> Result<Option<String>, StoreError> {
+        arrival: &Arrival,
+    ) -> Result<Option<StoredObject>, StoreError> {
         let row = change::key_range(
             source,
             HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]),
         );
         let hash = Written::of(String::new(), &content).hash;
+        let stored = |name: String| StoredObject {
+            trace: arrival.trace(&name).child(),
+            name,
+        };
         if let Some(made) = self.made(&row, &hash).await? {
-            return Ok(made);
+            return Ok(made.map(stored));
         }
         let name = format!("raw/{source}/key-{}-{}", row.range, &hash[..16]);
         let written = self.put(name, content).await?;
@@ -86,11 +155,16 @@ impl Committer {
             .set("object", &written.name)
             .set("hash", &hash)
             .done();
-        match self.tell(source, &written, Some(remember)).await {
-            Ok(()) => Ok(Some(written.name)),
+        let trace = arrival.trace(&written.name).child();
+        let told = self.tell(source, &written, arrival, vec![remember], trace);
+        match told.instrument(arrival.span(&written.name, trace)).await {
+            Ok(()) => Ok(Some(StoredObject {
+                name: written.name,
+                trace,
+            })),
             // The same key came at the same time, or this is a retry of what was done.
             Err(error) => match self.made(&row, &hash).await? {
-                Some(made) => Ok(made),
+                Some(made) => Ok(made.map(stored)),
                 None => Err(error),
             },
         }
@@ -116,17 +190,63 @@ impl Committer {
         &self,
         source: &str,
         written: &Written,
-        further: Option<RowChange>,
+        arrival: &Arrival,
+        changes: Vec<RowChange>,
+        trace: TraceContext,
     ) -> Result<(), StoreError> {
-        let changes = std::iter::once(written.row(self.door.now_ms())).chain(further);
-        self.door
-            .transact(Transact {
-                changes: changes.collect(),
-                sends: vec![notification(source, written, "")],
-                ..Transact::default()
-            })
-            .await?;
+        let notification = notification(source, written, "");
+        let to = (&self.door, &self.traces);
+        let transact = command(to, written, notification, (arrival, trace), changes).await;
+        self.door.transact(transact).await?;
         Ok(())
+    }
+}
+
+/// The command of an object that a door stored: its row and `changes`, its notification, and the first hop of its trace.
+pub(super) async fn command(
+    (door, traces): (&Door, &Traces),
+    written: &Written,
+    mut notification: Send,
+    (arrival, trace): (&Arrival, TraceContext),
+    mut changes: Vec<RowChange>,
+) -> Transact {
+    let brought = arrival.trace(&written.name);
+    let now_ms = door.now_ms();
+    let hop = Hop {
+        trace_id: trace.trace_id(),
+        span_id: trace.span_id(),
+        parent_span_id: brought.span_id(),
+        time_ms: now_ms,
+        component: format!("door {}", arrival.door),
+        what: format!(
+            "{} bod{}, {} bytes stored as {}",
+            arrival.bodies,
+            if arrival.bodies == 1 { "y" } else { "ies" },
+            written.bytes,
+            written.name
+        ),
+        objects: vec![written.name.clone()],
+        ..Hop::default()
+    };
+    changes.push(written.row(now_ms));
+    changes.extend(traces.row(hop).await);
+    for sender in arrival.traces.iter().take(LINKED) {
+        changes.extend(traces.link(&sender.trace_id(), &trace).await);
+    }
+    // The row ids of the events begin as the trace that the object would have of its own.
+    changes.extend(
+        traces
+            .link(&of_object(&written.name).trace_id(), &trace)
+            .await,
+    );
+    notification.trace_id = trace.trace_id();
+    notification.span_id = trace.span_id();
+    Transact {
+        changes,
+        sends: vec![notification],
+        trace_id: trace.trace_id(),
+        span_id: trace.span_id(),
+        ..Transact::default()
     }
 }
 

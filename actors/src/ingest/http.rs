@@ -6,11 +6,12 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
 use panther_listen::PlaceHandle;
+use panther_proto::trace::{TRACEPARENT, TraceContext};
 use serde_json::json;
 
 use super::door::{IngestDoor, Serving};
@@ -37,10 +38,15 @@ async fn post_logs(
     body: Body,
 ) -> Response {
     match take(&intake, &source, &place, &headers, body).await {
-        Ok(ingested) => answer::json_answer(
-            StatusCode::OK,
-            &json!({"object": ingested.object, "bytes": ingested.bytes}),
-        ),
+        Ok(ingested) => {
+            let trace = ingested.trace;
+            let said = json!({"object": ingested.object, "bytes": ingested.bytes, "trace_id": trace.trace_id()});
+            let mut response = answer::json_answer(StatusCode::OK, &said);
+            if let Ok(traceparent) = HeaderValue::try_from(trace.to_string()) {
+                response.headers_mut().insert(TRACEPARENT, traceparent);
+            }
+            response
+        }
         Err(error) => {
             intake.refuse(&error, &source, place.address());
             answer::refusal(&error)
@@ -76,7 +82,15 @@ async fn take(
     let limit = intake.settings().body_bytes;
     let body = body::read(intake.budget(), limit, headers, body).await?;
     drop(under_way);
-    intake.take(&admitted, body, key).await
+    intake.take(&admitted, body, key, brought(headers)).await
+}
+
+/// The trace that the sender brought, if it records one. A `traceparent` that is wrong counts as absent, as W3C Trace Context asks.
+fn brought(headers: &HeaderMap) -> Option<TraceContext> {
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    text.parse()
+        .ok()
+        .filter(|trace: &TraceContext| trace.is_sampled())
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
@@ -90,8 +104,6 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {

@@ -9,10 +9,11 @@ use panther_cluster::door::Door;
 use panther_cluster::objects::Objects;
 use panther_cluster::storage::room::Room;
 use panther_logs::InputForm;
+use panther_proto::trace::TraceContext;
 
 use super::batch::Batches;
 use super::budget::{ByteBudget, HeldBody};
-use super::commit::Committer;
+use super::commit::{Arrival, Committer};
 use super::refusal::IngestError;
 use super::shares::{Share, Shares};
 use super::tokens::{Admitted, Tokens};
@@ -50,6 +51,8 @@ pub struct Ingested {
     pub object: String,
     /// Bytes as they came.
     pub bytes: u64,
+    /// The trace that the object belongs to.
+    pub trace: TraceContext,
 }
 
 /// What all doors share. Clones share it.
@@ -146,7 +149,7 @@ impl Intake {
         })
     }
 
-    /// Stores a body of a source. It returns once the body is durable and its notification is committed.
+    /// Stores a body of a source. It returns once the body is durable and its notification is committed. `trace` is the sender's, if it brought one.
     ///
     /// # Errors
     /// As [`IngestError`] says.
@@ -155,8 +158,9 @@ impl Intake {
         admitted: &Admitted,
         body: HeldBody,
         idempotency_key: Option<&str>,
+        trace: Option<TraceContext>,
     ) -> Result<Ingested, IngestError> {
-        let stored = self.store(admitted.id(), body, idempotency_key);
+        let stored = self.store(admitted.id(), body, idempotency_key, trace);
         let stored = tokio::time::timeout(STORE, stored).await;
         stored.unwrap_or(Err(IngestError::Unanswered))
     }
@@ -166,6 +170,7 @@ impl Intake {
         source: &str,
         body: HeldBody,
         idempotency_key: Option<&str>,
+        trace: Option<TraceContext>,
     ) -> Result<Ingested, IngestError> {
         let inner = &*self.inner;
         if inner.stopping.load(Ordering::Acquire) {
@@ -178,6 +183,11 @@ impl Intake {
             return Err(IngestError::Invalid("the body is empty".to_owned()));
         }
         let bytes = content.len() as u64;
+        let alone = Arrival {
+            door: super::http::DOOR.name,
+            bodies: 1,
+            traces: trace.into_iter().collect(),
+        };
         let object = if let Some(key) = idempotency_key {
             if key.is_empty() || key.len() > 255 {
                 return Err(IngestError::Invalid(
@@ -186,7 +196,10 @@ impl Intake {
             }
             // It goes by itself: the key's row names one object of one body.
             let (content, _held) = body.into_parts();
-            let stored = inner.committer.store_once(source, key, content).await;
+            let stored = inner
+                .committer
+                .store_once(source, key, content, &alone)
+                .await;
             stored.map(|object| object.ok_or(IngestError::Conflict))
         } else if InputForm::of(content) == InputForm::Packed
             || content.len() >= inner.settings.batch_bytes
@@ -194,15 +207,20 @@ impl Intake {
             // A compressed body has many lines already, so its sender does not wait for others; and a large one fills an object.
             let (content, _held) = body.into_parts();
             let name = inner.committer.fresh_name(source);
-            inner.committer.store(source, name, content).await.map(Ok)
+            let stored = inner.committer.store(source, name, content, &alone).await;
+            stored.map(Ok)
         } else {
-            let stored = inner.batches.add(source, body).await;
+            let stored = inner.batches.add(source, body, trace).await;
             stored
                 .map_err(|_| busy("the node is stopping", RETRY_AFTER))?
                 .map(Ok)
         };
         let object = object.map_err(|error| busy(&error.to_string(), RETRY_AFTER))??;
-        Ok(Ingested { object, bytes })
+        Ok(Ingested {
+            object: object.name,
+            bytes,
+            trace: object.trace,
+        })
     }
 
     fn refuse_if_full(&self) -> Result<(), IngestError> {

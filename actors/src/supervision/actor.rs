@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 
 use super::policy::{Decision, Policy, RestartBudget};
 use crate::api::{Api, ApiCall, ApiError};
@@ -124,7 +125,11 @@ impl ComponentActor {
         let Some(run) = self.run.clone() else { return };
         let life = Life::new(self.stop.clone(), self.shared.progress.clone());
         // The call itself may panic as well, so it is inside the task.
-        let task = self.runtime.spawn(async move { run(life).await });
+        // Each line of the loop names its component.
+        let span = tracing::info_span!("loop", component = self.shared.identity);
+        let task = self
+            .runtime
+            .spawn(async move { run(life).await }.instrument(span));
         *self.shared.abort.lock() = Some(task.abort_handle());
         context.spawn(
             task.into_actor(self)

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use panther_proto::methods::{Method, methods};
+use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Role, node_api};
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ pub struct Caller {
     pub user: String,
     /// Makes a retry of a changing call one effect with one answer.
     pub request: Option<RequestId>,
+    /// The trace of the call, and its span.
+    pub trace: Option<TraceContext>,
 }
 
 impl Caller {
@@ -63,6 +66,7 @@ impl System {
             return self.hand_on(&method.component, call).await;
         }
         let record = AuditRecord::new(&method.component, &method.operation, user, asked.subject);
+        let record = record.of_trace(caller.trace);
         let context = self.changing(method.to_string(), record, caller.request);
         let call = ApiCall::of(method, request, context);
         self.change(method.component.clone(), call).await

@@ -67,6 +67,8 @@ pub struct Plan {
     pub sends: Vec<Send>,
     /// What is done, in words, for the trace of the message; empty: the worker names what is sent.
     pub what: String,
+    /// Ids that lead to the trace of the message, see [`Traces::link`](crate::traces::Traces::link).
+    pub links: Vec<String>,
 }
 
 /// Why a message was not handled.

@@ -340,6 +340,7 @@ impl<H: Handler> Worker<H> {
                 mut changes,
                 sends,
                 what,
+                links,
             } = match H::plan(&work, &message, &context).await {
                 Ok(plan) => plan,
                 Err(Failure::Conflict(reason)) => {
@@ -357,6 +358,9 @@ impl<H: Handler> Worker<H> {
             hop.what = if what.is_empty() { words(&sends) } else { what };
             hop.note_changes(&changes);
             changes.extend(self.traces.row(hop).await);
+            for id in links {
+                changes.extend(self.traces.link(&id, &trace).await);
+            }
             let complete = Transact {
                 done: message.receipt.clone(),
                 changes,

@@ -17,7 +17,7 @@ async fn post(
     let intake = world.system.intake();
     let admitted = intake.admit(&of.0, &of.1).await.unwrap();
     let body = intake.budget().hold(body.to_owned().into()).unwrap();
-    let taken = intake.take(&admitted, body, Some(key)).await;
+    let taken = intake.take(&admitted, body, Some(key), None).await;
     taken.map(|ingested| ingested.object)
 }
 

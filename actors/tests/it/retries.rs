@@ -176,6 +176,7 @@ async fn a_retried_change_is_one_effect_with_one_answer() {
                     id: format!("retry-{method}"),
                     time_ms: world.door.now_ms(),
                 }),
+                ..Caller::default()
             };
             world.system.call_json(&method.path, caller, &request).await
         };
@@ -235,6 +236,7 @@ async fn a_retry_gets_the_first_answer_also_where_the_state_has_changed_meanwhil
                 id: id.to_owned(),
                 time_ms: world.door.now_ms(),
             }),
+            ..Caller::default()
         };
         world.system.call_json(&method.path, caller, &input).await
     };

@@ -153,7 +153,7 @@ impl World {
         let intake = self.system.intake();
         let admitted = intake.admit(source, token).await.unwrap();
         let body = intake.budget().hold(body.into()).unwrap();
-        intake.take(&admitted, body, None).await.unwrap();
+        intake.take(&admitted, body, None, None).await.unwrap();
     }
 
     /// Waits until every queue is empty, dead letters left aside; the test's own end if that does not happen.

@@ -1,4 +1,4 @@
-//! trace: one event, from its raw line to the alerts it is part of.
+//! trace: the way of an input through the system, hop by hop; of an event also its raw line and the alerts that it is part of.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use crate::{
 /// `trace`.
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
-    /// The event's p_row_id
+    /// The p_row_id of an event, a trace id or traceparent, or the id of an alert
+    #[arg(value_name = "ID")]
     event: String,
 }
 
@@ -24,10 +25,10 @@ impl Trace {
             .await
             .map_err(|error| {
                 error.next(
-                    "EVENT is the field p_row_id of an event, as `pantherctl alerts show` shows it",
+                    "ID is the p_row_id of an event (`pantherctl alerts show` shows it), the trace_id that a door answered, or the id of an alert",
                 )
             })?;
-        let found = answer.has("event");
+        let found = answer.has("event") || !answer.items("hops").is_empty();
         context.screen.show(&answer, |look| render(&answer, look))?;
         if found {
             return Ok(Exit::Fine);
@@ -41,6 +42,35 @@ impl Trace {
 }
 
 fn render(answer: &Value, look: &Look) -> String {
+    let mut text = String::new();
+    if answer.has("event") {
+        text.push_str(&event_of(answer, look));
+    }
+    let hops = answer.items("hops");
+    if !hops.is_empty() {
+        text.push_str(&look.heading(&format!("trace {}", answer.text("trace_id"))));
+        let mut grid = Grid::new(&["TIME", "NODE", "COMPONENT", "MS", "WHAT"]);
+        for hop in hops {
+            let failed = if hop["failed"] == true {
+                "FAILED: "
+            } else {
+                ""
+            };
+            grid.row([
+                hop.text("time").into(),
+                hop.text("node").into(),
+                hop.text("component").into(),
+                hop.text("took_ms").into(),
+                format!("{failed}{}", one_line(&hop.text("what"))).into(),
+            ]);
+        }
+        text.push_str(&grid.render(look));
+    }
+    text
+}
+
+/// The raw record, the matches and the text of an event.
+fn event_of(answer: &Value, look: &Look) -> String {
     let raw = &answer["raw"];
     let source = match &answer["source"] {
         Value::Object(_) => match answer["source"].text("integrationLabel") {

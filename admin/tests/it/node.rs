@@ -105,7 +105,10 @@ async fn serve(
     State(scripted): State<Scripted>,
     request: axum::extract::Request,
 ) -> axum::response::Response {
-    let answered = raw::answer(request, 100 << 20, move |call| scripted.clone().call(call));
+    let answered = raw::answer(request, 100 << 20, move |call| {
+        let answer = scripted.clone().call(call);
+        async move { answer.await.map(tonic::Response::new) }
+    });
     answered.await.map(axum::body::Body::new)
 }
 

@@ -186,6 +186,12 @@ async fn after_a_lost_majority_one_goes_on_and_a_backup_becomes_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_leads_from_the_door_to_the_destination_through_failures_and_a_change_of_leader() {
+    built();
+    fine(panther_chaos_tests::trace::run().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_with_a_wrong_clock_expires_nothing_and_there_is_a_way_back() {
     built();
     known(wrong_clock::run().await);

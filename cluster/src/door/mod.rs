@@ -42,6 +42,7 @@ use panther_proto::v1::{
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::net::Peers;
 use crate::offload::offload;
@@ -445,7 +446,13 @@ impl Door {
     /// # Errors
     /// See [`DoorError`].
     pub async fn transact(&self, transact: Transact) -> Result<Done, DoorError> {
-        match self.execute(command::Kind::Transact(transact)).await? {
+        let span = tracing::debug_span!(
+            "transact",
+            changes = transact.changes.len(),
+            sends = transact.sends.len()
+        );
+        let executed = self.execute(command::Kind::Transact(transact));
+        match executed.instrument(span).await? {
             reply::Kind::Done(done) => Ok(done),
             other => Err(unexpected(other)),
         }

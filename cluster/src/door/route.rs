@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use panther_proto::trace::{TRACEPARENT, TraceContext};
 use panther_proto::v1::peers_client::PeersClient;
 use panther_proto::v1::{
     Between, Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall,
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::transport::Channel;
+use tracing::Instrument as _;
 
 use super::alive::Sign;
 use super::clock::{ClusterClock, Stamp, Trust};
@@ -89,6 +91,11 @@ impl Route {
 
     /// Sends commands to the leader. Returns one reply for each.
     pub(super) async fn carry(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
+        let span = in_trace!("propose", cause(&commands), commands = commands.len());
+        self.carry_within(commands).instrument(span).await
+    }
+
+    async fn carry_within(&self, commands: Vec<Command>) -> Result<Vec<Reply>, DoorError> {
         let until = Instant::now() + DEADLINE;
         let mut changes = self.group.changes();
         loop {
@@ -120,9 +127,14 @@ impl Route {
         if self.peers.is_none() {
             return Ok(Attempt::Elsewhere);
         }
+        let traceparent = cause(commands).and_then(|cause| cause.to_string().parse().ok());
         let commands = commands.to_vec();
         let call = self.call_leader(node, address, |mut leader, between| async move {
-            unless_unsent(leader.forward(ForwardCall { between, commands })).await
+            let mut call = tonic::Request::new(ForwardCall { between, commands });
+            if let Some(traceparent) = traceparent {
+                call.metadata_mut().insert(TRACEPARENT, traceparent);
+            }
+            unless_unsent(leader.forward(call)).await
         });
         let Some(answer) = self.while_it_leads(node, call).await? else {
             return Ok(Attempt::Elsewhere);
@@ -368,6 +380,16 @@ impl Route {
             Err(DoorError::Unavailable(answer.refused))
         }
     }
+}
+
+/// The trace and the span of the first command that has one: an entry of several commands is shown in one of their traces.
+fn cause(commands: &[Command]) -> Option<TraceContext> {
+    commands.iter().find_map(|command| match &command.kind {
+        Some(command::Kind::Transact(transact)) => {
+            TraceContext::of(&transact.trace_id, transact.span_id)
+        }
+        _ => None,
+    })
 }
 
 /// The format of an entry: the one in force, or a newer one that its commands put in force. A node that does not know

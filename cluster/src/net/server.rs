@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_listen::PlaceHandle;
+use panther_proto::trace::TRACEPARENT;
 use panther_proto::v1::joining_server::{Joining, JoiningServer};
 use panther_proto::v1::peers_server::{Peers as Service, PeersServer};
 use panther_proto::v1::{
@@ -18,6 +19,7 @@ use panther_proto::v1::{
 use tokio_stream::StreamExt;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::entrance::{CallGate, Caller, EntranceState, INVITATION_BYTES, PeerEntrance};
 use super::listener::Listener;
@@ -304,9 +306,13 @@ impl<B: Behind> Service for PeerService<B> {
         request: Request<ForwardCall>,
     ) -> Result<Response<ForwardAnswer>, Status> {
         let caller = caller(&request);
+        let cause = request.metadata().get(TRACEPARENT);
+        let cause = cause.and_then(|cause| cause.to_str().ok()?.parse().ok());
         let call = request.into_inner();
         self.check(caller, call.between.as_ref(), &[])?;
-        Ok(Response::new(self.behind.forward(call).await?))
+        let span = in_trace!("forwarded", cause, commands = call.commands.len());
+        let answer = self.behind.forward(call).instrument(span).await?;
+        Ok(Response::new(answer))
     }
 
     async fn read_index(

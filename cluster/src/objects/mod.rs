@@ -27,6 +27,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use local::LocalFolder;
 use place::{Bucket, Place};
+use tracing::Instrument as _;
 
 /// Deadline of one call.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -119,6 +120,11 @@ impl Objects {
     /// # Errors
     /// See [`ObjectsError`]. An existing object with another content is a [`ObjectsError::Store`].
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), ObjectsError> {
+        let span = tracing::debug_span!("write object", name, bytes = content.len());
+        self.put_within(name, content).instrument(span).await
+    }
+
+    async fn put_within(&self, name: &str, content: Bytes) -> Result<(), ObjectsError> {
         let path = parse(name)?;
         let changed = |reason: &str| ObjectsError::Store {
             name: name.to_owned(),

@@ -14,6 +14,17 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
         return Ok(answer);
     }
     tx.caused_by(&transact.trace_id, transact.span_id);
+    // It has no effect on the state. Each node applies the command, so each node has such a span.
+    let _span = (!transact.trace_id.is_empty()).then(|| {
+        tracing::debug_span!(
+            "apply",
+            trace_id = transact.trace_id,
+            parent_span_id = transact.span_id,
+            changes = transact.changes.len(),
+            sends = transact.sends.len()
+        )
+        .entered()
+    });
     if let Some(receipt) = &transact.done {
         queues::finish::done(tx, receipt)?;
     }

@@ -128,16 +128,26 @@ impl Scanner {
     }
 }
 
-/// Adds `text` if it is an IP address. Returns true if it is one.
+/// Adds `text` if it is an IP address, also one with a port or a zone: `192.0.2.1:443`, `[2001:db8::1]:443`, `fe80::1%eth0`. Returns true if
+/// it is one.
 pub(super) fn ip<'a>(text: &'a str, found: &mut Indicators<'a>) -> bool {
-    let may_be = text.len() <= 45
+    let may_be = text.len() <= 64
         && text
             .bytes()
             .next()
-            .is_some_and(|first| first.is_ascii_hexdigit() || first == b':');
-    let is = may_be && text.parse::<IpAddr>().is_ok();
+            .is_some_and(|first| first.is_ascii_hexdigit() || matches!(first, b':' | b'['));
+    if !may_be {
+        return false;
+    }
+    let mut address = text;
+    let mut is = text.parse::<IpAddr>().is_ok();
+    if !is && memchr::memchr3(b':', b'%', b'[', text.as_bytes()).is_some() {
+        address = without_port(text);
+        address = address.split('%').next().unwrap_or_default();
+        is = address.parse::<IpAddr>().is_ok();
+    }
     if is {
-        found.add(List::IpAddresses, text);
+        found.add(List::IpAddresses, address);
     }
     is
 }
@@ -243,6 +253,13 @@ mod tests {
             ("ip", "2001:db8::1", ips("\"2001:db8::1\"")),
             ("ip", "1.2.3.400", String::new()),
             ("ip", "example.com", String::new()),
+            ("ip", "1.2.3.4:443", ips("\"1.2.3.4\"")),
+            ("ip", "[2001:db8::1]:443", ips("\"2001:db8::1\"")),
+            ("ip", "[2001:db8::1]", ips("\"2001:db8::1\"")),
+            ("ip", "fe80::1%eth0", ips("\"fe80::1\"")),
+            ("ip", "1.2.3.4:443, 5.6.7.8", ips("\"1.2.3.4\",\"5.6.7.8\"")),
+            ("ip", "1.2.3.4:http", String::new()),
+            ("hostname", "1.2.3.4:443", ips("\"1.2.3.4\"")),
             ("domain", "example.com.", domains("\"example.com\"")),
             (
                 "domain",

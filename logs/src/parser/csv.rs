@@ -51,6 +51,11 @@ impl Csv {
         })
     }
 
+    /// True if the names of the columns come from the file itself.
+    pub(super) fn has_named_columns(&self) -> bool {
+        self.has_header && self.columns.is_empty()
+    }
+
     /// True if the line ends within a quoted value.
     pub(super) fn is_open_behind(&self, line: &str) -> bool {
         line.contains('"') && !split_quoted(line, self.delimiter).1
@@ -87,7 +92,7 @@ impl Csv {
             state.pending = Some(Learned::HeaderSeen);
             return Ok(Reading::Filtered(Filter::Header));
         }
-        if self.has_header && self.columns.is_empty() {
+        if self.has_named_columns() {
             match &state.header {
                 None => {
                     let names: Vec<String> = values

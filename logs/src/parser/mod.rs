@@ -11,6 +11,7 @@ mod native;
 mod pattern;
 mod reshape;
 mod row;
+mod titled;
 
 use native::Native;
 
@@ -56,6 +57,8 @@ pub(crate) enum Parser {
     Regex(pattern::Pattern),
     Native(Native),
     Form(Form),
+    Zeek(titled::Zeek),
+    W3c(titled::W3c),
     /// A syslog header before the text of another parser.
     Headed(Box<Parser>),
 }
@@ -65,6 +68,10 @@ pub(crate) enum Parser {
 pub(crate) struct State {
     /// Column names, after a header line.
     header: Option<Vec<String>>,
+    /// The types of the columns, where a header line gives them.
+    types: Vec<String>,
+    /// True while the header says that the rows are those of another log.
+    foreign: bool,
     /// True after a header line, whatever its names.
     header_seen: bool,
     /// Number of lines skipped so far.
@@ -86,6 +93,8 @@ struct Open {
 enum Learned {
     Open(Open),
     Header(Vec<String>),
+    Types(Vec<String>),
+    Foreign(bool),
     HeaderSeen,
     Skipped,
 }
@@ -106,7 +115,12 @@ impl State {
     pub(crate) fn accept(&mut self) {
         match self.pending.take() {
             Some(Learned::Open(open)) => self.open = Some(open),
-            Some(Learned::Header(columns)) => self.header = Some(columns),
+            Some(Learned::Header(columns)) => {
+                self.header = Some(columns);
+                self.types.clear();
+            }
+            Some(Learned::Types(types)) => self.types = types,
+            Some(Learned::Foreign(foreign)) => self.foreign = foreign,
             Some(Learned::HeaderSeen) => self.header_seen = true,
             Some(Learned::Skipped) => self.skipped += 1,
             None => {}
@@ -171,8 +185,14 @@ impl Parser {
                 let problem = format!("`{header}` is no header: use syslog");
                 return Err(("parser.header".into(), problem));
             }
-            if file.csv.is_some() || file.syslog.is_some() || file.native.is_some() {
-                let problem = "stands before json, keyValue, cef, leef, fastmatch or regex only";
+            if file.csv.is_some()
+                || file.syslog.is_some()
+                || file.native.is_some()
+                || file.zeek.is_some()
+                || file.w3c.is_some()
+            {
+                let problem =
+                    "stands before json, keyValue, cef, leef, xml, fastmatch or regex only";
                 return Err(("parser.header".into(), problem.into()));
             }
             let mut inner = file.clone();
@@ -196,6 +216,12 @@ impl Parser {
             pattern::Pattern::compile(file, root)
                 .map(Self::Regex)
                 .map_err(|error| under("regex", error))
+        } else if let Some(file) = &file.zeek {
+            Ok(Self::Zeek(titled::Zeek::compile(file)))
+        } else if let Some(file) = &file.w3c {
+            titled::W3c::compile(file)
+                .map(Self::W3c)
+                .map_err(|error| under("w3c", error))
         } else if let Some(file) = &file.native {
             Native::named(&file.name)
                 .map(Self::Native)
@@ -228,9 +254,18 @@ impl Parser {
                 Shapes::Lenient
             }
             Self::Form(Form::Syslog) => Shapes::Strict,
-            Self::Form(_) => Shapes::Lenient,
+            Self::Form(_) | Self::Zeek(_) | Self::W3c(_) => Shapes::Lenient,
+            Self::Csv(csv) if csv.has_named_columns() => Shapes::Lenient,
             Self::Headed(inner) => inner.shapes(),
             _ => Shapes::Strict,
+        }
+    }
+
+    /// A more exact reason why a line does not have this form, for lines that end in quarantine.
+    pub(crate) fn explain(&self, line: &str) -> Option<String> {
+        match self {
+            Self::Regex(pattern) => pattern.explain(line),
+            _ => None,
         }
     }
 
@@ -266,6 +301,8 @@ impl Parser {
             Self::Fastmatch(fastmatch) => fastmatch.read(line.text, root, state, out),
             Self::Regex(pattern) => pattern.read(line.text, root, state, out),
             Self::Native(native) => native.read(line, root, state, out),
+            Self::Zeek(zeek) => zeek.read(line, root, state, out),
+            Self::W3c(w3c) => w3c.read(line.whole, root, state, out),
             Self::Form(form) => {
                 let mut json = String::with_capacity(1024);
                 form::read(form, line.text, Some(root), &mut json)?;

@@ -5,9 +5,10 @@
 
 mod builtin;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
 
 use regex::Regex;
+use regex_automata::{Anchored, Input, hybrid::dfa::DFA};
 
 use super::{
     Reading, State,
@@ -17,6 +18,10 @@ use crate::schema::{ObjectType, PatternFile};
 
 /// Maximum size of an expanded expression, in bytes. Without it, definitions that each double the size could exhaust the memory.
 const MAX_EXPANDED: usize = 256 << 10;
+/// Maximum length of a line that is explained, in bytes.
+const MAX_EXPLAINED: usize = 16 << 10;
+/// Length of the text that is shown from the place of a misfit, in characters.
+const SHOWN: usize = 40;
 /// Maximum nesting depth of patterns.
 const MAX_DEPTH: usize = 32;
 
@@ -24,6 +29,8 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
+    /// Finds where a line stops to fit. Built for the first line that does not fit; `None` if the expression has no such form.
+    places: OnceLock<Option<Box<DFA>>>,
     /// The field of each capture group; `None` for a group that captures no field.
     fields: Vec<Option<String>>,
     skip_lines: u64,
@@ -73,6 +80,7 @@ impl Pattern {
         }
         Ok(Self {
             regex,
+            places: OnceLock::new(),
             fields,
             skip_lines: file.skip_lines,
             skip_prefix: file.skip_prefix.clone(),
@@ -102,6 +110,48 @@ impl Pattern {
             .collect();
         out.push(self.options.write(&row, root));
         Ok(Reading::Written)
+    }
+}
+
+impl Pattern {
+    /// Why a line does not fit, with the place. Slower than [`Self::read`], so it is for lines that end in quarantine. `None` if the line fits, or
+    /// if the place cannot be found.
+    pub(super) fn explain(&self, line: &str) -> Option<String> {
+        if line.len() > MAX_EXPLAINED || self.regex.is_match(line) {
+            return None;
+        }
+        let at = self.first_misfit(line)?;
+        let rest: String = line.get(at..)?.chars().take(SHOWN).collect();
+        Some(if rest.is_empty() {
+            "the line ends before the regular expression does".into()
+        } else {
+            format!("does not fit the regular expression from byte {at} on: `{rest}`")
+        })
+    }
+
+    /// The index of the first character with which no line that fits could go on.
+    fn first_misfit(&self, line: &str) -> Option<usize> {
+        let build = || {
+            DFA::builder()
+                .configure(DFA::config().unicode_word_boundary(true))
+                .build(self.regex.as_str())
+                .ok()
+                .map(Box::new)
+        };
+        let dfa = self.places.get_or_init(build).as_ref()?;
+        let mut cache = dfa.create_cache();
+        let input = Input::new(line).anchored(Anchored::Yes);
+        let mut state = dfa.start_state_forward(&mut cache, &input).ok()?;
+        for (at, byte) in line.bytes().enumerate() {
+            state = dfa.next_state(&mut cache, state, byte).ok()?;
+            if state.is_quit() {
+                return None;
+            }
+            if state.is_dead() {
+                return (0..=at).rev().find(|at| line.is_char_boundary(*at));
+            }
+        }
+        Some(line.len())
     }
 }
 

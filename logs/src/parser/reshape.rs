@@ -3,7 +3,7 @@
 //! The result is JSON text again, so that validation sees transformed records as if they had arrived in that form. In particular, a masked
 //! value reaches neither the indicators nor a message about its type.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell};
 
 use super::{
     Line, Reading, form,
@@ -78,7 +78,7 @@ enum Pass {
 }
 
 /// A value found by a path or made by a transformation.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Value {
     Node(usize),
     Text(String),
@@ -92,6 +92,8 @@ struct Reshaper<'s, 't, 'a> {
     document: Document<'t, 'a>,
     pass: Pass,
     added: usize,
+    /// What paths from the root lead to, with their stages. Without it, the elements of a long list would each search a large root.
+    rooted: RefCell<Vec<(String, u8, Option<Value>)>>,
 }
 
 impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
@@ -101,6 +103,7 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
             document,
             pass,
             added: 0,
+            rooted: RefCell::default(),
         }
     }
 
@@ -120,6 +123,17 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
             Pass::Expand => Vec::new(),
             Pass::All => self.all_made(of, at),
         };
+        // the fields that another member gives its value, with the node of that member
+        let renamed: Vec<(&str, usize)> = match self.pass {
+            Pass::Expand => Vec::new(),
+            Pass::All => of
+                .renames()
+                .filter_map(|field| match self.before(of, at, field, 1)? {
+                    Value::Node(node) => Some((&*field.name, node)),
+                    _ => None,
+                })
+                .collect(),
+        };
         out.push('{');
         for (key, member) in self.document.members(at) {
             let name = key.decoded();
@@ -130,7 +144,7 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
             let field = former.or_else(|| of.field(&name));
             let is_made = |field: &Field| made.iter().any(|(other, _)| other.name == field.name);
             match former {
-                Some(new) if self.before(of, at, new, 1) == Some(Value::Node(member)) => {
+                Some(new) if renamed.contains(&(&*new.name, member)) => {
                     if is_made(new) {
                         continue;
                     }
@@ -141,7 +155,7 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
                     let gives_way = |field: &Field| {
                         is_made(field)
                             || matches!(self.document.node(member), Node::Null)
-                                && self.before(of, at, field, 1).is_some()
+                                && renamed.iter().any(|(name, _)| *name == &*field.name)
                     };
                     if former.is_none() && field.is_some_and(gives_way) {
                         continue;
@@ -346,7 +360,19 @@ impl<'s, 't, 'a> Reshaper<'s, 't, 'a> {
         if found.is_some() || at == 0 {
             return found;
         }
-        self.follow(self.root, 0, path, stage)
+        let rooted = self.rooted.borrow();
+        if let Some((.., value)) = rooted
+            .iter()
+            .find(|(known, at, _)| known == path && *at == stage)
+        {
+            return value.clone();
+        }
+        drop(rooted);
+        let value = self.follow(self.root, 0, path, stage);
+        self.rooted
+            .borrow_mut()
+            .push((path.to_owned(), stage, value.clone()));
+        value
     }
 
     /// The value at `path`, whose names are separated by dots. A name may have dots too.

@@ -103,6 +103,7 @@ pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut St
 }
 
 /// Appends a text as a value of the type `of`.
+#[inline]
 pub(super) fn push_text(text: &str, of: Option<&ValueType>, out: &mut String) {
     match of {
         Some(ValueType::Integer | ValueType::Float) => match number(text) {
@@ -133,7 +134,7 @@ pub(super) fn push_json(name: &str, value: &str, out: &mut String) {
 }
 
 pub(super) fn push_name(name: &str, out: &mut String) {
-    if !out.ends_with('{') {
+    if out.as_bytes().last() != Some(&b'{') {
         out.push(',');
     }
     push_quoted(name, out);
@@ -141,7 +142,7 @@ pub(super) fn push_name(name: &str, out: &mut String) {
 }
 
 /// Converts `text` to a JSON number: removes leading zeros and a plus sign, which JSON does not allow.
-fn number(text: &str) -> Option<Cow<'_, str>> {
+pub(super) fn number(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
     let first_is_number = text.starts_with(|char: char| char == '-' || char.is_ascii_digit());
     if first_is_number && is_value(text) {

@@ -89,16 +89,19 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
             parser.fastmatch.is_some(),
             parser.regex.is_some(),
             parser.native.is_some(),
+            parser.zeek.is_some(),
+            parser.w3c.is_some(),
             parser.key_value.is_some(),
             parser.cef.is_some(),
             parser.leef.is_some(),
             parser.syslog.is_some(),
+            parser.xml.is_some(),
         ];
         let count = given.iter().filter(|given| **given).count();
         if count > 1 || count == 0 && parser.header.is_none() {
             return Err(Problem::at(
                 "parser",
-                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog and native",
+                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog, xml, zeek, w3c and native",
             ));
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct ValueFile {
     #[serde(default)]
     pub(super) is_expiration: bool,
     pub(super) validate: Option<ValidateFile>,
-    /// The value is a text of this form: `json`, `keyValue`, `cef`, `leef` or `syslog`.
+    /// The value is a text of this form: `json`, `keyValue`, `cef`, `leef`, `syslog` or `xml`.
     pub(super) parse: Option<String>,
     /// The value is a text that holds JSON; the same as `parse: json`.
     #[serde(default, rename = "isEmbeddedJSON")]
@@ -127,10 +127,37 @@ pub(crate) struct ParserFile {
     pub(crate) fastmatch: Option<PatternFile>,
     pub(crate) regex: Option<PatternFile>,
     pub(crate) native: Option<NativeFile>,
+    pub(crate) zeek: Option<ZeekFile>,
+    pub(crate) w3c: Option<W3cFile>,
     pub(crate) key_value: Option<KeyValueFile>,
     pub(crate) cef: Option<NoOptions>,
     pub(crate) leef: Option<NoOptions>,
     pub(crate) syslog: Option<NoOptions>,
+    pub(crate) xml: Option<XmlFile>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ZeekFile {
+    /// The value of `#path` in files of this log type, such as `dns`. Rows of files with another one are rejected.
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct W3cFile {
+    /// Values that are left out; `-` by default.
+    pub(crate) empty_values: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) expand_fields: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct XmlFile {
+    /// `Data: Name`: the text of `<Data Name="x">` is the member `x`.
+    #[serde(default)]
+    pub(crate) named_elements: BTreeMap<String, String>,
 }
 
 /// A parser without options, written `{}`.

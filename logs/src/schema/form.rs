@@ -1,5 +1,7 @@
 //! Text forms with names of their own for their values. A schema names them as the parser of a log type, or as the form of one field.
 
+use std::collections::BTreeMap;
+
 use super::file::{KeyValueFile, ParserFile};
 
 /// A text form.
@@ -10,6 +12,7 @@ pub(crate) enum Form {
     Cef,
     Leef,
     Syslog,
+    Xml(Xml),
 }
 
 /// The options of key=value texts.
@@ -22,6 +25,13 @@ pub(crate) struct KeyValue {
     pub(crate) flags: bool,
     /// Values that are left out.
     pub(crate) empty_values: Vec<String>,
+}
+
+/// The options of XML texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Xml {
+    /// Elements that are members with a name of their own, and the attribute that has the name.
+    pub(crate) named_elements: BTreeMap<String, String>,
 }
 
 impl Form {
@@ -38,9 +48,10 @@ impl Form {
             "cef" => Self::Cef,
             "leef" => Self::Leef,
             "syslog" => Self::Syslog,
+            "xml" => Self::Xml(Xml::default()),
             other => {
                 return Err(format!(
-                    "`{other}` is no form of text: use json, keyValue, cef, leef or syslog"
+                    "`{other}` is no form of text: use json, keyValue, cef, leef, syslog or xml"
                 ));
             }
         })
@@ -60,7 +71,11 @@ impl Form {
         } else if file.syslog.is_some() {
             Some(Self::Syslog)
         } else {
-            None
+            file.xml.as_ref().map(|xml| {
+                Self::Xml(Xml {
+                    named_elements: xml.named_elements.clone(),
+                })
+            })
         })
     }
 

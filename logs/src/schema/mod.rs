@@ -14,8 +14,8 @@ mod validation;
 use std::sync::Arc;
 
 pub(crate) use compile::compile;
-pub(crate) use file::{CsvFile, ParserFile, PatternFile};
-pub(crate) use form::{Form, KeyValue};
+pub(crate) use file::{CsvFile, ParserFile, PatternFile, W3cFile, ZeekFile};
+pub(crate) use form::{Form, KeyValue, Xml};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
@@ -100,6 +100,13 @@ impl ObjectType {
         self.names
             .get(name)
             .and_then(|index| self.fields.get(index))
+    }
+
+    /// The fields with `rename`.
+    pub(crate) fn renames(&self) -> impl Iterator<Item = &Field> {
+        self.renames
+            .iter()
+            .filter_map(|(_, index)| self.fields.get(*index))
     }
 
     /// The field that takes over the value of the member `name`.

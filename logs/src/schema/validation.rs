@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_networks_are_told_from_other_texts() {
+    fn addresses_and_networks_differ_from_other_texts() {
         for (rule, good, bad) in [
             ("ip any", "192.0.2.1", "192.0.2.1/24"),
             ("ip any", "2001:db8::1", "example.com"),

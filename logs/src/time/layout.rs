@@ -1,5 +1,11 @@
 //! Time patterns: strftime patterns and Go reference layouts, both compiled to one list of parts.
 
+mod parts;
+mod rest;
+
+use parts::Part;
+use rest::{MONTHS, Rest, WEEKDAYS};
+
 use super::{Timestamp, calendar, format};
 
 /// A compiled time pattern.
@@ -8,186 +14,19 @@ pub(crate) struct Layout {
     parts: Vec<Part>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Part {
-    Literal(char),
-    /// A run of white space; may be empty.
-    Space,
-    Year,
-    ShortYear,
-    /// One or two digits, with optional space padding.
-    Month,
-    MonthName,
-    Day,
-    DayOfYear,
-    Weekday,
-    Hour,
-    Hour12,
-    Minute,
-    Second,
-    /// `.` or `,` and digits; optional. Seconds may have a fraction even if the pattern does not declare it.
-    Fraction,
-    /// Digits of a fraction. An earlier part has matched the decimal point.
-    FractionDigits,
-    HalfDay,
-    /// `Z`, `+hh`, `+hhmm` or `+hh:mm`.
-    Offset,
-    /// `UTC`, `GMT`, `Z` or a zone name from RFC 2822.
-    ZoneName,
-    UnixSeconds,
-}
-
 /// How far after the receive time a time without a year may be, in seconds. A clock may be fast, and a local time without a zone may be up
 /// to 14 hours ahead of UTC.
 const AHEAD: i64 = 86_400;
 
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const WEEKDAYS: [&str; 7] = [
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-];
-
-/// Go's names of the parts. A longer name comes before its prefixes.
-const GO_PARTS: [(&str, Part); 37] = [
-    ("January", Part::MonthName),
-    ("Jan", Part::MonthName),
-    ("Monday", Part::Weekday),
-    ("Mon", Part::Weekday),
-    ("MST", Part::ZoneName),
-    ("2006", Part::Year),
-    ("__2", Part::DayOfYear),
-    ("_2", Part::Day),
-    ("002", Part::DayOfYear),
-    ("01", Part::Month),
-    ("02", Part::Day),
-    ("03", Part::Hour12),
-    ("04", Part::Minute),
-    ("05", Part::Second),
-    ("06", Part::ShortYear),
-    ("15", Part::Hour),
-    ("PM", Part::HalfDay),
-    ("pm", Part::HalfDay),
-    ("Z07:00:00", Part::Offset),
-    ("Z07:00", Part::Offset),
-    ("Z0700", Part::Offset),
-    ("Z07", Part::Offset),
-    ("-07:00:00", Part::Offset),
-    ("-07:00", Part::Offset),
-    ("-0700", Part::Offset),
-    ("-07", Part::Offset),
-    (".000000000", Part::Fraction),
-    (".999999999", Part::Fraction),
-    (".000000", Part::Fraction),
-    (".999999", Part::Fraction),
-    (".000", Part::Fraction),
-    (".999", Part::Fraction),
-    ("1", Part::Month),
-    ("2", Part::Day),
-    ("3", Part::Hour12),
-    ("4", Part::Minute),
-    ("5", Part::Second),
-];
-
 impl Layout {
     /// Compiles a Go layout such as `02/Jan/2006:15:04:05 -0700`.
     pub(super) fn go(layout: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = layout;
-        while let Some(first) = rest.chars().next() {
-            let (part, length) = GO_PARTS
-                .iter()
-                .find(|(name, _)| rest.starts_with(name))
-                .map_or((literal(first), first.len_utf8()), |(name, part)| {
-                    (*part, name.len())
-                });
-            parts.push(part);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        Self::checked(parts, layout)
+        Self::checked(parts::go(layout), layout)
     }
 
     /// Compiles a strftime pattern such as `%d/%b/%Y:%H:%M:%S %z`.
     pub(super) fn strftime(pattern: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut chars = pattern.chars().peekable();
-        while let Some(first) = chars.next() {
-            if first != '%' {
-                parts.push(literal(first));
-                continue;
-            }
-            // padding flags have no effect on parsing
-            while chars
-                .next_if(|flag| matches!(flag, '-' | '_' | '0'))
-                .is_some()
-            {}
-            match chars.next() {
-                Some('Y') => parts.push(Part::Year),
-                Some('y') => parts.push(Part::ShortYear),
-                Some('m') => parts.push(Part::Month),
-                Some('b' | 'B' | 'h') => parts.push(Part::MonthName),
-                Some('d' | 'e') => parts.push(Part::Day),
-                Some('j') => parts.push(Part::DayOfYear),
-                Some('a' | 'A') => parts.push(Part::Weekday),
-                Some('H' | 'k') => parts.push(Part::Hour),
-                Some('I' | 'l') => parts.push(Part::Hour12),
-                Some('M') => parts.push(Part::Minute),
-                Some('S') => parts.push(Part::Second),
-                Some('f' | 'L' | 'N') => parts.push(Part::FractionDigits),
-                Some('p' | 'P') => parts.push(Part::HalfDay),
-                Some('z') => parts.push(Part::Offset),
-                Some('Z') => parts.push(Part::ZoneName),
-                Some('s') => parts.push(Part::UnixSeconds),
-                Some('n' | 't') => parts.push(Part::Space),
-                Some('%') => parts.push(Part::Literal('%')),
-                Some('T') => parts.extend([
-                    Part::Hour,
-                    Part::Literal(':'),
-                    Part::Minute,
-                    Part::Literal(':'),
-                    Part::Second,
-                ]),
-                Some('R') => parts.extend([Part::Hour, Part::Literal(':'), Part::Minute]),
-                Some('F') => parts.extend([
-                    Part::Year,
-                    Part::Literal('-'),
-                    Part::Month,
-                    Part::Literal('-'),
-                    Part::Day,
-                ]),
-                Some('D') => parts.extend([
-                    Part::Month,
-                    Part::Literal('/'),
-                    Part::Day,
-                    Part::Literal('/'),
-                    Part::ShortYear,
-                ]),
-                Some(other) => {
-                    return Err(format!(
-                        "`%{other}` in the time format `{pattern}` is not known"
-                    ));
-                }
-                None => return Err(format!("the time format `{pattern}` ends with a lone `%`")),
-            }
-        }
-        Self::checked(parts, pattern)
+        Self::checked(parts::strftime(pattern)?, pattern)
     }
 
     fn checked(parts: Vec<Part>, pattern: &str) -> Result<Self, String> {
@@ -235,6 +74,9 @@ impl Layout {
                 }
                 Part::Weekday => {
                     rest.name(&WEEKDAYS)?;
+                }
+                Part::Implied => {
+                    rest.number(1, 2)?;
                 }
                 Part::Hour => {
                     rest.space();
@@ -294,135 +136,6 @@ impl Layout {
             .rev()
             .filter_map(of_year)
             .find(|time| time.unix_seconds() <= latest)
-    }
-}
-
-fn literal(char: char) -> Part {
-    if char == ' ' {
-        Part::Space
-    } else {
-        Part::Literal(char)
-    }
-}
-
-/// The unparsed rest of the text.
-struct Rest<'a> {
-    text: &'a str,
-}
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a str> {
-        let taken = self.text.get(..length)?;
-        self.text = self.text.get(length..)?;
-        Some(taken)
-    }
-
-    fn literal(&mut self, char: char) -> Option<()> {
-        self.text = self.text.strip_prefix(char)?;
-        Some(())
-    }
-
-    fn space(&mut self) {
-        self.text = self.text.trim_start_matches(' ');
-    }
-
-    fn digits(&mut self) -> &'a str {
-        let length = self.text.bytes().take_while(u8::is_ascii_digit).count();
-        self.take(length).unwrap_or_default()
-    }
-
-    fn number(&mut self, least: usize, most: usize) -> Option<u32> {
-        let length = self
-            .text
-            .bytes()
-            .take(most)
-            .take_while(u8::is_ascii_digit)
-            .count();
-        if length < least {
-            return None;
-        }
-        self.take(length)?.parse().ok()
-    }
-
-    /// Parses a name, in full or as its first three letters. Returns its number, from 1.
-    fn name(&mut self, names: &[&str]) -> Option<u32> {
-        let begins = |name: &str| {
-            self.text
-                .get(..name.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(name))
-        };
-        let (index, length) = names.iter().enumerate().find_map(|(index, name)| {
-            let short = name.get(..3)?;
-            if begins(name) {
-                Some((index, name.len()))
-            } else if begins(short) {
-                Some((index, 3))
-            } else {
-                None
-            }
-        })?;
-        self.take(length)?;
-        Some(index as u32 + 1)
-    }
-
-    fn half_day(&mut self) -> Option<bool> {
-        match self.take(2)?.to_ascii_lowercase().as_str() {
-            "am" => Some(false),
-            "pm" => Some(true),
-            _ => None,
-        }
-    }
-
-    fn fraction(&mut self) -> Option<Option<u32>> {
-        match self.text.strip_prefix(['.', ',']) {
-            Some(rest) if rest.starts_with(|char: char| char.is_ascii_digit()) => {
-                self.text = rest;
-                Some(Some(format::fraction(self.digits().as_bytes())?))
-            }
-            _ => Some(None),
-        }
-    }
-
-    fn offset(&mut self) -> Option<i64> {
-        if let Some(rest) = self.text.strip_prefix(['Z', 'z']) {
-            self.text = rest;
-            return Some(0);
-        }
-        let east = match self.take(1)? {
-            "+" => 1,
-            "-" => -1,
-            _ => return None,
-        };
-        let hours = self.number(2, 2)?;
-        self.text = self.text.strip_prefix(':').unwrap_or(self.text);
-        let minutes = if self.text.starts_with(|char: char| char.is_ascii_digit()) {
-            self.number(2, 2)?
-        } else {
-            0
-        };
-        (hours < 24 && minutes < 60).then_some(east * i64::from(hours * 3600 + minutes * 60))
-    }
-
-    /// Parses a zone name. Only unambiguous names are supported: a wrong guess would shift events by hours.
-    fn zone(&mut self) -> Option<i64> {
-        let length = self
-            .text
-            .bytes()
-            .take_while(u8::is_ascii_alphabetic)
-            .count();
-        if length == 0 {
-            return self.offset();
-        }
-        let hours = match self.take(length)? {
-            "UTC" | "GMT" | "Z" | "UT" => 0,
-            "EDT" => -4,
-            "EST" | "CDT" => -5,
-            "CST" | "MDT" => -6,
-            "MST" | "PDT" => -7,
-            "PST" => -8,
-            _ => return None,
-        };
-        Some(hours * 3600)
     }
 }
 
@@ -529,6 +242,21 @@ mod tests {
                 "%A, %d %B %y %I:%M %p",
                 "Friday, 05 June 20 02:39 PM",
                 Some("2020-06-05 14:39:00.000000000"),
+            ),
+            (
+                "%c",
+                "Fri Jun  5 14:39:59 2020",
+                Some("2020-06-05 14:39:59.000000000"),
+            ),
+            (
+                "%x %r %:z",
+                "06/05/20 02:39:59 PM +02:00",
+                Some("2020-06-05 12:39:59.000000000"),
+            ),
+            (
+                "%v %X week %U day %w",
+                "5-Jun-2020 14:39:59 week 22 day 5",
+                Some("2020-06-05 14:39:59.000000000"),
             ),
             ("%s", "1591367999", Some("2020-06-05 14:39:59.000000000")),
             ("%F %T", "2020-06-05 14:39:61", None),

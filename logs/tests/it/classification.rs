@@ -58,7 +58,7 @@ fn a_line_of_no_type_comes_back_with_every_types_reason() {
         [
             (
                 "AWS.VPCFlow",
-                "no header line came before, and it is not of the default format"
+                "no header line came before, and it does not have the columns of a whole version"
             ),
             (
                 "Nginx.Access",

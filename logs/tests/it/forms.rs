@@ -276,3 +276,97 @@ fn wrong_parsers_are_named() {
         );
     }
 }
+
+#[test]
+fn tables_of_the_w3c_format() {
+    let known = LogTypes::default()
+        .with_schema(
+            r#"
+schema: Custom.T
+parser: {w3c: {expandFields: {at: "%{date} %{time}"}}}
+fields:
+  - {name: at, type: timestamp, timeFormat: "%Y-%m-%d %H:%M:%S", isEventTime: true, required: true}
+  - {name: c-ip, type: string, indicators: [ip]}
+  - {name: sc-status, type: int}
+"#,
+        )
+        .unwrap();
+    let mut classifier = Classifier::new(&known, &["Custom.T"]).unwrap();
+    let mut read = |line: &str| classifier.classify(&record(1, line), &context());
+    assert_eq!(
+        reasons(read("2026-01-01 00:00:00 192.0.2.1 200")),
+        ["no `#Fields:` line came before"]
+    );
+    for comment in [
+        "#Software: IIS",
+        "#Fields: date time c-ip sc-status cs(User-Agent)",
+    ] {
+        assert!(matches!(read(comment), Outcome::Skipped(_)));
+    }
+    let made = events(read("2026-01-01 00:00:01 192.0.2.1 404 curl+7")).remove(0);
+    assert_eq!(
+        (
+            &made["p_event_time"],
+            &made["sc-status"],
+            &made["cs(User-Agent)"],
+            &made["p_any_ip_addresses"]
+        ),
+        (
+            &json!("2026-01-01 00:00:01.000000000"),
+            &json!(404),
+            &json!("curl+7"),
+            &json!(["192.0.2.1"])
+        )
+    );
+    assert!(matches!(
+        read("#Fields: date time c-ip x"),
+        Outcome::Skipped(_)
+    ));
+    let made = events(read("2026-01-01\t00:00:01\t-\ta b")).remove(0);
+    assert_eq!(made["x"], "a b");
+    assert!(made.get("c-ip").is_none());
+    assert_eq!(
+        reasons(read("2026-01-01 00:00:01 -")),
+        ["has 3 columns, not the 4 of `#Fields:`"]
+    );
+}
+
+#[test]
+fn xml_with_its_types() {
+    let schema = r#"
+parser: {header: syslog, xml: {namedElements: {Data: Name}}}
+fields:
+  - name: System
+    type: object
+    required: true
+    fields:
+      - {name: EventID, type: int}
+      - {name: Computer, type: string, indicators: [hostname]}
+      - {name: TimeCreated, type: object, fields: [{name: "@SystemTime", type: timestamp, timeFormat: rfc3339, isEventTime: true}]}
+  - name: EventData
+    type: object
+    fields:
+      - {name: IpAddress, type: string, indicators: [ip]}
+      - {name: LogonType, type: int}
+      - {name: Group, type: array, element: {type: string}}
+"#;
+    let line = r#"<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><Provider Name="Security" Guid="{5}"/><EventID>4624</EventID><TimeCreated SystemTime="2026-01-01T00:00:00.5Z"/><Computer>dc.example.com</Computer></System><EventData><Data Name="IpAddress">192.0.2.1</Data><Data Name="LogonType">3</Data><Data Name="Group">a</Data></EventData></Event>"#;
+    for line in [line.to_owned(), format!("<13>Mar  4 05:06:07 host {line}")] {
+        let made = event(schema, &line);
+        assert_eq!(made["System"]["EventID"], 4624);
+        assert_eq!(
+            made["EventData"],
+            json!({"IpAddress": "192.0.2.1", "LogonType": 3, "Group": ["a"]})
+        );
+        assert_eq!(
+            made["System"]["Provider"],
+            json!({"@Name": "Security", "@Guid": "{5}"})
+        );
+        assert_eq!(made["p_event_time"], "2026-01-01 00:00:00.500000000");
+        assert_eq!(made["p_any_ip_addresses"], json!(["192.0.2.1"]));
+        assert_eq!(made["p_any_domain_names"], json!(["dc.example.com"]));
+    }
+    assert!(
+        reasons(outcome(schema, "<Event><System></Event>"))[0].starts_with("is no XML at byte")
+    );
+}

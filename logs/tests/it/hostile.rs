@@ -230,7 +230,7 @@ fn other_forms_of_web_access_logs() {
     assert!(
         event(
             "Nginx.Access",
-            &format!("10.0.0.2, 10.0.0.1 - - {at} \"GET / HTTP/1.1\" 200 1 \"-\" \"x\"")
+            &format!("10.0.0.2\\x22, 10.0.0.1 - - {at} \"GET / HTTP/1.1\" 200 1 \"-\" \"x\"")
         )
         .is_none()
     );

@@ -12,6 +12,7 @@ mod real_files;
 mod samples;
 mod schemas;
 mod transformations;
+mod vendor_forms;
 
 use panther_logs::{
     Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Timestamp,

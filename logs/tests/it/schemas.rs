@@ -204,7 +204,7 @@ fields:
             yaml,
             &["2026-01-02T03:04:05Z [INFO] h 10.0.0.1 and more"]
         )),
-        ["does not fit the regular expression"]
+        ["does not fit the regular expression from byte 39 on: `and more`"]
     );
 }
 
@@ -518,5 +518,45 @@ fields:
             (&made["time"], &made["p_event_time"]),
             (&json!(expected), &json!(expected))
         );
+    }
+}
+
+#[test]
+fn columns_that_a_header_names_may_have_other_shapes() {
+    let schema = |columns: &str| {
+        format!(
+            "schema: Custom.Rows\nparser: {{csv: {{delimiter: ',', {columns}}}}}\nfields:\n  - {{name: id, type: int, required: true}}\n  - {{name: port, type: int}}\n  - {{name: user, type: string}}\n"
+        )
+    };
+    let rows = ["id,port,user", "1,http,ana"];
+    let made = &events(classify(&schema("hasHeader: true"), &rows))[0];
+    assert_eq!((&made["id"], &made["port"]), (&json!(1), &json!("http")));
+    // columns that have only their places: a wrong type is a sign of another format
+    assert_eq!(
+        reasons(classify(&schema("columns: [id, port, user]"), &rows[1..])),
+        ["port: expected an integer, found `http`"]
+    );
+}
+
+#[test]
+fn the_place_where_a_line_stops_to_fit_is_in_the_reason() {
+    let yaml = r#"
+schema: Custom.Re
+parser: {regex: {match: ['^(?P<time>\d{2}:\d{2}) ', '\[%{WORD:level}\] ', '(?P<text>[^é]*)$']}}
+fields: [{name: time, type: string}]
+"#;
+    for (line, expected) in [
+        ("12:3x [a] b", "from byte 4 on: `x [a] b`"),
+        ("12:34 a] b", "from byte 6 on: `a] b`"),
+        ("12:34 [a b", "from byte 8 on: ` b`"),
+        ("12:34 [a] bé and so on", "from byte 11 on: `é and so on`"),
+        (
+            "12:34 [a]",
+            "the line ends before the regular expression does",
+        ),
+        ("x", "from byte 0 on: `x`"),
+    ] {
+        let reason = &reasons(classify(yaml, &[line]))[0];
+        assert!(reason.contains(expected), "{line}: {reason}");
     }
 }

@@ -231,6 +231,28 @@ fn a_copy_within_each_element_is_bounded() {
     );
 }
 
+/// Records that would take minutes if the time grew with the square of their length.
+#[test]
+fn hostile_records_take_linear_time() {
+    let fields = "
+  - {name: userId, type: string, rename: {from: PIN}}
+  - {name: list, type: array, element: {type: object, fields: [{name: far, type: string, copy: {from: other.path}}]}}";
+    let start = std::time::Instant::now();
+    for (repeated, count) in [
+        ("\"PIN\":1,", 60_000),
+        ("\"userId\":null,", 40_000),
+        ("\"a\":1,", 60_000),
+    ] {
+        let record = format!(
+            "{{{}\"list\":[{}{{}}]}}",
+            repeated.repeat(count),
+            "{},".repeat(60_000)
+        );
+        assert!(matches!(outcome(fields, &record), Outcome::Events(_)));
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(60));
+}
+
 #[test]
 fn wrong_transformations_are_named() {
     for (field, expected) in [

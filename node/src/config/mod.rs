@@ -24,7 +24,9 @@ use layers::Layers;
 pub(crate) use layers::{Effective, Faults};
 pub(crate) use sample::sample;
 pub(crate) use sections::LogFormat;
-use sections::{Alarm, Alerts, Cluster, Engine, Ingest, Listen, Log, Node, Objects, Paths, Python};
+use sections::{
+    Alarm, Alerts, Cluster, Engine, Ingest, Listen, Log, Node, Objects, Paths, Python, Traces,
+};
 
 /// Where the file is looked for if nothing names one.
 const FILE: &str = "/etc/panther/pantherd.toml";
@@ -142,6 +144,8 @@ pub(crate) struct Configuration {
     pub(crate) engine: Engine,
     /// The log of the process.
     pub(crate) log: Log,
+    /// Traces of inputs and calls.
+    pub(crate) traces: Traces,
     /// Alerts on their way out.
     pub(crate) alerts: Alerts,
     /// Alarms that a node raises by itself.
@@ -184,6 +188,7 @@ pub(crate) fn read(
     }
     let log = layers.section(&log, &origins);
     let alerts = layers.section(&Alerts::default(), &[]);
+    let traces = layers.section(&Traces::default(), &[]);
     let alarm = layers.section(&Alarm::default(), &[]);
     let effective = layers.finish()?;
     let configuration = Configuration {
@@ -196,6 +201,7 @@ pub(crate) fn read(
         python,
         engine,
         log,
+        traces,
         alerts,
         alarm,
     };

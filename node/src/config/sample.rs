@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::layers::{key, toml};
 use super::sections::{
     Alarm, Alerts, Cluster, Engine, Ingest, Listen, Log, Node, Objects, Paths, Python, Section,
+    Traces,
 };
 
 const HEAD: &str = "\
@@ -41,6 +42,7 @@ pub(crate) fn sample() -> String {
     section::<Python>(&mut text);
     section::<Engine>(&mut text);
     section::<Log>(&mut text);
+    section::<Traces>(&mut text);
     section::<Alerts>(&mut text);
     section::<Alarm>(&mut text);
     text

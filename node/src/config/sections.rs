@@ -330,6 +330,32 @@ impl Section for Log {
     const NAME: &'static str = "log";
 }
 
+/// Traces of inputs and calls. `pantherctl trace` needs no setting: it shows the hops that the cluster keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Traces {
+    /// The address of an OpenTelemetry collector that takes OTLP over gRPC, for instance "http://127.0.0.1:4317". The spans of all traces go there.
+    /// Each node needs the setting. "": no spans are exported.
+    #[serde(deserialize_with = "values::link", serialize_with = "values::or_empty")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How many of 100 traces are exported. All nodes choose the same traces.
+    #[serde(deserialize_with = "values::percent")]
+    pub(crate) sampled_percent: u8,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sampled_percent: 100,
+        }
+    }
+}
+
+impl Section for Traces {
+    const NAME: &'static str = "traces";
+}
+
 /// Alerts on their way out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]

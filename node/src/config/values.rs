@@ -143,6 +143,14 @@ pub(super) fn milliseconds<'de, const LEAST: u64, const MOST: u64, D: Deserializ
     })
 }
 
+/// A part of a hundred.
+pub(super) fn percent<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    read(from, |value| {
+        let percent = number(value, 0, 100, "a whole number")?;
+        u8::try_from(percent).map_err(|error| error.to_string())
+    })
+}
+
 /// Yes or no.
 pub(super) fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     read(from, |value| match value {
@@ -282,7 +290,7 @@ pub(super) fn level<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Err
             let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
             levels.contains(&level.trim().to_lowercase().as_str())
         });
-        if !known || crate::logging::filter(&text).is_err() {
+        if !known || crate::telemetry::filter(&text).is_err() {
             return Err(format!("{text:?} is no level; write {wanted}"));
         }
         Ok(text)

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,8 +13,10 @@ use panther_actors::api::RequestId;
 use panther_actors::system::Caller;
 use panther_proto::methods::{Method, methods};
 use panther_proto::raw;
-use tonic::Status;
+use panther_proto::trace::{TRACEPARENT, TraceContext};
 use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+use tracing::Instrument as _;
 
 use super::CALL_BYTES;
 
@@ -52,17 +53,53 @@ pub(crate) fn added_to<A: Answers>(router: Router, answers: A) -> Router {
     })
 }
 
-async fn serve<A: Answers>(State(answers): State<A>, request: Request) -> Response {
+async fn serve<A: Answers>(State(answers): State<A>, request: Request) -> axum::response::Response {
     let answered = raw::answer(request, CALL_BYTES, move |call| {
         let answers = answers.clone();
-        async move { within(&answers, call).await }
+        async move { traced(&answers, call).await }
     });
     answered.await.map(Body::new)
 }
 
+/// Answers a call in a span of its trace, which the answer names.
+async fn traced<A: Answers>(answers: &A, call: raw::Call) -> Result<Response<Bytes>, Status> {
+    let cause = brought(call.request.metadata());
+    let trace = cause.map_or_else(TraceContext::mint, TraceContext::child);
+    let span = tracing::info_span!(
+        "call",
+        component = %call.method.component,
+        method = %call.method,
+        trace_id = trace.trace_id(),
+        span_id = trace.span_id(),
+        parent_span_id = cause.map_or(0, TraceContext::span_id),
+    );
+    let mut answer = within(answers, call, trace)
+        .instrument(span)
+        .await
+        .map(Response::new);
+    let metadata = match &mut answer {
+        Ok(answer) => answer.metadata_mut(),
+        Err(status) => status.metadata_mut(),
+    };
+    if let Ok(traceparent) = trace.to_string().parse() {
+        metadata.insert(TRACEPARENT, traceparent);
+    }
+    answer
+}
+
+/// The trace that the caller brought. A `traceparent` that is wrong counts as absent, as W3C Trace Context asks.
+fn brought(metadata: &MetadataMap) -> Option<TraceContext> {
+    metadata.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
+}
+
 /// Answers a call within its deadline.
-async fn within<A: Answers>(answers: &A, call: raw::Call) -> Result<Bytes, Status> {
-    let caller = caller(call.request.metadata())?;
+async fn within<A: Answers>(
+    answers: &A,
+    call: raw::Call,
+    trace: TraceContext,
+) -> Result<Bytes, Status> {
+    let mut caller = caller(call.request.metadata())?;
+    caller.trace = Some(trace);
     let has_deadline = call.request.metadata().contains_key("grpc-timeout");
     let answer = answers.answer(Asked {
         method: call.method,
@@ -105,7 +142,11 @@ fn caller(metadata: &MetadataMap) -> Result<Caller, Status> {
             })
         }
     };
-    Ok(Caller { user, request })
+    Ok(Caller {
+        user,
+        request,
+        trace: None,
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use panther_detections::pack::Severity;
 use panther_proto::v1::{Message, RowChange};
 use rand::Rng;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 pub use file::Files;
 pub(crate) use scrub::origin;
@@ -99,6 +100,7 @@ impl Handler for AlertDelivery {
         let response = self
             .sender
             .send(output, &config, &alert, context.door.now_ms())
+            .instrument(tracing::debug_span!("deliver", output))
             .await;
         if !response.success {
             return Err(self.failed(&alert, &response));
@@ -114,6 +116,10 @@ impl Handler for AlertDelivery {
         match delivered {
             Delivered::Attempt(response) => Ok(Plan {
                 changes: record(alert, response).into_iter().collect(),
+                what: format!(
+                    "destination {}: {} {}",
+                    response.output_id, response.status_code, response.message
+                ),
                 ..Plan::default()
             }),
             Delivered::Routed(to) => {
@@ -123,6 +129,7 @@ impl Handler for AlertDelivery {
                     send
                 });
                 Ok(Plan {
+                    what: format!("the alert goes to {} destination(s)", to.len()),
                     sends: sends.collect(),
                     ..Plan::default()
                 })

@@ -70,7 +70,10 @@ impl Handler for LogAlertForwarder {
             .is_some();
         let updated = rfc3339(count("alertUpdateTime").unwrap_or(0) * 1000);
         match alerting::forward(kind, events, count("threshold").unwrap_or(1), exists) {
-            Forward::BelowThreshold => Ok(Plan::default()),
+            Forward::BelowThreshold => Ok(Plan {
+                what: format!("{events} matches are below the threshold of the rule"),
+                ..Plan::default()
+            }),
             Forward::Update => {
                 let change = Change::update(ALERTS, change::key(alert_id))
                     .if_row_present()
@@ -79,18 +82,22 @@ impl Handler for LogAlertForwarder {
                     .union("logTypes", row.items("logTypes").iter().cloned());
                 Ok(Plan {
                     changes: vec![change.done()],
+                    what: format!("alert {alert_id} has {events} events now"),
                     ..Plan::default()
                 })
             }
             Forward::Create => {
                 let created = updated;
-                let change = create(row, alert_id, events, &created, kind).if_row_absent();
+                let change = create(row, alert_id, events, &created, kind)
+                    .set("traceId", context.trace.trace_id())
+                    .if_row_absent();
                 let mut send =
                     change::to_queue(QUEUE, alert(row, alert_id, &created, kind).to_string());
                 send.dedup_id = alert_id.to_owned();
                 Ok(Plan {
                     changes: vec![change.done()],
                     sends: vec![send],
+                    what: format!("alert {alert_id} created"),
                     ..Plan::default()
                 })
             }

@@ -23,6 +23,7 @@ use super::sources::ledger::{self, Counts, signed};
 use super::sources::{self, Ledger, Source, SourceRegistry};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
+use crate::traces;
 use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
@@ -114,7 +115,7 @@ impl Handler for LogProcessor {
         context: &PlanContext,
     ) -> Result<Plan, Failure> {
         let work = match work {
-            LogWork::Nothing => return Ok(Plan::default()),
+            LogWork::Nothing => return Ok(done("asks for nothing, or was read before")),
             LogWork::Several(bodies) => {
                 let sends = bodies.iter().map(|body| {
                     let mut send = change::to_queue(sources::INPUT_QUEUE, body.clone());
@@ -124,6 +125,7 @@ impl Handler for LogProcessor {
                 });
                 return Ok(Plan {
                     sends: sends.collect(),
+                    what: format!("names {} objects; each is read by itself", bodies.len()),
                     ..Plan::default()
                 });
             }
@@ -140,7 +142,7 @@ impl Handler for LogProcessor {
         if is_first {
             // Another message of the same object, or of the same quarantined records, may have ended since this one was read.
             if was_told(&context.tables, source, named).await? {
-                return Ok(Plan::default());
+                return Ok(done("was read before"));
             }
             if let Some(identity) = named.identity() {
                 let row = Change::put(TOLD, change::key_range(&source.id, identity))
@@ -154,7 +156,7 @@ impl Handler for LogProcessor {
             if let Some(replay) = replay {
                 let key = change::key_range(&source.id, &replay.object);
                 let Some(row) = context.tables.get(QUARANTINE, &key).await? else {
-                    return Ok(Plan::default());
+                    return Ok(done("these records are in quarantine no more"));
                 };
                 plan.changes
                     .push(Change::delete(QUARANTINE, key).if_row_present().done());
@@ -173,8 +175,53 @@ impl Handler for LogProcessor {
         } else {
             None
         };
+        if is_first && replay.is_none() {
+            // From the row ids of the events to their trace.
+            let of_object = traces::of_object(&named.key).trace_id();
+            plan.links.push(of_object);
+        }
         effects(&mut plan, work, counted, message, context);
+        plan.what = words(work);
         Ok(plan)
+    }
+}
+
+/// What came of an object, in words.
+fn words(work: &ObjectWork) -> String {
+    let ObjectWork {
+        source, outcome, ..
+    } = work;
+    let Ledger {
+        received,
+        stored,
+        quarantined,
+        filtered,
+    } = outcome.ledger;
+    let mut types: Vec<&str> = outcome
+        .outputs
+        .iter()
+        .map(|output| &*output.log_type)
+        .collect();
+    types.sort_unstable();
+    types.dedup();
+    let mut words = format!(
+        "source {}: {received} records received, {stored} stored, {quarantined} quarantined, {filtered} filtered",
+        source.label
+    );
+    if !types.is_empty() {
+        words.push_str(&format!(" ({})", types.join(", ")));
+    }
+    if outcome.go_on_from.is_some() {
+        words.push_str("; another message reads on");
+    }
+    words
+}
+
+/// A plan that changes nothing.
+fn done(why: &str) -> Plan {
+    Plan {
+        what: why.to_owned(),
+        ..Plan::default()
     }
 }
 

@@ -108,6 +108,10 @@ pub struct Groups {
     pub groups: BTreeMap<GroupKey, Group>,
     /// What rules wrote to the key-value store.
     pub store: Vec<Effects>,
+    /// The number of events that were evaluated.
+    pub events: usize,
+    /// The object that holds the events.
+    pub from: String,
 }
 
 impl Groups {
@@ -192,7 +196,39 @@ impl Groups {
             pack_version: pack.version.clone(),
             groups,
             store: evaluation.effects,
+            events: events.len(),
+            from: String::new(),
         }
+    }
+
+    /// What the evaluation found, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        /// Rules that are named.
+        const NAMED: usize = 5;
+        let (mut matches, mut errors) = (0, 0);
+        for (key, group) in &self.groups {
+            match key.kind {
+                AlertKind::RuleError => errors += group.matches(),
+                _ => matches += group.matches(),
+            }
+        }
+        let mut rules: Vec<&str> = self.groups.keys().map(|key| key.rule.as_str()).collect();
+        rules.dedup();
+        let more = rules.len().saturating_sub(NAMED);
+        rules.truncate(NAMED);
+        let mut words = format!(
+            "{} events of {} evaluated: {matches} matches, {errors} rule errors",
+            self.events, self.log_type
+        );
+        if !rules.is_empty() {
+            words.push_str(&format!(" ({}", rules.join(", ")));
+            if more > 0 {
+                words.push_str(&format!(" and {more} more rules"));
+            }
+            words.push(')');
+        }
+        words
     }
 
     /// Rows that a plan of these groups changes, at most.

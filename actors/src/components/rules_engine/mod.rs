@@ -18,6 +18,7 @@ use panther_cluster::objects::Objects;
 use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
 use panther_detections::engine::EventInput;
 use panther_proto::v1::{Message, Row};
+use tracing::Instrument as _;
 
 use super::alerts_api::EVENTS;
 use super::log_processor::TOPIC;
@@ -93,7 +94,10 @@ impl Handler for RulesEngine {
         context: &PlanContext,
     ) -> Result<Plan, Failure> {
         match evaluated {
-            Evaluated::Nothing => Ok(Plan::default()),
+            Evaluated::Nothing => Ok(Plan {
+                what: "no rule for these events".to_owned(),
+                ..Plan::default()
+            }),
             Evaluated::Parts(parts) => Ok(split(message, parts)),
             Evaluated::Groups(groups) => plan_groups(groups, context).await,
         }
@@ -110,6 +114,7 @@ fn split(message: &Message, parts: &[(usize, usize)]) -> Plan {
         send
     });
     Plan {
+        what: format!("too much for one command: split into {} parts", parts.len()),
         sends: sends.collect(),
         ..Plan::default()
     }
@@ -187,6 +192,7 @@ impl RulesEngine {
         let mut evaluation = loaded
             .engine
             .evaluate(&events, now, &table)
+            .instrument(tracing::debug_span!("evaluate", log_type, events = events.len()))
             .await
             .map_err(|fault| Failure::Node(fault.to_string()))?;
         table.widen(&mut evaluation.effects);
@@ -205,7 +211,7 @@ impl RulesEngine {
             }
         }
         let outputs = self.outputs.current().await?;
-        let groups = Groups::of(&loaded.pack, &log_type, &events, evaluation, &outputs);
+        let mut groups = Groups::of(&loaded.pack, &log_type, &events, evaluation, &outputs);
         if groups.rows() > ROWS && events.len() > 1 {
             let middle = from + events.len() / 2;
             return Ok(Evaluated::Parts(vec![
@@ -213,6 +219,8 @@ impl RulesEngine {
                 (middle, from + events.len()),
             ]));
         }
+        groups.events = events.len();
+        groups.from = named.key;
         Ok(Evaluated::Groups(Box::new(groups)))
     }
 }
@@ -279,7 +287,8 @@ async fn plan_groups(
             name: written.name.clone(),
             content,
         });
-        plan.changes.push(written.row(context.received_ms));
+        plan.changes
+            .push(written.row_from(context.received_ms, &groups.from));
         plan.sends.push(objects::processed(
             TOPIC,
             message_type,
@@ -296,6 +305,7 @@ async fn plan_groups(
             }
         }
     }
+    plan.what = groups.words();
     Ok(plan)
 }
 

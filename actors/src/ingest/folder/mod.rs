@@ -42,7 +42,7 @@ use self::book::{Book, TABLE};
 use self::follow::{Chunk, Content, Follower, Looked, Moment};
 use self::listing::Watched;
 use self::look::Done;
-use super::commit::{fresh_name, notification};
+use super::commit::{Arrival, command, fresh_name, notification};
 use super::door::{IngestDoor, Serving};
 use super::intake::Intake;
 use crate::component::Deps;
@@ -51,6 +51,7 @@ use crate::components::objects::Written;
 use crate::components::sources::{self, Source, SourceKind, SourceRegistry, SourceState};
 use crate::life::Life;
 use crate::supervision::RunFn;
+use crate::traces::Traces;
 
 pub(super) const DOOR: IngestDoor = IngestDoor {
     name: "watched-folders",
@@ -156,6 +157,7 @@ impl FolderWatch {
             for (id, source) in wanted {
                 let task = Task {
                     door: self.door.clone(),
+                    traces: Traces::new(self.door.clone()),
                     objects: self.objects.clone(),
                     disk: self.disk.clone(),
                     watched: Watched {
@@ -198,6 +200,7 @@ impl Drop for Running {
 /// Follows one source's folder.
 struct Task {
     door: Door,
+    traces: Traces,
     objects: Objects,
     disk: Room,
     source: Source,
@@ -362,24 +365,23 @@ impl Task {
             }
             written_chunks.push(chunk);
         }
+        let bodies = rows.len();
         if pieces.is_empty() {
             if !rows.is_empty() {
-                self.transact(rows, None).await?;
+                self.transact(rows).await?;
             }
         } else {
             let base = fresh_name(&self.source.id, now);
             let content = bytes::Bytes::from(pieces.finish());
             let written = Written::of(PartsWriter::name(&base), &content);
             self.objects.put(&written.name, content).await?;
-            rows.push(written.row(now));
-            self.transact(rows, Some((&written, ""))).await?;
+            self.tell(&written, "", bodies, rows).await?;
         }
         for (row, path, file, written) in wholes {
             self.objects
                 .put_file(&written.name, file, &written.hash)
                 .await?;
-            self.transact(vec![row, written.row(now)], Some((&written, &path)))
-                .await?;
+            self.tell(&written, &path, 1, vec![row]).await?;
             tracing::info!(
                 source = self.source.label,
                 path,
@@ -390,20 +392,31 @@ impl Task {
         Ok(written_chunks)
     }
 
-    async fn transact(
-        &self,
-        changes: Vec<RowChange>,
-        tell: Option<(&Written, &str)>,
-    ) -> Result<(), DoorError> {
-        let sends = tell
-            .into_iter()
-            .map(|(written, origin)| notification(&self.source.id, written, origin))
-            .collect();
+    async fn transact(&self, changes: Vec<RowChange>) -> Result<(), DoorError> {
         let transact = Transact {
             changes,
-            sends,
             ..Transact::default()
         };
+        self.door.transact(transact).await.map(drop)
+    }
+
+    /// Names an object and notifies the log processor of it, in one command with the rows of its files.
+    async fn tell(
+        &self,
+        written: &Written,
+        origin: &str,
+        bodies: usize,
+        rows: Vec<RowChange>,
+    ) -> Result<(), DoorError> {
+        let notification = notification(&self.source.id, written, origin);
+        let arrival = Arrival {
+            door: DOOR.name,
+            bodies,
+            ..Arrival::default()
+        };
+        let to = (&self.door, &self.traces);
+        let trace = arrival.trace(&written.name).child();
+        let transact = command(to, written, notification, (&arrival, trace), rows).await;
         self.door.transact(transact).await.map(drop)
     }
 
@@ -434,7 +447,7 @@ impl Task {
             }
         }
         for command in changes.chunks(TIDY_ROWS) {
-            if let Err(error) = self.transact(command.to_vec(), None).await {
+            if let Err(error) = self.transact(command.to_vec()).await {
                 tracing::debug!(%error, "rows of watched files could not be tidied up; it is tried again");
                 return false;
             }

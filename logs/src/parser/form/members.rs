@@ -7,22 +7,32 @@ use crate::json::push_quoted;
 /// Names and their JSON values, in order of appearance. A repeated name becomes an array of its values, so that none is lost.
 #[derive(Default)]
 pub(super) struct Members<'t> {
-    members: Vec<(&'t str, Vec<String>)>,
-    places: HashMap<&'t str, usize>,
+    members: Vec<(Cow<'t, str>, Vec<String>)>,
+    places: HashMap<Cow<'t, str>, usize>,
 }
 
 impl<'t> Members<'t> {
-    pub(super) fn add(&mut self, name: &'t str, value: String) {
+    pub(super) fn add(&mut self, name: impl Into<Cow<'t, str>>, value: String) {
+        let name = name.into();
         let next = self.members.len();
-        let place = *self.places.entry(name).or_insert(next);
+        let place = *self.places.entry(name.clone()).or_insert(next);
         match self.members.get_mut(place) {
             Some((_, values)) => values.push(value),
             None => self.members.push((name, vec![value])),
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Appends the object.
     pub(super) fn write(&self, out: &mut String) {
+        self.write_with(|_| false, out);
+    }
+
+    /// Appends the object. A name for which `is_list` is true has an array also for a single value.
+    pub(super) fn write_with(&self, is_list: impl Fn(&str) -> bool, out: &mut String) {
         out.push('{');
         for (index, (name, values)) in self.members.iter().enumerate() {
             if index > 0 {
@@ -31,7 +41,7 @@ impl<'t> Members<'t> {
             push_quoted(name, out);
             out.push(':');
             match values.as_slice() {
-                [one] => out.push_str(one),
+                [one] if !is_list(name) => out.push_str(one),
                 several => {
                     out.push('[');
                     out.push_str(&several.join(","));

@@ -4,6 +4,7 @@ mod event_format;
 mod key_value;
 mod members;
 pub(super) mod syslog;
+mod xml;
 
 use members::Members;
 
@@ -32,6 +33,7 @@ pub(super) fn read(
         Form::Cef => event_format::read_cef(text, of, out),
         Form::Leef => event_format::read_leef(text, of, out),
         Form::Syslog => syslog::read(text, of, out),
+        Form::Xml(options) => xml::read(options, text, of, out),
     }
 }
 

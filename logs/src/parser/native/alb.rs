@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
-/// Number of columns in the first version of the format. Later versions only append columns.
-const LEAST: usize = 25;
+/// Number of columns in the first version of the format. Later versions only append columns: they have 21, 24, 25, 27, 29 or 30.
+const LEAST: usize = 18;
 
 /// Number of columns before the request.
 const BEFORE: usize = 12;
@@ -101,6 +101,13 @@ fn values(line: &str) -> Result<Vec<&str>, String> {
         .split_once("\" \"")
         .ok_or("has no user agent in quotes behind its request")?;
     let rest = rest.strip_prefix('"').ok_or_else(few)?;
+    let mut values: Vec<&str> = before.into_iter().collect();
+    values.extend([request, agent]);
+    values.extend(tls);
+    if let Some(columns) = short_end(rest) {
+        values.extend(columns);
+        return Ok(values);
+    }
     let (names, rule, rest) = anchors::split_once(rest, "certificate", |[priority, time]| {
         is_number(priority)
             && (*time == "-" || time.len() >= 20 && time.ends_with('Z') && time.contains('T'))
@@ -117,19 +124,36 @@ fn values(line: &str) -> Result<Vec<&str>, String> {
         .strip_prefix('"')
         .and_then(|rest| rest.split_once("\" \""))
         .ok_or_else(few)?;
-    let (redirect, outcome, more) = outcome(rest)?;
-    let mut values: Vec<&str> = before.into_iter().collect();
-    values.extend([request, agent]);
-    values.extend(tls);
     values.extend([trace, domain, certificate]);
     values.extend(rule);
-    values.extend([actions, redirect]);
+    values.push(actions);
+    // the version with 24 columns ends with the redirect URL
+    if let Some(redirect) = rest.strip_suffix('"').filter(|text| !text.contains('"')) {
+        values.push(redirect);
+        return Ok(values);
+    }
+    let (redirect, outcome, more) = outcome(rest)?;
+    values.push(redirect);
     values.extend(outcome);
     values.extend(more);
-    if values.len() < LEAST {
-        return Err(few());
-    }
     Ok(values)
+}
+
+/// The columns from the trace on, if the line ends with the trace (18 columns) or with the rule's priority (21 columns). The quoted columns of
+/// later versions would be more than these, whatever a client sent.
+fn short_end(text: &str) -> Option<Vec<&str>> {
+    let (quoted, priority) = text.rsplit_once('"')?;
+    let columns: Vec<&str> = quoted.split("\" \"").collect();
+    if columns.iter().any(|column| column.contains('"')) {
+        return None;
+    }
+    match (columns.len(), priority.strip_prefix(' ')) {
+        (1, None) if priority.is_empty() => Some(columns),
+        (3, Some(priority)) if !priority.is_empty() && is_number(priority) => {
+            Some(columns.into_iter().chain([priority]).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Parses the redirect URL, which holds input of the client, and the columns after it: error, targets, their statuses, classification and

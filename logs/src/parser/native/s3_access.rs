@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{json::push_quoted, parser::row::push_json, schema::ObjectType};
 
-/// Number of columns in the format; the time counts as two. Later versions only append columns.
-const LEAST: usize = 25;
+/// Minimum number of words of a line of the first version, which ends with the version id. Later versions only append columns.
+const LEAST: usize = 19;
 
 /// The fields of the columns after the time.
 const COLUMNS: [&str; 21] = [
@@ -79,16 +79,7 @@ pub(super) fn read(
     };
     let (referrer, agent, tail) = client(rest).ok_or("has no referrer and user agent")?;
     let tail: Vec<&str> = tail.split(' ').collect();
-    let [_, _, signature, _, authentication, _, tls, ..] = tail.as_slice() else {
-        return Err(few());
-    };
-    if !(matches!(*signature, "-" | "SigV2" | "SigV4" | "SigV4A")
-        && matches!(*authentication, "-" | "AuthHeader" | "QueryString")
-        && (*tls == "-"
-            || tls
-                .get(..4)
-                .is_some_and(|tls| tls.eq_ignore_ascii_case("tlsv"))))
-    {
+    if !is_tail(&tail) {
         return Err("the columns behind its user agent are not those of the format".into());
     }
     let values = [remote, requester, id, operation, key, request]
@@ -128,6 +119,30 @@ fn is_answer([status, error, sizes @ ..]: &[&str; 6]) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
         && sizes.iter().all(|column| is_number(column))
+}
+
+/// True for the columns after the user agent: the version id; since 2019 also host id, signature, cipher, authentication and host header;
+/// then TLS version and later columns.
+fn is_tail(tail: &[&str]) -> bool {
+    match tail {
+        [version] => {
+            !version.is_empty()
+                && version
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+        }
+        [_, _, signature, _, authentication, _, later @ ..] => {
+            matches!(*signature, "-" | "SigV2" | "SigV4" | "SigV4A")
+                && matches!(*authentication, "-" | "AuthHeader" | "QueryString")
+                && later.first().is_none_or(|tls| {
+                    *tls == "-"
+                        || tls
+                            .get(..4)
+                            .is_some_and(|tls| tls.eq_ignore_ascii_case("tlsv"))
+                })
+        }
+        _ => false,
+    }
 }
 
 /// Splits off referrer and user agent, which are input of the client, and returns them with the remaining columns. Those columns never

@@ -11,7 +11,7 @@ use crate::{
 const LEAST: usize = 5;
 
 /// Column names of AWS and the corresponding field names.
-const NAMES: [(&str, &str); 29] = [
+const NAMES: [(&str, &str); 42] = [
     ("version", "version"),
     ("account-id", "account"),
     ("interface-id", "interfaceId"),
@@ -42,10 +42,31 @@ const NAMES: [(&str, &str); 29] = [
     ("pkt-dst-aws-service", "pktDstAwsService"),
     ("flow-direction", "flowDirection"),
     ("traffic-path", "trafficPath"),
+    ("ecs-cluster-arn", "ecsClusterArn"),
+    ("ecs-cluster-name", "ecsClusterName"),
+    ("ecs-container-instance-arn", "ecsContainerInstanceArn"),
+    ("ecs-container-instance-id", "ecsContainerInstanceId"),
+    ("ecs-container-id", "ecsContainerId"),
+    ("ecs-second-container-id", "ecsSecondContainerId"),
+    ("ecs-service-name", "ecsServiceName"),
+    ("ecs-task-definition-arn", "ecsTaskDefinitionArn"),
+    ("ecs-task-arn", "ecsTaskArn"),
+    ("ecs-task-id", "ecsTaskId"),
+    ("reject-reason", "rejectReason"),
+    ("resource-id", "resourceId"),
+    ("encryption-status", "encryptionStatus"),
 ];
 
-/// Number of columns of the default format, which some deliveries write without a header.
-const DEFAULT: usize = 14;
+/// Number of columns up to each version of the format, in the order of AWS's documentation. CloudWatch and Firehose deliver lines without a
+/// header.
+const VERSIONS: [(&str, usize); 6] = [
+    ("2", 14),
+    ("3", 21),
+    ("4", 25),
+    ("5", 29),
+    ("7", 39),
+    ("8", 40),
+];
 
 pub(super) fn read(
     line: &str,
@@ -89,13 +110,16 @@ pub(super) fn read(
                 header.len()
             ));
         }
-        None if (count == DEFAULT && line.starts_with("2 ")) || is_full(line, count) => {
+        None if is_whole_version(line, count) => {
             for ((_, name), value) in NAMES.iter().zip(line.split(' ')) {
                 push(name, value, root, &mut json);
             }
         }
         None => {
-            return Err("no header line came before, and it is not of the default format".into());
+            return Err(
+                "no header line came before, and it does not have the columns of a whole version"
+                    .into(),
+            );
         }
     }
     json.push('}');
@@ -103,13 +127,25 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// True if a line has all columns in the order of AWS's documentation, as in deliveries without a header.
-fn is_full(line: &str, count: usize) -> bool {
-    count == NAMES.len()
-        && line
-            .split(' ')
-            .next()
-            .is_some_and(|version| matches!(version, "3" | "4" | "5"))
+/// True if a line has all columns of a version and of the versions before it. The first column is the version of the newest column, or a
+/// newer one.
+fn is_whole_version(line: &str, count: usize) -> bool {
+    let Some(newest) = VERSIONS
+        .iter()
+        .find(|(_, columns)| *columns == count)
+        .map(|(version, _)| version)
+    else {
+        return false;
+    };
+    line.split(' ').next().is_some_and(|version| {
+        version.len() == 1
+            && version.bytes().all(|byte| byte.is_ascii_digit())
+            && if count == 14 {
+                version == *newest
+            } else {
+                version >= *newest || count == 29 && matches!(version, "3" | "4")
+            }
+    })
 }
 
 /// Appends the values of columns that the header does not name.

@@ -90,14 +90,16 @@ pub(super) fn read(
     Ok(Reading::Written)
 }
 
-/// Parses `address - user`. The address is a single one without spaces: a list of proxy addresses in its place would begin with client
-/// input.
+/// Parses `address - user`. In the place of the address there can be the list of addresses that a proxy wrote; its elements must be
+/// addresses, because it begins with input of the client.
 fn push_nginx_client(who: &str, root: &ObjectType, json: &mut String) -> Result<(), String> {
     let (address, user) = who
         .split_once(" - ")
         .ok_or("has no ` - ` between its address and user")?;
-    if address.is_empty() || address.contains([' ', ',']) {
-        return Err(format!("`{address}` is not one address"));
+    if address.is_empty() || address.contains([' ', ',']) && !is_address_list(address) {
+        return Err(format!(
+            "`{address}` is neither an address nor a list of them"
+        ));
     }
     push("remoteAddr", address, root, json);
     push("remoteUser", &unescape(user), root, json);
@@ -107,11 +109,21 @@ fn push_nginx_client(who: &str, root: &ObjectType, json: &mut String) -> Result<
 /// Parses `host identity user`, with an optional virtual host before them.
 fn push_apache_client(who: &str, root: &ObjectType, json: &mut String) -> Result<(), String> {
     let mut client = who;
+    // a list of addresses that a proxy wrote, in the place of the host
+    if let Some((list, rest)) = who.split_once(" - ")
+        && list.contains(',')
+        && is_address_list(list)
+    {
+        push("remote_host_ip_address", list, root, json);
+        push("request_user", &unescape(rest), root, json);
+        return Ok(());
+    }
     // the identity is almost always `-`; an address in its place is the address of the client, after a virtual host
     let mut words = who.splitn(4, ' ');
     if let (Some(host), Some(address), Some("-"), Some(_)) =
         (words.next(), words.next(), words.next(), words.next())
         && address.parse::<IpAddr>().is_ok()
+        && !host.contains(',')
     {
         push("virtual_host", host, root, json);
         client = who.get(host.len() + 1..).unwrap_or_default();
@@ -124,10 +136,19 @@ fn push_apache_client(who: &str, root: &ObjectType, json: &mut String) -> Result
     if host.is_empty() || identity.is_empty() || user.is_empty() {
         return Err("has an empty column before its time".into());
     }
+    if host.contains(',') {
+        return Err("its host is neither a host nor a list of addresses".into());
+    }
     push("remote_host_ip_address", host, root, json);
     push("client_identity_rfc_1413", identity, root, json);
     push("request_user", &unescape(user), root, json);
     Ok(())
+}
+
+/// True for addresses with commas between them.
+fn is_address_list(text: &str) -> bool {
+    text.split(',')
+        .all(|one| one.trim().parse::<IpAddr>().is_ok())
 }
 
 /// Splits `METHOD URI PROTOCOL`. If the client sent no valid request, the whole text is kept as the URI.

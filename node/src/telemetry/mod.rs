@@ -1,10 +1,20 @@
-//! What the daemon says of itself: to standard error, as text for people or JSON for machines.
+//! Logs and traces of the daemon: lines on standard error, as text for people or JSON for machines, and spans to an OpenTelemetry collector.
+//!
+//! * [`lines`]: node and component on each line
+//! * [`spans`]: the component and the trace that a span belongs to
+//! * [`otlp`]: export of spans
+
+mod lines;
+mod otlp;
+mod spans;
 
 use std::fmt::Debug;
 use std::io::{self, IsTerminal};
 
 use tracing::field::Field;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -12,6 +22,9 @@ use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::{Configuration, LogFormat};
 use crate::repeats::Repeats;
+pub(crate) use lines::name_node;
+use lines::{JsonLines, TimeAndNode};
+use spans::SpanContexts;
 
 /// Libraries whose own news are of no use to an operator; `log.level` can name them to hear more.
 const QUIET: &str = "openraft=error,sled=warn,h2=warn,hyper=warn,tonic=warn,reqwest=warn";
@@ -43,23 +56,66 @@ fn one_line(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::f
     Ok(())
 }
 
-/// Starts logging for the whole process.
+/// Spans that go to the collector: those of this system, in full.
+fn exported() -> Targets {
+    let crates = [
+        "panther_actors",
+        "panther_cluster",
+        "panther_detections",
+        "pantherd",
+    ];
+    let crates = crates.map(|name| (name, LevelFilter::DEBUG));
+    Targets::new().with_targets(crates)
+}
+
+/// Starts logs and traces of the whole process. `node` is not known yet: [`name_node`] says it.
 pub(crate) fn start(configuration: &Configuration) {
     // The level was checked when the configuration was read.
-    let filter = filter(&configuration.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = || filter(&configuration.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     let lines = match configuration.log.format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text => lines.fmt_fields(debug_fn(one_line).delimited(" ")).boxed(),
+        LogFormat::Json => {
+            let format = JsonLines(fmt::format().json().flatten_event(true));
+            lines.json().event_format(format).boxed()
+        }
+        LogFormat::Text => {
+            let fields = debug_fn(one_line).delimited(" ");
+            lines.with_timer(TimeAndNode).fmt_fields(fields).boxed()
+        }
     };
     let repeats = Repeats::default();
-    let shown = lines.with_filter(repeats.clone());
-    let started = Registry::default().with(shown).with(filter).try_init();
+    let exporter = configuration
+        .traces
+        .otlp_endpoint
+        .as_deref()
+        .map(|endpoint| {
+            otlp::Exporter::start(
+                endpoint,
+                configuration.traces.sampled_percent,
+                &configuration.node.name,
+            )
+        });
+    let (exporter, failure) = match exporter.transpose() {
+        Ok(exporter) => (exporter, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    let spans = match &exporter {
+        Some(_) => SpanContexts.with_filter(exported()).boxed(),
+        None => SpanContexts.with_filter(filter()).boxed(),
+    };
+    let started = Registry::default()
+        .with(spans)
+        .with(exporter.map(|exporter| exporter.with_filter(exported())))
+        .with(lines.with_filter(filter().and(repeats.clone())))
+        .try_init();
     repeats.count_from_now_on();
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
+    }
+    if let Some(error) = failure {
+        tracing::error!(%error, "traces are not exported");
     }
 }
 
