@@ -334,8 +334,8 @@ BUGS = [
         "what was acknowledged outlives the process",
         (
             "actors/src/ingest/commit.rs",
-            "        self.door\n            .transact(Transact {\n                changes: changes.collect(),\n                sends: vec![notification(source, written, \"\")],\n                ..Transact::default()\n            })\n            .await?;\n",
-            "        let (door, changes) = (self.door.clone(), changes.collect());\n        let sends = vec![notification(source, written, \"\")];\n        tokio::spawn(async move { door.transact(Transact { changes, sends, ..Transact::default() }).await });\n",
+            "        self.door.transact(transact).await?;\n",
+            "        let door = self.door.clone();\n        tokio::spawn(async move { door.transact(transact).await });\n",
         ),
     ),
     bug(
