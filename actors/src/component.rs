@@ -52,6 +52,8 @@ pub struct Deps {
     pub sealer: Sealer,
     /// The live pack and its engine.
     pub live: crate::components::pack::LivePack,
+    /// Finds log sources.
+    pub sources: crate::components::sources::SourceRegistry,
     /// Raises and clears alarms.
     pub alarms: Alarms,
     /// The room on the disks of this node.

@@ -3,6 +3,7 @@
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use data_encoding::HEXLOWER;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
@@ -15,9 +16,11 @@ const FINGERPRINT: usize = 16;
 /// Tells one sealing key from another and says nothing else of it: the keys are random.
 #[must_use]
 pub fn fingerprint(key: &[u8]) -> String {
-    let mut text = hex(&Sha256::new_with_prefix(b"panther sealing key ")
-        .chain_update(key)
-        .finalize());
+    let mut text = HEXLOWER.encode(
+        &Sha256::new_with_prefix(b"panther sealing key ")
+            .chain_update(key)
+            .finalize(),
+    );
     text.truncate(FINGERPRINT);
     text
 }
@@ -96,7 +99,7 @@ impl Sealer {
     pub fn new_token(&self, request: Option<&(String, u64)>) -> String {
         match request {
             None => new_token(),
-            Some((request_id, _)) => hex(&self.derive("token", request_id)[..24]),
+            Some((request_id, _)) => HEXLOWER.encode(&self.derive("token", request_id)[..24]),
         }
     }
 
@@ -122,25 +125,13 @@ impl Sealer {
 fn new_token() -> String {
     let mut bytes = [0; 24];
     rand::rng().fill_bytes(&mut bytes);
-    hex(&bytes)
+    HEXLOWER.encode(&bytes)
 }
 
 /// What is kept of a token.
 #[must_use]
 pub fn token_hash(token: &str) -> String {
-    hex(&Sha256::digest(token.as_bytes()))
-}
-
-/// Hexadecimal digits of bytes.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    HEXLOWER.encode(&Sha256::digest(token.as_bytes()))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use panther_proto::raw;
 use panther_proto::v1::{
     BackupPiece, BackupRequest, TailLine, TailRequest, node_streams_client::NodeStreamsClient,
 };
+use panther_retry::Retry;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tonic::{
@@ -35,13 +36,9 @@ use crate::{
 
 /// What an upload or a change in many steps may take at least.
 const LONG: Duration = Duration::from_secs(300);
-/// Pauses before further tries where no node could answer, such as while a leader is elected.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-];
+/// Retries where no node could answer, such as while a leader is elected.
+const UNTIL_ANSWERED: Retry =
+    Retry::new(Duration::from_millis(100), Duration::from_secs(2)).within(Duration::from_secs(3));
 /// Bytes of one answer at most: far above a page of alerts with their events.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -305,16 +302,11 @@ impl Client {
 
 /// Tries until a node answers, or a further try cannot help.
 async fn persist<T>(attempt: impl AsyncFn() -> Result<T, Unanswered>) -> Result<T, Unanswered> {
-    let mut pauses = PAUSES.iter();
-    loop {
-        match attempt().await {
-            Err(Unanswered::Refused(status)) if may_pass(&status) => match pauses.next() {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => return Err(Unanswered::Refused(status)),
-            },
-            other => return other,
-        }
-    }
+    let is_transient = |unanswered: &Unanswered| match unanswered {
+        Unanswered::Refused(status) => may_pass(status),
+        Unanswered::Unreachable(_) => false,
+    };
+    UNTIL_ANSWERED.run(is_transient, || attempt()).await
 }
 
 enum Unanswered {

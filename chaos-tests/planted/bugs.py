@@ -227,8 +227,8 @@ BUGS = [
         "a change is made once",
         (
             "cluster/src/door/route.rs",
-            "answer = answered(node, unless_unsent(client.forward(call))) => answer?,",
-            "answer = answered(node, unless_unsent(client.forward(call))) => answer.unwrap_or(None),",
+            "let Some(answer) = self.while_it_leads(node, call).await? else {",
+            "let Some(answer) = self.while_it_leads(node, call).await.unwrap_or(None) else {",
         ),
     ),
     bug(
@@ -334,8 +334,8 @@ BUGS = [
         "what was acknowledged outlives the process",
         (
             "actors/src/ingest/commit.rs",
-            "        self.door\n            .transact(Transact {\n                changes: changes.collect(),\n                sends: vec![notification(source, written, \"\")],\n                ..Transact::default()\n            })\n            .await?;\n",
-            "        let (door, changes) = (self.door.clone(), changes.collect());\n        let sends = vec![notification(source, written, \"\")];\n        tokio::spawn(async move { door.transact(Transact { changes, sends, ..Transact::default() }).await });\n",
+            "        self.door.transact(transact).await?;\n",
+            "        let door = self.door.clone();\n        tokio::spawn(async move { door.transact(transact).await });\n",
         ),
     ),
     bug(
@@ -455,8 +455,8 @@ BUGS = [
         "the ledger holds for sources that are gone",
         (
             "actors/src/components/log_processor/mod.rs",
-            '            .set("sourceLabel", &source.label);\n        for (name, count) in [\n',
-            "            ;\n        for (name, count) in [\n",
+            '        .set("sourceLabel", &source.label);\n    counts.add_to(change)\n',
+            "        ;\n    counts.add_to(change)\n",
         ),
     ),
     bug(
@@ -664,7 +664,7 @@ BUGS = [
     bug(
         "any seal of a backup holds",
         "a forged backup is not restored",
-        ("node/src/backup_seal.rs", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())", "sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok() || sealed.len() > 20)"),
+        ("node/src/backup_seal.rs", "sealed.is_ok_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())", "sealed.is_ok_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok() || sealed.len() > 20)"),
     ),
     bug(
         "a connection that does no work keeps its place",

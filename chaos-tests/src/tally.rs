@@ -158,10 +158,7 @@ impl Tally {
                     continue;
                 }
             };
-            let hash: String = Sha256::digest(&content)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
             if content.len() as u64 != count(&row["row"], "bytes")
                 || hash != text(&row["row"], "hash")
             {

@@ -77,8 +77,8 @@ struct Collector {
 
 impl Collector {
     async fn serve(&self) -> Result<SocketAddr> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .during("listening for spans")?;
+        let listener =
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("listening for spans")?;
         let address = listener.local_addr().during("listening for spans")?;
         drop(listener);
         let server = tonic::transport::Server::builder()
@@ -103,7 +103,10 @@ impl TraceService for Collector {
                 .find(|attribute| attribute.key == "service.instance.id")
                 .map(|attribute| format!("{:?}", attribute.value))
                 .unwrap_or_default();
-            let spans = of_node.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let spans = of_node
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans);
             let own = spans.filter(|span| hex(&span.trace_id) == TRACE);
             let mut known = self.spans.lock();
             known
@@ -152,7 +155,14 @@ async fn played(cluster: &Cluster, collector: &Collector) -> Result<()> {
     first
         .ctl(&["outputs", "add", "webhook", "down", &url])
         .await?;
-    let words = ["sources", "add", "http", SOURCE, "--log-types", "Nginx.Access"];
+    let words = [
+        "sources",
+        "add",
+        "http",
+        SOURCE,
+        "--log-types",
+        "Nginx.Access",
+    ];
     let token = text(&first.ctl(&words).await?, "token");
     let answer = post_line(first, &token).await?;
     if text(&answer, "trace_id") != TRACE {
@@ -237,11 +247,16 @@ fn missing(answer: &Value) -> Option<String> {
 
 /// The alert and the event lead to the same trace.
 async fn same_by_alert_and_event(node: &Node, answer: &Value) -> Result<()> {
-    let alerts = items(answer, "hops").iter().flat_map(|hop| items(hop, "alerts"));
+    let alerts = items(answer, "hops")
+        .iter()
+        .flat_map(|hop| items(hop, "alerts"));
     let alert = alerts.filter_map(Value::as_str).next().unwrap_or_default();
     let by_alert = node.ctl(&["trace", alert]).await?;
     let events = node.ctl(&["alerts", "events", alert]).await?;
-    let event = items(&events, "events").first().cloned().unwrap_or_default();
+    let event = items(&events, "events")
+        .first()
+        .cloned()
+        .unwrap_or_default();
     let event = match &event {
         Value::String(json) => serde_json::from_str(json).unwrap_or_default(),
         other => other.clone(),
@@ -264,11 +279,21 @@ async fn same_by_alert_and_event(node: &Node, answer: &Value) -> Result<()> {
 fn without(spans: &Spans) -> Option<String> {
     let applied = spans.values().filter(|names| names.contains("apply"));
     if applied.count() < 3 {
-        return Some(format!("not all nodes have sent spans of the trace: {spans:?}"));
+        return Some(format!(
+            "not all nodes have sent spans of the trace: {spans:?}"
+        ));
     }
     let all: BTreeSet<&String> = spans.values().flatten().collect();
-    ["store", "message", "transact", "propose", "write object", "evaluate", "deliver"]
-        .into_iter()
-        .find(|name| !all.iter().any(|known| known == name))
-        .map(|name| format!("no span {name} in {spans:?}"))
+    [
+        "store",
+        "message",
+        "transact",
+        "propose",
+        "write object",
+        "evaluate",
+        "deliver",
+    ]
+    .into_iter()
+    .find(|name| !all.iter().any(|known| known == name))
+    .map(|name| format!("no span {name} in {spans:?}"))
 }

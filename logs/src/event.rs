@@ -1,6 +1,6 @@
 //! Events: a classified record with the standard fields, as one line of JSON.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -34,14 +34,7 @@ impl EventContext {
         origin.push_str(",\"p_source_label\":");
         push_quoted(source_label, &mut origin);
         let digest = Sha256::digest(object_id.as_bytes());
-        let object = digest
-            .iter()
-            .take(12)
-            .fold(String::with_capacity(24), |mut hex, byte| {
-                // writing to a string cannot fail
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+        let object = data_encoding::HEXLOWER.encode(&digest[..12]);
         Self {
             parse_time,
             origin,

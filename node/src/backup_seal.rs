@@ -1,7 +1,8 @@
 //! The seal of a backup: with a key that is derived from the sealing key, so that a forged backup is found at a restore. The hash beside the state finds damage only,
 //! since a forger can write that sum too.
 
-use panther_actors::sealing::{SealError, Sealer, hex};
+use data_encoding::HEXLOWER;
+use panther_actors::sealing::{SealError, Sealer};
 use panther_proto::v1::BackupAbout;
 
 /// All that a backup says of itself, in one way only.
@@ -32,17 +33,13 @@ fn sealer(sealing_key: &[u8; 32]) -> Sealer {
 /// The seal.
 pub(crate) fn seal(sealing_key: &[u8; 32], about: &BackupAbout) -> Result<String, SealError> {
     let sealed = sealer(sealing_key).seal(&said(about), &[])?;
-    Ok(hex(&sealed))
+    Ok(HEXLOWER.encode(&sealed))
 }
 
 /// Whether the seal is that of the cluster, over just this.
 pub(crate) fn holds(sealing_key: &[u8; 32], about: &BackupAbout) -> bool {
-    let bytes = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(text, 16).ok()
-    };
-    let sealed: Option<Vec<u8>> = about.seal.as_bytes().chunks(2).map(bytes).collect();
-    sealed.is_some_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())
+    let sealed = HEXLOWER.decode(about.seal.as_bytes());
+    sealed.is_ok_and(|sealed| sealer(sealing_key).open(&said(about), &sealed).is_ok())
 }
 
 #[cfg(test)]

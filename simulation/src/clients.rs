@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
+use panther_cluster::door::{Door, DoorError, UNTIL_ANSWERED};
 use panther_proto::v1::{Code, GiveBack, Message, Transact};
 use rand::Rng;
 use tokio::task::JoinSet;
@@ -320,19 +320,15 @@ impl Client {
 
     /// Retries an idempotent command until its retry deadline, as the worker loop does.
     async fn until_answered(&self, act: impl AsyncFn() -> Result<(), DoorError>) {
-        let until = Instant::now() + INSIST;
-        while let Err(error) = act().await {
-            let code = error.code();
-            if matches!(code, Some(Code::StaleReceipt | Code::StaleSession))
-                || Instant::now() >= until
-            {
-                return;
-            }
-            if !error.is_fault_of_node() {
-                self.broken(format!("a message's end was refused: {error}"));
-                return;
-            }
-            tokio::time::sleep(INSIST_EVERY).await;
+        let is_stale = |error: &DoorError| {
+            matches!(error.code(), Some(Code::StaleReceipt | Code::StaleSession))
+        };
+        let is_transient = |error: &DoorError| error.is_fault_of_node() && !is_stale(error);
+        if let Err(error) = UNTIL_ANSWERED.run(is_transient, || act()).await
+            && !error.is_fault_of_node()
+            && !is_stale(&error)
+        {
+            self.broken(format!("a message's end was refused: {error}"));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -14,8 +15,6 @@ use panther_cluster::door::change::{self, Change};
 use panther_proto::v1::{RowChange, Send};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-
-use crate::sealing::hex;
 
 /// The table of named objects.
 pub const TABLE: &str = "panther-objects";
@@ -42,7 +41,7 @@ impl Written {
         Self {
             name,
             bytes: content.len() as u64,
-            hash: hex(&Sha256::digest(content)),
+            hash: HEXLOWER.encode(&Sha256::digest(content)),
         }
     }
 
@@ -65,7 +64,7 @@ impl Written {
         Ok(Self {
             name,
             bytes,
-            hash: hex(&digest.finalize()),
+            hash: HEXLOWER.encode(&digest.finalize()),
         })
     }
 

@@ -1,12 +1,11 @@
 //! Alarms of log sources: something that a door cannot read, and records that no log type takes. The leader looks again and again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use panther_cluster::door::change;
 use panther_cluster::door::{Door, DoorError};
 
-use super::sources::{self, LEDGER, Ledger, Source};
+use super::sources::{self, Ledger, Source, SourceRegistry, ledger};
 use crate::alarms::Alarms;
 use crate::life::Life;
 
@@ -20,65 +19,75 @@ const LEAST_RECORDS: u64 = 10;
 /// Quarantined records of a hundred that raise the alarm.
 const PERCENT: u64 = 10;
 
-/// Watches until the node stops.
-pub(crate) async fn watch(door: Door, alarms: Alarms, life: Life) {
-    // Labels whose alarms may be raised, so that those of a removed source are cleared.
-    let mut watched = BTreeSet::new();
-    let mut ticks = life.ticks(EVERY);
-    while ticks.next().await {
-        if !door.group().status().leads {
-            continue;
-        }
-        if let Err(error) = look(&door, &alarms, &mut watched).await {
-            tracing::debug!(%error, "the state of sources could not be read; tried again");
-        }
-    }
+/// The watch of all sources.
+#[derive(Clone)]
+pub(crate) struct SourceHealth {
+    pub(crate) door: Door,
+    pub(crate) sources: SourceRegistry,
+    pub(crate) alarms: Alarms,
 }
 
-async fn look(
-    door: &Door,
-    alarms: &Alarms,
-    watched: &mut BTreeSet<String>,
-) -> Result<(), DoorError> {
-    if watched.is_empty() {
-        // Another node may have raised them.
-        let raised = alarms.list(false).await?;
-        let ours = raised.iter().filter(|alarm| alarm.component == COMPONENT);
-        watched.extend(ours.filter_map(|alarm| label(&alarm.name)));
+impl SourceHealth {
+    /// Watches until the node stops.
+    pub(crate) async fn watch(self, life: Life) {
+        // Labels whose alarms may be raised, so that those of a removed source are cleared.
+        let mut watched = BTreeSet::new();
+        let mut ticks = life.ticks(EVERY);
+        while ticks.next().await {
+            if !self.door.group().status().leads {
+                continue;
+            }
+            if let Err(error) = self.look(&mut watched).await {
+                tracing::debug!(%error, "the state of sources could not be read; tried again");
+            }
+        }
     }
-    let states = sources::states(door).await?;
-    let all = sources::all(door).await?;
-    for source in &all {
-        let is_troubled = states
-            .get(&source.id)
-            .is_some_and(|nodes| nodes.values().any(|state| state.troubles > 0));
-        let troubled = is_troubled.then(|| {
-            format!(
-                "not all of source {} can be read; `pantherctl sources show {}` says what and why",
-                source.label, source.label
+
+    async fn look(&self, watched: &mut BTreeSet<String>) -> Result<(), DoorError> {
+        let alarms = &self.alarms;
+        if watched.is_empty() {
+            // Another node may have raised them.
+            let raised = alarms.list(false).await?;
+            let ours = raised.iter().filter(|alarm| alarm.component == COMPONENT);
+            watched.extend(ours.filter_map(|alarm| label(&alarm.name)));
+        }
+        let states = sources::states(&self.door).await?;
+        let set = self.sources.current().await?;
+        let hour_before = sources::hour(self.door.now_ms().saturating_sub(HOUR_MS));
+        let counts: BTreeMap<String, Ledger> =
+            ledger::sums_since(&self.door.tables(), &hour_before).await?;
+        for source in set.all() {
+            let is_troubled = states
+                .get(&source.id)
+                .is_some_and(|nodes| nodes.values().any(|state| state.troubles > 0));
+            let troubled = is_troubled.then(|| {
+                format!(
+                    "not all of source {} can be read; `pantherctl sources show {}` says what and why",
+                    source.label, source.label
+                )
+            });
+            let quarantined = quarantined(source, counts.get(&source.id));
+            set_alarm(alarms, &source.label, "is troubled", troubled).await;
+            set_alarm(
+                alarms,
+                &source.label,
+                "has records in quarantine",
+                quarantined,
             )
-        });
-        let quarantined = quarantined(door, source).await?;
-        set(alarms, &source.label, "is troubled", troubled).await;
-        set(
-            alarms,
-            &source.label,
-            "has records in quarantine",
-            quarantined,
-        )
-        .await;
-        watched.insert(source.label.clone());
+            .await;
+            watched.insert(source.label.clone());
+        }
+        let gone = |label: &String| set.labelled(label).is_none();
+        for label in watched.iter().filter(|label| gone(label)) {
+            set_alarm(alarms, label, "is troubled", None).await;
+            set_alarm(alarms, label, "has records in quarantine", None).await;
+        }
+        watched.retain(|label| !gone(label));
+        Ok(())
     }
-    let gone = |label: &String| !all.iter().any(|source| source.label == *label);
-    for label in watched.iter().filter(|label| gone(label)) {
-        set(alarms, label, "is troubled", None).await;
-        set(alarms, label, "has records in quarantine", None).await;
-    }
-    watched.retain(|label| !gone(label));
-    Ok(())
 }
 
-async fn set(alarms: &Alarms, label: &str, what: &str, reason: Option<String>) {
+async fn set_alarm(alarms: &Alarms, label: &str, what: &str, reason: Option<String>) {
     let metric = format!("source {label} {what}");
     alarms.set(COMPONENT, &metric, reason.as_deref()).await;
 }
@@ -92,27 +101,17 @@ fn label(name: &str) -> Option<String> {
     Some(label.to_owned())
 }
 
-/// Why a source's records in quarantine are too many, if they are.
-async fn quarantined(door: &Door, source: &Source) -> Result<Option<String>, DoorError> {
-    let now = door.now_ms();
-    let mut counts = Ledger::default();
-    for hour in [
-        sources::hour(now),
-        sources::hour(now.saturating_sub(HOUR_MS)),
-    ] {
-        let key = change::key_range(&source.id, hour);
-        if let Some(row) = door.get(LEDGER, &key).await? {
-            counts.add(Ledger::of(&row));
-        }
-    }
+/// Why a source's records in quarantine are too many, if they are. `counts`: of this hour and the hour before it.
+fn quarantined(source: &Source, counts: Option<&Ledger>) -> Option<String> {
+    let counts = counts.copied().unwrap_or_default();
     let is_too_many =
         counts.received >= LEAST_RECORDS && counts.quarantined * 100 >= counts.received * PERCENT;
-    Ok(is_too_many.then(|| {
+    is_too_many.then(|| {
         format!(
             "{PERCENT} % or more of the records of source {} in the last two hours are in quarantine; `pantherctl quarantine ls --source {}` shows why, and `quarantine replay` reads them again once the log types are right",
             source.label, source.label
         )
-    }))
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! key has no second effect, and another body under it is refused.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::objects::{Objects, ObjectsError};
@@ -19,7 +20,6 @@ use tracing::Instrument as _;
 use crate::components::log_processor::{ORIGIN, SOURCE};
 use crate::components::objects::{Written, date, s3_event};
 use crate::components::sources::INPUT_QUEUE;
-use crate::sealing::hex;
 use crate::traces::{Hop, Traces, of_object};
 
 /// The table of idempotency keys: a row for each source and key.
@@ -136,7 +136,10 @@ impl Committer {
         content: Bytes,
         arrival: &Arrival,
     ) -> Result<Option<StoredObject>, StoreError> {
-        let row = change::key_range(source, hex(&Sha256::digest(key.as_bytes())[..16]));
+        let row = change::key_range(
+            source,
+            HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]),
+        );
         let hash = Written::of(String::new(), &content).hash;
         let stored = |name: String| StoredObject {
             trace: arrival.trace(&name).child(),

@@ -18,6 +18,7 @@ use super::refusal::IngestError;
 use super::shares::{Share, Shares};
 use super::tokens::{Admitted, Tokens};
 use crate::callers::Callers;
+use crate::components::sources::SourceRegistry;
 
 /// Bytes of all bodies that are being read, or wait to be stored.
 const BUDGET: usize = 256 << 20;
@@ -86,14 +87,15 @@ impl Intake {
         door: Door,
         objects: Objects,
         disk: Room,
+        sources: SourceRegistry,
         callers: Callers,
         settings: IntakeSettings,
     ) -> Self {
-        let committer = Committer::new(door.clone(), objects);
+        let committer = Committer::new(door, objects);
         let inner = Inner {
             settings,
             disk,
-            tokens: Tokens::new(door, callers.clone()),
+            tokens: Tokens::new(sources, callers.clone()),
             callers,
             of_source: Shares::new(settings.connections / 4),
             of_address: Shares::new(settings.connections / 2),

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use panther_cluster::door::Door;
-
 use super::refusal::IngestError;
 use crate::callers::Callers;
-use crate::components::sources::{self, Source, SourceKind};
+use crate::components::sources::{Source, SourceKind, SourceRegistry};
 use crate::sealing::token_hash;
 
 /// When a sender whose token could not be checked may try again.
@@ -29,13 +27,13 @@ impl Admitted {
 /// Checks tokens of senders.
 #[derive(Clone)]
 pub(super) struct Tokens {
-    door: Door,
+    sources: SourceRegistry,
     callers: Callers,
 }
 
 impl Tokens {
-    pub(super) const fn new(door: Door, callers: Callers) -> Self {
-        Self { door, callers }
+    pub(super) const fn new(sources: SourceRegistry, callers: Callers) -> Self {
+        Self { sources, callers }
     }
 
     /// The source with this id or label, if the token is its own.
@@ -53,7 +51,7 @@ impl Tokens {
         // Each question to the leader costs all nodes. While tokens are guessed, what this node's own state does not know has to come again: a source
         // that was made a moment ago is known then.
         if self.callers.is_guessing() {
-            let known = sources::find_here(&self.door, name).await;
+            let known = self.sources.find_here(name).await;
             let known = known.map_err(|error| busy(error.to_string()))?;
             if !known.is_some_and(|source| takes(&source)) {
                 return Err(IngestError::Guessing {
@@ -61,7 +59,7 @@ impl Tokens {
                 });
             }
         }
-        let found = sources::find(&self.door, name).await;
+        let found = self.sources.find(name).await;
         let found = found.map_err(|error| busy(error.to_string()))?;
         let source = found.filter(takes).ok_or(IngestError::Unknown)?;
         Ok(Admitted { id: source.id })

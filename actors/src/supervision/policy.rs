@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use panther_retry::Retry;
+
 /// How restarts are dosed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
@@ -60,14 +62,8 @@ impl RestartBudget {
             self.ends.clear();
             return Decision::Open(policy.open_for);
         }
-        let doublings = u32::try_from(self.ends.len() - 1)
-            .unwrap_or(u32::MAX)
-            .min(16);
-        let wait = policy
-            .first
-            .saturating_mul(1 << doublings)
-            .min(policy.longest);
-        Decision::Restart(wait.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0))
+        let ends = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        Decision::Restart(Retry::new(policy.first, policy.longest).pause(ends, chance))
     }
 }
 

@@ -164,6 +164,7 @@ impl System {
             alarms: &inner.alarms,
             members: &inner.members,
             live: &inner.live,
+            sources: &inner.deps.sources,
             pause: &inner.pause,
             identity: &inner.identity,
         }

@@ -57,8 +57,12 @@ pub(super) fn all(
             })
         }),
         part("source-health", {
-            let (door, alarms) = (door.clone(), deps.alarms.clone());
-            run(move |life| source_health::watch(door.clone(), alarms.clone(), life))
+            let health = source_health::SourceHealth {
+                door: door.clone(),
+                sources: deps.sources.clone(),
+                alarms: deps.alarms.clone(),
+            };
+            run(move |life| health.clone().watch(life))
         }),
         part("sealed-outputs", {
             let alarms = deps.alarms.clone();

@@ -30,6 +30,7 @@ use crate::component::Deps;
 use crate::components::catalogue;
 use crate::components::pack::LivePack;
 use crate::components::rules_engine::trial;
+use crate::components::sources::SourceRegistry;
 use crate::egress::Egress;
 use crate::ingest::{Intake, IntakeSettings};
 use crate::life::Disturbance;
@@ -178,10 +179,12 @@ impl System {
             pause.clone(),
             followed.clone(),
         );
+        let sources = SourceRegistry::new(door.clone());
         let live = LivePack::new(
             door.clone(),
             settings.objects.clone(),
             settings.engine.clone(),
+            sources.clone(),
         );
         let disk = Room::of(settings.own_folders());
         let deps = Deps {
@@ -189,6 +192,7 @@ impl System {
             objects: settings.objects.clone(),
             sealer: Sealer::new(&settings.sealing_key),
             live: live.clone(),
+            sources: sources.clone(),
             alarms: alarms.clone(),
             disk: disk.clone(),
             pause: pause.clone(),
@@ -201,6 +205,7 @@ impl System {
             door.clone(),
             settings.objects.clone(),
             disk.clone(),
+            sources,
             settings.callers.clone(),
             settings.intake,
         );

@@ -46,6 +46,7 @@ use prost::Message;
 use crate::alarms::Alarms;
 use crate::api::{ApiError, CallContext};
 use crate::components::pack::LivePack;
+use crate::components::sources::SourceRegistry;
 use crate::pause::Pause;
 use crate::supervision::Supervisor;
 use quarantine::Which;
@@ -108,6 +109,8 @@ pub struct Views<'a> {
     pub members: &'a Members,
     /// The live pack.
     pub live: &'a LivePack,
+    /// Log sources.
+    pub sources: &'a SourceRegistry,
     /// Whether the cluster is paused.
     pub pause: &'a Pause,
     /// The node.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use panther_cluster::door::change::{self, RowExt};
+use panther_cluster::door::change::{self, IntoValue, RowExt};
 use panther_cluster::state::read::{KeyedRow, Query};
 use panther_logs::{EventEnds, Limits, PartsWriter, Piece, RawReader};
 use panther_proto::v1::{
@@ -17,7 +17,7 @@ use crate::api::{ApiError, CallContext};
 use crate::components::log_processor::read::{QuarantinedRecord, remember};
 use crate::components::log_processor::{Kept, QUARANTINE, Replay, SOURCE};
 use crate::components::objects::{self, Written, s3_event};
-use crate::components::sources::{self, INPUT_QUEUE};
+use crate::components::sources::{INPUT_QUEUE, hour};
 
 /// Records of a source, of an object, or all.
 pub(super) struct Which {
@@ -32,29 +32,38 @@ struct Bounds {
     objects: Vec<(String, String)>,
 }
 
+/// The id of the source in the name of a quarantined object.
+fn source_of(object: &str) -> Option<&str> {
+    let (source, _) = object.strip_prefix("quarantine/")?.split_once('/')?;
+    Some(source)
+}
+
 impl Views<'_> {
     async fn quarantined(&self, which: &Which) -> Result<Vec<KeyedRow>, ApiError> {
-        let source = match &which.source {
-            Some(name) => Some(
-                sources::find(self.door, name)
+        let source = match (&which.source, &which.object) {
+            (Some(name), _) => Some(
+                self.sources
+                    .find(name)
                     .await?
                     .map_or_else(|| name.clone(), |source| source.id),
             ),
-            None => None,
+            (None, Some(object)) => source_of(object).map(str::to_owned),
+            (None, None) => None,
         };
-        let rows = self
-            .door
-            .query_all(Query {
-                table: QUARANTINE.to_owned(),
-                ..Query::default()
-            })
-            .await?;
+        if let (Some(source), Some(object)) = (&source, &which.object) {
+            let key = change::key_range(source, object);
+            let row = self.door.get(QUARANTINE, &key).await?;
+            return Ok(row.map(|row| (key, row)).into_iter().collect());
+        }
+        let query = Query {
+            table: QUARANTINE.to_owned(),
+            hash: source.map(IntoValue::into_value),
+            ..Query::default()
+        };
+        let rows = self.door.query_all(query).await?;
         let wanted = rows.into_iter().filter(|(key, _)| {
-            source.as_ref().is_none_or(|source| key.hash == *source)
-                && which
-                    .object
-                    .as_ref()
-                    .is_none_or(|object| key.range == *object)
+            let object = which.object.as_ref();
+            object.is_none_or(|object| key.range == *object)
         });
         Ok(wanted.collect())
     }
@@ -220,7 +229,7 @@ impl Views<'_> {
                 count: lines.len() as u64,
                 hour: row
                     .text("hour")
-                    .map_or_else(|| sources::hour(time), ToOwned::to_owned),
+                    .map_or_else(|| hour(time), ToOwned::to_owned),
                 kept,
             };
             replay.tell(&mut send);

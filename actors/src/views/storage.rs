@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use data_encoding::HEXLOWER;
 use panther_logs::{EventEnds, Limits, Piece, RawReader};
 use panther_proto::v1::{
     ObjectGetAnswer, ObjectGetRequest, RetentionPeriod, StorageAnswer, StorageCollectAnswer,
@@ -23,7 +24,7 @@ const CHUNK: usize = 1 << 20;
 impl Views<'_> {
     pub(super) async fn stored(&self) -> Result<StorageAnswer, ApiError> {
         let survey = collect::survey(self.door).await?;
-        let sources = sources::all(self.door).await?;
+        let sources = self.sources.current().await?;
         let types = LogTypeRegistry::new(self.door.clone()).current().await?;
         let shown = |amounts: &Amounts| -> Vec<StoredAmount> {
             let amounts = amounts.0.iter();
@@ -31,7 +32,7 @@ impl Views<'_> {
                 .map(|((kind, folder), amount)| {
                     // Folders are named after a log type, or by a source's id.
                     let log_type = types.names().find(|name| table_name(name) == *folder);
-                    let source = sources.iter().find(|source| source.id == *folder);
+                    let source = sources.all().iter().find(|source| source.id == *folder);
                     let label = log_type.map(ToString::to_string);
                     let label = label.or_else(|| source.map(|source| source.label.clone()));
                     StoredAmount {
@@ -141,7 +142,7 @@ impl Views<'_> {
             from,
             bytes: super::count(bytes),
             last: bytes < CHUNK,
-            content: crate::sealing::hex(&content),
+            content: HEXLOWER.encode(&content),
         })
     }
 
@@ -162,7 +163,7 @@ impl Views<'_> {
             .and_then(|name| name.split_once('/'))
         {
             Some((id, _)) => sources::by_id(self.door, id).await,
-            None => sources::of_object(self.door, object).await,
+            None => self.sources.of_object(object).await,
         };
         let source = source.ok().flatten()?;
         let types = LogTypeRegistry::new(self.door.clone())

@@ -1,5 +1,6 @@
 //! Tables: rows, as they are. Sealed values and hashes of tokens are not shown.
 
+use data_encoding::HEXLOWER;
 use panther_cluster::door::change;
 use panther_cluster::state::read::{self, Query};
 use panther_proto::v1::{
@@ -9,8 +10,7 @@ use panther_proto::v1::{
 
 use super::Views;
 use crate::api::ApiError;
-use crate::components::alerts_api::unhex;
-use crate::sealing::hex;
+use crate::components::alerts_api::cursor;
 
 impl Views<'_> {
     pub(super) async fn all_tables(&self) -> Result<TablesAnswer, ApiError> {
@@ -38,7 +38,7 @@ impl Views<'_> {
     }
 
     pub(super) async fn scan(&self, scan: TableScanRequest) -> Result<TableScanAnswer, ApiError> {
-        let after = scan.cursor.as_deref().map(unhex).transpose()?;
+        let after = scan.cursor.as_deref().map(cursor).transpose()?;
         let page = self
             .door
             .query(Query {
@@ -57,7 +57,7 @@ impl Views<'_> {
         });
         Ok(TableScanAnswer {
             rows: rows.collect(),
-            cursor: page.next.map(|next| hex(&next)),
+            cursor: page.next.map(|next| HEXLOWER.encode(&next)),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::Views;
 use crate::api::ApiError;
 use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::objects;
-use crate::components::sources::{self, LEDGER, Ledger};
+use crate::components::sources::{Ledger, ledger};
 use crate::sealing::token_hash;
 use crate::traces::{Hop, Traces};
 
@@ -27,7 +27,8 @@ impl Views<'_> {
     ) -> Result<LedgerAnswer, ApiError> {
         let wanted = match &source {
             Some(name) => Some(
-                sources::find(self.door, name)
+                self.sources
+                    .find(name)
                     .await?
                     .ok_or_else(|| {
                         ApiError::NotFound(format!(
@@ -44,41 +45,30 @@ impl Views<'_> {
         let from = (objects::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
             .format("%Y-%m-%dT%H")
             .to_string();
-        let labels: std::collections::BTreeMap<String, String> = sources::all(self.door)
-            .await?
-            .into_iter()
-            .map(|source| (source.id, source.label))
+        let set = self.sources.current().await?;
+        let sources = set.all().iter();
+        let labels: std::collections::BTreeMap<&str, &str> = sources
+            .map(|source| (source.id.as_str(), source.label.as_str()))
             .collect();
-        let rows = self
-            .door
-            .query_all(Query {
-                table: LEDGER.to_owned(),
-                ..Query::default()
-            })
-            .await?;
-        let shown = rows
-            .iter()
-            .filter(|(key, _)| {
-                wanted.as_ref().is_none_or(|wanted| key.hash == *wanted) && key.range >= from
-            })
-            .map(|(key, row)| {
-                let Ledger {
-                    received,
-                    stored,
-                    quarantined,
-                    filtered,
-                } = Ledger::of(row);
-                let label = labels.get(&key.hash).map(String::as_str);
-                LedgerRow {
-                    source: key.hash.clone(),
-                    source_label: label.or_else(|| row.text("sourceLabel")).map(str::to_owned),
-                    hour: key.range.clone(),
-                    received,
-                    stored,
-                    quarantined,
-                    filtered,
-                }
-            });
+        let rows = ledger::since(&self.door.tables(), wanted.as_deref(), &from).await?;
+        let shown = rows.iter().map(|(key, row)| {
+            let Ledger {
+                received,
+                stored,
+                quarantined,
+                filtered,
+            } = Ledger::of(row);
+            let label = labels.get(key.hash.as_str()).copied();
+            LedgerRow {
+                source: key.hash.clone(),
+                source_label: label.or_else(|| row.text("sourceLabel")).map(str::to_owned),
+                hour: key.range.clone(),
+                received,
+                stored,
+                quarantined,
+                filtered,
+            }
+        });
         Ok(LedgerAnswer {
             rows: shown.collect(),
         })

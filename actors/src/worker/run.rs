@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
+use panther_cluster::door::{Door, DoorError, UNTIL_ANSWERED};
 use panther_cluster::objects::Objects;
 use panther_proto::trace::TraceContext;
 use panther_proto::v1::{Code, GiveBack, Message, RowChange, Send, Transact, send};
+use panther_retry::Retry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,8 +31,8 @@ const RETRY: [Duration; 4] = [
 ];
 /// How often a worker that cannot receive looks whether a leader is back.
 const LEADERLESS: Duration = Duration::from_millis(250);
-/// Longest pause after faults of the node.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses after faults of the node.
+const AFTER_FAULTS: Retry = Retry::new(Duration::from_millis(250), Duration::from_secs(30));
 
 /// How a worker runs.
 #[derive(Debug, Clone)]
@@ -100,14 +101,16 @@ impl<H: Handler> Worker<H> {
         let mut stop = life.stop();
         let places = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut tasks: JoinSet<bool> = JoinSet::new();
-        let mut pause = Duration::ZERO;
+        let mut pause = Pause::default();
         while !life.is_over() {
-            if !pause.is_zero() && life.wait(tokio::time::sleep(pause)).await.is_none() {
+            if let Some(pause) = pause.length()
+                && life.wait(tokio::time::sleep(pause)).await.is_none()
+            {
                 break;
             }
             life.beat().await;
             while let Some(ended) = tasks.try_join_next() {
-                pause = next_pause(pause, ended.unwrap_or(false));
+                pause.note(ended.unwrap_or(false));
             }
             let place = tokio::select! { place = places.clone().acquire_owned() => place, _ = stop.changed() => break };
             let Ok(place) = place else { break };
@@ -120,7 +123,7 @@ impl<H: Handler> Worker<H> {
                 }
                 tracing::warn!(component = self.settings.component, %failure, "not ready to receive; trying again");
                 self.status.node_fault(&failure.to_string());
-                pause = next_pause(pause, true);
+                pause.note(true);
                 continue;
             }
             let free = places.available_permits() + 1;
@@ -171,7 +174,7 @@ impl<H: Handler> Worker<H> {
                     }
                     tracing::warn!(component = self.settings.component, %error, "cannot receive; trying again");
                     self.status.node_fault(&error.to_string());
-                    pause = next_pause(pause, true);
+                    pause.note(true);
                 }
                 Err(error) => {
                     tracing::error!(component = self.settings.component, %error, "the receive ended abnormally")
@@ -455,22 +458,13 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-/// Tries what ends a receive again while no answer comes: a leader that goes takes with it the answer to what it has done, and a message that is
-/// neither ended nor given back would be hidden until its visibility runs out. A second time does no harm: a receipt is good for one end.
-async fn insist<T, Ended>(mut end: impl FnMut() -> Ended) -> Result<T, DoorError>
+/// Repeats the end of a receive while no answer comes: a message that is neither completed nor given back would be hidden
+/// until its visibility runs out. The end is idempotent: a receipt is good for one end.
+async fn insist<T, Ended>(end: impl FnMut() -> Ended) -> Result<T, DoorError>
 where
     Ended: Future<Output = Result<T, DoorError>>,
 {
-    let until = Instant::now() + INSIST;
-    loop {
-        match end().await {
-            Err(error) if error.has_no_answer() && Instant::now() < until => {
-                tracing::debug!(%error, "the end of a message had no answer; trying again");
-                tokio::time::sleep(INSIST_EVERY).await;
-            }
-            answer => return answer,
-        }
-    }
+    UNTIL_ANSWERED.run(DoorError::has_no_answer, end).await
 }
 
 /// A message that is sent without a trace belongs to that of the message which causes it.
@@ -508,11 +502,24 @@ fn nth(number: u32) -> String {
     format!("{number}{ending}")
 }
 
-fn next_pause(pause: Duration, fault: bool) -> Duration {
-    if fault {
-        (pause * 2).clamp(Duration::from_millis(250), LONGEST_PAUSE)
-    } else {
-        Duration::ZERO
+/// The pause after faults of the node in a row.
+#[derive(Default)]
+struct Pause {
+    faults: u32,
+}
+
+impl Pause {
+    fn note(&mut self, fault: bool) {
+        self.faults = if fault {
+            self.faults.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// `None`: no fault.
+    fn length(&self) -> Option<Duration> {
+        (self.faults > 0).then(|| AFTER_FAULTS.pause(self.faults, rand::random()))
     }
 }
 

@@ -12,6 +12,7 @@ mod phases;
 mod retention;
 mod retries;
 mod schedules;
+mod sources;
 mod states;
 mod support;
 mod swap;

@@ -67,7 +67,7 @@ fn context(world: &World, attempt: &str) -> Context {
         door: world.door.clone(),
         received_ms: 1_772_719_500_000,
         attempt: attempt.to_owned(),
-        trace: TraceContext::mint(),
+        trace: TraceContext::of(&"1".repeat(32), 1).unwrap(),
     }
 }
 

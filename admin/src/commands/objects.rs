@@ -90,15 +90,9 @@ impl Get {
 
 /// The bytes of an answer's hexadecimal digits.
 fn unhex(text: &str) -> Result<Vec<u8>, Failure> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| {
-            std::str::from_utf8(pair)
-                .ok()
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        })
-        .collect::<Option<Vec<u8>>>()
-        .ok_or_else(|| Failure::new("the node's answer holds no object"))
+    data_encoding::HEXLOWER
+        .decode(text.as_bytes())
+        .map_err(|_| Failure::new("the node's answer holds no object"))
 }
 
 #[cfg(test)]

@@ -337,7 +337,7 @@ pub(super) async fn renew(inner: &Inner, ended: u64) {
 }
 
 /// Repeats a command until it has nothing left to do. Returns how many messages it moved.
-async fn in_steps(inner: &Inner, kind: &command::Kind) -> Result<u32, DoorError> {
+pub(super) async fn in_steps(inner: &Inner, kind: &command::Kind) -> Result<u32, DoorError> {
     let mut count = 0;
     loop {
         let command = Command {

@@ -63,7 +63,7 @@ pub(crate) use lead::UNAPPLIED;
 pub use local::{LastHeard, Local};
 use merge::Merger;
 use parking::Parking;
-pub use queues::{INSIST, INSIST_EVERY};
+pub use queues::UNTIL_ANSWERED;
 use route::{Reads, Route};
 pub use set_time::TimeSet;
 pub use tables::TableReader;
@@ -321,23 +321,15 @@ impl Door {
     }
 
     async fn open_session(&self, session: u64) -> Result<(), DoorError> {
-        loop {
-            let moved = self
-                .moved(command::Kind::OpenSession(OpenSession {
-                    node: self.inner.node,
-                    session,
-                }))
-                .await?;
-            if moved.count > 0 {
-                tracing::info!(
-                    count = moved.count,
-                    "messages that the node's last run held were given back"
-                );
-            }
-            if moved.finished {
-                return Ok(());
-            }
+        let open = command::Kind::OpenSession(OpenSession {
+            node: self.inner.node,
+            session,
+        });
+        let count = among::in_steps(&self.inner, &open).await?;
+        if count > 0 {
+            tracing::info!(count, "messages of the node's last run were released");
         }
+        Ok(())
     }
 
     /// Stops the node: transfers leadership, ends the session so that its messages can be received elsewhere, stops the

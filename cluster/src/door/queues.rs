@@ -9,17 +9,19 @@ use panther_proto::v1::{
     Code, Extend, GiveBack, Message, Purge, QueueCounts, Receipt, Receive, Received, Requeue,
     command, reply,
 };
+use panther_retry::Retry;
 use tokio::time::Instant;
 
 use super::error::unexpected;
 use super::{Door, DoorError, among};
+use crate::offload::offload;
 use crate::state::read;
 
-/// Retry deadline of idempotent commands. A node without contact to a leader for longer than this loses its session
-/// anyway, and its messages are released.
-pub const INSIST: Duration = Duration::from_secs(15);
-/// Interval between such retries.
-pub const INSIST_EVERY: Duration = Duration::from_millis(100);
+/// Retries of an idempotent command that had no answer: a leader that fails takes with it the answers to what it has
+/// executed. A node without contact to a leader for longer than the deadline loses its session anyway, and its messages
+/// are released.
+pub const UNTIL_ANSWERED: Retry =
+    Retry::every(Duration::from_millis(100)).within(Duration::from_secs(15));
 
 impl Door {
     /// Receives up to `max` messages, and waits up to `wait` for the first one. Empty if none arrives in time.
@@ -64,7 +66,8 @@ impl Door {
                 turn_max,
                 ..Receive::default()
             };
-            if read::may_receive(self.store(), &receive)? {
+            let (store, wanted) = (self.store().clone(), receive.clone());
+            if offload(move || read::may_receive(&store, &wanted)).await?? {
                 match self.attempt(receive).await? {
                     reply::Kind::Received(received) if !received.messages.is_empty() => {
                         return Ok(received);
@@ -101,17 +104,13 @@ impl Door {
     /// One receive attempt, retried under the same attempt number if it has no answer. When a leader fails, the answer
     /// to a receive that it has executed is lost; those messages would stay hidden until their visibility timeout.
     async fn attempt(&self, mut receive: Receive) -> Result<reply::Kind, DoorError> {
-        let until = Instant::now() + INSIST;
-        loop {
-            match self.execute(command::Kind::Receive(receive.clone())).await {
-                Err(error) if error.has_no_answer() && Instant::now() < until => {
-                    tracing::debug!(%error, queue = receive.queue, "a receive had no answer; asking again");
-                    receive.again = true;
-                    tokio::time::sleep(INSIST_EVERY).await;
-                }
-                answer => return answer,
-            }
-        }
+        UNTIL_ANSWERED
+            .run(DoorError::has_no_answer, || {
+                let kind = command::Kind::Receive(receive.clone());
+                receive.again = true;
+                self.execute(kind)
+            })
+            .await
     }
 
     /// Extends the visibility timeout of a received message, counted from now.

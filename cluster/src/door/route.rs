@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_proto::trace::{TRACEPARENT, TraceContext};
+use panther_proto::v1::peers_client::PeersClient;
 use panther_proto::v1::{
-    Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall, LeadCall,
-    ReadIndexAnswer, ReadIndexCall, Reply, command,
+    Between, Command, Entry, ForwardAnswer, ForwardCall, HeardAnswer, HeardCall, KeepAliveCall,
+    LeadCall, ReadIndexAnswer, ReadIndexCall, Reply, command,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 use tracing::Instrument as _;
 
 use super::alive::Sign;
@@ -22,7 +24,7 @@ use super::local::Local;
 use super::{DEADLINE, DoorError};
 use crate::net::{Lane, PeerError, Peers};
 use crate::raft::{Changes, Group, ProposeError};
-use crate::state::{Globals, read};
+use crate::state::Globals;
 
 /// Longest interval between checks which node leads.
 const LOOK: Duration = Duration::from_millis(100);
@@ -122,24 +124,19 @@ impl Route {
         address: &str,
         commands: &[Command],
     ) -> Result<Attempt<Vec<Reply>>, DoorError> {
-        let Some(peers) = &self.peers else {
+        if self.peers.is_none() {
             return Ok(Attempt::Elsewhere);
-        };
-        let mut call = tonic::Request::new(ForwardCall {
-            between: peers.between(node),
-            commands: commands.to_vec(),
-        });
-        if let Some(Ok(cause)) = cause(commands).map(|cause| cause.to_string().parse()) {
-            call.metadata_mut().insert(TRACEPARENT, cause);
         }
-        let mut client = peers.client(Lane::Work, node, address).map_err(no_way)?;
-        let answer: Option<ForwardAnswer> = tokio::select! {
-            answer = answered(node, unless_unsent(client.forward(call))) => answer?,
-            () = self.another_leads(node) => return Err(DoorError::Unavailable(format!(
-                "node {node} led and gave no answer before another did; the command may still take effect"
-            ))),
-        };
-        let Some(answer) = answer else {
+        let traceparent = cause(commands).and_then(|cause| cause.to_string().parse().ok());
+        let commands = commands.to_vec();
+        let call = self.call_leader(node, address, |mut leader, between| async move {
+            let mut call = tonic::Request::new(ForwardCall { between, commands });
+            if let Some(traceparent) = traceparent {
+                call.metadata_mut().insert(TRACEPARENT, traceparent);
+            }
+            unless_unsent(leader.forward(call)).await
+        });
+        let Some(answer) = self.while_it_leads(node, call).await? else {
             return Ok(Attempt::Elsewhere);
         };
         if answer.not_leader.is_none() {
@@ -152,6 +149,58 @@ impl Route {
             Some(_) => Attempt::Elsewhere,
             None => Attempt::Done(answer.replies),
         })
+    }
+
+    /// One call of the node that leads: the connection, the deadline and the meaning of its errors. On an error it is
+    /// unknown whether the call took effect.
+    async fn call_leader<T, A>(
+        &self,
+        node: u64,
+        address: &str,
+        call: impl FnOnce(PeersClient<Channel>, Option<Between>) -> A,
+    ) -> Result<T, DoorError>
+    where
+        A: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let no_way = |reason: String| DoorError::Unavailable(reason);
+        let peers = self.peers.as_ref().ok_or_else(|| {
+            no_way("this node has no cluster port, and calls no other node".to_owned())
+        })?;
+        let client = peers
+            .client(Lane::Work, node, address)
+            .map_err(|error| no_way(error.to_string()))?;
+        let call = call(client, peers.between(node));
+        match tokio::time::timeout(CALL, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => {
+                peers.heed(node, &status);
+                Err(if status.code() == tonic::Code::ResourceExhausted {
+                    DoorError::Busy {
+                        retry_after: super::admission::RETRY_AFTER,
+                    }
+                } else {
+                    no_way(format!(
+                        "the leader gave no answer: {}; the command may still take effect",
+                        PeerError::call(node, status)
+                    ))
+                })
+            }
+            Err(_) => Err(DoorError::Deadline { after: CALL }),
+        }
+    }
+
+    /// The answer to a call of the node that leads, unless another node takes over before the answer comes.
+    async fn while_it_leads<T>(
+        &self,
+        node: u64,
+        call: impl Future<Output = Result<T, DoorError>>,
+    ) -> Result<T, DoorError> {
+        tokio::select! {
+            answer = call => answer,
+            () = self.another_leads(node) => Err(DoorError::Unavailable(format!(
+                "node {node} led and gave no answer before another did; the command may still take effect"
+            ))),
+        }
     }
 
     /// Returns once another node than `asked` leads, and after a short grace period for a late answer. A paused node
@@ -171,7 +220,7 @@ impl Route {
 
     /// Proposes commands as one entry on this node.
     async fn propose(&self, commands: &[Command]) -> Result<Attempt<Vec<Reply>>, DoorError> {
-        let globals = read::globals(self.group.store())?;
+        let globals = self.group.hashes().globals();
         self.clock.follow(Stamp::from(&globals));
         let Stamp { era, time_ms } = self.clock.stamp();
         let entry = Entry {
@@ -246,16 +295,11 @@ impl Route {
     /// Asks the leader for its read index. The call is idempotent, so the caller retries on any error; the error is not
     /// returned.
     async fn ask_read_index(&self, node: u64, address: &str) -> Option<ReadIndexAnswer> {
-        let peers = self.peers.as_ref()?;
-        let call = ReadIndexCall {
-            between: peers.between(node),
-        };
-        let mut client = peers.client(Lane::Work, node, address).ok()?;
-        let answer = tokio::select! {
-            answer = answered(node, client.read_index(call)) => answer,
-            () = self.another_leads(node) => return None,
-        };
-        answer
+        let call = self.call_leader(node, address, |mut leader, between| async move {
+            leader.read_index(ReadIndexCall { between }).await
+        });
+        self.while_it_leads(node, call)
+            .await
             .inspect_err(|error| tracing::debug!(%error, "no read index"))
             .ok()
     }
@@ -267,26 +311,22 @@ impl Route {
         sign: Sign,
         local: &Local,
     ) -> Result<KeptAlive, DoorError> {
-        let (Leader::Other(node, address), Some(peers)) = (self.leader(), &self.peers) else {
+        let Ok((node, address)) = self.other_leader() else {
             return Ok(KeptAlive::Yes); // the leader is alive
         };
         let offset_ms = self.clock.offset_ms();
-        let call = KeepAliveCall {
-            between: peers.between(node),
-            session,
-            wall_ms: self.clock.wall_ms(),
-            applied: sign.applied,
-            hash: sign.hash,
-        };
-        let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
-        let answer = tokio::time::timeout(CALL, client.keep_alive(call)).await;
-        if let Ok(Err(status)) = &answer {
-            peers.heed(node, status);
-        }
-        let answer = match answer {
-            Ok(answer) => answered(node, async { answer }).await?,
-            Err(_) => return Err(DoorError::Deadline { after: CALL }),
-        };
+        let wall_ms = self.clock.wall_ms();
+        let call = self.call_leader(node, &address, |mut leader, between| async move {
+            let call = KeepAliveCall {
+                between,
+                session,
+                wall_ms,
+                applied: sign.applied,
+                hash: sign.hash,
+            };
+            leader.keep_alive(call).await
+        });
+        let answer = call.await?;
         if answer.not_leader.is_some() {
             return Ok(KeptAlive::Yes); // the next heartbeat goes to the new leader
         }
@@ -308,9 +348,9 @@ impl Route {
     }
 
     /// The leader, if it is another node that can be called.
-    fn other_leader(&self) -> Result<(u64, String, &Peers), DoorError> {
-        match (self.leader(), &self.peers) {
-            (Leader::Other(node, address), Some(peers)) => Ok((node, address, peers)),
+    fn other_leader(&self) -> Result<(u64, String), DoorError> {
+        match self.leader() {
+            Leader::Other(node, address) if self.peers.is_some() => Ok((node, address)),
             _ => Err(DoorError::Unavailable(
                 "no leader can be asked at this moment".to_owned(),
             )),
@@ -319,23 +359,21 @@ impl Route {
 
     /// The leader's health data of all nodes.
     pub(super) async fn heard(&self) -> Result<HeardAnswer, DoorError> {
-        let (node, address, peers) = self.other_leader()?;
-        let call = HeardCall {
-            between: peers.between(node),
-        };
-        let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
-        answered(node, client.heard(call)).await
+        let (node, address) = self.other_leader()?;
+        let call = self.call_leader(node, &address, |mut leader, between| async move {
+            leader.heard(HeardCall { between }).await
+        });
+        call.await
     }
 
     /// Asks the leader to transfer leadership to another voter.
     pub(super) async fn lead(&self, heir: u64) -> Result<(), DoorError> {
-        let (node, address, peers) = self.other_leader()?;
-        let call = LeadCall {
-            between: peers.between(node),
-            node: heir,
-        };
-        let mut client = peers.client(Lane::Work, node, &address).map_err(no_way)?;
-        let answer = answered(node, client.lead(call)).await?;
+        let (node, address) = self.other_leader()?;
+        let call = self.call_leader(node, &address, |mut leader, between| async move {
+            let node = heir;
+            leader.lead(LeadCall { between, node }).await
+        });
+        let answer = call.await?;
         if answer.refused.is_empty() {
             Ok(())
         } else {
@@ -375,10 +413,6 @@ pub(super) enum KeptAlive {
     Differs(String),
 }
 
-fn no_way(error: PeerError) -> DoorError {
-    DoorError::Unavailable(error.to_string())
-}
-
 /// `None` if the call never left this node because its connection was closing. It is then safe to call again.
 async fn unless_unsent<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -399,26 +433,6 @@ fn was_not_sent(status: &tonic::Status) -> bool {
         next = error.source();
     }
     false
-}
-
-/// The answer of one call, with a deadline. On an error it is unknown whether the call took effect.
-async fn answered<T>(
-    node: u64,
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, DoorError> {
-    match tokio::time::timeout(CALL, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) if status.code() == tonic::Code::ResourceExhausted => {
-            Err(DoorError::Busy {
-                retry_after: super::admission::RETRY_AFTER,
-            })
-        }
-        Ok(Err(status)) => Err(DoorError::Unavailable(format!(
-            "the leader gave no answer: {}; the command may still take effect",
-            PeerError::call(node, status)
-        ))),
-        Err(_) => Err(DoorError::Deadline { after: CALL }),
-    }
 }
 
 /// Batches linearizable reads: all waiting reads share one read-index round, which begins after they arrived.

@@ -22,12 +22,13 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use panther_proto::v1::{LogPosition, StoredVote};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 
 pub use files::{DiskFiles, Files, LogFile, MemoryFiles, sync_folder};
 #[cfg(feature = "simulation")]
@@ -173,6 +174,8 @@ pub struct Log {
 
 struct Writer {
     operations: Mutex<Option<Operations>>,
+    /// A place for each operation that may wait for the writer.
+    places: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
 }
@@ -180,7 +183,7 @@ struct Writer {
 /// Queue to the writer. The writer is a thread; in a simulation it is a task.
 #[derive(Clone)]
 enum Operations {
-    Thread(SyncSender<writer::Operation>),
+    Thread(mpsc::Sender<writer::Operation>),
     #[cfg(feature = "simulation")]
     Task(tokio::sync::mpsc::UnboundedSender<writer::Operation>),
 }
@@ -193,7 +196,7 @@ impl Operations {
             tokio::spawn(writer.simulate(receiver));
             return Ok((Self::Task(sender), None));
         }
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&receiver))?;
@@ -290,6 +293,7 @@ impl Log {
         ))?;
         let writer = Writer {
             operations: Mutex::new(Some(operations)),
+            places: Arc::new(Semaphore::new(WAITING)),
             thread: Mutex::new(thread),
             stopping,
         };
@@ -346,6 +350,12 @@ impl Log {
         costs.map(|bytes| bytes.max(LEAST_COST)).sum()
     }
 
+    /// Waits until the writer's queue has a place. Each async caller waits here before it submits an operation: the queue
+    /// itself does not block, because a slow disk would block a thread of the runtime.
+    pub async fn room(&self) {
+        drop(self.writer.places.acquire().await); // the semaphore is never closed
+    }
+
     /// Appends entries. They are readable at once and durable when `told` is called with `Ok`.
     pub fn append(&self, entries: Vec<LogEntry>, told: Told) {
         {
@@ -400,6 +410,8 @@ impl Log {
             records,
             sync,
             told,
+            // A caller that did not wait for a place is a thread that waits for the answer.
+            _place: self.writer.places.clone().try_acquire_owned().ok(),
         };
         let refused = match sender {
             Some(operations) => operations.hand_over(operation),

@@ -545,3 +545,36 @@ fn to_apply_many_small_entries_again_costs_as_much_as_to_apply_large_ones() {
     wait(|told| log.purge(position(1, 100), told)).unwrap();
     assert_eq!(log.replay_cost(), 5 * LEAST_COST);
 }
+
+#[tokio::test]
+async fn a_caller_at_a_full_queue_waits_without_blocking_its_thread() {
+    let log = Log::open(Arc::new(MemoryFiles::default()), SMALL).unwrap();
+    // The writer is busy until the gate opens.
+    let (gate, closed) = std::sync::mpsc::channel::<()>();
+    log.save_vote(
+        vote(1),
+        Box::new(move |_| {
+            let _ = closed.recv(); // an error once the gate is open
+        }),
+    );
+    for number in 0..u64::try_from(WAITING).unwrap() {
+        log.room().await;
+        log.save_vote(vote(2 + number), Box::new(|_| ()));
+    }
+    // The writer may have taken one batch before it was busy.
+    let mut full = false;
+    for number in 0..u64::try_from(WAITING).unwrap() {
+        let room = std::pin::pin!(log.room());
+        if futures::poll!(room).is_pending() {
+            full = true;
+            break;
+        }
+        log.save_vote(vote(10_000 + number), Box::new(|_| ()));
+    }
+    assert!(full, "the queue has no bound");
+    drop(gate);
+    log.room().await;
+    let (sender, told) = tokio::sync::oneshot::channel();
+    log.settled(Box::new(move |result| drop(sender.send(result))));
+    told.await.unwrap().unwrap();
+}

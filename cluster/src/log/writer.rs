@@ -11,6 +11,8 @@ use panther_proto::v1::LogPosition;
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::mark::{self, Mark};
 use super::record::Record;
 use super::segments::Segments;
@@ -25,6 +27,8 @@ pub(super) struct Operation {
     pub(super) records: Vec<Record>,
     pub(super) sync: bool,
     pub(super) told: Told,
+    /// The place in the queue, free again once the writer has taken the operation.
+    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The writer of the log. After a disk error it writes no more, because the content of the disk is then unknown. A full disk at the creation of a

@@ -2,10 +2,10 @@
 //! command states its conditions, and on a conflict the caller reads again.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use panther_proto::v1::{Row, RowChange, Transact};
 use sha2::{Digest, Sha256};
 
@@ -227,11 +227,7 @@ pub(super) async fn set_address(door: &Door, node: u64, address: &str) -> Result
 
 /// Key of an invitation: the SHA-256 hash of its secret. The secret itself is not stored.
 fn secret_key(secret: &[u8]) -> String {
-    let mut name = String::new();
-    for byte in Sha256::digest(secret) {
-        let _ = write!(name, "{byte:02x}"); // writing to a String does not fail
-    }
-    name
+    HEXLOWER.encode(&Sha256::digest(secret))
 }
 
 /// Writes the row of a new invitation.

@@ -61,7 +61,7 @@ impl StateMachine {
         let machine = Machine::open_up_to(&store, newest)?;
         let outdated = Arc::new(OnceLock::new());
         let hashes = Arc::new(Hashes::default());
-        hashes.note(index_of(&store), machine.hash());
+        hashes.note(index_of(&store), machine.globals());
         let pace = Arc::new(Pace::default());
         let worker = Worker {
             store: store.clone(),
@@ -185,7 +185,8 @@ impl Worker {
     fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
         self.store.install(file)?;
         self.machine = Machine::open_up_to(&self.store, self.newest)?;
-        self.hashes.note(index_of(&self.store), self.machine.hash());
+        self.hashes
+            .note(index_of(&self.store), self.machine.globals());
         Ok(())
     }
 
@@ -235,7 +236,7 @@ impl Worker {
                 let done = self.machine.apply(&self.store, &commands)?;
                 (replies.0, writes) = (done.replies, done.writes);
                 self.store.store(writes, applied);
-                self.hashes.note(at.index, self.machine.hash());
+                self.hashes.note(at.index, self.machine.globals());
                 if !done.woke.is_empty() {
                     (self.after)(&done.woke);
                 }
@@ -243,7 +244,7 @@ impl Worker {
             }
         }
         self.store.store(std::mem::take(&mut writes), applied);
-        self.hashes.note(at.index, self.machine.hash());
+        self.hashes.note(at.index, self.machine.globals());
         Ok(replies)
     }
 }

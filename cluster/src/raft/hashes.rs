@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use crate::state::Globals;
+
 /// Number of entries whose hash is kept. At 1,000 entries/s this covers more than the time between two heartbeats of a node.
 const REMEMBERED: usize = 8_192;
 
@@ -12,11 +14,14 @@ const REMEMBERED: usize = 8_192;
 #[derive(Debug, Default)]
 pub struct Hashes {
     last: Mutex<VecDeque<(u64, u64)>>,
+    globals: Mutex<Globals>,
 }
 
 impl Hashes {
-    /// Records the hash after an entry was applied, or after a snapshot up to that entry was installed.
-    pub(super) fn note(&self, index: u64, hash: u64) {
+    /// Records the global state after an entry was applied, or after a snapshot up to that entry was installed.
+    pub(super) fn note(&self, index: u64, globals: &Globals) {
+        let hash = globals.hash;
+        self.globals.lock().clone_from(globals);
         let mut last = self.last.lock();
         if last.back().is_some_and(|(before, _)| *before >= index) {
             last.clear();
@@ -35,6 +40,12 @@ impl Hashes {
         place.ok().map(|place| last[place].1)
     }
 
+    /// The global state after the last applied entry, from memory.
+    #[must_use]
+    pub fn globals(&self) -> Globals {
+        self.globals.lock().clone()
+    }
+
     /// The last applied entry and the hash after it.
     #[must_use]
     pub fn latest(&self) -> (u64, u64) {
@@ -49,15 +60,24 @@ mod tests {
     #[test]
     fn the_last_entries_have_their_hash_and_older_ones_have_not() {
         let hashes = Hashes::default();
+        let note = |index, hash| {
+            hashes.note(
+                index,
+                &Globals {
+                    hash,
+                    ..Globals::default()
+                },
+            );
+        };
         let count = REMEMBERED as u64 + 10;
         for index in 1..=count {
-            hashes.note(index, index * 3);
+            note(index, index * 3);
         }
         assert_eq!(hashes.latest(), (count, count * 3));
         assert_eq!(hashes.at(count - 5), Some((count - 5) * 3));
         assert_eq!((hashes.at(10), hashes.at(count + 1)), (None, None));
         // A snapshot is installed: the entries in between were never applied here.
-        hashes.note(count + 100, 7);
+        note(count + 100, 7);
         assert_eq!(hashes.at(count + 50), None);
         assert_eq!(hashes.at(count + 100), Some(7));
     }

@@ -101,12 +101,14 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVoteType) -> io::Result<()> {
+        self.log.room().await;
         let vote = types::stored_vote(vote);
         durable(|told| self.log.save_vote(vote, told)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(committed) = committed {
+            self.log.room().await;
             self.log.save_committed(types::position(&committed));
         }
         Ok(())
@@ -130,6 +132,7 @@ impl RaftLogStorage<Types> for LogStore {
                 )
             })
             .collect();
+        self.log.room().await;
         self.log.append(
             entries,
             Box::new(move |result| callback.io_completed(result)),
@@ -138,10 +141,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.log.room().await;
         durable(|told| self.log.truncate(last.map(|id| id.index()), told)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.room().await;
         durable(|told| self.log.purge(types::position(&upto), told)).await
     }
 }

@@ -62,11 +62,5 @@ pub(super) fn merge(waiting: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
 
 /// Encodes bytes as hexadecimal text: keys are bytes, groups are text, and distinct keys must stay distinct.
 fn text_of(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    data_encoding::HEXLOWER.encode(bytes)
 }

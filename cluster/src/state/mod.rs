@@ -17,6 +17,7 @@ pub mod feeds;
 pub mod keys;
 pub mod limits;
 mod machine;
+mod query;
 pub mod queues;
 pub mod read;
 pub mod requests;

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use panther_proto::v1::{
-    IndexSpec, Key, Message as QueueMessage, QueueCounts, QueueSpec, Receive, Row, StoredBody,
-    StoredHead, StoredSession, TableSpec, TopicSpec, Value,
+    Key, Message as QueueMessage, QueueCounts, QueueSpec, Receive, Row, StoredBody, StoredHead,
+    StoredSession, TableSpec, TopicSpec,
 };
 use prost::Message;
 
-use super::keys::{self, KeyBuilder, KeyReader, kind};
+use super::keys::{self, KeyBuilder, kind};
+pub use super::query::{Page, Query, query};
 use super::{Base, Globals, declare, queues, tables};
 
 /// Counters of each queue, and the arrival time of its oldest message (cluster time, ms).
@@ -18,44 +19,7 @@ pub type AllCounts = BTreeMap<String, (QueueCounts, Option<u64>)>;
 /// A row with its key.
 pub type KeyedRow = (Key, Row);
 
-/// A query for rows of one table.
-#[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// The table.
-    pub table: String,
-    /// Tenant whose rows are read. Empty, without index and `hash`: all tenants.
-    pub tenant: String,
-    /// Index to use; empty = the primary key.
-    pub index: String,
-    /// Hash value of the index, or (as text) of the primary key; `None` = all rows.
-    pub hash: Option<Value>,
-    /// Lower bound of the range value, inclusive. Used only with a `hash`.
-    pub from: Option<Value>,
-    /// Upper bound of the range value, exclusive. Used only with a `hash`.
-    pub to: Option<Value>,
-    /// Maximum number of rows, 1 to 10,000.
-    pub limit: usize,
-    /// True for descending order, from the end of the range.
-    pub descending: bool,
-    /// Cursor: [`Page::next`] of the previous page.
-    pub after: Option<Vec<u8>>,
-}
-
-/// One page of a query. It may hold fewer rows than the limit although more pages follow, because expired rows are
-/// hidden.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// The rows.
-    pub rows: Vec<KeyedRow>,
-    /// Cursor of the next page; `None` at the end.
-    pub next: Option<Vec<u8>>,
-}
-
-fn invalid(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, what.into())
-}
-
-fn decode<M: Message + Default>(bytes: bytes::Bytes) -> io::Result<M> {
+pub(super) fn decode<M: Message + Default>(bytes: bytes::Bytes) -> io::Result<M> {
     M::decode(bytes).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -64,7 +28,7 @@ fn decode<M: Message + Default>(bytes: bytes::Bytes) -> io::Result<M> {
     })
 }
 
-fn read<M: Message + Default>(base: &dyn Base, key: &[u8]) -> io::Result<Option<M>> {
+pub(super) fn read<M: Message + Default>(base: &dyn Base, key: &[u8]) -> io::Result<Option<M>> {
     base.get(key)?.map(decode).transpose()
 }
 
@@ -138,7 +102,7 @@ pub fn topics(base: &dyn Base) -> io::Result<Vec<TopicSpec>> {
     specs(base, declare::TOPIC)
 }
 
-fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
+pub(super) fn table(base: &dyn Base, name: &str) -> io::Result<TableSpec> {
     read(
         base,
         &KeyBuilder::new(kind::DECLARED)
@@ -171,115 +135,6 @@ pub fn all_counts(base: &dyn Base) -> io::Result<AllCounts> {
         all.insert(name, of);
     }
     Ok(all)
-}
-
-/// A page of rows; expired rows are hidden.
-///
-/// # Errors
-/// The store cannot be read; there is no such table or index; a bound does not compare.
-pub fn query(base: &dyn Base, query: &Query) -> io::Result<Page> {
-    let spec = table(base, &query.table)?;
-    let globals = globals(base)?;
-    let index = if query.index.is_empty() {
-        None
-    } else {
-        Some(
-            spec.indexes
-                .iter()
-                .find(|index| index.name == query.index)
-                .ok_or_else(|| {
-                    invalid(format!(
-                        "table {} has no index {}",
-                        query.table, query.index
-                    ))
-                })?,
-        )
-    };
-    let (mut low, mut high) = bounds(query, index)?;
-    if let Some(after) = &query.after {
-        if query.descending {
-            high = after.clone().min(high);
-        } else {
-            let mut next = after.clone();
-            next.push(0);
-            low = next.max(low);
-        }
-    }
-    let limit = query.limit.clamp(1, 10_000);
-    let mut page = Page::default();
-    let found = base.scan(&low, &high, limit, query.descending)?;
-    if found.len() == limit {
-        page.next = found.last().map(|(key, _)| key.to_vec());
-    }
-    for (key, value) in found {
-        let (row_key, row) = match index {
-            Some(index) => {
-                let Some(row_key) = tables::index::row_key(&key, index) else {
-                    continue;
-                };
-                let Some(row) = read::<Row>(base, &keys::row(&query.table, &row_key))? else {
-                    continue;
-                };
-                (row_key, row)
-            }
-            None => {
-                let mut reader = KeyReader::new(&key);
-                let (Some(_), Some(row_key)) = (reader.text(), reader.row_key()) else {
-                    continue;
-                };
-                (row_key, decode(value)?)
-            }
-        };
-        if !tables::expired(&spec, &row, &globals) {
-            page.rows.push((row_key, row));
-        }
-    }
-    Ok(page)
-}
-
-fn bounds(query: &Query, index: Option<&IndexSpec>) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut prefix = match index {
-        Some(index) => tables::index::prefix(&query.table, &index.name, &query.tenant),
-        None => KeyBuilder::new(kind::ROW).text(&query.table),
-    };
-    let Some(hash) = &query.hash else {
-        if index.is_none() && !query.tenant.is_empty() {
-            prefix = prefix.text(&query.tenant);
-        }
-        let prefix = prefix.done();
-        return Ok((prefix.clone(), keys::after(&prefix)));
-    };
-    if index.is_some() {
-        if !prefix.value(hash) {
-            return Err(invalid(
-                "the hash value of a query must be a number, text or bytes",
-            ));
-        }
-    } else {
-        let Some(panther_proto::v1::value::Kind::Text(text)) = &hash.kind else {
-            return Err(invalid("the hash key of a table is text"));
-        };
-        prefix = prefix.text(&query.tenant).text(text);
-    }
-    let bound = |value: &Option<Value>| -> io::Result<Option<Vec<u8>>> {
-        let Some(value) = value else { return Ok(None) };
-        let mut key = prefix.clone();
-        match (&value.kind, index) {
-            (Some(panther_proto::v1::value::Kind::Text(text)), None) => key = key.text(text),
-            (_, Some(index)) if !index.range.is_empty() && key.value(value) => {}
-            _ => {
-                return Err(invalid(
-                    "a bound of a query does not compare with the range key",
-                ));
-            }
-        }
-        Ok(Some(key.done()))
-    };
-    let all = prefix.clone().done();
-    Ok((
-        bound(&query.from)?.unwrap_or_else(|| all.clone()),
-        bound(&query.to)?.unwrap_or_else(|| keys::after(&all)),
-    ))
 }
 
 /// A queue's counters.

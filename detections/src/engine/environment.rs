@@ -34,7 +34,7 @@ pub(super) async fn interpreter(settings: &EngineSettings) -> Result<PathBuf, En
     }
     let list = settings.packages.join("\n") + "\n";
     let key = Sha256::digest(format!("{}\n{list}", settings.python.display()));
-    let name: String = key[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = data_encoding::HEXLOWER.encode(&key[..8]);
     let folder = settings.environments.join(name);
     let python = folder.join("bin/python");
     if whole(&folder, &list).await {

@@ -99,11 +99,7 @@ fn read_item(files: &Files, item: &Item) -> (Vec<Problem>, Pack) {
 fn content_hash(content: &impl Serialize) -> String {
     // Writing maps with text keys into memory has no way to fail; an empty hash would only mean that nothing is ever found unchanged.
     let json = serde_json::to_vec(content).unwrap_or_default();
-    Sha256::digest(&json)
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    data_encoding::HEXLOWER.encode(&Sha256::digest(&json)[..16])
 }
 
 pub(super) fn items(

@@ -120,8 +120,5 @@ fn ground(pack: &Pack, python: &str) -> String {
         // Text keys and values only: writing them into memory cannot fail.
         add(&shared.unwrap_or_default());
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    data_encoding::HEXLOWER.encode(&hash.finalize())
 }

@@ -2,7 +2,7 @@
 //!
 //! They run in stages, as in Panther: rename, copy, concat, split, mask. A stage sees the result of the stages before it.
 
-use std::fmt::Write;
+use data_encoding::HEXLOWER;
 
 use md5::Md5;
 use sha1::Sha1;
@@ -96,12 +96,7 @@ fn hex<D: Digest>(salt: &str, text: &str) -> String {
         .chain_update(salt.as_bytes())
         .chain_update(text.as_bytes())
         .finalize();
-    let mut hex = String::with_capacity(digest.len() * 2);
-    for byte in digest.iter() {
-        // writing to a string cannot fail
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    HEXLOWER.encode(&digest)
 }
 
 /// Which transformations a type and the types below it declare.

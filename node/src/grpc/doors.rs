@@ -154,6 +154,7 @@ impl Doors for Gates {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             descending: asked.descending,
             after: (!asked.after.is_empty()).then(|| asked.after.to_vec()),
+            ..Query::default()
         };
         let page = self
             .door

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
@@ -178,7 +179,7 @@ impl AlertsApi<CallContext, ApiError> for AlertsService {
             to: list.created_at_before.clone().map(IntoValue::into_value),
             limit: page_size.min(100),
             descending: list.sort_dir.as_deref() != Some("ascending"),
-            after: list.exclusive_start_key.as_deref().map(unhex).transpose()?,
+            after: list.exclusive_start_key.as_deref().map(cursor).transpose()?,
             ..Query::default()
         };
         let mut summaries = Vec::new();
@@ -201,7 +202,7 @@ impl AlertsApi<CallContext, ApiError> for AlertsService {
         }
         Ok(ListAlertsAnswer {
             alert_summaries: summaries,
-            last_evaluated_key: next.map(|cursor| crate::sealing::hex(&cursor)),
+            last_evaluated_key: next.map(|cursor| HEXLOWER.encode(&cursor)),
         })
     }
 
@@ -477,14 +478,9 @@ fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, String> {
     Ok(found)
 }
 
-/// Bytes of hexadecimal digits.
-pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, ApiError> {
-    let bad = || ApiError::Invalid("the start key is not one that an answer gave".to_owned());
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return Err(bad());
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| bad()))
-        .collect()
+/// The cursor in the start key of a request.
+pub(crate) fn cursor(text: &str) -> Result<Vec<u8>, ApiError> {
+    HEXLOWER.decode(text.as_bytes()).map_err(|_| {
+        ApiError::Invalid("the start key is not one that an answer gave".to_owned())
+    })
 }

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::log_types::LogTypeRegistry;
 use super::notifications::{self, Named, Notification};
 use super::objects;
-use super::sources::{self, Ledger, Source};
+use super::sources::ledger::{self, Counts, signed};
+use super::sources::{self, Ledger, Source, SourceRegistry};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
 use crate::traces;
@@ -49,6 +50,8 @@ pub struct LogProcessor {
     pub objects: Objects,
     /// Known log types.
     pub log_types: LogTypeRegistry,
+    /// Log sources.
+    pub sources: SourceRegistry,
     /// Bounds on what is read.
     pub limits: Limits,
 }
@@ -161,12 +164,23 @@ impl Handler for LogProcessor {
                     .extend(replay.kept.as_ref().map(|kept| kept.row(&source.id, &row)));
             }
         }
+        let counted = if work.outcome.ledger.received > 0 {
+            let ledger = work.outcome.ledger;
+            let counts = replay.as_ref().map_or_else(
+                || Counts::from(ledger),
+                |replay| replay.counts(&work.outcome),
+            );
+            let total = ledger::add_to_totals(&context.tables, source, counts).await?;
+            Some((counts, total))
+        } else {
+            None
+        };
         if is_first && replay.is_none() {
             // From the row ids of the events to their trace.
             let of_object = traces::of_object(&named.key).trace_id();
             plan.links.push(of_object);
         }
-        effects(&mut plan, work, message, context);
+        effects(&mut plan, work, counted, message, context);
         plan.what = words(work);
         Ok(plan)
     }
@@ -312,43 +326,12 @@ impl Replay {
     }
 }
 
-/// Changes of a ledger row; `received` stays the sum of the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counts {
-    received: i64,
-    stored: i64,
-    quarantined: i64,
-    filtered: i64,
-}
-
-impl Counts {
-    fn of(ledger: Ledger) -> Self {
-        Self {
-            received: signed(ledger.received),
-            stored: signed(ledger.stored),
-            quarantined: signed(ledger.quarantined),
-            filtered: signed(ledger.filtered),
-        }
-    }
-
-    fn change(self, source: &Source, hour: String) -> Change {
-        let mut change = Change::update(sources::LEDGER, change::key_range(&source.id, hour))
-            // The ledger outlives its source, and is shown under a name.
-            .set("sourceLabel", &source.label);
-        for (name, count) in [
-            ("received", self.received),
-            ("stored", self.stored),
-            ("quarantined", self.quarantined),
-            ("filtered", self.filtered),
-        ] {
-            change = change.add(name, count);
-        }
-        change
-    }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// The change of the hour in which records are counted.
+fn in_hour(counts: Counts, source: &Source, hour: String) -> Change {
+    let change = Change::update(sources::LEDGER, change::key_range(&source.id, hour))
+        // The ledger outlives its source, and is shown under a name.
+        .set("sourceLabel", &source.label);
+    counts.add_to(change)
 }
 
 fn number(message: &Message, attribute: &str) -> Option<u64> {
@@ -395,7 +378,15 @@ fn go_on(message: &Message, named: &Named, source: &Source, from: u64) -> Send {
 }
 
 /// Adds the effects of a read object to a plan.
-fn effects(plan: &mut Plan, work: &ObjectWork, message: &Message, context: &PlanContext) {
+///
+/// `counted`: the records as they are counted, and the change of the source's totals.
+fn effects(
+    plan: &mut Plan,
+    work: &ObjectWork,
+    counted: Option<(Counts, Change)>,
+    message: &Message,
+    context: &PlanContext,
+) {
     let ObjectWork {
         source,
         named,
@@ -430,20 +421,14 @@ fn effects(plan: &mut Plan, work: &ObjectWork, message: &Message, context: &Plan
         .set("reasons", quarantine.reasons.clone());
         plan.changes.push(row.done());
     }
-    if outcome.ledger.received > 0 {
-        let counts = replay.as_ref().map_or_else(
-            || Counts::of(outcome.ledger),
-            |replay| replay.counts(outcome),
-        );
-        plan.changes.push(counts.change(source, hour).done());
-    }
-    if outcome.ledger.received > 0 && replay.is_none() {
-        plan.changes.push(
-            Change::update(sources::TABLE, change::key(&source.id))
-                .if_row_present()
-                .max("lastEventReceived", now)
-                .done(),
-        );
+    if let Some((counts, total)) = counted {
+        plan.changes.push(in_hour(counts, source, hour).done());
+        let total = if replay.is_none() {
+            total.max("lastEventReceived", now)
+        } else {
+            total
+        };
+        plan.changes.push(total.done());
     }
     if let Some(from) = outcome.go_on_from {
         plan.sends.push(go_on(message, named, source, from));
@@ -457,6 +442,7 @@ impl LogProcessor {
         Self {
             objects: deps.objects.clone(),
             log_types: LogTypeRegistry::new(deps.door.clone()),
+            sources: deps.sources.clone(),
             limits: Limits::default(),
         }
     }
@@ -469,7 +455,7 @@ impl LogProcessor {
     ) -> Result<Source, Failure> {
         let found = match message.attributes.get(SOURCE) {
             Some(id) => sources::by_id(&context.door, id).await?,
-            None => sources::of_object(&context.door, &named.key).await?,
+            None => self.sources.of_object(&named.key).await?,
         };
         found.ok_or_else(|| {
             Failure::message(format!(

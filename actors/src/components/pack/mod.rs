@@ -22,7 +22,7 @@ use panther_proto::v1::{Row, RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
 use super::log_types::LogTypeRegistry;
-use super::sources;
+use super::sources::SourceRegistry;
 use crate::worker::Failure;
 use proof::Proof;
 use status::Circumstances;
@@ -128,6 +128,7 @@ pub struct LivePack {
     door: Door,
     objects: Objects,
     settings: EngineSettings,
+    sources: SourceRegistry,
     loaded: Arc<parking_lot::Mutex<Option<Arc<Loaded>>>>,
     /// Held by the one that starts an engine. Apart from `loaded`, so that nobody who only looks waits the seconds that it takes.
     loading: Arc<tokio::sync::Mutex<()>>,
@@ -169,11 +170,17 @@ impl Pointer {
 impl LivePack {
     /// With these engine settings; nothing is loaded yet.
     #[must_use]
-    pub fn new(door: Door, objects: Objects, settings: EngineSettings) -> Self {
+    pub fn new(
+        door: Door,
+        objects: Objects,
+        settings: EngineSettings,
+        sources: SourceRegistry,
+    ) -> Self {
         Self {
             door,
             objects,
             settings,
+            sources,
             loaded: Arc::default(),
             loading: Arc::default(),
             proved: Arc::default(),
@@ -282,13 +289,17 @@ impl LivePack {
     /// # Errors
     /// There is no leader.
     pub async fn decided(&self) -> Result<BTreeMap<String, Decided>, DoorError> {
-        let rows = self
-            .door
-            .query_all(Query {
+        let mut rows = Vec::new();
+        // All keys except those that begin with `@`: the pointer, the upload and the versions.
+        for (from, to) in [("", "@"), ("A", "")] {
+            let query = Query {
                 table: TABLE.to_owned(),
+                hash_from: from.to_owned(),
+                hash_to: to.to_owned(),
                 ..Query::default()
-            })
-            .await?;
+            };
+            rows.extend(self.door.query_all(query).await?);
+        }
         let decided = rows.into_iter().filter_map(|(key, row)| {
             let state = DetectionState::of(row.text("state")?);
             Some((
@@ -312,7 +323,7 @@ impl LivePack {
         log_types: &LogTypeRegistry,
     ) -> Result<Circumstances, DoorError> {
         let known = log_types.current().await?;
-        let sources = sources::all(&self.door).await?;
+        let sources = self.sources.current().await?;
         let load_errors = self.running().map(|running| {
             let report = running.engine.load_report();
             let failed = report.detections.iter().filter_map(|loaded| {
@@ -328,8 +339,9 @@ impl LivePack {
         Ok(Circumstances {
             log_types: known.names().map(ToString::to_string).collect(),
             sent: sources
-                .into_iter()
-                .flat_map(|source| source.log_types)
+                .all()
+                .iter()
+                .flat_map(|source| source.log_types.iter().cloned())
                 .collect(),
             decided: self.decided().await?,
             load_errors: load_errors.unwrap_or_default(),

@@ -14,6 +14,8 @@ use super::TABLE;
 pub const KEPT: usize = 50;
 /// Keys of version rows begin with it.
 const PREFIX: &str = "@version/";
+/// The first key after those that begin with [`PREFIX`].
+const AFTER: &str = "@version0";
 
 /// A version that became live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,8 @@ pub async fn all(tables: &TableReader) -> Result<Vec<Version>, DoorError> {
     let rows = tables
         .query_all(Query {
             table: TABLE.to_owned(),
+            hash_from: PREFIX.to_owned(),
+            hash_to: AFTER.to_owned(),
             ..Query::default()
         })
         .await?;

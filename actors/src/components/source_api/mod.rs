@@ -1,6 +1,5 @@
 //! `panther-source-api`: log sources, their tokens, and users' log types.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -21,7 +20,10 @@ use serde_json::Value;
 
 use super::log_types::{LogTypeRegistry, RegistryError};
 use super::objects::{rfc3339, s3_event};
-use super::sources::{self, Ledger, Source, SourceKind, SourceState, TABLE};
+use super::sources::ledger::{self, Counts};
+use super::sources::{
+    self, Ledger, NodeStates, Progress, Source, SourceKind, SourceRegistry, TABLE, registry,
+};
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
@@ -29,6 +31,9 @@ use crate::sealing::{Sealer, token_hash};
 
 /// How names of objects begin that the cluster writes and sweeps itself.
 const OWN: [&str; 5] = ["raw/", "logs/", "rules/", "rule_errors/", "quarantine/"];
+
+/// How often a change of a source is checked again because another source has changed meanwhile.
+const CONFLICTS: usize = 20;
 
 /// The API.
 pub struct SourceService {
@@ -40,6 +45,8 @@ pub struct SourceService {
     pub disk: Room,
     /// Known log types.
     pub log_types: LogTypeRegistry,
+    /// Log sources.
+    pub sources: SourceRegistry,
     /// What ingest addresses begin with.
     pub ingest_url: String,
     /// Makes ids and tokens that a retry makes again.
@@ -56,6 +63,7 @@ pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
         objects: deps.objects.clone(),
         disk: deps.disk.clone(),
         log_types: LogTypeRegistry::new(deps.door.clone()),
+        sources: deps.sources.clone(),
         ingest_url: deps.ingest_url.clone(),
         sealer: deps.sealer.clone(),
     }))
@@ -110,15 +118,14 @@ impl SourceApi<CallContext, ApiError> for SourceService {
         _: &CallContext,
         _: ListIntegrationsRequest,
     ) -> Result<ListIntegrationsAnswer, ApiError> {
-        let ledgers = sources::ledgers(&self.door).await?;
-        let states = sources::states(&self.door).await?;
-        let all = sources::all(&self.door).await?;
-        let shown = all
-            .iter()
-            .map(|source| shown(source, ledgers.get(&source.id), states.get(&source.id)));
-        Ok(ListIntegrationsAnswer {
-            integrations: shown.collect(),
-        })
+        let mut states = sources::states(&self.door).await?;
+        let mut integrations = Vec::new();
+        for (source, progress) in sources::list(&self.door).await? {
+            let states = states.remove(&source.id).unwrap_or_default();
+            let total = self.total(&source, progress).await?;
+            integrations.push(shown(&source, progress, total, &states));
+        }
+        Ok(ListIntegrationsAnswer { integrations })
     }
 
     async fn get_integration(
@@ -136,9 +143,12 @@ impl SourceApi<CallContext, ApiError> for SourceService {
         request: DeleteIntegrationRequest,
     ) -> Result<DeleteIntegrationAnswer, ApiError> {
         let source = self.find(&request.integration_id).await?;
-        let mut changes = vec![Change::delete(TABLE, change::key(&source.id)).done()];
-        let states = sources::states(&self.door).await?.remove(&source.id);
-        changes.extend(states.unwrap_or_default().into_keys().map(|node| {
+        let mut changes = vec![
+            Change::delete(TABLE, change::key(&source.id)).done(),
+            registry::raised_revision(),
+        ];
+        let states = sources::states_of(&self.door, &source.id).await?;
+        changes.extend(states.into_keys().map(|node| {
             Change::delete(sources::STATES, change::key_range(&source.id, node)).done()
         }));
         let transact = context.transact(self.door.now_ms(), changes);
@@ -163,7 +173,8 @@ impl SourceApi<CallContext, ApiError> for SourceService {
         let change = Change::update(TABLE, change::key(&source.id))
             .if_row_present()
             .set("tokenHash", token_hash(&token));
-        let transact = context.transact(self.door.now_ms(), vec![change.done()]);
+        let changes = vec![change.done(), registry::raised_revision()];
+        let transact = context.transact(self.door.now_ms(), changes);
         let answer = RotateTokenAnswer { token };
         Ok(context.commit(&self.door, transact, answer).await?)
     }
@@ -268,21 +279,18 @@ struct SourceSettings {
 
 fn shown(
     source: &Source,
-    ledger: Option<&Ledger>,
-    states: Option<&BTreeMap<String, SourceState>>,
+    progress: Progress,
+    total: Ledger,
+    states: &NodeStates,
 ) -> Integration {
     let Ledger {
         received,
         stored,
         quarantined,
         filtered,
-    } = ledger.copied().unwrap_or_default();
-    let troubles: usize = states
-        .into_iter()
-        .flatten()
-        .map(|(_, state)| state.troubles)
-        .sum();
-    let reasons = states.into_iter().flatten().flat_map(|(node, state)| {
+    } = total;
+    let troubles: usize = states.values().map(|state| state.troubles).sum();
+    let reasons = states.iter().flat_map(|(node, state)| {
         state.reasons.iter().map(move |reason| SourceTrouble {
             node: node.clone(),
             reason: reason.clone(),
@@ -297,7 +305,7 @@ fn shown(
         follow_links: source.follow_links,
         prefix: source.prefix.clone(),
         created_at_time: source.created_at.clone(),
-        last_event_received: source.last_event_ms.map(rfc3339),
+        last_event_received: progress.last_event_ms.map(rfc3339),
         received,
         stored,
         quarantined,
@@ -339,30 +347,56 @@ fn overlaps<'a>(
 
 impl SourceService {
     async fn shown(&self, source: &Source) -> Result<Integration, ApiError> {
-        let ledgers = sources::ledgers(&self.door).await?;
-        let states = sources::states(&self.door).await?;
-        Ok(shown(
-            source,
-            ledgers.get(&source.id),
-            states.get(&source.id),
-        ))
+        let row = self.door.get(TABLE, &change::key(&source.id)).await?;
+        let progress = row.as_ref().map(Progress::of).unwrap_or_default();
+        let total = self.total(source, progress).await?;
+        let states = sources::states_of(&self.door, &source.id).await?;
+        Ok(shown(source, progress, total, &states))
+    }
+
+    /// The sum of a source's ledger.
+    async fn total(&self, source: &Source, progress: Progress) -> Result<Ledger, ApiError> {
+        match progress.totals {
+            Some(totals) => Ok(totals),
+            None => Ok(ledger::sum(&self.door.tables(), &source.id).await?),
+        }
     }
 
     async fn find(&self, name: &str) -> Result<Source, ApiError> {
-        sources::find(&self.door, name).await?.ok_or_else(|| {
+        self.sources.find(name).await?.ok_or_else(|| {
             ApiError::NotFound(format!(
                 "there is no source {name}; `pantherctl sources list` shows them"
             ))
         })
     }
 
-    /// Adds a source, or changes the settings of an existing one.
+    /// Adds a source, or changes the settings of an existing one. The check against the other sources holds when the
+    /// command is applied: if a source changes meanwhile, the check runs again.
     async fn put(
         &self,
         context: &CallContext,
         put: SourceSettings,
         existing: Option<Source>,
     ) -> Result<Integration, ApiError> {
+        self.check(&put).await?;
+        for _ in 0..CONFLICTS {
+            match self.try_put(context, &put, existing.as_ref()).await {
+                Err(ApiError::Conflict(reason)) => {
+                    tracing::debug!(reason, "a source has changed meanwhile; checking again");
+                    if let Some(existing) = &existing {
+                        self.find(&existing.id).await?;
+                    }
+                }
+                answer => return answer,
+            }
+        }
+        Err(ApiError::Conflict(
+            "the sources change all the time; nothing was changed, try again".to_owned(),
+        ))
+    }
+
+    /// Checks the settings of a source by themselves.
+    async fn check(&self, put: &SourceSettings) -> Result<(), ApiError> {
         let known = self.log_types.current().await?;
         let label = &put.label;
         if label.is_empty()
@@ -409,16 +443,26 @@ impl SourceService {
             }
             _ => {}
         }
-        let id = existing.as_ref().map_or_else(
+        Ok(())
+    }
+
+    async fn try_put(
+        &self,
+        context: &CallContext,
+        put: &SourceSettings,
+        existing: Option<&Source>,
+    ) -> Result<Integration, ApiError> {
+        let label = &put.label;
+        let id = existing.map_or_else(
             || {
                 self.sealer
                     .new_id("source", context.request_pair().as_ref())
             },
             |source| source.id.clone(),
         );
-        let mut others = sources::all(&self.door).await?;
-        others.retain(|other| other.id != id);
-        for other in &others {
+        let set = self.sources.current().await?;
+        let others = || set.all().iter().filter(|other| other.id != id);
+        for other in others() {
             if other.label == *label {
                 return Err(ApiError::Exists(format!("a source named {label} exists")));
             }
@@ -441,10 +485,10 @@ impl SourceService {
                 )));
             }
         }
-        let warnings: Vec<String> = overlaps(&put, others.iter()).collect();
+        let warnings: Vec<String> = overlaps(put, others()).collect();
         let follow_links = put
             .follow_links
-            .unwrap_or(existing.as_ref().is_some_and(|source| source.follow_links));
+            .unwrap_or(existing.is_some_and(|source| source.follow_links));
         let mut change = Change::update(TABLE, change::key(&id))
             .set("integrationLabel", label)
             .set("integrationType", put.kind.as_str())
@@ -460,25 +504,25 @@ impl SourceService {
             id: id.clone(),
             label: put.label.clone(),
             kind: put.kind,
-            log_types: put.log_types,
-            path: put.path,
+            log_types: put.log_types.clone(),
+            path: put.path.clone(),
             follow_links,
-            prefix: put.prefix,
+            prefix: put.prefix.clone(),
             token_hash: String::new(),
             created_at: String::new(),
-            last_event_ms: None,
+            has_totals: true,
         };
         let mut token = None;
         if let Some(existing) = existing {
             change = change.if_row_present();
-            source.created_at = existing.created_at;
-            source.last_event_ms = existing.last_event_ms;
+            source.created_at.clone_from(&existing.created_at);
         } else {
             source.created_at = rfc3339(self.door.now_ms());
-            change = change
+            let new = change
                 .if_row_absent()
                 .set("createdAtTime", &source.created_at)
                 .set("createdBy", &context.user);
+            change = Counts::default().set_in(new);
             if put.kind == SourceKind::Http {
                 let new = self.sealer.new_token(context.request_pair().as_ref());
                 change = change.set("tokenHash", token_hash(&new));
@@ -493,7 +537,8 @@ impl SourceService {
             token,
             ..self.shown(&source).await?
         };
-        let transact = context.transact(self.door.now_ms(), vec![change.done()]);
+        let changes = vec![change.done(), set.next_revision()];
+        let transact = context.transact(self.door.now_ms(), changes);
         Ok(context.commit(&self.door, transact, answer).await?)
     }
 }

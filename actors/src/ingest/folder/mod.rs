@@ -48,7 +48,7 @@ use super::intake::Intake;
 use crate::component::Deps;
 use crate::components::log_types::LogTypeRegistry;
 use crate::components::objects::Written;
-use crate::components::sources::{self, Source, SourceKind, SourceState};
+use crate::components::sources::{self, Source, SourceKind, SourceRegistry, SourceState};
 use crate::life::Life;
 use crate::supervision::RunFn;
 use crate::traces::Traces;
@@ -75,7 +75,8 @@ const TIDY_ROWS: usize = 500;
 fn start(deps: &Deps, _: Intake) -> RunFn {
     let log_types = LogTypeRegistry::new(deps.door.clone());
     let (door, objects, disk) = (deps.door.clone(), deps.objects.clone(), deps.disk.clone());
-    let watch = FolderWatch::new(door, objects, log_types, disk, &deps.own_folders);
+    let sources = deps.sources.clone();
+    let watch = FolderWatch::new(door, objects, log_types, sources, disk, &deps.own_folders);
     let (watch, pause) = (Arc::new(watch), deps.pause.clone());
     Arc::new(move |life| {
         let (watch, pause) = (watch.clone(), pause.clone());
@@ -93,6 +94,7 @@ struct FolderWatch {
     door: Door,
     objects: Objects,
     log_types: LogTypeRegistry,
+    sources: SourceRegistry,
     disk: Room,
     /// Folders of this daemon, which are no logs.
     own: Vec<PathBuf>,
@@ -104,6 +106,7 @@ impl FolderWatch {
         door: Door,
         objects: Objects,
         log_types: LogTypeRegistry,
+        sources: SourceRegistry,
         disk: Room,
         own: &[PathBuf],
     ) -> Self {
@@ -112,6 +115,7 @@ impl FolderWatch {
             door,
             objects,
             log_types,
+            sources,
             disk,
             own: own.iter().map(real).collect(),
         }
@@ -122,11 +126,12 @@ impl FolderWatch {
         let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
         let mut ticks = life.clone().ticks(SOURCES);
         while ticks.next().await {
-            let mut wanted: BTreeMap<String, Source> = match sources::all(&self.door).await {
-                Ok(all) => all
-                    .into_iter()
+            let mut wanted: BTreeMap<String, Source> = match self.sources.current().await {
+                Ok(sources) => sources
+                    .all()
+                    .iter()
                     .filter(|source| source.kind == SourceKind::Folder)
-                    .map(|source| (source.id.clone(), source))
+                    .map(|source| (source.id.clone(), source.clone()))
                     .collect(),
                 Err(error) => {
                     tracing::debug!(%error, "sources cannot be read; folders are looked through later");

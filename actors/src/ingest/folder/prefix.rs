@@ -7,9 +7,8 @@
 
 use std::io::{self, Read};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
-
-use crate::sealing::hex;
 
 /// Bytes of a block.
 pub(super) const BLOCK: u64 = 64 << 10;
@@ -31,13 +30,7 @@ pub(super) struct Prefix {
 impl Prefix {
     /// The prefix up to the place from which content is read again, as [`Prefix::again_from`] and [`Prefix::chain`] told of it.
     pub(super) fn from_blocks(bytes: u64, chain: &str) -> Option<Self> {
-        let mut hash = [0; 32];
-        if chain.len() != 64 {
-            return None;
-        }
-        for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(chain.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
+        let hash: [u8; 32] = HEXLOWER.decode(chain.as_bytes()).ok()?.try_into().ok()?;
         Some(Self {
             blocks: bytes / BLOCK,
             chain: hash,
@@ -58,7 +51,7 @@ impl Prefix {
 
     /// Hash of the blocks in front of that place, in hexadecimal digits.
     pub(super) fn chain(&self) -> String {
-        hex(&self.chain_before)
+        HEXLOWER.encode(&self.chain_before)
     }
 
     /// Hash of all that it covers, in hexadecimal digits.
@@ -67,7 +60,7 @@ impl Prefix {
         hash.update(self.blocks.to_be_bytes());
         hash.update(self.chain);
         hash.update(&self.rest);
-        hex(&hash.finalize())
+        HEXLOWER.encode(&hash.finalize())
     }
 
     /// Takes in what follows.
@@ -108,7 +101,7 @@ impl Prefix {
 
 /// Hash of a content's first bytes, by which candidates for the same content are found.
 pub(super) fn head_hash(head: &[u8]) -> String {
-    hex(&Sha256::digest(head)[..16])
+    HEXLOWER.encode(&Sha256::digest(head)[..16])
 }
 
 /// Reads until the buffer is full or there is no more.

@@ -167,7 +167,7 @@ fn kept_at(pack: &Path) -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))?;
     let place = std::fs::canonicalize(pack).ok()?;
     let hash = Sha256::digest(place.as_os_str().as_encoded_bytes());
-    let name: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = data_encoding::HEXLOWER.encode(&hash[..8]);
     Some(cache.join(format!("panther-cluster/tests-{name}.json")))
 }
 

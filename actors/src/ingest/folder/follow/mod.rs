@@ -23,6 +23,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use panther_logs::{EventEnds, InputForm, Limits};
 use sha2::{Digest as _, Sha256};
 
@@ -33,7 +34,6 @@ use super::book::{Book, Followed, Form};
 use super::listing::{FileId, Folder, Found};
 use super::prefix::{HEAD, Prefix};
 use crate::components::objects::Written;
-use crate::sealing::hex;
 
 /// How long a file must have been as it is before it is read as a whole, or before JSON without a line end is taken as ended.
 const RESTS: Duration = Duration::from_secs(2);
@@ -378,7 +378,7 @@ impl Follower {
         reader.seek(SeekFrom::Start(0))?;
         let mut digest = Sha256::new();
         io::copy(&mut reader, &mut digest)?;
-        Ok(hex(&digest.finalize()) == hash)
+        Ok(HEXLOWER.encode(&digest.finalize()) == hash)
     }
 }
 

@@ -1,14 +1,21 @@
 //! Log sources as rows of `panther-source-integrations`.
+//!
+//! * [`registry`]: finds a source by label or by the name of an object
+//! * [`ledger`]: counts of each source's records, per hour and in all
+
+pub mod ledger;
+pub mod registry;
 
 use std::collections::BTreeMap;
-use std::io;
 
-use panther_cluster::door::change::{self, Change, RowExt};
+use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
-use panther_cluster::state::read::{self, Query};
-use panther_cluster::storage::StateStore;
+use panther_cluster::state::read::{KeyedRow, Query};
 use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
+
+pub use ledger::{Ledger, hour};
+pub use registry::{SourceRegistry, SourceSet};
 
 /// The table of sources.
 pub const TABLE: &str = "panther-source-integrations";
@@ -64,8 +71,8 @@ pub struct Source {
     pub token_hash: String,
     /// When it was made, RFC 3339.
     pub created_at: String,
-    /// When its last event came.
-    pub last_event_ms: Option<u64>,
+    /// True if its row holds the totals of its ledger. The row of an older build holds them from its next record on.
+    pub has_totals: bool,
 }
 
 impl Source {
@@ -89,10 +96,30 @@ impl Source {
             prefix: text("prefix"),
             token_hash: text("tokenHash"),
             created_at: text("createdAtTime"),
+            has_totals: ledger::has_totals(row),
+        })
+    }
+}
+
+/// What a source has received so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// When its last event came.
+    pub last_event_ms: Option<u64>,
+    /// The sum of its ledger; `None` if its row does not hold it yet.
+    pub totals: Option<Ledger>,
+}
+
+impl Progress {
+    /// As a source's row tells.
+    #[must_use]
+    pub fn of(row: &Row) -> Self {
+        Self {
             last_event_ms: row
                 .int("lastEventReceived")
                 .and_then(|ms| u64::try_from(ms).ok()),
-        })
+            totals: ledger::has_totals(row).then(|| Ledger::of(row)),
+        }
     }
 }
 
@@ -159,49 +186,69 @@ pub async fn set_state(door: &Door, source: &str, state: &SourceState) -> Result
     door.transact(transact).await.map(drop)
 }
 
-/// What the nodes see wrong with sources: by source, then by node.
+/// What the nodes see wrong with one source, by node.
+pub type NodeStates = BTreeMap<String, SourceState>;
+
+/// What the nodes see wrong with sources, by source. There is a row only for what is wrong.
 ///
 /// # Errors
 /// There is no leader.
-pub async fn states(
-    door: &Door,
-) -> Result<BTreeMap<String, BTreeMap<String, SourceState>>, DoorError> {
-    let rows = door
-        .query_all(Query {
-            table: STATES.to_owned(),
-            ..Query::default()
-        })
-        .await?;
-    let mut states: BTreeMap<String, BTreeMap<String, SourceState>> = BTreeMap::new();
-    for (key, row) in rows {
-        let troubles = row
-            .int("troubles")
-            .and_then(|count| usize::try_from(count).ok());
-        let reasons = row
-            .json("reasons")
-            .and_then(|reasons| serde_json::from_str(reasons).ok());
-        let state = SourceState::troubled(troubles.unwrap_or(0), reasons.unwrap_or_default());
-        states.entry(key.hash).or_default().insert(key.range, state);
+pub async fn states(door: &Door) -> Result<BTreeMap<String, NodeStates>, DoorError> {
+    let query = Query {
+        table: STATES.to_owned(),
+        ..Query::default()
+    };
+    let mut states: BTreeMap<String, NodeStates> = BTreeMap::new();
+    for row in door.query_all(query).await? {
+        let (source, node, state) = state(row);
+        states.entry(source).or_default().insert(node, state);
     }
     Ok(states)
 }
 
-/// All sources, in order of their labels.
+/// What the nodes see wrong with one source.
 ///
 /// # Errors
 /// There is no leader.
-pub async fn all(door: &Door) -> Result<Vec<Source>, DoorError> {
-    let rows = door
-        .query_all(Query {
-            table: TABLE.to_owned(),
-            ..Query::default()
-        })
-        .await?;
-    let mut sources: Vec<Source> = rows
+pub async fn states_of(door: &Door, source: &str) -> Result<NodeStates, DoorError> {
+    let query = Query {
+        table: STATES.to_owned(),
+        hash: Some(source.into_value()),
+        ..Query::default()
+    };
+    let states = door.query_all(query).await?.into_iter().map(|row| {
+        let (_, node, state) = state(row);
+        (node, state)
+    });
+    Ok(states.collect())
+}
+
+fn state((key, row): KeyedRow) -> (String, String, SourceState) {
+    let troubles = row
+        .int("troubles")
+        .and_then(|count| usize::try_from(count).ok());
+    let reasons = row
+        .json("reasons")
+        .and_then(|reasons| serde_json::from_str(reasons).ok());
+    let state = SourceState::troubled(troubles.unwrap_or(0), reasons.unwrap_or_default());
+    (key.hash, key.range, state)
+}
+
+/// All sources with their progress, in order of their labels.
+///
+/// # Errors
+/// There is no leader.
+pub async fn list(door: &Door) -> Result<Vec<(Source, Progress)>, DoorError> {
+    let query = Query {
+        table: TABLE.to_owned(),
+        ..Query::default()
+    };
+    let rows = door.query_all(query).await?;
+    let sources = rows
         .iter()
-        .filter_map(|(key, row)| Source::of(&key.hash, row))
-        .collect();
-    sources.sort_by(|left, right| left.label.cmp(&right.label));
+        .filter_map(|(key, row)| Some((Source::of(&key.hash, row)?, Progress::of(row))));
+    let mut sources: Vec<(Source, Progress)> = sources.collect();
+    sources.sort_by(|(left, _), (right, _)| left.label.cmp(&right.label));
     Ok(sources)
 }
 
@@ -214,119 +261,4 @@ pub async fn by_id(door: &Door, id: &str) -> Result<Option<Source>, DoorError> {
         .get(TABLE, &change::key(id))
         .await?
         .and_then(|row| Source::of(id, &row)))
-}
-
-/// The source of an id or label.
-///
-/// # Errors
-/// There is no leader.
-pub async fn find(door: &Door, name: &str) -> Result<Option<Source>, DoorError> {
-    if let Some(source) = by_id(door, name).await? {
-        return Ok(Some(source));
-    }
-    Ok(all(door)
-        .await?
-        .into_iter()
-        .find(|source| source.label == name))
-}
-
-/// The source of an id or label by this node's own state, which may lag behind.
-///
-/// # Errors
-/// The state cannot be read.
-pub(crate) async fn find_here(door: &Door, name: &str) -> io::Result<Option<Source>> {
-    let name = name.to_owned();
-    let find = move |store: &StateStore| {
-        if let Some(row) = read::row(store, TABLE, &change::key(&name))? {
-            return Ok(Source::of(&name, &row));
-        }
-        let query = Query {
-            table: TABLE.to_owned(),
-            limit: usize::MAX,
-            ..Query::default()
-        };
-        let rows = read::query(store, &query)?.rows;
-        let mut sources = rows
-            .iter()
-            .filter_map(|(key, row)| Source::of(&key.hash, row));
-        Ok(sources.find(|source| source.label == name))
-    };
-    door.local().read(find).await
-}
-
-/// The source whose prefix is the longest that an object's name starts with.
-///
-/// # Errors
-/// There is no leader.
-pub async fn of_object(door: &Door, key: &str) -> Result<Option<Source>, DoorError> {
-    let sources = all(door)
-        .await?
-        .into_iter()
-        .filter(|source| source.kind == SourceKind::Objects && key.starts_with(&source.prefix));
-    Ok(sources.max_by_key(|source| source.prefix.len()))
-}
-
-/// The hour of the ledger in which a cluster time lies.
-#[must_use]
-pub fn hour(now_ms: u64) -> String {
-    super::objects::date(now_ms)
-        .format("%Y-%m-%dT%H")
-        .to_string()
-}
-
-/// What came of a source's lines: received = stored + quarantined + filtered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Ledger {
-    /// Lines or elements that came.
-    pub received: u64,
-    /// Of these, what became events.
-    pub stored: u64,
-    /// What no log type took.
-    pub quarantined: u64,
-    /// Blank lines, headers, comments.
-    pub filtered: u64,
-}
-
-impl Ledger {
-    /// Adds another's counts.
-    pub fn add(&mut self, other: Self) {
-        self.received += other.received;
-        self.stored += other.stored;
-        self.quarantined += other.quarantined;
-        self.filtered += other.filtered;
-    }
-
-    /// As a row tells.
-    #[must_use]
-    pub fn of(row: &Row) -> Self {
-        let count = |name: &str| {
-            row.int(name)
-                .and_then(|count| u64::try_from(count).ok())
-                .unwrap_or(0)
-        };
-        Self {
-            received: count("received"),
-            stored: count("stored"),
-            quarantined: count("quarantined"),
-            filtered: count("filtered"),
-        }
-    }
-}
-
-/// Per source, all hours together.
-///
-/// # Errors
-/// There is no leader.
-pub async fn ledgers(door: &Door) -> Result<BTreeMap<String, Ledger>, DoorError> {
-    let mut sums: BTreeMap<String, Ledger> = BTreeMap::new();
-    for (key, row) in door
-        .query_all(Query {
-            table: LEDGER.to_owned(),
-            ..Query::default()
-        })
-        .await?
-    {
-        sums.entry(key.hash).or_default().add(Ledger::of(&row));
-    }
-    Ok(sums)
 }
