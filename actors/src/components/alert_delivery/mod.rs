@@ -5,11 +5,7 @@
 //! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
-mod file;
-mod scrub;
 pub(crate) mod sealed;
-mod send;
-pub(crate) mod trust;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -22,14 +18,11 @@ use panther_proto::v1::{Message, RowChange};
 use rand::Rng;
 use serde_json::Value;
 
-pub use file::Files;
-pub(crate) use scrub::origin;
-pub use send::{Response, Sender};
-
 use super::log_alert_forwarder::{ALERTS, QUEUE};
-use super::outputs_api::{OutputCache, Unreachable};
+use super::objects::rfc3339;
 use crate::api::ApiError;
 use crate::component::{Deps, Place};
+use crate::destinations::{OutputCache, Response, Sender, Unreachable};
 use crate::pause::Pause;
 use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan};
@@ -69,7 +62,7 @@ pub enum Delivered {
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
     let handler = AlertDelivery {
         outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
-        sender: Sender::of(deps)?,
+        sender: deps.sender()?,
         pause: deps.pause.clone(),
         retry: Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300))),
     };
@@ -94,7 +87,7 @@ impl Handler for AlertDelivery {
         let config = match self.outputs.config(output).await? {
             Ok(config) => config,
             Err(unreachable) => {
-                let failed = Response::failed(output, &unreachable, context.received_ms);
+                let failed = Response::failed(output, &unreachable, rfc3339(context.received_ms));
                 return match unreachable {
                     Unreachable::Gone => Ok((alert, Delivered::Attempt(failed))),
                     // The secret may be given again: the attempt is repeated, and then a dead letter.
@@ -104,7 +97,7 @@ impl Handler for AlertDelivery {
         };
         let response = self
             .sender
-            .send(output, &config, &alert, context.door.now_ms())
+            .send(output, &config, &alert, rfc3339(context.door.now_ms()))
             .await;
         if !response.success {
             return Err(self.failed(&alert, &response));

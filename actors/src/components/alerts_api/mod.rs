@@ -18,11 +18,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert_delivery::Response;
 use super::log_alert_forwarder::{ALERTS, PARTITION, QUEUE};
 use super::objects::{self, rfc3339};
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
+use crate::destinations::Response;
 use crate::supervision::Part;
 
 /// Which objects hold the matches of an alert: one row per alert and object.

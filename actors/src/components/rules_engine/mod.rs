@@ -24,11 +24,11 @@ use super::log_processor::TOPIC;
 use super::notifications::{self, Notification};
 use super::objects;
 
-use super::outputs_api::OutputCache;
 use super::pack::LivePack;
-use crate::component::{Deps, Place};
-use crate::supervision::Part;
 use crate::api::ApiError;
+use crate::component::{Deps, Place};
+use crate::destinations::OutputCache;
+use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan};
 
 pub use decisions::Decisions;
