@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`webhook`] | a POST of the notification to any address |
 //! | [`slack`] | a Slack channel |
+//! | [`teams`] | a Microsoft Teams channel |
 //! | [`file`] | a file on the node that delivers |
 //!
 //! What they share:
@@ -28,6 +29,7 @@ mod scrub;
 mod sender;
 mod slack;
 mod spec;
+mod teams;
 mod trust;
 mod webhook;
 
@@ -38,4 +40,4 @@ pub use self::sender::{Response, Sender};
 pub use self::spec::{DestinationField, DestinationSpec, FieldForm};
 
 /// All types of destinations. One line makes a type exist.
-pub const TYPES: &[DestinationType] = &[webhook::TYPE, slack::TYPE, file::TYPE];
+pub const TYPES: &[DestinationType] = &[webhook::TYPE, slack::TYPE, teams::TYPE, file::TYPE];
