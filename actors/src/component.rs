@@ -136,7 +136,13 @@ impl<'a> Place<'a> {
             visibility: Duration::from_secs(visibility.unwrap_or(30)),
         };
         let status = self.status.clone();
-        let worker = Worker::new(settings, deps.door.clone(), Arc::new(handler), status);
+        let worker = Worker::new(
+            settings,
+            deps.door.clone(),
+            deps.objects.clone(),
+            Arc::new(handler),
+            status,
+        );
         let run: RunFn = Arc::new(move |life| worker.clone().run(life).boxed());
         Part {
             identity: self.component.identity(),

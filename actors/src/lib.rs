@@ -16,6 +16,7 @@
 //! * `anchor`: files that others name are opened below a folder
 //! * [`schedules`]: runs that are due once per period
 //! * [`sealing`]: secrets never reach the log in the clear; [`sealing_key`]: which key they are sealed with
+//! * [`traces`]: the way of one input through the system, hop by hop
 //! * [`system`]: everything above, started and stopped together
 
 pub mod alarms;
@@ -40,5 +41,6 @@ pub mod sealing;
 pub mod sealing_key;
 pub mod supervision;
 pub mod system;
+pub mod traces;
 pub mod views;
 pub mod worker;

@@ -13,15 +13,12 @@ use thiserror::Error;
 
 use crate::{
     event::{self, Event, EventContext},
-    json::{Document, Node, Reader},
+    json::{Document, MAX_DEPTH, Node, Reader},
     log_types::{LogType, LogTypes},
     object::Record,
     parser::{Filter, Line, Parser, Reading, State},
     schema::{Findings, Shapes, match_record},
 };
-
-/// Maximum nesting depth of a record's JSON.
-const MAX_DEPTH: usize = 128;
 
 /// Result of the classification of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,7 +306,7 @@ impl Classifier {
             let log_type = &entry.log_type;
             let ends_begun = entry.state.is_open();
             scratch.written.clear();
-            findings.clear();
+            findings.begin(context.parse_time());
             let events = match log_type.parser.read(
                 &line,
                 &log_type.schema.root,
@@ -452,7 +449,7 @@ impl Written<'_> {
         let mut findings = std::mem::take(self.findings).recycled();
         let mut events = Vec::with_capacity(texts.len());
         for (sub, text) in (0..).zip(texts) {
-            findings.clear();
+            findings.begin(context.parse_time());
             self.reader
                 .read(text, &mut nodes)
                 .map_err(|error| error.to_string())?;

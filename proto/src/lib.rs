@@ -4,10 +4,12 @@
 //! * [`methods`]: the methods of the APIs with their options
 //! * [`json`]: the JSON form of messages
 //! * [`raw`]: calls whose messages are encoded already
+//! * [`trace`]: trace ids and spans of requests, messages and commands
 
 pub mod json;
 pub mod methods;
 pub mod raw;
+pub mod trace;
 
 /// Version 1 of every message and service.
 pub mod v1 {

@@ -107,6 +107,7 @@ type Late = Arc<OnceLock<Weak<Inner>>>;
 
 struct Inner {
     settings: SystemSettings,
+    deps: Deps,
     supervisor: Supervisor,
     alarms: Alarms,
     members: Members,
@@ -218,6 +219,7 @@ impl System {
         };
         let inner = Arc::new(Inner {
             settings,
+            deps,
             supervisor,
             alarms,
             members,
@@ -234,6 +236,12 @@ impl System {
         // The loops find the system by this; before, there is nothing for them to look at.
         let _ = late.set(Arc::downgrade(&inner));
         Ok(Self { inner })
+    }
+
+    /// What the functions of this node are made of.
+    #[must_use]
+    pub fn deps(&self) -> &Deps {
+        &self.inner.deps
     }
 
     /// Where the doors take logs.

@@ -1,29 +1,72 @@
-//! What a handler is given and what it gives back.
+//! The handler of a component: its three phases, their inputs and outputs.
 
 use std::time::Duration;
 
-use panther_cluster::door::{Door, DoorError};
+use bytes::Bytes;
+use panther_cluster::door::{Door, DoorError, TableReader};
 use panther_cluster::objects::ObjectsError;
-use panther_proto::v1::{Message, RowChange, Send};
+use panther_proto::trace::TraceContext;
+use panther_proto::v1::{Message, RowChange, Send, Transact};
 
-/// What a handler knows besides its message.
+/// Input of [`Handler::work`] besides its message.
 #[derive(Clone)]
 pub struct Context {
-    /// Reads of tables go through here; changes do not.
+    /// The door of this node.
     pub door: Door,
     /// Cluster time of the receive, in milliseconds since 1970.
     pub received_ms: u64,
     /// Names this receive of this message: part of the names of objects that it writes.
     pub attempt: String,
+    /// The trace of the message, and the span in which it is handled.
+    pub trace: TraceContext,
 }
 
-/// What ends a message.
+/// Input of [`Handler::plan`] besides its message. It can read tables and can change nothing.
+#[derive(Clone)]
+pub struct PlanContext {
+    /// Reads of tables.
+    pub tables: TableReader,
+    /// Cluster time of the receive, in milliseconds since 1970.
+    pub received_ms: u64,
+    /// As [`Context::attempt`].
+    pub attempt: String,
+    /// As [`Context::trace`].
+    pub trace: TraceContext,
+}
+
+impl From<&Context> for PlanContext {
+    fn from(context: &Context) -> Self {
+        Self {
+            tables: context.door.tables(),
+            received_ms: context.received_ms,
+            attempt: context.attempt.clone(),
+            trace: context.trace,
+        }
+    }
+}
+
+/// An object that a plan's changes name. The worker writes it before it commits the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedObject {
+    /// Its name. It contains the attempt and the content's hash: plans of one message share a name only if they share
+    /// the content.
+    pub name: String,
+    /// Its content.
+    pub content: Bytes,
+}
+
+/// The effects that complete a message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
+    /// Objects that depend on rows, such as matches with the id of their alert. Objects that depend on the message
+    /// alone are written in [`Handler::work`].
+    pub objects: Vec<PlannedObject>,
     /// Changes of rows.
     pub changes: Vec<RowChange>,
     /// Messages that follow.
     pub sends: Vec<Send>,
+    /// What is done, in words, for the trace of the message; empty: the worker names what is sent.
+    pub what: String,
 }
 
 /// Why a message was not handled.
@@ -80,29 +123,42 @@ impl From<ObjectsError> for Failure {
     }
 }
 
-/// A function of a message, the time of its receive and what it reads, to conditions and effects.
+/// Handles the messages of one queue, in three phases.
+///
+/// 1. [`work`](Self::work) does everything expensive, once for a receive.
+/// 2. [`plan`](Self::plan) reads rows and returns the effects. It runs again after each conflict, so it must be pure: it
+///    has no `self` and its context can only read. The same work and the same rows give the same plan.
+/// 3. [`committed`](Self::committed) applies local effects on this node, after the plan is committed.
 pub trait Handler: std::marker::Send + Sync + 'static {
-    /// What the dear part gives the cheap one.
+    /// Result of [`work`](Self::work); input of the other phases.
     type Work: std::marker::Send + Sync + 'static;
 
-    /// Makes ready what every message needs, such as an engine, before one is received: a message that is held for that
-    /// long would be taken for the cause if the node ended meanwhile, and a node that cannot do the work takes none.
+    /// Prepares what every message needs, such as an engine, before a message is received. A node that is not ready
+    /// receives no message: a message that is held during a long preparation would count as the cause if the node
+    /// ended meanwhile.
     fn ready(&self) -> impl Future<Output = Result<(), Failure>> + std::marker::Send {
         std::future::ready(Ok(()))
     }
 
-    /// Does what is dear, once for a receive.
+    /// Does the expensive part: reads objects, runs Python, writes objects, delivers. It runs once for a receive, and
+    /// again if the message is received again; so each effect outside of the plan must be idempotent, or harmless if
+    /// the message is never completed. An object that no committed plan names is swept after a day.
     fn work(
         &self,
         message: &Message,
         context: &Context,
     ) -> impl Future<Output = Result<Self::Work, Failure>> + std::marker::Send;
 
-    /// Reads rows and says what ends the message; runs again on a conflict.
+    /// Reads rows and returns the effects that complete the message. Runs again on a conflict.
     fn plan(
-        &self,
         work: &Self::Work,
         message: &Message,
-        context: &Context,
+        context: &PlanContext,
     ) -> impl Future<Output = Result<Plan, Failure>> + std::marker::Send;
+
+    /// Applies effects in this process, such as the use of an engine that `work` has started. `command` is what was
+    /// committed: the plan and the message's end. It runs at most once, after the commit. It does not run if the process
+    /// ends first, or if the answer to the commit is lost; so it may only save work that this node would otherwise do
+    /// later.
+    fn committed(&self, _work: Self::Work, _command: &Transact) {}
 }

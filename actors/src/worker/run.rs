@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panther_cluster::door::{Door, DoorError, INSIST, INSIST_EVERY};
-use panther_proto::v1::{Code, GiveBack, Message, RowChange, Transact};
+use panther_cluster::objects::Objects;
+use panther_proto::trace::TraceContext;
+use panther_proto::v1::{Code, GiveBack, Message, RowChange, Send, Transact, send};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::returned::Returned;
-use super::{Context, Failure, Handler, Plan, WorkerStatus};
+use super::{Context, Failure, Handler, Plan, PlanContext, WorkerStatus};
 use crate::life::Life;
+use crate::traces::{Hop, Traces};
 
 /// How long a receive waits for a first message before it asks again.
 const RECEIVE_WAIT: Duration = Duration::from_secs(20);
@@ -51,6 +54,8 @@ pub struct WorkerSettings {
 pub struct Worker<H: Handler> {
     settings: WorkerSettings,
     door: Door,
+    traces: Traces,
+    objects: Objects,
     handler: Arc<H>,
     status: Arc<WorkerStatus>,
     returned: Arc<Returned>,
@@ -61,6 +66,8 @@ impl<H: Handler> Clone for Worker<H> {
         Self {
             settings: self.settings.clone(),
             door: self.door.clone(),
+            traces: self.traces.clone(),
+            objects: self.objects.clone(),
             handler: self.handler.clone(),
             status: self.status.clone(),
             returned: self.returned.clone(),
@@ -73,12 +80,15 @@ impl<H: Handler> Worker<H> {
     pub fn new(
         settings: WorkerSettings,
         door: Door,
+        objects: Objects,
         handler: Arc<H>,
         status: Arc<WorkerStatus>,
     ) -> Self {
         Self {
             settings,
+            traces: Traces::new(door.clone()),
             door,
+            objects,
             handler,
             status,
             returned: Arc::default(),
@@ -192,13 +202,18 @@ impl<H: Handler> Worker<H> {
         place: OwnedSemaphorePermit,
     ) {
         let worker = self.clone();
-        let span = tracing::info_span!("message", component = %self.settings.component, id = %message.id, trace = %message.trace_id);
+        // A message that was sent without a trace is the root of one.
+        let cause = TraceContext::of(&message.trace_id, message.span_id)
+            .or_else(|| TraceContext::of(&message.id, 0))
+            .unwrap_or_else(TraceContext::mint);
+        let trace = cause.child();
+        let span = tracing::info_span!("message", component = %self.settings.component, id = %message.id, trace_id = trace.trace_id(), span_id = trace.span_id(), parent_span_id = cause.span_id());
         tasks.spawn(
             async move {
                 let _place = place;
                 let started = Instant::now();
                 worker.status.begin();
-                let node_fault = worker.handle(message, received_ms).await;
+                let node_fault = worker.handle(message, received_ms, trace).await;
                 worker.status.end(started.elapsed());
                 node_fault
             }
@@ -207,22 +222,19 @@ impl<H: Handler> Worker<H> {
     }
 
     /// Handles one message to its end; true if the node was at fault.
-    async fn handle(&self, message: Message, received_ms: u64) -> bool {
+    async fn handle(&self, message: Message, received_ms: u64, trace: TraceContext) -> bool {
+        let began = Instant::now();
         let context = Context {
             door: self.door.clone(),
             received_ms,
             attempt: format!("{}-{}", message.id, message.receives),
+            trace,
         };
         // In a task of its own, so that a panic is this message's failure and nothing else's.
         let handling = tokio::spawn(
-            Self::attempt(
-                self.handler.clone(),
-                self.door.clone(),
-                message.clone(),
-                context,
-                self.status.clone(),
-            )
-            .in_current_span(),
+            self.clone()
+                .attempt(message.clone(), context, began)
+                .in_current_span(),
         );
         let abort = handling.abort_handle();
         let outcome = tokio::select! {
@@ -249,12 +261,14 @@ impl<H: Handler> Worker<H> {
                 record,
             }) => {
                 self.returned.forget(&message.id);
-                self.fail(&message, reason, retry_after, record).await;
+                self.fail(&message, reason, retry_after, record, (trace, began))
+                    .await;
                 false
             }
             Err(Failure::Node(reason)) => {
                 if let Some(reason) = self.returned.again(&message.id, &reason) {
-                    self.fail(&message, reason, None, Vec::new()).await;
+                    self.fail(&message, reason, None, Vec::new(), (trace, began))
+                        .await;
                     return false;
                 }
                 tracing::warn!(
@@ -280,12 +294,21 @@ impl<H: Handler> Worker<H> {
         message: &Message,
         reason: String,
         retry_after: Option<Duration>,
-        record: Vec<RowChange>,
+        mut record: Vec<RowChange>,
+        (trace, began): (TraceContext, Instant),
     ) {
         tracing::warn!(reason, failures = message.failures + 1, "a message failed");
         self.status.failed(&reason);
         let soon = RETRY[(message.failures as usize).min(RETRY.len() - 1)];
         let delay = retry_after.unwrap_or(soon);
+        let mut hop = self.hop(message, trace, began);
+        hop.what = format!(
+            "failed, for the {} time: {reason}",
+            nth(message.failures + 1)
+        );
+        hop.has_failed = true;
+        hop.note_changes(&record);
+        record.extend(self.traces.row(hop).await);
         self.give_back(GiveBack {
             receipt: message.receipt.clone(),
             failed: true,
@@ -297,45 +320,55 @@ impl<H: Handler> Worker<H> {
         .await;
     }
 
+    /// Runs the phases of one receive.
     async fn attempt(
-        handler: Arc<H>,
-        door: Door,
+        self,
         message: Message,
         context: Context,
-        status: Arc<WorkerStatus>,
+        began: Instant,
     ) -> Result<(), Failure> {
-        let work = handler.work(&message, &context).await?;
+        let trace = context.trace;
+        let work = self.handler.work(&message, &context).await?;
+        let context = PlanContext::from(&context);
         let mut last = String::new();
         for _ in 0..CONFLICTS {
-            let Plan { changes, sends } = match handler.plan(&work, &message, &context).await {
+            let Plan {
+                objects,
+                mut changes,
+                sends,
+                what,
+            } = match H::plan(&work, &message, &context).await {
                 Ok(plan) => plan,
                 Err(Failure::Conflict(reason)) => {
-                    status.conflict();
+                    self.status.conflict();
                     last = reason;
                     continue;
                 }
                 Err(failure) => return Err(failure),
             };
-            let sends = sends.into_iter().map(|mut send| {
-                if send.trace_id.is_empty() {
-                    send.trace_id = if message.trace_id.is_empty() {
-                        message.id.clone()
-                    } else {
-                        message.trace_id.clone()
-                    };
-                }
-                send
-            });
+            // Durable before a command names them.
+            for object in objects {
+                self.objects.put(&object.name, object.content).await?;
+            }
+            let mut hop = self.hop(&message, trace, began);
+            hop.what = if what.is_empty() { words(&sends) } else { what };
+            hop.note_changes(&changes);
+            changes.extend(self.traces.row(hop).await);
             let complete = Transact {
                 done: message.receipt.clone(),
                 changes,
-                sends: sends.collect(),
+                sends: sends.into_iter().map(|send| within(trace, send)).collect(),
+                trace_id: trace.trace_id(),
+                span_id: trace.span_id(),
                 ..Transact::default()
             };
-            match insist(|| door.transact(complete.clone())).await {
-                Ok(_) => return Ok(()),
+            match insist(|| self.door.transact(complete.clone())).await {
+                Ok(_) => {
+                    self.handler.committed(work, &complete);
+                    return Ok(());
+                }
                 Err(DoorError::Conflict(conflict)) => {
-                    status.conflict();
+                    self.status.conflict();
                     last = format!(
                         "{} {}: {}",
                         conflict.table, conflict.attribute, conflict.what
@@ -352,6 +385,20 @@ impl<H: Handler> Worker<H> {
             }
         }
         Err(Failure::Conflict(last))
+    }
+
+    /// The hop of a handling that began then and ends now.
+    fn hop(&self, message: &Message, trace: TraceContext, began: Instant) -> Hop {
+        Hop {
+            trace_id: trace.trace_id(),
+            span_id: trace.span_id(),
+            parent_span_id: message.span_id,
+            time_ms: self.door.now_ms(),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            component: self.settings.component.clone(),
+            message: message.id.clone(),
+            ..Hop::default()
+        }
     }
 
     /// Extends the visibility while a message is handled; returns only when that is no longer possible.
@@ -422,6 +469,41 @@ where
     }
 }
 
+/// A message that is sent without a trace belongs to that of the message which causes it.
+fn within(trace: TraceContext, mut send: Send) -> Send {
+    if send.trace_id.is_empty() {
+        send.trace_id = trace.trace_id();
+        send.span_id = trace.span_id();
+    }
+    send
+}
+
+/// What is sent, in words.
+fn words(sends: &[Send]) -> String {
+    let mut names: Vec<&str> = sends
+        .iter()
+        .filter_map(|send| match send.to.as_ref()? {
+            send::To::Queue(name) | send::To::Topic(name) => Some(name.as_str()),
+        })
+        .collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => "done; nothing follows".to_owned(),
+        names => format!("{} message(s) to {}", sends.len(), names.join(", ")),
+    }
+}
+
+/// 1st, 2nd, 3rd, 4th …
+fn nth(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (1, hundred) if hundred != 11 => "st",
+        (2, hundred) if hundred != 12 => "nd",
+        (3, hundred) if hundred != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 fn next_pause(pause: Duration, fault: bool) -> Duration {
     if fault {
         (pause * 2).clamp(Duration::from_millis(250), LONGEST_PAUSE)
@@ -431,7 +513,7 @@ fn next_pause(pause: Duration, fault: bool) -> Duration {
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+pub(crate) fn panic_text(panic: Box<dyn std::any::Any + std::marker::Send>) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

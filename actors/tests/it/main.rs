@@ -8,6 +8,7 @@ mod keys;
 mod loops;
 mod outputs;
 mod pause;
+mod phases;
 mod retention;
 mod retries;
 mod schedules;

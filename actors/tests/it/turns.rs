@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use panther_actors::worker::{Context, Failure, Handler, Plan, Worker, WorkerSettings};
+use panther_actors::worker::{
+    Context, Failure, Handler, Plan, PlanContext, Worker, WorkerSettings,
+};
 use panther_cluster::door::{Door, DoorSettings, change};
+use panther_cluster::objects::Objects;
 use panther_proto::v1::{Declare, Message, QueueSpec, Transact, command};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -28,7 +31,7 @@ impl Handler for Gated {
         Ok(())
     }
 
-    async fn plan(&self, (): &(), _: &Message, _: &Context) -> Result<Plan, Failure> {
+    async fn plan((): &(), _: &Message, _: &PlanContext) -> Result<Plan, Failure> {
         Ok(Plan::default())
     }
 }
@@ -81,7 +84,14 @@ async fn a_slow_source_leaves_a_place_for_the_others() {
         deadline: Duration::from_secs(60),
         visibility: Duration::from_secs(30),
     };
-    let worker = Worker::new(settings, door.clone(), handler.clone(), Arc::default());
+    let objects = Objects::local(&folder.path().join("objects")).unwrap();
+    let worker = Worker::new(
+        settings,
+        door.clone(),
+        objects,
+        handler.clone(),
+        Arc::default(),
+    );
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(worker.run(panther_actors::life::Life::unsupervised(stopped)));
     let mut next = async || {

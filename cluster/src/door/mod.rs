@@ -11,6 +11,7 @@
 //! * [`parking`]: waiting receivers at an empty queue, which cost nothing
 //! * [`queues`]: messages; [`change`]: builders for row changes and conditions
 //! * [`set_time`]: an operator sets cluster time; [`uptime`]: cluster time advances by the machine's uptime
+//! * [`tables`]: read-only access to tables
 //! * [`error`]: error types
 
 mod admission;
@@ -27,6 +28,7 @@ mod parking;
 mod queues;
 mod route;
 mod set_time;
+mod tables;
 mod uptime;
 
 use std::io;
@@ -63,6 +65,7 @@ use parking::Parking;
 pub use queues::{INSIST, INSIST_EVERY};
 use route::{Reads, Route};
 pub use set_time::TimeSet;
+pub use tables::TableReader;
 use uptime::UptimeMark;
 
 /// Deadline of a command, from the door to its answer.

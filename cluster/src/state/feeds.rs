@@ -1,9 +1,10 @@
 //! A feed is a queue that a table fills (change data capture): one record per row change, sent by the same command.
 //!
 //! The group of a record is its row's key, so at most one record per row is in flight, and in order. While a record
-//! waits, a later change of the row with the same coalescing key replaces its new image; its old image stays.
+//! waits, a later change of the row with the same coalescing key replaces its new image; its old image stays. A record
+//! belongs to the trace of the command that made it.
 
-use panther_proto::v1::{FeedRecord, FeedSpec, Key, Row, Send, Value, value};
+use panther_proto::v1::{FeedRecord, FeedSpec, Key, Row, Send};
 use prost::Message;
 
 use super::keys::KeyBuilder;
@@ -40,7 +41,6 @@ pub(super) fn record(
         body: record.encode_to_vec().into(),
         group,
         coalesce_key: text_of(&coalesce.done()),
-        trace_id: new.or(old).and_then(trace_of).unwrap_or_default(),
         ..Send::default()
     };
     queues::send::run(tx, &feed.queue, &send, queues::send::Source::Feed)?;
@@ -58,15 +58,6 @@ pub(super) fn merge(waiting: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
         }
         .encode_to_vec(),
     )
-}
-
-fn trace_of(row: &Row) -> Option<String> {
-    match row.attributes.get("traceId") {
-        Some(Value {
-            kind: Some(value::Kind::Text(text)),
-        }) => Some(text.clone()),
-        _ => None,
-    }
 }
 
 /// Encodes bytes as hexadecimal text: keys are bytes, groups are text, and distinct keys must stay distinct.

@@ -61,6 +61,14 @@ pub fn check(command: &Command) -> Result<(), Refused> {
             ),
         ));
     }
+    if let Some(command::Kind::Transact(transact)) = &command.kind
+        && transact.trace_id.len() > KEY_BYTES
+    {
+        return Err(refused(
+            Code::TooLarge,
+            format!("a command's trace id is longer than {KEY_BYTES} bytes"),
+        ));
+    }
     sends.iter().try_for_each(check_send)?;
     changes.iter().try_for_each(check_change)
 }

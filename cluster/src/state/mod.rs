@@ -35,7 +35,7 @@ pub use view::{Base, MemoryBase, Pair, Writes, scan_layers};
 
 /// The newest format that this build can apply. An entry of a higher format stops the node.
 #[cfg(not(feature = "next-format"))]
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// The newest format that this build can apply: the next format, which does not differ in behaviour yet. For tests of an upgrade.
 #[cfg(feature = "next-format")]
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;

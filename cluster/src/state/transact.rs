@@ -13,6 +13,7 @@ pub(super) fn run(tx: &mut Tx<'_>, transact: &Transact) -> Result<reply::Kind, S
     {
         return Ok(answer);
     }
+    tx.caused_by(&transact.trace_id, transact.span_id);
     if let Some(receipt) = &transact.done {
         queues::finish::done(tx, receipt)?;
     }

@@ -31,11 +31,22 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// The first format in which feed records carry the trace of their command, and messages the span that sent them.
+const TRACES_SINCE_FORMAT: u32 = 5;
+
+/// The trace and the span that a command belongs to; empty and 0 if the command names no trace.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cause {
+    pub(super) trace_id: String,
+    pub(super) span_id: u64,
+}
+
 /// The transaction of one command.
 pub struct Tx<'a> {
     base: &'a dyn Base,
     earlier: &'a Writes,
     cache: &'a Cache,
+    cause: Cause,
     effects: Effects,
 }
 
@@ -60,6 +71,7 @@ impl<'a> Tx<'a> {
             base,
             earlier,
             cache,
+            cause: Cause::default(),
             effects: Effects {
                 globals: cache.globals.clone(),
                 ..Effects::default()
@@ -69,6 +81,24 @@ impl<'a> Tx<'a> {
 
     pub(super) fn into_effects(self) -> Effects {
         self.effects
+    }
+
+    /// Sets the trace and the span that the command belongs to.
+    pub(super) fn caused_by(&mut self, trace_id: &str, span_id: u64) {
+        self.cause = Cause {
+            trace_id: trace_id.to_owned(),
+            span_id,
+        };
+    }
+
+    /// The trace and the span that the command belongs to.
+    pub(super) fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// True if the format in force stores spans of messages, and traces of feed records.
+    pub(super) fn traces(&self) -> bool {
+        self.effects.globals.format >= TRACES_SINCE_FORMAT
     }
 
     /// Global state, for changes.

@@ -4,7 +4,7 @@ use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::state::read;
 use panther_proto::v1::{
     Code, Declare, FeedRecord, FeedSpec, GiveBack, IndexSpec, Message, OpenSession, QueueSpec,
-    RaiseFormat, Receipt, Requeue, TableSpec, Transact, command, reply,
+    RaiseFormat, Receipt, Requeue, Send, TableSpec, Transact, command, reply,
 };
 use prost::Message as _;
 
@@ -402,6 +402,55 @@ fn each_feed_of_a_table_gets_a_record_of_each_change() {
         let image = record.new.unwrap();
         assert_eq!(image.text("name"), Some("a"), "{queue}");
     }
+}
+
+#[test]
+fn records_and_messages_carry_the_trace_of_their_command_from_format_5_on() {
+    let mut world = World::new();
+    let traced = |world: &mut World, row: &str| {
+        world.run(command::Kind::Transact(Transact {
+            changes: vec![
+                Change::update("fed", change::key(row))
+                    .set("name", "a")
+                    .done(),
+            ],
+            sends: vec![
+                change::to_queue("plain", "inherits"),
+                Send {
+                    trace_id: "0b".into(),
+                    span_id: 11,
+                    ..change::to_queue("plain", "own")
+                },
+            ],
+            trace_id: "0a".into(),
+            span_id: 10,
+            ..Transact::default()
+        }));
+        let mut messages = world.receive("feed", 11, 1);
+        messages.extend(world.receive("plain", 11, 2));
+        let trace = |message: Message| (message.trace_id, message.span_id);
+        messages.into_iter().map(trace).collect::<Vec<_>>()
+    };
+    let feed = FeedSpec {
+        queue: "feed".into(),
+        coalesce_by: Vec::new(),
+    };
+    let table = TableSpec {
+        name: "fed".into(),
+        feeds: vec![feed],
+        ..TableSpec::default()
+    };
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 4 }));
+    redeclare(&mut world, Vec::new(), vec![table]);
+    let (empty, own) = ((String::new(), 0), ("0b".to_owned(), 0));
+    assert_eq!(traced(&mut world, "x"), [empty.clone(), empty, own]);
+    world.run(command::Kind::RaiseFormat(RaiseFormat { format: 5 }));
+    let (command, own) = (("0a".to_owned(), 10), ("0b".to_owned(), 11));
+    assert_eq!(
+        traced(&mut world, "y"),
+        [command.clone(), command, own],
+        "feed record, message without a trace, message with its own"
+    );
 }
 
 #[test]

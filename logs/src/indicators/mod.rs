@@ -26,6 +26,8 @@ pub(crate) enum List {
     Emails,
     Usernames,
     ActorIds,
+    MacAddresses,
+    SerialNumbers,
 }
 
 impl List {
@@ -45,6 +47,8 @@ impl List {
             Self::Emails => "p_any_emails",
             Self::Usernames => "p_any_usernames",
             Self::ActorIds => "p_any_actor_ids",
+            Self::MacAddresses => "p_any_mac_addresses",
+            Self::SerialNumbers => "p_any_serial_numbers",
         }
     }
 }

@@ -16,18 +16,23 @@ pub(crate) enum Scanner {
     Sha1,
     Sha256,
     TraceId,
+    /// An ARN, and the account, instance and mail address that it names.
     AwsArn,
+    /// An ARN and nothing of its content.
+    AwsArnOnly,
     AwsAccountId,
     AwsInstanceId,
     AwsTag,
     Email,
     Username,
     ActorId,
+    Mac,
+    SerialNumber,
     /// Every IPv4 address anywhere in the text.
     IpsInText,
 }
 
-const NAMES: [(&str, Scanner); 17] = [
+const NAMES: [(&str, Scanner); 20] = [
     ("ip", Scanner::Ip),
     ("domain", Scanner::Domain),
     ("hostname", Scanner::Hostname),
@@ -38,12 +43,15 @@ const NAMES: [(&str, Scanner); 17] = [
     ("sha256", Scanner::Sha256),
     ("trace_id", Scanner::TraceId),
     ("aws_arn", Scanner::AwsArn),
+    ("aws_arn_only", Scanner::AwsArnOnly),
     ("aws_account_id", Scanner::AwsAccountId),
     ("aws_instance_id", Scanner::AwsInstanceId),
     ("aws_tag", Scanner::AwsTag),
     ("email", Scanner::Email),
     ("username", Scanner::Username),
     ("actor_id", Scanner::ActorId),
+    ("mac", Scanner::Mac),
+    ("serial_number", Scanner::SerialNumber),
     ("ips_in_text", Scanner::IpsInText),
 ];
 
@@ -90,6 +98,11 @@ impl Scanner {
             Self::Sha256 => hash(text, 64, List::Sha256Hashes, found),
             Self::TraceId => found.add(List::TraceIds, text),
             Self::AwsArn => aws::arn(text, found),
+            Self::AwsArnOnly => {
+                if text.starts_with("arn:") {
+                    found.add(List::AwsArns, text);
+                }
+            }
             Self::AwsAccountId => aws::account_id(text, found),
             Self::AwsInstanceId => aws::instance_id(text, found),
             Self::AwsTag => {
@@ -104,6 +117,12 @@ impl Scanner {
             }
             Self::Username => found.add(List::Usernames, text),
             Self::ActorId => found.add(List::ActorIds, text),
+            Self::Mac => {
+                if is_mac(text) {
+                    found.add(List::MacAddresses, text);
+                }
+            }
+            Self::SerialNumber => found.add(List::SerialNumbers, text),
             Self::IpsInText => ips_in_text(text, found),
         }
     }
@@ -159,6 +178,18 @@ fn hash<'a>(text: &'a str, length: usize, list: List, found: &mut Indicators<'a>
     } else {
         found.add(list, text);
     }
+}
+
+/// True for six or eight bytes in hexadecimal digits, separated by `:` or `-`, or in groups of four digits separated by `.`.
+fn is_mac(text: &str) -> bool {
+    let groups = |separator: char, digits: usize, counts: [usize; 2]| {
+        let mut count = 0;
+        text.split(separator).all(|group| {
+            count += 1;
+            group.len() == digits && group.bytes().all(|byte| byte.is_ascii_hexdigit())
+        }) && counts.contains(&count)
+    };
+    groups(':', 2, [6, 8]) || groups('-', 2, [6, 8]) || groups('.', 4, [3, 4])
 }
 
 /// The host of `scheme://user@host:port/path`.
@@ -260,6 +291,29 @@ mod tests {
                 "aws_tag",
                 "env:prod",
                 ",\"p_any_aws_tags\":[\"env:prod\"]".into(),
+            ),
+            (
+                "aws_arn_only",
+                "arn:aws:iam::123456789012:role/x",
+                ",\"p_any_aws_arns\":[\"arn:aws:iam::123456789012:role/x\"]".into(),
+            ),
+            ("aws_arn_only", "role/x", String::new()),
+            (
+                "mac",
+                "00:1b:63:84:45:E6",
+                ",\"p_any_mac_addresses\":[\"00:1b:63:84:45:E6\"]".into(),
+            ),
+            (
+                "mac",
+                "0123.4567.89ab",
+                ",\"p_any_mac_addresses\":[\"0123.4567.89ab\"]".into(),
+            ),
+            ("mac", "00:1b:63:84:45", String::new()),
+            ("mac", "00:1b:63:84:45-e6", String::new()),
+            (
+                "serial_number",
+                "C02X",
+                ",\"p_any_serial_numbers\":[\"C02X\"]".into(),
             ),
             (
                 "ips_in_text",

@@ -11,6 +11,9 @@ pub(crate) use parse::{Reader, is_value};
 pub(crate) use text::{Str, push_quoted};
 pub(crate) use write::Rewrite;
 
+/// Maximum nesting depth of a record's JSON.
+pub(crate) const MAX_DEPTH: usize = 128;
+
 /// One node. The children of a container are the nodes that follow it, up to its `end`. The children of an object alternate between keys
 /// and values.
 #[derive(Debug, Clone, Copy, PartialEq)]

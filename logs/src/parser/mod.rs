@@ -6,15 +6,17 @@
 
 mod csv;
 mod fastmatch;
+mod form;
 mod native;
 mod pattern;
+mod reshape;
 mod row;
 
 use native::Native;
 
 use crate::{
     json::Document,
-    schema::{ObjectType, ParserFile, Shapes},
+    schema::{Form, ObjectType, ParserFile, Shapes},
 };
 
 /// Why a valid record carries no event.
@@ -53,6 +55,9 @@ pub(crate) enum Parser {
     Fastmatch(fastmatch::Fastmatch),
     Regex(pattern::Pattern),
     Native(Native),
+    Form(Form),
+    /// A syslog header before the text of another parser.
+    Headed(Box<Parser>),
 }
 
 /// State that a parser has learned from the lines of one object.
@@ -161,6 +166,24 @@ impl Parser {
                 problem,
             )
         };
+        if let Some(header) = &file.header {
+            if header != "syslog" {
+                let problem = format!("`{header}` is no header: use syslog");
+                return Err(("parser.header".into(), problem));
+            }
+            if file.csv.is_some() || file.syslog.is_some() || file.native.is_some() {
+                let problem = "stands before json, keyValue, cef, leef, fastmatch or regex only";
+                return Err(("parser.header".into(), problem.into()));
+            }
+            let mut inner = file.clone();
+            inner.header = None;
+            return Self::compile(Some(&inner), root).map(|inner| Self::Headed(Box::new(inner)));
+        }
+        if let Some(form) =
+            Form::of_parser(file).map_err(|(path, problem)| (format!("parser.{path}"), problem))?
+        {
+            return Ok(Self::Form(form));
+        }
         if let Some(csv) = &file.csv {
             csv::Csv::compile(csv)
                 .map(Self::Csv)
@@ -201,12 +224,17 @@ impl Parser {
     /// type is a sign of a wrong log type.
     pub(crate) fn shapes(&self) -> Shapes {
         match self {
-            Self::Json | Self::Native(Native::GsuiteActivity) => Shapes::Lenient,
+            Self::Json | Self::Native(Native::FalconReplicator | Native::GsuiteActivity) => {
+                Shapes::Lenient
+            }
+            Self::Form(Form::Syslog) => Shapes::Strict,
+            Self::Form(_) => Shapes::Lenient,
+            Self::Headed(inner) => inner.shapes(),
             _ => Shapes::Strict,
         }
     }
 
-    /// Parses one record and appends JSON objects to `out`.
+    /// Parses one record and appends JSON objects to `out`, with the transformations of the schema applied.
     ///
     /// # Errors
     /// Why the record does not have this form.
@@ -218,12 +246,33 @@ impl Parser {
         out: &mut Vec<String>,
     ) -> Result<Reading, String> {
         state.pending = None;
+        let reading = self.parse(line, root, state, out)?;
+        if root.changes.any() {
+            return reshape::reshape(reading, line, root, out);
+        }
+        Ok(reading)
+    }
+
+    fn parse(
+        &self,
+        line: &Line<'_, '_>,
+        root: &ObjectType,
+        state: &mut State,
+        out: &mut Vec<String>,
+    ) -> Result<Reading, String> {
         match self {
             Self::Json => line.json.map(|_| Reading::AsItIs).map_err(String::from),
             Self::Csv(csv) => csv.read(line.whole, root, state, out),
             Self::Fastmatch(fastmatch) => fastmatch.read(line.text, root, state, out),
             Self::Regex(pattern) => pattern.read(line.text, root, state, out),
             Self::Native(native) => native.read(line, root, state, out),
+            Self::Form(form) => {
+                let mut json = String::with_capacity(1024);
+                form::read(form, line.text, Some(root), &mut json)?;
+                out.push(json);
+                Ok(Reading::Written)
+            }
+            Self::Headed(inner) => form::read_behind_header(inner, line, root, state, out),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     json::{is_value, push_quoted},
-    schema::{ObjectType, ValueType},
+    schema::{Form, ObjectType, ValueType},
 };
 
 /// The fields of one line, in order.
@@ -99,7 +99,12 @@ fn pieces(template: &str) -> Result<Vec<Piece>, String> {
 /// mismatch.
 pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut String) {
     push_name(name, out);
-    match root.field(name).map(|field| &*field.value) {
+    push_text(text, root.field(name).map(|field| &*field.value), out);
+}
+
+/// Appends a text as a value of the type `of`.
+pub(super) fn push_text(text: &str, of: Option<&ValueType>, out: &mut String) {
+    match of {
         Some(ValueType::Integer | ValueType::Float) => match number(text) {
             Some(number) => out.push_str(&number),
             None => push_quoted(text, out),
@@ -109,11 +114,14 @@ pub(super) fn push_field(name: &str, text: &str, root: &ObjectType, out: &mut St
             "false" => out.push_str("false"),
             _ => push_quoted(text, out),
         },
-        Some(ValueType::Json { .. } | ValueType::Object(_) | ValueType::Array(_))
-            if is_value(text) =>
-        {
-            out.push_str(text)
-        }
+        Some(
+            ValueType::Json { .. }
+            | ValueType::Object(_)
+            | ValueType::Array(_)
+            | ValueType::Embedded {
+                form: Form::Json, ..
+            },
+        ) if is_value(text) => out.push_str(text),
         _ => push_quoted(text, out),
     }
 }
@@ -124,8 +132,8 @@ pub(super) fn push_json(name: &str, value: &str, out: &mut String) {
     out.push_str(value);
 }
 
-fn push_name(name: &str, out: &mut String) {
-    if out.len() > 1 {
+pub(super) fn push_name(name: &str, out: &mut String) {
+    if !out.ends_with('{') {
         out.push(',');
     }
     push_quoted(name, out);

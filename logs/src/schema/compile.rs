@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Allowed, Field, ObjectType, Schema, SchemaError, StringType, ValueType,
-    file::{SchemaFile, ValidateFile, ValueFile},
+    Field, Form, ObjectType, Schema, SchemaError, Source, StringType, ValueType,
+    file::{SchemaFile, ValueFile},
     names::Names,
+    transform::{self, Changes},
+    validation::Validation,
 };
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -87,11 +89,16 @@ fn compile_file<'f>(file: &'f SchemaFile, compiler: &mut Compiler<'f>) -> Result
             parser.fastmatch.is_some(),
             parser.regex.is_some(),
             parser.native.is_some(),
+            parser.key_value.is_some(),
+            parser.cef.is_some(),
+            parser.leef.is_some(),
+            parser.syslog.is_some(),
         ];
-        if given.iter().filter(|given| **given).count() != 1 {
+        let count = given.iter().filter(|given| **given).count();
+        if count > 1 || count == 0 && parser.header.is_none() {
             return Err(Problem::at(
                 "parser",
-                "must be exactly one of csv, fastmatch, regex and native",
+                "must be exactly one of csv, fastmatch, regex, keyValue, cef, leef, syslog and native",
             ));
         }
     }
@@ -166,6 +173,8 @@ impl<'f> Compiler<'f> {
         let mut fields: Vec<Field> = Vec::with_capacity(files.len());
         let mut required = 0u128;
         let mut count = 0;
+        let mut changes = Changes::default();
+        let mut renames: Vec<(Box<str>, usize)> = Vec::new();
         for file in files {
             let Some(name) = file.name.as_deref().filter(|name| !name.is_empty()) else {
                 return Err(Problem::here("a field has no name"));
@@ -201,10 +210,29 @@ impl<'f> Compiler<'f> {
                 count += 1;
                 required |= bit;
             }
+            let sources = transform::sources(file)
+                .map_err(|(option, problem)| Problem::at(option, problem).under(name))?;
+            changes = changes.and(value.changes()).and(Changes {
+                sourced: !sources.is_empty(),
+                ..Changes::default()
+            });
+            for source in &sources {
+                if let Source::Rename { from } = source {
+                    if renames.iter().any(|(known, _)| **known == **from) {
+                        return Err(Problem::at(
+                            "rename",
+                            format!("another field takes over `{from}` too"),
+                        )
+                        .under(name));
+                    }
+                    renames.push((from.as_str().into(), fields.len()));
+                }
+            }
             fields.push(Field {
                 name: name.into(),
                 value,
                 required: bit,
+                sources,
             });
         }
         let names = Names::new(
@@ -220,6 +248,8 @@ impl<'f> Compiler<'f> {
                 names,
                 one_of: Vec::new(),
                 required,
+                renames,
+                changes,
             },
             below,
         ))
@@ -239,7 +269,18 @@ impl<'f> Compiler<'f> {
         let value = match file.kind.as_str() {
             "string" => ValueType::String(StringType {
                 scanners: scanners(&file.indicators)?,
-                allowed: allowed(file.validate.as_ref())?,
+                validation: file
+                    .validate
+                    .as_ref()
+                    .map(|file| Validation::compile(file).map(Box::new))
+                    .transpose()
+                    .map_err(|problem| Problem::at("validate", problem))?,
+                mask: file
+                    .mask
+                    .as_ref()
+                    .map(transform::mask)
+                    .transpose()
+                    .map_err(|problem| Problem::at("mask", problem))?,
             }),
             "int" | "smallint" | "bigint" => ValueType::Integer,
             "float" => ValueType::Float,
@@ -302,7 +343,10 @@ impl<'f> Compiler<'f> {
                 }
             },
             "ref" => match file.target.as_deref() {
-                Some(target) => return self.reference(target, depth),
+                Some(target) => {
+                    let (value, levels) = self.reference(target, depth)?;
+                    return Ok((embedded(file, value)?, levels));
+                }
                 None => return Err(Problem::at("target", "a ref needs one")),
             },
             other => {
@@ -314,7 +358,7 @@ impl<'f> Compiler<'f> {
                 ));
             }
         };
-        Ok((Arc::new(value), below))
+        Ok((embedded(file, Arc::new(value))?, below))
     }
 
     /// Rejects options that the type does not support, because an author would expect an ignored option to have an effect.
@@ -335,12 +379,28 @@ impl<'f> Compiler<'f> {
         only(file.time_format.is_some(), "timeFormat", &["timestamp"])?;
         only(file.time_formats.is_some(), "timeFormats", &["timestamp"])?;
         only(file.is_event_time, "isEventTime", &["timestamp"])?;
+        only(file.is_expiration, "isExpiration", &["timestamp"])?;
         only(
             !file.indicators.is_empty(),
             "indicators",
             &["string", "json"],
         )?;
-        only(file.validate.is_some(), "validate", &["string"])
+        only(file.validate.is_some(), "validate", &["string"])?;
+        only(file.mask.is_some(), "mask", &["string"])?;
+        for (given, option) in [
+            (file.rename.is_some(), "rename"),
+            (file.copy.is_some(), "copy"),
+            (file.concat.is_some(), "concat"),
+            (file.split.is_some(), "split"),
+        ] {
+            if given && file.name.is_none() {
+                return Err(Problem::at(
+                    option,
+                    "only a field of an object can have one",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn reference(
@@ -386,6 +446,31 @@ impl<'f> Compiler<'f> {
     }
 }
 
+/// The type of a field whose text has a form of its own; `value` itself for other fields.
+fn embedded(file: &ValueFile, value: Arc<ValueType>) -> Result<Arc<ValueType>, Problem> {
+    let (option, form) = match (&file.parse, file.is_embedded_json) {
+        (None, false) => return Ok(value),
+        (Some(_), true) => return Err(Problem::at("parse", "give this or isEmbeddedJSON")),
+        (None, true) => ("isEmbeddedJSON", Form::Json),
+        (Some(name), false) => (
+            "parse",
+            Form::named(name).map_err(|problem| Problem::at("parse", problem))?,
+        ),
+    };
+    let holds = match &*value {
+        ValueType::Object(_) | ValueType::Json { .. } => true,
+        ValueType::Array(_) => form == Form::Json,
+        _ => false,
+    };
+    if !holds {
+        return Err(Problem::at(
+            option,
+            "only an object or json can have one, and an array for JSON",
+        ));
+    }
+    Ok(Arc::new(ValueType::Embedded { form, of: value }))
+}
+
 fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {
     names
         .iter()
@@ -398,24 +483,4 @@ fn scanners(names: &[String]) -> Result<Vec<Scanner>, Problem> {
             })
         })
         .collect()
-}
-
-fn allowed(file: Option<&ValidateFile>) -> Result<Allowed, Problem> {
-    let Some(file) = file else {
-        return Ok(Allowed::All);
-    };
-    Ok(
-        match (
-            file.allow.is_empty(),
-            file.deny.is_empty(),
-            file.ends_with.is_empty(),
-        ) {
-            (false, _, _) => Allowed::Only(file.allow.clone()),
-            (true, false, _) => Allowed::Not(file.deny.clone()),
-            (true, true, false) => Allowed::Ending(file.ends_with.clone()),
-            (true, true, true) => {
-                return Err(Problem::at("validate", "give allow, deny or endsWith"));
-            }
-        },
-    )
 }

@@ -49,7 +49,55 @@ pub(super) struct ValueFile {
     pub(super) is_event_time: bool,
     #[serde(default)]
     pub(super) indicators: Vec<String>,
+    /// Accepted for compatibility: it concerns the rows of lookup tables and has no effect on events.
+    #[serde(default)]
+    pub(super) is_expiration: bool,
     pub(super) validate: Option<ValidateFile>,
+    /// The value is a text of this form: `json`, `keyValue`, `cef`, `leef` or `syslog`.
+    pub(super) parse: Option<String>,
+    /// The value is a text that holds JSON; the same as `parse: json`.
+    #[serde(default, rename = "isEmbeddedJSON")]
+    pub(super) is_embedded_json: bool,
+    pub(super) rename: Option<FromFile>,
+    pub(super) copy: Option<FromFile>,
+    pub(super) concat: Option<ConcatFile>,
+    pub(super) split: Option<SplitFile>,
+    pub(super) mask: Option<MaskFile>,
+}
+
+/// `rename` or `copy`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromFile {
+    pub(super) from: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConcatFile {
+    pub(super) paths: Vec<String>,
+    #[serde(default)]
+    pub(super) separator: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitFile {
+    pub(super) from: String,
+    pub(super) separator: String,
+    /// Number of the part, from 0 on. Without it, the field is the array of all parts.
+    pub(super) index: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaskFile {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// For hashes: the text before the value.
+    pub(super) salt: Option<String>,
+    /// For `redact`: the text in the place of the value.
+    pub(super) to: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,16 +110,46 @@ pub(super) struct ValidateFile {
     /// Allowed suffixes; the text must have one of them. For names whose first part differs between customers.
     #[serde(default)]
     pub(super) ends_with: Vec<String>,
+    /// The text must be an IP address: `any`, `ipv4` or `ipv6`.
+    pub(super) ip: Option<String>,
+    /// The text must be a network in the form `address/length`: `any`, `ipv4` or `ipv6`.
+    pub(super) cidr: Option<String>,
 }
 
-/// The parser of a text format. Exactly one member is set.
+/// The parser of a text format: at most one parser, and optionally the header that stands before its text. With `header` alone, the text
+/// is JSON.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ParserFile {
+    /// `syslog`: lines may begin with a syslog header, which becomes the field `syslog`.
+    pub(crate) header: Option<String>,
     pub(crate) csv: Option<CsvFile>,
     pub(crate) fastmatch: Option<PatternFile>,
     pub(crate) regex: Option<PatternFile>,
     pub(crate) native: Option<NativeFile>,
+    pub(crate) key_value: Option<KeyValueFile>,
+    pub(crate) cef: Option<NoOptions>,
+    pub(crate) leef: Option<NoOptions>,
+    pub(crate) syslog: Option<NoOptions>,
+}
+
+/// A parser without options, written `{}`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoOptions {}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct KeyValueFile {
+    /// The text between two pairs; white space by default.
+    pub(crate) pair_separator: Option<String>,
+    /// The text between a key and its value; `=` by default.
+    pub(crate) key_separator: Option<String>,
+    /// A word without a key is a field with the value `true`, as in logfmt. Without it, the word belongs to the value before it.
+    #[serde(default)]
+    pub(crate) flags: bool,
+    #[serde(default)]
+    pub(crate) empty_values: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -24,8 +24,10 @@ pub(crate) enum Shapes {
 }
 
 /// Results of the validation of a record.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Findings<'a> {
+    /// When the record was received. Times without a year are read relative to it.
+    received: Timestamp,
     /// Optional fields of the wrong type.
     pub(crate) misfits: Vec<Mismatch>,
     /// Number of valid fields.
@@ -36,8 +38,27 @@ pub(crate) struct Findings<'a> {
     event_time: Option<(u32, Timestamp)>,
 }
 
+impl Default for Findings<'_> {
+    fn default() -> Self {
+        Self {
+            received: Timestamp::EPOCH,
+            misfits: Vec::new(),
+            fits: 0,
+            rewrites: Vec::new(),
+            indicators: Indicators::default(),
+            event_time: None,
+        }
+    }
+}
+
 impl<'a> Findings<'a> {
-    pub(crate) fn clear(&mut self) {
+    /// Removes all findings, before the next record is validated.
+    pub(crate) fn begin(&mut self, received: Timestamp) {
+        self.received = received;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.misfits.clear();
         self.fits = 0;
         self.rewrites.clear();
@@ -49,6 +70,7 @@ impl<'a> Findings<'a> {
     pub(crate) fn recycled<'b>(mut self) -> Findings<'b> {
         self.clear();
         Findings {
+            received: self.received,
             misfits: self.misfits,
             fits: 0,
             rewrites: self.rewrites,
@@ -220,7 +242,9 @@ fn value<'a>(
                 }
                 _ => return Err(unexpected("a string", node)),
             };
-            if !string.allowed.allows(&text.decoded()) {
+            if let Some(validation) = &string.validation
+                && !validation.accepts(&text.decoded())
+            {
                 return Err(Mismatch::firm(format!(
                     "`{}` is not an allowed value",
                     shortened(&text.decoded())
@@ -245,8 +269,8 @@ fn value<'a>(
         ValueType::Timestamp { format, candidate } => {
             let time = match node {
                 Node::String(text) if text.raw().is_empty() => return Ok(()),
-                Node::String(text) => format.parse(&text.decoded(), false),
-                Node::Number(text) => format.parse(text, true),
+                Node::String(text) => format.parse(&text.decoded(), false, findings.received),
+                Node::Number(text) => format.parse(text, true, findings.received),
                 _ => return Err(unexpected("a timestamp", node)),
             };
             let Some(time) = time else {
@@ -304,6 +328,11 @@ fn value<'a>(
             }
             Ok(())
         }
+        ValueType::Embedded { of, .. } => match node {
+            // vendors write an empty text where there is no value
+            Node::String(text) if text.raw().is_empty() => Ok(()),
+            _ => value(of, document, at, shapes, findings),
+        },
         ValueType::Json { aws } => {
             if *aws {
                 extract_aws(document, at, &mut findings.indicators);

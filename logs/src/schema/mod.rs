@@ -5,16 +5,22 @@
 
 mod compile;
 mod file;
+mod form;
 mod matching;
 mod names;
+mod transform;
+mod validation;
 
 use std::sync::Arc;
 
 pub(crate) use compile::compile;
 pub(crate) use file::{CsvFile, ParserFile, PatternFile};
+pub(crate) use form::{Form, KeyValue};
 pub(crate) use matching::{Findings, Shapes, match_record};
 use names::Names;
 use thiserror::Error;
+pub(crate) use transform::{Changes, Mask, Source};
+use validation::Validation;
 
 use crate::{indicators::Scanner, time::TimeFormat};
 
@@ -58,35 +64,20 @@ pub(crate) enum ValueType {
     Json {
         aws: bool,
     },
+    /// A text of a form with a structure of its own, which has this type. The parser stage replaces the text by its JSON.
+    Embedded {
+        form: Form,
+        of: Arc<ValueType>,
+    },
 }
 
 /// A string: its indicator scanners and its allowed values.
 #[derive(Debug, Default)]
 pub(crate) struct StringType {
     pub(crate) scanners: Vec<Scanner>,
-    pub(crate) allowed: Allowed,
-}
-
-/// The values that a field accepts.
-#[derive(Debug, Default)]
-pub(crate) enum Allowed {
-    #[default]
-    All,
-    Only(Vec<String>),
-    Not(Vec<String>),
-    Ending(Vec<String>),
-}
-
-impl Allowed {
-    fn allows(&self, text: &str) -> bool {
-        let is = |one: &String| one == text;
-        match self {
-            Self::All => true,
-            Self::Only(these) => these.iter().any(is),
-            Self::Not(these) => !these.iter().any(is),
-            Self::Ending(ends) => ends.iter().any(|end| text.ends_with(end)),
-        }
-    }
+    /// What a value must be; `None` accepts every text.
+    pub(crate) validation: Option<Box<Validation>>,
+    pub(crate) mask: Option<Mask>,
 }
 
 /// An object type and its members.
@@ -98,6 +89,10 @@ pub(crate) struct ObjectType {
     one_of: Vec<Arc<str>>,
     /// One bit per required field.
     required: u128,
+    /// The former names of fields with `rename`, each with the number of its field.
+    renames: Vec<(Box<str>, usize)>,
+    /// The transformations of the fields and of all types below them.
+    pub(crate) changes: Changes,
 }
 
 impl ObjectType {
@@ -105,6 +100,14 @@ impl ObjectType {
         self.names
             .get(name)
             .and_then(|index| self.fields.get(index))
+    }
+
+    /// The field that takes over the value of the member `name`.
+    pub(crate) fn renamed(&self, name: &str) -> Option<&Field> {
+        self.renames
+            .iter()
+            .find(|(from, _)| **from == *name)
+            .and_then(|(_, index)| self.fields.get(*index))
     }
 }
 
@@ -115,4 +118,6 @@ pub(crate) struct Field {
     pub(crate) value: Arc<ValueType>,
     /// The bit of this field in the set of required fields; 0 for an optional field.
     required: u128,
+    /// Transformations that give the field a value, in the order of their stages.
+    pub(crate) sources: Vec<Source>,
 }

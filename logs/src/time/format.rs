@@ -60,16 +60,17 @@ impl TimeFormat {
         }
     }
 
-    /// Parses `text`. `number` is true if the value was written as a JSON number.
-    pub(crate) fn parse(&self, text: &str, number: bool) -> Option<Timestamp> {
-        self.declared(text, number).or_else(|| of_event(text))
+    /// Parses `text`. `number` is true if the value was written as a JSON number. A time without a year takes it from `received`.
+    pub(crate) fn parse(&self, text: &str, number: bool, received: Timestamp) -> Option<Timestamp> {
+        self.declared(text, number, received)
+            .or_else(|| of_event(text))
     }
 
-    fn declared(&self, text: &str, number: bool) -> Option<Timestamp> {
+    fn declared(&self, text: &str, number: bool, received: Timestamp) -> Option<Timestamp> {
         match self {
             Self::AnyOf(formats) => formats
                 .iter()
-                .find_map(|format| format.declared(text, number)),
+                .find_map(|format| format.declared(text, number, received)),
             Self::Rfc3339 => rfc3339(text),
             Self::Unix { unit } => decimal(text, *unit),
             Self::Cloudflare if number || text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -77,7 +78,7 @@ impl TimeFormat {
                 decimal(text, if text.len() > 14 { 1 } else { 1_000_000_000 })
             }
             Self::Cloudflare => rfc3339(text),
-            Self::Layout(layout) => layout.parse(text),
+            Self::Layout(layout) => layout.parse(text, received),
         }
     }
 }
@@ -224,7 +225,7 @@ mod tests {
     fn read(format: &str, text: &str) -> Option<String> {
         TimeFormat::named(format)
             .unwrap()
-            .parse(text, false)
+            .parse(text, false, Timestamp::EPOCH)
             .map(|time| time.to_string())
     }
 
@@ -327,16 +328,16 @@ mod tests {
         fn rfc3339_of_any_time_is_read_back(nanos in -62_135_596_800_000_000_000i128..253_402_300_799_000_000_000) {
             let time = Timestamp::from_unix_nanos(nanos).unwrap();
             let text = time.to_string().replace(' ', "T") + "Z";
-            prop_assert_eq!(TimeFormat::Rfc3339.parse(&text, false), Some(time));
+            prop_assert_eq!(TimeFormat::Rfc3339.parse(&text, false, Timestamp::EPOCH), Some(time));
         }
 
         #[test]
         fn nothing_panics(format in "(%[a-zA-Z%]|[ :-]){1,8}", text in any::<String>()) {
             if let Ok(format) = TimeFormat::named(&format) {
-                let _ = format.parse(&text, false);
+                let _ = format.parse(&text, false, Timestamp::EPOCH);
             }
             for name in ["rfc3339", "unix", "unix_ns", "cloudflare", "layout=Jan _2 15:04:05.000 MST 2006"] {
-                let _ = TimeFormat::named(name).unwrap().parse(&text, true);
+                let _ = TimeFormat::named(name).unwrap().parse(&text, true, Timestamp::EPOCH);
             }
         }
     }

@@ -37,6 +37,10 @@ enum Part {
     UnixSeconds,
 }
 
+/// How far after the receive time a time without a year may be, in seconds. A clock may be fast, and a local time without a zone may be up
+/// to 14 hours ahead of UTC.
+const AHEAD: i64 = 86_400;
+
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -188,36 +192,36 @@ impl Layout {
 
     fn checked(parts: Vec<Part>, pattern: &str) -> Result<Self, String> {
         let has = |part: Part| parts.contains(&part);
-        let date = (has(Part::Year) || has(Part::ShortYear))
-            && (has(Part::DayOfYear)
-                || has(Part::Day) && (has(Part::Month) || has(Part::MonthName)));
+        let date =
+            has(Part::DayOfYear) || has(Part::Day) && (has(Part::Month) || has(Part::MonthName));
         if date || has(Part::UnixSeconds) {
             Ok(Self { parts })
         } else {
             Err(format!(
-                "the time format `{pattern}` lacks year, month or day, without which it names no point in time"
+                "the time format `{pattern}` lacks month or day, without which it names no point in time"
             ))
         }
     }
 
-    /// Parses the whole of `text`. Without a zone the time is UTC.
-    pub(super) fn parse(&self, text: &str) -> Option<Timestamp> {
+    /// Parses the whole of `text`. Without a zone the time is UTC. Without a year, the time is the latest one that is at most
+    /// [`AHEAD`] after `received`.
+    pub(super) fn parse(&self, text: &str, received: Timestamp) -> Option<Timestamp> {
         let mut rest = Rest { text };
-        let (mut year, mut month, mut day, mut day_of_year) = (0i64, 1u32, 1u32, None);
+        let (mut year, mut month, mut day, mut day_of_year) = (None, 1u32, 1u32, None);
         let (mut hour, mut minute, mut second, mut nanos) = (0u32, 0u32, 0u32, 0u32);
         let (mut afternoon, mut offset, mut unix) = (None, 0i64, None);
         for (index, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(char) => rest.literal(*char)?,
                 Part::Space => rest.space(),
-                Part::Year => year = i64::from(rest.number(4, 4)?),
+                Part::Year => year = Some(i64::from(rest.number(4, 4)?)),
                 Part::ShortYear => {
                     let short = i64::from(rest.number(2, 2)?);
-                    year = if short < 69 {
+                    year = Some(if short < 69 {
                         2000 + short
                     } else {
                         1900 + short
-                    };
+                    });
                 }
                 Part::Month => month = rest.number(1, 2)?,
                 Part::MonthName => month = rest.name(&MONTHS)?,
@@ -270,14 +274,26 @@ impl Layout {
         if let Some(afternoon) = afternoon {
             hour = hour % 12 + if afternoon { 12 } else { 0 };
         }
-        let days = match day_of_year {
-            Some(day) => {
-                let days = calendar::days(year, 1, 1)? + i64::from(day) - 1;
-                (day > 0 && calendar::date(days).0 == year).then_some(days)?
-            }
-            None => calendar::days(year, month, day)?,
+        let of_year = |year: i64| {
+            let days = match day_of_year {
+                Some(day) => {
+                    let days = calendar::days(year, 1, 1)? + i64::from(day) - 1;
+                    (day > 0 && calendar::date(days).0 == year).then_some(days)?
+                }
+                None => calendar::days(year, month, day)?,
+            };
+            format::instant(days, hour, minute, second, nanos, offset)
         };
-        format::instant(days, hour, minute, second, nanos, offset)
+        if let Some(year) = year {
+            return of_year(year);
+        }
+        let latest = received.unix_seconds() + AHEAD;
+        let (year, _, _) = calendar::date(latest.div_euclid(86_400));
+        // the zone can move the time into the year before or after; 29 February can be missing for up to seven years
+        (year - 9..=year + 1)
+            .rev()
+            .filter_map(of_year)
+            .find(|time| time.unix_seconds() <= latest)
     }
 }
 
@@ -412,19 +428,21 @@ impl<'a> Rest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn go(layout: &str, text: &str) -> Option<String> {
         Layout::go(layout)
             .unwrap()
-            .parse(text)
+            .parse(text, Timestamp::EPOCH)
             .map(|time| time.to_string())
     }
 
     fn strftime(pattern: &str, text: &str) -> Option<String> {
         Layout::strftime(pattern)
             .unwrap()
-            .parse(text)
+            .parse(text, Timestamp::EPOCH)
             .map(|time| time.to_string())
     }
 
@@ -527,6 +545,105 @@ mod tests {
     #[test]
     fn a_pattern_without_date_is_refused() {
         assert!(Layout::strftime("%H:%M").is_err());
-        assert!(Layout::go("Jan _2 15:04:05").is_err());
+        assert!(Layout::go("Jan 15:04:05").is_err());
+    }
+
+    fn at(text: &str) -> Timestamp {
+        Layout::strftime("%F %T")
+            .unwrap()
+            .parse(text, Timestamp::EPOCH)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_time_without_year_takes_it_from_the_receive_time() {
+        for (pattern, text, received, expected) in [
+            (
+                "%b %e %H:%M:%S",
+                "Dec 31 23:59:59",
+                "2026-01-01 00:00:01",
+                Some("2025-12-31 23:59:59"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Jan  1 00:00:01",
+                "2025-12-31 23:59:58",
+                Some("2026-01-01 00:00:01"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Jan  1 10:00:00",
+                "2025-12-31 12:00:00",
+                Some("2026-01-01 10:00:00"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Mar  4 05:06:07",
+                "2026-03-04 05:06:08",
+                Some("2026-03-04 05:06:07"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Mar  4 05:06:07",
+                "2026-01-01 00:00:00",
+                Some("2025-03-04 05:06:07"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Mar  4 05:06:07",
+                "2026-12-31 00:00:00",
+                Some("2026-03-04 05:06:07"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Feb 29 05:06:07",
+                "2026-03-01 00:00:00",
+                Some("2024-02-29 05:06:07"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Feb 29 05:06:07",
+                "1903-03-01 00:00:00",
+                Some("1896-02-29 05:06:07"),
+            ),
+            (
+                "%b %e %H:%M:%S",
+                "Feb 30 05:06:07",
+                "2026-03-01 00:00:00",
+                None,
+            ),
+            (
+                "%d/%m %H:%M %z",
+                "01/01 00:30 +0200",
+                "2025-12-31 22:31:00",
+                Some("2025-12-31 22:30:00"),
+            ),
+            (
+                "%d/%m %H:%M %z",
+                "31/12 23:30 -0200",
+                "2026-01-01 01:31:00",
+                Some("2026-01-01 01:30:00"),
+            ),
+            (
+                "%j",
+                "366",
+                "2026-03-01 00:00:00",
+                Some("2024-12-31 00:00:00"),
+            ),
+        ] {
+            let time = Layout::strftime(pattern).unwrap().parse(text, at(received));
+            assert_eq!(time, expected.map(at), "{text} received at {received}");
+        }
+    }
+
+    proptest! {
+        /// An event of the last 364 days, and one of a clock that is at most a day fast, gets back its year.
+        #[test]
+        fn any_year_is_found_again(received in -62_000_000_000_i64..253_000_000_000, age in -86_400_i64..364 * 86_400) {
+            let time = Timestamp::from_unix(received - age, 0).unwrap();
+            let text = time.to_string();
+            let read = Layout::strftime("%m-%d %H:%M:%S").unwrap().parse(&text[5..19], Timestamp::from_unix(received, 0).unwrap());
+            prop_assert_eq!(read, Some(time));
+        }
     }
 }

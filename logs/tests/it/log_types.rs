@@ -245,6 +245,53 @@ fn gsuite_activity_event() {
 }
 
 #[test]
+fn crowdstrike_fdr_event() {
+    let line = r#"{"event_simpleName":"DnsRequest","name":"DnsRequestV4","aid":"a1","aip":"203.0.113.8","cid":"c1","timestamp":"1767225600123",
+        "ContextTimeStamp":"1767225600.001","DomainName":"www.example.com.","IP4Records":"198.51.100.1;198.51.100.2;"}"#;
+    let events = made("Crowdstrike.FDREvent", &[line]);
+    let record: Value = serde_json::from_str(line).unwrap();
+    let expected = json!({
+        "fdr_event_type": "DnsRequest", "event_simpleName": "DnsRequest", "name": "DnsRequestV4", "aid": "a1", "aip": "203.0.113.8", "cid": "c1",
+        "timestamp": "2026-01-01 00:00:00.123000000", "ContextTimeStamp": "2026-01-01 00:00:00.001000000", "event": record,
+        "p_event_time": "2026-01-01 00:00:00.001000000", "p_any_ip_addresses": ["198.51.100.1", "198.51.100.2", "203.0.113.8"],
+        "p_any_domain_names": ["www.example.com"], "p_any_trace_ids": ["a1", "c1"]
+    });
+    assert_eq!(events, std::slice::from_ref(&expected));
+    // an event is its own record
+    let mut again = expected.clone();
+    let is_own = |name: &str| !name.starts_with("p_");
+    again
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| is_own(name));
+    assert_eq!(
+        made("Crowdstrike.FDREvent", &[&again.to_string()]),
+        [expected]
+    );
+    // events of the console have other names in their header
+    let line = r#"{"eid":118,"EventType":"Event_ExternalApiEvent","ExternalApiType":"Event_RemoteResponseSessionStartEvent","AgentIdString":"a1",
+        "CustomerIdString":"c1","cid":"","HostnameField":"host-1","timestamp":"2026-01-01T00:00:00Z"}"#;
+    let event = &made("Crowdstrike.FDREvent", &[line])[0];
+    assert_eq!(
+        event["fdr_event_type"],
+        "Event_RemoteResponseSessionStartEvent"
+    );
+    assert_eq!(
+        (&event["aid"], &event["cid"], &event["Hostname"]),
+        (&json!("a1"), &json!("c1"), &json!("host-1"))
+    );
+    assert_eq!(event["event"]["cid"], "");
+    assert_eq!(event["p_event_time"], "2026-01-01 00:00:00.000000000");
+    assert_eq!(
+        refused(
+            "Crowdstrike.FDREvent",
+            r#"{"aid":"a1","cid":"c1","ComputerName":"host-1"}"#
+        ),
+        "has neither event_simpleName nor ExternalApiType"
+    );
+}
+
+#[test]
 fn github_audit() {
     let line = r#"{"@timestamp":1623971719091,"_document_id":"abCD","action":"git.push","actor":"al","actor_id":123,"actor_ip":"203.0.113.8","actor_location":{"country_code":"US"},
         "created_at":1623971719091,"org":"my-org","repo":"my-org/my-repo","transport_protocol":2,"user":"","business":"","external_identity_nameid":"al@example.com"}"#;

@@ -4,12 +4,14 @@
 mod accounting;
 mod bad_input;
 mod classification;
+mod forms;
 mod hostile;
 mod log_types;
 mod objects;
 mod real_files;
 mod samples;
 mod schemas;
+mod transformations;
 
 use panther_logs::{
     Classifier, EventContext, Limits, LogTypes, ObjectReader, Outcome, Record, Timestamp,

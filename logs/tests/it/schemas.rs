@@ -248,7 +248,9 @@ fn errors_name_the_field_and_the_remedy() {
         (one("{name: a, type: string}, {name: A, type: string}"), "fields.A: the name differs from `a` at most in case"),
         (one("{name: p_row_id, type: string}"), "fields.p_row_id: the name is one of the standard fields"),
         (one("{name: a, type: ref, target: b}"), "fields.a.target: `b` is not among the definitions"),
-        (one("{name: a, type: string, validate: {}}"), "fields.a.validate: give allow"),
+        (one("{name: a, type: string, validate: {}}"), "fields.a.validate: give allow, deny, endsWith, ip or cidr"),
+        (one("{name: a, type: string, validate: {ip: v4}}"), "fields.a.validate: `v4` is no kind of address: use any, ipv4 or ipv6"),
+        (one("{name: a, type: string, isExpiration: true}"), "fields.a.isExpiration: a field of type string has none"),
         (one("{type: string}"), "fields: a field has no name"),
         (one(""), "fields: there must be at least one"),
         ("{schema: Custom.X, definitions: {a: {type: ref, target: b}, b: {type: ref, target: a}}, fields: [{name: x, type: ref, target: a}]}".into(), "refers to itself by way of a, b"),
@@ -473,4 +475,48 @@ fields:
         error("schema: A\nrequiresOneOf: [b]\nfields: [{name: a, type: string}]")
             .contains("`b` is not among")
     );
+}
+
+#[test]
+fn validation_by_form_of_address() {
+    let yaml = r#"
+schema: Custom.Net
+fields:
+  - {name: ip, type: string, validate: {ip: ipv4}}
+  - {name: net, type: string, validate: {cidr: any, deny: [0.0.0.0/0]}}
+  - {name: until, type: timestamp, timeFormat: rfc3339, isExpiration: true}
+"#;
+    let good = json!({"ip": "192.0.2.1", "net": "10.0.0.0/8", "until": "2026-01-01T00:00:00Z"});
+    assert_eq!(events(classify(yaml, &[&good.to_string()])).len(), 1);
+    for (name, value) in [("ip", "::1"), ("net", "10.0.0.0"), ("net", "0.0.0.0/0")] {
+        let mut record = good.clone();
+        record[name] = json!(value);
+        assert_eq!(
+            reasons(classify(yaml, &[&record.to_string()])),
+            [format!("{name}: `{value}` is not an allowed value")]
+        );
+    }
+}
+
+#[test]
+fn a_time_without_year_is_read_relative_to_the_receive_time() {
+    let yaml = r#"
+schema: Custom.Syslog
+parser: {regex: {match: ['%{SYSLOGTIMESTAMP:time} %{NOTSPACE:host} %{GREEDYDATA:message}']}}
+fields:
+  - {name: time, type: timestamp, timeFormat: "%b %e %H:%M:%S", isEventTime: true, required: true}
+  - {name: message, type: string}
+"#;
+    // received at 2026-01-01 00:00:00
+    for (line, expected) in [
+        ("Dec 31 23:59:59 a b", "2025-12-31 23:59:59.000000000"),
+        ("Jan  1 00:00:00 a b", "2026-01-01 00:00:00.000000000"),
+        ("Jan  3 00:00:00 a b", "2025-01-03 00:00:00.000000000"),
+    ] {
+        let made = &events(classify(yaml, &[line]))[0];
+        assert_eq!(
+            (&made["time"], &made["p_event_time"]),
+            (&json!(expected), &json!(expected))
+        );
+    }
 }

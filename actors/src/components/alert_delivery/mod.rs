@@ -25,7 +25,7 @@ use crate::component::{Deps, Place};
 use crate::destinations::{OutputCache, Response, Sender, Unreachable};
 use crate::pause::Pause;
 use crate::supervision::Part;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// Attempts that are kept on an alert's row.
 const KEPT_ATTEMPTS: u32 = 100;
@@ -60,13 +60,7 @@ pub enum Delivered {
 /// # Errors
 /// The HTTP client for destinations cannot be set up.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    let handler = AlertDelivery {
-        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
-        sender: deps.sender()?,
-        pause: deps.pause.clone(),
-        retry: Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300))),
-    };
-    Ok(place.worker(deps, handler))
+    Ok(place.worker(deps, AlertDelivery::new(deps)?))
 }
 
 impl Handler for AlertDelivery {
@@ -106,15 +100,14 @@ impl Handler for AlertDelivery {
     }
 
     async fn plan(
-        &self,
         (alert, delivered): &Self::Work,
         message: &Message,
-        _context: &Context,
+        _context: &PlanContext,
     ) -> Result<Plan, Failure> {
         match delivered {
             Delivered::Attempt(response) => Ok(Plan {
                 changes: record(alert, response).into_iter().collect(),
-                sends: Vec::new(),
+                ..Plan::default()
             }),
             Delivered::Routed(to) => {
                 let sends = to.iter().map(|output| {
@@ -123,8 +116,8 @@ impl Handler for AlertDelivery {
                     send
                 });
                 Ok(Plan {
-                    changes: Vec::new(),
                     sends: sends.collect(),
+                    ..Plan::default()
                 })
             }
         }
@@ -142,6 +135,19 @@ fn record(alert: &Value, response: &Response) -> Option<RowChange> {
 }
 
 impl AlertDelivery {
+    /// The handler of a node.
+    ///
+    /// # Errors
+    /// The HTTP client for destinations cannot be set up.
+    pub fn new(deps: &Deps) -> Result<Self, ApiError> {
+        Ok(Self {
+            outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+            sender: deps.sender()?,
+            pause: deps.pause.clone(),
+            retry: Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300))),
+        })
+    }
+
     /// A failed attempt, which is recorded on the alert and repeated.
     fn failed(&self, alert: &Value, response: &Response) -> Failure {
         Failure::Message {

@@ -277,7 +277,7 @@ impl AnalysisService {
     }
 
     async fn find_version(&self, name: &str) -> Result<Version, ApiError> {
-        let versions = version::all(&self.door).await?;
+        let versions = version::all(&self.door.tables()).await?;
         version::named(&versions, name).cloned().ok_or_else(|| {
             ApiError::NotFound(format!(
                 "there is no version {name}; the last {} are kept, and `pantherctl detections history` shows them",
@@ -300,7 +300,7 @@ impl AnalysisService {
     /// The versions that are kept, the newest first.
     pub(super) async fn versions(&self) -> Result<ListVersionsAnswer, ApiError> {
         let live = self.live.pointer().await?.map_or(0, |live| live.number);
-        let mut versions = version::all(&self.door).await?;
+        let mut versions = version::all(&self.door.tables()).await?;
         versions.reverse();
         Ok(ListVersionsAnswer {
             versions: versions.iter().map(shown).collect(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_proto::v1::Message;
+use panther_proto::v1::{Message, RowChange, Transact};
 use serde::{Deserialize, Serialize};
 
 use panther_detections::pack::{Pack, Problem};
@@ -15,7 +15,7 @@ use super::pack::{self, LivePack, Loaded};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
 use crate::api::ApiError;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The queue of versions to build.
 pub const QUEUE: &str = "panther-layer-manager-queue";
@@ -60,8 +60,17 @@ pub struct Built {
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    let live = deps.live.clone();
-    Ok(place.worker(deps, LayerManager { live }))
+    Ok(place.worker(deps, LayerManager::new(deps)))
+}
+
+impl LayerManager {
+    /// The handler of a node.
+    #[must_use]
+    pub fn new(deps: &Deps) -> Self {
+        Self {
+            live: deps.live.clone(),
+        }
+    }
 }
 
 impl Handler for LayerManager {
@@ -139,71 +148,128 @@ impl Handler for LayerManager {
     }
 
     async fn plan(
-        &self,
         work: &Self::Work,
         _message: &Message,
-        context: &Context,
+        context: &PlanContext,
     ) -> Result<Plan, Failure> {
         let Some(built) = work else {
             return Ok(Plan::default());
         };
-        let now = context.received_ms;
-        let object = &built.request.object;
-        let pending = Change::update(pack::TABLE, change::key(pack::PENDING))
-            .set("version", &built.version)
-            .set("object", object);
-        let changes = match &built.outcome {
-            Ok(loaded) => {
-                let versions = version::all(&context.door).await?;
-                let newest = versions.last().map_or(0, |version| version.number);
-                let live = Change::update(pack::TABLE, change::key(pack::LIVE))
-                    .set("version", &built.version)
-                    .set("object", object)
-                    .set("lastModified", now)
-                    .set("lastModifiedBy", &built.request.user)
-                    .set("detections", loaded.pack.detections.len() as u64)
-                    .add("revision", 1);
-                let mut changes = Vec::new();
-                let live = if built.is_new {
-                    let (new, changed, deleted) = built.request.counts;
-                    let next = Version {
-                        number: newest + 1,
-                        version: built.version.clone(),
-                        object: object.clone(),
-                        time: rfc3339(now),
-                        user: built.request.user.clone(),
-                        action: built.request.action.clone(),
-                        detections: loaded.pack.detections.len() as u64,
-                        new,
-                        changed,
-                        deleted,
-                    };
-                    changes.push(next.row());
-                    changes.extend(version::expired(&versions, &next));
-                    live.set("number", next.number)
-                } else {
-                    live
-                };
-                // The engine that was proved here need not be started again.
-                self.live.adopt(loaded.clone());
-                changes.push(live.done());
-                changes.push(pending.remove("error").set("state", "live").done());
-                changes
-            }
-            Err(problems) => {
-                let problems = serde_json::to_string(problems).unwrap_or_default();
-                vec![
-                    pending
-                        .set("error", change::json(problems))
-                        .set("state", "failed")
-                        .done(),
-                ]
-            }
+        let pending = read(context, pack::PENDING, "object").await?;
+        let live = read(context, pack::LIVE, "object").await?;
+        let is_superseded = if built.is_new {
+            pending
+                .as_ref()
+                .is_some_and(|pending| *pending != built.request.object)
+        } else {
+            live.as_ref() != Some(&built.request.object)
         };
+        if is_superseded {
+            return Ok(Plan::default());
+        }
+        let mut changes = match &built.outcome {
+            Ok(loaded) => {
+                let versions = version::all(&context.tables).await?;
+                built.live(loaded, &versions, live.as_deref(), context.received_ms)
+            }
+            Err(_) => Vec::new(),
+        };
+        changes.extend(built.pending(pending.as_deref()));
         Ok(Plan {
             changes,
-            sends: Vec::new(),
+            ..Plan::default()
         })
+    }
+
+    /// The engine that `work` has started need not be started again. If this is skipped, the engine is started when the
+    /// live version is needed next.
+    fn committed(&self, work: Self::Work, command: &Transact) {
+        if let Some(Built {
+            outcome: Ok(loaded),
+            ..
+        }) = work
+            && !command.changes.is_empty()
+        {
+            self.live.adopt(loaded);
+        }
+    }
+}
+
+/// A text of a row of the table of detections.
+async fn read(context: &PlanContext, key: &str, name: &str) -> Result<Option<String>, Failure> {
+    let row = context.tables.get(pack::TABLE, &change::key(key)).await?;
+    Ok(row.and_then(|row| row.text(name).map(str::to_owned)))
+}
+
+/// A change of a row on the condition that its object is the one that was read.
+fn unchanged(change: Change, object: Option<&str>) -> Change {
+    match object {
+        Some(object) => change.if_equals("object", object),
+        None => change.if_absent("object"),
+    }
+}
+
+impl Built {
+    /// The changes that make this version live. `before` is the object that was live.
+    fn live(
+        &self,
+        loaded: &Loaded,
+        versions: &[Version],
+        before: Option<&str>,
+        now_ms: u64,
+    ) -> Vec<RowChange> {
+        let request = &self.request;
+        let detections = loaded.pack.detections.len() as u64;
+        let live = Change::update(pack::TABLE, change::key(pack::LIVE))
+            .set("version", &self.version)
+            .set("object", &request.object)
+            .set("lastModified", now_ms)
+            .set("lastModifiedBy", &request.user)
+            .set("detections", detections)
+            .add("revision", 1);
+        let live = unchanged(live, before);
+        if !self.is_new {
+            return vec![live.done()];
+        }
+        let (new, changed, deleted) = request.counts;
+        let next = Version {
+            number: versions.last().map_or(0, |version| version.number) + 1,
+            version: self.version.clone(),
+            object: request.object.clone(),
+            time: rfc3339(now_ms),
+            user: request.user.clone(),
+            action: request.action.clone(),
+            detections,
+            new,
+            changed,
+            deleted,
+        };
+        let mut changes = vec![next.row()];
+        changes.extend(version::expired(versions, &next));
+        changes.push(live.set("number", next.number).done());
+        changes
+    }
+
+    /// The change that tells the uploader about the outcome. `before` is the object of the upload in progress. Another
+    /// upload than the one that was built stays as it is.
+    fn pending(&self, before: Option<&str>) -> Option<RowChange> {
+        let object = &self.request.object;
+        if before.is_some_and(|before| before != object) {
+            return None;
+        }
+        let pending = Change::update(pack::TABLE, change::key(pack::PENDING))
+            .set("version", &self.version)
+            .set("object", object);
+        let pending = match &self.outcome {
+            Ok(_) => pending.remove("error").set("state", "live"),
+            Err(problems) => {
+                let problems = serde_json::to_string(problems).unwrap_or_default();
+                pending
+                    .set("error", change::json(problems))
+                    .set("state", "failed")
+            }
+        };
+        Some(unchanged(pending, before).done())
     }
 }
 

@@ -13,7 +13,7 @@ use super::objects::rfc3339;
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
 use crate::api::ApiError;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The table of alerts.
 pub const ALERTS: &str = "panther-log-alert-info";
@@ -46,10 +46,9 @@ impl Handler for LogAlertForwarder {
     }
 
     async fn plan(
-        &self,
         row: &Self::Work,
         _message: &Message,
-        context: &Context,
+        context: &PlanContext,
     ) -> Result<Plan, Failure> {
         let Some(row) = row else {
             return Ok(Plan::default());
@@ -65,7 +64,7 @@ impl Handler for LogAlertForwarder {
         let count = |name: &str| row.int(name).and_then(|count| u64::try_from(count).ok());
         let events = count("eventCount").unwrap_or(0);
         let exists = context
-            .door
+            .tables
             .get(ALERTS, &change::key(alert_id))
             .await?
             .is_some();
@@ -80,7 +79,7 @@ impl Handler for LogAlertForwarder {
                     .union("logTypes", row.items("logTypes").iter().cloned());
                 Ok(Plan {
                     changes: vec![change.done()],
-                    sends: Vec::new(),
+                    ..Plan::default()
                 })
             }
             Forward::Create => {
@@ -92,6 +91,7 @@ impl Handler for LogAlertForwarder {
                 Ok(Plan {
                     changes: vec![change.done()],
                     sends: vec![send],
+                    ..Plan::default()
                 })
             }
         }

@@ -9,6 +9,7 @@ pub mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use panther_cluster::door::TableReader;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_logs::{Classifier, EventContext, Limits, RawReader, Timestamp};
@@ -22,7 +23,7 @@ use super::sources::{self, Ledger, Source};
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
 use crate::api::ApiError;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The topic that hears of processed events.
 pub const TOPIC: &str = "panther-processed-data-notifications";
@@ -74,12 +75,7 @@ pub struct ObjectWork {
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    let handler = LogProcessor {
-        objects: deps.objects.clone(),
-        log_types: LogTypeRegistry::new(deps.door.clone()),
-        limits: Limits::default(),
-    };
-    Ok(place.worker(deps, handler))
+    Ok(place.worker(deps, LogProcessor::new(deps)))
 }
 
 impl Handler for LogProcessor {
@@ -97,7 +93,7 @@ impl Handler for LogProcessor {
         };
         let from = number(message, FROM).unwrap_or(0);
         let source = self.source(message, &named, context).await?;
-        if from == 0 && was_told(context, &source, &named).await? {
+        if from == 0 && was_told(&context.door.tables(), &source, &named).await? {
             return Ok(LogWork::Nothing);
         }
         let outcome = self.read(message, &source, &named, from, context).await?;
@@ -110,10 +106,9 @@ impl Handler for LogProcessor {
     }
 
     async fn plan(
-        &self,
         work: &Self::Work,
         message: &Message,
-        context: &Context,
+        context: &PlanContext,
     ) -> Result<Plan, Failure> {
         let work = match work {
             LogWork::Nothing => return Ok(Plan::default()),
@@ -141,7 +136,7 @@ impl Handler for LogProcessor {
         let mut plan = Plan::default();
         if is_first {
             // Another message of the same object, or of the same quarantined records, may have ended since this one was read.
-            if was_told(context, source, named).await? {
+            if was_told(&context.tables, source, named).await? {
                 return Ok(Plan::default());
             }
             if let Some(identity) = named.identity() {
@@ -155,7 +150,7 @@ impl Handler for LogProcessor {
             }
             if let Some(replay) = replay {
                 let key = change::key_range(&source.id, &replay.object);
-                let Some(row) = context.door.get(QUARANTINE, &key).await? else {
+                let Some(row) = context.tables.get(QUARANTINE, &key).await? else {
                     return Ok(Plan::default());
                 };
                 plan.changes
@@ -164,7 +159,7 @@ impl Handler for LogProcessor {
                     .extend(replay.kept.as_ref().map(|kept| kept.row(&source.id, &row)));
             }
         }
-        self.effects(&mut plan, work, message, context);
+        effects(&mut plan, work, message, context);
         Ok(plan)
     }
 }
@@ -319,12 +314,16 @@ const fn expiry(now_ms: u64) -> u64 {
 }
 
 /// Whether the same writing of the same object was read before.
-async fn was_told(context: &Context, source: &Source, named: &Named) -> Result<bool, Failure> {
+async fn was_told(
+    tables: &TableReader,
+    source: &Source,
+    named: &Named,
+) -> Result<bool, Failure> {
     let Some(identity) = named.identity() else {
         return Ok(false);
     };
     let key = change::key_range(&source.id, identity);
-    let was_told = context.door.get(TOLD, &key).await?.is_some();
+    let was_told = tables.get(TOLD, &key).await?.is_some();
     if was_told {
         tracing::info!(
             source = source.label,
@@ -348,7 +347,73 @@ fn go_on(message: &Message, named: &Named, source: &Source, from: u64) -> Send {
     send
 }
 
+/// Adds the effects of a read object to a plan.
+fn effects(plan: &mut Plan, work: &ObjectWork, message: &Message, context: &PlanContext) {
+    let ObjectWork {
+        source,
+        named,
+        outcome,
+        replay,
+    } = work;
+    let now = context.received_ms;
+    for output in &outcome.outputs {
+        plan.changes.push(output.object.row_from(now, &named.key));
+        let mut send = objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
+        send.attributes.insert(SOURCE.to_owned(), source.id.clone());
+        plan.sends.push(send);
+    }
+    let hour = replay
+        .as_ref()
+        .map_or_else(|| sources::hour(now), |replay| replay.hour.clone());
+    if let Some(quarantine) = &outcome.quarantine {
+        plan.changes.push(quarantine.object.row(now));
+        let row = Change::put(
+            QUARANTINE,
+            change::key_range(&source.id, &quarantine.object.name),
+        )
+        .set("sourceLabel", &source.label)
+        .set("object", &named.key)
+        .set(
+            "origin",
+            message.attributes.get(ORIGIN).map_or("", String::as_str),
+        )
+        .set("count", quarantine.count)
+        .set("time", now)
+        .set("hour", &hour)
+        .set("reasons", quarantine.reasons.clone());
+        plan.changes.push(row.done());
+    }
+    if outcome.ledger.received > 0 {
+        let counts = replay.as_ref().map_or_else(
+            || Counts::of(outcome.ledger),
+            |replay| replay.counts(outcome),
+        );
+        plan.changes.push(counts.change(source, hour).done());
+    }
+    if outcome.ledger.received > 0 && replay.is_none() {
+        plan.changes.push(
+            Change::update(sources::TABLE, change::key(&source.id))
+                .if_row_present()
+                .max("lastEventReceived", now)
+                .done(),
+        );
+    }
+    if let Some(from) = outcome.go_on_from {
+        plan.sends.push(go_on(message, named, source, from));
+    }
+}
+
 impl LogProcessor {
+    /// The handler of a node.
+    #[must_use]
+    pub fn new(deps: &Deps) -> Self {
+        Self {
+            objects: deps.objects.clone(),
+            log_types: LogTypeRegistry::new(deps.door.clone()),
+            limits: Limits::default(),
+        }
+    }
+
     async fn source(
         &self,
         message: &Message,
@@ -366,61 +431,6 @@ impl LogProcessor {
                 message.attributes.get(SOURCE).map_or_else(|| "no source's prefix is its beginning".to_owned(), |id| format!("the source {id} does not exist (any more)"))
             ))
         })
-    }
-
-    fn effects(&self, plan: &mut Plan, work: &ObjectWork, message: &Message, context: &Context) {
-        let ObjectWork {
-            source,
-            named,
-            outcome,
-            replay,
-        } = work;
-        let now = context.received_ms;
-        for output in &outcome.outputs {
-            plan.changes.push(output.object.row_from(now, &named.key));
-            let mut send = objects::processed(TOPIC, "LogData", &output.log_type, &output.object);
-            send.attributes.insert(SOURCE.to_owned(), source.id.clone());
-            plan.sends.push(send);
-        }
-        let hour = replay
-            .as_ref()
-            .map_or_else(|| sources::hour(now), |replay| replay.hour.clone());
-        if let Some(quarantine) = &outcome.quarantine {
-            plan.changes.push(quarantine.object.row(now));
-            let row = Change::put(
-                QUARANTINE,
-                change::key_range(&source.id, &quarantine.object.name),
-            )
-            .set("sourceLabel", &source.label)
-            .set("object", &named.key)
-            .set(
-                "origin",
-                message.attributes.get(ORIGIN).map_or("", String::as_str),
-            )
-            .set("count", quarantine.count)
-            .set("time", now)
-            .set("hour", &hour)
-            .set("reasons", quarantine.reasons.clone());
-            plan.changes.push(row.done());
-        }
-        if outcome.ledger.received > 0 {
-            let counts = replay.as_ref().map_or_else(
-                || Counts::of(outcome.ledger),
-                |replay| replay.counts(outcome),
-            );
-            plan.changes.push(counts.change(source, hour).done());
-        }
-        if outcome.ledger.received > 0 && replay.is_none() {
-            plan.changes.push(
-                Change::update(sources::TABLE, change::key(&source.id))
-                    .if_row_present()
-                    .max("lastEventReceived", now)
-                    .done(),
-            );
-        }
-        if let Some(from) = outcome.go_on_from {
-            plan.sends.push(go_on(message, named, source, from));
-        }
     }
 
     async fn read(

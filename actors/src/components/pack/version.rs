@@ -1,7 +1,7 @@
 //! Versions of the live pack: a row for each one that became live, with its content as an object. The newest [`KEPT`] are kept.
 
 use panther_cluster::door::change::{self, Change, RowExt};
-use panther_cluster::door::{Door, DoorError};
+use panther_cluster::door::{DoorError, TableReader};
 use panther_cluster::state::read::Query;
 use panther_detections::pack::{Pack, Sources};
 use panther_proto::v1::{Row, RowChange};
@@ -89,8 +89,8 @@ fn key(number: u64) -> String {
 ///
 /// # Errors
 /// There is no leader.
-pub async fn all(door: &Door) -> Result<Vec<Version>, DoorError> {
-    let rows = door
+pub async fn all(tables: &TableReader) -> Result<Vec<Version>, DoorError> {
+    let rows = tables
         .query_all(Query {
             table: TABLE.to_owned(),
             ..Query::default()

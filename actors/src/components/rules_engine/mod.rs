@@ -1,8 +1,8 @@
 //! `panther-rules-engine`: processed events in, matches and alerts out.
 //!
 //! Matches of a message are grouped by (rule, dedup string, match or error). Each group opens or extends an alert by a
-//! change of its row in `panther-log-alert-dedup`, conditional on the row as it was read; the alert's id is known before
-//! the match objects are written. Rows, objects, key-value changes and the message's end are one command.
+//! change of its row in `panther-log-alert-dedup`, conditional on the row as it was read. Match objects carry the id of
+//! their alert, so they are part of the plan. Rows, key-value changes and the message's end are one command.
 
 mod decisions;
 mod matches;
@@ -10,9 +10,9 @@ mod store;
 pub mod trial;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::objects::Objects;
 use panther_detections::alerting::{self, AlertKind, DedupRow, Generated, Step};
@@ -29,7 +29,7 @@ use crate::api::ApiError;
 use crate::component::{Deps, Place};
 use crate::destinations::OutputCache;
 use crate::supervision::Part;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext, PlannedObject};
 
 pub use decisions::Decisions;
 pub use matches::{Group, GroupKey, Groups};
@@ -71,22 +71,11 @@ pub enum Evaluated {
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    let decisions = Decisions {
-        objects: deps.objects.clone(),
-        live: deps.live.clone(),
-        alarms: deps.alarms.clone(),
-    };
-    let handler = RulesEngine {
-        objects: deps.objects.clone(),
-        live: deps.live.clone(),
-        outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
-        decisions,
-    };
-    Ok(place.worker(deps, handler))
+    Ok(place.worker(deps, RulesEngine::new(deps)))
 }
 
 impl Handler for RulesEngine {
-    type Work = (Evaluated, AtomicU32);
+    type Work = Evaluated;
 
     /// Loading a big pack takes seconds.
     async fn ready(&self) -> Result<(), Failure> {
@@ -95,27 +84,18 @@ impl Handler for RulesEngine {
     }
 
     async fn work(&self, message: &Message, context: &Context) -> Result<Self::Work, Failure> {
-        Ok((self.evaluate(message, context).await?, AtomicU32::new(0)))
+        self.evaluate(message, context).await
     }
 
     async fn plan(
-        &self,
-        (evaluated, plans): &Self::Work,
+        evaluated: &Self::Work,
         message: &Message,
-        context: &Context,
+        context: &PlanContext,
     ) -> Result<Plan, Failure> {
         match evaluated {
             Evaluated::Nothing => Ok(Plan::default()),
             Evaluated::Parts(parts) => Ok(split(message, parts)),
-            Evaluated::Groups(groups) => {
-                // Objects are written once: a plan that runs again writes others.
-                let unique = format!(
-                    "{}-{}",
-                    context.attempt,
-                    plans.fetch_add(1, Ordering::Relaxed)
-                );
-                self.plan_groups(groups, &unique, context).await
-            }
+            Evaluated::Groups(groups) => plan_groups(groups, context).await,
         }
     }
 }
@@ -130,12 +110,27 @@ fn split(message: &Message, parts: &[(usize, usize)]) -> Plan {
         send
     });
     Plan {
-        changes: Vec::new(),
         sends: sends.collect(),
+        ..Plan::default()
     }
 }
 
 impl RulesEngine {
+    /// The handler of a node.
+    #[must_use]
+    pub fn new(deps: &Deps) -> Self {
+        Self {
+            objects: deps.objects.clone(),
+            live: deps.live.clone(),
+            outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
+            decisions: Decisions {
+                objects: deps.objects.clone(),
+                live: deps.live.clone(),
+                alarms: deps.alarms.clone(),
+            },
+        }
+    }
+
     async fn evaluate(&self, message: &Message, context: &Context) -> Result<Evaluated, Failure> {
         let named = match notifications::notification(&message.body) {
             Ok(Notification::Object(named)) => named,
@@ -166,7 +161,7 @@ impl RulesEngine {
             .map_err(|error| {
                 Failure::message(format!("{key} is no packed object of events: {error}"))
             })?;
-        let lines = bytes::Bytes::from(lines);
+        let lines = Bytes::from(lines);
         let bound = |name: &str| {
             message
                 .attributes
@@ -220,81 +215,101 @@ impl RulesEngine {
         }
         Ok(Evaluated::Groups(Box::new(groups)))
     }
+}
 
-    async fn plan_groups(
-        &self,
-        groups: &Groups,
-        unique: &str,
-        context: &Context,
-    ) -> Result<Plan, Failure> {
-        let now = i64::try_from(context.received_ms / 1000).unwrap_or(0);
-        let mut plan = Plan {
-            changes: store::changes(&groups.store),
-            sends: Vec::new(),
+/// Opens or extends the alert of each group, and stores its matches.
+async fn plan_groups(
+    groups: &Groups,
+    context: &PlanContext,
+) -> Result<Plan, Failure> {
+    let now = i64::try_from(context.received_ms / 1000).unwrap_or(0);
+    let mut plan = Plan {
+        changes: store::changes(&groups.store),
+        ..Plan::default()
+    };
+    let mut steps: BTreeMap<&GroupKey, Option<Step>> = BTreeMap::new();
+    for (key, group) in &groups.groups {
+        if !group.opens_alert {
+            steps.insert(key, None);
+            continue;
+        }
+        let row_key = alerting::dedup_key(&key.rule, &key.dedup, key.kind);
+        let row = context.tables.get(DEDUP, &change::key(&row_key)).await?;
+        let dedup_row = row.as_ref().and_then(dedup_row);
+        let log_types = [groups.log_type.clone()].into();
+        let about = alerting::Group {
+            rule_id: &key.rule,
+            dedup: &key.dedup,
+            kind: key.kind,
+            matches: group.matches(),
+            log_types: &log_types,
         };
-        let mut steps: BTreeMap<&GroupKey, Option<Step>> = BTreeMap::new();
-        for (key, group) in &groups.groups {
-            if !group.opens_alert {
-                steps.insert(key, None);
-                continue;
-            }
-            let row_key = alerting::dedup_key(&key.rule, &key.dedup, key.kind);
-            let row = context.door.get(DEDUP, &change::key(&row_key)).await?;
-            let dedup_row = row.as_ref().and_then(dedup_row);
-            let log_types = [groups.log_type.clone()].into();
-            let about = alerting::Group {
-                rule_id: &key.rule,
-                dedup: &key.dedup,
-                kind: key.kind,
-                matches: group.matches(),
-                log_types: &log_types,
-            };
-            let step = alerting::decide(dedup_row.as_ref(), &about, group.dedup_minutes, now);
-            plan.changes.push(
-                dedup_change(
-                    &row_key,
-                    key,
-                    group,
-                    &step,
-                    dedup_row.as_ref(),
-                    &groups.pack_version,
-                )
-                .done(),
-            );
-            steps.insert(key, Some(step));
-        }
-        for (kind, folder, message_type) in [
-            (AlertKind::Rule, "rules", "RuleMatches"),
-            (AlertKind::RuleError, "rule_errors", "RuleErrors"),
-        ] {
-            let lines = groups.lines(kind, &steps);
-            if lines.is_empty() {
-                continue;
-            }
-            let name = objects::partitioned(folder, &groups.log_type, context.received_ms, unique);
-            let content =
-                objects::pack(&lines).map_err(|error| Failure::Node(error.to_string()))?;
-            let written = objects::Written::of(name, &content);
-            self.objects.put(&written.name, content).await?;
-            plan.changes.push(written.row(context.received_ms));
-            plan.sends.push(objects::processed(
-                TOPIC,
-                message_type,
-                &groups.log_type,
-                &written,
-            ));
-            for (key, group) in groups.groups.iter().filter(|(key, _)| key.kind == kind) {
-                if let Some(Some(step)) = steps.get(key) {
-                    let row =
-                        Change::put(EVENTS, change::key_range(step.alert_id(), &written.name))
-                            .set("count", group.matches())
-                            .set("time", context.received_ms);
-                    plan.changes.push(row.done());
-                }
-            }
-        }
-        Ok(plan)
+        let step = alerting::decide(dedup_row.as_ref(), &about, group.dedup_minutes, now);
+        plan.changes.push(
+            dedup_change(
+                &row_key,
+                key,
+                group,
+                &step,
+                dedup_row.as_ref(),
+                &groups.pack_version,
+            )
+            .done(),
+        );
+        steps.insert(key, Some(step));
     }
+    for (kind, folder, message_type) in [
+        (AlertKind::Rule, "rules", "RuleMatches"),
+        (AlertKind::RuleError, "rule_errors", "RuleErrors"),
+    ] {
+        let lines = groups.lines(kind, &steps);
+        if lines.is_empty() {
+            continue;
+        }
+        let (content, hash) = packed(lines).await?;
+        // By its content: a plan that differs names another object.
+        let unique = format!("{}-{}", context.attempt, &hash[..16]);
+        let name = objects::partitioned(folder, &groups.log_type, context.received_ms, &unique);
+        let written = objects::Written {
+            name,
+            bytes: content.len() as u64,
+            hash,
+        };
+        plan.objects.push(PlannedObject {
+            name: written.name.clone(),
+            content,
+        });
+        plan.changes.push(written.row(context.received_ms));
+        plan.sends.push(objects::processed(
+            TOPIC,
+            message_type,
+            &groups.log_type,
+            &written,
+        ));
+        for (key, group) in groups.groups.iter().filter(|(key, _)| key.kind == kind) {
+            if let Some(Some(step)) = steps.get(key) {
+                let row =
+                    Change::put(EVENTS, change::key_range(step.alert_id(), &written.name))
+                        .set("count", group.matches())
+                        .set("time", context.received_ms);
+                plan.changes.push(row.done());
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Compresses lines on a blocking thread. Returns the content and the hash of it.
+async fn packed(lines: Vec<u8>) -> Result<(Bytes, String), Failure> {
+    let pack = move || {
+        let content = objects::pack(&lines)?;
+        let hash = objects::Written::of(String::new(), &content).hash;
+        Ok::<_, std::io::Error>((content, hash))
+    };
+    tokio::task::spawn_blocking(pack)
+        .await
+        .map_err(|error| Failure::Node(error.to_string()))?
+        .map_err(|error| Failure::Node(error.to_string()))
 }
 
 /// The part of a deduplication row that decides.

@@ -8,7 +8,7 @@ use crate::component::{Deps, Place};
 use crate::pause::Pause;
 use crate::retention;
 use crate::supervision::Part;
-use crate::worker::{Context, Failure, Handler, Plan};
+use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The handler.
 pub struct StorageCollector {
@@ -23,11 +23,18 @@ pub struct StorageCollector {
 /// # Errors
 /// None.
 pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
-    let handler = StorageCollector {
-        objects: deps.objects.clone(),
-        pause: deps.pause.clone(),
-    };
-    Ok(place.worker(deps, handler))
+    Ok(place.worker(deps, StorageCollector::new(deps)))
+}
+
+impl StorageCollector {
+    /// The handler of a node.
+    #[must_use]
+    pub fn new(deps: &Deps) -> Self {
+        Self {
+            objects: deps.objects.clone(),
+            pause: deps.pause.clone(),
+        }
+    }
 }
 
 impl Handler for StorageCollector {
@@ -64,7 +71,7 @@ impl Handler for StorageCollector {
         Ok(())
     }
 
-    async fn plan(&self, (): &(), _: &Message, _: &Context) -> Result<Plan, Failure> {
+    async fn plan((): &(), _: &Message, _: &PlanContext) -> Result<Plan, Failure> {
         Ok(Plan::default())
     }
 }

@@ -345,6 +345,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_name_another_file_took_after_it_was_listed_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        std::fs::write(&path, "listed\n").unwrap();
+        let watched = watched(folder.path());
+        let found = watched.list().unwrap().files.remove(0);
+        let other = folder.path().join("b.log");
+        std::fs::write(&other, "another\n").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let error = watched.open(&found).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
     fn a_link_that_leads_to_own_data_after_it_was_listed_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();
         let own = tempfile::tempdir().unwrap();

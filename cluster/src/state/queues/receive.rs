@@ -309,5 +309,6 @@ pub(in crate::state) fn message(
         origin: body.origin,
         lonely_deaths: head.lonely_deaths,
         suspect: head.suspect,
+        span_id: body.span_id,
     }
 }

@@ -54,11 +54,13 @@ pub(in crate::state) fn run(
     {
         return Ok(id);
     }
+    let (trace_id, span_id) = cause_of(tx, send);
     let body = StoredBody {
         id: tx.next_message_id(),
         body: send.body.clone(),
         attributes: send.attributes.clone(),
-        trace_id: send.trace_id.clone(),
+        trace_id,
+        span_id,
         dedup_id: send.dedup_id.clone(),
         coalesce_key: send.coalesce_key.clone(),
         turn: send.turn.clone(),
@@ -79,6 +81,18 @@ pub(in crate::state) fn run(
     }
     enqueue(tx, queue, &body, head)?;
     Ok(id)
+}
+
+/// The trace and the span of a new message: its own, or those of its command.
+fn cause_of(tx: &Tx<'_>, send: &Send) -> (String, u64) {
+    if !tx.traces() {
+        return (send.trace_id.clone(), 0);
+    }
+    if send.trace_id.is_empty() {
+        let cause = tx.cause();
+        return (cause.trace_id.clone(), cause.span_id);
+    }
+    (send.trace_id.clone(), send.span_id)
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {

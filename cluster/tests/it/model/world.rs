@@ -197,6 +197,7 @@ impl World {
             turn: named("turn", sending.turn),
             group: named("g", sending.group),
             trace_id: format!("trace {}", self.bodies),
+            span_id: self.bodies.into(),
         }
     }
 

@@ -3,21 +3,22 @@
 
 mod alb;
 mod anchors;
+mod falcon;
 mod gsuite;
 mod s3_access;
-mod syslog;
 mod vpc_flow;
 mod web_access;
 
 use web_access::Format;
 
-use super::{Line, Reading, State};
+use super::{Line, Reading, State, form::syslog};
 use crate::schema::ObjectType;
 
 /// The native parsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Native {
     Alb,
+    FalconReplicator,
     GsuiteActivity,
     S3ServerAccess,
     Syslog5424,
@@ -25,7 +26,7 @@ pub(crate) enum Native {
     WebAccess(Format),
 }
 
-const NAMES: [(&str, Native); 8] = [
+const NAMES: [(&str, Native); 9] = [
     ("AWS.ALB", Native::Alb),
     ("AWS.S3ServerAccess", Native::S3ServerAccess),
     ("AWS.VPCFlow", Native::VpcFlow),
@@ -37,6 +38,7 @@ const NAMES: [(&str, Native); 8] = [
         "Apache.AccessCommon",
         Native::WebAccess(Format::ApacheCommon),
     ),
+    ("Crowdstrike.FDREvent", Native::FalconReplicator),
     ("GSuite.ActivityEvent", Native::GsuiteActivity),
     ("Nginx.Access", Native::WebAccess(Format::Nginx)),
     ("Syslog.RFC5424", Native::Syslog5424),
@@ -63,9 +65,10 @@ impl Native {
     ) -> Result<Reading, String> {
         match self {
             Self::Alb => alb::read(line.text, root, out),
+            Self::FalconReplicator => falcon::read(line, out),
             Self::GsuiteActivity => gsuite::read(line, out),
             Self::S3ServerAccess => s3_access::read(line.text, root, out),
-            Self::Syslog5424 => syslog::read(line.text, root, out),
+            Self::Syslog5424 => syslog::read_5424(line.text, root, out),
             Self::VpcFlow => vpc_flow::read(line.text, root, state, out),
             Self::WebAccess(format) => web_access::read(format, line.text, root, out),
         }
