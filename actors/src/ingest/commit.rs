@@ -12,8 +12,9 @@ use panther_proto::v1::{Key, RowChange, Send, Transact};
 use sha2::{Digest, Sha256};
 
 use crate::components::log_processor::{ORIGIN, SOURCE};
-use crate::components::objects::{Written, date, s3_event};
+use crate::components::objects::{Written, s3_event};
 use crate::components::sources::INPUT_QUEUE;
+use crate::dates::date;
 use crate::sealing::hex;
 
 /// The table of idempotency keys: a row for each source and key.

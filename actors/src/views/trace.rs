@@ -35,7 +35,7 @@ impl Views<'_> {
         let hours = i64::try_from(hours.unwrap_or(24))
             .unwrap_or(24)
             .clamp(1, 24 * 366);
-        let from = (objects::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
+        let from = (crate::dates::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
             .format("%Y-%m-%dT%H")
             .to_string();
         let labels: std::collections::BTreeMap<String, String> = sources::all(self.door)

@@ -19,9 +19,9 @@ use rand::Rng;
 use serde_json::Value;
 
 use super::log_alert_forwarder::{ALERTS, QUEUE};
-use super::objects::rfc3339;
 use crate::api::ApiError;
 use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
 use crate::destinations::{OutputCache, Response, Sender, Unreachable};
 use crate::pause::Pause;
 use crate::supervision::Part;

@@ -17,9 +17,9 @@ use panther_proto::v1::{
 };
 use serde_json::{Value, json};
 
-use super::objects::rfc3339;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
 use crate::destinations::{
     ConfiguredDestination, DestinationField, DestinationSpec, FieldForm, OutputCache, Response,
     Sender, TABLE, TYPES, Unreachable,
