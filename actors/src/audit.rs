@@ -49,9 +49,7 @@ impl AuditRecord {
 
     /// The row, as a change of a command.
     pub(crate) fn row(&self, now_ms: u64, outcome: &str) -> RowChange {
-        let day = crate::components::objects::date(now_ms)
-            .format("%Y-%m-%d")
-            .to_string();
+        let day = crate::dates::date(now_ms).format("%Y-%m-%d").to_string();
         let key = change::key_range(day, format!("{now_ms:013}-{}", self.id));
         Change::put(TABLE, key)
             .set("component", &self.component)

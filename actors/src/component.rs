@@ -15,6 +15,7 @@ use panther_cluster::storage::room::Room;
 use crate::alarms::Alarms;
 use crate::api::{Api, ApiError};
 use crate::catalogue::{Catalogue, Component, WorkAttributes};
+use crate::destinations::Sender;
 use crate::egress::Egress;
 use crate::pause::Pause;
 use crate::sealing::Sealer;
@@ -68,6 +69,21 @@ pub struct Deps {
     pub alert_link: Option<String>,
     /// Where alerts may go.
     pub egress: Egress,
+}
+
+impl Deps {
+    /// What sends alerts to destinations.
+    ///
+    /// # Errors
+    /// The TLS set-up of the machine cannot be used.
+    pub(crate) fn sender(&self) -> Result<Sender, ApiError> {
+        let (link, egress) = (self.alert_link.clone(), self.egress.clone());
+        Sender::new(link, egress, &self.own_folders).map_err(|error| {
+            ApiError::Internal(format!(
+                "the HTTP client for destinations cannot be set up: {error}"
+            ))
+        })
+    }
 }
 
 /// Where a function is run: its attributes and its counters.

@@ -5,7 +5,8 @@
 //! * [`supervision`]: restarts, budgets, circuits; what each component is doing
 //! * [`worker`]: the loop that receives, handles, completes or gives back
 //! * [`components`]: one folder per component
-//! * [`egress`]: where alerts may go
+//! * [`dates`]: cluster times as dates
+//! * [`destinations`]: where alerts are delivered, one file per type; [`egress`]: where alerts may go
 //! * [`ingest`]: the doors through which logs come in
 //! * [`alarms`]: states of alarms, each change told once
 //! * [`api`]: typed methods; [`api_table`]: their table in the documentation; `call_context`: what a call carries beside its request; `audit`: who changed what
@@ -29,6 +30,8 @@ pub mod callers;
 pub mod catalogue;
 pub mod component;
 pub mod components;
+pub mod dates;
+pub mod destinations;
 pub mod egress;
 pub mod ingest;
 mod json;

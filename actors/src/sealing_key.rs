@@ -4,7 +4,7 @@ use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_proto::v1::Transact;
 
-use crate::components::outputs_api::OutputCache;
+use crate::destinations::OutputCache;
 use crate::pause::TABLE;
 use crate::sealing::{Sealer, fingerprint};
 

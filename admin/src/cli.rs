@@ -168,6 +168,8 @@ mod tests {
             "outputs add webhook ops https://example.com --severity HIGH,CRITICAL",
             "outputs add slack team https://example.com",
             "outputs add file local /var/log/alerts.ndjson",
+            "outputs add ticket team --set project=SEC --set apiKey=@key",
+            "outputs types",
             "outputs list",
             "outputs show ops",
             "outputs test ops",

@@ -69,7 +69,7 @@ pub(crate) async fn wait_for_room(folders: &[&Path]) {
 /// How a node is that is removed, in the words of its end.
 pub(crate) fn removed(removal: &Removal, node: u64, cluster: &str) -> String {
     let at = removal.at_ms.map_or_else(String::new, |at| {
-        format!(" on {}", panther_actors::components::objects::rfc3339(at))
+        format!(" on {}", panther_actors::dates::rfc3339(at))
     });
     format!(
         "node {node} was removed from cluster {cluster}{at}, as node {} says; its number is not used again. To make this machine a node again, empty data_dir (and the identity file, if \

@@ -274,19 +274,19 @@ mod tests {
         assert_eq!(shown["address"], Value::Null);
         assert_eq!(shown["needsSecret"], false);
         assert_eq!(shown["alertTypes"], json!([]));
-        let config = json!({"slack": {"webhookURL": "x", "caCertificate": null}});
-        let read = message(&form("OutputSettings"), &config).unwrap();
-        assert_eq!(value(&read), config);
+        let text = json!({"text": "x"});
+        let read = message(&form("Value"), &text).unwrap();
+        assert_eq!(value(&read), text);
     }
 
     #[test]
     fn an_error_names_the_key() {
         assert!(refused("AddOutputRequest", &json!([])).contains("an object"));
         assert!(refused("AddOutputRequest", &json!({"nmae": 1})).contains("`nmae`"));
-        let config = json!({"outputConfig": {"file": {"path": 7}}});
+        let key = json!({"key": {"hash": 7}});
         assert_eq!(
-            refused("AddOutputRequest", &config),
-            "outputConfig.file.path: expected a string, found 7"
+            refused("RowChange", &key),
+            "key.hash: expected a string, found 7"
         );
         let types = json!({"alertTypes": "RULE"});
         assert!(refused("AddOutputRequest", &types).starts_with("alertTypes: expected a list"));

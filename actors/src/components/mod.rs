@@ -147,7 +147,7 @@ mod tests {
         let catalogue = catalogue();
         // What was deleted is handled by no component, and so cannot fail.
         let handled = catalogue.all().filter(|component| {
-            component.kind == Kind::Queue && component.name != crate::views::queues::DELETED
+            component.kind == Kind::Queue && component.name != crate::retention::DELETED
         });
         for queue in handled {
             let dlq = catalogue

@@ -6,7 +6,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -15,6 +14,8 @@ use panther_cluster::door::change::{self, Change};
 use panther_proto::v1::{RowChange, Send};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+
+use crate::dates::date;
 
 /// The table of named objects.
 pub const TABLE: &str = "panther-objects";
@@ -86,21 +87,6 @@ impl Written {
             .set("hash", &self.hash)
             .set("namedAt", now_ms)
     }
-}
-
-/// A cluster time as date and time.
-#[must_use]
-pub fn date(ms: u64) -> DateTime<Utc> {
-    i64::try_from(ms)
-        .ok()
-        .and_then(DateTime::from_timestamp_millis)
-        .unwrap_or_default()
-}
-
-/// A cluster time in RFC 3339, as rows and messages carry it.
-#[must_use]
-pub fn rfc3339(ms: u64) -> String {
-    date(ms).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// The table's name of a log type: lower case, dots become underscores.

@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument as _;
 
 use crate::components::log_processor::{ORIGIN, SOURCE};
-use crate::components::objects::{Written, date, s3_event};
+use crate::components::objects::{Written, s3_event};
 use crate::components::sources::INPUT_QUEUE;
+use crate::dates::date;
 use crate::traces::{Hop, Traces, of_object};
 
 /// The table of idempotency keys: a row for each source and key.

@@ -10,13 +10,12 @@ use panther_proto::v1::{Key, RowChange, Transact};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Kept, Periods};
+use super::{DELETED, Kept, Periods};
 use crate::components::alerts_api::EVENTS;
 use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::log_processor::QUARANTINE;
 use crate::components::objects;
 use crate::ingest::commit::KEYS;
-use crate::views::queues::DELETED;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Rows removed by one command.

@@ -18,6 +18,8 @@ use crate::components::objects::table_name;
 
 /// The table of settings.
 pub const TABLE: &str = "panther-retention";
+/// The queue that keeps a dead letter which an operator has deleted.
+pub(crate) const DELETED: &str = "panther-deleted-messages";
 /// Longest time that can be set, in days.
 pub const MOST_DAYS: u32 = 36_500;
 

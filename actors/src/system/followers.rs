@@ -8,7 +8,7 @@ use panther_cluster::state::read::Query;
 use super::{Inner, Late};
 use crate::components::alerts_api::summary;
 use crate::components::log_alert_forwarder::{ALERTS, PARTITION};
-use crate::components::objects::rfc3339;
+use crate::dates::rfc3339;
 use crate::life::Life;
 
 /// How often the table is read while there are followers.

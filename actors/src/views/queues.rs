@@ -12,6 +12,7 @@ use super::Views;
 use crate::api::{ApiError, CallContext};
 use crate::catalogue::Kind;
 use crate::components::catalogue;
+use crate::retention::DELETED;
 
 /// What a purge or requeue set out to do: a retry goes on with the same.
 #[derive(Serialize, Deserialize)]
@@ -19,9 +20,6 @@ struct Bounds {
     /// The newest message at the start; what comes later is left alone.
     upto: u64,
 }
-
-/// Where a dead letter goes that an operator deletes.
-pub(crate) const DELETED: &str = "panther-deleted-messages";
 
 fn kind(name: &str) -> &'static str {
     match catalogue().all().find(|component| {

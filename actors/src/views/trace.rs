@@ -42,7 +42,7 @@ impl Views<'_> {
         let hours = i64::try_from(hours.unwrap_or(24))
             .unwrap_or(24)
             .clamp(1, 24 * 366);
-        let from = (objects::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
+        let from = (crate::dates::date(self.door.now_ms()) - chrono::Duration::hours(hours - 1))
             .format("%Y-%m-%dT%H")
             .to_string();
         let set = self.sources.current().await?;
@@ -252,7 +252,7 @@ impl Views<'_> {
 /// A hop as the API gives it.
 fn hop(hop: &Hop) -> TraceHop {
     TraceHop {
-        time: objects::rfc3339(hop.time_ms),
+        time: crate::dates::rfc3339(hop.time_ms),
         took_ms: hop.took_ms,
         node: hop.node,
         component: hop.component.clone(),

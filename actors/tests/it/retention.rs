@@ -28,7 +28,7 @@ async fn age(world: &World, table: &str, attribute: &str, keys: &[String]) {
         let change = if attribute == "namedAt" {
             change.set(attribute, at)
         } else {
-            let text = panther_actors::components::objects::rfc3339(at);
+            let text = panther_actors::dates::rfc3339(at);
             change.set("updateTime", text.clone()).set(attribute, text)
         };
         let transact = Transact {

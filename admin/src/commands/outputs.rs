@@ -1,19 +1,19 @@
-//! outputs: where alerts are delivered.
+//! outputs: where alerts are delivered. The types of outputs and the fields of each are the server's: see [`settings`].
 
-use std::path::{Path, PathBuf};
+mod settings;
 
 use clap::{Args, Subcommand, ValueEnum};
 use panther_proto::v1::{
-    AddOutputRequest, DeleteOutputRequest, DeliveryResponse, FileConfig, GetOutputRequest,
-    GetOutputsRequest, OutputSettings, OutputView, SendTestAlertRequest, UpdateOutputRequest,
-    WebhookConfig, output_settings,
+    AddOutputRequest, DeleteOutputRequest, DeliveryResponse, GetOutputRequest,
+    GetOutputTypesRequest, GetOutputsRequest, OutputView, SendTestAlertRequest,
+    UpdateOutputRequest,
 };
 
+use self::settings::Settings;
 use super::{Context, Severity, names};
 use crate::{
     confirm::Consent,
     failure::{Exit, Failure},
-    input,
     output::{Cell, Details, Grid, Look, Tone, ago, clean, instant, moment, short},
 };
 
@@ -21,8 +21,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Outputs {
     /// Deliver alerts to one more place
-    #[command(subcommand)]
     Add(Add),
+    /// The types of outputs, and what each needs
+    Types,
     /// All outputs
     List,
     /// One output; its secrets are never shown
@@ -36,37 +37,17 @@ pub(crate) enum Outputs {
 }
 
 /// `outputs add`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Add {
-    /// POST each alert as JSON
-    Webhook(Url),
-    /// A Slack channel, by an incoming webhook
-    Slack(Url),
-    /// A file on the node, one JSON object a line
-    File(File),
-}
-
-/// An output with a URL.
 #[derive(Debug, Args)]
-pub(crate) struct Url {
+pub(crate) struct Add {
+    /// What kind of place it is, such as webhook; `pantherctl outputs types` lists all
+    #[arg(value_name = "TYPE")]
+    of: String,
     /// A name for it
     name: String,
-    /// The URL, which is a secret; - reads it from standard input, @FILE from a file, which keeps it out of the shell's history
-    url: String,
-    /// Certificates in a PEM file by which alone the destination is trusted: its own, or those of your authority
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    /// The URL or the file to which alerts go. A URL is a secret; - reads it from standard input, @FILE from a file, which keeps it out of the shell's history
+    address: Option<String>,
     #[command(flatten)]
-    routing: Routing,
-}
-
-/// An output that is a file.
-#[derive(Debug, Args)]
-pub(crate) struct File {
-    /// A name for it
-    name: String,
-    /// The file; pantherd must be able to write it
-    path: PathBuf,
+    settings: Settings,
     #[command(flatten)]
     routing: Routing,
 }
@@ -94,12 +75,11 @@ pub(crate) struct Name {
 pub(crate) struct Update {
     /// Its name or id
     output: String,
-    /// Its new URL, or the file's new path; - reads it from standard input, @FILE from a file
+    /// Its new URL, or the file's new path; - reads it from standard input, @FILE from a file. Whatever says how the output is reached is given again with it
     #[arg(long)]
     address: Option<String>,
-    /// Certificates in a PEM file; only together with --address
-    #[arg(long, value_name = "FILE", requires = "address")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
     /// Its new name
     #[arg(long)]
     name: Option<String>,
@@ -128,6 +108,7 @@ impl Outputs {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Add(add) => add.run(context).await,
+            Self::Types => types(context).await,
             Self::List => list(context).await,
             Self::Show(name) => {
                 let output_id = one(context, &name.output).await?.output_id;
@@ -144,52 +125,19 @@ impl Outputs {
     }
 }
 
-impl Url {
-    fn webhook(&self) -> Result<WebhookConfig, Failure> {
-        webhook(&self.url, self.ca_file.as_deref())
-    }
-}
-
-/// The configuration of a destination with a URL.
-fn webhook(url: &str, ca_file: Option<&Path>) -> Result<WebhookConfig, Failure> {
-    let url = input::text("the URL", url)?;
-    let ca_certificate = ca_file
-        .map(|path| input::text("the certificates", &format!("@{}", path.display())))
-        .transpose()?;
-    Ok(WebhookConfig {
-        webhook_url: url.trim().to_owned(),
-        ca_certificate,
-    })
-}
-
-/// The configuration of a destination that is a file.
-fn file(path: &Path) -> Result<FileConfig, Failure> {
-    let path = input::absolute(path)?;
-    let text = path
-        .to_str()
-        .ok_or_else(|| Failure::input("the path is not UTF-8").tried(path.display().to_string()))?;
-    Ok(FileConfig {
-        path: text.to_owned(),
-    })
-}
-
 impl Update {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let output = one(context, &self.output).await?;
-        let ca_file = self.ca_file.as_deref();
-        let kind = match (&self.address, output.output_type()) {
-            (None, _) => None,
-            (Some(address), "slack") => {
-                Some(output_settings::Kind::Slack(webhook(address, ca_file)?))
-            }
-            (Some(address), "file") => {
-                let path = input::text("the path", address)?;
-                Some(output_settings::Kind::File(file(Path::new(path.trim()))?))
-            }
-            (Some(address), _) => {
-                let webhook = webhook(address, ca_file)?;
-                Some(output_settings::Kind::CustomWebhook(webhook))
-            }
+        let config = if self.address.is_none() && self.settings.is_empty() {
+            None
+        } else {
+            let answer = context.call(GetOutputTypesRequest {}).await?;
+            let of = answer
+                .types
+                .iter()
+                .find(|of| of.output_type == output.output_type());
+            let of = of.ok_or_else(|| settings::unknown(output.output_type(), &answer.types))?;
+            Some(self.settings.read(of, self.address.as_deref())?)
         };
         let display_name = self
             .name
@@ -198,7 +146,7 @@ impl Update {
             user_id: context.user.clone(),
             output_id: output.output_id,
             display_name,
-            output_config: kind.map(|kind| OutputSettings { kind: Some(kind) }),
+            output_config: config.map(Into::into),
             default_for_severity: if self.routing.severity.is_empty() {
                 output.default_for_severity
             } else {
@@ -220,22 +168,11 @@ impl Update {
 
 impl Add {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let (name, kind, routing) = match self {
-            Self::Webhook(to) => {
-                let webhook = to.webhook()?;
-                let kind = output_settings::Kind::CustomWebhook(webhook);
-                (to.name, kind, to.routing)
-            }
-            Self::Slack(to) => {
-                let kind = output_settings::Kind::Slack(to.webhook()?);
-                (to.name, kind, to.routing)
-            }
-            Self::File(File {
-                name,
-                path,
-                routing,
-            }) => (name, output_settings::Kind::File(file(&path)?), routing),
-        };
+        let answer = context.call(GetOutputTypesRequest {}).await?;
+        let of = answer.types.iter().find(|of| of.name == self.of);
+        let of = of.ok_or_else(|| settings::unknown(&self.of, &answer.types))?;
+        let config = self.settings.read(of, self.address.as_deref())?;
+        let routing = self.routing;
         let severities = if routing.severity.is_empty() {
             Severity::value_variants()
         } else {
@@ -243,8 +180,8 @@ impl Add {
         };
         let request = AddOutputRequest {
             user_id: context.user.clone(),
-            display_name: name,
-            output_config: Some(OutputSettings { kind: Some(kind) }),
+            display_name: self.name,
+            output_config: Some(config.into()),
             default_for_severity: names(severities),
             alert_types: routing.alert_types,
         };
@@ -258,6 +195,32 @@ impl Add {
         ));
         Ok(Exit::Fine)
     }
+}
+
+async fn types(context: &Context) -> Result<Exit, Failure> {
+    let answer = context.call(GetOutputTypesRequest {}).await?;
+    context.screen.show(&answer, |look| {
+        let mut grid = Grid::new(&["TYPE", "FIELD", "NEEDED", "WHAT IT IS"]);
+        for of in &answer.types {
+            grid.row([
+                of.name.as_str().into(),
+                "".into(),
+                "".into(),
+                of.about.as_str().into(),
+            ]);
+            for field in &of.fields {
+                let needed = if field.required { "yes" } else { "no" };
+                grid.row([
+                    "".into(),
+                    field.name.as_str().into(),
+                    needed.into(),
+                    settings::about(field).into(),
+                ]);
+            }
+        }
+        grid.render(look)
+    })?;
+    Ok(Exit::Fine)
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {

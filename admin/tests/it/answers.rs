@@ -189,6 +189,8 @@ async fn outputs_are_added_with_their_secret_from_elsewhere_and_found_by_name() 
     let output = json!({"outputId": "o1", "displayName": "ops", "outputType": "customWebhook"});
     let node = Node::with(json!({
         "panther-outputs-api.addOutput": output,
+        "panther-outputs-api.getOutputTypes": {"types": [{"name": "webhook", "key": "customWebhook", "outputType": "customwebhook", "about": "POST", "fields": [
+            {"name": "webhookURL", "about": "the URL", "form": "OUTPUT_VALUE_TEXT", "required": true, "secret": true, "address": true}]}]},
         "panther-outputs-api.getOutputs": {"outputs": [output]},
         "panther-outputs-api.sendTestAlert": {"responses": [{"outputId": "o1", "success": false, "statusCode": 500, "message": "oh no"}]},
     }));
@@ -213,6 +215,17 @@ async fn outputs_are_added_with_their_secret_from_elsewhere_and_found_by_name() 
             json!({"userId": "alice", "displayName": "ops", "outputConfig": {"customWebhook": {"webhookURL": "https://example.com/x"}},
             "defaultForSeverity": ["HIGH", "CRITICAL"]})
         ]
+    );
+    node.run("outputs add pager x y").await.says(
+        2,
+        &[
+            "there is no type of outputs \"pager\"",
+            "the types are webhook",
+        ],
+    );
+    node.run("outputs types").await.says(
+        0,
+        &["webhook", "webhookURL", "the URL (the address, secret)"],
     );
     node.run("outputs test ops")
         .await

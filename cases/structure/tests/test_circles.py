@@ -83,6 +83,9 @@ class Circles(unittest.TestCase):
     def test_the_detections_have_no_circle(self):
         self.assertEqual(listed(ROOT / "detections"), (0, ""))
 
+    def test_the_actors_have_only_the_circles_that_may_stay(self):
+        self.assertEqual(listed(ROOT / "actors", "--allowed", str(HERE / "actors.toml")), (0, ""))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -5,11 +5,7 @@
 //! 30 to 300 s later, ten times, and then is a dead letter. Every
 //! attempt is recorded on the alert's row, by the command that ends the attempt.
 
-mod file;
-mod scrub;
 pub(crate) mod sealed;
-mod send;
-pub(crate) mod trust;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,14 +19,11 @@ use rand::Rng;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-pub use file::Files;
-pub(crate) use scrub::origin;
-pub use send::{Response, Sender};
-
 use super::log_alert_forwarder::{ALERTS, QUEUE};
-use super::outputs_api::{OutputCache, Unreachable};
 use crate::api::ApiError;
 use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
+use crate::destinations::{OutputCache, Response, Sender, Unreachable};
 use crate::pause::Pause;
 use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
@@ -89,7 +82,7 @@ impl Handler for AlertDelivery {
         let config = match self.outputs.config(output).await? {
             Ok(config) => config,
             Err(unreachable) => {
-                let failed = Response::failed(output, &unreachable, context.received_ms);
+                let failed = Response::failed(output, &unreachable, rfc3339(context.received_ms));
                 return match unreachable {
                     Unreachable::Gone => Ok((alert, Delivered::Attempt(failed))),
                     // The secret may be given again: the attempt is repeated, and then a dead letter.
@@ -99,7 +92,8 @@ impl Handler for AlertDelivery {
         };
         let response = self
             .sender
-            .send(output, &config, &alert, context.door.now_ms())
+            .within(context.trace)
+            .send(output, &config, &alert, rfc3339(context.door.now_ms()))
             .instrument(tracing::debug_span!("deliver", output))
             .await;
         if !response.success {
@@ -156,7 +150,7 @@ impl AlertDelivery {
     pub fn new(deps: &Deps) -> Result<Self, ApiError> {
         Ok(Self {
             outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
-            sender: Sender::of(deps)?,
+            sender: deps.sender()?,
             pause: deps.pause.clone(),
             retry: Arc::new(|| Duration::from_secs(rand::rng().random_range(30..=300))),
         })

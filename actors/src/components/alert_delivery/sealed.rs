@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-
-use super::super::outputs_api::OutputCache;
 use crate::alarms::Alarms;
+use crate::destinations::OutputCache;
 use crate::life::Life;
 
 /// How often.

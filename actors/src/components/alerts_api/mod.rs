@@ -19,11 +19,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alert_delivery::Response;
 use super::log_alert_forwarder::{ALERTS, PARTITION, QUEUE};
-use super::objects::{self, rfc3339};
+use super::objects;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
+use crate::destinations::Response;
 use crate::supervision::Part;
 
 /// Which objects hold the matches of an alert: one row per alert and object.
@@ -364,7 +365,9 @@ impl AlertsService {
             Some(Some((object, given))) => (
                 object.to_owned(),
                 given.parse().map_err(|_| {
-                    ApiError::Invalid("eventsExclusiveStartKey is not one that an answer gave".to_owned())
+                    ApiError::Invalid(
+                        "eventsExclusiveStartKey is not one that an answer gave".to_owned(),
+                    )
                 })?,
             ),
             Some(None) => {

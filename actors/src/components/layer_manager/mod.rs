@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use panther_detections::pack::{Pack, Problem};
 
-use super::objects::rfc3339;
 use super::pack::version::{self, Version};
 use super::pack::{self, LivePack, Loaded};
-use crate::component::{Deps, Place};
-use crate::supervision::Part;
 use crate::api::ApiError;
+use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
+use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The queue of versions to build.

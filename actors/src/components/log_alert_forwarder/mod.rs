@@ -9,10 +9,10 @@ use panther_proto::v1::{FeedRecord, Message, Row};
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::objects::rfc3339;
-use crate::component::{Deps, Place};
-use crate::supervision::Part;
 use crate::api::ApiError;
+use crate::component::{Deps, Place};
+use crate::dates::rfc3339;
+use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The table of alerts.

@@ -7,257 +7,25 @@ use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
-use panther_detections::alerting::{AlertKind, Output};
 use panther_detections::pack::Severity;
 use panther_proto::v1::outputs_api::{self, OutputsApi};
 use panther_proto::v1::{
-    self, AddOutputRequest, DeleteOutputAnswer, DeleteOutputRequest, DeliveryResponse, FileConfig,
-    GetOutputRequest, GetOutputsAnswer, GetOutputsRequest, OutputView, Row, SendTestAlertAnswer,
-    SendTestAlertRequest, UpdateOutputRequest, WebhookConfig,
+    AddOutputRequest, DeleteOutputAnswer, DeleteOutputRequest, DeliveryResponse, GetOutputRequest,
+    GetOutputTypesAnswer, GetOutputTypesRequest, GetOutputsAnswer, GetOutputsRequest, OutputField,
+    OutputType, OutputValueForm, OutputView, Row, SendTestAlertAnswer, SendTestAlertRequest,
+    UpdateOutputRequest,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::alert_delivery::{self, Response, Sender, trust};
-use super::objects::rfc3339;
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
-use crate::supervision::Part;
+use crate::dates::rfc3339;
+use crate::destinations::{
+    ConfiguredDestination, DestinationField, DestinationSpec, FieldForm, OutputCache, Response,
+    Sender, TABLE, TYPES, Unreachable,
+};
 use crate::sealing::Sealer;
-
-/// The table of destinations.
-pub const TABLE: &str = "panther-outputs";
-/// How a destination is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum OutputConfig {
-    /// A POST of the notification to any address.
-    #[serde(rename = "customWebhook", alias = "customwebhook")]
-    CustomWebhook {
-        /// The address.
-        #[serde(rename = "webhookURL")]
-        webhook_url: String,
-        /// Certificates in PEM form. If they are given, only they are trusted; otherwise the system's authorities are.
-        #[serde(
-            default,
-            rename = "caCertificate",
-            skip_serializing_if = "Option::is_none"
-        )]
-        ca_certificate: Option<String>,
-    },
-    /// Slack's incoming webhook.
-    Slack {
-        /// The address.
-        #[serde(rename = "webhookURL")]
-        webhook_url: String,
-        /// Certificates in PEM form. If they are given, only they are trusted; otherwise the system's authorities are.
-        #[serde(
-            default,
-            rename = "caCertificate",
-            skip_serializing_if = "Option::is_none"
-        )]
-        ca_certificate: Option<String>,
-    },
-    /// A line appended to a file on the node that delivers.
-    File {
-        /// The file.
-        path: String,
-    },
-}
-
-impl OutputConfig {
-    /// Its kind, as rows hold it.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::CustomWebhook { .. } => "customwebhook",
-            Self::Slack { .. } => "slack",
-            Self::File { .. } => "file",
-        }
-    }
-
-    fn check(&self, sender: &Sender) -> Result<(), ApiError> {
-        match self {
-            Self::CustomWebhook {
-                webhook_url,
-                ca_certificate,
-            }
-            | Self::Slack {
-                webhook_url,
-                ca_certificate,
-            } => {
-                if let Some(pem) = ca_certificate {
-                    trust::tls(pem).map_err(|error| ApiError::Invalid(error.to_string()))?;
-                }
-                // The parser takes any number of slashes, and the first word of a path for the host.
-                let has_host = webhook_url
-                    .split_once("://")
-                    .is_some_and(|(_, rest)| !rest.starts_with('/'));
-                match reqwest::Url::parse(webhook_url) {
-                    Ok(url) if matches!(url.scheme(), "http" | "https") && has_host => {
-                        sender.egress().check(&url).map_err(ApiError::Invalid)
-                    }
-                    _ => Err(ApiError::Invalid(
-                        "webhookURL must be an http or https address".to_owned(),
-                    )),
-                }
-            }
-            Self::File { path } => sender.files().check(path).map_err(ApiError::Invalid),
-        }
-    }
-
-    /// Scheme and host, or the file: what of it is no secret.
-    fn address(&self) -> String {
-        match self {
-            Self::CustomWebhook { webhook_url, .. } | Self::Slack { webhook_url, .. } => {
-                alert_delivery::origin(webhook_url)
-            }
-            Self::File { path } => path.clone(),
-        }
-    }
-
-    /// With its secrets blanked.
-    fn shown(&self) -> v1::OutputSettings {
-        use v1::output_settings::Kind;
-        let kind = match self {
-            Self::CustomWebhook { .. } => Kind::CustomWebhook(WebhookConfig::default()),
-            Self::Slack { .. } => Kind::Slack(WebhookConfig::default()),
-            Self::File { path } => Kind::File(FileConfig { path: path.clone() }),
-        };
-        v1::OutputSettings { kind: Some(kind) }
-    }
-}
-
-impl TryFrom<v1::OutputSettings> for OutputConfig {
-    type Error = ApiError;
-
-    fn try_from(config: v1::OutputSettings) -> Result<Self, ApiError> {
-        use v1::output_settings::Kind;
-        Ok(match config.kind {
-            Some(Kind::CustomWebhook(webhook)) => Self::CustomWebhook {
-                webhook_url: webhook.webhook_url,
-                ca_certificate: webhook.ca_certificate,
-            },
-            Some(Kind::Slack(webhook)) => Self::Slack {
-                webhook_url: webhook.webhook_url,
-                ca_certificate: webhook.ca_certificate,
-            },
-            Some(Kind::File(file)) => Self::File { path: file.path },
-            None => {
-                return Err(ApiError::Invalid(
-                    "outputConfig must be one of customWebhook, slack and file".to_owned(),
-                ));
-            }
-        })
-    }
-}
-
-/// Reads destinations for routing and delivery; clones share the door.
-#[derive(Clone)]
-pub struct OutputCache {
-    door: Door,
-    sealer: Sealer,
-}
-
-impl OutputCache {
-    /// Behind this door, with the key that opens configurations.
-    #[must_use]
-    pub fn new(door: Door, sealer: Sealer) -> Self {
-        Self { door, sealer }
-    }
-
-    /// What routing knows of all destinations.
-    ///
-    /// # Errors
-    /// There is no leader.
-    pub async fn current(&self) -> Result<Vec<Output>, DoorError> {
-        let rows = self
-            .door
-            .query_all(Query {
-                table: TABLE.to_owned(),
-                ..Query::default()
-            })
-            .await?;
-        Ok(rows
-            .iter()
-            .map(|(key, row)| routed(&key.hash, row))
-            .collect())
-    }
-
-    /// How one destination is reached, or why it is not.
-    ///
-    /// # Errors
-    /// There is no leader.
-    pub async fn config(&self, id: &str) -> Result<Result<OutputConfig, Unreachable>, DoorError> {
-        let row = self.door.get(TABLE, &change::key(id)).await?;
-        Ok(match row {
-            Some(row) => self.open(id, &row),
-            None => Err(Unreachable::Gone),
-        })
-    }
-
-    /// The names of destinations whose secrets this node cannot open.
-    ///
-    /// # Errors
-    /// There is no leader.
-    pub async fn unopened(&self) -> Result<Vec<String>, DoorError> {
-        let query = Query {
-            table: TABLE.to_owned(),
-            ..Query::default()
-        };
-        let rows = self.door.query_all(query).await?;
-        let unopened = rows
-            .iter()
-            .filter(|(key, row)| self.open(&key.hash, row).is_err());
-        Ok(unopened
-            .map(|(key, row)| row.text("displayName").unwrap_or(&key.hash).to_owned())
-            .collect())
-    }
-
-    fn open(&self, id: &str, row: &Row) -> Result<OutputConfig, Unreachable> {
-        let sealed = row.blob("encryptedConfig").unwrap_or_default();
-        let opened = self
-            .sealer
-            .open(&place(id), sealed)
-            .map_err(|error| Unreachable::Sealed(error.to_string()))?;
-        serde_json::from_slice(&opened).map_err(|error| {
-            Unreachable::Sealed(format!("its configuration does not parse: {error}"))
-        })
-    }
-}
-
-/// Why a destination cannot be tried.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreachable {
-    /// It has no row.
-    #[error("the destination was removed")]
-    Gone,
-    /// Its configuration does not open on this node.
-    #[error("{0}; `pantherctl outputs update` gives the destination its address again")]
-    Sealed(String),
-}
-
-fn place(id: &str) -> String {
-    format!("{TABLE}/{id}")
-}
-
-fn routed(id: &str, row: &Row) -> Output {
-    let kinds = [AlertKind::Rule, AlertKind::RuleError, AlertKind::Policy];
-    Output {
-        output_id: id.to_owned(),
-        display_name: row.text("displayName").unwrap_or_default().to_owned(),
-        default_for_severity: row
-            .items("defaultForSeverity")
-            .iter()
-            .filter_map(|text| Severity::from_str(text).ok())
-            .collect(),
-        alert_types: row
-            .items("alertTypes")
-            .iter()
-            .filter_map(|text| kinds.into_iter().find(|kind| kind.as_str() == text))
-            .collect(),
-    }
-}
+use crate::supervision::Part;
 
 /// The API.
 pub struct OutputsService {
@@ -280,7 +48,7 @@ pub fn build(deps: &Deps, place: Place<'_>) -> Result<Part, ApiError> {
         door: deps.door.clone(),
         sealer: deps.sealer.clone(),
         outputs: OutputCache::new(deps.door.clone(), deps.sealer.clone()),
-        sender: Sender::of(deps)?,
+        sender: deps.sender()?,
     }))
 }
 
@@ -300,11 +68,7 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
         context: &CallContext,
         request: AddOutputRequest,
     ) -> Result<OutputView, ApiError> {
-        let config = request.output_config.ok_or_else(|| {
-            ApiError::Invalid(
-                "addOutput needs outputConfig: customWebhook, slack or file".to_owned(),
-            )
-        })?;
+        let config = request.output_config.unwrap_or_default().value();
         let id = self
             .sealer
             .new_id("output", context.request_pair().as_ref());
@@ -322,7 +86,7 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
             .if_row_absent()
             .set("createdBy", &context.user)
             .set("creationTime", &now);
-        let change = self.with_config(&id, config, change, &mut view)?;
+        let change = self.with_config(&id, &config, change, &mut view)?;
         self.commit(context, &id, change, view).await
     }
 
@@ -349,8 +113,9 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
             ..routing.view(&id, &context.user, &now)
         };
         let mut change = routing.change(&id, &context.user, &now).if_row_present();
-        if let Some(config) = request.output_config {
-            change = self.with_config(&id, config, change, &mut view)?;
+        let config = request.output_config.map(|config| config.value());
+        if let Some(config) = config.filter(|config| !config.is_null()) {
+            change = self.with_config(&id, &config, change, &mut view)?;
         }
         self.commit(context, &id, change, view).await
     }
@@ -382,6 +147,17 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
         })
     }
 
+    async fn get_output_types(
+        &self,
+        _: &CallContext,
+        _: GetOutputTypesRequest,
+    ) -> Result<GetOutputTypesAnswer, ApiError> {
+        let types = TYPES.iter().map(|of| described(&of.spec));
+        Ok(GetOutputTypesAnswer {
+            types: types.collect(),
+        })
+    }
+
     async fn delete_output(
         &self,
         context: &CallContext,
@@ -401,13 +177,14 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
         let mut responses = Vec::new();
         for id in request.output_ids {
             let now_ms = self.door.now_ms();
+            let at = rfc3339(now_ms);
             let response = match self.outputs.config(&id).await? {
                 Ok(config) => {
                     let alert = test_alert(now_ms);
-                    self.sender.send(&id, &config, &alert, now_ms).await
+                    self.sender.send(&id, &config, &alert, at).await
                 }
                 Err(Unreachable::Gone) => return Err(missing(&id)),
-                Err(sealed) => Response::failed(&id, &sealed, now_ms),
+                Err(sealed) => Response::failed(&id, &sealed, at),
             };
             responses.push(response.into());
         }
@@ -416,6 +193,35 @@ impl OutputsApi<CallContext, ApiError> for OutputsService {
         let transact = context.transact(now_ms, Vec::new());
         let answer = SendTestAlertAnswer { responses };
         Ok(context.commit(&self.door, transact, answer).await?)
+    }
+}
+
+/// A type of destination, so that tools can ask for its fields and need not know it.
+fn described(spec: &DestinationSpec) -> OutputType {
+    let field = |field: &DestinationField| OutputField {
+        name: field.name.to_owned(),
+        about: field.about.to_owned(),
+        form: match field.form {
+            FieldForm::Text => OutputValueForm::OutputValueText,
+            FieldForm::Path => OutputValueForm::OutputValuePath,
+            FieldForm::List => OutputValueForm::OutputValueList,
+        }
+        .into(),
+        required: field.required,
+        secret: field.secret,
+        address: field.address,
+    };
+    OutputType {
+        name: spec.name.to_owned(),
+        key: spec.key.to_owned(),
+        output_type: spec.row_type(),
+        about: spec.about.to_owned(),
+        fields: spec.fields.iter().map(field).collect(),
+        example: Some(
+            serde_json::from_str::<Value>(spec.example)
+                .unwrap_or_default()
+                .into(),
+        ),
     }
 }
 
@@ -515,25 +321,20 @@ impl OutputsService {
     fn with_config(
         &self,
         id: &str,
-        config: v1::OutputSettings,
+        config: &Value,
         change: Change,
         view: &mut OutputView,
     ) -> Result<Change, ApiError> {
-        let config = OutputConfig::try_from(config)?;
-        config.check(&self.sender)?;
-        let plain =
-            serde_json::to_vec(&config).map_err(|error| ApiError::Internal(error.to_string()))?;
-        let sealed = self
-            .sealer
-            .seal(&place(id), &plain)
-            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        let configured = self.sender.read(config).map_err(ApiError::Invalid)?;
+        let sealed = self.outputs.seal(id, &configured);
+        let sealed = sealed.map_err(|error| ApiError::Internal(error.to_string()))?;
         view.needs_secret = false;
-        view.output_type = Some(config.kind().to_owned());
-        view.address = Some(config.address());
-        view.output_config = Some(config.shown());
+        view.output_type = Some(configured.row_type());
+        view.address = Some(configured.address());
+        view.output_config = Some(configured.shown().into());
         Ok(change
             .set("encryptedConfig", sealed)
-            .set("outputType", config.kind()))
+            .set("outputType", configured.row_type()))
     }
 
     async fn commit<M: prost::Message + Default>(
@@ -559,8 +360,8 @@ impl OutputsService {
             needs_secret: config.is_err(),
             display_name: text("displayName"),
             output_type: text("outputType"),
-            address: config.as_ref().map(OutputConfig::address).ok(),
-            output_config: config.as_ref().map(OutputConfig::shown).ok(),
+            address: config.as_ref().map(ConfiguredDestination::address).ok(),
+            output_config: config.as_ref().map(|config| config.shown().into()).ok(),
             default_for_severity: row.items("defaultForSeverity").to_vec(),
             alert_types: row.items("alertTypes").to_vec(),
             created_by: text("createdBy"),

@@ -25,11 +25,11 @@ use super::log_processor::TOPIC;
 use super::notifications::{self, Notification};
 use super::objects;
 
-use super::outputs_api::OutputCache;
 use super::pack::LivePack;
-use crate::component::{Deps, Place};
-use crate::supervision::Part;
 use crate::api::ApiError;
+use crate::component::{Deps, Place};
+use crate::destinations::OutputCache;
+use crate::supervision::Part;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext, PlannedObject};
 
 pub use decisions::Decisions;
@@ -226,10 +226,7 @@ impl RulesEngine {
 }
 
 /// Opens or extends the alert of each group, and stores its matches.
-async fn plan_groups(
-    groups: &Groups,
-    context: &PlanContext,
-) -> Result<Plan, Failure> {
+async fn plan_groups(groups: &Groups, context: &PlanContext) -> Result<Plan, Failure> {
     let now = i64::try_from(context.received_ms / 1000).unwrap_or(0);
     let mut plan = Plan {
         changes: store::changes(&groups.store),
@@ -297,10 +294,9 @@ async fn plan_groups(
         ));
         for (key, group) in groups.groups.iter().filter(|(key, _)| key.kind == kind) {
             if let Some(Some(step)) = steps.get(key) {
-                let row =
-                    Change::put(EVENTS, change::key_range(step.alert_id(), &written.name))
-                        .set("count", group.matches())
-                        .set("time", context.received_ms);
+                let row = Change::put(EVENTS, change::key_range(step.alert_id(), &written.name))
+                    .set("count", group.matches())
+                    .set("time", context.received_ms);
                 plan.changes.push(row.done());
             }
         }

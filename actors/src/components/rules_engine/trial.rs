@@ -11,8 +11,8 @@ use panther_detections::testing::{Kept, trial};
 
 use super::Decisions;
 use crate::components::pack::Loaded;
-use crate::worker::Failure;
 use crate::life::Life;
+use crate::worker::Failure;
 
 /// How often it is looked whether another pack is live.
 const EVERY: Duration = Duration::from_secs(5);

@@ -19,15 +19,16 @@ use panther_proto::v1::{
 use serde_json::Value;
 
 use super::log_types::{LogTypeRegistry, RegistryError};
-use super::objects::{rfc3339, s3_event};
+use super::objects::s3_event;
 use super::sources::ledger::{self, Counts};
 use super::sources::{
     self, Ledger, NodeStates, Progress, Source, SourceKind, SourceRegistry, TABLE, registry,
 };
 use crate::api::{Api, ApiCall, ApiError, CallContext};
 use crate::component::{Deps, Place};
-use crate::supervision::Part;
+use crate::dates::rfc3339;
 use crate::sealing::{Sealer, token_hash};
+use crate::supervision::Part;
 
 /// How names of objects begin that the cluster writes and sweeps itself.
 const OWN: [&str; 5] = ["raw/", "logs/", "rules/", "rule_errors/", "quarantine/"];

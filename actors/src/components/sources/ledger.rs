@@ -14,9 +14,7 @@ use super::{LEDGER, Source, TABLE};
 /// The hour of the ledger in which a cluster time lies.
 #[must_use]
 pub fn hour(now_ms: u64) -> String {
-    super::super::objects::date(now_ms)
-        .format("%Y-%m-%dT%H")
-        .to_string()
+    crate::dates::date(now_ms).format("%Y-%m-%dT%H").to_string()
 }
 
 /// What came of a source's lines: received = stored + quarantined + filtered.

@@ -44,7 +44,7 @@ pub(super) enum FileError {
 
 /// Appends to files; clones share what is under way.
 #[derive(Debug, Clone, Default)]
-pub struct Files {
+pub(super) struct Files {
     /// Folders in which no destination may lie: the node's own.
     own: Arc<Vec<PathBuf>>,
     /// A place for each path, which an attempt holds until it has ended.
@@ -54,7 +54,7 @@ pub struct Files {
 impl Files {
     /// No destination may lie in these folders, but for lines of JSON and logs directly in one of them.
     #[must_use]
-    pub fn outside(own: &[PathBuf]) -> Self {
+    pub(super) fn outside(own: &[PathBuf]) -> Self {
         let own = own
             .iter()
             .map(|own| own.canonicalize().unwrap_or_else(|_| own.clone()));
@@ -68,7 +68,7 @@ impl Files {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn check(&self, path: &str) -> Result<(), String> {
+    pub(super) fn check(&self, path: &str) -> Result<(), String> {
         let parts = || Path::new(path).components();
         if !path.starts_with('/') || parts().any(|part| part.as_os_str() == "..") {
             return Err("path must be absolute, without `..`".to_owned());
