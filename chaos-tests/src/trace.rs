@@ -252,7 +252,7 @@ async fn same_by_alert_and_event(node: &Node, answer: &Value) -> Result<()> {
         .flat_map(|hop| items(hop, "alerts"));
     let alert = alerts.filter_map(Value::as_str).next().unwrap_or_default();
     let by_alert = node.ctl(&["trace", alert]).await?;
-    let events = node.ctl(&["alerts", "events", alert]).await?;
+    let events = node.ctl(&["alerts", "show", alert]).await?;
     let event = items(&events, "events")
         .first()
         .cloned()

@@ -126,7 +126,8 @@ impl ComponentActor {
         let life = Life::new(self.stop.clone(), self.shared.progress.clone());
         // The call itself may panic as well, so it is inside the task.
         // Each line of the loop names its component.
-        let span = tracing::info_span!("loop", component = self.shared.identity);
+        let component = self.shared.identity.split('/').next().unwrap_or_default();
+        let span = tracing::info_span!("loop", component);
         let task = self
             .runtime
             .spawn(async move { run(life).await }.instrument(span));
