@@ -43,7 +43,7 @@ impl Trace {
 
 fn render(answer: &Value, look: &Look) -> String {
     let mut text = String::new();
-    if answer.has("event") {
+    if answer.has("event") || !answer.items("steps").is_empty() {
         text.push_str(&event_of(answer, look));
     }
     let hops = answer.items("hops");
