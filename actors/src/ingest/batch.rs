@@ -19,7 +19,7 @@ use super::commit::{Arrival, Committer, StoreError, StoredObject};
 /// The object that holds a body, once it is stored.
 pub(super) type Stored = Result<StoredObject, StoreError>;
 
-/// The batches of all sources that are open. Clones share them.
+/// The batches that are open, one for each door and source. Clones share them.
 #[derive(Clone)]
 pub(super) struct Batches {
     inner: Arc<Inner>,
@@ -29,9 +29,12 @@ struct Inner {
     committer: Committer,
     batch_bytes: usize,
     batch_time: Duration,
-    open: Mutex<BTreeMap<String, Batch>>,
+    open: Mutex<BTreeMap<BatchKey, Batch>>,
     tasks: Mutex<JoinSet<()>>,
 }
+
+/// The door and the source of a batch.
+type BatchKey = (&'static str, String);
 
 #[derive(Default)]
 struct Batch {
@@ -62,9 +65,10 @@ impl Batches {
         }
     }
 
-    /// Adds a body to the open batch of its source. The receiver gets the answer once the batch is stored; it fails if the node stops first.
+    /// Adds a body to the open batch of its door and source. The receiver gets the answer once the batch is stored; it fails if the node stops first.
     pub(super) fn add(
         &self,
+        door: &'static str,
         source: &str,
         body: HeldBody,
         trace: Option<TraceContext>,
@@ -72,7 +76,8 @@ impl Batches {
         let (answer, receiver) = oneshot::channel();
         let (content, held) = body.into_parts();
         let mut open = self.inner.open.lock();
-        let batch = open.entry(source.to_owned()).or_default();
+        let key = (door, source.to_owned());
+        let batch = open.entry(key.clone()).or_default();
         let first = batch.waiting.is_empty();
         batch.bodies.body("", &content);
         batch.waiting.push(Waiting {
@@ -88,12 +93,12 @@ impl Batches {
             } else {
                 self.inner.batch_time
             };
-            self.close_after(wait, source.to_owned(), number);
+            self.close_after(wait, key, number);
         }
         receiver
     }
 
-    fn close_after(&self, wait: Duration, source: String, number: u64) {
+    fn close_after(&self, wait: Duration, key: BatchKey, number: u64) {
         let inner = self.inner.clone();
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
@@ -101,21 +106,21 @@ impl Batches {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }
-            inner.close(&source, number).await;
+            inner.close(&key, number).await;
         });
     }
 
     /// Stores what is gathered; for an orderly stop.
     pub(super) async fn drain(&self) {
-        let open: Vec<(String, u64)> = self
+        let open: Vec<(BatchKey, u64)> = self
             .inner
             .open
             .lock()
             .iter()
-            .map(|(source, batch)| (source.clone(), batch.number))
+            .map(|(key, batch)| (key.clone(), batch.number))
             .collect();
-        for (source, number) in open {
-            self.inner.close(&source, number).await;
+        for (key, number) in open {
+            self.inner.close(&key, number).await;
         }
         let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
         tasks.abort_all();
@@ -124,11 +129,12 @@ impl Batches {
 }
 
 impl Inner {
-    async fn close(&self, source: &str, number: u64) {
+    async fn close(&self, key: &BatchKey, number: u64) {
+        let (door, source) = key;
         let (bytes, waiting) = {
             let mut open = self.open.lock();
             let Some(batch) = open
-                .get_mut(source)
+                .get_mut(key)
                 .filter(|batch| batch.number == number && !batch.waiting.is_empty())
             else {
                 return;
@@ -141,7 +147,7 @@ impl Inner {
         };
         let name = PartsWriter::name(&self.committer.fresh_name(source));
         let arrival = Arrival {
-            door: super::http::DOOR.name,
+            door,
             bodies: waiting.len(),
             traces: waiting.iter().filter_map(|sender| sender.trace).collect(),
         };
@@ -172,7 +178,7 @@ mod tests {
         let batches = Batches::new(committer, 1 << 20, Duration::from_secs(3_600));
         let budget = ByteBudget::new(10);
         let body = budget.hold(Bytes::from_static(b"12345678")).unwrap();
-        drop(batches.add("source", body, None));
+        drop(batches.add("http", "source", body, None));
         assert!(budget.hold(Bytes::from_static(b"123")).is_err());
         batches.drain().await;
         assert!(budget.hold(Bytes::from_static(b"123")).is_ok());

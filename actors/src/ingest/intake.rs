@@ -55,10 +55,12 @@ pub struct Ingested {
     pub trace: TraceContext,
 }
 
-/// What all doors share. Clones share it.
+/// What all doors share, as one door uses it. Clones share it.
 #[derive(Clone)]
 pub struct Intake {
     inner: Arc<Inner>,
+    /// The name of the door.
+    door: &'static str,
 }
 
 struct Inner {
@@ -106,6 +108,16 @@ impl Intake {
         };
         Self {
             inner: Arc::new(inner),
+            door: "node",
+        }
+    }
+
+    /// The same for the door of this name, which the trace of its bodies shows.
+    #[must_use]
+    pub(super) fn of_door(&self, door: &'static str) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            door,
         }
     }
 
@@ -184,7 +196,7 @@ impl Intake {
         }
         let bytes = content.len() as u64;
         let alone = Arrival {
-            door: super::http::DOOR.name,
+            door: self.door,
             bodies: 1,
             traces: trace.into_iter().collect(),
         };
@@ -210,7 +222,7 @@ impl Intake {
             let stored = inner.committer.store(source, name, content, &alone).await;
             stored.map(Ok)
         } else {
-            let stored = inner.batches.add(source, body, trace).await;
+            let stored = inner.batches.add(self.door, source, body, trace).await;
             stored
                 .map_err(|_| busy("the node is stopping", RETRY_AFTER))?
                 .map(Ok)

@@ -43,7 +43,7 @@ const DOORS: &[IngestDoor] = &[http::DOOR, folder::DOOR];
 /// The routes of all doors on the node's HTTP listener.
 pub fn routes(intake: &Intake) -> Router {
     let routes = DOORS.iter().filter_map(|door| match door.serving {
-        Serving::Routes(routes) => Some(routes(intake.clone())),
+        Serving::Routes(routes) => Some(routes(intake.of_door(door.name))),
         Serving::Loop(_) => None,
     });
     routes.fold(Router::new(), Router::merge)
@@ -53,7 +53,7 @@ pub fn routes(intake: &Intake) -> Router {
 pub(crate) fn loops(deps: &Deps, intake: &Intake) -> Vec<(&'static str, RunFn)> {
     let loops = DOORS.iter().filter_map(|door| match door.serving {
         Serving::Routes(_) => None,
-        Serving::Loop(start) => Some((door.name, start(deps, intake.clone()))),
+        Serving::Loop(start) => Some((door.name, start(deps, intake.of_door(door.name)))),
     });
     loops.collect()
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
-use panther_cluster::door::{DoorError, TableReader};
+use panther_cluster::door::{Door, DoorError, TableReader};
 use panther_cluster::state::read::{KeyedRow, Query};
 use panther_proto::v1::Row;
 use serde::Serialize;
 
-use super::{LEDGER, Source, TABLE};
+use super::{LEDGER, Source, TABLE, has_totals};
 
 /// The hour of the ledger in which a cluster time lies.
 #[must_use]
@@ -120,9 +120,44 @@ pub fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// True if the row of a source holds the totals.
-pub(super) fn has_totals(row: &Row) -> bool {
-    row.int("received").is_some()
+/// What a source has received so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// When its last event came.
+    pub last_event_ms: Option<u64>,
+    /// The sum of its ledger; `None` if its row does not hold it yet.
+    pub totals: Option<Ledger>,
+}
+
+impl Progress {
+    /// As a source's row tells.
+    #[must_use]
+    pub fn of(row: &Row) -> Self {
+        Self {
+            last_event_ms: row
+                .int("lastEventReceived")
+                .and_then(|ms| u64::try_from(ms).ok()),
+            totals: has_totals(row).then(|| Ledger::of(row)),
+        }
+    }
+}
+
+/// All sources with their progress, in order of their labels.
+///
+/// # Errors
+/// There is no leader.
+pub async fn list(door: &Door) -> Result<Vec<(Source, Progress)>, DoorError> {
+    let query = Query {
+        table: TABLE.to_owned(),
+        ..Query::default()
+    };
+    let rows = door.query_all(query).await?;
+    let sources = rows
+        .iter()
+        .filter_map(|(key, row)| Some((Source::of(&key.hash, row)?, Progress::of(row))));
+    let mut sources: Vec<(Source, Progress)> = sources.collect();
+    sources.sort_by(|(left, _), (right, _)| left.label.cmp(&right.label));
+    Ok(sources)
 }
 
 /// The change of a source's row that adds counts to its totals. The first one for a row without totals sets them to the

@@ -14,7 +14,7 @@ use panther_cluster::state::read::{KeyedRow, Query};
 use panther_proto::v1::{Row, Transact};
 use serde::{Deserialize, Serialize};
 
-pub use ledger::{Ledger, hour};
+pub use ledger::{Ledger, Progress, hour, list};
 pub use registry::{SourceRegistry, SourceSet};
 
 /// The table of sources.
@@ -96,30 +96,8 @@ impl Source {
             prefix: text("prefix"),
             token_hash: text("tokenHash"),
             created_at: text("createdAtTime"),
-            has_totals: ledger::has_totals(row),
+            has_totals: has_totals(row),
         })
-    }
-}
-
-/// What a source has received so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// When its last event came.
-    pub last_event_ms: Option<u64>,
-    /// The sum of its ledger; `None` if its row does not hold it yet.
-    pub totals: Option<Ledger>,
-}
-
-impl Progress {
-    /// As a source's row tells.
-    #[must_use]
-    pub fn of(row: &Row) -> Self {
-        Self {
-            last_event_ms: row
-                .int("lastEventReceived")
-                .and_then(|ms| u64::try_from(ms).ok()),
-            totals: ledger::has_totals(row).then(|| Ledger::of(row)),
-        }
     }
 }
 
@@ -134,6 +112,11 @@ impl Source {
                 &other.log_types,
             )
     }
+}
+
+/// True if the row of a source holds the totals.
+fn has_totals(row: &Row) -> bool {
+    row.int("received").is_some()
 }
 
 /// Log types in the order that the user gave: of two types that take the same line, the first has it.
@@ -232,24 +215,6 @@ fn state((key, row): KeyedRow) -> (String, String, SourceState) {
         .and_then(|reasons| serde_json::from_str(reasons).ok());
     let state = SourceState::troubled(troubles.unwrap_or(0), reasons.unwrap_or_default());
     (key.hash, key.range, state)
-}
-
-/// All sources with their progress, in order of their labels.
-///
-/// # Errors
-/// There is no leader.
-pub async fn list(door: &Door) -> Result<Vec<(Source, Progress)>, DoorError> {
-    let query = Query {
-        table: TABLE.to_owned(),
-        ..Query::default()
-    };
-    let rows = door.query_all(query).await?;
-    let sources = rows
-        .iter()
-        .filter_map(|(key, row)| Some((Source::of(&key.hash, row)?, Progress::of(row))));
-    let mut sources: Vec<(Source, Progress)> = sources.collect();
-    sources.sort_by(|(left, _), (right, _)| left.label.cmp(&right.label));
-    Ok(sources)
 }
 
 /// The source of an id.
