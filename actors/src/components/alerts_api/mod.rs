@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use data_encoding::HEXLOWER;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures::future::BoxFuture;
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
@@ -180,7 +180,11 @@ impl AlertsApi<CallContext, ApiError> for AlertsService {
             to: list.created_at_before.clone().map(IntoValue::into_value),
             limit: page_size.min(100),
             descending: list.sort_dir.as_deref() != Some("ascending"),
-            after: list.exclusive_start_key.as_deref().map(cursor).transpose()?,
+            after: list
+                .exclusive_start_key
+                .as_deref()
+                .map(cursor)
+                .transpose()?,
             ..Query::default()
         };
         let mut summaries = Vec::new();
@@ -483,7 +487,7 @@ fn matches_of(content: &[u8], alert_id: &str) -> Result<Vec<Value>, String> {
 
 /// The cursor in the start key of a request.
 pub(crate) fn cursor(text: &str) -> Result<Vec<u8>, ApiError> {
-    HEXLOWER.decode(text.as_bytes()).map_err(|_| {
-        ApiError::Invalid("the start key is not one that an answer gave".to_owned())
-    })
+    HEXLOWER
+        .decode(text.as_bytes())
+        .map_err(|_| ApiError::Invalid("the start key is not one that an answer gave".to_owned()))
 }

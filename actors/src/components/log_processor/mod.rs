@@ -21,10 +21,10 @@ use super::notifications::{self, Named, Notification};
 use super::objects;
 use super::sources::ledger::{self, Counts, signed};
 use super::sources::{self, Ledger, Source, SourceRegistry};
+use crate::api::ApiError;
 use crate::component::{Deps, Place};
 use crate::supervision::Part;
 use crate::traces;
-use crate::api::ApiError;
 use crate::worker::{Context, Failure, Handler, Plan, PlanContext};
 
 /// The topic that hears of processed events.
@@ -344,11 +344,7 @@ const fn expiry(now_ms: u64) -> u64 {
 }
 
 /// Whether the same writing of the same object was read before.
-async fn was_told(
-    tables: &TableReader,
-    source: &Source,
-    named: &Named,
-) -> Result<bool, Failure> {
+async fn was_told(tables: &TableReader, source: &Source, named: &Named) -> Result<bool, Failure> {
     let Some(identity) = named.identity() else {
         return Ok(false);
     };

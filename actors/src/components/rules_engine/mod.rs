@@ -192,7 +192,11 @@ impl RulesEngine {
         let mut evaluation = loaded
             .engine
             .evaluate(&events, now, &table)
-            .instrument(tracing::debug_span!("evaluate", log_type, events = events.len()))
+            .instrument(tracing::debug_span!(
+                "evaluate",
+                log_type,
+                events = events.len()
+            ))
             .await
             .map_err(|fault| Failure::Node(fault.to_string()))?;
         table.widen(&mut evaluation.effects);

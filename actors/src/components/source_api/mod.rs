@@ -278,12 +278,7 @@ struct SourceSettings {
     follow_links: Option<bool>,
 }
 
-fn shown(
-    source: &Source,
-    progress: Progress,
-    total: Ledger,
-    states: &NodeStates,
-) -> Integration {
+fn shown(source: &Source, progress: Progress, total: Ledger, states: &NodeStates) -> Integration {
     let Ledger {
         received,
         stored,

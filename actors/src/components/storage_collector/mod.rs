@@ -66,7 +66,9 @@ impl Handler for StorageCollector {
             ))
         })?;
         swept.map_err(|error| {
-            Failure::message(format!("objects without a row could not be removed: {error}"))
+            Failure::message(format!(
+                "objects without a row could not be removed: {error}"
+            ))
         })?;
         Ok(())
     }
