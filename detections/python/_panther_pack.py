@@ -151,6 +151,7 @@ class Pack:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (min(LOAD_MEMORY, hard), hard))
         os.close(self._lifeline)
+        os.setpgid(0, 0)  # the group by which the warden ends it and all that it starts
         cell.enter()
         _panther_limits.forbid()
 
@@ -246,19 +247,18 @@ class Pack:
         is the template, for as long as the host wants it."""
         pause = 0.001
         while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return status
+            if _panther_warden.ended(child):
+                return _panther_warden.end_group(child)
             number, since = board.where()
-            if number >= len(self._items):
-                return self._stand_by(child) if goes_on else os.waitpid(child, 0)[1]
+            if number >= len(self._items) and goes_on:
+                return self._stand_by(child)
             late = _now() - since > 3 * LOAD_LIMIT_MS / 1000
             started = _panther_warden.children(child) or _panther_warden.kill_strays(but=child)
-            if (late or started) and board.where()[0] == number:
-                os.kill(child, signal.SIGKILL)
+            if (late or started) and board.where()[0] == number < len(self._items):
+                status = _panther_warden.end_group(child)
                 if started:
                     board.write("loading the file started a process")
-                return os.waitpid(child, 0)[1]
+                return status
             _sleep(pause)
             pause = min(pause * 1.5, 0.02)
 

@@ -56,11 +56,15 @@ _NUMBERS = {
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193), "semtimedop": (220, 192),
     "semctl": (66, 191), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180),
     "mq_unlink": (241, 181),
+    # names of files that come and go in a folder, which Landlock does not govern
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    # The group of a process is what its end is made certain by: one signal ends all of it, however fast it starts processes.
+    "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip
 
-# What a worker may not do either: processes and threads, other groups, and more of its own cell.
+# What a worker may not do either: processes and threads, and more of its own cell.
 _OF_WORKERS = {
-    "clone": (56, 220), "fork": (57, None), "vfork": (58, None), "setsid": (112, 157), "setpgid": (109, 154), "seccomp": (317, 277),
+    "clone": (56, 220), "fork": (57, None), "vfork": (58, None), "seccomp": (317, 277),
     "landlock_restrict_self": (446, 446),
 }  # fmt: skip
 
@@ -69,14 +73,15 @@ _CLONE3 = (435, 435)
 
 _NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _PR_SET_PDEATHSIG, _PR_SET_PTRACER = 1, 0x59616D61
-_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15
-_FIOSETOWN, _SIOCSPGRP, _TIOCSTI = 0x8901, 0x8902, 0x5412
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY = 8, 10, 15, 1024, 1026
+# What the standard library asks of a descriptor: is it a terminal and how wide, how much can be read, does it block, is it inherited.
+_TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
 _SOCK_STREAM, _SOCK_TYPE = 1, 0xF
 
 
-def _unless(argument, mask, value):
-    """Refuse a call unless an argument, masked, has a value."""
-    return (argument, mask, (value,), False)
+def _unless(argument, mask, *values):
+    """Refuse a call unless an argument, masked, has one of the values."""
+    return (argument, mask, values, False)
 
 
 def _if(argument, *values):
@@ -91,9 +96,10 @@ _CONDITIONS = {
     "sched_setaffinity": ((203, 122), _unless(0, 0xFFFFFFFF, 0)),
     # A pair of datagram sockets could send to any address; one of streams is connected for good.
     "socketpair": ((53, 199), _unless(1, _SOCK_TYPE, _SOCK_STREAM)),
-    # The owner of a descriptor gets its signals.
-    "fcntl": ((72, 25), _if(1, _F_SETOWN, _F_SETSIG, _F_SETOWN_EX)),
-    "ioctl": ((16, 29), _if(1, _FIOSETOWN, _SIOCSPGRP, _TIOCSTI)),
+    # The owner of a descriptor gets its signals; a lease holds up who opens the file; a notification tells of names in a folder.
+    "fcntl": ((72, 25), _if(1, _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY)),
+    # Flags of files, owners of descriptors and input of terminals are set by it too, and by a number for each file system and device.
+    "ioctl": ((16, 29), _unless(1, 0xFFFFFFFF, _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)),
 }
 _CONDITIONS_OF_WORKERS = {"prctl": ((157, 167), _if(0, _PR_SET_PDEATHSIG, _PR_SET_PTRACER))}
 

@@ -41,6 +41,24 @@ def kill_all():
         pass
 
 
+def ended(child):
+    """Whether the process has ended. It is not reaped: until then no other process gets its number."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def end_group(child):
+    """Kill the process and its whole group at one moment, and reap it. Gives its wait status.
+
+    The group is the child's own, and its members cannot leave it. Killing them one by one would lose against members that start others meanwhile; a signal to a group
+    reaches all of it, those that are being started included.
+    """
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except OSError:
+        os.kill(child, signal.SIGKILL)  # it has not made its group yet, and so has started nothing
+    return os.waitpid(child, 0)[1]
+
+
 def stand_by(child, lifeline):
     """Wait for the end of the template, process `child`, or of the host, which has the other end of the pipe `lifeline`. Gives the child's wait status."""
     watch = select.poll()
@@ -54,12 +72,9 @@ def stand_by(child, lifeline):
                 if descriptor == lifeline and gone_since is None:
                     gone_since = time.monotonic()
                     watch.unregister(lifeline)
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return status
-            if gone_since is not None and time.monotonic() - gone_since > _GRACE:
-                os.kill(child, signal.SIGKILL)
-                return os.waitpid(child, 0)[1]
+            late = gone_since is not None and time.monotonic() - gone_since > _GRACE
+            if late or ended(child):
+                return end_group(child)
             kill_strays(but=child)
     finally:
         os.close(process)

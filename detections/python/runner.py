@@ -38,6 +38,9 @@ import _panther_worker  # noqa: E402
 from _panther_wire import Closed, Connection, encode  # noqa: E402
 
 REFUSED = 73  # exit code: the pack cannot be loaded, and the last words say why
+# Processes and threads that the user may have beside those of today before this process and its children can start no more. The daemon, whose threads count too
+# and may not be visible here, goes on up to the limit of its unit, which is larger.
+MOST_TASKS = 2048
 MAX_LAST_WORDS = 8192  # characters on the host's stderr when the runner itself fails
 
 
@@ -140,7 +143,7 @@ def serve(connection, pack, arguments, cell):
             try:
                 connection.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.setsid()  # a signal to its group is one to itself
+                _part_from_group()
                 cell.die_with_parent(template)
                 cell.narrow()
                 _panther_worker.run(received, pack, message)
@@ -151,6 +154,14 @@ def serve(connection, pack, arguments, cell):
                 _panther_limits.leave(code)
         for descriptor in received:
             os.close(descriptor)
+
+
+def _part_from_group():
+    """A signal to the group of a worker is one to itself. Where system calls are filtered it stays in the template's group, and can send none."""
+    try:
+        os.setsid()
+    except PermissionError:
+        pass
 
 
 def last_words(arguments, text=None):
@@ -172,7 +183,7 @@ def main():
     code = 70
     try:
         gc.disable()
-        _panther_limits.apply(files=256)
+        _panther_limits.apply(files=256, processes=_panther_limits.tasks_of_user() + MOST_TASKS)
         cell = _panther_cell.Cell(arguments.layer, open_doors=arguments.unconfined)
         unenforced = cell.unenforced()
         _panther_cell.renounce()

@@ -25,6 +25,7 @@ CALLS = {
     "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "perf_event_open": (298, 241), "keyctl": (250, 219), "execve": (59, 221),
     "open_by_handle_at": (304, 265), "clone": (56, 220), "prlimit64": (302, 261), "setpriority": (141, 140), "rt_sigqueueinfo": (129, 138),
     "shmget": (29, 194), "sched_setaffinity": (203, 122), "personality": (135, 92), "process_madvise": (440, 440), "memfd_create": (319, 279),
+    "inotify_init1": (294, 26),
 }  # fmt: skip
 COLUMN = {"x86_64": 0, "aarch64": 1}
 
@@ -49,6 +50,11 @@ ATTEMPTS = {
     "change the mode of a key": "os.chmod(event['key'], 0o777); return True",
     "change the times of a key": "os.utime(event['key'], (0, 0)); return True",
     "set an attribute of a key": "os.setxattr(event['key'], 'user.x', b'y'); return True",
+    "watch names in the data folder": "return call('inotify_init1', 0) >= 0",
+    "be told of names in a folder": "import fcntl\n  fcntl.fcntl(os.open(os.path.dirname(os.__file__), os.O_RDONLY), fcntl.F_NOTIFY, 4); return True",
+    "set flags of its own file": "import fcntl, helper\n  fcntl.ioctl(os.open(helper.__file__, os.O_RDONLY), 0x40086602, bytes([0xC0]) + bytes(7)); return True",
+    "take a lease on its own file": "import fcntl, helper\n  fcntl.fcntl(os.open(helper.__file__, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK); return True",
+    "leave its group": "os.setpgid(0, 0); return True",
     "make a folder": "os.mkdir(event['data'] + '/made'); return True",
     "make a pipe": "os.mkfifo(event['data'] + '/pipe'); return True",
     "find secrets in its environment": "return any('AWS' in name or 'SECRET' in name for name in os.environ)",
@@ -110,6 +116,9 @@ AT_LOADING = {
     "hang": "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass",
     "start processes that stay": "from helper import *\nif call('clone', 17, 0, 0, 0, 0) == 0:\n  time.sleep(60)\n  os._exit(0)\ntime.sleep(3)",
     "detach a process": "from helper import *\nif call('clone', 17, 0, 0, 0, 0) == 0:\n  os.setsid()\n  if call('clone', 17, 0, 0, 0, 0) == 0:\n    time.sleep(60)\n  os._exit(0)\ntime.sleep(3)",
+    "go from process to process": "from helper import *\nwhile True:\n  try:\n    if call('clone', 17, 0, 0, 0, 0): os._exit(0)\n  except OSError: pass",
+    "start processes that start processes": "from helper import *\nend = time.monotonic() + 30\nfor _ in range(10):\n  call('clone', 17, 0, 0, 0, 0)\nwhile time.monotonic() < end:\n  try:\n    if call('clone', 17, 0, 0, 0, 0): os._exit(0)\n  except OSError: pass",
+    "leave the group of the loading process": "import os; os.setpgid(os.getppid(), 0)",
     "kill what loads it": "import os; os.kill(os.getppid(), 9)",
     "read a key": "open(KEY).read()",
     "connect to the admin socket": "import socket; socket.socket(socket.AF_UNIX).connect(PATH)",
