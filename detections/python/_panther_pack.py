@@ -34,9 +34,14 @@ MOST_MEMORY = 4 << 30  # and of a process that has a pack, for good
 MOST_SECONDS = 90  # of loading, from which on a pack with a file that takes the process down is refused
 _TIMED_OUT = 71  # exit code of a child in which a file passed its time
 _DISTURBED = 72  # and in which a file did harm to others: why is written in the board
+_COPY = 75  # and of a process that is not the child
+_STARTED = "loading the file started a process"
 _SUSPICIOUS = 74  # and in which some file did: which one has to be found out
 _AT = struct.Struct("<Id")  # item number, since when (monotonic)
 _BOARD = 1024  # bytes: that, and a text
+# The runner's own, before detections can put others in their place.
+_process, _wait_for = os.getpid, os.waitid
+_ANY_CHILD = os.WEXITED | os.WNOHANG | os.WNOWAIT | 0x40000000  # __WALL: those too whose end sends no SIGCHLD
 
 
 class LoadDied(BaseException):
@@ -216,7 +221,7 @@ class Pack:
     def _load_items(self, board, doomed, start):
         # Below `start` only what later files may import is loaded: the detections among it have passed once.
         watch = _panther_limits.Watch(LOAD_LIMIT_MS)
-        leave, shared = _panther_limits.leave, Shared()
+        leave, shared, own = _panther_limits.leave, Shared(), _process()
         watch.start()
         for number, item in enumerate(self._items):
             if number in doomed or number < start and item[0] == "detection":
@@ -225,6 +230,11 @@ class Pack:
             self._load_item(item, watch)
             if self.errors.get(item[:2], {}).get("type") == "DetectionTimeout":
                 leave(_TIMED_OUT)
+            if _process() != own:
+                leave(_COPY)  # of the loading process, which a file has made
+            if _has_children():
+                board.write(_STARTED)
+                leave(_DISTURBED)
             if not self._connection.whole():
                 board.write("loading the file closed the runner's descriptors")
                 leave(_DISTURBED)
@@ -257,7 +267,7 @@ class Pack:
             if (late or started) and board.where()[0] == number < len(self._items):
                 status = _panther_warden.end_group(child)
                 if started:
-                    board.write("loading the file started a process")
+                    board.write(_STARTED)
                 return status
             _sleep(pause)
             pause = min(pause * 1.5, 0.02)
@@ -333,6 +343,15 @@ class _Loader:
 
     def get_source(self, _name):
         return importlib.util.decode_source(self._text)
+
+
+def _has_children():
+    """Whether this process has started one that has not been waited for."""
+    try:
+        _wait_for(os.P_ALL, 0, _ANY_CHILD)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _note_module(model, module):

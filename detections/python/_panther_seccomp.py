@@ -30,7 +30,7 @@ _NUMBERS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424),
     # programs and rights
-    "execve": (59, 221), "execveat": (322, 281), "uselib": (134, None), "personality": (135, 92), "capset": (126, 91),
+    "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281), "uselib": (134, None), "personality": (135, 92), "capset": (126, 91),
     "setuid": (105, 146), "setgid": (106, 144), "setreuid": (113, 145), "setregid": (114, 143), "setresuid": (117, 147),
     "setresgid": (119, 149), "setfsuid": (122, 151), "setfsgid": (123, 152), "setgroups": (116, 159),
     # attributes of files, which Landlock does not govern
@@ -64,7 +64,7 @@ _NUMBERS = {
 
 # What a worker may not do either: processes and threads, and more of its own cell.
 _OF_WORKERS = {
-    "clone": (56, 220), "fork": (57, None), "vfork": (58, None), "seccomp": (317, 277),
+    "clone": (56, 220), "fork": (57, None), "seccomp": (317, 277),
     "landlock_restrict_self": (446, 446),
 }  # fmt: skip
 
@@ -72,6 +72,7 @@ _OF_WORKERS = {
 _CLONE3 = (435, 435)
 
 _NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_NO_CHILD = 0x00018100  # CLONE_THREAD, PARENT, VM: a thread, a child of the parent, a child with the same memory
 _PR_SET_PDEATHSIG, _PR_SET_PTRACER = 1, 0x59616D61
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY = 8, 10, 15, 1024, 1026
 # What the standard library asks of a descriptor: is it a terminal and how wide, how much can be read, does it block, is it inherited.
@@ -91,7 +92,7 @@ def _if(argument, *values):
 
 # Calls that are refused for some arguments only. Only the lower half of an argument is looked at: the kernel takes these as 32 bits.
 _CONDITIONS = {
-    "clone": ((56, 220), _unless(0, _NAMESPACES, 0)),
+    "clone": ((56, 220), _unless(0, _NAMESPACES | _NO_CHILD, 0)),
     "prlimit64": ((302, 261), _unless(0, 0xFFFFFFFF, 0)),
     "sched_setaffinity": ((203, 122), _unless(0, 0xFFFFFFFF, 0)),
     # A pair of datagram sockets could send to any address; one of streams is connected for good.
