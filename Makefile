@@ -8,6 +8,7 @@
 #   make chaos [CHAOS_MINUTES= CHAOS_SEED=] kill real processes, cut disks off, fill them up, and count what is left
 #   make intake [INTAKE_SEED= INTAKE_MINUTES=]  random bodies and rotating files, the node killed under them: each line once
 #   make doors [DOORS_SEED= DOORS_MINUTES=]  every door of a node under attack: no panic, memory within its bound, neighbours served
+#   make unit [UNIT_OPTIONS=]              a hostile pack under the unit of a booted Debian: what each of its attempts gets
 #   make simulate [SEEDS= FROM= SECONDS=]  three nodes on one thread, under as many seeds as wanted
 #   make planted                           plant bugs one by one and see that the tests catch them
 #   make bench [PACK= SAMPLES=]            figures, each beside its baseline
@@ -28,7 +29,7 @@ SEEDS   ?= 1000
 FROM    ?= 1
 SECONDS ?= 30
 
-.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos intake doors simulate planted bench bench-engine bench-peers conformance
+.PHONY: demo demo-cluster test test-rust test-python fmt docs cases chaos intake doors unit simulate planted bench bench-engine bench-peers conformance
 .DEFAULT_GOAL := test
 
 demo:
@@ -57,6 +58,7 @@ test-python:
 	@$(PYTHON) -m unittest discover --start-directory cases/harness/tests --top-level-directory cases
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/intake/tests
 	@$(PYTHON) -m unittest discover --start-directory chaos-tests/doors/tests
+	@$(PYTHON) -m unittest discover --start-directory chaos-tests/unit/tests
 	@$(PYTHON) -m unittest discover --start-directory cases/docs/tests
 	@$(PYTHON) -m unittest discover --start-directory cases/structure/tests
 	@$(PYTHON) chaos-tests/planted/run --check
@@ -110,6 +112,13 @@ DOORS_MINUTES ?= 10
 doors:
 	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
 	@$(PYTHON) chaos-tests/doors/run --bin $(TARGET)/demo --seed $(DOORS_SEED) --minutes $(DOORS_MINUTES)
+
+# Needs root, debootstrap and systemd-container; exit code 2 says what is missing. UNIT_OPTIONS: --plain for a daemon without systemd, --tree FOLDER to keep the Debian.
+UNIT_OPTIONS ?=
+
+unit:
+	@$(CARGO) build --quiet --profile demo -p pantherd -p pantherctl
+	@$(PYTHON) chaos-tests/unit/run --bin $(TARGET)/demo $(UNIT_OPTIONS)
 
 # A seed that fails is printed, with the command that repeats it.
 simulate:

@@ -79,7 +79,16 @@ ATTEMPTS = [
             "open the console": "return os.open('/dev/console', os.O_WRONLY) or True",
         },
     ),
+    *_of(
+        "files",
+        {
+            "write the buffers of all files": "return call('sync') or 'written'",
+            "freeze the file system": "import fcntl\nreturn fcntl.ioctl(os.open(T['layer'](), os.O_RDONLY), 0xC0045877, 0) or 'frozen'",
+        },
+        alone=True,
+    ),
     *_of("files", {"learn that a file exists": "return os.stat(T['canary']).st_size"}, remains=True),
+    *_of("processes", {"learn that a process exists": "return os.getpgid(T['daemon'])"}, remains=True),
     *_of(
         "environment",
         {

@@ -145,7 +145,7 @@ class Drill:
         uploaded = place.run(place.tool, "--socket", place.socket, "detections", "upload", f"{self.noted}/pack", "--yes", "--force", "--timeout", 600, timeout=620)
         (self.folder / "upload.txt").write_text(uploaded.stdout + uploaded.stderr)
         if uploaded.returncode != 0:
-            raise RuntimeError(f"the upload of the pack ended with {uploaded.returncode}: {(uploaded.stdout + uploaded.stderr)[-3000:]}")
+            raise RuntimeError(f"the upload of the pack ended with {uploaded.returncode}, and the daemon was started again {place.restarts()} times: {(uploaded.stdout + uploaded.stderr)[-3000:]}")
         print(f"pack of {len(self.outcomes)} attempts and {len(pack.HONEST)} honest rules uploaded in {time.monotonic() - began:.0f} s", flush=True)
 
     def start_bystander(self) -> None:
@@ -262,6 +262,10 @@ class Drill:
             self.effect("systemd shows its status", "hostile_send_a_state_to_systemd")
         if self.watch.memory > MEMORY_MB:
             self.wrong.append(f"a process of the engine used {self.watch.memory:.0f} MB")
+        # It is started again, so rules go on; but no rule may end what all rules of the pack are forked from.
+        ended = place.log().count("the Python template ended")
+        if ended:
+            self.wrong.append(f"the template of the pack ended {ended} times or more")
         everything = json.dumps(self.alerts())
         self.wrong += [f"an alert holds the secret of {name}" for name, secret in self.secrets.items() if secret in everything]
 

@@ -23,7 +23,7 @@ CALLS = {
     "execve": (59, 221), "execveat": (322, 281), "open_by_handle_at": (304, 265), "clone": (56, 220), "clone3": (435, 435),
     "rt_sigqueueinfo": (129, 138), "shmget": (29, 194), "personality": (135, 92), "kcmp": (312, 272), "inotify_init1": (294, 26),
     "inotify_add_watch": (254, 27), "chroot": (161, 51), "capset": (126, 91), "syslog": (103, 116), "ioprio_set": (251, 30),
-    "settimeofday": (164, 170), "adjtimex": (159, 171),
+    "settimeofday": (164, 170), "adjtimex": (159, 171), "sync": (162, 81),
 }  # fmt: skip
 COLUMN = {"x86_64": 0, "aarch64": 1}
 

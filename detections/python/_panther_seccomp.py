@@ -58,6 +58,8 @@ _NUMBERS = {
     "mq_unlink": (241, 181),
     # names of files that come and go in a folder, which Landlock does not govern
     "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    # Writing the buffers of all files to the disks holds up every process that writes.
+    "sync": (162, 81), "syncfs": (306, 267),
     # The group of a process is what its end is made certain by: one signal ends all of it, however fast it starts processes.
     "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip

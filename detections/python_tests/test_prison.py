@@ -25,7 +25,7 @@ CALLS = {
     "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "perf_event_open": (298, 241), "keyctl": (250, 219), "execve": (59, 221),
     "open_by_handle_at": (304, 265), "clone": (56, 220), "prlimit64": (302, 261), "setpriority": (141, 140), "rt_sigqueueinfo": (129, 138),
     "shmget": (29, 194), "sched_setaffinity": (203, 122), "personality": (135, 92), "process_madvise": (440, 440), "memfd_create": (319, 279),
-    "inotify_init1": (294, 26),
+    "inotify_init1": (294, 26), "sync": (162, 81),
 }  # fmt: skip
 COLUMN = {"x86_64": 0, "aarch64": 1}
 
@@ -54,6 +54,7 @@ ATTEMPTS = {
     "be told of names in a folder": "import fcntl\n  fcntl.fcntl(os.open(os.path.dirname(os.__file__), os.O_RDONLY), fcntl.F_NOTIFY, 4); return True",
     "set flags of its own file": "import fcntl, helper\n  fcntl.ioctl(os.open(helper.__file__, os.O_RDONLY), 0x40086602, bytes([0xC0]) + bytes(7)); return True",
     "take a lease on its own file": "import fcntl, helper\n  fcntl.fcntl(os.open(helper.__file__, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK); return True",
+    "write the buffers of all files": "return call('sync') == 0",
     "leave its group": "os.setpgid(0, 0); return True",
     "make a folder": "os.mkdir(event['data'] + '/made'); return True",
     "make a pipe": "os.mkfifo(event['data'] + '/pipe'); return True",
