@@ -26,6 +26,11 @@ url, token = sys.argv[1:]
 asked = urllib.request.Request(url, sys.stdin.buffer.read(), {"Authorization": "Bearer " + token})
 print(urllib.request.urlopen(asked, timeout=60).status)
 """
+# What an attempt may be refused by. Another exception is a mistake in the attempt, and proves nothing.
+REASONS = (
+    "PermissionError", "FileNotFoundError", "DetectionForbidden", "ImportError", "MemoryError", "RecursionError", "gaierror",
+    "ValueError: not allowed to raise maximum limit", "OSError: [Errno 27]", "OSError: [Errno 30]", "OSError: [Errno 38]",
+)  # fmt: skip
 SUCCEEDED, REFUSED, NO_EFFECT, REMAINS = "SUCCEEDED", "refused", "no effect", "remains"
 
 
@@ -37,6 +42,11 @@ class Outcome:
     says: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
     tried: bool = False
+    control: str = ""
+
+    def control_got(self) -> bool:
+        """Whether an ordinary process of the same user gets what the attempt wants."""
+        return self.control.startswith("got:")
 
     def judged(self) -> tuple[str, str]:
         """The outcome, and how it is known."""
@@ -112,6 +122,7 @@ class Drill:
             self.prepare()
             self.attack()
             self.look()
+            self.compare()
             self.leave()
         finally:
             self.end()
@@ -267,6 +278,12 @@ class Drill:
         if ended:
             self.wrong.append(f"the template of the pack ended {ended} times or more")
         everything = json.dumps(self.alerts())
+        for outcome in self.outcomes.values():
+            if not outcome.tried:
+                self.wrong.append(f"{outcome.attempt.name}: it was never tried")
+            judged, how = outcome.judged()
+            if judged == REFUSED and not how.startswith(REASONS):
+                self.wrong.append(f"{outcome.attempt.name}: it ended for another reason: {how}")
         self.wrong += [f"an alert holds the secret of {name}" for name, secret in self.secrets.items() if secret in everything]
 
     def files(self) -> list[str]:
@@ -296,8 +313,28 @@ class Drill:
             if title not in outcome.says:
                 outcome.says.append(title)
 
+
+    def compare(self) -> None:
+        """The control: the same attempts by an ordinary process. Everything has been looked at, so their effects count no more."""
+        place = self.place
+        if not isinstance(place, Booted):
+            return  # nothing but the sandbox refuses there, and what succeeds would stay on this machine
+        (place.path(self.noted) / "control.py").write_text(self.bystander_file.with_name("control.py").read_text())
+        chosen = [outcome.attempt.rule for outcome in self.outcomes.values() if not outcome.attempt.alone]
+        for at in (folder := place.path(f"{self.noted}/pack"), *folder.rglob("*")):
+            os.chown(at, place.uid, place.uid)
+        said = place.ordinary("python3", f"{self.noted}/control.py", f"{self.noted}/pack", self.bystander_pid, *chosen)
+        (self.folder / "control.txt").write_text(said.stdout + said.stderr)
+        for line in said.stdout.splitlines():
+            rule, _, result = line.partition("\t")
+            if rule in self.outcomes:
+                self.outcomes[rule].control = result
+        lacking = [rule for rule in chosen if not self.outcomes[rule].control]
+        if lacking:
+            self.wrong.append(f"the control ended before {lacking[0]}: {said.stderr[-500:]}")
+
     def leave(self) -> None:
-        """Another pack takes the place of the hostile one, and the daemon stops: nothing of the hostile one may be left."""
+        """The daemon stops: nothing of the pack may be left."""
         place = self.place
         self.watch.ended.set()
         place.stop()
