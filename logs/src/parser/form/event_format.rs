@@ -2,7 +2,7 @@
 //!
 //! The pairs become an object of their own, because the sender of a value can write anything that looks like a pair.
 
-use super::{HEADER, Members, member, members::unescape, push, push_object, syslog};
+use super::{HEADER, Members, member, members::unescape, push, push_object, shortened, syslog};
 use crate::{
     json::push_quoted,
     parser::row::{push_json, push_text},
@@ -205,14 +205,6 @@ fn push_header(header: &str, of: Option<&ObjectType>, out: &mut String) {
         json.push('}');
     }
     push_object(HEADER, &json, out);
-}
-
-/// A prefix of a text for a message.
-fn shortened(text: &str) -> &str {
-    text.char_indices()
-        .nth(40)
-        .and_then(|(end, _)| text.get(..end))
-        .unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{Members, members::unescape};
+use super::{Members, members::unescape, shortened};
 use crate::{
     json::push_quoted,
     parser::row::push_text,
@@ -119,8 +119,8 @@ fn value_of<'t>(options: &KeyValue, text: &'t str, quotes: &mut bool) -> (Cow<'t
     (Cow::Borrowed(value), after)
 }
 
-/// The quote that ends a value: the first one that the end of the text or another key follows, because some senders do not escape quotes. If
-/// there is none nearby, the first one that a separator follows.
+/// Position of the quote that ends a value. Some senders do not escape quotes. Therefore it is the first quote before the end of the text or before
+/// another key. If no such quote is near, it is the first quote before a separator.
 fn closing_quote(options: &KeyValue, quoted: &str) -> Option<usize> {
     let mut first = None;
     let mut escaped = false;
@@ -186,14 +186,6 @@ fn trim_separators<'t>(options: &KeyValue, text: &'t str) -> &'t str {
         }
     }
     rest
-}
-
-/// A prefix of a text for a message.
-fn shortened(text: &str) -> &str {
-    text.char_indices()
-        .nth(40)
-        .and_then(|(end, _)| text.get(..end))
-        .unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -99,3 +99,11 @@ fn push(name: &str, text: &str, of: Option<&ObjectType>, out: &mut String) {
     let of = of.and_then(|of| of.field(name)).map(|field| &*field.value);
     super::row::push_text(text, of, out);
 }
+
+/// The first 40 characters of a text, for a message.
+fn shortened(text: &str) -> &str {
+    text.char_indices()
+        .nth(40)
+        .and_then(|(end, _)| text.get(..end))
+        .unwrap_or(text)
+}
