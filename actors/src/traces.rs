@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use panther_cluster::door::change::{self, Change, IntoValue, RowExt};
 use panther_cluster::door::{Door, DoorError};
 use panther_cluster::state::read::Query;
 use panther_proto::trace::TraceContext;
-use panther_proto::v1::{Row, RowChange};
+use panther_proto::v1::{Key, Row, RowChange};
 
 use crate::components::log_alert_forwarder::ALERTS;
 use crate::components::objects;
@@ -21,8 +20,8 @@ use crate::sealing::token_hash;
 
 /// The table of hops and links.
 pub const TRACES: &str = "panther-traces";
-/// How long a hop is kept.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long a hop is kept, in milliseconds.
+const KEPT_MS: u64 = 7 * 24 * 3_600 * 1_000;
 /// Digits of a trace id, and of an event's row id, under which hops lie.
 const PREFIX: usize = 24;
 /// Characters of a hop's text at most.
@@ -131,9 +130,7 @@ impl Hop {
     }
 }
 
-const KEPT_MS: u64 = KEPT.as_secs() * 1_000;
-
-fn key(trace_id: &str, time_ms: u64, span_id: u64) -> panther_proto::v1::Key {
+fn key(trace_id: &str, time_ms: u64, span_id: u64) -> Key {
     let prefix = trace_id.get(..PREFIX).unwrap_or(trace_id);
     change::key_range(prefix, format!("{trace_id} {time_ms:013} {span_id:016x}"))
 }

@@ -65,9 +65,7 @@ impl Arrival {
             _ => of_object(name),
         }
     }
-}
 
-impl Arrival {
     /// The span in which the object with this name is stored.
     fn span(&self, name: &str, trace: TraceContext) -> tracing::Span {
         tracing::debug_span!(
@@ -142,8 +140,9 @@ impl Committer {
             HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..16]),
         );
         let hash = Written::of(String::new(), &content).hash;
+        // Which trace the first body brought is not known here; that of the object's name leads to it.
         let stored = |name: String| StoredObject {
-            trace: arrival.trace(&name).child(),
+            trace: of_object(&name).child(),
             name,
         };
         if let Some(made) = self.made(&row, &hash).await? {
@@ -234,12 +233,6 @@ pub(super) async fn command(
     for sender in arrival.traces.iter().take(LINKED) {
         changes.extend(traces.link(&sender.trace_id(), &trace).await);
     }
-    // The row ids of the events begin as the trace that the object would have of its own.
-    changes.extend(
-        traces
-            .link(&of_object(&written.name).trace_id(), &trace)
-            .await,
-    );
     notification.trace_id = trace.trace_id();
     notification.span_id = trace.span_id();
     Transact {

@@ -45,7 +45,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanContexts {
         let of_span = SpanContext {
             component: own.component.map(Arc::from).or(component),
             trace: own.trace.or(trace),
-            span: own.span.unwrap_or_else(|| TraceContext::mint().span_id()),
+            // Outside a trace the id is never read.
+            span: match (own.span, own.trace.or(trace)) {
+                (Some(span), _) => span,
+                (None, Some(_)) => TraceContext::mint().span_id(),
+                (None, None) => 0,
+            },
             parent: own.parent.unwrap_or(if brings_trace { 0 } else { parent }),
             began: SystemTime::now(),
         };

@@ -223,7 +223,6 @@ impl RulesEngine {
                 (middle, from + events.len()),
             ]));
         }
-        groups.events = events.len();
         groups.from = named.key;
         Ok(Evaluated::Groups(Box::new(groups)))
     }
